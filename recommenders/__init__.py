@@ -1,0 +1,1 @@
+"""The recommender library: data, features, models and evaluation. It knows no platform."""

@@ -1,0 +1,143 @@
+"""A model on disk: arrays and a manifest, no pickle.
+
+    manifest.json         name, configuration, provenance, and the sha256 of every other file below the folder
+    arrays.safetensors    the learned arrays
+    members/NAME/...      bundles inside a bundle (the hybrid's parts)
+
+A bundle appears whole or not at all: it is written beside its place and renamed into it.
+"""
+
+import hashlib
+import json
+import shutil
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from recommenders.errors import BundleError
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+ARRAYS = "arrays.safetensors"
+MEMBERS = "members"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """What a bundle holds once it is in memory."""
+
+    model: str
+    config: dict[str, Any]
+    arrays: dict[str, NDArray[Any]]
+    provenance: dict[str, Any] = field(default_factory=dict)
+    members: tuple[str, ...] = ()
+
+
+def write(folder: Path, bundle: Bundle, members: Mapping[str, "Bundle"] | None = None) -> Path:
+    """Writes the bundle, replacing the folder as one step."""
+    staging = folder.with_name(f".{folder.name}-{uuid.uuid4().hex[:8]}")
+    try:
+        _write_into(staging, bundle, members or {})
+        replace_folder(staging, folder)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return folder
+
+
+def _write_into(folder: Path, bundle: Bundle, members: Mapping[str, Bundle]) -> None:
+    folder.mkdir(parents=True)
+    save_file({name: np.ascontiguousarray(array) for name, array in bundle.arrays.items()}, folder / ARRAYS)
+    for name, member in members.items():
+        _write_into(folder / MEMBERS / name, member, {})
+    files = {p.relative_to(folder).as_posix(): sha256(p) for p in sorted(folder.rglob("*")) if p.is_file()}
+    manifest = {
+        "format": FORMAT,
+        "model": bundle.model,
+        "config": bundle.config,
+        "provenance": bundle.provenance,
+        "members": list(members),
+        "files": files,
+    }
+    (folder / MANIFEST).write_text(json.dumps(manifest, indent=2, sort_keys=True))
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest alone; raises BundleError if there is none or it is of another format."""
+    path = folder / MANIFEST
+    try:
+        manifest: dict[str, Any] = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise BundleError(f"no model bundle at {folder}: {MANIFEST} is missing") from None
+    except ValueError as error:
+        raise BundleError(f"{path} is not JSON: {error}") from error
+    if manifest.get("format") != FORMAT:
+        raise BundleError(f"{path}: format {manifest.get('format')!r}; this version reads {FORMAT}")
+    return manifest
+
+
+def read(folder: Path, verify: bool = True) -> Bundle:
+    """The bundle, each file held against its hash first. Raises BundleError if one is missing or differs."""
+    manifest = read_manifest(folder)
+    if verify:
+        _verify(folder, manifest["files"])
+    try:
+        arrays = load_file(folder / ARRAYS)
+    except (OSError, SafetensorError) as error:
+        raise BundleError(f"{folder / ARRAYS} cannot be read: {error}") from error
+    return Bundle(
+        manifest["model"], manifest["config"], arrays, manifest["provenance"], tuple(manifest["members"])
+    )
+
+
+def _verify(folder: Path, files: Mapping[str, str]) -> None:
+    for name, expected in files.items():
+        path = folder / name
+        if not path.is_file():
+            raise BundleError(f"bundle {folder} lacks {name}; copy it again or train anew")
+        if (got := sha256(path)) != expected:
+            raise BundleError(
+                f"bundle {folder}: {name} was changed (sha256 {got[:12]}, expected {expected[:12]}); "
+                "copy it again or train anew"
+            )
+
+
+def size_in_bytes(folder: Path) -> int:
+    """Bytes of all files of the bundle."""
+    return sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
+
+
+def sha256(path: Path) -> str:
+    """The file's SHA-256 as hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def replace_folder(staging: Path, folder: Path) -> None:
+    """Puts the staging folder in the place of `folder`; the old one is moved aside first, then removed."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    old = folder.with_name(f".{folder.name}-{uuid.uuid4().hex[:8]}-old")
+    if folder.exists():
+        folder.rename(old)
+    staging.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def pack_strings(strings: NDArray[np.str_]) -> dict[str, NDArray[Any]]:
+    """Strings as two arrays, UTF-8 bytes and their ends, because safetensors holds numbers only."""
+    encoded = [s.encode() for s in strings.tolist()]
+    ends = np.cumsum([len(s) for s in encoded], dtype=np.int64)
+    return {"bytes": np.frombuffer(b"".join(encoded), dtype=np.uint8), "ends": ends}
+
+
+def unpack_strings(arrays: Mapping[str, NDArray[Any]]) -> NDArray[np.str_]:
+    """The inverse of pack_strings."""
+    data = arrays["bytes"].tobytes()
+    ends = arrays["ends"].tolist()
+    return np.array([data[a:b].decode() for a, b in zip([0, *ends], ends, strict=False)], dtype=np.str_)

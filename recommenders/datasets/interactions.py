@@ -1,0 +1,104 @@
+"""A log of events as arrays: what models learn from."""
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from recommenders.datasets.ids import IdMap
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+@dataclass(frozen=True, eq=False)
+class Interactions:
+    """Events in time order. All arrays are (n_events,); rows point into `users`, columns into `items`.
+
+    `items` may hold items nobody has bought yet. `strengths` are ratings where the log has any, else log(1 + quantity).
+    `available` (n_items,) is true for items that may be recommended at the end of the log. `repeat` says whether users
+    come back to items they know; where they do not, known items stay out of their lists.
+    """
+
+    users: IdMap
+    items: IdMap
+    user_rows: NDArray[np.int32]
+    item_columns: NDArray[np.int32]
+    timestamps: NDArray[np.int64]  # microseconds since 1970, UTC
+    weights: NDArray[np.float32]
+    strengths: NDArray[np.float32]
+    available: NDArray[np.bool_]
+    repeat: bool
+
+    @classmethod
+    def from_table(
+        cls,
+        table: "pa.Table",
+        items: IdMap | None = None,
+        users: IdMap | None = None,
+        available: NDArray[np.bool_] | None = None,
+        repeat: bool = True,
+    ) -> "Interactions":
+        """The log of a table in schema.INTERACTIONS; events whose user or item is not in a given map are left out.
+
+        Without `available` every item may be recommended.
+        """
+        table = table.sort_by([("timestamp", "ascending")])
+        user_ids = table["user_id"].to_numpy().astype(np.str_)
+        item_ids = table["item_id"].to_numpy().astype(np.str_)
+        users = users or IdMap(np.unique(user_ids))
+        items = items or IdMap(np.unique(item_ids))
+        user_rows, item_columns = users.rows(user_ids), items.rows(item_ids)
+        kept = (user_rows >= 0) & (item_columns >= 0)
+        return cls(
+            users,
+            items,
+            user_rows[kept],
+            item_columns[kept],
+            table["timestamp"].to_numpy().astype("datetime64[us]").astype(np.int64)[kept],
+            table["weight"].to_numpy().astype(np.float32)[kept],
+            _strengths(table)[kept],
+            np.ones(len(items), dtype=np.bool_) if available is None else available,
+            repeat,
+        )
+
+    def __len__(self) -> int:
+        return len(self.user_rows)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(n_users, n_items)."""
+        return len(self.users), len(self.items)
+
+    def matrix(self, values: Literal["weight", "binary", "strength"] = "weight") -> csr_array:
+        """(n_users, n_items) float32: summed weights, ones, or the mean strength of each pair."""
+        data = self.strengths if values == "strength" else self.weights
+        matrix = csr_array((data, (self.user_rows, self.item_columns)), shape=self.shape, dtype=np.float32)
+        matrix.sum_duplicates()
+        if values == "binary":
+            matrix.data[:] = 1.0
+        elif values == "strength":
+            counts = csr_array((np.ones_like(data), (self.user_rows, self.item_columns)), shape=self.shape)
+            counts.sum_duplicates()
+            matrix.data /= counts.data
+        return matrix
+
+    def select(self, mask: NDArray[np.bool_]) -> "Interactions":
+        """The events where the mask is true, under the same id maps."""
+        return replace(
+            self,
+            user_rows=self.user_rows[mask],
+            item_columns=self.item_columns[mask],
+            timestamps=self.timestamps[mask],
+            weights=self.weights[mask],
+            strengths=self.strengths[mask],
+        )
+
+
+def _strengths(table: "pa.Table") -> NDArray[np.float32]:
+    ratings = table["rating"].to_numpy().astype(np.float64)
+    quantities = table["quantity"].to_numpy().astype(np.float64)
+    fallback = np.log1p(np.nan_to_num(quantities, nan=1.0).clip(min=0.0))
+    return np.where(np.isnan(ratings), fallback, ratings).astype(np.float32)

@@ -1,0 +1,48 @@
+"""Everything that can go wrong in a way the user can mend.
+
+TradewindError
+├── ConfigurationError      a setting that cannot be used
+│   └── UnknownNameError    a name outside its catalogue
+├── DataError               a source that cannot be read as what it claims to be
+├── BundleError             a model on disk that is damaged or not ours
+├── NotFittedError          a model asked before it learned
+└── ReleaseError            a version that may not, or cannot, be released
+
+Each message says what, got, allowed and fix, in one line.
+"""
+
+from collections.abc import Iterable
+
+
+class TradewindError(Exception):
+    """Base of all errors that carry a message meant for the user."""
+
+
+class ConfigurationError(TradewindError):
+    """A setting that cannot be used."""
+
+
+class UnknownNameError(ConfigurationError):
+    """A name outside its catalogue, told with the names that would do."""
+
+    def __init__(self, kind: str, got: str, allowed: Iterable[str]) -> None:
+        super().__init__(f"unknown {kind} {got!r}; choose from {', '.join(sorted(allowed))}")
+
+
+class DataError(TradewindError):
+    """A source that cannot be read as what it claims to be."""
+
+
+class BundleError(TradewindError):
+    """A model on disk that is damaged or not ours."""
+
+
+class NotFittedError(TradewindError):
+    """A model asked before it learned."""
+
+    def __init__(self, model: str) -> None:
+        super().__init__(f"{model} has learned nothing yet; call fit(...) or load(...) first")
+
+
+class ReleaseError(TradewindError):
+    """A version that may not, or cannot, be released."""

@@ -1,0 +1,31 @@
+"""The models by name. A new model is one file and one line here."""
+
+import importlib
+from pathlib import Path
+
+from recommenders.bundle import read_manifest
+from recommenders.errors import UnknownNameError
+from recommenders.models.recommender import Recommender
+
+# Lazy names: a process that serves one model imports that one alone.
+MODELS: dict[str, str] = {
+    "popularity": "recommenders.models.popularity:Popularity",
+    "content_based": "recommenders.models.content_based:ContentBased",
+    "collaborative_filtering": "recommenders.models.collaborative_filtering:CollaborativeFiltering",
+    "neural_collaborative": "recommenders.models.neural_collaborative:NeuralCollaborative",
+    "hybrid": "recommenders.models.hybrid:Hybrid",
+}
+
+
+def model_class(name: str) -> type[Recommender]:
+    """The class of that name. Raises UnknownNameError with the names there are."""
+    if name not in MODELS:
+        raise UnknownNameError("model", name, MODELS)
+    module, class_name = MODELS[name].split(":")
+    found: type[Recommender] = getattr(importlib.import_module(module), class_name)
+    return found
+
+
+def load(folder: Path) -> Recommender:
+    """The model of any bundle, whichever it is. Raises BundleError if the folder holds none."""
+    return model_class(read_manifest(folder)["model"]).load(folder)

@@ -1,0 +1,219 @@
+"""The contract every model keeps, and what all of them share: ids, masks, the top k, explanations, bundles."""
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple, Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+from scipy.sparse import csr_array
+
+from recommenders import bundle
+from recommenders.bundle import Bundle
+from recommenders.datasets.ids import IdMap
+from recommenders.datasets.interactions import Interactions
+from recommenders.errors import BundleError, NotFittedError
+from recommenders.features.items import ItemFeatures
+from recommenders.models.topk import top_k
+
+BLOCK = 512  # users scored at once: (512, n_items) float32 is the largest dense array held
+
+
+class ModelConfig(BaseModel):
+    """What every model can be told. Frozen; an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    enabled: bool = True
+    seed: int = 42
+
+
+class Tracker(Protocol):
+    """Where training reports to; MLflow stands behind it in the platform, nothing at all in a script."""
+
+    def log(self, step: int, metrics: dict[str, float]) -> None:
+        """One point of the learning curve."""
+
+
+class Ranked(NamedTuple):
+    """Lists, best first: columns (n_users, k) int32 with -1 past the last candidate, scores (n_users, k) float32 (-inf there)."""
+
+    item_columns: NDArray[np.int32]
+    scores: NDArray[np.float32]
+
+
+class Reason(NamedTuple):
+    """Without this item of the history, the recommended one would lose `drop` of its score."""
+
+    item_column: int
+    drop: float
+
+
+class Recommender(ABC):
+    """One model. A buyer is a row of the training log (-1 for a stranger) and a history (a sparse row over items).
+
+    A model that cannot use one of the two ignores it. Learned attributes end in an underscore.
+    """
+
+    name: ClassVar[str]
+    Config: ClassVar[type[ModelConfig]] = ModelConfig
+    handles_new_users: ClassVar[bool] = True  # ranks by history alone
+    handles_new_items: ClassVar[bool] = False  # ranks items nobody has bought
+    uses_features: ClassVar[bool] = False
+
+    users_: IdMap
+    items_: IdMap
+    histories_: csr_array  # (n_users, n_items) float32, summed event weights
+    available_: NDArray[np.bool_]  # (n_items,)
+    repeat_: bool
+
+    def __init__(self, config: ModelConfig | None = None) -> None:
+        self.config = config or self.Config()
+        self.provenance: dict[str, Any] = {}
+        self.learning_curve: list[dict[str, float]] = []
+
+    # -- learning
+
+    def fit(
+        self, interactions: Interactions, features: ItemFeatures | None = None, tracker: Tracker | None = None
+    ) -> Self:
+        """Learns from the log. `features` rows follow interactions.items."""
+        self._remember(interactions)
+        self._fit(interactions, features, tracker)
+        return self
+
+    def _remember(self, interactions: Interactions) -> None:
+        self.users_, self.items_ = interactions.users, interactions.items
+        self.histories_ = interactions.matrix()
+        self.available_, self.repeat_ = interactions.available, interactions.repeat
+
+    @abstractmethod
+    def _fit(self, interactions: Interactions, features: ItemFeatures | None, tracker: Tracker | None) -> None: ...
+
+    # -- answering
+
+    @abstractmethod
+    def score(self, user_rows: NDArray[np.int32], histories: csr_array) -> NDArray[np.float32]:
+        """How much each buyer is expected to want each item; returns (n, n_items), finite, larger is better.
+
+        user_rows: (n,), -1 for strangers. histories: (n, n_items), all that is known of each buyer.
+        """
+
+    def recommend(
+        self,
+        user_rows: NDArray[np.int32],
+        histories: csr_array,
+        k: int,
+        candidates: NDArray[np.bool_] | None = None,
+        exclude_known: bool | None = None,
+    ) -> Ranked:
+        """The k best items of each buyer, never holding more than a block of users x items.
+
+        candidates: (n_items,), by default the available ones. exclude_known masks the items of the history; by
+        default where buyers do not come back to items they know.
+        """
+        self._check_fitted()
+        candidates = self.available_ if candidates is None else candidates
+        exclude_known = not self.repeat_ if exclude_known is None else exclude_known
+        ranked = []
+        for start in range(0, len(user_rows), BLOCK):
+            block = slice(start, start + BLOCK)
+            scores = self.score(user_rows[block], histories[block])
+            ranked.append(mask_and_rank(scores, k, candidates, histories[block] if exclude_known else None))
+        if not ranked:
+            return Ranked(np.empty((0, k), np.int32), np.empty((0, k), np.float32))
+        return Ranked(*(np.concatenate(parts) for parts in zip(*ranked, strict=True)))
+
+    def explain(self, history: csr_array, item_column: int, n_reasons: int = 3) -> list[Reason]:
+        """The items of a history (1, n_items) without which the item's score falls most, found by leaving each out."""
+        columns = history.indices
+        variants = csr_array(np.repeat(history.toarray(), len(columns) + 1, axis=0))
+        dense = variants.toarray()
+        dense[np.arange(len(columns)), columns] = 0.0
+        strangers = np.full(len(dense), -1, dtype=np.int32)
+        scores = self.score(strangers, csr_array(dense))[:, item_column]
+        drops = scores[-1] - scores[:-1]
+        best = np.argsort(-drops, kind="stable")[:n_reasons]
+        return [Reason(int(columns[i]), float(drops[i])) for i in best if drops[i] > 0]
+
+    # -- on disk
+
+    @abstractmethod
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """What was learned, as named arrays."""
+
+    @abstractmethod
+    def restore(self, arrays: dict[str, NDArray[Any]]) -> None:
+        """The inverse of arrays()."""
+
+    def to_bundle(self) -> Bundle:
+        """The model alone, without ids and histories (a hybrid keeps those once for all its members)."""
+        return Bundle(self.name, self.config.model_dump(), self.arrays(), self.provenance)
+
+    def save(self, folder: Path) -> Path:
+        """Writes the model as a bundle that answers on its own; returns the folder."""
+        self._check_fitted()
+        alone = self.to_bundle()
+        arrays = {**alone.arrays, **_pack_context(self)}
+        return bundle.write(folder, Bundle(alone.model, alone.config, arrays, alone.provenance), self.member_bundles())
+
+    def member_bundles(self) -> dict[str, Bundle]:
+        """The bundles of a model's parts; most have none."""
+        return {}
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """The model of a bundle, each file checked against its hash. Raises BundleError."""
+        content = bundle.read(folder)
+        if content.model != cls.name:
+            raise BundleError(f"{folder} holds a {content.model}, not a {cls.name}; use recommenders.models.catalog.load")
+        model = cls(cls.Config(**content.config))
+        model.provenance = content.provenance
+        context = {name: content.arrays.pop(name) for name in list(content.arrays) if name.startswith("context.")}
+        _unpack_context(model, context)
+        model._restore(folder, content)
+        return model
+
+    def _restore(self, folder: Path, content: Bundle) -> None:
+        self.restore(content.arrays)
+
+    def _check_fitted(self) -> None:
+        if not hasattr(self, "items_"):
+            raise NotFittedError(self.name)
+
+
+def mask_and_rank(
+    scores: NDArray[np.float32], k: int, candidates: NDArray[np.bool_], known: csr_array | None = None
+) -> Ranked:
+    """The k best candidates of each row of scores (n, n_items), which is overwritten; items in `known` are left out."""
+    scores[:, ~candidates] = -np.inf
+    if known is not None:
+        rows = np.repeat(np.arange(known.shape[0]), np.diff(known.indptr))
+        scores[rows, known.indices] = -np.inf
+    columns, best = top_k(scores, k)
+    return Ranked(np.where(np.isneginf(best), np.int32(-1), columns), best)
+
+
+def _pack_context(model: Recommender) -> dict[str, NDArray[Any]]:
+    arrays: dict[str, NDArray[Any]] = {
+        "context.available": model.available_,
+        "context.repeat": np.array([model.repeat_]),
+        "context.histories.indptr": model.histories_.indptr,
+        "context.histories.indices": model.histories_.indices,
+        "context.histories.data": model.histories_.data,
+    }
+    for axis, ids in (("users", model.users_), ("items", model.items_)):
+        arrays |= {f"context.{axis}.{part}": array for part, array in bundle.pack_strings(ids.ids).items()}
+    return arrays
+
+
+def _unpack_context(model: Recommender, arrays: dict[str, NDArray[Any]]) -> None:
+    def ids(axis: str) -> IdMap:
+        return IdMap(bundle.unpack_strings({part: arrays[f"context.{axis}.{part}"] for part in ("bytes", "ends")}))
+
+    model.users_, model.items_ = ids("users"), ids("items")
+    model.available_ = arrays["context.available"]
+    model.repeat_ = bool(arrays["context.repeat"][0])
+    parts = tuple(arrays[f"context.histories.{part}"] for part in ("data", "indices", "indptr"))
+    model.histories_ = csr_array(parts, shape=(len(model.users_), len(model.items_)))

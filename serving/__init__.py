@@ -1,0 +1,12 @@
+"""Answers requests: registry, predictor, service, batch lists."""
+
+import os
+
+# Nobody phones home unless the user says so: the one effect an import is allowed.
+for _name, _value in {
+    "BENTOML_DO_NOT_TRACK": "True",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+    "DO_NOT_TRACK": "true",
+}.items():
+    os.environ.setdefault(_name, _value)

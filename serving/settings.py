@@ -1,0 +1,47 @@
+"""Where things are. Everything lives below TRADEWIND_HOME; each value can be set by an environment variable TRADEWIND_<NAME>."""
+
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PROJECT = Path(__file__).resolve().parent.parent
+
+
+def default_home() -> Path:
+    """.tradewind beside the source checkout, else in the user's home folder; never the current folder."""
+    return PROJECT / ".tradewind" if (PROJECT / "pyproject.toml").is_file() else Path.home() / ".tradewind"
+
+
+class ServingSettings(BaseSettings):
+    """What serving needs to know."""
+
+    model_config = SettingsConfigDict(env_prefix="TRADEWIND_", extra="ignore", frozen=True)
+
+    home: Path = Field(default_factory=default_home)
+    dataset: str = "custom_b2b"  # the data set that is served and retrained
+    host: str = "127.0.0.1"
+    service_port: int = 5001
+    mlflow_port: int = 5003
+    mlflow_uri: str = ""  # default: SQLite below home
+    champion_file: Path | None = None  # default: below home; a Bento carries its own
+
+    @property
+    def tracking_uri(self) -> str:
+        """MLflow's store."""
+        return self.mlflow_uri or f"sqlite:///{self.home.resolve() / 'mlflow' / 'mlflow.db'}"
+
+    @property
+    def artifact_root(self) -> Path:
+        """Where MLflow keeps files."""
+        return self.home.resolve() / "mlflow" / "artifacts"
+
+    @property
+    def champions(self) -> Path:
+        """The folder of released bundles and of the pointer files."""
+        return self.home.resolve() / "champions"
+
+    @property
+    def pointer(self) -> Path:
+        """The file that names the bundle to serve."""
+        return self.champion_file or self.champions / f"{self.dataset}.json"
