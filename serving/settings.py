@@ -1,4 +1,7 @@
-"""Where things are. Everything lives below TRADEWIND_HOME; each value can be set by an environment variable TRADEWIND_<NAME>."""
+"""Where things are. Everything lives below TRADEWIND_HOME.
+
+Each value can be set by an environment variable TRADEWIND_<NAME>.
+"""
 
 from pathlib import Path
 
@@ -6,6 +9,7 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PROJECT = Path(__file__).resolve().parent.parent
+CARRIED = PROJECT / "champion" / "champion.json"  # the pointer inside a Bento
 
 
 def default_home() -> Path:
@@ -44,4 +48,11 @@ class ServingSettings(BaseSettings):
     @property
     def pointer(self) -> Path:
         """The file that names the bundle to serve."""
-        return self.champion_file or self.champions / f"{self.dataset}.json"
+        if self.champion_file is not None:
+            return self.champion_file
+        return CARRIED if CARRIED.is_file() else self.champions / f"{self.dataset}.json"
+
+    @property
+    def bentoml_home(self) -> Path:
+        """BentoML's store; BENTOML_HOME of every process that builds or serves."""
+        return self.home.resolve() / "bentoml"

@@ -1,16 +1,21 @@
 """A log of events as arrays: what models learn from."""
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from recommenders import bundle
+from recommenders.bundle import Bundle, pack_strings, unpack_strings
 from recommenders.datasets.ids import IdMap
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+_ARRAYS = ("user_rows", "item_columns", "timestamps", "weights", "strengths", "available")
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,6 +89,24 @@ class Interactions:
             counts.sum_duplicates()
             matrix.data /= counts.data
         return matrix
+
+    def save(self, folder: Path) -> Path:
+        """Writes the log as a bundle; returns the folder."""
+        arrays: dict[str, NDArray[Any]] = {name: getattr(self, name) for name in _ARRAYS}
+        for axis, ids in (("users", self.users), ("items", self.items)):
+            arrays |= {f"{axis}.{part}": array for part, array in pack_strings(ids.ids).items()}
+        return bundle.write(folder, Bundle("interactions", {"repeat": self.repeat}, arrays))
+
+    @classmethod
+    def load(cls, folder: Path) -> "Interactions":
+        """The log that save() wrote. Raises BundleError."""
+        content = bundle.read(folder)
+
+        def ids(axis: str) -> IdMap:
+            return IdMap(unpack_strings({part: content.arrays[f"{axis}.{part}"] for part in ("bytes", "ends")}))
+
+        arrays = {name: content.arrays[name] for name in _ARRAYS}
+        return cls(users=ids("users"), items=ids("items"), repeat=content.config["repeat"], **arrays)
 
     def select(self, mask: NDArray[np.bool_]) -> "Interactions":
         """The events where the mask is true, under the same id maps."""

@@ -1,14 +1,17 @@
 """A data set as a declaration: where it comes from, what its events mean, how it is judged."""
 
+import hashlib
 import importlib
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pyarrow as pa
 
 from recommenders import schema
+from recommenders.bundle import sha256
 from recommenders.errors import DataError
 
 
@@ -98,14 +101,28 @@ class DatasetSpec:
                 raise DataError(f"{self.name}: {path} is empty; expected {self.layout}")
         return found
 
+    def make(self, folder: Path, scale: float, seed: int) -> None:
+        """Writes the files of a data set that the project makes itself, unless the same ones lie there already."""
+        wish, note = {"scale": scale, "seed": seed, "generator": self.generator}, folder / "made.json"
+        if note.exists() and json.loads(note.read_text()) == wish:
+            return
+        _resolve(self.generator)(folder, scale, seed)
+        note.write_text(json.dumps(wish))
+
+    def fingerprint(self, source: Path) -> dict[str, Any]:
+        """{"files": [{"name", "bytes", "sha256"}], "version"}: the version changes when any byte of a file does."""
+        files = [{"name": p.name, "bytes": p.stat().st_size, "sha256": sha256(p)} for p in self.locate(source)]
+        return {"files": files, "version": hashlib.sha256(json.dumps(files).encode()).hexdigest()[:16]}
+
     def read(self, source: Path) -> Tables:
         """The source as clean tables. Raises DataError if it cannot be read."""
         self.locate(source)
-        return resolve_parser(self.parser)(source)
+        tables: Tables = _resolve(self.parser)(source)
+        return tables
 
 
-def resolve_parser(name: str) -> Callable[[Path], Tables]:
-    """The function behind "module:function"."""
+def _resolve(name: str) -> Callable[..., Any]:
+    """The function behind "module:function", imported only when it is needed."""
     module, function = name.split(":")
-    parser: Callable[[Path], Tables] = getattr(importlib.import_module(module), function)
-    return parser
+    found: Callable[..., Any] = getattr(importlib.import_module(module), function)
+    return found

@@ -1,12 +1,13 @@
 """The contract every model keeps, and what all of them share: ids, masks, the top k, explanations, bundles."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 from scipy.sparse import csr_array
 
 from recommenders import bundle
@@ -125,17 +126,29 @@ class Recommender(ABC):
             return Ranked(np.empty((0, k), np.int32), np.empty((0, k), np.float32))
         return Ranked(*(np.concatenate(parts) for parts in zip(*ranked, strict=True)))
 
+    def knows(self, user_rows: NDArray[np.int32], histories: csr_array) -> NDArray[np.bool_]:
+        """Whether the model has anything to say about each buyer, (n,); most need a history. A hybrid asks this."""
+        return np.diff(histories.indptr) > 0
+
     def explain(self, history: csr_array, item_column: int, n_reasons: int = 3) -> list[Reason]:
         """The items of a history (1, n_items) without which the item's score falls most, found by leaving each out."""
-        columns = history.indices
-        variants = csr_array(np.repeat(history.toarray(), len(columns) + 1, axis=0))
-        dense = variants.toarray()
-        dense[np.arange(len(columns)), columns] = 0.0
-        strangers = np.full(len(dense), -1, dtype=np.int32)
-        scores = self.score(strangers, csr_array(dense))[:, item_column]
-        drops = scores[-1] - scores[:-1]
-        best = np.argsort(-drops, kind="stable")[:n_reasons]
-        return [Reason(int(columns[i]), float(drops[i])) for i in best if drops[i] > 0]
+        return self.explain_all(history, [item_column], n_reasons)[0]
+
+    def explain_all(
+        self, history: csr_array, item_columns: Sequence[int], n_reasons: int = 3
+    ) -> list[list[Reason]]:
+        """The reasons of many items of one list, for the price of one scoring; largest drop first, drops > 0 only."""
+        known = history.indices
+        kept = ~np.eye(len(known) + 1, len(known), dtype=np.bool_)  # row i leaves item i out, the last row none
+        rows, places = np.nonzero(kept)
+        variants = csr_array((history.data[places], (rows, known[places])), shape=(len(kept), history.shape[1]))
+        scores = self.score(np.full(len(kept), -1, dtype=np.int32), variants)[:, list(item_columns)]
+        drops = scores[-1] - scores[:-1]  # (n_known, n_item_columns)
+        best = np.argsort(-drops, axis=0, kind="stable")[:n_reasons]
+        return [
+            [Reason(int(known[i]), float(drops[i, j])) for i in best[:, j] if drops[i, j] > 0]
+            for j in range(len(item_columns))
+        ]
 
     # -- on disk
 
@@ -168,11 +181,15 @@ class Recommender(ABC):
         content = bundle.read(folder)
         if content.model != cls.name:
             raise BundleError(f"{folder} holds a {content.model}, not a {cls.name}; use recommenders.models.catalog.load")
-        model = cls(cls.Config(**content.config))
-        model.provenance = content.provenance
         context = {name: content.arrays.pop(name) for name in list(content.arrays) if name.startswith("context.")}
-        _unpack_context(model, context)
-        model._restore(folder, content)
+        try:
+            model = cls(cls.Config(**content.config))
+            model.provenance = content.provenance
+            _unpack_context(model, context)
+            model._restore(folder, content)
+        except (KeyError, ValidationError) as error:
+            cause = " ".join(str(error).split())
+            raise BundleError(f"{folder} is not a bundle of this version's {cls.name}: {cause}; train anew") from error
         return model
 
     def _restore(self, folder: Path, content: Bundle) -> None:

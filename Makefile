@@ -1,0 +1,31 @@
+# One target a habit. ARGS goes to the command behind it: make run ARGS="--once --dataset online_retail --source FOLDER"
+.PHONY: help setup run test lint bench docs
+.DEFAULT_GOAL := help
+
+export TORCH_INDEX PYTHON
+BIN := .venv/bin
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-6s %s\n", $$1, $$2}' Makefile
+
+setup: ## create .venv and install what running needs
+	@scripts/install.sh run
+
+run: setup ## run everything: data, models, champion, service, pages (Ctrl-C ends it; ARGS=--once ends by itself)
+	@$(BIN)/tradewind run $(ARGS)
+
+test: ## run all tests
+	@scripts/install.sh dev
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: ## ruff, mypy and the import contracts
+	@scripts/install.sh dev
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
+
+bench: ## run the benchmarks (ARGS=--json for a last line that programs read)
+	@scripts/install.sh dev
+	@for script in benchmarks/*.py; do $(BIN)/python $$script $(ARGS) || exit 1; done
+
+docs: ## make the screenshots of the README anew
+	@scripts/install.sh dev
+	@$(BIN)/python docs/screenshots.py

@@ -1,0 +1,60 @@
+"""What is known at the cut, and not a second later."""
+
+import dagster as dg
+import pyarrow as pa
+import pyarrow.compute as pc
+from recommenders.datasets.splits import cut_time
+from recommenders.datasets.splits import training_log as build_log
+
+from orchestration.metadata import preview
+from orchestration.partitions import datasets
+from recommenders.datasets.catalog import dataset
+from recommenders.datasets.interactions import Interactions
+from recommenders.features import tables
+from recommenders.features.items import ItemFeatures, encode_items
+
+
+@dg.asset(partitions_def=datasets, group_name="features")
+def training_log(context: dg.AssetExecutionContext, split: pa.Table, items: pa.Table) -> Interactions:
+    """Everything before the cut as arrays: what every model learns from."""
+    protocol = dataset(context.partition_key).protocol
+    log = build_log(split.filter(pc.field("part") != "test"), items, protocol, cut_time(split))
+    n_users, n_items = log.shape
+    pairs = log.matrix().nnz
+    context.add_output_metadata(
+        {
+            "events": len(log),
+            "buyers": n_users,
+            "items": n_items,
+            "items that may be recommended": int(log.available.sum()),
+            "distinct pairs": int(pairs),
+            "density": pairs / (n_users * n_items),
+        }
+    )
+    return log
+
+
+@dg.asset(partitions_def=datasets, group_name="features")
+def item_vectors(
+    context: dg.AssetExecutionContext, training_log: Interactions, items: pa.Table
+) -> ItemFeatures:
+    """Items as sparse vectors over category, brand, price and words."""
+    vectors = encode_items(items, training_log.items)
+    context.add_output_metadata({"items": vectors.vectors.shape[0], "dimensions": vectors.vectors.shape[1]})
+    return vectors
+
+
+@dg.asset(partitions_def=datasets, group_name="features")
+def item_features(context: dg.AssetExecutionContext, split: pa.Table, items: pa.Table) -> pa.Table:
+    """One row an item: price level, age, buyers, popularity and its trend, as of the cut."""
+    table = tables.item_features(split, items, cut_time(split))
+    context.add_output_metadata({"rows": table.num_rows, "preview": preview(table)})
+    return table
+
+
+@dg.asset(partitions_def=datasets, group_name="features")
+def user_features(context: dg.AssetExecutionContext, split: pa.Table, users: pa.Table) -> pa.Table:
+    """One row a buyer: recency, frequency, spend, rhythm and taste, as of the cut."""
+    table = tables.user_features(split, users, cut_time(split))
+    context.add_output_metadata({"rows": table.num_rows, "preview": preview(table)})
+    return table

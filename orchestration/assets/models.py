@@ -1,0 +1,109 @@
+"""One asset a model, each fitted on what lies before the cut, and the hybrid that blends them."""
+
+from typing import Any
+
+import dagster as dg
+from recommenders.evaluation.plots import plot_learning_curve
+from recommenders.models.hybrid import Hybrid
+from recommenders.training.configuration import TrainingConfig
+from recommenders.training.training import compose_hybrid, fit_member
+
+from orchestration.metadata import picture
+from orchestration.partitions import datasets
+from orchestration.settings import Settings
+from recommenders.datasets.interactions import Interactions
+from recommenders.features.items import ItemFeatures
+from recommenders.models.recommender import Recommender
+from serving.registry import Registry, RunTracker
+
+KINDS = {"neural_collaborative": {"torch", "mlflow"}}
+
+
+def model_assets(config: TrainingConfig) -> list[dg.AssetsDefinition]:
+    """The assets of the models that the configuration enables."""
+    members = [name for name in config.enabled() if name != Hybrid.name]
+    return [
+        *(member_asset(name) for name in members),
+        *([hybrid_asset(members)] if "hybrid" in config.enabled() else []),
+    ]
+
+
+def member_asset(name: str) -> dg.AssetsDefinition:
+    """The asset that fits one model."""
+
+    @dg.asset(name=name, partitions_def=datasets, group_name="models", kinds=KINDS.get(name, {"mlflow"}))
+    def train(
+        context: dg.AssetExecutionContext,
+        settings: dg.ResourceParam[Settings],
+        raw_dataset: dict,
+        training_log: Interactions,
+        item_vectors: ItemFeatures,
+    ) -> Recommender:
+        config = settings.training
+        registry = Registry(settings.of(context.partition_key))
+        with registry.run(
+            context.partition_key, name, parameters(config, name), {"stage": "evaluation"}
+        ) as run:
+            model = fit_member(name, config, training_log, item_vectors, run)
+            model.provenance |= origin(run, config, raw_dataset)
+            describe(context, registry, run, model)
+        return model
+
+    train.__doc__ = f"The {name} model, fitted on what lies before the cut."
+    return train
+
+
+def hybrid_asset(members: list[str]) -> dg.AssetsDefinition:
+    """The asset that blends the fitted members by the configured weights."""
+
+    @dg.asset(
+        name=Hybrid.name,
+        ins={name: dg.AssetIn(dagster_type=MODEL) for name in members},
+        partitions_def=datasets,
+        group_name="models",
+        kinds={"mlflow"},
+    )
+    def blend(
+        context: dg.AssetExecutionContext,
+        settings: dg.ResourceParam[Settings],
+        raw_dataset: dict,
+        training_log: Interactions,
+        **fitted: Recommender,
+    ) -> Recommender:
+        """The weighted blend of the members: what is released."""
+        config = settings.training
+        registry = Registry(settings.of(context.partition_key))
+        with registry.run(
+            context.partition_key, Hybrid.name, parameters(config, Hybrid.name), {"stage": "evaluation"}
+        ) as run:
+            model = compose_hybrid(config, training_log, fitted)
+            model.provenance |= origin(run, config, raw_dataset)
+            describe(context, registry, run, model)
+        return model
+
+    return blend
+
+
+MODEL = dg.PythonObjectDagsterType(Recommender, name="Recommender")
+
+
+def origin(run: RunTracker, config: TrainingConfig, raw_dataset: dict) -> dict[str, str]:
+    """Which run, recipe and data a model comes from."""
+    return {"run_id": run.run_id, "recipe": config.recipe(), "data_version": raw_dataset["version"]}
+
+
+def parameters(config: TrainingConfig, name: str) -> dict[str, Any]:
+    """What MLflow shows as a run's parameters."""
+    return {"model": name, "recipe": config.recipe(), **config.of(name).model_dump()}
+
+
+def describe(
+    context: dg.AssetExecutionContext, registry: Registry, run: RunTracker, model: Recommender
+) -> None:
+    """Metadata of a fitted model, in Dagster and in its MLflow run."""
+    metadata: dict[str, Any] = {"mlflow run": dg.MetadataValue.url(registry.run_url(run.run_id))}
+    if model.learning_curve:
+        curve = plot_learning_curve(model.learning_curve)
+        run.log_bytes("learning_curve.png", curve)
+        metadata |= {"learning curve": picture(curve, "learning curve"), "epochs": len(model.learning_curve)}
+    context.add_output_metadata(metadata)

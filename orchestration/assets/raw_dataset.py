@@ -1,0 +1,30 @@
+"""The source as it lies there: which files, how large, which version. Nothing is read into the lake yet."""
+
+import dagster as dg
+
+from orchestration.partitions import datasets
+from orchestration.settings import Settings
+from recommenders.datasets.catalog import dataset
+
+
+@dg.asset(partitions_def=datasets, group_name="data", kinds={"file"})
+def raw_dataset(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]) -> dict:
+    """The files of the data set's source, with their hashes; a data set that the project makes is made here."""
+    spec = dataset(context.partition_key)
+    platform = settings.of(spec.name)
+    source = platform.source_of(spec)
+    if spec.generator and source != platform.source:
+        spec.make(source, platform.training.data.scale, platform.training.data.seed)
+    facts = spec.fingerprint(source)
+    context.add_output_metadata(
+        {
+            "source": dg.MetadataValue.path(str(source)),
+            "title": spec.title,
+            "licence": spec.licence,
+            "protocol": spec.protocol.describe(),
+            "files": dg.MetadataValue.json(facts["files"]),
+            "bytes": sum(file["bytes"] for file in facts["files"]),
+            "data_version": facts["version"],
+        }
+    )
+    return {**facts, "dataset": spec.name, "source": str(source)}

@@ -1,0 +1,140 @@
+"""From a recipe that was judged to a version that serves: refit, register, gate, package."""
+
+import json
+import tempfile
+from pathlib import Path
+
+import dagster as dg
+import pyarrow as pa
+import pyarrow.compute as pc
+from recommenders.datasets.splits import training_log as build_log
+from recommenders.evaluation.protocol import make_case
+from recommenders.evaluation.report import Report
+from recommenders.training.configuration import TrainingConfig
+from recommenders.training.training import refit
+
+from orchestration.assets.models import MODEL, parameters
+from orchestration.partitions import datasets
+from orchestration.settings import Settings
+from recommenders.bundle import size_in_bytes
+from recommenders.datasets.catalog import dataset
+from recommenders.datasets.interactions import Interactions
+from recommenders.features.items import ItemFeatures, encode_items
+from recommenders.models.recommender import Recommender
+from serving.gate import choose_candidate
+from serving.judgement import judge
+from serving.registry import Registry
+
+
+def registered_model_asset(config: TrainingConfig) -> dg.AssetsDefinition:
+    """The asset that refits the chosen recipe on everything and registers it."""
+
+    @dg.asset(
+        ins={name: dg.AssetIn(dagster_type=MODEL) for name in config.enabled()},
+        partitions_def=datasets,
+        group_name="release",
+        kinds={"mlflow"},
+    )
+    def registered_model(
+        context: dg.AssetExecutionContext,
+        settings: dg.ResourceParam[Settings],
+        raw_dataset: dict,
+        interactions: pa.Table,
+        items: pa.Table,
+        evaluation_report: Report,
+        **models: Recommender,
+    ) -> dict:
+        """The release candidate's recipe, refitted on all data and registered in MLflow as a challenger."""
+        name = context.partition_key
+        registry = Registry(settings.of(name))
+        vectors = evaluation_report.vectors("ndcg@10")
+        candidate = choose_candidate(vectors, has_champion=registry.champion(name) is not None)
+        log = build_log(interactions, items, dataset(name).protocol)
+        model = refit(candidate, settings.training, log, encode_items(items, log.items), models)
+        model.provenance |= provenance(settings, raw_dataset, evaluation_report, log)
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            registry.run(
+                name, f"{candidate}-release", parameters(settings.training, candidate), {"stage": "release"}
+            ) as run,
+        ):
+            bundle = model.save(Path(folder) / "bundle")
+            evaluation_report.save(Path(folder) / "evaluation")
+            run.log_file(Path(folder) / "evaluation")
+            size = size_in_bytes(bundle)
+            version = registry.publish(
+                name, bundle, run.run_id, version_tags(settings, model, evaluation_report, candidate)
+            )
+        context.add_output_metadata(
+            {
+                "version": version.number,
+                "model": candidate,
+                "megabytes": size / 1e6,
+                "mlflow version": dg.MetadataValue.url(registry.version_url(version)),
+                "mlflow run": dg.MetadataValue.url(registry.run_url(run.run_id)),
+            }
+        )
+        return {
+            "dataset": name,
+            "version": version.number,
+            "model": candidate,
+            "recipe": settings.training.recipe(),
+        }
+
+    return registered_model
+
+
+def provenance(settings: Settings, raw_dataset: dict, report: Report, log: Interactions) -> dict[str, str]:
+    """What a version stores of where it came from."""
+    return {
+        "data_version": raw_dataset["version"],
+        "recipe": settings.training.recipe(),
+        "cut": report.cut,
+        "trained_until": str(log.timestamps.max().astype("datetime64[us]")),
+    }
+
+
+def version_tags(settings: Settings, model: Recommender, report: Report, candidate: str) -> dict[str, str]:
+    """The same on the registered version, with the evaluation of its recipe."""
+    return {
+        **{key: str(value) for key, value in model.provenance.items() if key != "run_id"},
+        "configuration": settings.training.model_dump_json(),
+        "evaluation": json.dumps(report.models[candidate]),
+    }
+
+
+@dg.asset(partitions_def=datasets, group_name="release", kinds={"mlflow"})
+def champion(
+    context: dg.AssetExecutionContext,
+    settings: dg.ResourceParam[Settings],
+    registered_model: dict,
+    evaluation_report: Report,
+    split: pa.Table,
+    training_log: Interactions,
+    item_vectors: ItemFeatures,
+) -> dict:
+    """The version that serves: the challenger if the gate lets it pass, else the champion there was."""
+    name = context.partition_key
+    registry = Registry(settings.of(name))
+    challenger = registry.version(name, registered_model["version"])
+    case = make_case(training_log, split.filter(pc.field("part") == "test"), dataset(name).protocol)
+    decision = judge(registry.champion(name), challenger, evaluation_report, training_log, item_vectors, case)
+    if decision.promote:
+        serving = registry.promote(name, challenger.number, decision.record)
+    else:
+        registry.set_tags(challenger, {"gate_record": json.dumps(decision.record)})
+        context.log.warning(
+            f"version {challenger.number} of {name} stays a challenger: {'; '.join(decision.reasons)}"
+        )
+        serving = registry.champion(name) or challenger
+    context.add_output_metadata(
+        {
+            "version": serving.number,
+            "model": serving.model,
+            "promoted": decision.promote,
+            "reasons": dg.MetadataValue.md("\n".join(f"- {reason}" for reason in decision.reasons)),
+            "gate record": dg.MetadataValue.json(decision.record),
+            "mlflow version": dg.MetadataValue.url(registry.version_url(serving)),
+        }
+    )
+    return {"dataset": name, "version": serving.number, "model": serving.model, "promoted": decision.promote}

@@ -1,0 +1,191 @@
+"""What the `tradewind` command shows: the running platform, its status, its versions."""
+
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+import dagster as dg
+import httpx
+from rich.console import Console
+from rich.table import Table
+
+from monitoring import alerts
+from orchestration import platform
+from orchestration.runs import RunFailedError
+from orchestration.services import ensure_ports, services
+from orchestration.settings import Settings
+from orchestration.supervisor import Supervisor
+from serving.champion import read_pointer
+from serving.registry import Registry
+
+READY_S = 120.0
+PATROL_S = 1.0
+
+
+def run_platform(settings: Settings, once: bool, say: Callable[[str], None]) -> None:
+    """Starts everything, brings the champion up to date, asks it, tells; then serves until Ctrl-C unless `once`."""
+    started = time.perf_counter()
+    ensure_ports(settings)
+    settings.workspace.mkdir(parents=True, exist_ok=True)
+    with platform.sole_owner(settings):
+        Registry(settings).prepare()
+        with Supervisor(services(settings)) as group:
+            group.start()
+            say(
+                f"Tradewind on {settings.dataset}. Watch it in Dagster: {settings.urls['dagster']} (ready in a moment)"
+            )
+            seconds = platform.bring_up_to_date(settings)
+            if not seconds:
+                say("The champion knows this data and configuration already; nothing to train.")
+            waiting = time.perf_counter()
+            group.wait_ready(READY_S)
+            platform.await_champion(settings, platform.live(settings).version)
+            seconds["services"] = time.perf_counter() - waiting
+            answer = platform.ask(settings)
+            print_summary(settings, answer)
+            if answer.status != 200:
+                raise RunFailedError(
+                    f"/predict answered {answer.status}; see {settings.logs / 'service.log'}"
+                )
+            seconds["total"] = time.perf_counter() - started
+            if once:
+                print(json.dumps(summary(settings, answer, seconds)), flush=True)
+                return
+            say("Serving until Ctrl-C.")
+            serve(group, say)
+
+
+def serve(group: Supervisor, say: Callable[[str], None]) -> None:
+    """Watches the services; returns at Ctrl-C, raises RunFailedError when one stays down."""
+    try:
+        while True:
+            if dead := group.poll():
+                raise RunFailedError("; ".join(str(death) for death in dead))
+            time.sleep(PATROL_S)
+    except KeyboardInterrupt:
+        say("\nStopping ...")
+
+
+def summary(settings: Settings, answer: platform.Answer, seconds: dict[str, float]) -> dict[str, Any]:
+    """What `--once` prints as its last line."""
+    pointer, report = platform.live(settings), platform.report(settings)
+    return {
+        "dataset": settings.dataset,
+        "champion": {"model": pointer.model, "version": pointer.version},
+        "metrics": report.models,
+        "criteria": platform.criteria_of(report, pointer.model, answer),
+        "urls": settings.urls,
+        "predict": {"status": answer.status, "items": answer.items, "milliseconds": answer.milliseconds},
+        "seconds": {stage: round(value, 3) for stage, value in seconds.items()},
+    }
+
+
+def print_summary(settings: Settings, answer: platform.Answer) -> None:
+    """Addresses, the champion's figures against the criteria, and a line to try."""
+    console = Console(stderr=True, highlight=False)
+    pointer, report = platform.live(settings), platform.report(settings)
+    console.print(f"\n[bold]{pointer.model}[/] version {pointer.version} serves {settings.dataset}")
+    table = Table("criterion", "target", "reached", "ceiling", "protocol")
+    for row in platform.criteria_of(report, pointer.model, answer):
+        table.add_row(
+            row["metric"], *(_figure(row[key]) for key in ("target", "reached", "ceiling")), row["protocol"]
+        )
+    console.print(table)
+    for name, url in settings.urls.items():
+        console.print(f"  {name:<10} {url}{'/docs' if name == 'service' else ''}")
+    console.print(f"\nTry it:\n  {platform.curl_line(settings)}\n", soft_wrap=True)
+
+
+def status_of(settings: Settings) -> dict[str, Any]:
+    """What serves, what ran last, which services answer, what alarmed."""
+    pointer = read_pointer(settings.pointer)
+    with dg.DagsterInstance.from_config(str(settings.dagster_home)) as instance:
+        runs = [
+            {
+                "job": r.job_name,
+                "status": r.status.value,
+                "dataset": r.tags.get("dagster/partition"),
+                "cause": r.tags.get("cause"),
+            }
+            for r in instance.get_runs(limit=5)
+        ]
+    return {
+        "dataset": settings.dataset,
+        "champion": None
+        if pointer is None
+        else {"model": pointer.model, "version": pointer.version, "since": pointer.promoted_at},
+        "services": {name: _answers(url) for name, url in settings.urls.items()},
+        "runs": runs,
+        "alerts": [alert.title for alert in alerts.recent(settings.alerts, 5)],
+    }
+
+
+def print_status(found: dict[str, Any]) -> None:
+    """The status for people."""
+    champion = found["champion"]
+    print(f"data set   {found['dataset']}")
+    print(
+        f"champion   {champion['model']} version {champion['version']} since {champion['since']}"
+        if champion
+        else "champion   none yet; start with: tradewind run"
+    )
+    for name, up in found["services"].items():
+        print(f"{name:<10} {'answers' if up else 'does not answer'}")
+    for run in found["runs"]:
+        print(f"run        {run['status']:<9} {run['job']} on {run['dataset']} ({run['cause']})")
+    for title in found["alerts"]:
+        print(f"alert      {title}")
+
+
+def versions_of(settings: Settings) -> list[dict[str, Any]]:
+    """All versions of the data set, newest first."""
+    rows = []
+    for version in Registry(settings).versions(settings.dataset):
+        record = json.loads(version.tags.get("gate_record", "{}"))
+        evaluation = json.loads(version.tags.get("evaluation", "{}"))
+        rows.append(
+            {
+                "version": version.number,
+                "model": version.model,
+                "aliases": list(version.aliases),
+                "created": version.created.isoformat(timespec="seconds"),
+                "ndcg@10": evaluation.get("ndcg@10"),
+                "promoted": record.get("promote"),
+                "reasons": record.get("reasons", []),
+                "data_version": version.tags.get("data_version"),
+            }
+        )
+    return rows
+
+
+def print_versions(settings: Settings, rows: list[dict[str, Any]]) -> None:
+    """The versions for people."""
+    if not rows:
+        print(
+            f"{settings.dataset} has no versions yet; start with: tradewind run --dataset {settings.dataset}"
+        )
+        return
+    table = Table("version", "model", "alias", "NDCG@10 [95 %]", "gate", "created")
+    for row in rows:
+        ndcg = row["ndcg@10"]
+        table.add_row(
+            str(row["version"]),
+            row["model"],
+            ", ".join(row["aliases"]),
+            f"{ndcg[0]:.3f} [{ndcg[1]:.3f}, {ndcg[2]:.3f}]" if ndcg else "",
+            {True: "passed", False: "held back", None: ""}[row["promoted"]],
+            row["created"],
+        )
+    Console().print(table)
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=2, follow_redirects=True).status_code < 500
+    except httpx.HTTPError:
+        return False
+
+
+def _figure(value: Any) -> str:
+    return "-" if value is None else f"{value:.3f}" if isinstance(value, float) else str(value)

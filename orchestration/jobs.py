@@ -1,0 +1,22 @@
+"""What runs: everything, or only the look at the newest data."""
+
+import dagster as dg
+
+from orchestration.partitions import datasets
+
+RETRAINING = "retraining_job"
+DRIFT = "drift_job"
+
+retraining_job = dg.define_asset_job(
+    RETRAINING,
+    selection=dg.AssetSelection.all(),
+    partitions_def=datasets,
+    description="From the source to a champion that serves: every asset of the data set, with its checks.",
+)
+
+drift_job = dg.define_asset_job(
+    DRIFT,
+    selection=dg.AssetSelection.assets("drift_report").upstream() | dg.AssetSelection.assets("quarantine"),
+    partitions_def=datasets,
+    description="Reads the source and compares its newest window with what came before.",
+)

@@ -1,0 +1,16 @@
+"""What a person sees on an asset's page in Dagster: counts, previews, pictures, links."""
+
+import base64
+
+import dagster as dg
+import pyarrow as pa
+
+
+def preview(table: pa.Table, n_rows: int = 10) -> dg.MetadataValue:
+    """The first rows as a table."""
+    return dg.MetadataValue.md(table.slice(0, n_rows).to_pandas().to_markdown(index=False))
+
+
+def picture(png: bytes, alt: str) -> dg.MetadataValue:
+    """A PNG that Dagster shows in place."""
+    return dg.MetadataValue.md(f"![{alt}](data:image/png;base64,{base64.b64encode(png).decode()})")

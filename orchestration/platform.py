@@ -1,0 +1,145 @@
+"""`tradewind run`: services up, champion current, one request answered, and a summary of it all."""
+
+import json
+import statistics
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import dagster as dg
+import httpx
+import psutil
+import pyarrow.parquet as pq
+from dagster._core.storage.dagster_run import IN_PROGRESS_RUN_STATUSES
+from recommenders.evaluation.report import Report
+
+from orchestration.runs import PID_TAG, RunFailedError, materialise
+from orchestration.settings import Settings
+from serving.champion import Pointer, read_pointer
+from serving.locks import locked
+from serving.registry import Registry
+
+N_REQUESTS = 20  # of which the median is told
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What /predict said: HTTP status, number of items, median milliseconds of N_REQUESTS requests."""
+
+    status: int
+    items: int
+    milliseconds: float
+
+
+def check_source(settings: Settings) -> None:
+    """Raises DataError at once if the data set's files are not where they should be."""
+    spec = settings.spec
+    if not spec.generator or settings.source:
+        spec.locate(settings.source_of(spec))
+
+
+def is_current(settings: Settings) -> bool:
+    """Whether a champion serves and the newest version knows the present data and configuration."""
+    spec = settings.spec
+    source = settings.source_of(spec)
+    versions = Registry(settings).versions(spec.name)
+    if not versions or read_pointer(settings.pointer) is None or not report_folder(settings).exists():
+        return False
+    if spec.generator and source != settings.source:
+        spec.make(source, settings.training.data.scale, settings.training.data.seed)
+    known = versions[0].tags
+    wanted = (spec.fingerprint(source)["version"], settings.training.recipe())
+    return (known.get("data_version"), known.get("recipe")) == wanted
+
+
+def bring_up_to_date(settings: Settings) -> dict[str, float]:
+    """Materialises everything if data or configuration changed since the newest version; returns seconds a step."""
+    return {} if is_current(settings) else materialise(settings).seconds
+
+
+def live(settings: Settings) -> Pointer:
+    """The champion that serves. Raises RunFailedError where there is none."""
+    pointer = read_pointer(settings.pointer)
+    if pointer is None:
+        raise RunFailedError(
+            f"{settings.dataset} has no champion yet; see the last run at {settings.urls['dagster']}"
+        )
+    return pointer
+
+
+def report_folder(settings: Settings) -> Any:
+    """Where the last evaluation report lies."""
+    return settings.lake / settings.dataset / "evaluation_report"
+
+
+def report(settings: Settings) -> Report:
+    """The last evaluation report."""
+    return Report.load(report_folder(settings))
+
+
+def example_request(settings: Settings) -> dict[str, Any]:
+    """A request that the service answers for a buyer it knows."""
+    table = pq.read_table(
+        settings.lake / settings.dataset / "batch_recommendations.parquet", columns=["user_id"]
+    )
+    user_id = table["user_id"][0].as_py()
+    return {
+        "user_id": int(user_id) if user_id.isdecimal() else user_id,
+        "history": [],
+        "n_recommendations": 10,
+    }
+
+
+def await_champion(settings: Settings, version: int, timeout: float = 60.0) -> None:
+    """Waits until the service answers with that version. Raises RunFailedError with what it said instead."""
+    deadline = time.monotonic() + timeout
+    said: Any = "nothing"
+    while time.monotonic() < deadline:
+        try:
+            said = httpx.get(f"{settings.urls['service']}/health", timeout=5).json()
+            if said.get("version") == version:
+                return
+        except httpx.HTTPError as error:
+            said = repr(error)
+        time.sleep(0.2)
+    raise RunFailedError(
+        f"the service does not serve version {version} after {timeout:.0f} s; /health said {said}"
+    )
+
+
+def ask(settings: Settings) -> Answer:
+    """Asks /predict over HTTP, as a client would."""
+    request, times = example_request(settings), []
+    with httpx.Client(base_url=settings.urls["service"], timeout=10) as client:
+        for _ in range(N_REQUESTS):
+            started = time.perf_counter()
+            response = client.post("/predict", json=request)
+            times.append((time.perf_counter() - started) * 1000)
+    items = len(response.json()["items"]) if response.status_code == 200 else 0
+    return Answer(response.status_code, items, round(statistics.median(times), 3))
+
+
+def curl_line(settings: Settings) -> str:
+    """A line to try in a shell."""
+    return (
+        f"curl -s {settings.urls['service']}/predict -H 'Content-Type: application/json' "
+        f"-d '{json.dumps(example_request(settings))}'"
+    )
+
+
+@contextmanager
+def sole_owner(settings: Settings) -> Iterator[None]:
+    """Holds the home for one `tradewind run`; runs that an earlier one left unfinished are ended in Dagster's books.
+
+    Otherwise the queue, which lets one run through at a time, would wait for them for ever.
+    """
+    home = settings.home.resolve()
+    busy = f"another `tradewind run` holds {home}; stop it or set TRADEWIND_HOME to another folder"
+    with locked(home / ".run.lock", busy):
+        with dg.DagsterInstance.from_config(str(settings.dagster_home)) as instance:
+            for run in instance.get_runs(dg.RunsFilter(statuses=list(IN_PROGRESS_RUN_STATUSES))):
+                if not psutil.pid_exists(int(run.tags.get(PID_TAG, -1))):
+                    instance.report_run_canceled(run, "the process that ran it is gone")
+        yield

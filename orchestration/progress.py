@@ -1,0 +1,54 @@
+"""What a run says on the terminal: one line a step, with its seconds, and whatever went wrong."""
+
+import logging
+import sys
+import time
+
+import dagster as dg
+from dagster import DagsterEventType
+from rich.console import Console
+
+
+class StepLines(logging.Handler):
+    """Turns a run's events into lines for people; the whole log stays in Dagster's pages."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._console = Console(stderr=True, highlight=False)
+        self._status = self._console.status("") if sys.stderr.isatty() else None
+        self._started: dict[str, float] = {}
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """One line for a step that ended, a warning, or a failure."""
+        event = getattr(record, "dagster_event", None)
+        if event is None:
+            if record.levelno >= logging.WARNING:
+                self._console.print(
+                    f"  [yellow]![/] {getattr(record, 'dagster_meta', {}).get('orig_message', record.msg)}"
+                )
+        elif event.event_type == DagsterEventType.STEP_START:
+            self._begin(event.step_key)
+        elif event.event_type == DagsterEventType.STEP_SUCCESS:
+            self._end(event.step_key, "[green]✓[/]")
+        elif event.event_type == DagsterEventType.STEP_FAILURE:
+            self._end(event.step_key, "[red]✗[/]")
+
+    def _begin(self, step: str) -> None:
+        self._started[step] = time.perf_counter()
+        if self._status:
+            self._status.update(f"  {step} ...")
+            self._status.start()
+
+    def _end(self, step: str, mark: str) -> None:
+        if self._status:
+            self._status.stop()
+        seconds = time.perf_counter() - self._started.get(step, time.perf_counter())
+        self._console.print(f"  {mark} {step:<42} {seconds:6.1f} s")
+
+
+@dg.logger(description="One line a step on standard error.")
+def console(_context: dg.InitLoggerContext) -> logging.Logger:
+    """The logger of every run; a fresh one each time, so that two runs in one process do not print twice."""
+    logger = logging.Logger("tradewind.run", logging.INFO)
+    logger.addHandler(StepLines())
+    return logger

@@ -1,0 +1,70 @@
+"""Runs of the graph in this process, on the same instance that the web pages and the daemon use."""
+
+import logging
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import dagster as dg
+
+from orchestration.definitions import definitions
+from orchestration.jobs import RETRAINING
+from orchestration.settings import Settings
+from recommenders.errors import TradewindError
+
+PID_TAG = "tradewind/pid"  # which process executes a run in itself
+
+
+class RunFailedError(TradewindError):
+    """A run that did not succeed for a reason that the platform found itself, such as a failed check."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run that succeeded: its id and the seconds each step took."""
+
+    run_id: str
+    seconds: dict[str, float]
+
+
+def materialise(settings: Settings, assets: Sequence[str] = (), cause: str = "command line") -> Run:
+    """Materialises assets (all of them by default) of the settings' data set, with their checks.
+
+    Raises the TradewindError that stopped a step, or RunFailedError that names the check which did.
+    """
+    os.environ["DAGSTER_HOME"] = str(settings.dagster_home)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    job = definitions(settings).resolve_job_def(RETRAINING)
+    with dg.DagsterInstance.get() as instance:
+        started = time.perf_counter()
+        try:
+            result = job.execute_in_process(
+                instance=instance,
+                partition_key=settings.dataset,
+                asset_selection=[dg.AssetKey(name) for name in assets] or None,
+                tags={"cause": cause, PID_TAG: str(os.getpid())},
+            )
+        except Exception as error:
+            raise root_cause(error) from error
+        stats = instance.get_run_step_stats(result.run_id)
+    seconds = {s.step_key: s.end_time - s.start_time for s in stats if s.end_time and s.start_time}
+    return Run(result.run_id, {**seconds, "run": time.perf_counter() - started})
+
+
+def upstream(settings: Settings, asset: str) -> list[str]:
+    """The asset and all that it is made from."""
+    graph = definitions(settings).resolve_asset_graph()
+    return sorted(key.to_user_string() for key in dg.AssetSelection.assets(asset).upstream().resolve(graph))
+
+
+def root_cause(error: BaseException) -> BaseException:
+    """The first TradewindError below Dagster's wrapping; a failed blocking check as RunFailedError; else the error."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, TradewindError):
+            return cause
+        if isinstance(cause, dg.DagsterAssetCheckFailedError):
+            return RunFailedError(str(cause))
+        cause = cause.__cause__ or cause.__context__
+    return error

@@ -1,0 +1,144 @@
+"""What events start: new data and drift start a retraining, a failed run an alert."""
+
+import hashlib
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+from dagster._core.storage.dagster_run import IN_PROGRESS_RUN_STATUSES
+
+from monitoring.alerts import Alert, send
+from monitoring.retraining import Drift, should_retrain
+from orchestration.jobs import RETRAINING, drift_job, retraining_job
+from orchestration.settings import Settings
+from recommenders.errors import DataError
+from serving.registry import Registry
+
+DRIFT_REPORT = dg.AssetKey("drift_report")
+CAUSE_TAG = "cause"
+
+
+def sensors(settings: Settings) -> list[dg.SensorDefinition]:
+    """The sensors of the data set that is served; they run as soon as the daemon does."""
+    return [new_data_sensor(settings), drift_sensor(settings), failure_sensor(settings)]
+
+
+def new_data_sensor(settings: Settings) -> dg.SensorDefinition:
+    """Requests a retraining when the source's files are others than at the last look."""
+
+    @dg.sensor(
+        name="new_data",
+        job=retraining_job,
+        minimum_interval_seconds=settings.sensor_seconds,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description=f"Retrains when the files of {settings.dataset} change.",
+    )
+    def new_data(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        try:
+            seen = signature(settings)
+        except DataError as error:
+            return dg.SkipReason(str(error))
+        if seen == context.cursor:
+            return dg.SkipReason("the files are those of the last look")
+        if retraining_under_way(context.instance, settings.dataset):
+            return dg.SkipReason("a retraining is under way; looking again when it has ended")
+        first_look = context.cursor is None
+        context.update_cursor(seen)
+        if first_look:
+            return dg.SkipReason("first look at the source: the files are noted")
+        newest = next(iter(Registry(settings).versions(settings.dataset)), None)
+        version = settings.spec.fingerprint(settings.source_of(settings.spec))["version"]
+        if newest is not None and newest.tags.get("data_version") == version:
+            return dg.SkipReason(f"version {newest.number} knows these files already")
+        return request(settings, f"new-data/{settings.dataset}/{version}", "new data")
+
+    return new_data
+
+
+def drift_sensor(settings: Settings) -> dg.SensorDefinition:
+    """Requests a retraining when a drift report fires on data that the champion has not learned from."""
+
+    @dg.sensor(
+        name="drift",
+        job=retraining_job,
+        minimum_interval_seconds=settings.sensor_seconds,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description=f"Retrains when the drift report of {settings.dataset} fires, once a cause.",
+    )
+    def drift(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        filter_ = dg.AssetRecordsFilter(DRIFT_REPORT, asset_partitions=[settings.dataset])
+        newest = context.instance.fetch_materializations(filter_, limit=1).records
+        if not newest:
+            return dg.SkipReason("there is no drift report yet")
+        if context.cursor is None:  # what happened before the daemon's first look is history
+            context.update_cursor(str(newest[0].storage_id))
+            return dg.SkipReason("first look: the newest drift report is noted")
+        if str(newest[0].storage_id) == context.cursor:
+            return dg.SkipReason("no drift report since the last look")
+        if retraining_under_way(context.instance, settings.dataset):
+            return dg.SkipReason("a retraining is under way; looking again when it has ended")
+        context.update_cursor(str(newest[0].storage_id))
+        decision = should_retrain(
+            facts(newest[0].asset_materialization, settings),
+            last_retraining(context.instance, settings.dataset),
+            datetime.now(UTC),
+            timedelta(hours=settings.cool_down_hours),
+        )
+        if not decision.retrain:
+            return dg.SkipReason(decision.reason)
+        return request(settings, decision.key, "drift")
+
+    return drift
+
+
+def failure_sensor(settings: Settings) -> dg.SensorDefinition:
+    """Alerts when a run fails."""
+
+    @dg.run_failure_sensor(
+        name="failed_runs",
+        minimum_interval_seconds=settings.sensor_seconds,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Alerts when a run fails.",
+    )
+    def failed_runs(context: dg.RunFailureSensorContext) -> None:
+        run = context.dagster_run
+        dataset = run.tags.get("dagster/partition", "no data set")
+        send(
+            Alert(
+                f"{run.job_name} failed on {dataset}",
+                f"{context.failure_event.message}; {settings.urls['dagster']}/runs/{run.run_id}",
+                severity="error",
+                key=f"failed/{run.run_id}",
+                dataset=dataset,
+            ),
+            settings.alerts,
+        )
+
+    return failed_runs
+
+
+def request(settings: Settings, key: str, cause: str) -> dg.RunRequest:
+    """A retraining for a cause; Dagster starts one run a key."""
+    return dg.RunRequest(run_key=key, partition_key=settings.dataset, tags={CAUSE_TAG: cause})
+
+
+def signature(settings: Settings) -> str:
+    """Names, sizes and times of the source's files, cheap enough for every look. Raises DataError where there are none."""
+    spec = settings.spec
+    stats = [(path.name, path.stat()) for path in spec.locate(settings.source_of(spec))]
+    text = repr([(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def retraining_under_way(instance: dg.DagsterInstance, dataset: str) -> bool:
+    """Whether a retraining of the data set is queued or runs."""
+    filter_ = dg.RunsFilter(
+        job_name=RETRAINING, tags={"dagster/partition": dataset}, statuses=list(IN_PROGRESS_RUN_STATUSES)
+    )
+    return bool(instance.get_runs(filter_, limit=1))
+
+
+def last_retraining(instance: dg.DagsterInstance, dataset: str) -> datetime | None:
+    """When the last retraining that drift asked for was requested."""
+    filter_ = dg.RunsFilter(job_name=RETRAINING, tags={"dagster/partition": dataset, CAUSE_TAG: "drift"})
+    records = instance.get_run_records(filter_, limit=1)
+    return records[0].create_timestamp if records else None

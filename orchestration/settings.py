@@ -1,0 +1,149 @@
+"""Everything the platform can be told from outside, on top of what serving needs to know."""
+
+import json
+import os
+from functools import cached_property
+from pathlib import Path
+
+from pydantic import ValidationError
+from recommenders.training.configuration import TrainingConfig
+
+from recommenders.datasets.catalog import dataset
+from recommenders.datasets.spec import DatasetSpec
+from recommenders.errors import ConfigurationError, DataError
+from serving.settings import PROJECT, ServingSettings
+
+DAGSTER_YAML = """\
+# Written by `tradewind` where there was none; yours to change.
+telemetry:
+  enabled: false
+concurrency:
+  runs:
+    max_concurrent_runs: 1   # models share the machine's cores; one training at a time
+"""
+
+
+class Settings(ServingSettings):
+    """Settings of the whole platform; each can be set by an environment variable TRADEWIND_<NAME>."""
+
+    dagster_port: int = 3000
+    evidently_port: int = 5004
+    config: Path = PROJECT / "configs" / "training.yaml"
+    source: Path | None = None  # files at hand for `dataset`
+    real_data: Path | None = None  # a folder with one folder a data set
+    retrain_cron: str = "0 2 * * *"  # UTC
+    drift_cron: str = "30 * * * *"  # UTC
+    sensor_seconds: int = 60
+    cool_down_hours: float = 6.0  # between two retrainings for the same cause
+
+    @classmethod
+    def read(cls, **given: object) -> "Settings":
+        """The settings of the environment, with the given values on top. Raises ConfigurationError in one line."""
+        try:
+            return cls(**{name: value for name, value in given.items() if value is not None})
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = "TRADEWIND_" + "_".join(str(part) for part in first["loc"]).upper()
+            raise ConfigurationError(f"{name}: got {first['input']!r}; {first['msg']}") from None
+
+    @cached_property
+    def training(self) -> TrainingConfig:
+        """The training configuration. Raises ConfigurationError."""
+        return TrainingConfig.load(self.config)
+
+    def of(self, name: str) -> "Settings":
+        """The same settings for another data set; a source given for this one is not its source."""
+        return self if name == self.dataset else self.model_copy(update={"dataset": name, "source": None})
+
+    @property
+    def spec(self) -> DatasetSpec:
+        """The data set that is served."""
+        return dataset(self.dataset)
+
+    @property
+    def lake(self) -> Path:
+        """Tables, models and reports, one folder a data set."""
+        return self.home.resolve() / "lake"
+
+    @property
+    def workspace(self) -> Path:
+        """Evidently's reports."""
+        return self.home.resolve() / "evidently"
+
+    @property
+    def logs(self) -> Path:
+        """What the services and the alerts write."""
+        return self.home.resolve() / "logs"
+
+    @property
+    def alerts(self) -> Path:
+        """One JSON line an alert."""
+        return self.logs / "alerts.jsonl"
+
+    @property
+    def dagster_home(self) -> Path:
+        """Dagster's instance; created with telemetry off on first use."""
+        home = self.home.resolve() / "dagster"
+        home.mkdir(parents=True, exist_ok=True)
+        if not (home / "dagster.yaml").exists():
+            (home / "dagster.yaml").write_text(DAGSTER_YAML)
+        return home
+
+    @property
+    def urls(self) -> dict[str, str]:
+        """Where a person looks."""
+        ports = {
+            "dagster": self.dagster_port,
+            "service": self.service_port,
+            "mlflow": self.mlflow_port,
+            "evidently": self.evidently_port,
+        }
+        return {name: f"http://{self.host}:{port}" for name, port in ports.items()}
+
+    def environment(self) -> dict[str, str]:
+        """What a process of the platform needs in its environment to read these same settings."""
+        values = self.model_dump(exclude_none=True, exclude_defaults=True) | {"home": self.home.resolve()}
+        ours = {f"TRADEWIND_{name.upper()}": str(value) for name, value in values.items()}
+        return {**ours, "DAGSTER_HOME": str(self.dagster_home)}
+
+    def export(self) -> None:
+        """Puts these settings into this process's environment, for what reads them there (Dagster's definitions)."""
+        os.environ.update(self.environment())
+
+    # -- where a data set's files lie
+
+    def source_of(self, spec: DatasetSpec) -> Path:
+        """The folder or file a data set is read from. Raises DataError with what to do where there is none.
+
+        In this order: the source given for this run, the one given last (remembered below home), a folder below
+        TRADEWIND_REAL_DATA; a data set that the project makes itself has its own place.
+        """
+        if self.source and spec.name == self.dataset:
+            return self.source.resolve()
+        if spec.generator:
+            return self.home.resolve() / "sources" / spec.name
+        if remembered := self._remembered().get(spec.name):
+            return Path(remembered)
+        if self.real_data and (folder := self.real_data / (spec.real_data_folder or spec.name)).exists():
+            return folder.resolve()
+        raise DataError(f"{spec.name}: no files are known; give --source PATH with {spec.layout}")
+
+    def remember_source(self) -> None:
+        """Keeps the source given for this run, so that sensors and schedules find it later."""
+        if self.source is None:
+            return
+        known = self._remembered() | {self.dataset: str(self.source.resolve())}
+        self._sources_file.parent.mkdir(parents=True, exist_ok=True)
+        staging = self._sources_file.with_suffix(".new")
+        staging.write_text(json.dumps(known, indent=2))
+        staging.replace(self._sources_file)
+
+    @property
+    def _sources_file(self) -> Path:
+        return self.home.resolve() / "sources.json"
+
+    def _remembered(self) -> dict[str, str]:
+        if not self._sources_file.exists():
+            return {}
+        known: dict[str, str] = json.loads(self._sources_file.read_text())
+        return known

@@ -1,0 +1,41 @@
+#!/bin/sh
+# Makes .venv and installs what is needed: `install.sh run` or `install.sh dev`. A stamp keyed by a hash of
+# pyproject.toml and constraints.txt says what is installed, so the second time takes no time.
+set -eu
+cd "$(dirname "$0")/.."
+want=$1
+
+fail() { echo "tradewind: $*" >&2; exit 2; }
+
+digest() { cat pyproject.toml constraints.txt | { sha256sum 2>/dev/null || shasum -a 256; } | cut -d' ' -f1; }
+key=$(digest)
+[ "$(cat ".venv/.installed-$want" 2>/dev/null || true)" = "$key" ] && exit 0
+
+fits() { "$1" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; }
+# Debian's python3 has the module venv without ensurepip until python3-venv is installed.
+has_venv() { "$1" -c 'import venv, ensurepip' 2>/dev/null; }
+
+if [ ! -x .venv/bin/python ]; then
+    python="" found=""
+    for candidate in ${PYTHON:-python3.11 python3.12 python3.13 python3 python}; do
+        command -v "$candidate" >/dev/null 2>&1 && fits "$candidate" || continue
+        found=$candidate
+        if has_venv "$candidate"; then python=$candidate; break; fi
+    done
+    [ -n "$found" ] || fail "no Python 3.11, 3.12 or 3.13 found; install one (Debian: apt-get install python3 python3-venv) or name it: make setup PYTHON=/path/to/python"
+    [ -n "$python" ] || fail "$found has no venv; install it (Debian: apt-get install python3-venv) or name another Python: make setup PYTHON=/path/to/python"
+    "$python" -m venv .venv || fail "$python could not create .venv in $(pwd); is the disk full or the folder read-only?"
+fi
+
+log=.venv/install-$want.log
+extras=""; [ "$want" = dev ] && extras="[dev]"
+echo "Installing Tradewind ($want) into .venv: some 2 GB, a few minutes the first time. Log: $log"
+pip() { .venv/bin/python -m pip install --disable-pip-version-check --quiet "$@" >>"$log" 2>&1; }
+: >"$log"
+if ! { { [ -z "${TORCH_INDEX:-}" ] || pip torch==2.13.0 --index-url "$TORCH_INDEX"; } && pip -c constraints.txt -e ".$extras"; }; then
+    reason=$(grep -E '^ERROR' "$log" | tail -1)
+    fail "the installation did not succeed: ${reason:-see $log} (whole log: $log); check the network and the disk, then run make again"
+fi
+echo "$key" >".venv/.installed-$want"
+[ "$want" = dev ] && echo "$key" >.venv/.installed-run
+exit 0

@@ -1,0 +1,33 @@
+"""Lists for every known buyer at once, as a table."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from recommenders.errors import ConfigurationError
+from recommenders.models.recommender import Recommender
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+def batch_recommendations(model: Recommender, k: int) -> "pa.Table":
+    """The k best items of every buyer of the training log: user_id, rank (from 1), item_id, score; (<= n_users * k) rows.
+
+    The same lists the service gives a known buyer without new events. Raises ConfigurationError if k < 1.
+    """
+    import pyarrow as pa
+
+    if k < 1:
+        raise ConfigurationError(f"batch k: got {k}; allowed: a whole number from 1")
+    n_users = len(model.users_)
+    ranked = model.recommend(np.arange(n_users, dtype=np.int32), model.histories_, k)
+    rows, places = np.nonzero(ranked.item_columns >= 0)  # row by row, best first
+    return pa.table(
+        {
+            "user_id": pa.array(model.users_.ids[rows].tolist(), pa.string()),
+            "rank": pa.array(places + 1, pa.int32()),
+            "item_id": pa.array(model.items_.ids[ranked.item_columns[rows, places]].tolist(), pa.string()),
+            "score": pa.array(ranked.scores[rows, places], pa.float32()),
+        }
+    )

@@ -1,0 +1,107 @@
+"""The pointer file: which bundle is served, and which ones were before it. No MLflow in here: the worker reads it.
+
+    champions/
+      custom_b2b.json      the pointer, replaced as one step and always written last
+      custom_b2b/7/        the bundle it names, complete and verified before the pointer is written
+
+What the pointer says is what is live; the registry's aliases follow it.
+"""
+
+import json
+import os
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from recommenders import bundle
+from recommenders.errors import BundleError, ReleaseError
+from serving.versions import HASH_TAG, Version
+
+HISTORY = 20  # earlier champions a pointer remembers
+
+
+@dataclass(frozen=True)
+class Pointer:
+    """The content of a pointer file. `bundle` is relative to the file's folder; `earlier` holds past versions, newest last."""
+
+    dataset: str
+    model: str
+    version: int
+    bundle: str
+    bundle_sha256: str  # of the bundle's manifest, which holds the hash of every other file
+    promoted_at: str  # ISO 8601, UTC
+    run_id: str
+    earlier: tuple[int, ...] = ()
+
+    def bundle_folder(self, pointer_file: Path) -> Path:
+        """Where the bundle lies."""
+        return (pointer_file.parent / self.bundle).resolve()
+
+    @property
+    def promoted(self) -> tuple[int, ...]:
+        """The versions promoted one after another, the live one last."""
+        return (*self.earlier, self.version)
+
+
+def point_to(
+    path: Path, folder: Path, version: Version, promoted_at: str, earlier: tuple[int, ...]
+) -> Pointer:
+    """The pointer at `path` to the version's bundle in `folder`."""
+    relative = Path(os.path.relpath(folder.resolve(), path.parent.resolve())).as_posix()
+    digest = version.tags[HASH_TAG]
+    earlier = earlier[-HISTORY:]
+    return Pointer(
+        version.dataset, version.model, version.number, relative, digest, promoted_at, version.run_id, earlier
+    )
+
+
+def read_pointer(path: Path) -> Pointer | None:
+    """The pointer, None if there is no file. Raises ReleaseError if it is damaged."""
+    try:
+        content = json.loads(path.read_text())
+        return Pointer(
+            **{**content, "version": int(content["version"]), "earlier": tuple(content["earlier"])}
+        )
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError, KeyError) as error:
+        raise ReleaseError(
+            f"{path} is not a champion pointer ({error!r}); promote a version to write it anew"
+        ) from error
+
+
+def write_pointer(path: Path, pointer: Pointer) -> None:
+    """Replaces the pointer file as one step; after a crash it is the old one or the new one, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    staging = path.with_name(f".{path.name}-{uuid.uuid4().hex[:8]}")
+    try:
+        with staging.open("w") as file:
+            json.dump({**vars(pointer), "earlier": list(pointer.earlier)}, file, indent=2)
+            file.flush()
+            os.fsync(file.fileno())
+        staging.replace(path)
+    finally:
+        staging.unlink(missing_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)  # the rename itself survives a power cut
+    finally:
+        os.close(folder)
+
+
+def fingerprint(folder: Path) -> str:
+    """The sha256 of a bundle's manifest. Raises BundleError if the folder holds none."""
+    bundle.read_manifest(folder)
+    return bundle.sha256(folder / bundle.MANIFEST)
+
+
+def verify(folder: Path, expected: str) -> dict[str, Any]:
+    """The manifest of a bundle that is, file by file, the one published. Raises BundleError where it is not."""
+    if (got := fingerprint(folder)) != expected:
+        raise BundleError(
+            f"bundle {folder}: {bundle.MANIFEST} was changed (sha256 {got[:12]}, expected {expected[:12]}); "
+            "publish the model again"
+        )
+    bundle.read(folder)
+    return bundle.read_manifest(folder)

@@ -1,0 +1,97 @@
+"""The service described for machines (OpenAPI 3.1), from the same models that check the requests."""
+
+from functools import cache
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.json_schema import models_json_schema
+
+from serving.requests import PredictRequest
+
+REFERENCE = "#/components/schemas/{model}"
+
+
+class RecommendedItem(BaseModel):
+    """One place of a list."""
+
+    item_id: str | int
+    score: float = Field(description="Larger is better; comparable within one answer only.")
+
+
+class PredictResponse(BaseModel):
+    """A list for a buyer, best first. Item ids come as numbers where the history's ids (without one, user_id) are
+    numbers and the id is a plain decimal; otherwise as strings."""
+
+    model_config = ConfigDict(protected_namespaces=())
+
+    user_id: str | int = Field(description="As it was sent.")
+    items: list[RecommendedItem]
+    model: str
+    version: int
+    strategy: Literal["known_buyer", "history", "popularity"]
+    unknown_items: list[str | int] = Field(description="Ids of the history that the model does not know.")
+    request_id: str
+    milliseconds: float = Field(description="Time inside the service.")
+
+
+class Fault(BaseModel):
+    """What is wrong with one field."""
+
+    field: str
+    got: str
+    allowed: str
+
+
+class ErrorResponse(BaseModel):
+    """Why there is no list."""
+
+    error: str
+    details: list[Fault] = []
+
+
+@cache
+def specification() -> dict[str, Any]:
+    """The whole document."""
+    models = [(model, "validation") for model in (PredictRequest, PredictResponse, ErrorResponse)]
+    _, definitions = models_json_schema(models, ref_template=REFERENCE)  # type: ignore[arg-type]
+    refused = {
+        "400": _content("The body is not JSON", "ErrorResponse"),
+        "413": _content("The body is too long", "ErrorResponse"),
+        "422": _content("A field says something it may not", "ErrorResponse"),
+        "503": _content("No champion is loaded yet; try again after Retry-After seconds", "ErrorResponse"),
+    }
+    predict = {
+        "summary": "The best items for a buyer",
+        "requestBody": {"required": True, **_body("PredictRequest")},
+        "responses": {"200": _content("A list, best first", "PredictResponse"), **refused},
+    }
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Tradewind",
+            "version": "1",
+            "description": "Recommendations for B2B marketplaces.",
+        },
+        "paths": {
+            "/predict": {"post": predict},
+            "/health": {"get": _plain("Ready, and with which version", {"503": "Not yet"})},
+            "/analytics": {"get": _plain("Requests, errors, latency, versions; a page for browsers")},
+        },
+        "components": {"schemas": definitions["$defs"]},
+    }
+
+
+def _body(model: str) -> dict[str, Any]:
+    return {"content": {"application/json": {"schema": {"$ref": REFERENCE.format(model=model)}}}}
+
+
+def _content(description: str, model: str) -> dict[str, Any]:
+    return {"description": description, **_body(model)}
+
+
+def _plain(summary: str, others: dict[str, str] | None = None) -> dict[str, Any]:
+    answers = {"200": "OK", **(others or {})}
+    return {
+        "summary": summary,
+        "responses": {status: {"description": text} for status, text in answers.items()},
+    }

@@ -1,0 +1,318 @@
+"""Remembers every run and every version, and releases versions. MLflow lives here, and nowhere else.
+
+A release goes: the bundle is copied and verified -> the version is tagged -> the aliases move -> the pointer file is
+replaced. A crash in between leaves the old champion live, and doing the same again completes it.
+"""
+
+import json
+import logging
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from recommenders import bundle as bundles
+from recommenders.errors import BundleError, ReleaseError
+from serving import champion as pointers
+from serving.champion import point_to, read_pointer, write_pointer
+from serving.locks import locked
+from serving.settings import ServingSettings
+from serving.versions import (
+    BUNDLE_TAG,
+    CHAMPION,
+    HASH_TAG,
+    MODEL_TAG,
+    PREFIX,
+    PREVIOUS,
+    RECORD_TAG,
+    Version,
+    flatten,
+    registered_name,
+)
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
+
+BATCH = 100  # parameters MLflow takes at once
+LONGEST_PARAM = 6000  # characters
+
+
+@dataclass(frozen=True)
+class RunTracker:
+    """One MLflow run, as training sees it (recommenders.models.recommender.Tracker)."""
+
+    client: "MlflowClient"
+    run_id: str
+
+    def log(self, step: int, metrics: dict[str, float]) -> None:
+        """One point of the learning curve."""
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        points = [Metric(name, float(value), now, step) for name, value in metrics.items()]
+        for start in range(0, len(points), BATCH):
+            self.client.log_batch(self.run_id, metrics=points[start : start + BATCH])
+
+    def log_metrics(self, metrics: Mapping[str, float]) -> None:
+        """Final figures."""
+        self.log(0, dict(metrics))
+
+    def log_params(self, params: Mapping[str, Any]) -> None:
+        """Settings; nested ones become names with dots. MLflow refuses to change one that is logged already."""
+        from mlflow.entities import Param
+
+        flat = [Param(name, str(value)[:LONGEST_PARAM]) for name, value in flatten(params)]
+        for start in range(0, len(flat), BATCH):
+            self.client.log_batch(self.run_id, params=flat[start : start + BATCH])
+
+    def log_file(self, path: Path, folder: str = "") -> None:
+        """A file, or a folder with all it holds, as an artifact below `folder`."""
+        self.client.log_artifact(self.run_id, str(path), folder or None)
+
+    def log_bytes(self, name: str, content: bytes) -> None:
+        """An artifact from memory; the name may hold folders, "plots/curve.png"."""
+        place = PurePosixPath(name)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / place.name
+            path.write_bytes(content)
+            self.log_file(path, "" if place.parent == PurePosixPath() else str(place.parent))
+
+
+class Registry:
+    """Runs and versions of all data sets. MLflow is imported, and its store made, at the first use."""
+
+    def __init__(self, settings: ServingSettings) -> None:
+        self.settings = settings
+        self._web = f"http://127.0.0.1:{settings.mlflow_port}"
+        self._lock = settings.home.resolve() / "mlflow" / ".lock"
+
+    # -- runs
+
+    @contextmanager
+    def run(
+        self, dataset: str, name: str, params: Mapping[str, Any], tags: Mapping[str, str]
+    ) -> Iterator[RunTracker]:
+        """A run that lasts as long as the block; MLflow shows it as FAILED if the block raises."""
+        run = self._client.create_run(
+            self._experiment(dataset), tags={"dataset": dataset, **tags}, run_name=name
+        )
+        tracker = RunTracker(self._client, run.info.run_id)
+        try:
+            tracker.log_params(params)
+            yield tracker
+        except BaseException:
+            self._client.set_terminated(tracker.run_id, "FAILED")
+            raise
+        self._client.set_terminated(tracker.run_id, "FINISHED")
+
+    @contextmanager
+    def resume(self, run_id: str) -> Iterator[RunTracker]:
+        """An earlier run, to add figures and files; its status stays. Raises ReleaseError if there is none."""
+        self._run_info(run_id)
+        yield RunTracker(self._client, run_id)
+
+    def run_url(self, run_id: str) -> str:
+        """The run's page in MLflow."""
+        return f"{self._web}/#/experiments/{self._run_info(run_id).experiment_id}/runs/{run_id}"
+
+    def version_url(self, version: Version) -> str:
+        """The version's page in MLflow."""
+        return f"{self._web}/#/models/{version.name}/versions/{version.number}"
+
+    # -- versions
+
+    def publish(self, dataset: str, bundle: Path, run_id: str, tags: Mapping[str, str]) -> Version:
+        """A new version of the bundle, which is copied into the run's artifacts. Raises BundleError if it is damaged."""
+        digest = pointers.fingerprint(bundle)
+        manifest = pointers.verify(bundle, digest)
+        place = f"bundles/{digest[:12]}"  # by content, so that one run may publish several
+        source = f"{self._run_info(run_id).artifact_uri}/{place}"
+        self._client.log_artifacts(run_id, str(bundle), place)
+        own = {MODEL_TAG: manifest["model"], HASH_TAG: digest, BUNDLE_TAG: place}
+        self._register(registered_name(dataset))
+        made = self._client.create_model_version(
+            registered_name(dataset), source, run_id, tags={**tags, **own}
+        )
+        return self.version(dataset, int(made.version))
+
+    def versions(self, dataset: str) -> list[Version]:
+        """All versions of the data set, newest first."""
+        found = self._client.search_model_versions(f"name = '{registered_name(dataset)}'")
+        aliases = self._aliases(dataset)
+        return sorted((_version(dataset, v, aliases) for v in found), key=lambda v: -v.number)
+
+    def version(self, dataset: str, number: int) -> Version:
+        """One version. Raises ReleaseError, with the numbers there are, if it does not exist."""
+        every = self.versions(dataset)
+        for version in every:
+            if version.number == number:
+                return version
+        there = (
+            f"there are {', '.join(str(v.number) for v in reversed(every))}" if every else "none is published"
+        )
+        raise ReleaseError(f"no version {number} of {registered_name(dataset)}; {there}")
+
+    def champion(self, dataset: str) -> Version | None:
+        """The version that has the champion's alias."""
+        return next((v for v in self.versions(dataset) if CHAMPION in v.aliases), None)
+
+    def set_tags(self, version: Version, tags: Mapping[str, str]) -> Version:
+        """Adds tags to the version, or replaces them; returns it as it is now."""
+        for key, value in tags.items():
+            self._client.set_model_version_tag(version.name, str(version.number), key, value)
+        return self.version(version.dataset, version.number)
+
+    def fetch(self, version: Version, folder: Path) -> Path:
+        """The version's bundle, verified, in the place of `folder`. Raises BundleError if it was tampered with."""
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
+        try:
+            got = Path(
+                self._client.download_artifacts(version.run_id, version.tags[BUNDLE_TAG], str(staging))
+            )
+            pointers.verify(got, version.tags[HASH_TAG])
+            bundles.replace_folder(got, folder)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+        return folder
+
+    # -- releases
+
+    def pointer_file(self, dataset: str) -> Path:
+        """The data set's pointer file."""
+        settings = self.settings
+        return settings.pointer if dataset == settings.dataset else settings.champions / f"{dataset}.json"
+
+    def promote(self, dataset: str, number: int, record: Mapping[str, Any]) -> Version:
+        """Makes the version live; `record` says why and is kept with it. Raises ReleaseError, BundleError."""
+        with locked(self.settings.champions / f".{dataset}.lock"):
+            version = self.version(dataset, number)
+            earlier = self._promoted(dataset)
+            earlier = earlier[:-1] if earlier and earlier[-1] == number else earlier  # promoted twice
+            return self._release(version, earlier, record)
+
+    def rollback(self, dataset: str) -> Version:
+        """Makes the champion before the live one live again. Raises ReleaseError if there was none."""
+        with locked(self.settings.champions / f".{dataset}.lock"):
+            promoted = self._promoted(dataset)
+            if len(promoted) < 2:
+                live = (
+                    f"version {promoted[-1]} is the first champion"
+                    if promoted
+                    else "no version was ever promoted"
+                )
+                raise ReleaseError(
+                    f"{registered_name(dataset)} cannot be rolled back: {live}; promote a version by number"
+                )
+            return self._release(self.version(dataset, promoted[-2]), promoted[:-2], None)
+
+    def _promoted(self, dataset: str) -> tuple[int, ...]:
+        """The versions promoted one after another, the live one last; the aliases tell where the pointer cannot."""
+        try:
+            live = read_pointer(self.pointer_file(dataset))
+        except ReleaseError as error:  # being replaced is the cure of a damaged pointer
+            logging.getLogger(__name__).warning("%s; its history is taken from the registry's aliases", error)
+            live = None
+        aliases = self._aliases(dataset)
+        return live.promoted if live else tuple(aliases[a] for a in (PREVIOUS, CHAMPION) if a in aliases)
+
+    def _release(
+        self, version: Version, earlier: tuple[int, ...], record: Mapping[str, Any] | None
+    ) -> Version:
+        folder = self._released_bundle(version)
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        tags = {"promoted_at": now}
+        self.set_tags(
+            version, tags if record is None else {**tags, RECORD_TAG: json.dumps(record, default=str)}
+        )
+        self._move_aliases(version, earlier)
+        path = self.pointer_file(version.dataset)
+        write_pointer(path, point_to(path, folder, version, now, earlier))
+        return self.version(version.dataset, version.number)
+
+    def _released_bundle(self, version: Version) -> Path:
+        """The bundle in the champions' folder; one that lies there already is kept if it is still whole."""
+        folder = self.settings.champions / version.dataset / str(version.number)
+        try:
+            pointers.verify(folder, version.tags[HASH_TAG])
+        except BundleError:
+            self.fetch(version, folder)
+        return folder
+
+    def _move_aliases(self, version: Version, earlier: tuple[int, ...]) -> None:
+        name = version.name
+        if earlier:
+            self._client.set_registered_model_alias(name, PREVIOUS, str(earlier[-1]))
+        elif PREVIOUS in self._aliases(version.dataset):
+            self._client.delete_registered_model_alias(name, PREVIOUS)
+        self._client.set_registered_model_alias(name, CHAMPION, str(version.number))
+
+    # -- MLflow
+
+    def prepare(self) -> None:
+        """Makes the store if there is none; call it before an MLflow server is started on it."""
+        self._client  # noqa: B018
+
+    @cached_property
+    def _client(self) -> "MlflowClient":
+        from mlflow import MlflowClient
+
+        logging.getLogger("mlflow").setLevel(logging.WARNING)
+        uri = self.settings.tracking_uri
+        with locked(self._lock):  # two processes that make the tables at once break the store
+            client = MlflowClient(uri, uri)
+            client.search_experiments(max_results=1)
+        return client
+
+    def _experiment(self, dataset: str) -> str:
+        """The id of the data set's experiment, made at the first run."""
+        name = f"{PREFIX}/{dataset}"
+        with locked(self._lock):
+            if (found := self._client.get_experiment_by_name(name)) is not None:
+                return str(found.experiment_id)
+            remote = self.settings.tracking_uri.startswith("http")  # a server decides where its files lie
+            location = None if remote else str(self.settings.artifact_root / dataset)
+            return str(self._client.create_experiment(name, artifact_location=location))
+
+    def _run_info(self, run_id: str) -> Any:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return self._client.get_run(run_id).info
+        except MlflowException as error:
+            raise ReleaseError(f"no MLflow run {run_id!r} in {self.settings.tracking_uri}") from error
+
+    def _register(self, name: str) -> None:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self._client.create_registered_model(name)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+
+    def _aliases(self, dataset: str) -> dict[str, int]:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            aliases = self._client.get_registered_model(registered_name(dataset)).aliases
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            return {}
+        return {alias: int(number) for alias, number in aliases.items()}
+
+
+def _version(dataset: str, found: "ModelVersion", aliases: Mapping[str, int]) -> Version:
+    number = int(found.version)
+    own = tuple(sorted(alias for alias, aliased in aliases.items() if aliased == number))
+    created = datetime.fromtimestamp(found.creation_timestamp / 1000, UTC)
+    tags = dict(found.tags)
+    return Version(dataset, number, found.run_id or "", tags.get(MODEL_TAG, ""), own, created, tags)

@@ -1,0 +1,108 @@
+"""What a request may say, and the words for what it may not."""
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, ValidationError
+
+LONGEST_ID = 256  # characters
+LONGEST_HISTORY = 1000  # events
+MOST_ITEMS = 100
+LARGEST_INT = 2**53 - 1  # beyond it JavaScript and many JSON readers round
+LONGEST_NUMBER = len(str(LARGEST_INT))
+LARGEST_BODY = 512 * 1024  # bytes: a full history of long ids fits
+SHOWN = 60  # characters of a wrong value that an error repeats
+
+TextId = Annotated[StrictStr, Field(min_length=1, max_length=LONGEST_ID)]
+NumberId = Annotated[StrictInt, Field(ge=0, le=LARGEST_INT)]
+Id = TextId | NumberId
+
+ALLOWED = {
+    "user_id": f"a string of 1 to {LONGEST_ID} characters or a whole number from 0 to {LARGEST_INT}",
+    "history": f"a list of up to {LONGEST_HISTORY} item ids, each a string or a whole number like user_id",
+    "n_recommendations": f"a whole number from 1 to {MOST_ITEMS}",
+}
+
+
+class PredictRequest(BaseModel):
+    """The body of POST /predict."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, title="PredictRequest")
+
+    user_id: Id = Field(description="The buyer. A stranger is welcome.", examples=[17])
+    history: list[Id] = Field(
+        default=[],
+        max_length=LONGEST_HISTORY,
+        description="A known buyer's newest items, or all of a stranger's, oldest first. Unknown ids are ignored.",
+        examples=[[101, 2048]],
+    )
+    n_recommendations: Annotated[StrictInt, Field(ge=1, le=MOST_ITEMS)] = 10
+
+
+class RefusedError(Exception):
+    """A request that is not served: an HTTP status and, for each fault, field, got and allowed."""
+
+    def __init__(self, status: int, message: str, details: Sequence[dict[str, str]] = ()) -> None:
+        super().__init__(message)
+        self.status = status
+        self.details = list(details)
+
+
+def parse(body: bytes, content_type: str) -> PredictRequest:
+    """The request. Raises RefusedError: 400 for what is not JSON, 422 for JSON that says something it may not."""
+    kind = content_type.partition(";")[0].strip().lower()
+    if kind != "application/json":
+        raise RefusedError(400, f"content-type: got {shown(content_type)}; allowed: application/json")
+    try:
+        return PredictRequest.model_validate_json(body)
+    except ValidationError as error:
+        faults = error.errors(include_url=False, include_context=False)
+    if faults[0]["type"] == "json_invalid":
+        raise RefusedError(400, f"body: not JSON ({faults[0]['msg']}); send an object with user_id")
+    details = _details(faults)
+    told = "; ".join(f"{d['field']}: got {d['got']}; allowed: {d['allowed']}" for d in details)
+    raise RefusedError(422, told, details)
+
+
+def _details(faults: Sequence[Any]) -> list[dict[str, str]]:
+    """One entry for each field at fault: pydantic reports a union once for each of its members."""
+    found: dict[str, dict[str, str]] = {}
+    for fault in faults:
+        place = fault["loc"]
+        field = str(place[0])[:SHOWN] if place else "body"
+        index = f"[{place[1]}]" if field == "history" and len(place) > 1 and isinstance(place[1], int) else ""
+        if fault["type"] == "extra_forbidden":
+            allowed = f"only the fields {', '.join(ALLOWED)}"
+        else:
+            allowed = ALLOWED.get(field, "an object with user_id")
+        got = "nothing" if fault["type"] == "missing" else shown(fault["input"])
+        found.setdefault(field + index, {"field": field + index, "got": got, "allowed": allowed})
+    return list(found.values())[:10]
+
+
+def shown(value: object) -> str:
+    """A wrong value as an error repeats it, cut short; a number of many digits is not written out."""
+    if isinstance(value, list):
+        return f"a list of {len(value)}"
+    if isinstance(value, dict):
+        return "an object"
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 10**SHOWN:
+        return f"a number of {value.bit_length()} bits"
+    text = repr(value)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
+
+
+def as_text(id_: str | int) -> str:
+    """The id as it is known inside."""
+    return id_ if isinstance(id_, str) else str(id_)
+
+
+def wants_numbers(request: PredictRequest) -> bool:
+    """Whether item ids go out as numbers: where the history holds numbers only or, without one, user_id is one."""
+    return all(isinstance(id_, int) for id_ in request.history or [request.user_id])
+
+
+def as_sent(id_: str, numbers: bool) -> str | int:
+    """The id in the type the client uses; one that is no plain decimal ("SKU-9", "007") stays a string."""
+    plain = numbers and id_.isascii() and id_.isdigit() and (id_ == "0" or id_[0] != "0")
+    return int(id_) if plain and len(id_) <= LONGEST_NUMBER and int(id_) <= LARGEST_INT else id_

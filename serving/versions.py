@@ -1,0 +1,42 @@
+"""What a registered version is, whoever keeps the register."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+CHAMPION, PREVIOUS = "champion", "previous"
+MODEL_TAG, HASH_TAG, BUNDLE_TAG, RECORD_TAG = "model", "bundle_sha256", "bundle_path", "gate_record"
+PREFIX = "tradewind"
+
+
+def registered_name(dataset: str) -> str:
+    """The name all versions of a data set's model share."""
+    return f"{PREFIX}-{dataset}"
+
+
+@dataclass(frozen=True)
+class Version:
+    """One registered version. `model` is its name in the catalogue; `created` is UTC."""
+
+    dataset: str
+    number: int
+    run_id: str
+    model: str
+    aliases: tuple[str, ...]
+    created: datetime
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """Its registered name."""
+        return registered_name(self.dataset)
+
+
+def flatten(params: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Nested settings as pairs of a name with dots and a value."""
+    for name, value in params.items():
+        if isinstance(value, Mapping):
+            yield from flatten(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value

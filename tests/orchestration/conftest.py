@@ -1,0 +1,56 @@
+"""A small market and a quick configuration, so that the whole graph materialises in seconds."""
+
+import contextlib
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from orchestration.settings import Settings
+from serving.settings import PROJECT
+
+
+def quick_configuration(folder: Path, **models: dict[str, object]) -> Path:
+    """The default configuration with a market of 5 % and a network of two epochs; `models` overrides settings."""
+    config = yaml.safe_load((PROJECT / "configs" / "training.yaml").read_text())
+    config["data"]["scale"] = 0.05
+    config["models"]["neural_collaborative"] |= {"epochs": 2, "embedding_dim": 8, "hidden_layers": [16, 8]}
+    for name, values in models.items():
+        config["models"][name] |= values
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "training.yaml"
+    path.write_text(yaml.safe_dump(config))
+    return path
+
+
+@pytest.fixture(scope="session", name="quick_configuration")
+def _quick_configuration() -> Callable[..., Path]:
+    return quick_configuration
+
+
+@pytest.fixture(scope="session")
+def make_settings() -> Callable[..., Settings]:
+    """Settings of a home of its own."""
+
+    def make(home: Path, **given: object) -> Settings:
+        settings = Settings.read(**{"home": home, "config": quick_configuration(home), **given})
+        settings.export()
+        return settings
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def free_ports() -> Callable[[], dict[str, int]]:
+    """Settings that put every service on a port nobody listens on at this moment."""
+
+    def ports() -> dict[str, int]:
+        with contextlib.ExitStack() as stack:
+            probes = {name: stack.enter_context(socket.socket()) for name in ("dagster", "service", "mlflow", "evidently")}
+            for probe in probes.values():
+                probe.bind(("127.0.0.1", 0))
+            return {f"{name}_port": probe.getsockname()[1] for name, probe in probes.items()}
+
+    return ports

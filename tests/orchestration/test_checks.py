@@ -1,0 +1,52 @@
+"""Each check on what it is there to catch."""
+
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pyarrow as pa
+
+from orchestration import checks
+from recommenders import schema
+from recommenders.datasets.interactions import Interactions
+from recommenders.datasets.spec import Protocol
+from recommenders.datasets.splits import split
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def log(n_events: int, days: int = 90) -> pa.Table:
+    """Events spread evenly over the days."""
+    rng = np.random.default_rng(0)
+    times = [START + timedelta(days=days * i / n_events) for i in range(n_events)]
+    table = pa.table(
+        {
+            "user_id": [str(u) for u in rng.integers(0, 20, n_events)],
+            "item_id": [str(i) for i in rng.integers(0, 30, n_events)],
+            "timestamp": pa.array(times, schema.TIME),
+            "event": ["purchase"] * n_events,
+            "weight": pa.array([1.0] * n_events, pa.float32()),
+        }
+    )
+    return schema.conform(table, schema.INTERACTIONS, "interactions")
+
+
+EMPTY = schema.QUARANTINE.empty_table()
+
+
+def test_schema_check_sees_a_null_and_a_missing_column() -> None:
+    assert checks.interactions_schema(log(10)).passed
+    assert not checks.interactions_schema(log(10).drop_columns(["event"])).passed
+
+
+def test_volume_check_wants_enough_rows_and_few_bad_ones() -> None:
+    assert checks.interactions_volume(log(2000), EMPTY).passed
+    assert not checks.interactions_volume(log(10), EMPTY).passed
+    bad = pa.table({"dataset": ["x"] * 500, "file": ["f"] * 500, "line": [1] * 500, "reason": ["r"] * 500, "raw": [""] * 500})
+    assert not checks.interactions_volume(log(2000), schema.conform(bad, schema.QUARANTINE, "quarantine")).passed
+
+
+def test_a_planted_leak_is_caught() -> None:
+    parts = split(log(2000), Protocol(split="time_cut", test_days=20))
+    before = parts.filter(pa.compute.not_equal(parts["part"], "test"))
+    assert checks.no_future_in_training_data(Interactions.from_table(before), parts).passed
+    assert not checks.no_future_in_training_data(Interactions.from_table(parts), parts).passed

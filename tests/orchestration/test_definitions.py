@@ -1,0 +1,71 @@
+"""The graph as Dagster loads it."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from orchestration.definitions import definitions
+from orchestration.settings import Settings
+from recommenders.datasets.catalog import DATASETS
+from serving.settings import PROJECT
+
+LINEAGE = {
+    *("raw_dataset", "interactions", "items", "users", "quarantine", "split"),
+    *("training_log", "item_vectors", "item_features", "user_features"),
+    *("popularity", "content_based", "collaborative_filtering", "neural_collaborative", "hybrid"),
+    *("evaluation_report", "registered_model", "champion", "bento", "batch_recommendations", "drift_report"),
+}
+
+
+@pytest.fixture(scope="module")
+def defs() -> dg.Definitions:
+    return definitions(Settings.read())
+
+
+def test_every_stage_is_an_asset_with_one_partition_a_dataset(defs: dg.Definitions) -> None:
+    graph = defs.resolve_asset_graph()
+    assert {key.to_user_string() for key in graph.get_all_asset_keys()} == LINEAGE
+    for key in graph.get_all_asset_keys():
+        assert set(graph.get(key).partitions_def.get_partition_keys()) == set(DATASETS)
+        assert graph.get(key).description, f"{key} has no description"
+
+
+def test_schedules_and_sensors_run_by_default(defs: dg.Definitions) -> None:
+    repository = defs.get_repository_def()
+    schedules = {s.name: s.default_status for s in repository.schedule_defs}
+    sensors = {s.name: s.default_status for s in repository.sensor_defs}
+    assert schedules == dict.fromkeys(["nightly_retraining", "hourly_drift"], dg.DefaultScheduleStatus.RUNNING)
+    assert sensors == dict.fromkeys(["new_data", "drift", "failed_runs"], dg.DefaultSensorStatus.RUNNING)
+
+
+def test_checks_that_block_and_checks_that_warn(defs: dg.Definitions) -> None:
+    graph = defs.resolve_asset_graph()
+    blocking = {key.name: graph.get_check_spec(key).blocking for key in graph.asset_check_keys}
+    assert blocking == {
+        "interactions_schema": True,
+        "interactions_volume": True,
+        "no_future_in_training_data": True,
+        "release_candidate_beats_popularity": True,
+        "members_beat_popularity": False,
+        "no_drift": False,
+    }
+
+
+def test_a_disabled_model_is_not_in_the_graph(tmp_path: Path) -> None:
+    config = tmp_path / "training.yaml"
+    config.write_text(
+        "models:\n"
+        "  neural_collaborative: {enabled: false}\n"
+        "  hybrid: {model_weights: {content_based: 0.5, collaborative_filtering: 0.5}}\n"
+    )
+    graph = definitions(Settings.read(config=config)).resolve_asset_graph()
+    assert dg.AssetKey("neural_collaborative") not in graph.get_all_asset_keys()
+
+
+def test_the_workspace_file_loads() -> None:
+    command = [sys.executable, "-m", "dagster", "definitions", "validate", "-w", str(PROJECT / "workspace.yaml")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr[-2000:]

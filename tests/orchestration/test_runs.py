@@ -1,0 +1,124 @@
+"""The graph materialised for real: a persistent instance, a real MLflow store, a small market."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import dagster as dg
+import pyarrow.parquet as pq
+import pytest
+
+from orchestration import platform
+from orchestration.runs import RunFailedError, materialise, root_cause, upstream
+from orchestration.settings import Settings
+from recommenders.errors import DataError
+from recommenders.models import catalog
+from serving.champion import read_pointer
+from serving.registry import Registry
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, make_settings: Callable[..., Settings]) -> Settings:
+    settings = make_settings(tmp_path_factory.mktemp("platform"))
+    materialise(settings)
+    return settings
+
+
+@pytest.mark.slow
+def test_everything_materialises_and_a_champion_is_promoted(trained: Settings) -> None:
+    with dg.DagsterInstance.from_config(str(trained.dagster_home)) as instance:
+        (run,) = instance.get_runs()
+        assert run.status is dg.DagsterRunStatus.SUCCESS
+        assert run.tags["dagster/partition"] == "custom_b2b"
+    pointer = read_pointer(trained.pointer)
+    assert pointer is not None
+    assert pointer.version == 1
+    champion = Registry(trained).champion("custom_b2b")
+    assert champion is not None
+    assert champion.number == 1
+    assert {"data_version", "recipe", "cut", "trained_until", "configuration", "evaluation"} <= set(champion.tags)
+    model = catalog.load(pointer.bundle_folder(trained.pointer))
+    assert model.provenance["data_version"] == champion.tags["data_version"]
+
+
+@pytest.mark.slow
+def test_pages_show_what_a_person_wants(trained: Settings) -> None:
+    with dg.DagsterInstance.from_config(str(trained.dagster_home)) as instance:
+
+        def metadata(name: str) -> dict[str, object]:
+            event = instance.get_latest_materialization_event(dg.AssetKey(name))
+            assert event is not None
+            assert event.asset_materialization is not None
+            return {key: value.value for key, value in event.asset_materialization.metadata.items()}
+
+        assert metadata("interactions")["read"] == metadata("interactions")["rows"]
+        assert "| " in str(metadata("interactions")["preview"])
+        assert str(metadata("neural_collaborative")["learning curve"]).startswith("![learning curve](data:image/png;base64,")
+        assert str(metadata("hybrid")["mlflow run"]).startswith(trained.urls["mlflow"])
+        assert "data:image/png" in str(metadata("evaluation_report")["plot"])
+        assert str(metadata("drift_report")["report"]).startswith(trained.urls["evidently"])
+
+
+@pytest.mark.slow
+def test_the_champion_stays_until_data_or_configuration_change(
+    trained: Settings, tmp_path: Path, quick_configuration: Callable[..., Path]
+) -> None:
+    assert platform.is_current(trained)
+    assert platform.bring_up_to_date(trained) == {}
+    other = quick_configuration(tmp_path, content_based={"similarity_threshold": 0.5})
+    assert not platform.is_current(Settings.read(home=trained.home, config=other))
+    orders = trained.home / "sources" / "custom_b2b" / "order_lines.parquet"
+    content = orders.read_bytes()
+    try:
+        pq.write_table(pq.read_table(orders).slice(1), orders)
+        assert not platform.is_current(trained)
+    finally:
+        orders.write_bytes(content)
+
+
+@pytest.mark.slow
+def test_lists_for_everyone_are_sorted_and_full(trained: Settings) -> None:
+    lists = pq.read_table(trained.lake / "custom_b2b" / "batch_recommendations.parquet").to_pandas()
+    assert (lists.groupby("user_id").size() == 10).all()
+    assert (lists.sort_values(["user_id", "rank"]).groupby("user_id")["score"].diff().dropna() <= 0).all()
+
+
+@pytest.mark.slow
+def test_a_candidate_below_popularity_is_stopped_and_the_champion_stays(
+    trained: Settings, tmp_path: Path, quick_configuration: Callable[..., Path]
+) -> None:
+    untaught = quick_configuration(
+        tmp_path,
+        neural_collaborative={"epochs": 1, "learning_rate": 1e-9},
+        hybrid={"model_weights": {"neural_collaborative": 1.0}},
+    )
+    before = read_pointer(trained.pointer)
+    with pytest.raises(RunFailedError, match="release_candidate_beats_popularity"):
+        materialise(Settings.read(home=trained.home, config=untaught))
+    assert read_pointer(trained.pointer) == before
+    assert len(Registry(trained).versions("custom_b2b")) == 1
+
+
+def test_a_source_that_lies_stops_the_run_with_its_own_error(
+    tmp_path: Path, make_settings: Callable[..., Settings]
+) -> None:
+    (tmp_path / "retail.csv").write_text("<!DOCTYPE html><html>404</html>")
+    settings = make_settings(tmp_path / "home", dataset="online_retail", source=tmp_path / "retail.csv")
+    with pytest.raises(DataError, match=r"retail\.csv"):
+        materialise(settings, upstream(settings, "interactions"))
+    assert not (settings.lake / "online_retail" / "interactions.parquet").exists()
+
+
+def test_upstream_names_what_an_asset_is_made_from(tmp_path: Path, make_settings: Callable[..., Settings]) -> None:
+    names = upstream(make_settings(tmp_path), "split")
+    assert {"raw_dataset", "interactions", "split"} <= set(names)
+    assert "hybrid" not in names
+
+
+def test_root_cause_looks_below_the_wrapping() -> None:
+    try:
+        try:
+            raise DataError("the file lies")
+        except DataError as inner:
+            raise RuntimeError("a step failed") from inner
+    except RuntimeError as outer:
+        assert str(root_cause(outer)) == "the file lies"

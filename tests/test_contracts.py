@@ -1,0 +1,29 @@
+"""The house rules that a program can check."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parent.parent
+BIN = Path(sys.executable).parent
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["lint-imports"], ["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy"]],
+    ids=["import contracts", "ruff", "format", "mypy"],
+)
+def test_the_linters_are_content(command: list[str]) -> None:
+    done = subprocess.run([BIN / command[0], *command[1:]], cwd=PROJECT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
+
+
+def test_nothing_pickled_is_loaded() -> None:
+    for path in PROJECT.glob("*/**/*.py"):
+        if path.relative_to(PROJECT).parts[0] in {"recommenders", "serving", "monitoring", "orchestration"}:
+            text = path.read_text()
+            assert "import pickle" not in text, path
+            assert "torch.load" not in text, path
+            assert "allow_pickle=True" not in text, path

@@ -1,0 +1,50 @@
+"""What the README says is true: its commands exist, its links lead somewhere, its make targets are there."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parent.parent
+PAGES = [PROJECT / "README.md", *sorted((PROJECT / "docs").rglob("*.md"))]
+TRADEWIND = str(Path(sys.executable).with_name("tradewind"))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)", page.read_text()):
+        if not target.startswith("http"):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def commands() -> list[tuple[str, ...]]:
+    """Each `tradewind a b` that any page mentions, with its options."""
+    found = set()
+    for page in PAGES:
+        for line in re.findall(r"tradewind ((?:run|data|train|evaluate|release|batch|status)\b[^\n`|#]*)", page.read_text()):
+            words = line.split()
+            path = [words[0]]
+            if words[0] in ("data", "release") and len(words) > 1 and words[1].isalpha() and words[1].islower():
+                path.append(words[1].rstrip(","))
+            options = re.findall(r"--[a-z-]+", line)
+            found.add((" ".join(path), *options))
+    return sorted(found)
+
+
+@pytest.mark.parametrize("command", commands(), ids=" ".join)
+def test_commands_exist_with_their_options(command: tuple[str, ...]) -> None:
+    done = subprocess.run([TRADEWIND, *command[0].split(), "--help"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    for option in command[1:]:
+        assert option in done.stdout, f"tradewind {command[0]} has no {option}"
+
+
+def test_make_targets_exist() -> None:
+    makefile = (PROJECT / "Makefile").read_text()
+    for page in PAGES:
+        for target in re.findall(r"`?make ([a-z]+)", page.read_text()):
+            if target in {"the", "anything", "a"}:
+                continue
+            assert re.search(rf"^{target}:", makefile, re.MULTILINE), f"{page.name} mentions make {target}"
