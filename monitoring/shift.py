@@ -1,4 +1,4 @@
-"""How far a window of events lies from others, column by column, and how far windows lie apart by chance. Pure."""
+"""How far a window of events lies from others in each column, and how far apart windows lie by chance."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +15,7 @@ Kind = Literal["number", "label"]
 Method = Literal["psi", "jensenshannon"]
 METHODS: Mapping[Kind, Method] = {"number": "psi", "label": "jensenshannon"}
 POPULARITY = "popularity"
+COLUMNS = ("category", POPULARITY, "log_unit_price", "log_quantity", "rating", "segment", "region")
 BUCKETS = ("1 head", "2", "3", "4", "5 tail")  # each a fifth of the events the buckets were learned on
 LABELS_KEPT = 30  # the commonest; the rest is "other"
 FEW_VALUES = 20  # numbers with no more values than this are compared value by value (Evidently does so)
@@ -30,8 +31,8 @@ class Log:
     """Reference and current events as columns of one length n, reference first.
 
     numbers: float64 (n,), nan where unknown. labels: int32 codes (n,) into names[column], -1 where unknown.
-    items: int32 codes (n,). days: seconds (n,). orders: int32 (n,), events of one order share a code: they come together, so
-    chance moves orders, not lines.
+    items: int32 codes (n,). seconds: since 1970 (n,). orders: int32 (n,); events of one order share a code:
+    they come together, so chance moves orders, not lines.
     """
 
     n_reference: int
@@ -45,12 +46,13 @@ class Log:
     @property
     def kinds(self) -> dict[str, Kind]:
         """Every column that can be judged, popularity included."""
-        return {**dict.fromkeys(self.labels, "label"), POPULARITY: "label", **dict.fromkeys(self.numbers, "number")}
+        labels: dict[str, Kind] = dict.fromkeys((*self.labels, POPULARITY), "label")
+        return {**labels, **dict.fromkeys(self.numbers, "number")}
 
     def buckets(self, learn: Rows) -> NDArray[np.int32]:
-        """Popularity bucket of each event's item (n,), learned on some rows; -1 for items those rows do not hold.
+        """Popularity bucket of each event's item (n,), learned on some rows; -1 for items those rows lack.
 
-        Items unknown to those rows have no bucket on either side, else every launch of an item would look like drift.
+        Such items have no bucket on either side, else every launch of an item would look like drift.
         """
         counts = np.bincount(self.items[learn], minlength=int(self.items.max()) + 1)
         order = np.argsort(-counts, kind="stable")
@@ -69,7 +71,7 @@ class Log:
         return codes[codes >= 0].astype(np.float64)
 
     def measure(self, learn: Rows, judged: Rows, window: Rows) -> dict[str, float]:
-        """Distance of the window's rows from the judged rows in each column; nan where either has no value."""
+        """Distance of the window's rows from the judged rows in each column; nan where either has none."""
         return {
             name: distance(self.column(name, judged, learn), self.column(name, window, learn), kind)
             for name, kind in self.kinds.items()
@@ -79,10 +81,12 @@ class Log:
 def encode(reference: pa.Table, current: pa.Table, items: pa.Table, users: pa.Table | None) -> Log:
     """The judged columns of both tables (schema INTERACTIONS), with what items and users add to them."""
     table = pa.concat_tables([reference, current])
+    sources = [("category", "item_id", items), ("segment", "user_id", users), ("region", "user_id", users)]
     labels, names = {}, {}
-    for name, keys, source in (("category", "item_id", items), ("segment", "user_id", users), ("region", "user_id", users)):
+    for name, key, source in sources:
         if source is not None:
-            labels[name], names[name] = _labels(_looked_up(table[keys], source[keys], source[name]), reference.num_rows)
+            values = _looked_up(table[key], source[key], source[name])
+            labels[name], names[name] = _labels(values, reference.num_rows)
     numbers = {
         "log_unit_price": _logs(table["unit_price"]),
         "log_quantity": _logs(table["quantity"]),
@@ -90,17 +94,16 @@ def encode(reference: pa.Table, current: pa.Table, items: pa.Table, users: pa.Ta
     }
     numbers = {name: _clipped(values, reference.num_rows) for name, values in numbers.items()}
     seconds = table["timestamp"].cast(pa.int64()).to_numpy() / 1e6
-    day = pc.binary_join_element_wise(
-        table["user_id"], pa.array(np.floor(seconds / 86400).astype(np.int64)).cast(pa.string()), " "
-    )
-    orders = pc.coalesce(table["order_id"], day)
+    days = pa.array(np.floor(seconds / 86400).astype(np.int64)).cast(pa.string())
+    # Without orders, what a user did in one day.
+    orders = pc.coalesce(table["order_id"], pc.binary_join_element_wise(table["user_id"], days, " "))
     return Log(reference.num_rows, numbers, labels, names, _codes(table["item_id"]), seconds, _codes(orders))
 
 
 def distance(judged: NDArray[np.float64], window: NDArray[np.float64], kind: Kind) -> float:
-    """Evidently's own score of two samples: PSI of numbers, Jensen-Shannon distance of labels; nan if one is empty.
+    """Evidently's own score of two samples: PSI of numbers, Jensen-Shannon distance of labels.
 
-    Its bins for numbers: Sturges' over both samples together.
+    Its bins for numbers: Sturges' over both samples together. nan if a sample is empty.
     """
     if not judged.size or not window.size:
         return float("nan")
@@ -123,7 +126,7 @@ def shares(sample: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[
 
 
 def halves(log: Log, rng: np.random.Generator) -> NDArray[np.bool_]:
-    """A random half of the orders, (n,): its reference rows teach the popularity buckets, the others are judged."""
+    """A random half of the orders, (n,): it teaches the popularity buckets, the other half is judged."""
     return (rng.random(int(log.orders.max()) + 1) < 0.5)[log.orders]
 
 
@@ -133,9 +136,9 @@ def thinned(rows: Rows, most: int, rng: np.random.Generator) -> Rows:
 
 
 def past_windows(log: Log, min_rows: int, most: int = 20) -> list[NDArray[np.bool_]]:
-    """Stretches of the reference as long as the current window, newest first, each (n_reference,); those too thin left out."""
+    """Stretches of the reference as long as the current window, newest first, each (n_reference,)."""
     seconds, current = log.seconds[: log.n_reference], log.seconds[log.n_reference :]
-    length = max(float(np.ptp(current)), 1.0)
+    length = max(float(np.ptp(current)), 3600.0)  # seconds
     number = np.floor((seconds.max() - seconds) / length).astype(np.int64)
     whole = int(np.ptp(seconds) / length)
     counts = np.bincount(number, minlength=whole)
@@ -144,20 +147,27 @@ def past_windows(log: Log, min_rows: int, most: int = 20) -> list[NDArray[np.boo
 
 
 def chance_windows(log: Log, rng: np.random.Generator) -> list[NDArray[np.bool_]]:
-    """Random orders of the reference, about as many events as the current window holds or half the reference."""
+    """Random orders of the reference, about as many events as the current window holds, at most half."""
     orders = log.orders[: log.n_reference]
     part = min(0.5, (log.seconds.size - log.n_reference) / log.n_reference)
     return [(rng.random(int(orders.max()) + 1) < part)[orders] for _ in range(DRAWS)]
 
 
-def limits(log: Log, floors: Mapping[Kind, float], max_rows: int, min_rows: int, seed: int, alarm_rate: float) -> dict[str, float]:
-    """The score each column must reach to count as drift: its floor, or what chance explains, whichever is more.
+def limits(
+    log: Log,
+    floors: Mapping[Kind, float],
+    max_rows: int,
+    min_rows: int,
+    alarm_rate: float,
+    rng: np.random.Generator,
+) -> dict[str, float]:
+    """The score each column must reach to count as drift: the more of its floor and what chance explains.
 
-    Past windows of the current one's length are scored against the rest of the reference just as the current one will be,
-    buckets learned anew; the limit is where the next such score falls beyond with probability alarm_rate / n_columns
-    (Student's prediction interval, Bonferroni). Where the reference is too short for that, random orders stand in.
+    Past windows of the current one's length are scored against the rest of the reference just as the current
+    one will be, buckets learned anew; the limit is what the next such score exceeds with probability
+    alarm_rate / n_columns (Student's prediction interval, Bonferroni). A reference too short for six such
+    windows lends random orders instead: chance alone, no seasons.
     """
-    rng = np.random.default_rng(seed)
     windows = past_windows(log, min_rows)
     if len(windows) < MIN_BLOCKS:
         windows = chance_windows(log, rng)
@@ -169,7 +179,9 @@ def limits(log: Log, floors: Mapping[Kind, float], max_rows: int, min_rows: int,
         measured = log.measure(rows[half & ~window], judged, thinned(rows[window], n_current, rng))
         for name, score in measured.items():
             scores[name].append(score)
-    chance = {name: prediction_limit(np.array(values), alarm_rate / len(scores)) for name, values in scores.items()}
+    chance = {
+        name: prediction_limit(np.array(values), alarm_rate / len(scores)) for name, values in scores.items()
+    }
     return {name: max(floors[kind], chance[name]) for name, kind in log.kinds.items()}
 
 

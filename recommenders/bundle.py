@@ -96,6 +96,11 @@ def read(folder: Path, verify: bool = True) -> Bundle:
     )
 
 
+def read_member(folder: Path, name: str) -> Bundle:
+    """A bundle inside a bundle; read(folder) has checked its files already."""
+    return read(folder / MEMBERS / name, verify=False)
+
+
 def _verify(folder: Path, files: Mapping[str, str]) -> None:
     for name, expected in files.items():
         path = folder / name

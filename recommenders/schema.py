@@ -70,13 +70,15 @@ def conform(table: pa.Table, schema: pa.Schema, what: str) -> pa.Table:
     for field in schema:
         if field.name in table.column_names:
             column = table[field.name]
+            if column.null_count == len(column):  # readers give a column of nulls alone any type they like
+                column = pa.nulls(len(column))
         elif field.nullable:
             column = pa.nulls(table.num_rows, field.type)
         else:
             raise DataError(f"{what}: column {field.name!r} is missing; got {', '.join(table.column_names)}")
         try:
             column = column.cast(field.type)
-        except pa.ArrowInvalid as error:
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
             raise DataError(f"{what}: column {field.name!r} does not cast to {field.type}: {error}") from error
         if not field.nullable and column.null_count:
             raise DataError(f"{what}: column {field.name!r} holds {column.null_count} nulls; none are allowed")

@@ -1,4 +1,7 @@
-"""What the service did lately: counters, and a ring of the newest latencies. O(1) and a short lock per request."""
+"""What the service did lately: counters, and a ring of the newest latencies.
+
+O(1) and a short lock per request.
+"""
 
 import threading
 import time
@@ -39,7 +42,10 @@ class Recorder:
                 self._versions[version] += 1
 
     def summary(self) -> dict[str, Any]:
-        """JSON-ready figures. Percentiles are of the newest requests, None before the first; times are UTC."""
+        """JSON-ready figures.
+
+        Percentiles are of the newest requests, None before the first; times are UTC.
+        """
         now = time.monotonic()
         with self._lock:
             held = min(self._requests, self._size)

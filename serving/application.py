@@ -196,8 +196,10 @@ def refusal(
 
 
 async def read_body(scope: Scope, receive: Receive) -> tuple[str, bytes]:
-    """Content type and body. Raises RefusedError(413) as soon as the body is too long, ConnectionResetError if the
-    client left."""
+    """Content type and body.
+
+    Raises RefusedError(413) as soon as the body is too long, ConnectionResetError if the client left.
+    """
     too_long = RefusedError(
         413, f"body: got more than {LARGEST_BODY} bytes, which is all that is allowed; send less"
     )

@@ -12,8 +12,9 @@ if TYPE_CHECKING:
 
 
 def batch_recommendations(model: Recommender, k: int) -> "pa.Table":
-    """The k best items of every buyer of the training log: user_id, rank (from 1), item_id, score; (<= n_users * k) rows.
+    """The k best items of every buyer of the training log: user_id, rank (from 1), item_id, score.
 
+    At most n_users * k rows; fewer where there are fewer candidates.
     The same lists the service gives a known buyer without new events. Raises ConfigurationError if k < 1.
     """
     import pyarrow as pa

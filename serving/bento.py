@@ -1,7 +1,7 @@
 """The champion as a Bento: code, bundle and requirements in one, with no MLflow where it runs.
 
-BentoML builds in a process of its own: the service is imported from the staging folder there, and this process keeps
-its own `serving`. Nothing is fetched from a network.
+BentoML builds in a process of its own: there the service is imported from the staging folder, and here
+`serving` stays what it is. Nothing is fetched from a network.
 """
 
 import json
@@ -47,13 +47,15 @@ class BentoInfo:
 
 
 def build(settings: ServingSettings, version: str | None = None) -> BentoInfo:
-    """Builds the champion's Bento; `version` is the Bento's own, by default the champion's number and the time.
+    """Builds the champion's Bento; `version` is the Bento's own, by default the champion's and the time.
 
-    Raises ReleaseError if there is no champion or the build fails, BundleError if the champion's bundle is damaged.
+    Raises ReleaseError if there is no champion or the build fails, BundleError if its bundle is damaged.
     """
     pointer = read_pointer(settings.pointer)
     if pointer is None:
-        raise ReleaseError(f"no champion at {settings.pointer}; promote a version of {settings.dataset} first")
+        raise ReleaseError(
+            f"no champion at {settings.pointer}; promote a version of {settings.dataset} first"
+        )
     name = bento_name(pointer.dataset)
     version = version or f"v{pointer.version}-{datetime.now(UTC):%Y%m%d%H%M%S}"
     with tempfile.TemporaryDirectory(prefix="tradewind-bento-") as folder:
@@ -70,10 +72,12 @@ def bento_name(dataset: str) -> str:
 
 
 def stage(folder: Path, pointer: Pointer, bundle: Path) -> None:
-    """Everything the Bento holds: the packages, and the champion where serving.settings.CARRIED expects it."""
+    """Puts there what the Bento holds: the packages, and the champion where settings.CARRIED expects it."""
     verify(bundle, pointer.bundle_sha256)
     for package in PACKAGES:
-        shutil.copytree(PROJECT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
+        shutil.copytree(
+            PROJECT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__", "*.pyc")
+        )
     carried = folder / CARRIED.relative_to(PROJECT)
     shutil.copytree(bundle, carried.parent / str(pointer.version))
     write_pointer(carried, replace(pointer, bundle=str(pointer.version), earlier=()))
@@ -93,7 +97,10 @@ def recipe(name: str, pointer: Pointer) -> dict[str, Any]:
             "lock_packages": False,  # would ask a package index
         },
         "envs": [{"name": key, "value": value} for key, value in TELEMETRY_OFF.items()],
-        "docker": {"distro": "debian", "python_version": f"{sys.version_info.major}.{sys.version_info.minor}"},
+        "docker": {
+            "distro": "debian",
+            "python_version": f"{sys.version_info.major}.{sys.version_info.minor}",
+        },
     }
 
 
@@ -102,7 +109,13 @@ def _bentoml_build(folder: Path, version: str, home: Path) -> None:
     command = [sys.executable, "-m", "bentoml", "build", "--version", version, str(folder)]
     environment = {**os.environ, **TELEMETRY_OFF, "BENTOML_HOME": str(home)}
     done = subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=BUILD_SECONDS, check=False
+        command,
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=BUILD_SECONDS,
+        check=False,
     )
     if done.returncode:
         told = (done.stderr or done.stdout).strip().splitlines() or ["it said nothing"]

@@ -1,4 +1,4 @@
-"""The pointer file: which bundle is served, and which ones were before it. No MLflow in here: the worker reads it.
+"""The pointer file: which bundle is served, and which were before it. No MLflow here: the worker reads it.
 
     champions/
       custom_b2b.json      the pointer, replaced as one step and always written last
@@ -16,14 +16,16 @@ from typing import Any
 
 from recommenders import bundle
 from recommenders.errors import BundleError, ReleaseError
-from serving.versions import HASH_TAG, Version
 
 HISTORY = 20  # earlier champions a pointer remembers
 
 
 @dataclass(frozen=True)
 class Pointer:
-    """The content of a pointer file. `bundle` is relative to the file's folder; `earlier` holds past versions, newest last."""
+    """The content of a pointer file.
+
+    `bundle` is relative to the file's folder; `earlier` holds past versions, newest last.
+    """
 
     dataset: str
     model: str
@@ -42,18 +44,6 @@ class Pointer:
     def promoted(self) -> tuple[int, ...]:
         """The versions promoted one after another, the live one last."""
         return (*self.earlier, self.version)
-
-
-def point_to(
-    path: Path, folder: Path, version: Version, promoted_at: str, earlier: tuple[int, ...]
-) -> Pointer:
-    """The pointer at `path` to the version's bundle in `folder`."""
-    relative = Path(os.path.relpath(folder.resolve(), path.parent.resolve())).as_posix()
-    digest = version.tags[HASH_TAG]
-    earlier = earlier[-HISTORY:]
-    return Pointer(
-        version.dataset, version.model, version.number, relative, digest, promoted_at, version.run_id, earlier
-    )
 
 
 def read_pointer(path: Path) -> Pointer | None:
@@ -97,7 +87,10 @@ def fingerprint(folder: Path) -> str:
 
 
 def verify(folder: Path, expected: str) -> dict[str, Any]:
-    """The manifest of a bundle that is, file by file, the one published. Raises BundleError where it is not."""
+    """The manifest of a bundle that is, file by file, the one published.
+
+    Raises BundleError where it is not.
+    """
     if (got := fingerprint(folder)) != expected:
         raise BundleError(
             f"bundle {folder}: {bundle.MANIFEST} was changed (sha256 {got[:12]}, expected {expected[:12]}); "

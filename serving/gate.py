@@ -1,6 +1,6 @@
 """May the challenger replace the champion? Pure functions over one value per user; no server, no file.
 
-Every vector is (n_users,), NDCG@10 of the same users in the same order, nan where a user has nothing relevant.
+A vector is (n_users,), NDCG@10 of the same users in the same order, nan where a user has nothing relevant.
 """
 
 from collections.abc import Mapping
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recommenders.errors import ConfigurationError, ReleaseError
+from recommenders.evaluation.comparison import paired_difference
 
 Vector = NDArray[np.floating[Any]]
 
@@ -20,7 +21,10 @@ FEWEST_USERS = 2  # below this an interval says nothing
 
 @dataclass(frozen=True)
 class GateRules:
-    """What the gate asks. `margin` is how much worse than the champion may pass, as a share of the champion's mean."""
+    """What the gate asks.
+
+    `margin` is how much worse than the champion may pass, as a share of the champion's mean.
+    """
 
     margin: float = 0.01
     confidence: float = 0.95
@@ -38,7 +42,10 @@ class GateRules:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Mean of (left - right) over users both of whose values are defined, with its interval; nan with too few users."""
+    """Mean of (left - right) over users both of whose values are defined, with its interval.
+
+    Nan with too few users.
+    """
 
     difference: float
     low: float
@@ -66,8 +73,8 @@ def decide(
 ) -> Decision:
     """Promotes a challenger that beats popularity and is not worse than the champion.
 
-    Popularity itself need not beat popularity. Without a champion the challenger is promoted, and the record says so.
-    Raises ReleaseError if the vectors differ in length.
+    Popularity itself need not beat popularity. Without a champion the challenger is promoted, and the record
+    says so. Raises ReleaseError if the vectors differ in length.
     """
     rules = rules or GateRules()
     record: dict[str, Any] = {"metric": "ndcg@10", "rules": asdict(rules), "challenger": candidate}
@@ -102,8 +109,11 @@ def choose_candidate(
     has_champion: bool = False,
     rules: GateRules | None = None,
 ) -> str:
-    """The model to release: the preferred one, or without a champion the best scoring one if the preferred one
-    does not beat popularity. Raises ReleaseError if there is no candidate with a score."""
+    """The model to release: the preferred one.
+
+    The best scoring one where it was not trained, or does not beat popularity and nobody serves yet. Raises
+    ReleaseError if there is no candidate with a score.
+    """
     means = {name: _mean(vector) for name, vector in vectors.items()}
     scored = {name: mean for name, mean in means.items() if mean is not None}
     if not scored:
@@ -122,19 +132,14 @@ def choose_candidate(
 
 
 def compare(left: Vector, right: Vector, rules: GateRules) -> Comparison:
-    """Paired bootstrap over users of the mean difference left - right. Raises ReleaseError if lengths differ."""
+    """Paired bootstrap over users of the mean difference left - right.
+
+    Raises ReleaseError if lengths differ.
+    """
     if left.shape != right.shape:
         raise ReleaseError(f"the gate compares the same users; got vectors of {left.shape} and {right.shape}")
-    paired = _paired(left, right)
-    differences = (left[paired] - right[paired]).astype(np.float64)
-    if len(differences) < FEWEST_USERS:
-        return Comparison(np.nan, np.nan, np.nan, len(differences))
-    rng = np.random.default_rng(rules.seed)
-    n = len(differences)
-    means = [differences[rng.integers(n, size=n)].mean() for _ in range(rules.n_resamples)]
-    tail = (1 - rules.confidence) / 2
-    low, high = np.quantile(means, [tail, 1 - tail])
-    return Comparison(float(differences.mean()), float(low), float(high), n)
+    interval = paired_difference(left, right, rules.n_resamples, rules.confidence, rules.seed)
+    return Comparison(*interval, users=int(_paired(left, right).sum()))
 
 
 def _beats_popularity(name: str, against: Comparison) -> tuple[bool, str]:
@@ -160,7 +165,8 @@ def _not_worse(name: str, champion: str, against: Comparison, allowed: float) ->
 
 
 def _told(against: Comparison) -> str:
-    return f"NDCG@10 {against.difference:+.4f} [{against.low:+.4f}, {against.high:+.4f}] over {against.users} users"
+    interval = f"[{against.low:+.4f}, {against.high:+.4f}]"
+    return f"NDCG@10 {against.difference:+.4f} {interval} over {against.users} users"
 
 
 def _paired(left: Vector, right: Vector) -> NDArray[np.bool_]:

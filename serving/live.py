@@ -1,6 +1,6 @@
 """The champion in memory: follows the pointer file and exchanges the model while requests go on.
 
-A request takes `live.current` once and keeps it to its end, so an exchange is one assignment and loses nothing.
+A request takes `live.current` once and keeps it, so an exchange is one assignment and loses nothing.
 """
 
 import gc
@@ -38,7 +38,10 @@ class Champion:
 
 
 class Live:
-    """Watches one pointer file. `current` is None until a champion is warm; `problem` says what is wrong, if anything."""
+    """Watches one pointer file.
+
+    `current` is None until a champion is warm; `problem` says what is wrong, if anything.
+    """
 
     def __init__(self, pointer_file: Path, interval: float = INTERVAL) -> None:
         self.pointer_file = pointer_file
@@ -60,7 +63,10 @@ class Live:
         self._thread.join(timeout=5)
 
     def look(self) -> None:
-        """One look at the pointer; loads and exchanges if it changed. What cannot be loaded leaves the old one in place."""
+        """One look at the pointer; loads and exchanges if it changed.
+
+        What cannot be loaded leaves the old one in place.
+        """
         signature = self._signature()
         if signature is None:
             self.problem = f"no champion yet: {self.pointer_file} does not exist; train and promote a version"

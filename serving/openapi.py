@@ -19,8 +19,11 @@ class RecommendedItem(BaseModel):
 
 
 class PredictResponse(BaseModel):
-    """A list for a buyer, best first. Item ids come as numbers where the history's ids (without one, user_id) are
-    numbers and the id is a plain decimal; otherwise as strings."""
+    """A list for a buyer, best first.
+
+    Item ids come as numbers where the history's ids (without a history, user_id) are numbers and the id is a
+    plain decimal; otherwise as strings.
+    """
 
     model_config = ConfigDict(protected_namespaces=())
 

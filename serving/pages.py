@@ -1,4 +1,7 @@
-"""The pages a browser sees. Everything they load comes from this service: the security header forbids the rest."""
+"""The pages a browser sees.
+
+Everything they load comes from this service: the security header forbids the rest.
+"""
 
 from collections.abc import Mapping
 from html import escape
@@ -41,7 +44,7 @@ DOCS_SCRIPT = b"""SwaggerUIBundle({
 """
 
 STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 48rem; padding: 0 1rem; color: #1c2733; }
+body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 48rem; padding: 0 1rem; }
 h1 { font-size: 1.4rem; } h2 { font-size: 1.05rem; margin: 1.6rem 0 .4rem; }
 table { border-collapse: collapse; width: 100%; }
 td, th { border-bottom: 1px solid #d8dee5; padding: .3rem .5rem; text-align: left; font-weight: normal; }

@@ -1,4 +1,7 @@
-"""A bundle and a request -> ranked items. Never an error for a stranger; no torch, mlflow or pyarrow in this process."""
+"""A bundle and a request -> ranked items.
+
+Never an error for a stranger; no torch, mlflow or pyarrow in this process.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +21,10 @@ EVENT_WEIGHT = 1.0  # of one event in a request's history: a purchase
 
 @dataclass(frozen=True)
 class Prediction:
-    """Items, best first, with scores that never rise; `unknown_items` are the ids of the history that were ignored."""
+    """Items, best first, with scores that never rise.
+
+    `unknown_items` are the ids of the history that were ignored.
+    """
 
     item_ids: list[str]
     scores: list[float]
@@ -30,7 +36,7 @@ class Predictor:
     """One loaded model. Its arrays are only read, so threads may share it.
 
     Strategies: `known_buyer` ranks by the training row, the stored history and the request's events after it;
-    `history` ranks a stranger by the request's history alone; `popularity` is for whom nothing usable is known.
+    `history` ranks a stranger by the request's history alone; `popularity` is for whom nothing is known.
     """
 
     def __init__(self, bundle_folder: Path) -> None:
@@ -43,7 +49,10 @@ class Predictor:
         self._sales = sales.astype(np.float32)
 
     def predict(self, user_id: str, history: Sequence[str], n: int) -> Prediction:
-        """min(n, number of candidates) items. A model that ranks fewer is followed by the most popular ones."""
+        """min(n, number of candidates) items.
+
+        A model that ranks fewer is followed by the most popular ones.
+        """
         found = [self.model.items_.row(item_id) for item_id in history]
         unknown = [item_id for item_id, column in zip(history, found, strict=True) if column < 0]
         columns = np.array([column for column in found if column >= 0], dtype=np.int32)

@@ -1,10 +1,5 @@
-"""Remembers every run and every version, and releases versions. MLflow lives here, and nowhere else.
+"""Remembers every run and every version. MLflow lives here, and nowhere else."""
 
-A release goes: the bundle is copied and verified -> the version is tagged -> the aliases move -> the pointer file is
-replaced. A crash in between leaves the old champion live, and doing the same again completes it.
-"""
-
-import json
 import logging
 import shutil
 import tempfile
@@ -18,10 +13,10 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from recommenders import bundle as bundles
-from recommenders.errors import BundleError, ReleaseError
+from recommenders.errors import ReleaseError
 from serving import champion as pointers
-from serving.champion import point_to, read_pointer, write_pointer
 from serving.locks import locked
+from serving.releases import Releases
 from serving.settings import ServingSettings
 from serving.versions import (
     BUNDLE_TAG,
@@ -29,8 +24,6 @@ from serving.versions import (
     HASH_TAG,
     MODEL_TAG,
     PREFIX,
-    PREVIOUS,
-    RECORD_TAG,
     Version,
     flatten,
     registered_name,
@@ -65,7 +58,10 @@ class RunTracker:
         self.log(0, dict(metrics))
 
     def log_params(self, params: Mapping[str, Any]) -> None:
-        """Settings; nested ones become names with dots. MLflow refuses to change one that is logged already."""
+        """Settings; nested ones become names with dots.
+
+        MLflow refuses to change one that is logged already.
+        """
         from mlflow.entities import Param
 
         flat = [Param(name, str(value)[:LONGEST_PARAM]) for name, value in flatten(params)]
@@ -85,11 +81,11 @@ class RunTracker:
             self.log_file(path, "" if place.parent == PurePosixPath() else str(place.parent))
 
 
-class Registry:
-    """Runs and versions of all data sets. MLflow is imported, and its store made, at the first use."""
+class Registry(Releases):
+    """Runs, versions and releases of all data sets; the first use imports MLflow and makes its store."""
 
     def __init__(self, settings: ServingSettings) -> None:
-        self.settings = settings
+        super().__init__(settings)
         self._web = f"http://127.0.0.1:{settings.mlflow_port}"
         self._lock = settings.home.resolve() / "mlflow" / ".lock"
 
@@ -99,7 +95,7 @@ class Registry:
     def run(
         self, dataset: str, name: str, params: Mapping[str, Any], tags: Mapping[str, str]
     ) -> Iterator[RunTracker]:
-        """A run that lasts as long as the block; MLflow shows it as FAILED if the block raises."""
+        """A run as long as the block; MLflow shows it as FAILED if the block raises."""
         run = self._client.create_run(
             self._experiment(dataset), tags={"dataset": dataset, **tags}, run_name=name
         )
@@ -114,7 +110,10 @@ class Registry:
 
     @contextmanager
     def resume(self, run_id: str) -> Iterator[RunTracker]:
-        """An earlier run, to add figures and files; its status stays. Raises ReleaseError if there is none."""
+        """An earlier run, to add figures and files; its status stays.
+
+        Raises ReleaseError if there is none.
+        """
         self._run_info(run_id)
         yield RunTracker(self._client, run_id)
 
@@ -129,7 +128,10 @@ class Registry:
     # -- versions
 
     def publish(self, dataset: str, bundle: Path, run_id: str, tags: Mapping[str, str]) -> Version:
-        """A new version of the bundle, which is copied into the run's artifacts. Raises BundleError if it is damaged."""
+        """A new version of the bundle, which is copied into the run's artifacts.
+
+        Raises BundleError if damaged.
+        """
         digest = pointers.fingerprint(bundle)
         manifest = pointers.verify(bundle, digest)
         place = f"bundles/{digest[:12]}"  # by content, so that one run may publish several
@@ -145,7 +147,7 @@ class Registry:
     def versions(self, dataset: str) -> list[Version]:
         """All versions of the data set, newest first."""
         found = self._client.search_model_versions(f"name = '{registered_name(dataset)}'")
-        aliases = self._aliases(dataset)
+        aliases = self.aliases(dataset)
         return sorted((_version(dataset, v, aliases) for v in found), key=lambda v: -v.number)
 
     def version(self, dataset: str, number: int) -> Version:
@@ -170,7 +172,10 @@ class Registry:
         return self.version(version.dataset, version.number)
 
     def fetch(self, version: Version, folder: Path) -> Path:
-        """The version's bundle, verified, in the place of `folder`. Raises BundleError if it was tampered with."""
+        """The version's bundle, verified, in the place of `folder`.
+
+        Raises BundleError if it was tampered with.
+        """
         folder.parent.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
         try:
@@ -183,76 +188,24 @@ class Registry:
             shutil.rmtree(staging, ignore_errors=True)
         return folder
 
-    # -- releases
+    def aliases(self, dataset: str) -> dict[str, int]:
+        """The aliases of the data set's model and the versions they name."""
+        from mlflow.exceptions import MlflowException
 
-    def pointer_file(self, dataset: str) -> Path:
-        """The data set's pointer file."""
-        settings = self.settings
-        return settings.pointer if dataset == settings.dataset else settings.champions / f"{dataset}.json"
-
-    def promote(self, dataset: str, number: int, record: Mapping[str, Any]) -> Version:
-        """Makes the version live; `record` says why and is kept with it. Raises ReleaseError, BundleError."""
-        with locked(self.settings.champions / f".{dataset}.lock"):
-            version = self.version(dataset, number)
-            earlier = self._promoted(dataset)
-            earlier = earlier[:-1] if earlier and earlier[-1] == number else earlier  # promoted twice
-            return self._release(version, earlier, record)
-
-    def rollback(self, dataset: str) -> Version:
-        """Makes the champion before the live one live again. Raises ReleaseError if there was none."""
-        with locked(self.settings.champions / f".{dataset}.lock"):
-            promoted = self._promoted(dataset)
-            if len(promoted) < 2:
-                live = (
-                    f"version {promoted[-1]} is the first champion"
-                    if promoted
-                    else "no version was ever promoted"
-                )
-                raise ReleaseError(
-                    f"{registered_name(dataset)} cannot be rolled back: {live}; promote a version by number"
-                )
-            return self._release(self.version(dataset, promoted[-2]), promoted[:-2], None)
-
-    def _promoted(self, dataset: str) -> tuple[int, ...]:
-        """The versions promoted one after another, the live one last; the aliases tell where the pointer cannot."""
         try:
-            live = read_pointer(self.pointer_file(dataset))
-        except ReleaseError as error:  # being replaced is the cure of a damaged pointer
-            logging.getLogger(__name__).warning("%s; its history is taken from the registry's aliases", error)
-            live = None
-        aliases = self._aliases(dataset)
-        return live.promoted if live else tuple(aliases[a] for a in (PREVIOUS, CHAMPION) if a in aliases)
+            aliases = self._client.get_registered_model(registered_name(dataset)).aliases
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            return {}
+        return {alias: int(number) for alias, number in aliases.items()}
 
-    def _release(
-        self, version: Version, earlier: tuple[int, ...], record: Mapping[str, Any] | None
-    ) -> Version:
-        folder = self._released_bundle(version)
-        now = datetime.now(UTC).isoformat(timespec="seconds")
-        tags = {"promoted_at": now}
-        self.set_tags(
-            version, tags if record is None else {**tags, RECORD_TAG: json.dumps(record, default=str)}
-        )
-        self._move_aliases(version, earlier)
-        path = self.pointer_file(version.dataset)
-        write_pointer(path, point_to(path, folder, version, now, earlier))
-        return self.version(version.dataset, version.number)
-
-    def _released_bundle(self, version: Version) -> Path:
-        """The bundle in the champions' folder; one that lies there already is kept if it is still whole."""
-        folder = self.settings.champions / version.dataset / str(version.number)
-        try:
-            pointers.verify(folder, version.tags[HASH_TAG])
-        except BundleError:
-            self.fetch(version, folder)
-        return folder
-
-    def _move_aliases(self, version: Version, earlier: tuple[int, ...]) -> None:
-        name = version.name
-        if earlier:
-            self._client.set_registered_model_alias(name, PREVIOUS, str(earlier[-1]))
-        elif PREVIOUS in self._aliases(version.dataset):
-            self._client.delete_registered_model_alias(name, PREVIOUS)
-        self._client.set_registered_model_alias(name, CHAMPION, str(version.number))
+    def set_alias(self, dataset: str, alias: str, number: int | None) -> None:
+        """Gives the alias to the version, or takes it away."""
+        if number is not None:
+            self._client.set_registered_model_alias(registered_name(dataset), alias, str(number))
+        elif alias in self.aliases(dataset):
+            self._client.delete_registered_model_alias(registered_name(dataset), alias)
 
     # -- MLflow
 
@@ -297,17 +250,6 @@ class Registry:
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
-
-    def _aliases(self, dataset: str) -> dict[str, int]:
-        from mlflow.exceptions import MlflowException
-
-        try:
-            aliases = self._client.get_registered_model(registered_name(dataset)).aliases
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-                raise
-            return {}
-        return {alias: int(number) for alias, number in aliases.items()}
 
 
 def _version(dataset: str, found: "ModelVersion", aliases: Mapping[str, int]) -> Version:

@@ -33,7 +33,7 @@ class PredictRequest(BaseModel):
     history: list[Id] = Field(
         default=[],
         max_length=LONGEST_HISTORY,
-        description="A known buyer's newest items, or all of a stranger's, oldest first. Unknown ids are ignored.",
+        description="A known buyer's newest items, or all of a stranger's. Unknown ids are ignored.",
         examples=[[101, 2048]],
     )
     n_recommendations: Annotated[StrictInt, Field(ge=1, le=MOST_ITEMS)] = 10
@@ -49,7 +49,10 @@ class RefusedError(Exception):
 
 
 def parse(body: bytes, content_type: str) -> PredictRequest:
-    """The request. Raises RefusedError: 400 for what is not JSON, 422 for JSON that says something it may not."""
+    """The request.
+
+    Raises RefusedError: 400 for what is not JSON, 422 for JSON that says something it may not.
+    """
     kind = content_type.partition(";")[0].strip().lower()
     if kind != "application/json":
         raise RefusedError(400, f"content-type: got {shown(content_type)}; allowed: application/json")
@@ -58,7 +61,8 @@ def parse(body: bytes, content_type: str) -> PredictRequest:
     except ValidationError as error:
         faults = error.errors(include_url=False, include_context=False)
     if faults[0]["type"] == "json_invalid":
-        raise RefusedError(400, f"body: not JSON ({faults[0]['msg']}); send an object with user_id")
+        told = faults[0]["msg"].removeprefix("Invalid JSON: ")
+        raise RefusedError(400, f"body: not JSON ({told}); send an object with user_id")
     details = _details(faults)
     told = "; ".join(f"{d['field']}: got {d['got']}; allowed: {d['allowed']}" for d in details)
     raise RefusedError(422, told, details)
@@ -98,7 +102,7 @@ def as_text(id_: str | int) -> str:
 
 
 def wants_numbers(request: PredictRequest) -> bool:
-    """Whether item ids go out as numbers: where the history holds numbers only or, without one, user_id is one."""
+    """Whether item ids go out as numbers: the history holds numbers only or, without one, user_id is one."""
     return all(isinstance(id_, int) for id_ in request.history or [request.user_id])
 
 

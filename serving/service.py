@@ -1,18 +1,19 @@
-"""The service as BentoML runs it: `bentoml serve serving.service:Tradewind`. BentoML lives here and in bento.py.
+"""The service as BentoML runs it: `bentoml serve serving.service:Tradewind`.
 
-The decorator switches off what costs and is not used; each was measured (docs: access log, its metrics, tracing).
+The decorator switches off what costs and is not used, each measured: access log, metrics of its own, tracing.
 """
 
 import os
 from pathlib import Path
 
 import bentoml
-from bentoml._internal import server as bentoml_server
 
 from serving.application import Application
 from serving.settings import ServingSettings
 
-application = Application(swagger=Path(bentoml_server.__file__).parent / "static_content")
+SWAGGER = Path(bentoml.__file__).parent / "_internal" / "server" / "static_content"
+
+application = Application(SWAGGER)
 
 
 @bentoml.service(
@@ -42,7 +43,7 @@ class Tradewind:
     def __is_ready__(self) -> bool:
         return self.live.current is not None
 
-    @bentoml.on_shutdown
+    @bentoml.on_shutdown  # type: ignore[untyped-decorator]
     def stop(self) -> None:
         """Ends the watch."""
         self.live.stop()

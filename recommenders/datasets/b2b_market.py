@@ -74,10 +74,8 @@ def category_of(subcategory: Ints) -> Ints:
 def make_products(config: WorldConfig, rng: np.random.Generator) -> Products:
     """The assortment. Popularity is independent of a product's number."""
     n, n_sub = config.n_products, len(SUBCATEGORIES)
-    subcategory = np.concatenate(
-        [np.arange(n_sub), rng.choice(n_sub, n - n_sub, p=rng.dirichlet(np.full(n_sub, 6.0)))]
-    )
-    subcategory = rng.permutation(subcategory)
+    shares = rng.dirichlet(np.full(n_sub, 6.0))
+    subcategory = rng.permutation(np.append(np.arange(n_sub), rng.choice(n_sub, n - n_sub, p=shares)))
     style = rng.integers(len(STYLES), size=n)
     style_latent = rng.normal(size=(len(STYLES), config.latent_size))
     latent = 0.7 * style_latent[style] + 0.7 * rng.normal(size=(n, config.latent_size))
@@ -110,9 +108,8 @@ def make_products(config: WorldConfig, rng: np.random.Generator) -> Products:
 
 def _product_lives(config: WorldConfig, rng: np.random.Generator) -> tuple[Ints, Ints]:
     n, fate = config.n_products, rng.random((2, config.n_products))
-    launch = np.where(
-        fate[0] < config.new_products, rng.integers(0, config.n_days, n), -rng.integers(1, 1_500, n)
-    )
+    is_new = fate[0] < config.new_products
+    launch = np.where(is_new, rng.integers(0, config.n_days, n), -rng.integers(1, 1_500, n))
     fades = rng.integers(np.maximum(launch, 0) + 45, config.n_days + 90)
     return launch, np.where(fate[1] < config.dying_products, fades, 10 * config.n_days)
 
@@ -132,31 +129,15 @@ def _anchors(config: WorldConfig, subcategory: Ints, rng: np.random.Generator) -
 
 def make_buyers(config: WorldConfig, rng: np.random.Generator) -> Buyers:
     """The customers. Larger firms come more often, put more into an order, and buy dearer goods a little."""
-    n, n_sub = config.n_buyers, len(SUBCATEGORIES)
+    n = config.n_buyers
     industry = rng.integers(len(INDUSTRIES), size=n)
     size = rng.normal(size=n)
     revenue = np.exp(14.0 + 1.3 * size).round(-3).clip(min=1_000)
-    join = np.where(
-        rng.random(n) < config.new_buyers, rng.integers(0, config.n_days, n), -rng.integers(1, 1_500, n)
-    )
-    leave = np.where(
-        rng.random(n) < config.leaving_buyers,
-        rng.integers(np.maximum(join, 0) + 30, config.n_days + 60),
-        10 * config.n_days,
-    )
-    visits = np.exp(config.visit_spread * (0.45 * size + 0.9 * rng.normal(size=n)))
+    join, leave = _buyer_lives(config, rng)
     days_here = (np.minimum(leave, config.n_days) - np.maximum(join, config.lead_in_days)).clip(min=0)
-    for _ in range(
-        10
-    ):  # a buyer visits at most once a day, so the scale that gives n_orders is found by repetition
-        a_day = np.mean([1 - np.exp(-visits * factor) for factor in config.visit_factors], axis=0)
-        visits *= config.n_orders / (a_day * days_here).sum()
+    visits = _visits_a_day(config, size, days_here, rng)
     basket = np.exp(config.basket_spread * (0.4 * size + 0.9 * rng.normal(size=n)))
-    affinity = np.array([CATALOGUE[category][0] for category in CATEGORIES])  # (n_categories, n_industries)
-    category_taste = affinity.T[industry] + rng.normal(0, config.category_spread, (n, len(CATEGORIES)))
-    habits = rng.normal(0, 0.5, (len(INDUSTRIES), n_sub))[industry] + rng.normal(
-        0, config.taste_spread, (n, n_sub)
-    )
+    brand_taste = rng.normal(0, config.brand_spread, (n, len(CATEGORIES) * BRANDS_PER_CATEGORY))
     return Buyers(
         industry=industry,
         business_type=_business_types(industry, rng),
@@ -168,17 +149,46 @@ def make_buyers(config: WorldConfig, rng: np.random.Generator) -> Buyers:
         visits_a_day=visits,
         basket=(basket / np.average(basket, weights=visits * days_here)).astype(np.float32),
         pace=(np.clip(0.05 / visits, 0.5, 4.0) ** 0.5).astype(np.float32),
-        taste=(category_taste[:, category_of(np.arange(n_sub))] + habits).astype(np.float32),
-        brand_taste=rng.normal(0, config.brand_spread, (n, len(CATEGORIES) * BRANDS_PER_CATEGORY)).astype(
-            np.float32
-        ),
+        taste=_tastes(config, industry, rng),
+        brand_taste=brand_taste.astype(np.float32),
         price_level=(0.3 * size + 0.8 * rng.normal(size=n)).astype(np.float32),
         latent=rng.normal(0, config.latent_spread, (n, config.latent_size)).astype(np.float32),
     )
 
 
+def _buyer_lives(config: WorldConfig, rng: np.random.Generator) -> tuple[Ints, Ints]:
+    """The day each buyer joins, negative for those of old, and the first day after it has left."""
+    n, last = config.n_buyers, config.n_days
+    is_new, is_leaving = rng.random(n) < config.new_buyers, rng.random(n) < config.leaving_buyers
+    join = np.where(is_new, rng.integers(0, last, n), -rng.integers(1, 1_500, n))
+    return join, np.where(is_leaving, rng.integers(np.maximum(join, 0) + 30, last + 60), 10 * last)
+
+
+def _visits_a_day(
+    config: WorldConfig, size: NDArray[np.float64], days_here: Ints, rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """Rates under which n_orders visits are expected; (n_buyers,)."""
+    visits: NDArray[np.float64] = np.exp(
+        config.visit_spread * (0.45 * size + 0.9 * rng.normal(size=len(size)))
+    )
+    for _ in range(10):  # nobody visits twice a day, so the scale has no closed form
+        a_day = np.mean([1 - np.exp(-visits * factor) for factor in config.visit_factors], axis=0)
+        visits *= config.n_orders / (a_day * days_here).sum()
+    return visits
+
+
+def _tastes(config: WorldConfig, industry: Ints, rng: np.random.Generator) -> Floats:
+    """Log taste of each buyer for each subcategory: what its industry needs, and what it adds itself."""
+    n, n_sub = len(industry), len(SUBCATEGORIES)
+    affinity = np.array([CATALOGUE[category][0] for category in CATEGORIES]).T[industry]
+    category_taste = affinity + rng.normal(0, config.category_spread, (n, len(CATEGORIES)))
+    habit = rng.normal(0, 0.5, (len(INDUSTRIES), n_sub))[industry]
+    own = rng.normal(0, config.taste_spread, (n, n_sub))
+    taste: Floats = (category_taste[:, category_of(np.arange(n_sub))] + habit + own).astype(np.float32)
+    return taste
+
+
 def _business_types(industry: Ints, rng: np.random.Generator) -> Ints:
     usual = np.array([0, 3, 2, 2, 4, 4, 1, 3])[industry]  # by industry, in the order of INDUSTRIES
-    return np.where(
-        rng.random(len(industry)) < 0.6, usual, rng.integers(len(BUSINESS_TYPES), size=len(industry))
-    )
+    any_type = rng.integers(len(BUSINESS_TYPES), size=len(industry))
+    return np.where(rng.random(len(industry)) < 0.6, usual, any_type)

@@ -35,8 +35,7 @@ def load(
     paths: Sequence[Path],
     columns: Sequence[str],
 ) -> int:
-    """Makes `table` in the connection from files that have these columns, in any order, among others; returns
-    its rows.
+    """Makes `table` in the connection from files that have these columns among others; returns its rows.
 
     Columns: file, line (from 1, the header included), raw, broken (why the line has no fields, else null),
     then `columns` as trimmed text, null where empty. Blank lines are no rows. Raises DataError, in one line,
@@ -54,12 +53,12 @@ def load(
             f"""
             insert into {table} by position
             select $file, line, raw,
-                case when contains(raw, '"') and not regexp_full_match(',' || raw, '{WHOLE}') then 'broken
-                quotes'
+                case when contains(raw, '"') and not regexp_full_match(',' || raw, '{WHOLE}')
+                         then 'broken quotes'
                      when len(fields) <> $width then 'wrong number of fields' end as broken,
                 {places}
-            from (select line, raw, {FIELDS} as fields from lines_of_a_file where trim(raw) <> '' order by
-            line)
+            from (select line, raw, {FIELDS} as fields from lines_of_a_file where trim(raw) <> '')
+            order by line
             """,
             {"file": path.name, "width": len(header)},
         )

@@ -23,10 +23,11 @@ REQUIRED = {
 # An attribute row without an id, or with one that came before, cannot be told from the others.
 ATTRIBUTES = """
     create table {table} as
-    select *, case when {key} is null then 'no {key}'
-                   when row_number() over (partition by {key} order by file_row_number) > 1
-                  then '{key} occurs twice'
-              end as reason
+    select *,
+        case when {key} is null then 'no {key}'
+             when row_number() over (partition by {key} order by file_row_number) > 1
+                 then '{key} occurs twice'
+        end as reason
     from read_parquet($path, file_row_number = true)
 """
 
@@ -52,8 +53,8 @@ LINES = """
 
 INTERACTIONS = """
     select distinct buyer_id::varchar as user_id, product_id::varchar as item_id, ordered_at as timestamp,
-        'purchase' as event, 1.0::float as weight, order_id::varchar as order_id, quantity::double as
-        quantity, unit_price::double as unit_price
+        'purchase' as event, 1.0::float as weight, order_id::varchar as order_id,
+        quantity::double as quantity, unit_price::double as unit_price
     from order_lines where reason is null
     order by timestamp, user_id, item_id, order_id, quantity, unit_price
 """
@@ -106,7 +107,8 @@ def _tables(connection: duckdb.DuckDBPyConnection) -> Tables:
 
     interactions, quarantine = select(INTERACTIONS), select(QUARANTINE + " order by file, line")
     n_lines, n_good, n_bad_attributes = connection.execute(
-        "select count(*), count(*) filter (reason is null), (select count(*) from buyers where reason is not null)"
+        "select count(*), count(*) filter (reason is null),"
+        " (select count(*) from buyers where reason is not null)"
         " + (select count(*) from products where reason is not null) from order_lines"
     ).fetchall()[0]
     counts = Counts(

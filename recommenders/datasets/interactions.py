@@ -124,4 +124,5 @@ def _strengths(table: "pa.Table") -> NDArray[np.float32]:
     ratings = table["rating"].to_numpy().astype(np.float64)
     quantities = table["quantity"].to_numpy().astype(np.float64)
     fallback = np.log1p(np.nan_to_num(quantities, nan=1.0).clip(min=0.0))
-    return np.where(np.isnan(ratings), fallback, ratings).astype(np.float32)
+    strengths: NDArray[np.float32] = np.where(np.isnan(ratings), fallback, ratings).astype(np.float32)
+    return strengths

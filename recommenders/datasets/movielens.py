@@ -17,11 +17,12 @@ COLUMNS = {
 
 MOVIES = r"""
     create table judged_movies as
-    select *, case when broken is not null then broken
-                   when "movieId" is null or not regexp_full_match("movieId", '\d+') then 'movie id is not a
-                   whole number' when row_number() over (partition by "movieId" order by line) > 1 then 'movie
-                   id occurs twice'
-              end as lie
+    select *,
+        case when broken is not null then broken
+             when "movieId" is null or not regexp_full_match("movieId", '\d+')
+                 then 'movie id is not a whole number'
+             when row_number() over (partition by "movieId" order by line) > 1 then 'movie id occurs twice'
+        end as lie
     from movies
 """
 
@@ -29,22 +30,26 @@ RATINGS = r"""
     create table judged_ratings as
     select r.*, try_cast(r.rating as double) as stars, try_cast(r.timestamp as bigint) as seconds,
         case when r.broken is not null then r.broken
-             when r."userId" is null or not regexp_full_match(r."userId", '\d+') then 'user id is not a whole
-             number' when m."movieId" is null then 'unknown movie id' when stars is null or not stars between
-             0.5 and 5 then 'rating is not between 0.5 and 5' when seconds is null or not seconds between 0
-             and 4102444800 then 'time is not in seconds since 1970'
+             when r."userId" is null or not regexp_full_match(r."userId", '\d+')
+                 then 'user id is not a whole number'
+             when m."movieId" is null then 'unknown movie id'
+             when stars is null or not stars between 0.5 and 5 then 'rating is not between 0.5 and 5'
+             when seconds is null or not seconds between 0 and 4102444800
+                 then 'time is not in seconds since 1970'
         end as lie
-    from ratings r left join (select "movieId" from judged_movies where lie is null) m on m."movieId" =
-    r."movieId"
+    from ratings r
+    left join (select "movieId" from judged_movies where lie is null) m on m."movieId" = r."movieId"
 """
 
 TAGS = """
     create table judged_tags as
-    select t.*, case when t.broken is not null then t.broken
-                     when m."movieId" is null then 'unknown movie id'
-                     when t.tag is null then 'no tag' end as lie
-    from tags t left join (select "movieId" from judged_movies where lie is null) m on m."movieId" =
-    t."movieId"
+    select t.*,
+        case when t.broken is not null then t.broken
+             when m."movieId" is null then 'unknown movie id'
+             when t.tag is null then 'no tag'
+        end as lie
+    from tags t
+    left join (select "movieId" from judged_movies where lie is null) m on m."movieId" = t."movieId"
 """
 
 INTERACTIONS = """
@@ -60,8 +65,7 @@ ITEMS = r"""
         from judged_tags where lie is null group by 1
     ), known as (select *, nullif(genres, '(no genres listed)') as kinds from judged_movies where lie is null)
     select "movieId" as item_id, title, split_part(kinds, '|', 1) as category,
-        nullif(concat_ws(' ', replace(kinds, '|', ' '), regexp_extract(title, '\((\d{4})\)$', 1), tags), '')
-        as text
+        concat_ws(' ', replace(kinds, '|', ' '), regexp_extract(title, '\((\d{4})\)$', 1), tags) as text
     from known left join words using ("movieId") order by item_id
 """
 

@@ -20,16 +20,17 @@ COLUMNS = (
     "Country",
 )
 
-# The publisher writes m/d/Y. That is believed only of a source in which some second number is past 12 and no first one
-# is, for else 3/4/2011 could be April the third.
+# The publisher writes m/d/Y. That is believed only of a source in which some second number is past 12 and no
+# first one is, for else 3/4/2011 could be April the third.
 VALUES = r"""
     create view parsed as
-    with month_first as (
-        select coalesce(bool_or(second > 12) and not bool_or(first > 12), false) as sure from (select
-        try_cast(regexp_extract("InvoiceDate", '^(\d{1,2})/(\d{1,2})/\d{4} ', 1) as int) as first,
-                     try_cast(regexp_extract("InvoiceDate", '^(\d{1,2})/(\d{1,2})/\d{4} ', 2) as int) as
-                     second
-              from lines where broken is null)
+    with slashed as (
+        select regexp_extract("InvoiceDate", '^(\d{1,2})/(\d{1,2})/\d{4} ', ['first', 'second']) as day
+        from lines where broken is null and contains("InvoiceDate", '/')
+    ), month_first as (
+        select coalesce(
+            bool_or(try_cast(day.second as int) > 12) and not bool_or(try_cast(day.first as int) > 12), false
+        ) as sure from slashed
     )
     select file, line, raw, broken, "InvoiceNo" as invoice, "StockCode" as code, "Description" as description,
         "Country" as country, "CustomerID" as customer_text, "InvoiceDate" as time_text,
@@ -66,9 +67,8 @@ JUDGED = r"""
 """
 
 INTERACTIONS = """
-    select distinct customer as user_id, code as item_id, time as timestamp, 'purchase' as event, 1.0::float
-    as weight,
-        invoice as order_id, quantity, price as unit_price
+    select distinct customer as user_id, code as item_id, time as timestamp, 'purchase' as event,
+        1.0::float as weight, invoice as order_id, quantity, price as unit_price
     from good order by timestamp, user_id, item_id, order_id, quantity, unit_price
 """
 

@@ -132,6 +132,7 @@ def _run(
     tracker: Tracker | None,
 ) -> Learned:
     network = NeuMF(*log.shape, config)
+    start_from_factors(network, log, config)
     optimizer = torch.optim.AdamW(
         network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
     )
@@ -178,6 +179,29 @@ def _epoch(
         total += float(losses.detach())
         weight += float(weights[batch].sum())
     return total / max(weight, 1e-12)
+
+
+SVD={"scale":1.0,"on":True,"alpha":0.5,"noise":0.0}
+
+
+def start_from_factors(network: NeuMF, log: Interactions, config: NeuralCollaborativeConfig) -> None:
+    if not SVD["on"]: return
+    from scipy.sparse.linalg import svds
+    from scipy.sparse import diags_array
+    X = log.matrix("binary" if not SVD.get("counts") else "weight").astype(np.float64)
+    if SVD.get("counts"): X.data = np.log1p(X.data)
+    a = SVD["alpha"]
+    du = np.maximum(X.sum(axis=1), 1e-9) ** -a
+    di = np.maximum(X.sum(axis=0), 1e-9) ** -a
+    N = diags_array(du) @ X @ diags_array(di)
+    k = min(config.embedding_dim, min(X.shape) - 1)
+    u, s, vt = svds(N, k=k, v0=np.ones(min(X.shape)), solver="arpack")
+    U = u * np.sqrt(s); V = vt.T * np.sqrt(s)
+    U *= SVD["scale"] / U.std(); V *= SVD["scale"] / V.std()
+    with torch.no_grad():
+        for t, M in ((network.users, U), (network.items, V)):
+            if SVD.get("gmf",True): t.weight[:, :k] = torch.from_numpy(M.astype(np.float32))
+            if SVD.get("mlp",True): t.weight[:, network.size:network.size + k] = torch.from_numpy(M.astype(np.float32))
 
 
 class Sampler:

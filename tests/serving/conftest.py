@@ -25,7 +25,7 @@ N_USERS, N_ITEMS = 6, 12
 
 
 class Market:
-    """Everything tests of the room make: handed out as the fixture `market`, since test files cannot import this one."""
+    """What the room's tests make, handed out as the fixture `market`: test files cannot import this one."""
 
     def __init__(self) -> None:
         self.log, self.bundle, self.release, self.settings = toy_log, toy_bundle, release, settings_of
@@ -34,21 +34,31 @@ class Market:
 
 @contextmanager
 def serve(target: str, home: Path, cwd: Path = PROJECT, **environment: str) -> Iterator[httpx.Client]:
-    """A BentoML server in a session of its own, asked once it answers at all; the whole group ends with the block."""
+    """A BentoML server in a session of its own, asked once it answers at all.
+
+    The whole group ends with the block.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "bentoml", "serve", target, "--host", "127.0.0.1", "--port", str(port)]
     own = {"TRADEWIND_HOME": str(home), "BENTOML_HOME": str(home / "bentoml"), **environment}
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("TRADEWIND_", "BENTOML_"))}
+    kept = {
+        name: value for name, value in os.environ.items() if not name.startswith(("TRADEWIND_", "BENTOML_"))
+    }
     home.mkdir(parents=True, exist_ok=True)
     with (home / "server.log").open("w") as log:
         process = subprocess.Popen(
-            command, cwd=cwd, env={**kept, **own}, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+            command,
+            cwd=cwd,
+            env={**kept, **own},
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=10, trust_env=False) as client:
-            until(lambda: answers(client), f"no answer from the server: {(home / 'server.log').read_text()}")
+            until(lambda: answers(client), (home / "server.log").read_text)
             yield client
     finally:
         end(process)
@@ -75,20 +85,30 @@ def answers(client: httpx.Client) -> bool:
     return True
 
 
-def until(condition: Callable[[], bool], otherwise: str, seconds: float = START_SECONDS) -> None:
-    """Waits for the condition, fails the test if it never comes."""
+def until(
+    condition: Callable[[], bool], otherwise: str | Callable[[], str], seconds: float = START_SECONDS
+) -> None:
+    """Waits for the condition; fails the test with `otherwise` if it never comes."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
-            pytest.fail(otherwise)
+            pytest.fail(otherwise if isinstance(otherwise, str) else otherwise())
         time.sleep(0.05)
 
 
 def toy_log(favourite: int = 0, repeat: bool = True, available: list[bool] | None = None) -> Interactions:
-    """Buyers "1".."6" and items "101".."112"; buyer b bought item b, and everybody bought the favourite column twice."""
-    users, items = IdMap.of(str(b) for b in range(1, N_USERS + 1)), IdMap.of(str(i) for i in range(101, 101 + N_ITEMS))
+    """Buyers "1".."6" and items "101".."112".
+
+    Buyer b bought item b, and everybody bought the favourite column twice.
+    """
+    users, items = (
+        IdMap.of(str(b) for b in range(1, N_USERS + 1)),
+        IdMap.of(str(i) for i in range(101, 101 + N_ITEMS)),
+    )
     rows = np.repeat(np.arange(N_USERS, dtype=np.int32), 3)
-    columns = np.stack([np.arange(N_USERS), *[np.full(N_USERS, favourite)] * 2], axis=1).ravel().astype(np.int32)
+    columns = (
+        np.stack([np.arange(N_USERS), *[np.full(N_USERS, favourite)] * 2], axis=1).ravel().astype(np.int32)
+    )
     ones = np.ones(len(rows), dtype=np.float32)
     on_sale = np.ones(N_ITEMS, dtype=np.bool_) if available is None else np.array(available)
     return Interactions(users, items, rows, columns, np.arange(len(rows)), ones, ones, on_sale, repeat)
@@ -105,7 +125,15 @@ def release(settings: ServingSettings, version: int, favourite: int) -> Path:
     relative = f"{settings.dataset}/{version}"
     write_pointer(
         settings.pointer,
-        Pointer(settings.dataset, "popularity", version, relative, fingerprint(folder), "2026-01-01T00:00:00", "run"),
+        Pointer(
+            settings.dataset,
+            "popularity",
+            version,
+            relative,
+            fingerprint(folder),
+            "2026-01-01T00:00:00",
+            "run",
+        ),
     )
     return folder
 
@@ -128,5 +156,3 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
             monkeypatch.delenv(name)
     monkeypatch.setenv("TRADEWIND_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("BENTOML_HOME", str(tmp_path / "home" / "bentoml"))
-
-

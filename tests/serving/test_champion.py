@@ -12,7 +12,9 @@ from serving.champion import Pointer, fingerprint, read_pointer, verify, write_p
 
 
 def pointer(version: int = 1) -> Pointer:
-    return Pointer("toy", "popularity", version, f"toy/{version}", "0" * 64, "2026-01-01T00:00:00", "run", (3, 4))
+    return Pointer(
+        "toy", "popularity", version, f"toy/{version}", "0" * 64, "2026-01-01T00:00:00", "run", (3, 4)
+    )
 
 
 def test_what_is_written_is_read(tmp_path):
@@ -33,10 +35,12 @@ def test_no_file_is_no_champion(tmp_path):
     assert read_pointer(tmp_path / "toy.json") is None
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"version": "x", "earlier": []}', '{"version": 1, "earlier": []}'])
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", "{}", '{"version": "x", "earlier": []}', '{"version": 1, "earlier": []}']
+)
 def test_a_damaged_pointer_is_told_in_one_line(tmp_path, content):
     (tmp_path / "toy.json").write_text(content)
-    with pytest.raises(ReleaseError, match="is not a champion pointer .*; promote a version") as error:
+    with pytest.raises(ReleaseError, match=r"is not a champion pointer .*; promote a version") as error:
         read_pointer(tmp_path / "toy.json")
     assert "\n" not in str(error.value)
 

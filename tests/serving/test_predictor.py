@@ -45,9 +45,8 @@ def neighbour(market, monkeypatch, tmp_path):
 
 def test_a_known_buyer_is_ranked_by_row_stored_history_and_new_events(neighbour):
     plain = neighbour.predict("3", [], 3)  # bought 101 twice and 103 once
-    assert (plain.strategy, plain.item_ids) == ("known_buyer", ["102", "104", "101"][:1] + plain.item_ids[1:])
-    assert set(plain.item_ids) == {"102", "104", "101" if "101" in plain.item_ids else "102"} | set(plain.item_ids)
-    assert plain.scores == sorted(plain.scores, reverse=True)
+    assert plain.strategy == "known_buyer"
+    assert (plain.item_ids, plain.scores) == (["102", "104", "101"], [2.5, 1.0, 0.0])
     appended = neighbour.predict("3", ["109", "109", "109"], 1)
     assert (appended.strategy, appended.item_ids) == ("known_buyer", ["110"])
 
@@ -59,7 +58,11 @@ def test_a_stranger_with_a_history_is_folded_in(neighbour):
 
 def test_a_stranger_without_a_usable_history_gets_what_sells(neighbour):
     found = neighbour.predict("nobody", ["no such item"], 2)
-    assert (found.strategy, found.item_ids, found.unknown_items) == ("popularity", ["101", "102"], ["no such item"])
+    assert (found.strategy, found.item_ids, found.unknown_items) == (
+        "popularity",
+        ["101", "102"],
+        ["no such item"],
+    )
     assert found.scores == [13.0, 1.0]
 
 
@@ -72,7 +75,10 @@ def test_a_model_that_cannot_serve_strangers_leaves_them_to_popularity(market, m
 
 def test_a_model_that_knows_nothing_of_a_buyer_leaves_it_to_popularity(market, monkeypatch, tmp_path):
     monkeypatch.setattr(Neighbour, "knows", lambda *_: np.array([False]))
-    assert predictor(Neighbour().fit(market.log()), monkeypatch, tmp_path).predict("3", [], 1).strategy == "popularity"
+    assert (
+        predictor(Neighbour().fit(market.log()), monkeypatch, tmp_path).predict("3", [], 1).strategy
+        == "popularity"
+    )
 
 
 def test_known_items_stay_out_only_where_buyers_do_not_come_back(market, monkeypatch, tmp_path):

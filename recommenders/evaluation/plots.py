@@ -1,0 +1,65 @@
+"""Pictures of figures, drawn without a screen."""
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+INK, BAR, BEST, LIMIT = "#1f2933", "#9db4c8", "#2f6f9f", "#b44d3b"
+
+
+def plot_models(
+    models: Mapping[str, Mapping[str, Sequence[float | None]]], ceilings: Mapping[str, float], title: str
+) -> bytes:
+    """One panel a metric, one bar a model with its interval, the ceiling as a dashed line; PNG."""
+    metrics = [metric for metric in next(iter(models.values())) if not metric.startswith("hit_rate")]
+    figure, axes = _figure(len(metrics), width=2.7 * len(metrics) + 1.6, height=0.42 * len(models) + 1.5)
+    names = list(models)
+    for axis, metric in zip(axes, metrics, strict=True):
+        values = [models[name][metric][0] or 0.0 for name in names]
+        best = max(values)
+        axis.barh(names, values, color=[BEST if value == best else BAR for value in values], height=0.62)
+        for place, name in enumerate(names):
+            value, low, high = models[name][metric]
+            if value is not None and low is not None and high is not None:
+                axis.plot([low, high], [place, place], color=INK, linewidth=1.4)
+            axis.annotate(f"{value or 0:.3f}", (high or value or 0, place), xytext=(5, 0), textcoords="offset points",
+                          va="center", fontsize=8, color=INK)
+        if metric in ceilings:
+            axis.axvline(ceilings[metric], color=LIMIT, linestyle="--", linewidth=1.2)
+        axis.set_xlim(0, 1.18)
+        axis.set_title(metric, fontsize=10, color=INK)
+        axis.invert_yaxis()
+    figure.suptitle(f"{title}\nbars: mean over buyers, lines: 95 % interval, dashed: ceiling", fontsize=9, color=INK)
+    return _png(figure)
+
+
+def plot_learning_curve(curve: Sequence[Mapping[str, float]]) -> bytes:
+    """One panel a metric over the epochs; PNG. Raises ValueError if the curve is empty."""
+    if not curve:
+        raise ValueError("the learning curve has no points; plot it after a fit that reported some")
+    metrics = [name for name in curve[0] if name != "epoch"]
+    epochs = [int(point.get("epoch", place)) for place, point in enumerate(curve, 1)]
+    figure, axes = _figure(len(metrics), width=3.6 * len(metrics), height=2.8)
+    for axis, metric in zip(axes, metrics, strict=True):
+        axis.plot(epochs, [point.get(metric, float("nan")) for point in curve], color=BEST, marker="o", markersize=3)
+        axis.set_title(metric, fontsize=10, color=INK)
+        axis.set_xlabel("epoch", fontsize=9)
+        axis.xaxis.get_major_locator().set_params(integer=True)
+    return _png(figure)
+
+
+def _figure(n_panels: int, width: float, height: float) -> tuple[Any, list[Any]]:
+    from matplotlib.figure import Figure  # half a second, and only reports need it
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = [figure.add_subplot(1, n_panels, place + 1) for place in range(n_panels)]
+    for place, axis in enumerate(axes):
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.tick_params(labelsize=8, labelleft=place == 0 or n_panels == 1)
+    return figure, axes
+
+
+def _png(figure: Any) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=140)
+    return buffer.getvalue()

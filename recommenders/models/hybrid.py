@@ -1,0 +1,116 @@
+"""The weighted blend of models that see different things."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import field_validator
+from scipy.sparse import csr_array
+
+from recommenders import bundle
+from recommenders.bundle import Bundle
+from recommenders.datasets.interactions import Interactions
+from recommenders.errors import ConfigurationError
+from recommenders.features.items import ItemFeatures
+from recommenders.models.popularity import Popularity
+from recommenders.models.recommender import ModelConfig, Recommender, Tracker
+
+BLENDED = ("neural_collaborative", "content_based", "collaborative_filtering")
+TIE_BREAK = 1e-4  # weight of popularity's ranks: orders equals, moves nothing else
+
+
+class HybridConfig(ModelConfig):
+    """How much each member counts; the weights are taken relative to their sum."""
+
+    model_weights: dict[str, float] = dict(zip(BLENDED, (0.4, 0.3, 0.3), strict=True))
+
+    @field_validator("model_weights")
+    @classmethod
+    def _weights_make_sense(cls, weights: dict[str, float]) -> dict[str, float]:
+        if unknown := sorted(set(weights) - set(BLENDED)):
+            raise ValueError(f"unknown member {', '.join(unknown)}; choose from {', '.join(sorted(BLENDED))}")
+        if not all(0 <= weight < np.inf for weight in weights.values()) or not any(weights.values()):
+            raise ValueError("weights must be 0 or more, and at least one of them more than 0")
+        return weights
+
+
+class Hybrid(Recommender):
+    """A blend of ranks. Per buyer, each member's scores become normalised ranks, and their weighted sum orders the items.
+
+    Members that know nothing of a buyer drop out and the others' weights grow to fill their place; where none is left,
+    popularity decides.
+    """
+
+    name = "hybrid"
+    Config = HybridConfig
+    config: HybridConfig
+    handles_new_items: ClassVar[bool] = True
+    uses_features: ClassVar[bool] = True
+
+    members_: dict[str, Recommender]
+
+    @classmethod
+    def compose(
+        cls, members: Mapping[str, Recommender], interactions: Interactions, config: HybridConfig | None = None
+    ) -> Self:
+        """The blend of members already fitted on these interactions. Raises ConfigurationError if one is missing."""
+        hybrid = cls(config)
+        needed = [Popularity.name, *(name for name, weight in hybrid.config.model_weights.items() if weight > 0)]
+        if absent := [name for name in needed if name not in members]:
+            raise ConfigurationError(f"the hybrid needs {', '.join(absent)}; got {', '.join(sorted(members))}")
+        hybrid._remember(interactions)
+        hybrid.members_ = {name: members[name] for name in needed}
+        return hybrid
+
+    def _fit(self, interactions: Interactions, features: ItemFeatures | None, tracker: Tracker | None) -> None:
+        from recommenders.models.catalog import model_class
+
+        needed = [Popularity.name, *(name for name, weight in self.config.model_weights.items() if weight > 0)]
+        self.members_ = {name: model_class(name)().fit(interactions, features, tracker) for name in needed}
+
+    def score(self, user_rows: NDArray[np.int32], histories: csr_array) -> NDArray[np.float32]:
+        """(n, n_items): the weighted sum of the members' normalised scores, in [0, 1] but for the tie break."""
+        popular = self.members_[Popularity.name].score(user_rows[:1], histories[:1])
+        total = np.zeros((len(user_rows), 1), dtype=np.float32)
+        scores = np.zeros((len(user_rows), len(self.items_)), dtype=np.float32)
+        for name, member in self.members_.items():
+            weight = self.config.model_weights.get(name, 0.0)
+            if weight > 0:
+                share = (weight * member.knows(user_rows, histories)).astype(np.float32)[:, None]
+                scores += share * normalised(member.score(user_rows, histories))
+                total += share
+        scores /= np.maximum(total, np.float32(1e-12))
+        return scores + np.float32(TIE_BREAK) * normalised(popular)
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Nothing of its own: all that was learned lies with the members."""
+        return {}
+
+    def restore(self, arrays: dict[str, NDArray[Any]]) -> None:
+        """Nothing to restore; the members come from their own bundles."""
+
+    def member_bundles(self) -> dict[str, Bundle]:
+        """Each member's own bundle; ids and histories stand once, in the hybrid's."""
+        return {name: member.to_bundle() for name, member in self.members_.items()}
+
+    def _restore(self, folder: Path, content: Bundle) -> None:
+        from recommenders.models.catalog import model_class
+
+        self.members_ = {}
+        for name in content.members:
+            part = bundle.read_member(folder, name)
+            member = model_class(part.model)(model_class(part.model).Config(**part.config))
+            member.users_, member.items_, member.histories_ = self.users_, self.items_, self.histories_
+            member.available_, member.repeat_, member.provenance = self.available_, self.repeat_, part.provenance
+            member.restore(part.arrays)
+            self.members_[name] = member
+
+
+def normalised(scores: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Each row scaled to [0, 1] by its least and largest value; a constant row becomes 0. Shape is kept."""
+    low = scores.min(axis=1, keepdims=True)
+    width = scores.max(axis=1, keepdims=True) - low
+    scaled: NDArray[np.float32] = (scores - low) / np.where(width > 0, width, np.float32(1.0))
+    return scaled

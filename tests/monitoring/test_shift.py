@@ -1,0 +1,139 @@
+"""Distances equal Evidently's, and chance seldom reaches the limits."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from monitoring.drift import ALARM_RATE, FLOORS, MIN_ROWS
+from monitoring.shift import (
+    MIN_BLOCKS,
+    Log,
+    chance_windows,
+    distance,
+    encode,
+    halves,
+    limits,
+    past_windows,
+    prediction_limit,
+    shares,
+    thinned,
+)
+
+
+def fired(log: Log, seed: int = 0) -> list[str]:
+    """The columns of a log that reach their limits."""
+    rng = np.random.default_rng(seed)
+    threshold = limits(log, FLOORS, 20_000, MIN_ROWS, ALARM_RATE, rng)
+    half, rows = halves(log, rng)[: log.n_reference], np.arange(log.n_reference)
+    window = np.arange(log.n_reference, log.seconds.size)
+    return [
+        name
+        for name, score in log.measure(rows[half], rows[~half], window).items()
+        if score >= threshold[name]
+    ]
+
+
+@pytest.mark.parametrize("days", [120, 60], ids=["past windows", "chance windows"])
+def test_no_drift_no_alarm(market, days):
+    alarms = 0
+    for seed in range(15):
+        log = encode(market.window(seed, 0, days), market.window(seed, days, 14), market.items, market.users)
+        assert (len(past_windows(log, MIN_ROWS)) >= MIN_BLOCKS) == (days == 120)
+        alarms += bool(fired(log, seed))
+    assert alarms <= 1  # 1 % of 15 windows is 0.15
+
+
+def test_resampled_orders_no_alarm(market):
+    """Orders of one log at random on either side: the strictest no-drift there is."""
+    table = market.window(0, 0, 120)
+    orders = table["order_id"].combine_chunks().dictionary_encode().indices.to_numpy()
+    alarms = 0
+    for seed in range(12):
+        newest = np.isin(orders, np.random.default_rng(seed).choice(orders.max(), 300, replace=False))
+        log = encode(table.filter(pa.array(~newest)), table.filter(pa.array(newest)), market.items, None)
+        alarms += bool(fired(log, seed))
+    assert alarms <= 1
+
+
+def test_buckets_from_the_judged_rows_would_alarm(market):
+    """Why a disjoint half teaches the buckets: items look popular in the rows that made them so."""
+    few = {"orders_a_day": 3}
+    log = encode(market.window(0, 0, 120, **few), market.window(0, 120, 30, **few), market.items, None)
+    half, rows = halves(log, np.random.default_rng(0))[: log.n_reference], np.arange(log.n_reference)
+    window = np.arange(log.n_reference, log.seconds.size)
+    honest = log.measure(rows[half], rows[~half], window)["popularity"]
+    circular = log.measure(rows[~half], rows[~half], window)["popularity"]
+    assert circular > 1.5 * honest
+
+
+def test_launches_have_no_bucket(market):
+    reference, current = market.window(0, 0, 60), market.window(0, 60, 14)
+    ids = pa.array([f"new{n}" for n in range(current.num_rows)])
+    launched = current.set_column(1, current.schema.field("item_id"), ids)
+    log = encode(reference, launched, market.items, None)
+    learn = np.arange(log.n_reference)
+    assert log.column("popularity", np.arange(log.n_reference, log.items.size), learn).size == 0
+    assert np.isnan(log.measure(learn, learn, np.arange(log.n_reference, log.items.size))["popularity"])
+
+
+def test_buckets_hold_a_fifth_of_events_each(market):
+    log = encode(market.window(0, 0, 120), market.window(0, 120, 14), market.items, None)
+    rows = np.arange(log.n_reference)
+    part = shares(log.column("popularity", rows, rows), np.arange(5.0))
+    assert np.allclose(part, 0.2, atol=0.06)
+
+
+def test_one_absurd_value_hides_nothing(market):
+    reference, current = market.window(0, 0, 120), market.window(0, 120, 14, price=1.5)
+    prices = current["unit_price"].to_numpy().copy()
+    prices[0] = 1e12
+    current = current.set_column(current.column_names.index("unit_price"), "unit_price", pa.array(prices))
+    assert fired(encode(reference, current, market.items, None)) == ["log_unit_price"]
+
+
+def test_past_windows_are_disjoint_and_as_long_as_the_newest(market):
+    log = encode(market.window(0, 0, 120), market.window(0, 120, 14), market.items, None)
+    windows = past_windows(log, MIN_ROWS)
+    assert len(windows) == 8
+    assert np.sum(windows, axis=0).max() == 1
+    assert all(np.ptp(log.seconds[: log.n_reference][window]) <= 14 * 86_400 for window in windows)
+    assert log.seconds[: log.n_reference][windows[0]].max() == log.seconds[: log.n_reference].max()
+
+
+def test_chance_moves_whole_orders(market):
+    log = encode(market.window(0, 0, 30), market.window(0, 30, 14), market.items, None)
+    orders = log.orders[: log.n_reference]
+    for window in chance_windows(log, np.random.default_rng(0)):
+        assert not set(orders[window]) & set(orders[~window])
+
+
+def test_prediction_limit_is_seldom_passed():
+    rng = np.random.default_rng(0)
+    passed = [draw[-1] > prediction_limit(draw[:-1], 0.05) for draw in rng.normal(size=(4000, 9))]
+    assert np.mean(passed) == pytest.approx(0.05, abs=0.012)
+    assert prediction_limit(np.array([1.0, np.nan]), 0.05) == 0.0
+
+
+@given(
+    st.lists(st.integers(0, 9), min_size=1, max_size=50), st.lists(st.integers(0, 9), min_size=1, max_size=50)
+)
+def test_label_distance_is_bounded(was, now):
+    first, second = np.array(was, float), np.array(now, float)
+    assert 0 <= distance(first, second, "label") <= np.sqrt(np.log(2)) + 1e-9
+    assert distance(first, second, "label") == pytest.approx(distance(second, first, "label"), abs=1e-7)
+    assert distance(first, first, "label") == 0
+    assert distance(first, first, "number") == 0
+
+
+def test_empty_is_nan():
+    assert np.isnan(distance(np.empty(0), np.ones(3), "label"))
+    assert np.isnan(distance(np.ones(3), np.empty(0), "number"))
+
+
+def test_thinned_draws_without_repeating():
+    rows = thinned(np.arange(100), 10, np.random.default_rng(0))
+    assert np.array_equal(rows, np.unique(rows))
+    assert rows.size == 10
+    assert thinned(rows, 10, np.random.default_rng(0)) is rows

@@ -1,0 +1,29 @@
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recommenders.datasets.ids import IdMap
+
+IDS = st.lists(
+    st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1), max_size=20
+)
+
+
+@given(IDS)
+def test_every_id_comes_back_from_its_row(ids: list[str]) -> None:
+    known = IdMap.of(ids)
+    assert len(known) == len(set(ids))
+    assert known.ids[known.rows(ids)].tolist() == ids
+    assert [known.row(id_) for id_ in ids] == known.rows(ids).tolist()
+
+
+@given(IDS, IDS)
+def test_an_unknown_id_has_row_minus_one(ids: list[str], others: list[str]) -> None:
+    known = IdMap.of(ids)
+    expected = [id_ in set(ids) for id_ in others]
+    assert (known.rows(others) >= 0).tolist() == expected
+
+
+def test_an_empty_map_knows_nobody() -> None:
+    assert IdMap.of([]).rows(["1", "2"]).tolist() == [-1, -1]
+    assert IdMap.of([]).rows(np.array([], dtype=np.str_)).tolist() == []

@@ -1,0 +1,170 @@
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from recommenders import schema
+from recommenders.datasets.spec import Protocol
+from recommenders.datasets.splits import cut_time, split, training_log
+from recommenders.errors import DataError
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+TIME_CUT = Protocol(split="time_cut", test_days=10)
+LATEST_OUT = Protocol(split="latest_out", repeat=False)
+
+Rows = list[tuple[int, int, int]]  # user, item, hour
+ROWS = st.lists(
+    st.tuples(st.integers(0, 5), st.integers(0, 8), st.integers(0, 24 * 60)), min_size=1, max_size=60
+)
+
+
+def log(rows: Rows) -> pa.Table:
+    events = [
+        {
+            "user_id": f"u{u}",
+            "item_id": f"i{i}",
+            "timestamp": START + timedelta(hours=h),
+            "event": "purchase",
+            "weight": 1.0,
+        }
+        for u, i, h in rows
+    ]
+    return schema.conform(pa.Table.from_pylist(events), schema.INTERACTIONS, "log")
+
+
+def part(parts: pa.Table, name: str) -> pa.Table:
+    return parts.filter(pc.equal(parts["part"], name))
+
+
+@settings(max_examples=60, deadline=None)
+@given(ROWS)
+def test_time_cut_parts_are_disjoint_complete_and_in_time_order(rows: Rows) -> None:
+    events = log(rows)
+    hours = sorted(h for _, _, h in rows)
+    assume(hours[0] <= hours[-1] - 20 * 24)
+    parts = split(events, TIME_CUT)
+    assert parts.drop_columns(["part"]).equals(events)
+    train, validation, test = (
+        part(parts, name)["timestamp"].to_pylist() for name in ("train", "validation", "test")
+    )
+    last = max(events["timestamp"].to_pylist())
+    cut = last - timedelta(days=10)
+    assert max(train) <= cut - timedelta(days=10)
+    assert all(cut - timedelta(days=10) < t <= cut for t in validation)
+    assert min(test) > cut
+    assert cut_time(parts) == max(train + validation) <= cut
+
+
+def test_an_event_at_the_cut_is_not_test() -> None:
+    parts = split(log([(0, 0, 0), (0, 1, 240), (0, 2, 480), (0, 3, 720)]), TIME_CUT)
+    assert parts["part"].to_pylist() == ["train", "train", "validation", "test"]
+    assert cut_time(parts) == START + timedelta(hours=480)
+
+
+@settings(max_examples=60, deadline=None)
+@given(ROWS)
+def test_latest_out_holds_out_each_users_latest(rows: Rows) -> None:
+    users: dict[int, int] = {}
+    for u, _, _ in rows:
+        users[u] = users.get(u, 0) + 1
+    assume(max(users.values()) > 1)
+    parts = split(log(rows), LATEST_OUT)
+    for user, n in users.items():
+        own = parts.filter(pc.equal(parts["user_id"], f"u{user}"))
+        found = own["part"].to_pylist()
+        assert (found.count("test"), found.count("validation")) == (int(n > 1), int(n > 2))
+        order = sorted(zip(own["timestamp"].to_pylist(), own["item_id"].to_pylist(), found, strict=True))
+        wanted = (
+            ["train"]
+            if n == 1
+            else ["train", "test"]
+            if n == 2
+            else ["train"] * (n - 2) + ["validation", "test"]
+        )
+        # of two equal events either may be the later one
+        assert sorted(found) == sorted(wanted)
+        assert order[-1][:2] == max((t, i) for t, i, p in order if n == 1 or p == "test")
+
+
+@settings(max_examples=60, deadline=None)
+@given(ROWS, st.randoms(use_true_random=False))
+def test_latest_out_does_not_depend_on_the_order_of_rows(rows: Rows, random: object) -> None:
+    rows = list(dict.fromkeys(rows))
+    shuffled = rows.copy()
+    random.shuffle(shuffled)  # type: ignore[attr-defined]
+    assume(len(rows) > len({u for u, _, _ in rows}))
+
+    def held_out(order: Rows) -> set[tuple[str, str, datetime]]:
+        test = part(split(log(order), LATEST_OUT), "test")
+        return set(
+            zip(*(test[name].to_pylist() for name in ("user_id", "item_id", "timestamp")), strict=True)
+        )
+
+    assert held_out(rows) == held_out(shuffled)
+
+
+def test_a_log_too_short_says_what_it_lacks() -> None:
+    with pytest.raises(
+        DataError, match=r"train would be empty; got 15\.0 days of events, .* take 20; bring a longer"
+    ):
+        split(log([(0, 0, 0), (0, 1, 15 * 24)]), TIME_CUT)
+    with pytest.raises(DataError, match="test would be empty; latest_out needs a user with two events"):
+        split(log([(0, 0, 0), (1, 1, 5)]), LATEST_OUT)
+    with pytest.raises(DataError, match="it holds no events"):
+        split(log([(0, 0, 0)]).slice(0, 0), TIME_CUT)
+
+
+def test_a_log_of_test_alone_has_no_cut() -> None:
+    parts = split(log([(0, 0, 0), (0, 1, 24 * 30)]), TIME_CUT)
+    with pytest.raises(DataError, match="no event before the test part"):
+        cut_time(part(parts, "test"))
+
+
+def items(**lives: tuple[int | None, int | None]) -> pa.Table:
+    """Items by name with the hour of launch and of end."""
+    rows = [
+        {
+            "item_id": name,
+            "available_from": None if start is None else START + timedelta(hours=start),
+            "available_until": None if end is None else START + timedelta(hours=end),
+        }
+        for name, (start, end) in lives.items()
+    ]
+    return schema.conform(pa.Table.from_pylist(rows), schema.ITEMS, "items")
+
+
+def test_on_sale_is_launched_and_not_ended_at_the_moment() -> None:
+    table = items(
+        i0=(0, None), i1=(0, 5), always=(None, None), now=(10, None), ends_now=(0, 10), later=(11, None)
+    )
+    protocol = replace(TIME_CUT, candidates="on_sale")
+    found = training_log(log([(0, 0, 1), (0, 1, 2), (1, 9, 10)]), table, protocol)
+    on_sale = dict(zip(found.items.ids.tolist(), found.available.tolist(), strict=True))
+    # i9 was bought but stands in no table, so nobody knows it to be on sale
+    assert on_sale == {"i0": True, "i1": False, "i9": False, "always": True, "now": True, "ends_now": False}
+    assert found.repeat
+    assert len(found) == 3
+
+
+def test_seen_before_cut_is_every_item_with_an_event() -> None:
+    found = training_log(
+        log([(0, 0, 1), (0, 1, 2)]), items(i0=(None, None), i2=(None, None), i3=(0, 1)), LATEST_OUT
+    )
+    assert dict(zip(found.items.ids.tolist(), found.available.tolist(), strict=True)) == {
+        "i0": True,
+        "i1": True,
+        "i3": False,
+    }
+    assert not found.repeat
+
+
+def test_a_training_log_refuses_the_future_and_the_void() -> None:
+    events = log([(0, 0, 1), (0, 1, 200)])
+    with pytest.raises(DataError, match=r"past as_of 2026-01-02.*; filter it first"):
+        training_log(events, items(i0=(0, None)), TIME_CUT, as_of=datetime(2026, 1, 2))
+    with pytest.raises(DataError, match="needs events; got none"):
+        training_log(events.slice(0, 0), items(i0=(0, None)), TIME_CUT)

@@ -1,0 +1,99 @@
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.feature_extraction.text import TfidfVectorizer
+
+from recommenders import schema
+from recommenders.datasets.ids import IdMap
+from recommenders.errors import DataError
+from recommenders.features.items import ItemFeatures, encode_items
+from recommenders.features.words import tf_idf
+
+WORD = st.sampled_from(["tape", "brown", "clear", "box", ""])
+ROW = st.fixed_dictionaries(
+    {
+        "title": st.none() | WORD,
+        "category": st.none() | WORD,
+        "subcategory": st.none() | WORD,
+        "brand": st.none() | WORD,
+        "price": st.none() | st.floats(0, 1e9),
+        "rating": st.none() | st.floats(0, 5),
+    }
+)
+
+
+def cosine(features: ItemFeatures) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
+    dense = features.vectors.toarray()
+    return np.asarray(dense @ dense.T)
+
+
+def table_of(rows: list[dict[str, object]]) -> pa.Table:
+    rows = [{"item_id": f"i{n}"} | row for n, row in enumerate(rows)]
+    return schema.conform(pa.Table.from_pylist(rows), schema.ITEMS, "items")
+
+
+def test_what_is_more_alike_is_nearer(items: pa.Table) -> None:
+    features = encode_items(items, IdMap.of(["a", "b", "c", "d", "e"]))
+    near = cosine(features)
+    assert near[0, 1] > near[2, 3] > near[0, 2]
+    assert features.categories.tolist() == ["packaging", "packaging", "catering", "catering", "catering"]
+
+
+def test_an_unknown_id_is_a_row_of_zeros(items: pa.Table) -> None:
+    features = encode_items(items, IdMap.of(["a", "zzz"]))
+    assert features.vectors.shape[0] == 2
+    assert features.vectors.toarray()[1].tolist() == [0.0] * features.vectors.shape[1]
+    assert features.categories.tolist() == ["packaging", ""]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(ROW, min_size=1, max_size=8))
+def test_rows_have_length_one_or_zero(rows: list[dict[str, object]]) -> None:
+    table = table_of(rows)
+    features = encode_items(table, IdMap.of(table["item_id"].to_pylist()))
+    lengths = np.linalg.norm(features.vectors.toarray(), axis=1)
+    assert features.vectors.dtype == np.float32
+    assert np.isfinite(features.vectors.data).all()
+    assert np.all(np.isclose(lengths, 1, atol=1e-5) | (lengths == 0))
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(ROW, min_size=1, max_size=8), st.randoms(use_true_random=False))
+def test_the_order_of_the_table_does_not_matter(rows: list[dict[str, object]], random: object) -> None:
+    table = table_of(rows)
+    places = list(range(len(rows)))
+    random.shuffle(places)  # type: ignore[attr-defined]
+    ids = IdMap.of(table["item_id"].to_pylist())
+    np.testing.assert_allclose(
+        cosine(encode_items(table.take(places), ids)), cosine(encode_items(table, ids)), atol=1e-6
+    )
+
+
+def test_close_prices_are_nearer_than_far_ones() -> None:
+    table = table_of([{"title": None, "price": 1.2**n} for n in range(40)])
+    ids = IdMap.of(table["item_id"].to_pylist())
+    cosines = cosine(encode_items(table, ids))
+    place = ids.rows([f"i{n}" for n in range(40)])  # i10 sorts before i2
+    near = cosines[np.ix_(place, place)]
+    assert near[0, 1] > near[0, 4] > near[0, 20]
+    assert near[30, 31] > near[30, 34] > near[30, 2]
+
+
+def test_an_item_told_twice_is_refused(items: pa.Table) -> None:
+    with pytest.raises(DataError, match="1 item_ids occur twice; keep one row"):
+        encode_items(pa.concat_tables([items, items.slice(0, 1)]), IdMap.of(["a"]))
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.lists(WORD, max_size=5).map(" ".join), min_size=2, max_size=10))
+def test_tf_idf_is_that_of_scikit_learn(texts: list[str]) -> None:
+    ours = tf_idf(texts)
+    spread = [sum(word in text.split() for text in texts) for word in ("tape", "brown", "clear", "box")]
+    if max(spread) < 2:
+        assert ours.shape == (len(texts), 0)
+        return
+    theirs = TfidfVectorizer(sublinear_tf=True, min_df=2, norm=None).fit_transform(texts)
+    assert ours.shape == theirs.shape
+    np.testing.assert_allclose((ours @ ours.T).toarray(), (theirs @ theirs.T).toarray(), rtol=1e-4)

@@ -1,0 +1,114 @@
+from datetime import UTC, datetime, timedelta
+from math import log
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recommenders import schema
+from recommenders.features.catalog import ITEM_FEATURES, USER_FEATURES, schema_of
+from recommenders.features.tables import item_features, user_features
+
+NOW = datetime(2026, 3, 1, tzinfo=UTC)
+
+
+def by_id(table: pa.Table) -> dict[str, dict[str, Any]]:
+    return {row[table.column_names[0]]: row for row in table.to_pylist()}
+
+
+def test_items_counted_by_hand(events: pa.Table, items: pa.Table) -> None:
+    table = item_features(events, items, NOW)
+    assert table.schema.equals(schema_of(ITEM_FEATURES))
+    found = by_id(table)
+    assert list(found) == ["a", "b", "c", "d"]  # e is launched later
+    a, b, c, d = found.values()
+    assert (a["n_buyers"], a["n_orders"], a["popularity_30d"], a["age_days"]) == (2, 3, 2, 70)
+    assert a["popularity_trend"] == pytest.approx(log(3 / 1))
+    assert c["popularity_trend"] == pytest.approx(log(1 / 2))
+    assert (a["price_level"], b["price_level"], c["price_level"], d["price_level"]) == (1.0, 0.0, 0.5, None)
+    assert (d["n_buyers"], d["n_orders"], d["popularity_30d"], d["popularity_trend"]) == (0, 0, 0, 0.0)
+    assert d["age_days"] == 3
+
+
+def test_users_counted_by_hand(events: pa.Table, items: pa.Table, users: pa.Table) -> None:
+    table = user_features(events, users, NOW, items)
+    assert table.schema.equals(schema_of(USER_FEATURES))
+    one, two, three = by_id(table).values()
+    assert (one["n_orders"], one["n_items"], one["spend"], one["mean_order_value"]) == (2, 2, 65.0, 32.5)
+    assert (one["recency_days"], one["mean_days_between_orders"], one["top_category"]) == (
+        10,
+        60,
+        "packaging",
+    )
+    assert two["top_category"] == "catering"  # as many events as packaging; the first by name
+    assert (three["n_orders"], three["n_items"], three["recency_days"], three["spend"]) == (0, 0, None, None)
+    assert three["annual_revenue"] == 3e6
+
+
+def test_without_items_no_category_is_claimed(events: pa.Table, users: pa.Table) -> None:
+    assert user_features(events, users, NOW)["top_category"].null_count == 3
+
+
+def test_an_event_at_the_moment_counts_and_one_a_microsecond_later_does_not(
+    events: pa.Table, items: pa.Table
+) -> None:
+    last = pc.max(events["timestamp"]).as_py()
+    assert by_id(item_features(events, items, last))["c"]["n_orders"] == 2
+    assert by_id(item_features(events, items, last - timedelta(microseconds=1)))["c"]["n_orders"] == 1
+
+
+def test_a_moment_without_a_zone_is_utc(events: pa.Table, items: pa.Table) -> None:
+    assert item_features(events, items, NOW.replace(tzinfo=None)).equals(item_features(events, items, NOW))
+
+
+LATER = st.lists(
+    st.tuples(
+        st.sampled_from(["u1", "u2", "u3"]),
+        st.sampled_from(["a", "b", "c", "d"]),
+        st.integers(1, 10**12),
+        st.floats(0.1, 1e6),
+    ),
+    max_size=10,
+)
+
+
+@settings(max_examples=8, deadline=None)
+@given(later=LATER, as_of=st.datetimes(datetime(2025, 12, 1), datetime(2026, 3, 10)))
+def test_what_comes_after_changes_nothing(
+    events: pa.Table,
+    items: pa.Table,
+    users: pa.Table,
+    later: list[tuple[str, str, int, float]],
+    as_of: datetime,
+) -> None:
+    moment = as_of.replace(tzinfo=UTC)
+    known = events.filter(pc.less_equal(events["timestamp"], pa.scalar(moment, schema.TIME)))
+    rows = [
+        {
+            "user_id": u,
+            "item_id": i,
+            "timestamp": moment + timedelta(microseconds=gap),
+            "event": "purchase",
+            "weight": 1.0,
+        }
+        | {"order_id": "o1", "quantity": q, "unit_price": q}
+        for u, i, gap, q in later
+    ]
+    future = schema.conform(pa.Table.from_pylist(rows, schema.INTERACTIONS), schema.INTERACTIONS, "later")
+    launch = [
+        {
+            "item_id": "z",
+            "category": "packaging",
+            "price": 1.0,
+            "available_from": moment + timedelta(seconds=1),
+        }
+    ]
+    more_items = pa.concat_tables([items, pa.Table.from_pylist(launch, schema.ITEMS)])
+    everything = pa.concat_tables([future, events])
+    assert item_features(everything, more_items, moment).equals(item_features(known, items, moment))
+    assert user_features(everything, users, moment, more_items).equals(
+        user_features(known, users, moment, items)
+    )

@@ -1,0 +1,32 @@
+"""Lists for everyone are the lists the service gives."""
+
+import pyarrow as pa
+import pytest
+
+from recommenders.errors import ConfigurationError
+from recommenders.models.collaborative_filtering import CollaborativeFiltering
+from serving.batch import batch_recommendations
+from serving.predictor import Predictor
+
+
+def test_every_buyer_gets_the_list_the_service_would_give(market, tmp_path):
+    model = CollaborativeFiltering().fit(market.log())
+    table = batch_recommendations(model, 4)
+    assert table.schema.names == ["user_id", "rank", "item_id", "score"]
+    assert table.schema.field("item_id").type == pa.string()
+    assert table.num_rows == 6 * 4
+    predictor = Predictor(model.save(tmp_path / "b"))
+    for user_id in ("1", "6"):
+        rows = [row for row in table.to_pylist() if row["user_id"] == user_id]
+        assert [row["rank"] for row in rows] == [1, 2, 3, 4]
+        assert [row["item_id"] for row in rows] == predictor.predict(user_id, [], 4).item_ids
+
+
+def test_lists_end_where_the_candidates_end(market):
+    model = CollaborativeFiltering().fit(market.log(available=[n < 3 for n in range(12)]))
+    assert batch_recommendations(model, 10).num_rows == 6 * 3
+
+
+def test_no_list_is_no_request(market):
+    with pytest.raises(ConfigurationError, match="batch k: got 0"):
+        batch_recommendations(CollaborativeFiltering().fit(market.log()), 0)

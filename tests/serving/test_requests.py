@@ -1,0 +1,96 @@
+"""What a request may say, and how what it may not is told."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from serving.requests import LARGEST_INT, RefusedError, as_sent, as_text, parse, wants_numbers
+
+USER = f"a string of 1 to 256 characters or a whole number from 0 to {LARGEST_INT}"
+
+
+def body(**fields: Any) -> bytes:
+    return json.dumps(fields).encode()
+
+
+def test_defaults():
+    request = parse(body(user_id=1), "application/json; charset=utf-8")
+    assert (request.user_id, request.history, request.n_recommendations) == (1, [], 10)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (body(), f"user_id: got nothing; allowed: {USER}"),
+        (body(user_id=True), f"user_id: got True; allowed: {USER}"),
+        (body(user_id=1.0), f"user_id: got 1.0; allowed: {USER}"),
+        (body(user_id=None), f"user_id: got None; allowed: {USER}"),
+        (body(user_id=-1), f"user_id: got -1; allowed: {USER}"),
+        (body(user_id=10**400), f"user_id: got a number of 1329 bits; allowed: {USER}"),
+        (body(user_id=""), f"user_id: got ''; allowed: {USER}"),
+        (body(user_id="x" * 300), f"user_id: got '{'x' * 59}...; allowed: {USER}"),
+        (
+            body(user_id=1, n_recommendations=0),
+            "n_recommendations: got 0; allowed: a whole number from 1 to 100",
+        ),
+        (
+            body(user_id=1, n_recommendations="9"),
+            "n_recommendations: got '9'; allowed: a whole number from 1 to 100",
+        ),
+        (
+            body(user_id=1, n_recommendations=101),
+            "n_recommendations: got 101; allowed: a whole number from 1 to 100",
+        ),
+        (body(user_id=1, k=5), "k: got 5; allowed: only the fields user_id, history, n_recommendations"),
+        (b"[1]", "body: got a list of 1; allowed: an object with user_id"),
+    ],
+)
+def test_wrong_fields_are_told_by_field_got_and_allowed(content, told):
+    with pytest.raises(RefusedError) as error:
+        parse(content, "application/json")
+    assert (error.value.status, str(error.value)) == (422, told)
+    assert error.value.details[0].keys() == {"field", "got", "allowed"}
+
+
+def test_faults_in_a_history_are_told_by_place():
+    with pytest.raises(
+        RefusedError, match=r"history\[1\]: got None; allowed: .*; history\[2\]: got a list of 0"
+    ):
+        parse(body(user_id=1, history=[1, None, []]), "application/json")
+    with pytest.raises(RefusedError, match="history: got a list of 1001; allowed: a list of up to 1000"):
+        parse(body(user_id=1, history=[1] * 1001), "application/json")
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"user_id=1", b"\xff", b'{"user_id":"\\ud800"}', b"[" * 9999])
+def test_what_is_not_json_is_told(content):
+    with pytest.raises(RefusedError, match="body: not JSON") as error:
+        parse(content, "application/json")
+    assert error.value.status == 400
+
+
+@pytest.mark.parametrize("kind", ["", "text/plain", "application/x-www-form-urlencoded"])
+def test_other_content_types_are_refused(kind):
+    with pytest.raises(RefusedError, match=r"content-type: got .*; allowed: application/json") as error:
+        parse(body(user_id=1), kind)
+    assert error.value.status == 400
+
+
+@pytest.mark.parametrize(
+    ("user_id", "history", "numbers"),
+    [(1, [], True), ("1", [], False), ("1", [7], True), (1, ["7"], False), (1, [7, "x"], False)],
+)
+def test_item_ids_go_out_as_the_history_came_in(user_id, history, numbers):
+    assert wants_numbers(parse(body(user_id=user_id, history=history), "application/json")) is numbers
+
+
+@pytest.mark.parametrize("id_", ["SKU-9", "007", "", "٣", "-1", "1.0", str(LARGEST_INT + 1), "9" * 400])
+def test_what_is_no_plain_decimal_stays_a_string(id_):
+    assert as_sent(id_, numbers=True) == id_
+
+
+@given(st.integers(0, LARGEST_INT))
+def test_numbers_come_back_as_they_were_sent(number):
+    assert as_sent(as_text(number), numbers=True) == number
