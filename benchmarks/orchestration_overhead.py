@@ -10,7 +10,6 @@ import argparse
 import json
 import os
 import platform
-import subprocess
 import sys
 import tempfile
 import time
@@ -40,7 +39,9 @@ STATUS = "query($i: ID!) { runOrError(runId: $i) { ... on Run { status } } }"
 
 def main() -> None:
     """Prints a table, and with --json one last line."""
-    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     arguments.add_argument("--scale", type=float, default=1.0, help="size of the market")
     arguments.add_argument("--json", action="store_true", dest="as_json")
     options = arguments.parse_args()
@@ -54,14 +55,21 @@ def main() -> None:
     ratio = managed / plain
     print(f"{'way':<44} {'seconds':>8} {'ratio':>6}")
     print(f"{'the functions called plainly':<44} {plain:8.1f} {1:6.2f}")
-    print(f"{'materialised in process, persistent instance':<44} {managed:8.1f} {ratio:6.2f}  goal at most {GOAL}")
+    print(
+        f"{'materialised in process, persistent instance':<44} {managed:8.1f} {ratio:6.2f}  goal at most {GOAL}"
+    )
     print(f"{'a run through the daemon':<44} {through_daemon:8.1f} {through_daemon / plain:6.2f}")
     if options.as_json:
         rows = [
             row("materialise all assets in process", managed, plain, ratio, GOAL),
             row("run all assets through the daemon", through_daemon, plain, through_daemon / plain, None),
         ]
-        result = {"name": "orchestration_overhead", "rows": rows, "versions": versions(), "hardware": hardware()}
+        result = {
+            "name": "orchestration_overhead",
+            "rows": rows,
+            "versions": versions(),
+            "hardware": hardware(),
+        }
         print(json.dumps({**result, "seconds": round(time.perf_counter() - started, 1)}))
 
 
@@ -85,7 +93,9 @@ def call_plainly(settings: Settings) -> None:
     for definition in in_order(defs, graph):
         function = definition.op.compute_fn.decorated_fn
         context = SimpleNamespace(
-            partition_key=settings.dataset, add_output_metadata=lambda *_, **__: None, log=SimpleNamespace(warning=print)
+            partition_key=settings.dataset,
+            add_output_metadata=lambda *_, **__: None,
+            log=SimpleNamespace(warning=print),
         )
         given = {key.path[-1]: values[key.path[-1]] for key in definition.dependency_keys}
         wanted = {name: resources[name] for name in definition.required_resource_keys & set(resources)}
@@ -113,8 +123,14 @@ def daemon_run(settings: Settings) -> float:
     url = f"http://127.0.0.1:{port}"
     command = [str(Path(sys.executable).with_name("dagster")), "dev", "-h", "127.0.0.1", "-p", str(port)]
     command += ["-w", str(PROJECT / "workspace.yaml")]
-    environment = {**settings.environment(), "TRADEWIND_RETRAIN_CRON": "0 0 1 1 *", "TRADEWIND_DRIFT_CRON": "0 0 1 1 *"}
-    service = Service("dagster", command, environment, settings.home / "dagster.log", f"{url}/server_info", settings.home)
+    environment = {
+        **settings.environment(),
+        "TRADEWIND_RETRAIN_CRON": "0 0 1 1 *",
+        "TRADEWIND_DRIFT_CRON": "0 0 1 1 *",
+    }
+    service = Service(
+        "dagster", command, environment, settings.home / "dagster.log", f"{url}/server_info", settings.home
+    )
     with Supervisor([service]) as group:
         group.start()
         group.wait_ready(120)
@@ -126,7 +142,15 @@ def daemon_run(settings: Settings) -> float:
 def loaded(url: str) -> Iterator[httpx.Client]:
     """A client of a Dagster whose code location is loaded."""
     with httpx.Client(base_url=url, timeout=60) as client:
-        while "tradewind" not in client.post("/graphql", json={"query": "{ repositoriesOrError { ... on RepositoryConnection { nodes { location { name } } } } }"}).text:
+        while (
+            "tradewind"
+            not in client.post(
+                "/graphql",
+                json={
+                    "query": "{ repositoriesOrError { ... on RepositoryConnection { nodes { location { name } } } } }"
+                },
+            ).text
+        ):
             time.sleep(0.5)
         yield client
 
@@ -139,7 +163,12 @@ def launch_and_wait(client: httpx.Client, partition: str) -> None:
         "pipelineName": RETRAINING,
     }
     tags = [{"key": "dagster/partition", "value": partition}]
-    parameters = {"mode": "default", "runConfigData": {}, "executionMetadata": {"tags": tags}, "selector": selector}
+    parameters = {
+        "mode": "default",
+        "runConfigData": {},
+        "executionMetadata": {"tags": tags},
+        "selector": selector,
+    }
     answer = client.post("/graphql", json={"query": LAUNCH, "variables": {"p": parameters}}).json()
     run_id = answer["data"]["launchPipelineExecution"]["run"]["runId"]
     while True:
@@ -175,7 +204,9 @@ def row(what: str, ours: float, peer: float, ratio: float, goal: float | None) -
 
 def versions() -> dict[str, str]:
     """Of what was compared."""
-    return {name: version(name) for name in ("tradewind", "dagster", "torch", "mlflow")} | {"python": platform.python_version()}
+    return {name: version(name) for name in ("tradewind", "dagster", "torch", "mlflow")} | {
+        "python": platform.python_version()
+    }
 
 
 def hardware() -> str:

@@ -1,6 +1,6 @@
 """Makes the README's pictures anew: runs the platform in a temporary home and looks at it with a real browser.
 
-    make docs          needs Debian's chromium (or CHROMIUM=/path/to/chromium)
+make docs          needs Debian's chromium (or CHROMIUM=/path/to/chromium)
 """
 
 import os

@@ -115,10 +115,9 @@ def drift_report(
     rng = np.random.default_rng(seed)
     log = encode(reference, current, items, users)
     thresholds = limits(log, floors, max_rows, min_rows, alarm_rate, rng)
-    half, rows = halves(log, rng), np.arange(log.n_reference)
-    learn = rows[half[: log.n_reference]]
-    judged = thinned(rows[~half[: log.n_reference]], max_rows, rng)
-    window = thinned(np.arange(log.n_reference, half.size), max_rows, rng)
+    half, rows = halves(log, rng)[: log.n_reference], np.arange(log.seconds.size)
+    learn, judged = np.flatnonzero(half), thinned(np.flatnonzero(~half), max_rows, rng)
+    window = thinned(rows[log.n_reference :], max_rows, rng)
     columns, not_judged = judge(log, learn, judged, window, thresholds, min_rows)
     fired = any(column.drifted for column in columns)
     report = DriftReport(fired, bool(columns), columns, *spans, not_judged, summarise(columns, not_judged))
@@ -159,6 +158,8 @@ def _publish(
     data = Dataset.from_pandas(now, shown), Dataset.from_pandas(was, shown)
     drawing = Report([preset, *(MeanValue(column=name) for name in figures)])
     snapshot = drawing.run(*data, timestamp=report.current.end, name=report.summary, tags=["drift"])
+    # On the page each would be a histogram of one bar; only widgets of such single metrics are linked.
+    snapshot._widgets = [widget for widget in snapshot._widgets if not widget.linked_metrics]
     out.mkdir(parents=True, exist_ok=True)
     page = out / HTML_NAME
     snapshot.save_html(str(page))

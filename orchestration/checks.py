@@ -3,15 +3,15 @@
 import dagster as dg
 import pyarrow as pa
 import pyarrow.compute as pc
-from monitoring.drift import DriftReport
-from recommenders.datasets.splits import cut_time
-from recommenders.evaluation.comparison import paired_difference
-from recommenders.evaluation.report import Report
 
+from monitoring.drift import DriftReport
 from orchestration.partitions import datasets
 from orchestration.settings import Settings
 from recommenders import schema
 from recommenders.datasets.interactions import Interactions
+from recommenders.datasets.splits import cut_time
+from recommenders.evaluation.comparison import paired_difference
+from recommenders.evaluation.report import Report
 from serving.gate import choose_candidate
 from serving.registry import Registry
 

@@ -233,21 +233,14 @@ def release_rollback(dataset: Dataset = None) -> None:
 
 
 @release_app.command("bento")
-def release_bento(
-    dataset: Dataset = None,
-    version: Annotated[
-        int | None, typer.Option(help="Number of the version [default: the champion].")
-    ] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Build a Bento that serves a version on its own, with no MLflow at hand."""
-    from serving.bento import build
-
+def release_bento(dataset: Dataset = None, as_json: AsJson = False) -> None:
+    """Build a Bento that serves the champion on its own, with no MLflow at hand."""
     from orchestration.settings import Settings
+    from serving.bento import build
 
     settings = Settings.read(dataset=dataset)
     _ = settings.spec
-    built = build(settings, version)
+    built = build(settings)
     if as_json:
         print(json.dumps({"tag": built.tag, "path": str(built.path)}))
     else:

@@ -16,7 +16,7 @@ retraining_job = dg.define_asset_job(
 
 drift_job = dg.define_asset_job(
     DRIFT,
-    selection=dg.AssetSelection.assets("drift_report").upstream() | dg.AssetSelection.assets("quarantine"),
+    selection=dg.AssetSelection.assets("drift_report").upstream().required_multi_asset_neighbors(),
     partitions_def=datasets,
     description="Reads the source and compares its newest window with what came before.",
 )

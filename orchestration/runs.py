@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import dagster as dg
+from dagster._core.errors import DagsterAssetCheckFailedError
 
 from orchestration.definitions import definitions
 from orchestration.jobs import RETRAINING
@@ -42,6 +43,7 @@ def materialise(settings: Settings, assets: Sequence[str] = (), cause: str = "co
             result = job.execute_in_process(
                 instance=instance,
                 partition_key=settings.dataset,
+                run_config={"loggers": {"console": {}}},
                 asset_selection=[dg.AssetKey(name) for name in assets] or None,
                 tags={"cause": cause, PID_TAG: str(os.getpid())},
             )
@@ -55,16 +57,19 @@ def materialise(settings: Settings, assets: Sequence[str] = (), cause: str = "co
 def upstream(settings: Settings, asset: str) -> list[str]:
     """The asset and all that it is made from."""
     graph = definitions(settings).resolve_asset_graph()
-    return sorted(key.to_user_string() for key in dg.AssetSelection.assets(asset).upstream().resolve(graph))
+    selection = dg.AssetSelection.assets(asset).upstream().required_multi_asset_neighbors()
+    return sorted(key.to_user_string() for key in selection.resolve(graph))
 
 
 def root_cause(error: BaseException) -> BaseException:
     """The first TradewindError below Dagster's wrapping; a failed blocking check as RunFailedError; else the error."""
     cause: BaseException | None = error
-    while cause is not None:
+    seen: set[int] = set()  # Dagster chains errors in rings
+    while cause is not None and id(cause) not in seen:
         if isinstance(cause, TradewindError):
             return cause
-        if isinstance(cause, dg.DagsterAssetCheckFailedError):
+        if isinstance(cause, DagsterAssetCheckFailedError):
             return RunFailedError(str(cause))
+        seen.add(id(cause))
         cause = cause.__cause__ or cause.__context__
     return error

@@ -7,8 +7,8 @@ import dagster as dg
 from dagster._core.storage.dagster_run import IN_PROGRESS_RUN_STATUSES
 
 from monitoring.alerts import Alert, send
-from monitoring.retraining import Drift, should_retrain
-from orchestration.jobs import RETRAINING, drift_job, retraining_job
+from monitoring.retraining import Facts, PastRun, should_retrain
+from orchestration.jobs import RETRAINING, retraining_job
 from orchestration.settings import Settings
 from recommenders.errors import DataError
 from serving.registry import Registry
@@ -77,11 +77,21 @@ def drift_sensor(settings: Settings) -> dg.SensorDefinition:
         if retraining_under_way(context.instance, settings.dataset):
             return dg.SkipReason("a retraining is under way; looking again when it has ended")
         context.update_cursor(str(newest[0].storage_id))
+        found = told(newest[0].asset_materialization)
+        champion = Registry(settings).champion(settings.dataset)
+        if champion is not None and champion.tags.get("data_version") == found["data version"]:
+            return dg.SkipReason(f"version {champion.number} has learned from this data already")
         decision = should_retrain(
-            facts(newest[0].asset_materialization, settings),
-            last_retraining(context.instance, settings.dataset),
-            datetime.now(UTC),
+            Facts(
+                bool(found["fired"]),
+                "drift",
+                datetime.fromisoformat(str(found["window end"])),
+                f"v{champion.number}" if champion else "none",
+                str(found["summary"]),
+            ),
+            past_retrainings(context.instance, settings.dataset),
             timedelta(hours=settings.cool_down_hours),
+            datetime.now(UTC),
         )
         if not decision.retrain:
             return dg.SkipReason(decision.reason)
@@ -106,7 +116,7 @@ def failure_sensor(settings: Settings) -> dg.SensorDefinition:
             Alert(
                 f"{run.job_name} failed on {dataset}",
                 f"{context.failure_event.message}; {settings.urls['dagster']}/runs/{run.run_id}",
-                severity="error",
+                severity="critical",
                 key=f"failed/{run.run_id}",
                 dataset=dataset,
             ),
@@ -137,8 +147,20 @@ def retraining_under_way(instance: dg.DagsterInstance, dataset: str) -> bool:
     return bool(instance.get_runs(filter_, limit=1))
 
 
-def last_retraining(instance: dg.DagsterInstance, dataset: str) -> datetime | None:
-    """When the last retraining that drift asked for was requested."""
+def past_retrainings(instance: dg.DagsterInstance, dataset: str) -> list[PastRun]:
+    """The newest retrainings that drift asked for."""
     filter_ = dg.RunsFilter(job_name=RETRAINING, tags={"dagster/partition": dataset, CAUSE_TAG: "drift"})
-    records = instance.get_run_records(filter_, limit=1)
-    return records[0].create_timestamp if records else None
+    return [
+        PastRun(
+            record.dagster_run.tags.get("dagster/run_key", ""),
+            record.create_timestamp,
+            record.dagster_run.status is dg.DagsterRunStatus.FAILURE,
+        )
+        for record in instance.get_run_records(filter_, limit=20)
+    ]
+
+
+def told(materialization: dg.AssetMaterialization | None) -> dict[str, object]:
+    """The metadata of a materialization as plain values."""
+    assert materialization is not None
+    return {name: value.value for name, value in materialization.metadata.items()}

@@ -6,11 +6,11 @@ from functools import cached_property
 from pathlib import Path
 
 from pydantic import ValidationError
-from recommenders.training.configuration import TrainingConfig
 
 from recommenders.datasets.catalog import dataset
 from recommenders.datasets.spec import DatasetSpec
 from recommenders.errors import ConfigurationError, DataError
+from recommenders.training.configuration import TrainingConfig
 from serving.settings import PROJECT, ServingSettings
 
 DAGSTER_YAML = """\

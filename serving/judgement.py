@@ -1,16 +1,20 @@
 """Challenger against champion, each recipe fitted before the same cut and asked for the same lists."""
 
+import json
+
 import numpy as np
 from numpy.typing import NDArray
 
 from recommenders.datasets.interactions import Interactions
+from recommenders.errors import ReleaseError
 from recommenders.evaluation.protocol import Case
 from recommenders.evaluation.report import Report, evaluate
 from recommenders.features.items import ItemFeatures
 from recommenders.training.configuration import TrainingConfig
 from recommenders.training.training import fit_recipe
 from serving.gate import Decision, decide
-from serving.versions import Version
+from serving.registry import Registry
+from serving.versions import RECORD_TAG, Version
 
 METRIC = "ndcg@10"
 
@@ -23,7 +27,7 @@ def judge(
     features: ItemFeatures,
     case: Case,
 ) -> Decision:
-    """The gate's decision; `report` judged the challenger's recipe on `case`, the live one is judged there too."""
+    """The gate's decision; `report` judged the challenger on `case`, the live recipe is judged there too."""
     vectors = report.vectors(METRIC)
     own = vectors[challenger.model]
     champion = None if live is None else champion_vector(live, challenger, own, log, features, case)
@@ -38,9 +42,26 @@ def champion_vector(
     features: ItemFeatures,
     case: Case,
 ) -> NDArray[np.float64]:
-    """NDCG@10 of the champion's recipe at this cut: the challenger's own for the same recipe, else fitted anew."""
+    """NDCG@10 of the champion's recipe at this cut; the challenger's own if it is the same one."""
     if (live.model, live.tags.get("recipe")) == (challenger.model, challenger.tags.get("recipe")):
         return own
     config = TrainingConfig.model_validate_json(live.tags["configuration"])
     fitted = fit_recipe(config, log, features)
     return evaluate({live.model: fitted[live.model]}, case, features).vectors(METRIC)[live.model]
+
+
+def promote_judged(registry: Registry, dataset: str, number: int, force: str = "") -> Version:
+    """Promotes a version that the gate let pass, or any one against it with a reason, which is stored.
+
+    Raises ReleaseError if the gate held the version back, or never saw it, and no reason is given.
+    """
+    version = registry.version(dataset, number)
+    record = json.loads(version.tags.get(RECORD_TAG, "{}"))
+    if not record.get("promote") and not force:
+        why = "; ".join(record.get("reasons", [])) or "the gate never judged it"
+        raise ReleaseError(
+            f"version {number} of {dataset} may not be promoted: {why}; --force REASON does it against the gate"
+        )
+    if force:
+        record = {**record, "forced": force}
+    return registry.promote(dataset, number, record)

@@ -45,11 +45,11 @@ class RunTracker:
     run_id: str
 
     def log(self, step: int, metrics: dict[str, float]) -> None:
-        """One point of the learning curve."""
+        """One point of the learning curve; ndcg@10 becomes ndcg_at_10, because MLflow allows no @."""
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000)
-        points = [Metric(name, float(value), now, step) for name, value in metrics.items()]
+        points = [Metric(name.replace("@", "_at_"), float(value), now, step) for name, value in metrics.items()]
         for start in range(0, len(points), BATCH):
             self.client.log_batch(self.run_id, metrics=points[start : start + BATCH])
 

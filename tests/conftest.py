@@ -39,7 +39,9 @@ def real_data() -> Path:
     folder = os.environ.get("TRADEWIND_REAL_DATA", "")
     if not folder or not Path(folder).is_dir():
         # Real data may not be committed, so that even CI has it only where the folder is at hand.
-        pytest.skip("real data is not at hand: set TRADEWIND_REAL_DATA to a folder with online_retail/ and ml-latest-small/")
+        pytest.skip(
+            "real data is not at hand: set TRADEWIND_REAL_DATA to a folder with online_retail/ and ml-latest-small/"
+        )
     return Path(folder)
 
 

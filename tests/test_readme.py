@@ -23,10 +23,17 @@ def commands() -> list[tuple[str, ...]]:
     """Each `tradewind a b` that any page mentions, with its options."""
     found = set()
     for page in PAGES:
-        for line in re.findall(r"tradewind ((?:run|data|train|evaluate|release|batch|status)\b[^\n`|#]*)", page.read_text()):
+        for line in re.findall(
+            r"tradewind ((?:run|data|train|evaluate|release|batch|status)\b[^\n`|#]*)", page.read_text()
+        ):
             words = line.split()
             path = [words[0]]
-            if words[0] in ("data", "release") and len(words) > 1 and words[1].isalpha() and words[1].islower():
+            if (
+                words[0] in ("data", "release")
+                and len(words) > 1
+                and words[1].isalpha()
+                and words[1].islower()
+            ):
                 path.append(words[1].rstrip(","))
             options = re.findall(r"--[a-z-]+", line)
             found.add((" ".join(path), *options))
@@ -35,7 +42,9 @@ def commands() -> list[tuple[str, ...]]:
 
 @pytest.mark.parametrize("command", commands(), ids=" ".join)
 def test_commands_exist_with_their_options(command: tuple[str, ...]) -> None:
-    done = subprocess.run([TRADEWIND, *command[0].split(), "--help"], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [TRADEWIND, *command[0].split(), "--help"], capture_output=True, text=True, timeout=60
+    )
     assert done.returncode == 0, done.stderr
     for option in command[1:]:
         assert option in done.stdout, f"tradewind {command[0]} has no {option}"

@@ -2,20 +2,21 @@
 
 import dagster as dg
 import pyarrow as pa
+
 from monitoring.alerts import Alert, send
 from monitoring.drift import DriftReport, report_url
 from monitoring.drift import drift_report as compare
-from recommenders.datasets.splits import newest_window
-
 from orchestration.partitions import datasets
 from orchestration.settings import Settings
 from recommenders.datasets.catalog import dataset
+from recommenders.datasets.splits import newest_window
 
 
 @dg.asset(partitions_def=datasets, group_name="monitoring", kinds={"evidently"})
 def drift_report(
     context: dg.AssetExecutionContext,
     settings: dg.ResourceParam[Settings],
+    raw_dataset: dict,
     interactions: pa.Table,
     items: pa.Table,
     users: pa.Table,
@@ -36,9 +37,10 @@ def drift_report(
         {
             "fired": report.fired,
             "summary": report.summary,
-            "report": dg.MetadataValue.url(report_url(settings.urls["evidently"], report)),
-            "file": dg.MetadataValue.path(str(report.html_path)),
-            "window end": report.current.end.isoformat(),
+            "columns": dg.MetadataValue.md(as_table(report)),
+            "window end": str(report.current.end),
+            "data version": raw_dataset["version"],
+            **links(settings, report),
         }
     )
     if report.fired:
@@ -48,3 +50,21 @@ def drift_report(
         send(alert, settings.alerts)
         context.log.warning(f"{alert.title}: {alert.body}")
     return report
+
+
+def links(settings: Settings, report: DriftReport) -> dict[str, dg.MetadataValue]:
+    """Where to open the report; nothing where there was too little to compare."""
+    if report.project_id is None or report.snapshot_id is None or report.html_path is None:
+        return {}
+    url = report_url(settings.urls["evidently"], report.project_id, report.snapshot_id)
+    return {"report": dg.MetadataValue.url(url), "file": dg.MetadataValue.path(str(report.html_path))}
+
+
+def as_table(report: DriftReport) -> str:
+    """Each judged column with its score and limit."""
+    rows = [
+        f"| {c.name} | {c.score:.4f} | {c.threshold:.4f} | {'drifted' if c.drifted else 'as before'} |"
+        for c in report.columns
+    ]
+    unjudged = [f"| {why} | | | not judged |" for why in report.not_judged]
+    return "\n".join(["| column | score | limit | verdict |", "|---|---|---|---|", *rows, *unjudged])

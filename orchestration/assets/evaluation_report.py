@@ -3,11 +3,6 @@
 import dagster as dg
 import pyarrow as pa
 import pyarrow.compute as pc
-from recommenders.datasets.splits import cut_time
-from recommenders.evaluation.protocol import make_case
-from recommenders.evaluation.report import Report
-from recommenders.evaluation.report import evaluate as evaluate_models
-from recommenders.training.configuration import TrainingConfig
 
 from orchestration.assets.models import MODEL
 from orchestration.metadata import picture
@@ -15,8 +10,13 @@ from orchestration.partitions import datasets
 from orchestration.settings import Settings
 from recommenders.datasets.catalog import dataset
 from recommenders.datasets.interactions import Interactions
+from recommenders.datasets.splits import cut_time
+from recommenders.evaluation.protocol import make_case
+from recommenders.evaluation.report import Report
+from recommenders.evaluation.report import evaluate as evaluate_models
 from recommenders.features.items import ItemFeatures
 from recommenders.models.recommender import Recommender
+from recommenders.training.configuration import TrainingConfig
 from serving.registry import Registry
 
 
@@ -51,9 +51,7 @@ def report_asset(config: TrainingConfig) -> dg.AssetsDefinition:
         registry = Registry(settings.of(spec.name))
         for name, model in models.items():
             with registry.resume(model.provenance["run_id"]) as run:
-                run.log_metrics(
-                    {metric.replace("@", "_at_"): values[0] for metric, values in report.models[name].items()}
-                )
+                run.log_metrics({m: v[0] for m, v in report.models[name].items() if v[0] is not None})
         context.add_output_metadata(
             {
                 "report": dg.MetadataValue.md(report.to_markdown()),

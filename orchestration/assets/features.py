@@ -3,13 +3,13 @@
 import dagster as dg
 import pyarrow as pa
 import pyarrow.compute as pc
-from recommenders.datasets.splits import cut_time
-from recommenders.datasets.splits import training_log as build_log
 
 from orchestration.metadata import preview
 from orchestration.partitions import datasets
 from recommenders.datasets.catalog import dataset
 from recommenders.datasets.interactions import Interactions
+from recommenders.datasets.splits import cut_time
+from recommenders.datasets.splits import training_log as build_log
 from recommenders.features import tables
 from recommenders.features.items import ItemFeatures, encode_items
 

@@ -3,17 +3,17 @@
 from typing import Any
 
 import dagster as dg
-from recommenders.evaluation.plots import plot_learning_curve
-from recommenders.models.hybrid import Hybrid
-from recommenders.training.configuration import TrainingConfig
-from recommenders.training.training import compose_hybrid, fit_member
 
 from orchestration.metadata import picture
 from orchestration.partitions import datasets
 from orchestration.settings import Settings
 from recommenders.datasets.interactions import Interactions
+from recommenders.evaluation.plots import plot_learning_curve
 from recommenders.features.items import ItemFeatures
+from recommenders.models.hybrid import Hybrid
 from recommenders.models.recommender import Recommender
+from recommenders.training.configuration import TrainingConfig
+from recommenders.training.training import compose_hybrid, fit_member
 from serving.registry import Registry, RunTracker
 
 KINDS = {"neural_collaborative": {"torch", "mlflow"}}

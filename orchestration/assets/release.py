@@ -7,11 +7,6 @@ from pathlib import Path
 import dagster as dg
 import pyarrow as pa
 import pyarrow.compute as pc
-from recommenders.datasets.splits import training_log as build_log
-from recommenders.evaluation.protocol import make_case
-from recommenders.evaluation.report import Report
-from recommenders.training.configuration import TrainingConfig
-from recommenders.training.training import refit
 
 from orchestration.assets.models import MODEL, parameters
 from orchestration.partitions import datasets
@@ -19,8 +14,13 @@ from orchestration.settings import Settings
 from recommenders.bundle import size_in_bytes
 from recommenders.datasets.catalog import dataset
 from recommenders.datasets.interactions import Interactions
+from recommenders.datasets.splits import training_log as build_log
+from recommenders.evaluation.protocol import make_case
+from recommenders.evaluation.report import Report
 from recommenders.features.items import ItemFeatures, encode_items
 from recommenders.models.recommender import Recommender
+from recommenders.training.configuration import TrainingConfig
+from recommenders.training.training import refit
 from serving.gate import choose_candidate
 from serving.judgement import judge
 from serving.registry import Registry

@@ -2,11 +2,11 @@
 
 import dagster as dg
 import pyarrow as pa
-from recommenders.datasets.splits import cut_time
-from recommenders.datasets.splits import split as split_by_protocol
 
 from orchestration.partitions import datasets
 from recommenders.datasets.catalog import dataset
+from recommenders.datasets.splits import cut_time
+from recommenders.datasets.splits import split as split_by_protocol
 
 
 @dg.asset(partitions_def=datasets, group_name="data")

@@ -47,8 +47,22 @@ def criteria_table(report: "Report", model: str) -> str:
     for row in report.criteria(model):
         reached, ceiling = row["reached"], row["ceiling"]
         share = f"{reached / ceiling:.0%}" if ceiling and reached is not None else "-"
-        met = "-" if reached is None else yes(reached < row["target"] if ceiling is None else reached > row["target"])
-        rows.append([row["metric"], figure(row["target"]), figure(reached), met, figure(ceiling), share, row["protocol"]])
+        met = (
+            "-"
+            if reached is None
+            else yes(reached < row["target"] if ceiling is None else reached > row["target"])
+        )
+        rows.append(
+            [
+                row["metric"],
+                figure(row["target"]),
+                figure(reached),
+                met,
+                figure(ceiling),
+                share,
+                row["protocol"],
+            ]
+        )
     return table(["criterion", "target", "reached", "met", "ceiling", "share of ceiling", "protocol"], rows)
 
 
@@ -57,7 +71,8 @@ def targets_table(report: "Report") -> str:
     named = [name for name in MODEL_TARGETS if name in report.models]
     metrics = list(next(iter(MODEL_TARGETS.values())))
     rows = [
-        [name, *(f"{figure(_value(report, name, m))} / {figure(MODEL_TARGETS[name][m])}" for m in metrics)] for name in named
+        [name, *(f"{figure(_value(report, name, m))} / {figure(MODEL_TARGETS[name][m])}" for m in metrics)]
+        for name in named
     ]
     rows.append(["*ceiling*", *(figure(report.ceilings["all"].get(metric)) for metric in metrics)])
     return table(["model (reached / target)", *metrics], rows)

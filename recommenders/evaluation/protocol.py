@@ -16,12 +16,14 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
+K = 10  # places of a list
+
+
 class EvaluationConfig(BaseModel):
     """How lists are judged."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    k: int = Field(default=10, ge=1, le=1000)  # places of a list
     n_bootstrap: int = Field(default=1000, ge=100)  # resamples behind an interval
     seed: int = 42
 
@@ -74,7 +76,9 @@ def make_case(log: Interactions, test: "pa.Table", protocol: Protocol) -> Case:
     warm = (rows >= 0) & (columns >= 0)
     user_rows = np.unique(rows[warm])
     if not len(user_rows):
-        raise DataError("nothing can be evaluated: no buyer of the test window was seen before the cut; bring a longer log")
+        raise DataError(
+            "nothing can be evaluated: no buyer of the test window was seen before the cut; bring a longer log"
+        )
     places = np.searchsorted(user_rows, rows[warm])
     relevant = csr_array(
         (np.ones(len(places), np.float32), (places, columns[warm])), shape=(len(user_rows), len(log.items))

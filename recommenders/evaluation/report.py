@@ -15,7 +15,7 @@ from recommenders import bundle
 from recommenders.evaluation import lists, markdown, plots
 from recommenders.evaluation.comparison import mean_interval
 from recommenders.evaluation.criteria import ceilings, criteria
-from recommenders.evaluation.protocol import Case, EvaluationConfig
+from recommenders.evaluation.protocol import Case, EvaluationConfig, K
 from recommenders.features.items import ItemFeatures
 from recommenders.models.recommender import Recommender
 
@@ -115,13 +115,17 @@ def evaluate(
     judged: dict[str, dict[str, Metrics]] = {view: {} for view in views}
     tables = []
     for name, model in models.items():
-        ranked = lists.rank(model, case, views, config.k)
+        ranked = lists.rank(model, case, views, K)
         for view, of_view in views.items():
             users = lists.per_user(ranked[view], of_view.relevant, features.vectors)
             items = lists.per_item(ranked[view], case)
-            judged[view][name] = {metric: _interval(values, config) for metric, values in (users | items).items()}
+            judged[view][name] = {
+                metric: _interval(values, config) for metric, values in (users | items).items()
+            }
             if view == "all":
-                tables.append(pa.table({"model": [name] * len(case.user_ids), "user_id": case.user_ids, **users}))
+                tables.append(
+                    pa.table({"model": [name] * len(case.user_ids), "user_id": case.user_ids, **users})
+                )
     return Report(
         dataset,
         case.description,
@@ -131,9 +135,9 @@ def evaluate(
         case.cold_items,
         judged.pop("all"),
         judged,
-        {name: ceilings(view.relevant, case.candidates, config.k) for name, view in views.items()},
+        {name: ceilings(view.relevant, case.candidates, K) for name, view in views.items()},
         {name: {"users": int((np.diff(view.relevant.indptr) == 0).sum())} for name, view in views.items()},
-        {name: lists.latency(model, case, config.k) for name, model in models.items()},
+        {name: lists.latency(model, case, K) for name, model in models.items()},
         {name: lists.bytes_on_disk(model) / 1e6 for name, model in models.items()},
         pa.concat_tables(tables),
     )

@@ -2,15 +2,21 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 from scipy.sparse import csr_array, diags_array, hstack
 
+from recommenders import bundle
+from recommenders.bundle import Bundle, pack_strings, unpack_strings
 from recommenders.datasets.ids import IdMap
 from recommenders.errors import DataError
 from recommenders.features.words import tf_idf
+
+if TYPE_CHECKING:  # a worker that answers needs the vectors' type, not the tables they come from
+    import pyarrow as pa
 
 # How much each block says about how alike two items are; its square is the share of the cosine it can bring.
 BLOCK_WEIGHTS = {"category": 0.8, "subcategory": 1.0, "brand": 0.6, "price": 0.5, "rating": 0.2, "words": 0.8}
@@ -29,14 +35,32 @@ class ItemFeatures:
     vectors: csr_array
     categories: NDArray[np.str_]
 
+    def save(self, folder: Path) -> Path:
+        """Writes the vectors as a bundle; returns the folder."""
+        parts = {part: getattr(self.vectors, part) for part in ("data", "indices", "indptr")}
+        names = {f"categories.{part}": array for part, array in pack_strings(self.categories).items()}
+        shape = {"n_items": self.vectors.shape[0], "n_features": self.vectors.shape[1]}
+        return bundle.write(folder, Bundle("item_features", shape, {**parts, **names}))
 
-def encode_items(table: pa.Table, items: IdMap) -> ItemFeatures:
+    @classmethod
+    def load(cls, folder: Path) -> "ItemFeatures":
+        """What save() wrote. Raises BundleError."""
+        content = bundle.read(folder)
+        parts = tuple(content.arrays[part] for part in ("data", "indices", "indptr"))
+        shape = (content.config["n_items"], content.config["n_features"])
+        names = {part: content.arrays[f"categories.{part}"] for part in ("bytes", "ends")}
+        return cls(csr_array(parts, shape=shape), unpack_strings(names))
+
+
+def encode_items(table: "pa.Table", items: IdMap) -> ItemFeatures:
     """The vectors of `items` from a table in schema.ITEMS; an id that the table lacks gets a row of zeros.
 
     Blocks: one-hot category, subcategory and brand; price and rating as levels; TF-IDF of title and text.
     Each block has length 1 in a row that knows it, times its weight. Raises DataError if an id stands in the
     table twice.
     """
+    import pyarrow as pa
+
     known = IdMap.of(table["item_id"].to_pylist())
     if len(known) != table.num_rows:
         raise DataError(
@@ -62,15 +86,15 @@ def encode_items(table: pa.Table, items: IdMap) -> ItemFeatures:
     return ItemFeatures(vectors, _strings(table, "category"))
 
 
-def _pairs(table: pa.Table, first: str, second: str) -> Iterable[tuple[str | None, str | None]]:
+def _pairs(table: "pa.Table", first: str, second: str) -> Iterable[tuple[str | None, str | None]]:
     return zip(table[first].to_pylist(), table[second].to_pylist(), strict=True)
 
 
-def _strings(table: pa.Table, name: str) -> NDArray[np.str_]:
+def _strings(table: "pa.Table", name: str) -> NDArray[np.str_]:
     return np.array([value or "" for value in table[name].to_pylist()], dtype=np.str_)
 
 
-def _numbers(table: pa.Table, name: str) -> NDArray[np.float64]:
+def _numbers(table: "pa.Table", name: str) -> NDArray[np.float64]:
     """The column, nan where null."""
     return np.asarray(table[name].to_numpy(), dtype=np.float64)
 

@@ -18,7 +18,7 @@ from recommenders.models.popularity import Popularity
 from recommenders.models.recommender import ModelConfig, Recommender, Tracker
 
 BLENDED = ("neural_collaborative", "content_based", "collaborative_filtering")
-TIE_BREAK = 1e-4  # weight of popularity's ranks: orders equals, moves nothing else
+TIE_BREAK = 1e-4  # weight of popularity: orders equals, moves next to nothing else
 
 
 class HybridConfig(ModelConfig):
@@ -37,7 +37,10 @@ class HybridConfig(ModelConfig):
 
 
 class Hybrid(Recommender):
-    """A blend of ranks. Per buyer, each member's scores become normalised ranks, and their weighted sum orders the items.
+    """Per buyer, each member's scores are standardised over the items, and their weighted sum orders the items.
+
+    A weight then buys the same spread of every member, whatever scale its scores have, and a member that is sure of a few
+    items (far above its mean) can say so, which ranks or a scaling to [0, 1] would hide.
 
     Members that know nothing of a buyer drop out and the others' weights grow to fill their place; where none is left,
     popularity decides.
@@ -53,25 +56,38 @@ class Hybrid(Recommender):
 
     @classmethod
     def compose(
-        cls, members: Mapping[str, Recommender], interactions: Interactions, config: HybridConfig | None = None
+        cls,
+        members: Mapping[str, Recommender],
+        interactions: Interactions,
+        config: HybridConfig | None = None,
     ) -> Self:
         """The blend of members already fitted on these interactions. Raises ConfigurationError if one is missing."""
         hybrid = cls(config)
-        needed = [Popularity.name, *(name for name, weight in hybrid.config.model_weights.items() if weight > 0)]
+        needed = [
+            Popularity.name,
+            *(name for name, weight in hybrid.config.model_weights.items() if weight > 0),
+        ]
         if absent := [name for name in needed if name not in members]:
-            raise ConfigurationError(f"the hybrid needs {', '.join(absent)}; got {', '.join(sorted(members))}")
+            raise ConfigurationError(
+                f"the hybrid needs {', '.join(absent)}; got {', '.join(sorted(members))}"
+            )
         hybrid._remember(interactions)
         hybrid.members_ = {name: members[name] for name in needed}
         return hybrid
 
-    def _fit(self, interactions: Interactions, features: ItemFeatures | None, tracker: Tracker | None) -> None:
+    def _fit(
+        self, interactions: Interactions, features: ItemFeatures | None, tracker: Tracker | None
+    ) -> None:
         from recommenders.models.catalog import model_class
 
-        needed = [Popularity.name, *(name for name, weight in self.config.model_weights.items() if weight > 0)]
+        needed = [
+            Popularity.name,
+            *(name for name, weight in self.config.model_weights.items() if weight > 0),
+        ]
         self.members_ = {name: model_class(name)().fit(interactions, features, tracker) for name in needed}
 
     def score(self, user_rows: NDArray[np.int32], histories: csr_array) -> NDArray[np.float32]:
-        """(n, n_items): the weighted sum of the members' normalised scores, in [0, 1] but for the tie break."""
+        """(n, n_items): the weighted mean of the members' standardised scores, in standard deviations."""
         popular = self.members_[Popularity.name].score(user_rows[:1], histories[:1])
         total = np.zeros((len(user_rows), 1), dtype=np.float32)
         scores = np.zeros((len(user_rows), len(self.items_)), dtype=np.float32)
@@ -79,10 +95,10 @@ class Hybrid(Recommender):
             weight = self.config.model_weights.get(name, 0.0)
             if weight > 0:
                 share = (weight * member.knows(user_rows, histories)).astype(np.float32)[:, None]
-                scores += share * normalised(member.score(user_rows, histories))
+                scores += share * standardised(member.score(user_rows, histories))
                 total += share
         scores /= np.maximum(total, np.float32(1e-12))
-        return scores + np.float32(TIE_BREAK) * normalised(popular)
+        return scores + np.float32(TIE_BREAK) * standardised(popular)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Nothing of its own: all that was learned lies with the members."""
@@ -103,14 +119,18 @@ class Hybrid(Recommender):
             part = bundle.read_member(folder, name)
             member = model_class(part.model)(model_class(part.model).Config(**part.config))
             member.users_, member.items_, member.histories_ = self.users_, self.items_, self.histories_
-            member.available_, member.repeat_, member.provenance = self.available_, self.repeat_, part.provenance
+            member.available_, member.repeat_, member.provenance = (
+                self.available_,
+                self.repeat_,
+                part.provenance,
+            )
             member.restore(part.arrays)
             self.members_[name] = member
 
 
-def normalised(scores: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Each row scaled to [0, 1] by its least and largest value; a constant row becomes 0. Shape is kept."""
-    low = scores.min(axis=1, keepdims=True)
-    width = scores.max(axis=1, keepdims=True) - low
-    scaled: NDArray[np.float32] = (scores - low) / np.where(width > 0, width, np.float32(1.0))
-    return scaled
+def standardised(scores: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Each row with mean 0 and standard deviation 1; a constant row becomes 0. Shape is kept."""
+    centred: NDArray[np.float32] = scores - scores.mean(axis=1, keepdims=True)
+    spread = centred.std(axis=1, keepdims=True)
+    centred /= np.where(spread > 0, spread, np.float32(1.0))
+    return centred

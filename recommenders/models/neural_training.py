@@ -186,8 +186,8 @@ SVD={"scale":1.0,"on":True,"alpha":0.5,"noise":0.0}
 
 def start_from_factors(network: NeuMF, log: Interactions, config: NeuralCollaborativeConfig) -> None:
     if not SVD["on"]: return
-    from scipy.sparse.linalg import svds
     from scipy.sparse import diags_array
+    from scipy.sparse.linalg import svds
     X = log.matrix("binary" if not SVD.get("counts") else "weight").astype(np.float64)
     if SVD.get("counts"): X.data = np.log1p(X.data)
     a = SVD["alpha"]

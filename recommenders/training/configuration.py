@@ -61,11 +61,15 @@ class TrainingConfig(BaseModel):
         try:
             content = yaml.safe_load(path.read_text())
         except OSError as error:
-            raise ConfigurationError(f"{path} cannot be read: {error.strerror}; see configs/training.yaml") from None
+            raise ConfigurationError(
+                f"{path} cannot be read: {error.strerror}; see configs/training.yaml"
+            ) from None
         except yaml.YAMLError as error:
             raise ConfigurationError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
         if content is not None and not isinstance(content, dict):
-            raise ConfigurationError(f"{path}: got a {type(content).__name__}; allowed: sections {', '.join(cls.model_fields)}")
+            raise ConfigurationError(
+                f"{path}: got a {type(content).__name__}; allowed: sections {', '.join(cls.model_fields)}"
+            )
         try:
             return cls.model_validate(content or {})
         except ValidationError as error:
@@ -74,7 +78,9 @@ class TrainingConfig(BaseModel):
     @model_validator(mode="after")
     def _popularity_is_the_yardstick(self) -> Self:
         if not self.models.popularity.enabled:
-            raise ValueError("models.popularity.enabled: got false; popularity is what every model is held against, keep it")
+            raise ValueError(
+                "models.popularity.enabled: got false; popularity is what every model is held against, keep it"
+            )
         if self.models.hybrid.enabled:
             members = [name for name, weight in self.models.hybrid.model_weights.items() if weight > 0]
             if absent := [name for name in members if not self.section(name).enabled]:
@@ -93,7 +99,11 @@ class TrainingConfig(BaseModel):
     def of(self, name: str) -> ModelConfig:
         """What a model is fitted with: its section, with the data section's values where it has its own fields for them."""
         section = self.section(name)
-        shared = {"batch_size": self.data.batch_size, "validation_split": self.data.validation_split, "seed": self.data.seed}
+        shared = {
+            "batch_size": self.data.batch_size,
+            "validation_split": self.data.validation_split,
+            "seed": self.data.seed,
+        }
         inherited = {
             key: value
             for key, value in shared.items()

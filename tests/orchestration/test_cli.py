@@ -34,10 +34,14 @@ def damaged(folder: Path, kind: str) -> Path:
     path = folder / f"{kind}.csv"
     if kind == "truncated":
         path = folder / "truncated.csv.gz"
-        whole = gzip.compress((HEADER + "536365,85123A,HEART,6,2010-12-01 08:26:00,2.55,17850.0,UK\n" * 20_000).encode())
+        whole = gzip.compress(
+            (HEADER + "536365,85123A,HEART,6,2010-12-01 08:26:00,2.55,17850.0,UK\n" * 20_000).encode()
+        )
         path.write_bytes(whole[: len(whole) // 2])
     elif kind == "wrong_column":
-        path.write_text(HEADER.replace("CustomerID", "Client") + "1,85123A,X,6,2010-12-01 08:26:00,2.5,17850,UK\n")
+        path.write_text(
+            HEADER.replace("CustomerID", "Client") + "1,85123A,X,6,2010-12-01 08:26:00,2.5,17850,UK\n"
+        )
     elif kind == "empty":
         path.touch()
     elif kind == "html":
@@ -55,7 +59,9 @@ def test_a_damaged_source_is_one_line_and_leaves_nothing(tmp_path: Path, kind: s
 
 
 def test_unknown_names_are_told_with_the_names_there_are(tmp_path: Path) -> None:
-    assert "choose from custom_b2b, movielens, online_retail" in one_line(tradewind("run", "--dataset", "netflix", home=tmp_path))
+    assert "choose from custom_b2b, movielens, online_retail" in one_line(
+        tradewind("run", "--dataset", "netflix", home=tmp_path)
+    )
     config = tmp_path / "bad.yaml"
     config.write_text("models:\n  ncff: {}\n")
     message = one_line(tradewind("train", "--config", str(config), home=tmp_path))

@@ -37,7 +37,9 @@ def test_schedules_and_sensors_run_by_default(defs: dg.Definitions) -> None:
     repository = defs.get_repository_def()
     schedules = {s.name: s.default_status for s in repository.schedule_defs}
     sensors = {s.name: s.default_status for s in repository.sensor_defs}
-    assert schedules == dict.fromkeys(["nightly_retraining", "hourly_drift"], dg.DefaultScheduleStatus.RUNNING)
+    assert schedules == dict.fromkeys(
+        ["nightly_retraining", "hourly_drift"], dg.DefaultScheduleStatus.RUNNING
+    )
     assert sensors == dict.fromkeys(["new_data", "drift", "failed_runs"], dg.DefaultSensorStatus.RUNNING)
 
 
@@ -66,6 +68,14 @@ def test_a_disabled_model_is_not_in_the_graph(tmp_path: Path) -> None:
 
 
 def test_the_workspace_file_loads() -> None:
-    command = [sys.executable, "-m", "dagster", "definitions", "validate", "-w", str(PROJECT / "workspace.yaml")]
+    command = [
+        sys.executable,
+        "-m",
+        "dagster",
+        "definitions",
+        "validate",
+        "-w",
+        str(PROJECT / "workspace.yaml"),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr[-2000:]

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -111,9 +110,15 @@ def test_the_summary_tells_addresses_figures_and_a_line_to_try(
 def test_strangers_get_a_sensible_list(platform: "subprocess.Popen[bytes]", settings: Settings) -> None:
     url = f"{settings.urls['service']}/predict"
     known = httpx.post(url, json={"user_id": 1}).json()
-    stranger = httpx.post(url, json={"user_id": "nobody", "history": [i["item_id"] for i in known["items"][:3]]}).json()
+    stranger = httpx.post(
+        url, json={"user_id": "nobody", "history": [i["item_id"] for i in known["items"][:3]]}
+    ).json()
     nobody = httpx.post(url, json={"user_id": "nobody"}).json()
-    assert [known["strategy"], stranger["strategy"], nobody["strategy"]] == ["known_buyer", "history", "popularity"]
+    assert [known["strategy"], stranger["strategy"], nobody["strategy"]] == [
+        "known_buyer",
+        "history",
+        "popularity",
+    ]
     assert len(known["items"]) == len(stranger["items"]) == len(nobody["items"]) == 10
 
 
@@ -126,7 +131,11 @@ def test_schedule_and_sensors_tick_in_the_live_daemon(
 
         def ticked() -> set[str]:
             states = instance.all_instigator_state()
-            return {s.instigator_name for s in states if instance.get_ticks(s.instigator_origin_id, s.selector_id, limit=1)}
+            return {
+                s.instigator_name
+                for s in states
+                if instance.get_ticks(s.instigator_origin_id, s.selector_id, limit=1)
+            }
 
         def retrained() -> bool:
             runs = instance.get_runs(dg.RunsFilter(tags={"cause": "schedule"}))
@@ -136,9 +145,16 @@ def test_schedule_and_sensors_tick_in_the_live_daemon(
         until(retrained, TICK_S, platform, log)
 
 
-def test_a_rollback_is_served_without_a_restart(platform: "subprocess.Popen[bytes]", settings: Settings) -> None:
+def test_a_rollback_is_served_without_a_restart(
+    platform: "subprocess.Popen[bytes]", settings: Settings
+) -> None:
     log = settings.home / "run.log"
-    until(lambda: (read_pointer(settings.pointer) or pytest.fail("no champion")).version > 1, TICK_S, platform, log)
+    until(
+        lambda: (read_pointer(settings.pointer) or pytest.fail("no champion")).version > 1,
+        TICK_S,
+        platform,
+        log,
+    )
     live = read_pointer(settings.pointer)
     assert live is not None
     env = {**os.environ, **settings.environment()}
@@ -171,7 +187,14 @@ def test_every_page_answers_in_a_real_browser(
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
         page = browser.new_page()
-        page.on("request", lambda r: outside.append(r.url) if not r.url.startswith(("http://127.0.0.1", "data:", "blob:")) else None)
+        page.on(
+            "request",
+            lambda r: (
+                outside.append(r.url)
+                if not r.url.startswith(("http://127.0.0.1", "data:", "blob:"))
+                else None
+            ),
+        )
         page.goto(settings.urls[name] + path, wait_until="domcontentloaded")
         page.get_by_text(text).first.wait_for(timeout=60_000)
         browser.close()
@@ -181,7 +204,10 @@ def test_every_page_answers_in_a_real_browser(
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_no_process_is_left_whatever_ends_it(
-    number: signal.Signals, tmp_path: Path, quick_configuration: Callable[..., Path], free_ports: Callable[[], dict[str, int]]
+    number: signal.Signals,
+    tmp_path: Path,
+    quick_configuration: Callable[..., Path],
+    free_ports: Callable[[], dict[str, int]],
 ) -> None:
     settings = Settings.read(home=tmp_path, config=quick_configuration(tmp_path), **free_ports())
     log = tmp_path / "run.log"

@@ -35,7 +35,9 @@ def test_everything_materialises_and_a_champion_is_promoted(trained: Settings) -
     champion = Registry(trained).champion("custom_b2b")
     assert champion is not None
     assert champion.number == 1
-    assert {"data_version", "recipe", "cut", "trained_until", "configuration", "evaluation"} <= set(champion.tags)
+    assert {"data_version", "recipe", "cut", "trained_until", "configuration", "evaluation"} <= set(
+        champion.tags
+    )
     model = catalog.load(pointer.bundle_folder(trained.pointer))
     assert model.provenance["data_version"] == champion.tags["data_version"]
 
@@ -52,7 +54,9 @@ def test_pages_show_what_a_person_wants(trained: Settings) -> None:
 
         assert metadata("interactions")["read"] == metadata("interactions")["rows"]
         assert "| " in str(metadata("interactions")["preview"])
-        assert str(metadata("neural_collaborative")["learning curve"]).startswith("![learning curve](data:image/png;base64,")
+        assert str(metadata("neural_collaborative")["learning curve"]).startswith(
+            "![learning curve](data:image/png;base64,"
+        )
         assert str(metadata("hybrid")["mlflow run"]).startswith(trained.urls["mlflow"])
         assert "data:image/png" in str(metadata("evaluation_report")["plot"])
         assert str(metadata("drift_report")["report"]).startswith(trained.urls["evidently"])
@@ -108,7 +112,9 @@ def test_a_source_that_lies_stops_the_run_with_its_own_error(
     assert not (settings.lake / "online_retail" / "interactions.parquet").exists()
 
 
-def test_upstream_names_what_an_asset_is_made_from(tmp_path: Path, make_settings: Callable[..., Settings]) -> None:
+def test_upstream_names_what_an_asset_is_made_from(
+    tmp_path: Path, make_settings: Callable[..., Settings]
+) -> None:
     names = upstream(make_settings(tmp_path), "split")
     assert {"raw_dataset", "interactions", "split"} <= set(names)
     assert "hybrid" not in names
