@@ -2,8 +2,8 @@
 
     python benchmarks/orchestration_overhead.py [--scale 1.0] [--json]
 
-"Plainly" calls the function behind each asset with the value of the one before: no instance, no events, no storage between
-steps. The cost of a run through the daemon (request -> queue -> process -> success) is printed beside it.
+"Plainly" calls the function behind each asset with the value of the one before: no instance, no events, no storage
+between steps. The cost of a run through the daemon (request -> queue -> process -> success) is printed beside it.
 """
 
 import argparse
@@ -39,9 +39,7 @@ STATUS = "query($i: ID!) { runOrError(runId: $i) { ... on Run { status } } }"
 
 def main() -> None:
     """Prints a table, and with --json one last line."""
-    arguments = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--scale", type=float, default=1.0, help="size of the market")
     arguments.add_argument("--json", action="store_true", dest="as_json")
     options = arguments.parse_args()
@@ -55,9 +53,7 @@ def main() -> None:
     ratio = managed / plain
     print(f"{'way':<44} {'seconds':>8} {'ratio':>6}")
     print(f"{'the functions called plainly':<44} {plain:8.1f} {1:6.2f}")
-    print(
-        f"{'materialised in process, persistent instance':<44} {managed:8.1f} {ratio:6.2f}  goal at most {GOAL}"
-    )
+    print(f"{'materialised in process, persistent instance':<44} {managed:8.1f} {ratio:6.2f}  goal at most {GOAL}")
     print(f"{'a run through the daemon':<44} {through_daemon:8.1f} {through_daemon / plain:6.2f}")
     if options.as_json:
         rows = [

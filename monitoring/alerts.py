@@ -29,9 +29,7 @@ class Alert:
 
 def send(alert: Alert, log_file: Path) -> None:
     """Append the alert to the file as one JSON line, in a single write, and hand it to the logger."""
-    line = (
-        json.dumps({**asdict(alert), "at": alert.at.astimezone(UTC).isoformat()}, ensure_ascii=False) + "\n"
-    )
+    line = json.dumps({**asdict(alert), "at": alert.at.astimezone(UTC).isoformat()}, ensure_ascii=False) + "\n"
     log_file.parent.mkdir(parents=True, exist_ok=True)
     with log_file.open("ab", buffering=0) as file:
         file.write(line.encode())

@@ -109,9 +109,7 @@ def drift_report(
     spans = _span(reference), _span(current)
     if min(span.rows for span in spans) < min_rows:
         why = f"not judged: {spans[0].rows} events in the training window, {spans[1].rows} in the newest"
-        return DriftReport(
-            False, False, (), *spans, ("every column",), f"{why}; {min_rows} are needed in each"
-        )
+        return DriftReport(False, False, (), *spans, ("every column",), f"{why}; {min_rows} are needed in each")
     rng = np.random.default_rng(seed)
     log = encode(reference, current, items, users)
     thresholds = limits(log, floors, max_rows, min_rows, alarm_rate, rng)

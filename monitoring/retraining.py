@@ -45,9 +45,7 @@ def retrain_key(cause: str, window_end: datetime, reference_version: str) -> str
     return f"{_word(cause)}:{end}:{_word(reference_version)}"
 
 
-def should_retrain(
-    facts: Facts, last_runs: Sequence[PastRun], cool_down: timedelta, now: datetime
-) -> Decision:
+def should_retrain(facts: Facts, last_runs: Sequence[PastRun], cool_down: timedelta, now: datetime) -> Decision:
     """Train if the facts fired, this key was never tried, and the last training lies cool_down back.
 
     Times need a time zone. A failed run counts too: what failed for a window fails again, so it waits for the
@@ -63,9 +61,7 @@ def should_retrain(
         ready = last.started + cool_down
         if now < ready:
             state = "failed" if last.failed else "was started"
-            return Decision(
-                False, key, f"cooling down until {ready:%Y-%m-%d %H:%M}: {last.key} {state} before"
-            )
+            return Decision(False, key, f"cooling down until {ready:%Y-%m-%d %H:%M}: {last.key} {state} before")
     return Decision(True, key, facts.summary or f"{facts.cause} up to {facts.window_end:%Y-%m-%d %H:%M}")
 
 

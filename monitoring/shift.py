@@ -179,9 +179,7 @@ def limits(
         measured = log.measure(rows[half & ~window], judged, thinned(rows[window], n_current, rng))
         for name, score in measured.items():
             scores[name].append(score)
-    chance = {
-        name: prediction_limit(np.array(values), alarm_rate / len(scores)) for name, values in scores.items()
-    }
+    chance = {name: prediction_limit(np.array(values), alarm_rate / len(scores)) for name, values in scores.items()}
     return {name: max(floors[kind], chance[name]) for name, kind in log.kinds.items()}
 
 

@@ -42,9 +42,7 @@ def judge(
         was, now = log.column(name, judged, learn), log.column(name, window, learn)
         # Half of the reference went into the buckets; of the rest, half may lack the value.
         if was.size < min_rows // 4 or now.size < min_rows // 2:
-            known = (
-                f"{was.size} known before, {now.size} now" if was.size + now.size else "not in this source"
-            )
+            known = f"{was.size} known before, {now.size} now" if was.size + now.size else "not in this source"
             left_out.append(f"{name} ({known})")
             continue
         kind, limit = log.kinds[name], thresholds[name]

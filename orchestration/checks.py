@@ -44,7 +44,7 @@ def interactions_volume(interactions: pa.Table, quarantine: pa.Table) -> dg.Asse
     return dg.AssetCheckResult(
         passed=kept >= MIN_INTERACTIONS and share <= MAX_QUARANTINED,
         severity=ERROR,
-        description=f"{kept} rows (at least {MIN_INTERACTIONS}), {share:.1%} quarantined (at most {MAX_QUARANTINED:.0%})",
+        description=f"{kept} rows (least: {MIN_INTERACTIONS}), {share:.1%} quarantined (most: {MAX_QUARANTINED:.0%})",
         metadata={"rows": kept, "quarantined": bad, "share quarantined": share},
     )
 
@@ -102,13 +102,13 @@ def release_candidate_beats_popularity(
 @dg.asset_check(asset="evaluation_report", partitions_def=datasets)
 def members_beat_popularity(evaluation_report: Report) -> dg.AssetCheckResult:
     """Each member ranks better than popularity; one that does not is a warning, not a stop."""
-    scores = {name: values["ndcg@10"][0] for name, values in evaluation_report.models.items()}
+    scores = {name: values["ndcg@10"][0] or 0.0 for name, values in evaluation_report.models.items()}
     below = sorted(name for name, score in scores.items() if score < scores["popularity"])
     return dg.AssetCheckResult(
         passed=not below,
         severity=WARN,
         description=f"below popularity: {', '.join(below)}" if below else "every member is above popularity",
-        metadata={name: float(score) for name, score in scores.items()},
+        metadata=scores,
     )
 
 

@@ -24,9 +24,7 @@ release_app = typer.Typer(help="Versions: list, promote, roll back, package.", n
 app.add_typer(data_app, name="data")
 app.add_typer(release_app, name="release")
 
-Dataset = Annotated[
-    str | None, typer.Option(help="Data set by name [default: TRADEWIND_DATASET or custom_b2b].")
-]
+Dataset = Annotated[str | None, typer.Option(help="Data set by name [default: TRADEWIND_DATASET or custom_b2b].")]
 Source = Annotated[Path | None, typer.Option(help="File or folder with the data set's files.")]
 Config = Annotated[Path | None, typer.Option(help="Training configuration [default: configs/training.yaml].")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print figures as one line of JSON, for programs.")]
@@ -38,9 +36,7 @@ def settings_of(dataset: str | None = None, source: Path | None = None, config: 
     from orchestration.settings import Settings
 
     if config is not None and not config.is_file():
-        raise ConfigurationError(
-            f"--config: no such file: {config}; see configs/training.yaml for one to start from"
-        )
+        raise ConfigurationError(f"--config: no such file: {config}; see configs/training.yaml for one to start from")
     settings = Settings.read(dataset=dataset, source=source, config=config and config.resolve())
     _ = settings.spec, settings.training
     check_source(settings)
@@ -71,9 +67,7 @@ def run(
 
 
 @app.command()
-def train(
-    dataset: Dataset = None, source: Source = None, config: Config = None, as_json: AsJson = False
-) -> None:
+def train(dataset: Dataset = None, source: Source = None, config: Config = None, as_json: AsJson = False) -> None:
     """Read the source and fit all models on what lies before the cut."""
     from orchestration.runs import materialise, upstream
 
@@ -119,18 +113,12 @@ def batch(
 
     settings = settings_of(dataset)
     if output is not None and output.suffix not in (".parquet", ".csv"):
-        raise ConfigurationError(
-            f"--output: got {output.name}; allowed: a name that ends in .parquet or .csv"
-        )
+        raise ConfigurationError(f"--output: got {output.name}; allowed: a name that ends in .parquet or .csv")
     pointer = live(settings)
     materialise(settings, ["batch_recommendations"])
     path, rows = write_lists(settings, output)
     if as_json:
-        print(
-            json.dumps(
-                {"dataset": settings.dataset, "version": pointer.version, "rows": rows, "file": str(path)}
-            )
-        )
+        print(json.dumps({"dataset": settings.dataset, "version": pointer.version, "rows": rows, "file": str(path)}))
     else:
         say(f"{rows} rows by version {pointer.version} in {path}")
 
@@ -155,10 +143,7 @@ def data_list(as_json: AsJson = False) -> None:
     """The data sets there are, with their licence and what --source expects."""
     from recommenders.datasets.catalog import DATASETS
 
-    rows = [
-        {"name": s.name, "title": s.title, "licence": s.licence, "source": s.layout}
-        for s in DATASETS.values()
-    ]
+    rows = [{"name": s.name, "title": s.title, "licence": s.licence, "source": s.layout} for s in DATASETS.values()]
     if as_json:
         print(json.dumps(rows))
         return
@@ -205,9 +190,7 @@ def release_list(dataset: Dataset = None, as_json: AsJson = False) -> None:
 def release_promote(
     version: Annotated[int, typer.Argument(help="Number of the version.")],
     dataset: Dataset = None,
-    force: Annotated[
-        str, typer.Option(help="Promote against the gate; the reason given here is stored with it.")
-    ] = "",
+    force: Annotated[str, typer.Option(help="Promote against the gate; the reason given here is stored with it.")] = "",
 ) -> None:
     """Make a version the champion, if the gate let it pass."""
     from orchestration.settings import Settings

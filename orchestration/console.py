@@ -32,9 +32,7 @@ def run_platform(settings: Settings, once: bool, say: Callable[[str], None]) -> 
         Registry(settings).prepare()
         with Supervisor(services(settings)) as group:
             group.start()
-            say(
-                f"Tradewind on {settings.dataset}. Watch it in Dagster: {settings.urls['dagster']} (ready in a moment)"
-            )
+            say(f"Tradewind on {settings.dataset}. Watch it in Dagster: {settings.urls['dagster']} (ready in a moment)")
             seconds = platform.bring_up_to_date(settings)
             if not seconds:
                 say("The champion knows this data and configuration already; nothing to train.")
@@ -45,9 +43,7 @@ def run_platform(settings: Settings, once: bool, say: Callable[[str], None]) -> 
             answer = platform.ask(settings)
             print_summary(settings, answer)
             if answer.status != 200:
-                raise RunFailedError(
-                    f"/predict answered {answer.status}; see {settings.logs / 'service.log'}"
-                )
+                raise RunFailedError(f"/predict answered {answer.status}; see {settings.logs / 'service.log'}")
             seconds["total"] = time.perf_counter() - started
             if once:
                 print(json.dumps(summary(settings, answer, seconds)), flush=True)
@@ -88,9 +84,7 @@ def print_summary(settings: Settings, answer: platform.Answer) -> None:
     console.print(f"\n[bold]{pointer.model}[/] version {pointer.version} serves {settings.dataset}")
     table = Table("criterion", "target", "reached", "ceiling", "protocol")
     for row in platform.criteria_of(report, pointer.model, answer):
-        table.add_row(
-            row["metric"], *(_figure(row[key]) for key in ("target", "reached", "ceiling")), row["protocol"]
-        )
+        table.add_row(row["metric"], *(_figure(row[key]) for key in ("target", "reached", "ceiling")), row["protocol"])
     console.print(table)
     for name, url in settings.urls.items():
         console.print(f"  {name:<10} {url}{'/docs' if name == 'service' else ''}")
@@ -162,9 +156,7 @@ def versions_of(settings: Settings) -> list[dict[str, Any]]:
 def print_versions(settings: Settings, rows: list[dict[str, Any]]) -> None:
     """The versions for people."""
     if not rows:
-        print(
-            f"{settings.dataset} has no versions yet; start with: tradewind run --dataset {settings.dataset}"
-        )
+        print(f"{settings.dataset} has no versions yet; start with: tradewind run --dataset {settings.dataset}")
         return
     table = Table("version", "model", "alias", "NDCG@10 [95 %]", "gate", "created")
     for row in rows:

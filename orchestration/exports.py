@@ -40,9 +40,7 @@ def describe_tables(settings: Settings) -> dict[str, Any]:
             "select count(*) from (select distinct user_id, item_id from interactions)"
         ).fetchall()[0]
         reasons = dict(
-            connection.execute(
-                "select reason, count(*) from quarantine group by 1 order by 2 desc"
-            ).fetchall()
+            connection.execute("select reason, count(*) from quarantine group by 1 order by 2 desc").fetchall()
         )
         (catalogue,) = connection.execute("select count(*) from items").fetchall()[0]
     return {

@@ -63,9 +63,7 @@ def live(settings: Settings) -> Pointer:
     """The champion that serves. Raises RunFailedError where there is none."""
     pointer = read_pointer(settings.pointer)
     if pointer is None:
-        raise RunFailedError(
-            f"{settings.dataset} has no champion yet; see the last run at {settings.urls['dagster']}"
-        )
+        raise RunFailedError(f"{settings.dataset} has no champion yet; see the last run at {settings.urls['dagster']}")
     return pointer
 
 
@@ -81,9 +79,7 @@ def report(settings: Settings) -> Report:
 
 def example_request(settings: Settings) -> dict[str, Any]:
     """A request that the service answers for a buyer it knows."""
-    table = pq.read_table(
-        settings.lake / settings.dataset / "batch_recommendations.parquet", columns=["user_id"]
-    )
+    table = pq.read_table(settings.lake / settings.dataset / "batch_recommendations.parquet", columns=["user_id"])
     user_id = table["user_id"][0].as_py()
     return {
         "user_id": int(user_id) if user_id.isdecimal() else user_id,
@@ -104,9 +100,7 @@ def await_champion(settings: Settings, version: int, timeout: float = 60.0) -> N
         except httpx.HTTPError as error:
             said = repr(error)
         time.sleep(0.2)
-    raise RunFailedError(
-        f"the service does not serve version {version} after {timeout:.0f} s; /health said {said}"
-    )
+    raise RunFailedError(f"the service does not serve version {version} after {timeout:.0f} s; /health said {said}")
 
 
 def ask(settings: Settings) -> Answer:

@@ -46,7 +46,7 @@ class StepLines(logging.Handler):
         self._console.print(f"  {mark} {step:<42} {seconds:6.1f} s")
 
 
-@dg.logger(description="One line a step on standard error.")
+@dg.logger(None, description="One line a step on standard error.")
 def console(_context: dg.InitLoggerContext) -> logging.Logger:
     """The logger of every run; a fresh one each time, so that two runs in one process do not print twice."""
     logger = logging.Logger("tradewind.run", logging.INFO)

@@ -132,7 +132,7 @@ def request(settings: Settings, key: str, cause: str) -> dg.RunRequest:
 
 
 def signature(settings: Settings) -> str:
-    """Names, sizes and times of the source's files, cheap enough for every look. Raises DataError where there are none."""
+    """Names, sizes and times of the source's files, cheap enough for every look. Raises DataError."""
     spec = settings.spec
     stats = [(path.name, path.stat()) for path in spec.locate(settings.source_of(spec))]
     text = repr([(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats])

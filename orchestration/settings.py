@@ -4,6 +4,7 @@ import json
 import os
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -37,7 +38,7 @@ class Settings(ServingSettings):
     cool_down_hours: float = 6.0  # between two retrainings for the same cause
 
     @classmethod
-    def read(cls, **given: object) -> "Settings":
+    def read(cls, **given: Any) -> "Settings":
         """The settings of the environment, with the given values on top. Raises ConfigurationError in one line."""
         try:
             return cls(**{name: value for name, value in given.items() if value is not None})

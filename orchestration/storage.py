@@ -1,8 +1,7 @@
-"""The one IO manager: tables as Parquet, models and reports as folders that save themselves, facts as JSON. No pickle."""
+"""The one IO manager: tables as Parquet, models and reports as folders, facts as JSON. Nothing is pickled."""
 
 import inspect
 import json
-import os
 import uuid
 from pathlib import Path
 from typing import Any
@@ -27,11 +26,11 @@ class Lake(dg.ConfigurableIOManager):
         if isinstance(obj, pa.Table):
             staging = _staging(place, ".parquet")
             pq.write_table(obj, staging)
-            os.replace(staging, place.with_suffix(".parquet"))
+            staging.replace(place.with_suffix(".parquet"))
         elif isinstance(obj, dict):
             staging = _staging(place, ".json")
             staging.write_text(json.dumps(obj, indent=2))
-            os.replace(staging, place.with_suffix(".json"))
+            staging.replace(place.with_suffix(".json"))
         elif hasattr(obj, "save"):
             obj.save(place)
         else:

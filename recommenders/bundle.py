@@ -91,9 +91,7 @@ def read(folder: Path, verify: bool = True) -> Bundle:
         arrays = load_file(folder / ARRAYS)
     except (OSError, SafetensorError) as error:
         raise BundleError(f"{folder / ARRAYS} cannot be read: {error}") from error
-    return Bundle(
-        manifest["model"], manifest["config"], arrays, manifest["provenance"], tuple(manifest["members"])
-    )
+    return Bundle(manifest["model"], manifest["config"], arrays, manifest["provenance"], tuple(manifest["members"]))
 
 
 def read_member(folder: Path, name: str) -> Bundle:

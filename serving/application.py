@@ -119,9 +119,7 @@ class Application:
             answer = refusal(refused.status, str(refused), refused.details)
         except Exception:  # the buyer gets an answer, the log gets the cause
             log.exception("request %s failed", request_id)
-            answer = refusal(
-                500, f"internal error; the service's log tells more under request id {request_id}"
-            )
+            answer = refusal(500, f"internal error; the service's log tells more under request id {request_id}")
         self.recorder.record(answer.status, (time.perf_counter() - start) * 1000, strategy, version)
         return answer
 
@@ -133,9 +131,7 @@ class Application:
     def _health(self) -> Answer:
         champion = self.live.current if self.live else None
         if champion is None:
-            return Answer(
-                503, orjson.dumps({"status": "starting", "reason": self._why_not()}), JSON, RETRY_AFTER
-            )
+            return Answer(503, orjson.dumps({"status": "starting", "reason": self._why_not()}), JSON, RETRY_AFTER)
         state = {
             "status": "ok",
             "dataset": champion.pointer.dataset,
@@ -162,9 +158,7 @@ class Application:
         return lambda _: Answer(200, content, pages.ASSETS[name], ((b"cache-control", b"max-age=86400"),))
 
 
-def respond(
-    champion: "Champion", request: PredictRequest, request_id: str, start: float
-) -> tuple[Answer, str]:
+def respond(champion: "Champion", request: PredictRequest, request_id: str, start: float) -> tuple[Answer, str]:
     """The list as an answer, and the strategy it came by."""
     sent = {as_text(id_): id_ for id_ in request.history}
     found = champion.predictor.predict(
@@ -187,9 +181,7 @@ def respond(
     return Answer(200, orjson.dumps(answer)), found.strategy
 
 
-def refusal(
-    status: int, message: str, details: list[dict[str, str]] | None = None, headers: Headers = ()
-) -> Answer:
+def refusal(status: int, message: str, details: list[dict[str, str]] | None = None, headers: Headers = ()) -> Answer:
     """An error, told in one line and, where fields are at fault, one by one."""
     body: dict[str, Any] = {"error": message, **({"details": details} if details else {})}
     return Answer(status, orjson.dumps(body), JSON, headers)
@@ -200,9 +192,7 @@ async def read_body(scope: Scope, receive: Receive) -> tuple[str, bytes]:
 
     Raises RefusedError(413) as soon as the body is too long, ConnectionResetError if the client left.
     """
-    too_long = RefusedError(
-        413, f"body: got more than {LARGEST_BODY} bytes, which is all that is allowed; send less"
-    )
+    too_long = RefusedError(413, f"body: got more than {LARGEST_BODY} bytes, which is all that is allowed; send less")
     announced = header(scope, b"content-length")
     if announced.isdigit() and (len(announced) > 12 or int(announced) > LARGEST_BODY):
         raise too_long

@@ -53,9 +53,7 @@ def build(settings: ServingSettings, version: str | None = None) -> BentoInfo:
     """
     pointer = read_pointer(settings.pointer)
     if pointer is None:
-        raise ReleaseError(
-            f"no champion at {settings.pointer}; promote a version of {settings.dataset} first"
-        )
+        raise ReleaseError(f"no champion at {settings.pointer}; promote a version of {settings.dataset} first")
     name = bento_name(pointer.dataset)
     version = version or f"v{pointer.version}-{datetime.now(UTC):%Y%m%d%H%M%S}"
     with tempfile.TemporaryDirectory(prefix="tradewind-bento-") as folder:
@@ -75,9 +73,7 @@ def stage(folder: Path, pointer: Pointer, bundle: Path) -> None:
     """Puts there what the Bento holds: the packages, and the champion where settings.CARRIED expects it."""
     verify(bundle, pointer.bundle_sha256)
     for package in PACKAGES:
-        shutil.copytree(
-            PROJECT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__", "*.pyc")
-        )
+        shutil.copytree(PROJECT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
     carried = folder / CARRIED.relative_to(PROJECT)
     shutil.copytree(bundle, carried.parent / str(pointer.version))
     write_pointer(carried, replace(pointer, bundle=str(pointer.version), earlier=()))

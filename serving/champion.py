@@ -50,9 +50,7 @@ def read_pointer(path: Path) -> Pointer | None:
     """The pointer, None if there is no file. Raises ReleaseError if it is damaged."""
     try:
         content = json.loads(path.read_text())
-        return Pointer(
-            **{**content, "version": int(content["version"]), "earlier": tuple(content["earlier"])}
-        )
+        return Pointer(**{**content, "version": int(content["version"]), "earlier": tuple(content["earlier"])})
     except FileNotFoundError:
         return None
     except (ValueError, TypeError, KeyError) as error:

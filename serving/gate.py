@@ -35,9 +35,7 @@ class GateRules:
         if not 0 <= self.margin < 1:
             raise ConfigurationError(f"gate margin: got {self.margin}; allowed: a share from 0 to below 1")
         if not 0 < self.confidence < 1:
-            raise ConfigurationError(
-                f"gate confidence: got {self.confidence}; allowed: between 0 and 1, such as 0.95"
-            )
+            raise ConfigurationError(f"gate confidence: got {self.confidence}; allowed: between 0 and 1, such as 0.95")
 
 
 @dataclass(frozen=True)
@@ -86,11 +84,7 @@ def decide(
         checks.append(_beats_popularity(candidate, against))
     if champion is not None:
         against = compare(challenger, champion, rules)
-        allowed = (
-            rules.margin * float(np.mean(champion[_paired(challenger, champion)]))
-            if against.users
-            else np.nan
-        )
+        allowed = rules.margin * float(np.mean(champion[_paired(challenger, champion)])) if against.users else np.nan
         record["champion"] = champion_name
         figures = {"champion_mean": _mean(champion), "allowed_loss": allowed, **asdict(against)}
         record["versus_champion"] = _plain(figures)
@@ -125,9 +119,7 @@ def choose_candidate(
         return best
     if has_champion or BASELINE not in vectors or preferred == BASELINE:
         return preferred
-    passed, _ = _beats_popularity(
-        preferred, compare(vectors[preferred], vectors[BASELINE], rules or GateRules())
-    )
+    passed, _ = _beats_popularity(preferred, compare(vectors[preferred], vectors[BASELINE], rules or GateRules()))
     return preferred if passed else best
 
 

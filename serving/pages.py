@@ -60,9 +60,7 @@ def analytics(figures: Mapping[str, Any]) -> bytes:
         "errors": figures["errors"],
         "requests per second, last minute": figures["requests_per_second"],
     }
-    latencies = {
-        name: "-" if value is None else f"{value:.2f} ms" for name, value in figures["latency_ms"].items()
-    }
+    latencies = {name: "-" if value is None else f"{value:.2f} ms" for name, value in figures["latency_ms"].items()}
     sections = [
         ("Requests", totals),
         ("Latency of the newest requests", latencies),
@@ -84,7 +82,5 @@ def analytics(figures: Mapping[str, Any]) -> bytes:
 def _table(rows: Mapping[str, Any]) -> str:
     if not rows:
         return "<p>none yet</p>"
-    lines = (
-        f"<tr><th>{escape(str(name))}</th><td>{escape(str(value))}</td></tr>" for name, value in rows.items()
-    )
+    lines = (f"<tr><th>{escape(str(name))}</th><td>{escape(str(value))}</td></tr>" for name, value in rows.items())
     return f"<table>{''.join(lines)}</table>"

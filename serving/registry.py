@@ -92,13 +92,9 @@ class Registry(Releases):
     # -- runs
 
     @contextmanager
-    def run(
-        self, dataset: str, name: str, params: Mapping[str, Any], tags: Mapping[str, str]
-    ) -> Iterator[RunTracker]:
+    def run(self, dataset: str, name: str, params: Mapping[str, Any], tags: Mapping[str, str]) -> Iterator[RunTracker]:
         """A run as long as the block; MLflow shows it as FAILED if the block raises."""
-        run = self._client.create_run(
-            self._experiment(dataset), tags={"dataset": dataset, **tags}, run_name=name
-        )
+        run = self._client.create_run(self._experiment(dataset), tags={"dataset": dataset, **tags}, run_name=name)
         tracker = RunTracker(self._client, run.info.run_id)
         try:
             tracker.log_params(params)
@@ -139,9 +135,7 @@ class Registry(Releases):
         self._client.log_artifacts(run_id, str(bundle), place)
         own = {MODEL_TAG: manifest["model"], HASH_TAG: digest, BUNDLE_TAG: place}
         self._register(registered_name(dataset))
-        made = self._client.create_model_version(
-            registered_name(dataset), source, run_id, tags={**tags, **own}
-        )
+        made = self._client.create_model_version(registered_name(dataset), source, run_id, tags={**tags, **own})
         return self.version(dataset, int(made.version))
 
     def versions(self, dataset: str) -> list[Version]:
@@ -156,9 +150,7 @@ class Registry(Releases):
         for version in every:
             if version.number == number:
                 return version
-        there = (
-            f"there are {', '.join(str(v.number) for v in reversed(every))}" if every else "none is published"
-        )
+        there = f"there are {', '.join(str(v.number) for v in reversed(every))}" if every else "none is published"
         raise ReleaseError(f"no version {number} of {registered_name(dataset)}; {there}")
 
     def champion(self, dataset: str) -> Version | None:
@@ -179,9 +171,7 @@ class Registry(Releases):
         folder.parent.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
         try:
-            got = Path(
-                self._client.download_artifacts(version.run_id, version.tags[BUNDLE_TAG], str(staging))
-            )
+            got = Path(self._client.download_artifacts(version.run_id, version.tags[BUNDLE_TAG], str(staging)))
             pointers.verify(got, version.tags[HASH_TAG])
             bundles.replace_folder(got, folder)
         finally:

@@ -66,9 +66,7 @@ class Releases(ABC):
         with locked(self.settings.champions / f".{dataset}.lock"):
             promoted = self._promoted(dataset)
             if len(promoted) < 2:
-                why = (
-                    f"version {promoted[0]} is the first champion" if promoted else "no version was promoted"
-                )
+                why = f"version {promoted[0]} is the first champion" if promoted else "no version was promoted"
                 name = registered_name(dataset)
                 raise ReleaseError(f"{name} cannot be rolled back: {why}; promote a version by number")
             return self._release(self.version(dataset, promoted[-2]), promoted[:-2], {})
@@ -106,9 +104,7 @@ class Releases(ABC):
         self.set_alias(version.dataset, CHAMPION, version.number)
 
 
-def point_to(
-    path: Path, folder: Path, version: Version, promoted_at: str, earlier: tuple[int, ...]
-) -> Pointer:
+def point_to(path: Path, folder: Path, version: Version, promoted_at: str, earlier: tuple[int, ...]) -> Pointer:
     """The pointer at `path` to the version's bundle in `folder`."""
     return Pointer(
         dataset=version.dataset,

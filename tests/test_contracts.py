@@ -16,9 +16,7 @@ BIN = Path(sys.executable).parent
     ids=["import contracts", "ruff", "format", "mypy"],
 )
 def test_the_linters_are_content(command: list[str]) -> None:
-    done = subprocess.run(
-        [BIN / command[0], *command[1:]], cwd=PROJECT, capture_output=True, text=True, timeout=300
-    )
+    done = subprocess.run([BIN / command[0], *command[1:]], cwd=PROJECT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
 
 

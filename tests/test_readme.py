@@ -28,12 +28,7 @@ def commands() -> list[tuple[str, ...]]:
         ):
             words = line.split()
             path = [words[0]]
-            if (
-                words[0] in ("data", "release")
-                and len(words) > 1
-                and words[1].isalpha()
-                and words[1].islower()
-            ):
+            if words[0] in ("data", "release") and len(words) > 1 and words[1].isalpha() and words[1].islower():
                 path.append(words[1].rstrip(","))
             options = re.findall(r"--[a-z-]+", line)
             found.add((" ".join(path), *options))
@@ -42,9 +37,7 @@ def commands() -> list[tuple[str, ...]]:
 
 @pytest.mark.parametrize("command", commands(), ids=" ".join)
 def test_commands_exist_with_their_options(command: tuple[str, ...]) -> None:
-    done = subprocess.run(
-        [TRADEWIND, *command[0].split(), "--help"], capture_output=True, text=True, timeout=60
-    )
+    done = subprocess.run([TRADEWIND, *command[0].split(), "--help"], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     for option in command[1:]:
         assert option in done.stdout, f"tradewind {command[0]} has no {option}"

@@ -1,5 +1,7 @@
 """What leaves the house: a Bento that serves on its own, and lists for everyone."""
 
+from typing import Any
+
 import dagster as dg
 import pyarrow as pa
 
@@ -14,27 +16,25 @@ from serving.champion import read_pointer
 
 
 @dg.asset(partitions_def=datasets, group_name="release", kinds={"bentoml"})
-def bento(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings], champion: dict) -> dict:
+def bento(
+    context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings], champion: dict[str, Any]
+) -> dict[str, Any]:
     """The champion as a Bento: code, bundle and requirements in one, no MLflow needed where it runs."""
     built = packaging.build(settings.of(context.partition_key))
     command = f"bentoml serve {built.tag}"
-    context.add_output_metadata(
-        {"tag": built.tag, "path": dg.MetadataValue.path(str(built.path)), "serve": command}
-    )
+    context.add_output_metadata({"tag": built.tag, "path": dg.MetadataValue.path(str(built.path)), "serve": command})
     return {"tag": built.tag, "path": str(built.path), "version": champion["version"]}
 
 
 @dg.asset(partitions_def=datasets, group_name="release")
 def batch_recommendations(
-    context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings], champion: dict
+    context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings], champion: dict[str, Any]
 ) -> pa.Table:
     """The champion's ten best items for every known buyer."""
     path = settings.of(context.partition_key).pointer
     pointer = read_pointer(path)
     if pointer is None:
-        raise ReleaseError(
-            f"no champion of {context.partition_key} at {path}; materialise the asset champion first"
-        )
+        raise ReleaseError(f"no champion of {context.partition_key} at {path}; materialise the asset champion first")
     table = lists_for_everyone(catalog.load(pointer.bundle_folder(path)), k=10)
     context.add_output_metadata(
         {

@@ -1,5 +1,7 @@
 """Is the newest window still like what came before it?"""
 
+from typing import Any
+
 import dagster as dg
 import pyarrow as pa
 
@@ -16,7 +18,7 @@ from recommenders.datasets.splits import newest_window
 def drift_report(
     context: dg.AssetExecutionContext,
     settings: dg.ResourceParam[Settings],
-    raw_dataset: dict,
+    raw_dataset: dict[str, Any],
     interactions: pa.Table,
     items: pa.Table,
     users: pa.Table,
@@ -44,9 +46,7 @@ def drift_report(
         }
     )
     if report.fired:
-        alert = Alert(
-            f"drift in {name}", report.summary, severity="warning", key=f"drift/{name}", dataset=name
-        )
+        alert = Alert(f"drift in {name}", report.summary, severity="warning", key=f"drift/{name}", dataset=name)
         send(alert, settings.alerts)
         context.log.warning(f"{alert.title}: {alert.body}")
     return report

@@ -35,9 +35,7 @@ def training_log(context: dg.AssetExecutionContext, split: pa.Table, items: pa.T
 
 
 @dg.asset(partitions_def=datasets, group_name="features")
-def item_vectors(
-    context: dg.AssetExecutionContext, training_log: Interactions, items: pa.Table
-) -> ItemFeatures:
+def item_vectors(context: dg.AssetExecutionContext, training_log: Interactions, items: pa.Table) -> ItemFeatures:
     """Items as sparse vectors over category, brand, price and words."""
     vectors = encode_items(items, training_log.items)
     context.add_output_metadata({"items": vectors.vectors.shape[0], "dimensions": vectors.vectors.shape[1]})

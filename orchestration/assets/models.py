@@ -35,15 +35,13 @@ def member_asset(name: str) -> dg.AssetsDefinition:
     def train(
         context: dg.AssetExecutionContext,
         settings: dg.ResourceParam[Settings],
-        raw_dataset: dict,
+        raw_dataset: dict[str, Any],
         training_log: Interactions,
         item_vectors: ItemFeatures,
     ) -> Recommender:
         config = settings.training
         registry = Registry(settings.of(context.partition_key))
-        with registry.run(
-            context.partition_key, name, parameters(config, name), {"stage": "evaluation"}
-        ) as run:
+        with registry.run(context.partition_key, name, parameters(config, name), {"stage": "evaluation"}) as run:
             model = fit_member(name, config, training_log, item_vectors, run)
             model.provenance |= origin(run, config, raw_dataset)
             describe(context, registry, run, model)
@@ -66,7 +64,7 @@ def hybrid_asset(members: list[str]) -> dg.AssetsDefinition:
     def blend(
         context: dg.AssetExecutionContext,
         settings: dg.ResourceParam[Settings],
-        raw_dataset: dict,
+        raw_dataset: dict[str, Any],
         training_log: Interactions,
         **fitted: Recommender,
     ) -> Recommender:
@@ -87,7 +85,7 @@ def hybrid_asset(members: list[str]) -> dg.AssetsDefinition:
 MODEL = dg.PythonObjectDagsterType(Recommender, name="Recommender")
 
 
-def origin(run: RunTracker, config: TrainingConfig, raw_dataset: dict) -> dict[str, str]:
+def origin(run: RunTracker, config: TrainingConfig, raw_dataset: dict[str, Any]) -> dict[str, str]:
     """Which run, recipe and data a model comes from."""
     return {"run_id": run.run_id, "recipe": config.recipe(), "data_version": raw_dataset["version"]}
 
@@ -97,9 +95,7 @@ def parameters(config: TrainingConfig, name: str) -> dict[str, Any]:
     return {"model": name, "recipe": config.recipe(), **config.of(name).model_dump()}
 
 
-def describe(
-    context: dg.AssetExecutionContext, registry: Registry, run: RunTracker, model: Recommender
-) -> None:
+def describe(context: dg.AssetExecutionContext, registry: Registry, run: RunTracker, model: Recommender) -> None:
     """Metadata of a fitted model, in Dagster and in its MLflow run."""
     metadata: dict[str, Any] = {"mlflow run": dg.MetadataValue.url(registry.run_url(run.run_id))}
     if model.learning_curve:

@@ -1,5 +1,7 @@
 """The source as it lies there: which files, how large, which version. Nothing is read into the lake yet."""
 
+from typing import Any
+
 import dagster as dg
 
 from orchestration.partitions import datasets
@@ -8,7 +10,7 @@ from recommenders.datasets.catalog import dataset
 
 
 @dg.asset(partitions_def=datasets, group_name="data", kinds={"file"})
-def raw_dataset(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]) -> dict:
+def raw_dataset(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]) -> dict[str, Any]:
     """The files of the data set's source, with their hashes; a data set that the project makes is made here."""
     spec = dataset(context.partition_key)
     platform = settings.of(spec.name)

@@ -3,6 +3,7 @@
 import json
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pyarrow as pa
@@ -38,12 +39,12 @@ def registered_model_asset(config: TrainingConfig) -> dg.AssetsDefinition:
     def registered_model(
         context: dg.AssetExecutionContext,
         settings: dg.ResourceParam[Settings],
-        raw_dataset: dict,
+        raw_dataset: dict[str, Any],
         interactions: pa.Table,
         items: pa.Table,
         evaluation_report: Report,
         **models: Recommender,
-    ) -> dict:
+    ) -> dict[str, Any]:
         """The release candidate's recipe, refitted on all data and registered in MLflow as a challenger."""
         name = context.partition_key
         registry = Registry(settings.of(name))
@@ -84,7 +85,7 @@ def registered_model_asset(config: TrainingConfig) -> dg.AssetsDefinition:
     return registered_model
 
 
-def provenance(settings: Settings, raw_dataset: dict, report: Report, log: Interactions) -> dict[str, str]:
+def provenance(settings: Settings, raw_dataset: dict[str, Any], report: Report, log: Interactions) -> dict[str, str]:
     """What a version stores of where it came from."""
     return {
         "data_version": raw_dataset["version"],
@@ -107,12 +108,12 @@ def version_tags(settings: Settings, model: Recommender, report: Report, candida
 def champion(
     context: dg.AssetExecutionContext,
     settings: dg.ResourceParam[Settings],
-    registered_model: dict,
+    registered_model: dict[str, Any],
     evaluation_report: Report,
     split: pa.Table,
     training_log: Interactions,
     item_vectors: ItemFeatures,
-) -> dict:
+) -> dict[str, Any]:
     """The version that serves: the challenger if the gate lets it pass, else the champion there was."""
     name = context.partition_key
     registry = Registry(settings.of(name))
@@ -123,9 +124,7 @@ def champion(
         serving = registry.promote(name, challenger.number, decision.record)
     else:
         registry.set_tags(challenger, {"gate_record": json.dumps(decision.record)})
-        context.log.warning(
-            f"version {challenger.number} of {name} stays a challenger: {'; '.join(decision.reasons)}"
-        )
+        context.log.warning(f"version {challenger.number} of {name} stays a challenger: {'; '.join(decision.reasons)}")
         serving = registry.champion(name) or challenger
     context.add_output_metadata(
         {

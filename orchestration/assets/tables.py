@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import duckdb
@@ -21,7 +22,7 @@ OUTS = {
 
 
 @dg.multi_asset(outs=OUTS, partitions_def=datasets, group_name="data")
-def tables(context: dg.AssetExecutionContext, raw_dataset: dict) -> Iterator[dg.Output]:
+def tables(context: dg.AssetExecutionContext, raw_dataset: dict[str, Any]) -> Iterator[dg.Output[Any]]:
     """Reads the source by its spec; every row read is accounted for."""
     read = dataset(context.partition_key).read(Path(raw_dataset["source"]))
     version = dg.DataVersion(raw_dataset["version"])
@@ -33,9 +34,7 @@ def tables(context: dg.AssetExecutionContext, raw_dataset: dict) -> Iterator[dg.
     )
     for name in ("items", "users"):
         table: pa.Table = getattr(read, name)
-        yield dg.Output(
-            table, name, metadata={"rows": table.num_rows, "preview": preview(table)}, data_version=version
-        )
+        yield dg.Output(table, name, metadata={"rows": table.num_rows, "preview": preview(table)}, data_version=version)
     yield dg.Output(
         read.quarantine,
         "quarantine",

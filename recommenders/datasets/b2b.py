@@ -111,18 +111,14 @@ def _buyers_table(config: WorldConfig, buyers: Buyers) -> pa.Table:
 
 def _products_table(config: WorldConfig, products: Products) -> pa.Table:
     category = category_of(products.subcategory)
-    brands = [
-        f"{BRAND_NAMES[b]} {CATEGORIES[c].split()[0]}" for b, c in zip(products.brand, category, strict=True)
-    ]
+    brands = [f"{BRAND_NAMES[b]} {CATEGORIES[c].split()[0]}" for b, c in zip(products.brand, category, strict=True)]
     subcategories = [SUBCATEGORIES[s][1] for s in products.subcategory]
     styles = [STYLES[s] for s in products.style]
     numbers = range(1, config.n_products + 1)
     return pa.table(
         {
             "product_id": _numbered(np.arange(config.n_products)),
-            "name": [
-                f"{b} {t} {s} {n}" for b, t, s, n in zip(brands, styles, subcategories, numbers, strict=True)
-            ],
+            "name": [f"{b} {t} {s} {n}" for b, t, s, n in zip(brands, styles, subcategories, numbers, strict=True)],
             "description": [
                 f"{t} {s} for business, sold in packs of {q}"
                 for t, s, q in zip(styles, subcategories, products.min_order_quantity, strict=True)

@@ -128,9 +128,7 @@ class WorldConfig:
     brand_spread: float = 0.4
     latent_size: int = 6  # styles: taste that attributes tell only in part
     latent_spread: float = 0.45
-    price_tolerance: float = (
-        1.1  # width of the price fit, in standard deviations of a subcategory's log price
-    )
+    price_tolerance: float = 1.1  # width of the price fit, in standard deviations of a subcategory's log price
     trend_spread: float = 0.5  # drift of a product's log popularity over a year
     season_spread: float = 0.4  # amplitude of a subcategory's year
     ramp_days: float = 30.0  # a new product grows known over them, a dying one fades over twice as many

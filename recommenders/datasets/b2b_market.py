@@ -168,9 +168,7 @@ def _visits_a_day(
     config: WorldConfig, size: NDArray[np.float64], days_here: Ints, rng: np.random.Generator
 ) -> NDArray[np.float64]:
     """Rates under which n_orders visits are expected; (n_buyers,)."""
-    visits: NDArray[np.float64] = np.exp(
-        config.visit_spread * (0.45 * size + 0.9 * rng.normal(size=len(size)))
-    )
+    visits: NDArray[np.float64] = np.exp(config.visit_spread * (0.45 * size + 0.9 * rng.normal(size=len(size))))
     for _ in range(10):  # nobody visits twice a day, so the scale has no closed form
         a_day = np.mean([1 - np.exp(-visits * factor) for factor in config.visit_factors], axis=0)
         visits *= config.n_orders / (a_day * days_here).sum()

@@ -157,9 +157,7 @@ def simulate(world: World) -> Lines:
         order = np.unique(places, return_inverse=True)[1] + n_orders
         n_orders += len(np.unique(places))
         days.append(Lines(order, rows[places], products, np.full(len(places), day)))
-    return Lines(
-        *(np.concatenate([getattr(d, name) for d in days]) for name in ("order", "buyer", "product", "day"))
-    )
+    return Lines(*(np.concatenate([getattr(d, name) for d in days]) for name in ("order", "buyer", "product", "day")))
 
 
 def _one_day(
@@ -168,9 +166,7 @@ def _one_day(
     """What the day's visitors buy, (len(rows), n_products)."""
     config, products = world.config, world.products
     x = intensity(world, rows, last_bought, day)
-    sizes = config.size_floor + (1 - config.size_floor) * rng.gamma(
-        config.size_shape, 1 / config.size_shape, len(rows)
-    )
+    sizes = config.size_floor + (1 - config.size_floor) * rng.gamma(config.size_shape, 1 / config.size_shape, len(rows))
     drawn = rng.standard_exponential(x.shape, dtype=np.float32)
     bought = drawn < sizes.astype(np.float32)[:, None] * x  # with probability 1 - exp(-s x)
     companions = np.flatnonzero(products.anchor >= 0)

@@ -42,9 +42,7 @@ def load(
     if a file is empty, damaged, no CSV, not UTF-8 or lacks a column.
     """
     texts = ", ".join(f'"{name}" varchar' for name in columns)
-    connection.execute(
-        f"create table {table} (file varchar, line bigint, raw varchar, broken varchar, {texts})"
-    )
+    connection.execute(f"create table {table} (file varchar, line bigint, raw varchar, broken varchar, {texts})")
     for path in paths:
         lines, header = _read(path, dataset, columns)
         places = ", ".join(f"nullif(trim(fields[{header.index(name) + 1}]), '')" for name in columns)
@@ -81,16 +79,12 @@ def _header(first: str, path: Path, dataset: str, columns: Sequence[str]) -> lis
     if not first.strip():
         raise DataError(f"{dataset}: {path} is empty; expected a first line with {wanted}; fetch it again")
     if first.lstrip().startswith("<"):
-        raise DataError(
-            f"{dataset}: {path} is a web page, not a CSV; expected {wanted}; fetch the file itself"
-        )
+        raise DataError(f"{dataset}: {path} is a web page, not a CSV; expected {wanted}; fetch the file itself")
     header = [name.strip() for name in next(csv.reader([first]))]
     missing = [name for name in columns if name not in header]
     if missing:
         got = ", ".join(header)[:200]
-        raise DataError(
-            f"{dataset}: {path} lacks {', '.join(missing)}; got {got}; expected {wanted}; mend its header"
-        )
+        raise DataError(f"{dataset}: {path} lacks {', '.join(missing)}; got {got}; expected {wanted}; mend its header")
     return header
 
 

@@ -132,8 +132,6 @@ def _check(path: Path, columns: tuple[str, ...]) -> None:
         missing = [name for name in columns if name not in file.schema_arrow.names]
         if missing:
             got = ", ".join(file.schema_arrow.names)
-            raise DataError(
-                f"custom_b2b: {path} lacks {', '.join(missing)}; got {got}; rename or add the columns"
-            )
+            raise DataError(f"custom_b2b: {path} lacks {', '.join(missing)}; got {got}; rename or add the columns")
         if file.metadata.num_rows == 0:
             raise DataError(f"custom_b2b: {path} holds no rows; expected at least one; export it again")

@@ -90,9 +90,7 @@ def read(source: Path) -> Tables:
         for table, columns in COLUMNS.items():
             path = folder / f"{table}.csv"
             if not path.is_file() and table != "tags":
-                raise DataError(
-                    f"movielens: {path} is missing; expected ratings.csv and movies.csv in one folder"
-                )
+                raise DataError(f"movielens: {path} is missing; expected ratings.csv and movies.csv in one folder")
             n_rows = csv_lines.load(connection, "movielens", table, [path] if path.is_file() else [], columns)
             if n_rows == 0 and table != "tags":
                 raise DataError(f"movielens: {path} has a header but no rows; expected some; fetch it again")
@@ -111,10 +109,6 @@ def _tables(connection: duckdb.DuckDBPyConnection, folder: Path) -> Tables:
     ).fetchall()[0]
     kept = interactions.num_rows
     if kept == 0:
-        raise DataError(
-            f"movielens: none of the {n_read} ratings in {folder} can be kept; check the columns and ids"
-        )
-    counts = Counts(
-        read=n_good + quarantine.num_rows, kept=kept, merged=n_good - kept, quarantined=quarantine.num_rows
-    )
+        raise DataError(f"movielens: none of the {n_read} ratings in {folder} can be kept; check the columns and ids")
+    counts = Counts(read=n_good + quarantine.num_rows, kept=kept, merged=n_good - kept, quarantined=quarantine.num_rows)
     return Tables.of(interactions, select(ITEMS), select(USERS), quarantine, counts)

@@ -104,9 +104,7 @@ def read(source: Path) -> Tables:
     with duckdb.connect() as connection:
         n_read = csv_lines.load(connection, "online_retail", "lines", paths, COLUMNS)
         if n_read == 0:
-            raise DataError(
-                f"online_retail: {source} has a header but no rows; expected invoice lines; fetch it again"
-            )
+            raise DataError(f"online_retail: {source} has a header but no rows; expected invoice lines; fetch it again")
         for sql in (
             VALUES,
             JUDGED,

@@ -95,7 +95,8 @@ class DatasetSpec:
             raise DataError(f"{self.name}: no such file or folder: {source}; --source expects {self.layout}")
         found = [source] if source.is_file() else sorted({p for g in self.files for p in source.glob(g)})
         if not found:
-            raise DataError(f"{self.name}: {source} holds none of {', '.join(self.files)}; --source expects {self.layout}")
+            patterns = ", ".join(self.files)
+            raise DataError(f"{self.name}: {source} holds none of {patterns}; --source expects {self.layout}")
         for path in found:
             if path.stat().st_size == 0:
                 raise DataError(f"{self.name}: {path} is empty; expected {self.layout}")

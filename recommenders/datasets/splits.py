@@ -26,14 +26,8 @@ def split(interactions: pa.Table, protocol: Protocol) -> pa.Table:
     empty.
     """
     if interactions.num_rows == 0:
-        raise DataError(
-            "the log cannot be split: it holds no events; read a source with at least one kept row"
-        )
-    parts = (
-        _time_cut(interactions, protocol.test_days)
-        if protocol.split == "time_cut"
-        else _latest_out(interactions)
-    )
+        raise DataError("the log cannot be split: it holds no events; read a source with at least one kept row")
+    parts = _time_cut(interactions, protocol.test_days) if protocol.split == "time_cut" else _latest_out(interactions)
     for name in ("train", "test"):
         if not (parts == PARTS.index(name)).any():
             raise DataError(_too_short(name, interactions, protocol))
@@ -43,9 +37,7 @@ def split(interactions: pa.Table, protocol: Protocol) -> pa.Table:
 
 def _too_short(name: str, interactions: pa.Table, protocol: Protocol) -> str:
     if protocol.split == "latest_out":
-        return (
-            f"the log cannot be split: {name} would be empty; latest_out needs a user with two events or more"
-        )
+        return f"the log cannot be split: {name} would be empty; latest_out needs a user with two events or more"
     times = _microseconds(interactions)
     days = (times.max() - times.min()) / timedelta(days=1).total_seconds() / 1e6
     return (
@@ -101,15 +93,11 @@ def cut_time(parts: pa.Table) -> datetime:
 def newest_window(interactions: pa.Table, days: int) -> tuple[pa.Table, pa.Table]:
     """The log before its last `days` days, and those days, whatever the data set's protocol holds out."""
     times = _microseconds(interactions)
-    newest = (
-        times > times.max() - np.int64(days) * 86_400_000_000 if len(times) else np.zeros(0, dtype=np.bool_)
-    )
+    newest = times > times.max() - np.int64(days) * 86_400_000_000 if len(times) else np.zeros(0, dtype=np.bool_)
     return interactions.filter(pa.array(~newest)), interactions.filter(pa.array(newest))
 
 
-def training_log(
-    events: pa.Table, items: pa.Table, protocol: Protocol, as_of: datetime | None = None
-) -> Interactions:
+def training_log(events: pa.Table, items: pa.Table, protocol: Protocol, as_of: datetime | None = None) -> Interactions:
     """The events as arrays, over every item that exists at `as_of` (by default the last event's time).
 
     The items are those of the log and those of the table launched by then. Where the protocol's candidates
@@ -122,9 +110,7 @@ def training_log(
     last = _utc(pc.max(events["timestamp"].cast(schema.TIME)).as_py())
     as_of = _utc(as_of) if as_of else last
     if last > as_of:
-        raise DataError(
-            f"the training log reaches {last.isoformat()}, past as_of {as_of.isoformat()}; filter it first"
-        )
+        raise DataError(f"the training log reaches {last.isoformat()}, past as_of {as_of.isoformat()}; filter it first")
     launched, on_sale = _on_sale(items, as_of, unknown_is_launched=protocol.candidates == "on_sale")
     seen = np.unique(events["item_id"].to_numpy().astype(np.str_))
     known = items["item_id"].to_numpy().astype(np.str_)

@@ -18,9 +18,7 @@ class Interval(NamedTuple):
     high: float
 
 
-def mean_interval(
-    values: Vector, n_resamples: int = 1000, confidence: float = 0.95, seed: int = 42
-) -> Interval:
+def mean_interval(values: Vector, n_resamples: int = 1000, confidence: float = 0.95, seed: int = 42) -> Interval:
     """The mean of the defined values, (n,), with a bootstrap interval. The same seed gives the same interval."""
     defined = np.asarray(values, dtype=np.float64)
     defined = defined[~np.isnan(defined)]
@@ -38,15 +36,11 @@ def paired_difference(
 ) -> Interval:
     """The mean of left - right over users for whom both are defined. Raises ValueError if the lengths differ."""
     if left.shape != right.shape:
-        raise ValueError(
-            f"a paired comparison needs the same users; got {left.shape} and {right.shape} values"
-        )
+        raise ValueError(f"a paired comparison needs the same users; got {left.shape} and {right.shape} values")
     return mean_interval(left - right, n_resamples, confidence, seed)
 
 
-def _resampled_means(
-    values: NDArray[np.float64], n_resamples: int, rng: np.random.Generator
-) -> NDArray[np.float64]:
+def _resampled_means(values: NDArray[np.float64], n_resamples: int, rng: np.random.Generator) -> NDArray[np.float64]:
     n = len(values)
     step = max(1, CHUNK // n)
     parts = [

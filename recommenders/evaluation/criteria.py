@@ -1,6 +1,7 @@
 """The project's success criteria, held against what was reached and what could have been.
 
-The targets are goals. Where the arithmetic ceiling of a protocol lies below one, no model can reach it, and the table says so.
+The targets are goals. Where the arithmetic ceiling of a protocol lies below one, no model can reach it, and the
+table says so.
 """
 
 from collections.abc import Mapping
@@ -52,7 +53,7 @@ def criteria(
     protocol: str,
     response_protocol: str,
 ) -> list[dict[str, Any]]:
-    """One row a criterion: {"metric", "target", "reached", "ceiling", "protocol"}; the ceiling is None where there is none."""
+    """One row a criterion: {"metric", "target", "reached", "ceiling", "protocol"}; None where there is no ceiling."""
     rows: list[dict[str, Any]] = [
         {
             "metric": metric,

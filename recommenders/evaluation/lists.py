@@ -31,9 +31,7 @@ def rank(model: Recommender, case: Case, views: Mapping[str, View], k: int) -> d
     return {name: np.concatenate(lists) for name, lists in parts.items()}
 
 
-def per_user(
-    ranked: NDArray[np.int32], relevant: csr_array, vectors: csr_array
-) -> dict[str, NDArray[np.float64]]:
+def per_user(ranked: NDArray[np.int32], relevant: csr_array, vectors: csr_array) -> dict[str, NDArray[np.float64]]:
     """Metric -> one value a user, nan where it is undefined."""
     k = ranked.shape[1]
     return {

@@ -15,8 +15,8 @@ def render(report: "Report") -> str:
     """Models, views, criteria and cost, for a reader who was not there."""
     sections = [
         f"# Evaluation of {report.dataset or 'a log'}",
-        f"{report.protocol}. Cut: {report.cut or 'given by files'}. {report.n_users} buyers; left out as never seen before: "
-        f"{report.cold_users} buyers, {report.cold_items} items. Intervals are 95 % bootstraps over buyers "
+        f"{report.protocol}. Cut: {report.cut or 'given by files'}. {report.n_users} buyers; left out as never seen "
+        f"before: {report.cold_users} buyers, {report.cold_items} items. Intervals are 95 % bootstraps over buyers "
         "(of coverage: over items).",
         "## All items\n\n" + metrics_table(report.models, report.ceilings["all"]),
     ]
@@ -47,11 +47,7 @@ def criteria_table(report: "Report", model: str) -> str:
     for row in report.criteria(model):
         reached, ceiling = row["reached"], row["ceiling"]
         share = f"{reached / ceiling:.0%}" if ceiling and reached is not None else "-"
-        met = (
-            "-"
-            if reached is None
-            else yes(reached < row["target"] if ceiling is None else reached > row["target"])
-        )
+        met = "-" if reached is None else yes(reached < row["target"] if ceiling is None else reached > row["target"])
         rows.append(
             [
                 row["metric"],

@@ -36,9 +36,7 @@ def plot_models(
         axis.set_xlim(0, 1.18)
         axis.set_title(metric, fontsize=10, color=INK)
         axis.invert_yaxis()
-    figure.suptitle(
-        f"{title}\nbars: mean over buyers, lines: 95 % interval, dashed: ceiling", fontsize=9, color=INK
-    )
+    figure.suptitle(f"{title}\nbars: mean over buyers, lines: 95 % interval, dashed: ceiling", fontsize=9, color=INK)
     return _png(figure)
 
 
@@ -50,9 +48,7 @@ def plot_learning_curve(curve: Sequence[Mapping[str, float]]) -> bytes:
     epochs = [int(point.get("epoch", place)) for place, point in enumerate(curve, 1)]
     figure, axes = _figure(len(metrics), width=3.6 * len(metrics), height=2.8)
     for axis, metric in zip(axes, metrics, strict=True):
-        axis.plot(
-            epochs, [point.get(metric, float("nan")) for point in curve], color=BEST, marker="o", markersize=3
-        )
+        axis.plot(epochs, [point.get(metric, float("nan")) for point in curve], color=BEST, marker="o", markersize=3)
         axis.set_title(metric, fontsize=10, color=INK)
         axis.set_xlabel("epoch", fontsize=9)
         axis.xaxis.get_major_locator().set_params(integer=True)

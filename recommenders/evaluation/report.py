@@ -17,6 +17,7 @@ from recommenders.evaluation.comparison import mean_interval
 from recommenders.evaluation.criteria import ceilings, criteria
 from recommenders.evaluation.protocol import Case, EvaluationConfig, K
 from recommenders.features.items import ItemFeatures
+from recommenders.models.catalog import MODELS
 from recommenders.models.recommender import Recommender
 
 if TYPE_CHECKING:
@@ -114,18 +115,15 @@ def evaluate(
     views = case.views()
     judged: dict[str, dict[str, Metrics]] = {view: {} for view in views}
     tables = []
+    models = {name: models[name] for name in sorted(models, key=[*MODELS].index)}
     for name, model in models.items():
         ranked = lists.rank(model, case, views, K)
         for view, of_view in views.items():
             users = lists.per_user(ranked[view], of_view.relevant, features.vectors)
             items = lists.per_item(ranked[view], case)
-            judged[view][name] = {
-                metric: _interval(values, config) for metric, values in (users | items).items()
-            }
+            judged[view][name] = {metric: _interval(values, config) for metric, values in (users | items).items()}
             if view == "all":
-                tables.append(
-                    pa.table({"model": [name] * len(case.user_ids), "user_id": case.user_ids, **users})
-                )
+                tables.append(pa.table({"model": [name] * len(case.user_ids), "user_id": case.user_ids, **users}))
     return Report(
         dataset,
         case.description,

@@ -31,15 +31,11 @@ ITEM_FEATURES = (
         "share",
         REAL,
     ),
-    Feature(
-        "age_days", "time since its launch, or since its first event where no launch is known", "days", REAL
-    ),
+    Feature("age_days", "time since its launch, or since its first event where no launch is known", "days", REAL),
     Feature("n_buyers", "different users with an event", "users", WHOLE),
     Feature("n_orders", "different orders it stands in", "orders", WHOLE),
     Feature("popularity_30d", "different users with an event in the last 30 days", "users", WHOLE),
-    Feature(
-        "popularity_trend", "ln((1 + events of the last 30 days) / (1 + of the 30 before))", "log ratio", REAL
-    ),
+    Feature("popularity_trend", "ln((1 + events of the last 30 days) / (1 + of the 30 before))", "log ratio", REAL),
 )
 
 USER_FEATURES = (

@@ -63,9 +63,7 @@ def encode_items(table: "pa.Table", items: IdMap) -> ItemFeatures:
 
     known = IdMap.of(table["item_id"].to_pylist())
     if len(known) != table.num_rows:
-        raise DataError(
-            f"items: {table.num_rows - len(known)} item_ids occur twice; keep one row for each item"
-        )
+        raise DataError(f"items: {table.num_rows - len(known)} item_ids occur twice; keep one row for each item")
     # rows of the table in the order of `items`; take() makes a row of nulls where there is none
     place = {id_: row for row, id_ in enumerate(table["item_id"].to_pylist())}
     table = table.take(pa.array([place.get(id_) for id_ in items.ids.tolist()], pa.int64()))

@@ -70,9 +70,7 @@ def item_features(events: pa.Table, items: pa.Table, as_of: datetime) -> pa.Tabl
     return schema.conform(table, schema_of(ITEM_FEATURES), "item features")
 
 
-def user_features(
-    events: pa.Table, users: pa.Table, as_of: datetime, items: pa.Table | None = None
-) -> pa.Table:
+def user_features(events: pa.Table, users: pa.Table, as_of: datetime, items: pa.Table | None = None) -> pa.Table:
     """One row for each user; columns as in USER_FEATURES.
 
     events, users, items: in their schemas. Without items no top_category is known. as_of without a zone is

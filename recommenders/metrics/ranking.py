@@ -29,12 +29,13 @@ def relevant_counts(relevant: csr_array) -> NDArray[np.float64]:
 
 def precision(ranked: NDArray[np.int32], relevant: csr_array) -> NDArray[np.float64]:
     """Share of the k places that hold a relevant item, in [0, 1]."""
-    return hits(ranked, relevant).sum(axis=1) / ranked.shape[1] + 0.0 * relevant_counts(relevant)
+    found = hits(ranked, relevant).sum(axis=1)
+    return np.asarray(found / ranked.shape[1] + 0.0 * relevant_counts(relevant))
 
 
 def recall(ranked: NDArray[np.int32], relevant: csr_array) -> NDArray[np.float64]:
     """Share of the relevant items that stand in the list, in [0, 1]."""
-    return hits(ranked, relevant).sum(axis=1) / relevant_counts(relevant)
+    return np.asarray(hits(ranked, relevant).sum(axis=1) / relevant_counts(relevant))
 
 
 def hit_rate(ranked: NDArray[np.int32], relevant: csr_array) -> NDArray[np.float64]:
@@ -45,7 +46,8 @@ def hit_rate(ranked: NDArray[np.int32], relevant: csr_array) -> NDArray[np.float
 def mrr(ranked: NDArray[np.int32], relevant: csr_array) -> NDArray[np.float64]:
     """1 / place of the first relevant item, 0 where none is in the list. Voorhees 1999."""
     places = 1.0 / np.arange(1, ranked.shape[1] + 1)
-    return (hits(ranked, relevant) * places).max(axis=1, initial=0.0) + 0.0 * relevant_counts(relevant)
+    first = (hits(ranked, relevant) * places).max(axis=1, initial=0.0)
+    return np.asarray(first + 0.0 * relevant_counts(relevant))
 
 
 def average_precision(ranked: NDArray[np.int32], relevant: csr_array) -> NDArray[np.float64]:
@@ -53,7 +55,7 @@ def average_precision(ranked: NDArray[np.int32], relevant: csr_array) -> NDArray
     found = hits(ranked, relevant)
     places = np.arange(1, ranked.shape[1] + 1)
     at_hits = (found * np.cumsum(found, axis=1) / places).sum(axis=1)
-    return at_hits / np.minimum(ranked.shape[1], relevant_counts(relevant))
+    return np.asarray(at_hits / np.minimum(ranked.shape[1], relevant_counts(relevant)))
 
 
 def ndcg(ranked: NDArray[np.int32], relevant: csr_array) -> NDArray[np.float64]:

@@ -12,7 +12,7 @@ def diversity(ranked: NDArray[np.int32], vectors: csr_array) -> NDArray[np.float
     pair with an item of which nothing is known counts as cosine 0. Ziegler et al. 2005.
     """
     # sum over pairs of a.b = (|sum of vectors|^2 - sum of |vector|^2) / 2, so no pair is ever formed
-    n_users, k = ranked.shape
+    n_users = len(ranked)
     filled = ranked >= 0
     rows = np.repeat(np.arange(n_users), filled.sum(axis=1))
     columns = ranked[filled]
@@ -22,7 +22,7 @@ def diversity(ranked: NDArray[np.int32], vectors: csr_array) -> NDArray[np.float
     of_sums = np.asarray(sums.multiply(sums).sum(axis=1))
     counts = filled.sum(axis=1)
     pairs = np.where(counts >= 2, counts * (counts - 1) / 2, np.nan)
-    return 1.0 - (of_sums - lists @ squares) / 2 / pairs
+    return np.asarray(1.0 - (of_sums - lists @ squares) / 2 / pairs)
 
 
 def covered(ranked: NDArray[np.int32], candidates: NDArray[np.bool_]) -> NDArray[np.float64]:

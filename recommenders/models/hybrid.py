@@ -39,8 +39,8 @@ class HybridConfig(ModelConfig):
 class Hybrid(Recommender):
     """Per buyer, each member's scores are standardised over the items, and their weighted sum orders the items.
 
-    A weight then buys the same spread of every member, whatever scale its scores have, and a member that is sure of a few
-    items (far above its mean) can say so, which ranks or a scaling to [0, 1] would hide.
+    A weight then buys the same spread of every member, whatever scale its scores have, and a member that is sure of
+    a few items (far above its mean) can say so, which ranks or a scaling to [0, 1] would hide.
 
     Members that know nothing of a buyer drop out and the others' weights grow to fill their place; where none is left,
     popularity decides.
@@ -68,16 +68,12 @@ class Hybrid(Recommender):
             *(name for name, weight in hybrid.config.model_weights.items() if weight > 0),
         ]
         if absent := [name for name in needed if name not in members]:
-            raise ConfigurationError(
-                f"the hybrid needs {', '.join(absent)}; got {', '.join(sorted(members))}"
-            )
+            raise ConfigurationError(f"the hybrid needs {', '.join(absent)}; got {', '.join(sorted(members))}")
         hybrid._remember(interactions)
         hybrid.members_ = {name: members[name] for name in needed}
         return hybrid
 
-    def _fit(
-        self, interactions: Interactions, features: ItemFeatures | None, tracker: Tracker | None
-    ) -> None:
+    def _fit(self, interactions: Interactions, features: ItemFeatures | None, tracker: Tracker | None) -> None:
         from recommenders.models.catalog import model_class
 
         needed = [

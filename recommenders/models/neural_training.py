@@ -143,6 +143,8 @@ def _run(
     for epoch in range(1, epochs + 1):
         point = {"epoch": float(epoch), "loss": _epoch(network, optimizer, sampler, config)}
         arrays = network.arrays()
+        arrays["items"] = arrays["items"].copy()
+        arrays["items"][:, network.size] += sampler.logq.astype(np.float32)
         reached = float(epoch) if validation is None else _validate(arrays, validation)
         if validation is not None:
             point[f"validation_ndcg@{VALIDATION_K}"] = reached
@@ -181,27 +183,34 @@ def _epoch(
     return total / max(weight, 1e-12)
 
 
-SVD={"scale":1.0,"on":True,"alpha":0.5,"noise":0.0}
+SVD = {"scale": 1.0, "on": True, "alpha": 0.5, "noise": 0.0}
 
 
 def start_from_factors(network: NeuMF, log: Interactions, config: NeuralCollaborativeConfig) -> None:
-    if not SVD["on"]: return
+    if not SVD["on"]:
+        return
     from scipy.sparse import diags_array
     from scipy.sparse.linalg import svds
+
     X = log.matrix("binary" if not SVD.get("counts") else "weight").astype(np.float64)
-    if SVD.get("counts"): X.data = np.log1p(X.data)
+    if SVD.get("counts"):
+        X.data = np.log1p(X.data)
     a = SVD["alpha"]
     du = np.maximum(X.sum(axis=1), 1e-9) ** -a
     di = np.maximum(X.sum(axis=0), 1e-9) ** -a
     N = diags_array(du) @ X @ diags_array(di)
     k = min(config.embedding_dim, min(X.shape) - 1)
     u, s, vt = svds(N, k=k, v0=np.ones(min(X.shape)), solver="arpack")
-    U = u * np.sqrt(s); V = vt.T * np.sqrt(s)
-    U *= SVD["scale"] / U.std(); V *= SVD["scale"] / V.std()
+    U = u * np.sqrt(s)
+    V = vt.T * np.sqrt(s)
+    U *= SVD["scale"] / U.std()
+    V *= SVD["scale"] / V.std()
     with torch.no_grad():
         for t, M in ((network.users, U), (network.items, V)):
-            if SVD.get("gmf",True): t.weight[:, :k] = torch.from_numpy(M.astype(np.float32))
-            if SVD.get("mlp",True): t.weight[:, network.size:network.size + k] = torch.from_numpy(M.astype(np.float32))
+            if SVD.get("gmf", True):
+                t.weight[:, :k] = torch.from_numpy(M.astype(np.float32))
+            if SVD.get("mlp", True):
+                t.weight[:, network.size : network.size + k] = torch.from_numpy(M.astype(np.float32))
 
 
 class Sampler:
@@ -214,18 +223,24 @@ class Sampler:
         self.keys = self.users * self.n_items + self.items
         self.keys.sort()
         self.weights = _teaching_weights(log, config)
+        pop = np.bincount(self.items, minlength=self.n_items) + SVD.get("floor", 1.0)
+        q = pop ** SVD.get("power", 0.0)
+        self.q = q / q.sum()
+        self.cq = np.cumsum(self.q)
+        self.cq /= self.cq[-1]
+        self.logq = (np.log(self.q) - np.log(self.q).mean()) * SVD.get("corr", 1.0)
 
     def draw(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """users (n,), items (n, 1 + negatives) positive first, weights (n, 1 + negatives); 0 where no negative was found."""
         order = self.rng.permutation(len(self.users))
         users = self.users[order]
-        drawn = self.rng.integers(self.n_items, size=(len(users), self.negatives))
+        drawn = np.searchsorted(self.cq, self.rng.random((len(users), self.negatives)))
         known = self._known(users[:, None], drawn)
         for _ in range(REJECTIONS):
             rows, places = np.nonzero(known)
             if not len(rows):
                 break
-            drawn[rows, places] = again = self.rng.integers(self.n_items, size=len(rows))
+            drawn[rows, places] = again = np.searchsorted(self.cq, self.rng.random(len(rows)))
             known[rows, places] = self._known(users[rows], again)
         items = np.concatenate([self.items[order][:, None], drawn], axis=1)
         weights = np.concatenate([self.weights[order][:, None], ~known], axis=1).astype(np.float32)
@@ -238,7 +253,20 @@ class Sampler:
 
 
 def _teaching_weights(log: Interactions, config: NeuralCollaborativeConfig) -> NDArray[np.float32]:
-    return np.ones(log.matrix("binary").nnz, np.float32)
+    W = log.matrix("weight")
+    mode = SVD.get("w", "one")
+    if mode == "one":
+        return np.ones(W.nnz, np.float32)
+    if mode == "log":
+        w = np.log1p(W.data) / np.log(2)
+    if mode == "decay":
+        age = (log.timestamps.max() - log.timestamps) / DAY
+        D = csr_array((np.exp2(-age / SVD["hl"]), (log.user_rows, log.item_columns)), shape=log.shape)
+        D.sum_duplicates()
+        w = SVD.get("base", 0.2) + D.data
+    if mode == "sqrt":
+        w = W.data**0.5
+    return (w / w.mean()).astype(np.float32)
 
 
 def _validate(arrays: dict[str, NDArray[Any]], validation: Validation) -> float:

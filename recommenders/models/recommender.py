@@ -128,15 +128,13 @@ class Recommender(ABC):
 
     def knows(self, user_rows: NDArray[np.int32], histories: csr_array) -> NDArray[np.bool_]:
         """Whether the model has anything to say about each buyer, (n,); most need a history. A hybrid asks this."""
-        return np.diff(histories.indptr) > 0
+        return np.asarray(np.diff(histories.indptr) > 0)
 
     def explain(self, history: csr_array, item_column: int, n_reasons: int = 3) -> list[Reason]:
         """The items of a history (1, n_items) without which the item's score falls most, found by leaving each out."""
         return self.explain_all(history, [item_column], n_reasons)[0]
 
-    def explain_all(
-        self, history: csr_array, item_columns: Sequence[int], n_reasons: int = 3
-    ) -> list[list[Reason]]:
+    def explain_all(self, history: csr_array, item_columns: Sequence[int], n_reasons: int = 3) -> list[list[Reason]]:
         """The reasons of many items of one list, for the price of one scoring; largest drop first, drops > 0 only."""
         known = history.indices
         kept = ~np.eye(len(known) + 1, len(known), dtype=np.bool_)  # row i leaves item i out, the last row none
@@ -180,7 +178,9 @@ class Recommender(ABC):
         """The model of a bundle, each file checked against its hash. Raises BundleError."""
         content = bundle.read(folder)
         if content.model != cls.name:
-            raise BundleError(f"{folder} holds a {content.model}, not a {cls.name}; use recommenders.models.catalog.load")
+            raise BundleError(
+                f"{folder} holds a {content.model}, not a {cls.name}; use recommenders.models.catalog.load"
+            )
         context = {name: content.arrays.pop(name) for name in list(content.arrays) if name.startswith("context.")}
         try:
             model = cls(cls.Config(**content.config))

@@ -61,9 +61,7 @@ class TrainingConfig(BaseModel):
         try:
             content = yaml.safe_load(path.read_text())
         except OSError as error:
-            raise ConfigurationError(
-                f"{path} cannot be read: {error.strerror}; see configs/training.yaml"
-            ) from None
+            raise ConfigurationError(f"{path} cannot be read: {error.strerror}; see configs/training.yaml") from None
         except yaml.YAMLError as error:
             raise ConfigurationError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
         if content is not None and not isinstance(content, dict):

@@ -59,12 +59,8 @@ def refit(
     if name != Hybrid.name:
         return model_class(name)(_as_stopped(evaluated[name], config.of(name))).fit(log, features, tracker)
     weights = config.models.hybrid.model_weights
-    needed = [
-        m for m in config.enabled() if m != Hybrid.name and (weights.get(m, 0) > 0 or m == "popularity")
-    ]
-    return compose_hybrid(
-        config, log, {m: refit(m, config, log, features, evaluated, tracker) for m in needed}
-    )
+    needed = [m for m in config.enabled() if m != Hybrid.name and (weights.get(m, 0) > 0 or m == "popularity")]
+    return compose_hybrid(config, log, {m: refit(m, config, log, features, evaluated, tracker) for m in needed})
 
 
 def _as_stopped(evaluated: Recommender, config: ModelConfig) -> ModelConfig:

@@ -54,9 +54,7 @@ class Market:
         n_orders = orders_a_day * days
         order = np.repeat(np.arange(n_orders), rng.poisson(5, n_orders) + 1)
         n = order.size
-        odds = np.arange(1.0, N_ITEMS + 1) ** (-0.9 * popularity) * np.where(
-            self.categories == 2, category, 1
-        )
+        odds = np.arange(1.0, N_ITEMS + 1) ** (-0.9 * popularity) * np.where(self.categories == 2, category, 1)
         item = rng.choice(N_ITEMS, n, p=odds / odds.sum())
         user_odds = np.where(self.regions == 1, region, 1.0)
         user = rng.choice(N_USERS, n_orders, p=user_odds / user_odds.sum())[order]

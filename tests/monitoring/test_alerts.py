@@ -8,9 +8,7 @@ import pytest
 from monitoring.alerts import Alert, recent, send
 from recommenders.errors import DataError
 
-ALERT = Alert(
-    "prices moved", "median 6 → 9", "warning", "drift:x", "toy", datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
-)
+ALERT = Alert("prices moved", "median 6 → 9", "warning", "drift:x", "toy", datetime(2026, 1, 2, 3, 4, tzinfo=UTC))
 
 
 def test_sent_is_read_newest_first(tmp_path, caplog):

@@ -64,9 +64,7 @@ def test_a_storm_is_one_run_a_cool_down():
     runs: list[PastRun] = []
     for hour in range(30 * 24):
         now = NOW + timedelta(hours=hour)
-        decision = should_retrain(
-            replace(FACTS, window_end=now, reference_version=str(len(runs))), runs, 7 * DAY, now
-        )
+        decision = should_retrain(replace(FACTS, window_end=now, reference_version=str(len(runs))), runs, 7 * DAY, now)
         if decision.retrain:
             runs.append(PastRun(decision.key, now))
     assert len(runs) == 5

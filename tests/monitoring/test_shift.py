@@ -28,11 +28,7 @@ def fired(log: Log, seed: int = 0) -> list[str]:
     threshold = limits(log, FLOORS, 20_000, MIN_ROWS, ALARM_RATE, rng)
     half, rows = halves(log, rng)[: log.n_reference], np.arange(log.n_reference)
     window = np.arange(log.n_reference, log.seconds.size)
-    return [
-        name
-        for name, score in log.measure(rows[half], rows[~half], window).items()
-        if score >= threshold[name]
-    ]
+    return [name for name, score in log.measure(rows[half], rows[~half], window).items() if score >= threshold[name]]
 
 
 @pytest.mark.parametrize("days", [120, 60], ids=["past windows", "chance windows"])
@@ -116,9 +112,7 @@ def test_prediction_limit_is_seldom_passed():
     assert prediction_limit(np.array([1.0, np.nan]), 0.05) == 0.0
 
 
-@given(
-    st.lists(st.integers(0, 9), min_size=1, max_size=50), st.lists(st.integers(0, 9), min_size=1, max_size=50)
-)
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=50), st.lists(st.integers(0, 9), min_size=1, max_size=50))
 def test_label_distance_is_bounded(was, now):
     first, second = np.array(was, float), np.array(now, float)
     assert 0 <= distance(first, second, "label") <= np.sqrt(np.log(2)) + 1e-9

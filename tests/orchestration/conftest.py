@@ -49,8 +49,7 @@ def free_ports() -> Callable[[], dict[str, int]]:
     def ports() -> dict[str, int]:
         with contextlib.ExitStack() as stack:
             probes = {
-                name: stack.enter_context(socket.socket())
-                for name in ("dagster", "service", "mlflow", "evidently")
+                name: stack.enter_context(socket.socket()) for name in ("dagster", "service", "mlflow", "evidently")
             }
             for probe in probes.values():
                 probe.bind(("127.0.0.1", 0))

@@ -50,9 +50,7 @@ def test_volume_check_wants_enough_rows_and_few_bad_ones() -> None:
             "raw": [""] * 500,
         }
     )
-    assert not checks.interactions_volume(
-        log(2000), schema.conform(bad, schema.QUARANTINE, "quarantine")
-    ).passed
+    assert not checks.interactions_volume(log(2000), schema.conform(bad, schema.QUARANTINE, "quarantine")).passed
 
 
 def test_a_planted_leak_is_caught() -> None:

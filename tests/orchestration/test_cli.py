@@ -39,9 +39,7 @@ def damaged(folder: Path, kind: str) -> Path:
         )
         path.write_bytes(whole[: len(whole) // 2])
     elif kind == "wrong_column":
-        path.write_text(
-            HEADER.replace("CustomerID", "Client") + "1,85123A,X,6,2010-12-01 08:26:00,2.5,17850,UK\n"
-        )
+        path.write_text(HEADER.replace("CustomerID", "Client") + "1,85123A,X,6,2010-12-01 08:26:00,2.5,17850,UK\n")
     elif kind == "empty":
         path.touch()
     elif kind == "html":

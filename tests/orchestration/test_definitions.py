@@ -37,9 +37,7 @@ def test_schedules_and_sensors_run_by_default(defs: dg.Definitions) -> None:
     repository = defs.get_repository_def()
     schedules = {s.name: s.default_status for s in repository.schedule_defs}
     sensors = {s.name: s.default_status for s in repository.sensor_defs}
-    assert schedules == dict.fromkeys(
-        ["nightly_retraining", "hourly_drift"], dg.DefaultScheduleStatus.RUNNING
-    )
+    assert schedules == dict.fromkeys(["nightly_retraining", "hourly_drift"], dg.DefaultScheduleStatus.RUNNING)
     assert sensors == dict.fromkeys(["new_data", "drift", "failed_runs"], dg.DefaultSensorStatus.RUNNING)
 
 

@@ -110,9 +110,7 @@ def test_the_summary_tells_addresses_figures_and_a_line_to_try(
 def test_strangers_get_a_sensible_list(platform: "subprocess.Popen[bytes]", settings: Settings) -> None:
     url = f"{settings.urls['service']}/predict"
     known = httpx.post(url, json={"user_id": 1}).json()
-    stranger = httpx.post(
-        url, json={"user_id": "nobody", "history": [i["item_id"] for i in known["items"][:3]]}
-    ).json()
+    stranger = httpx.post(url, json={"user_id": "nobody", "history": [i["item_id"] for i in known["items"][:3]]}).json()
     nobody = httpx.post(url, json={"user_id": "nobody"}).json()
     assert [known["strategy"], stranger["strategy"], nobody["strategy"]] == [
         "known_buyer",
@@ -122,9 +120,7 @@ def test_strangers_get_a_sensible_list(platform: "subprocess.Popen[bytes]", sett
     assert len(known["items"]) == len(stranger["items"]) == len(nobody["items"]) == 10
 
 
-def test_schedule_and_sensors_tick_in_the_live_daemon(
-    platform: "subprocess.Popen[bytes]", settings: Settings
-) -> None:
+def test_schedule_and_sensors_tick_in_the_live_daemon(platform: "subprocess.Popen[bytes]", settings: Settings) -> None:
     log = settings.home / "run.log"
     wanted = {"nightly_retraining", "new_data", "drift", "failed_runs"}
     with dg.DagsterInstance.from_config(str(settings.dagster_home)) as instance:
@@ -132,9 +128,7 @@ def test_schedule_and_sensors_tick_in_the_live_daemon(
         def ticked() -> set[str]:
             states = instance.all_instigator_state()
             return {
-                s.instigator_name
-                for s in states
-                if instance.get_ticks(s.instigator_origin_id, s.selector_id, limit=1)
+                s.instigator_name for s in states if instance.get_ticks(s.instigator_origin_id, s.selector_id, limit=1)
             }
 
         def retrained() -> bool:
@@ -145,9 +139,7 @@ def test_schedule_and_sensors_tick_in_the_live_daemon(
         until(retrained, TICK_S, platform, log)
 
 
-def test_a_rollback_is_served_without_a_restart(
-    platform: "subprocess.Popen[bytes]", settings: Settings
-) -> None:
+def test_a_rollback_is_served_without_a_restart(platform: "subprocess.Popen[bytes]", settings: Settings) -> None:
     log = settings.home / "run.log"
     until(
         lambda: (read_pointer(settings.pointer) or pytest.fail("no champion")).version > 1,
@@ -189,11 +181,7 @@ def test_every_page_answers_in_a_real_browser(
         page = browser.new_page()
         page.on(
             "request",
-            lambda r: (
-                outside.append(r.url)
-                if not r.url.startswith(("http://127.0.0.1", "data:", "blob:"))
-                else None
-            ),
+            lambda r: outside.append(r.url) if not r.url.startswith(("http://127.0.0.1", "data:", "blob:")) else None,
         )
         page.goto(settings.urls[name] + path, wait_until="domcontentloaded")
         page.get_by_text(text).first.wait_for(timeout=60_000)

@@ -35,9 +35,7 @@ def test_everything_materialises_and_a_champion_is_promoted(trained: Settings) -
     champion = Registry(trained).champion("custom_b2b")
     assert champion is not None
     assert champion.number == 1
-    assert {"data_version", "recipe", "cut", "trained_until", "configuration", "evaluation"} <= set(
-        champion.tags
-    )
+    assert {"data_version", "recipe", "cut", "trained_until", "configuration", "evaluation"} <= set(champion.tags)
     model = catalog.load(pointer.bundle_folder(trained.pointer))
     assert model.provenance["data_version"] == champion.tags["data_version"]
 
@@ -112,19 +110,15 @@ def test_a_source_that_lies_stops_the_run_with_its_own_error(
     assert not (settings.lake / "online_retail" / "interactions.parquet").exists()
 
 
-def test_upstream_names_what_an_asset_is_made_from(
-    tmp_path: Path, make_settings: Callable[..., Settings]
-) -> None:
+def test_upstream_names_what_an_asset_is_made_from(tmp_path: Path, make_settings: Callable[..., Settings]) -> None:
     names = upstream(make_settings(tmp_path), "split")
     assert {"raw_dataset", "interactions", "split"} <= set(names)
     assert "hybrid" not in names
 
 
 def test_root_cause_looks_below_the_wrapping() -> None:
-    try:
-        try:
-            raise DataError("the file lies")
-        except DataError as inner:
-            raise RuntimeError("a step failed") from inner
-    except RuntimeError as outer:
-        assert str(root_cause(outer)) == "the file lies"
+    outer = RuntimeError("a step failed")
+    outer.__cause__ = inner = DataError("the file lies")
+    inner.__context__ = outer  # Dagster chains errors in rings
+    assert root_cause(outer) is inner
+    assert root_cause(RuntimeError("alone")).args == ("alone",)

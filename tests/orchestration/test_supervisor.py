@@ -113,9 +113,7 @@ def poll_until_dead(supervisor: Supervisor) -> str:
         (signal.SIGTERM, True),  # a shell's background job ignores SIGINT; its services must not
     ],
 )
-def test_nothing_outlives_the_parent(
-    tmp_path: Path, mark: str, number: signal.Signals, background: bool
-) -> None:
+def test_nothing_outlives_the_parent(tmp_path: Path, mark: str, number: signal.Signals, background: bool) -> None:
     log = tmp_path / "family.log"
     with subprocess.Popen(
         [sys.executable, "-c", PARENT, str(log), FAMILY, mark, str(GRACE)],
@@ -168,12 +166,8 @@ def test_stop_is_gentle_first(group: Callable[..., Supervisor], tmp_path: Path) 
     assert log.read_text().split() == ["ready", "goodbye"]  # told once, not twice
 
 
-def test_a_service_that_falls_is_started_again_then_reported(
-    group: Callable[..., Supervisor], tmp_path: Path
-) -> None:
-    supervisor = group(
-        python("print('no database', flush=True); raise SystemExit(3)"), max_restarts=2, backoff=0.2
-    )
+def test_a_service_that_falls_is_started_again_then_reported(group: Callable[..., Supervisor], tmp_path: Path) -> None:
+    supervisor = group(python("print('no database', flush=True); raise SystemExit(3)"), max_restarts=2, backoff=0.2)
     begun = time.monotonic()
     supervisor.start()
     message = poll_until_dead(supervisor)
@@ -198,9 +192,7 @@ def test_wait_ready_tells_who_is_ready(group: Callable[..., Supervisor], free_po
     url = f"http://127.0.0.1:{free_port}/"
     command = [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", str(free_port)]
     seen: list[tuple[str, float]] = []
-    group(command, url).start().wait_ready(
-        BOUND_S, lambda service, seconds: seen.append((service.name, seconds))
-    )
+    group(command, url).start().wait_ready(BOUND_S, lambda service, seconds: seen.append((service.name, seconds)))
     assert [name for name, _ in seen] == ["toy"]
     assert 0 < seen[0][1] < BOUND_S
 
@@ -236,9 +228,7 @@ def test_a_taken_port_is_told_in_one_line(free_port: int) -> None:
 
 
 def test_an_address_of_another_machine_is_told(free_port: int) -> None:
-    with pytest.raises(
-        ConfigurationError, match=r"^mlflow cannot listen on 192\.0\.2\.1:\d+: .+; set TRADEWIND_HOST"
-    ):
+    with pytest.raises(ConfigurationError, match=r"^mlflow cannot listen on 192\.0\.2\.1:\d+: .+; set TRADEWIND_HOST"):
         ensure_free("192.0.2.1", free_port, "mlflow")
 
 

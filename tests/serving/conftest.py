@@ -43,9 +43,7 @@ def serve(target: str, home: Path, cwd: Path = PROJECT, **environment: str) -> I
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "bentoml", "serve", target, "--host", "127.0.0.1", "--port", str(port)]
     own = {"TRADEWIND_HOME": str(home), "BENTOML_HOME": str(home / "bentoml"), **environment}
-    kept = {
-        name: value for name, value in os.environ.items() if not name.startswith(("TRADEWIND_", "BENTOML_"))
-    }
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("TRADEWIND_", "BENTOML_"))}
     home.mkdir(parents=True, exist_ok=True)
     with (home / "server.log").open("w") as log:
         process = subprocess.Popen(
@@ -85,9 +83,7 @@ def answers(client: httpx.Client) -> bool:
     return True
 
 
-def until(
-    condition: Callable[[], bool], otherwise: str | Callable[[], str], seconds: float = START_SECONDS
-) -> None:
+def until(condition: Callable[[], bool], otherwise: str | Callable[[], str], seconds: float = START_SECONDS) -> None:
     """Waits for the condition; fails the test with `otherwise` if it never comes."""
     deadline = time.monotonic() + seconds
     while not condition():
@@ -106,9 +102,7 @@ def toy_log(favourite: int = 0, repeat: bool = True, available: list[bool] | Non
         IdMap.of(str(i) for i in range(101, 101 + N_ITEMS)),
     )
     rows = np.repeat(np.arange(N_USERS, dtype=np.int32), 3)
-    columns = (
-        np.stack([np.arange(N_USERS), *[np.full(N_USERS, favourite)] * 2], axis=1).ravel().astype(np.int32)
-    )
+    columns = np.stack([np.arange(N_USERS), *[np.full(N_USERS, favourite)] * 2], axis=1).ravel().astype(np.int32)
     ones = np.ones(len(rows), dtype=np.float32)
     on_sale = np.ones(N_ITEMS, dtype=np.bool_) if available is None else np.array(available)
     return Interactions(users, items, rows, columns, np.arange(len(rows)), ones, ones, on_sale, repeat)

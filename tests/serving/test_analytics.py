@@ -35,9 +35,7 @@ def test_the_ring_holds_the_newest():
 
 def test_threads_lose_nothing():
     recorder = Recorder()
-    threads = [
-        threading.Thread(target=lambda: [recorder.record(200, 1.0) for _ in range(2000)]) for _ in range(4)
-    ]
+    threads = [threading.Thread(target=lambda: [recorder.record(200, 1.0) for _ in range(2000)]) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:

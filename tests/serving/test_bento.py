@@ -31,18 +31,14 @@ def test_a_bento_is_built_and_serves_alone(tmp_path, market):
     assert "version: '7'" in described
     requirements = (built.path / "env" / "python" / "requirements.txt").read_text()
     assert "numpy==" in requirements
-    assert not {"mlflow", "torch", "pyarrow"} & {
-        line.partition("==")[0] for line in requirements.splitlines()
-    }
+    assert not {"mlflow", "torch", "pyarrow"} & {line.partition("==")[0] for line in requirements.splitlines()}
     (tmp_path / "blocked").mkdir()
     (tmp_path / "blocked" / "sitecustomize.py").write_text(BLOCKER)
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     own = {"PYTHONPATH": str(tmp_path / "blocked"), "BENTOML_HOME": str(settings.bentoml_home)}
     with market.serve(built.tag, elsewhere / "home", elsewhere, **own) as client:
-        market.until(
-            lambda: client.get("/health").status_code == 200, "the Bento's champion was never loaded"
-        )
+        market.until(lambda: client.get("/health").status_code == 200, "the Bento's champion was never loaded")
         assert client.get("/health").json()["version"] == 7
         answer = client.post("/predict", json={"user_id": "nobody", "n_recommendations": 1}).json()
         assert answer["items"] == [{"item_id": "105", "score": 13.0}]

@@ -12,9 +12,7 @@ from serving.champion import Pointer, fingerprint, read_pointer, verify, write_p
 
 
 def pointer(version: int = 1) -> Pointer:
-    return Pointer(
-        "toy", "popularity", version, f"toy/{version}", "0" * 64, "2026-01-01T00:00:00", "run", (3, 4)
-    )
+    return Pointer("toy", "popularity", version, f"toy/{version}", "0" * 64, "2026-01-01T00:00:00", "run", (3, 4))
 
 
 def test_what_is_written_is_read(tmp_path):

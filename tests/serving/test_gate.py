@@ -26,8 +26,7 @@ def test_a_challenger_below_popularity_is_blocked_and_told_why():
     decision = decide(POOR, GOOD, POOR, candidate="hybrid", rules=RULES)
     assert not decision.promote
     assert decision.reasons[0] == (
-        "hybrid does not beat popularity: NDCG@10 -0.2000 [-0.2000, -0.2000] over 50 users; "
-        "the low end must be above 0"
+        "hybrid does not beat popularity: NDCG@10 -0.2000 [-0.2000, -0.2000] over 50 users; the low end must be above 0"
     )
 
 
@@ -112,10 +111,7 @@ class TestChooseCandidate:
         assert choose_candidate({"hybrid": POOR, "popularity": GOOD}, has_champion=True) == "hybrid"
 
     def test_the_best_one_where_the_preferred_one_was_not_trained(self):
-        assert (
-            choose_candidate({"popularity": POOR, "content_based": GOOD}, has_champion=True)
-            == "content_based"
-        )
+        assert choose_candidate({"popularity": POOR, "content_based": GOOD}, has_champion=True) == "content_based"
 
     def test_no_candidate_with_a_score_is_an_error(self):
         with pytest.raises(ReleaseError, match="no candidate has a defined NDCG@10; got hybrid"):

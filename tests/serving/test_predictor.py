@@ -75,10 +75,7 @@ def test_a_model_that_cannot_serve_strangers_leaves_them_to_popularity(market, m
 
 def test_a_model_that_knows_nothing_of_a_buyer_leaves_it_to_popularity(market, monkeypatch, tmp_path):
     monkeypatch.setattr(Neighbour, "knows", lambda *_: np.array([False]))
-    assert (
-        predictor(Neighbour().fit(market.log()), monkeypatch, tmp_path).predict("3", [], 1).strategy
-        == "popularity"
-    )
+    assert predictor(Neighbour().fit(market.log()), monkeypatch, tmp_path).predict("3", [], 1).strategy == "popularity"
 
 
 def test_known_items_stay_out_only_where_buyers_do_not_come_back(market, monkeypatch, tmp_path):

@@ -105,9 +105,7 @@ def test_rolling_back_again_goes_further_back_and_never_forward(registry, publis
     for _ in range(3):
         registry.promote("deep", publish("deep").number, {})
     assert [registry.rollback("deep").number for _ in range(2)] == [2, 1]
-    with pytest.raises(
-        ReleaseError, match="tradewind-deep cannot be rolled back: version 1 is the first champion"
-    ):
+    with pytest.raises(ReleaseError, match="tradewind-deep cannot be rolled back: version 1 is the first champion"):
         registry.rollback("deep")
 
 
@@ -165,9 +163,7 @@ def test_a_damaged_bundle_is_not_published(registry, market, tmp_path):
 
 
 @pytest.mark.parametrize("step", PROMOTE_STEPS)
-def test_a_crash_in_any_step_leaves_the_old_champion_live_and_repeating_completes(
-    registry, publish, step, monkeypatch
-):
+def test_a_crash_in_any_step_leaves_the_old_champion_live_and_repeating_completes(registry, publish, step, monkeypatch):
     dataset = f"crash{step.replace('_', '')}"
     registry.promote(dataset, publish(dataset).number, {})
     registry.promote(dataset, publish(dataset).number, {})

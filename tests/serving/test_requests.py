@@ -56,9 +56,7 @@ def test_wrong_fields_are_told_by_field_got_and_allowed(content, told):
 
 
 def test_faults_in_a_history_are_told_by_place():
-    with pytest.raises(
-        RefusedError, match=r"history\[1\]: got None; allowed: .*; history\[2\]: got a list of 0"
-    ):
+    with pytest.raises(RefusedError, match=r"history\[1\]: got None; allowed: .*; history\[2\]: got a list of 0"):
         parse(body(user_id=1, history=[1, None, []]), "application/json")
     with pytest.raises(RefusedError, match="history: got a list of 1001; allowed: a list of up to 1000"):
         parse(body(user_id=1, history=[1] * 1001), "application/json")

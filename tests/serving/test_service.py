@@ -23,9 +23,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Any:
 def before(market: Any, home: Any) -> Iterator[tuple[httpx.Client, dict[str, httpx.Response]]]:
     """A server, and what it said before there was a champion."""
     with market.serve("serving.service:Tradewind", home, TRADEWIND_DATASET="toy") as client:
-        market.until(
-            lambda: "no champion yet" in client.get("/health").text, "it never said that there is no champion"
-        )
+        market.until(lambda: "no champion yet" in client.get("/health").text, "it never said that there is no champion")
         early = {
             "health": client.get("/health"),
             "predict": ask(client, user_id=1),
@@ -52,9 +50,7 @@ def test_without_a_champion_it_runs_and_says_so(before):
         assert early[name].status_code == 503
         assert early[name].headers["retry-after"] == "1"
     assert early["health"].json()["status"] == "starting"
-    assert re.match(
-        r"no champion yet: .*toy\.json does not exist; train and promote", early["health"].json()["reason"]
-    )
+    assert re.match(r"no champion yet: .*toy\.json does not exist; train and promote", early["health"].json()["reason"])
     assert "no champion yet" in early["predict"].json()["error"]
     assert early["ready"].status_code == 503
 
@@ -225,9 +221,7 @@ def test_a_damaged_bundle_leaves_the_old_one_serving_and_a_good_one_mends(client
         "the torn pointer was never told",
     )
     settings.pointer.unlink()
-    market.until(
-        lambda: "does not exist" in client.get("/health").json()["warning"], "the lost pointer was never told"
-    )
+    market.until(lambda: "does not exist" in client.get("/health").json()["warning"], "the lost pointer was never told")
     assert ask(client, user_id=3).json()["version"] == serving
     market.release(settings, 4, 3)
     market.until(lambda: client.get("/health").json()["version"] == 4, "version 4 never went live")

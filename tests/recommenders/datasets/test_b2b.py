@@ -16,9 +16,7 @@ from recommenders.errors import ConfigurationError
 FILES = ("buyers.parquet", "products.parquet", "order_lines.parquet")
 
 
-def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(
-    small_world: Path, tmp_path: Path
-) -> None:
+def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(small_world: Path, tmp_path: Path) -> None:
     write_world(tmp_path / "again", scale=0.05, seed=7)
     write_world(tmp_path / "other", scale=0.05, seed=8)
     for name in FILES:
@@ -47,14 +45,10 @@ def test_the_tables_fit_together(small_world: Path) -> None:
     assert products["product_id"].to_pylist() == [str(n) for n in range(1, config.n_products + 1)]
     assert len(pc.unique(products["category"])) == 7
     assert len(pc.unique(lines["order_id"])) == config.n_orders
-    assert len(set(zip(lines["order_id"].to_pylist(), lines["product_id"].to_pylist(), strict=True))) == len(
-        lines
-    )
+    assert len(set(zip(lines["order_id"].to_pylist(), lines["product_id"].to_pylist(), strict=True))) == len(lines)
     assert lines["ordered_at"].to_pylist() == sorted(lines["ordered_at"].to_pylist())
     assert str(pc.max(lines["ordered_at"]).as_py().date()) <= "2026-06-30"
-    orders = lines.group_by("order_id").aggregate(
-        [("buyer_id", "count_distinct"), ("ordered_at", "count_distinct")]
-    )
+    orders = lines.group_by("order_id").aggregate([("buyer_id", "count_distinct"), ("ordered_at", "count_distinct")])
     assert set(orders["buyer_id_count_distinct"].to_pylist()) == {1}
     assert set(orders["ordered_at_count_distinct"].to_pylist()) == {1}
 

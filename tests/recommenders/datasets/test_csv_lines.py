@@ -38,9 +38,7 @@ def test_fields_are_those_of_pythons_reader(
     assert found == expected
 
 
-def test_a_file_longer_than_a_block_keeps_its_line_numbers(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_longer_than_a_block_keeps_its_line_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(csv_lines, "BLOCK", 7)
     path = tmp_path / "a.csv"
     path.write_text("a,b\n" + "".join(f"{n},é{n}\r\n" for n in range(2, 40)) + "40,last")

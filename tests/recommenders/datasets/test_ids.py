@@ -4,9 +4,7 @@ from hypothesis import strategies as st
 
 from recommenders.datasets.ids import IdMap
 
-IDS = st.lists(
-    st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1), max_size=20
-)
+IDS = st.lists(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1), max_size=20)
 
 
 @given(IDS)

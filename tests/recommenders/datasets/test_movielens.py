@@ -62,9 +62,7 @@ def test_rows_that_cannot_be_true_are_quarantined_and_counted(tmp_path: Path) ->
     }
     movies = {"movie id occurs twice": "1,Again,Drama", "movie id is not a whole number": "tt3,Heat,Crime"}
     tags = {"no tag": "7,1,,1"}
-    tables = read(
-        write(tmp_path, [*MOVIES, *movies.values()], [*RATINGS, *ratings.values()], [*tags.values()])
-    )
+    tables = read(write(tmp_path, [*MOVIES, *movies.values()], [*RATINGS, *ratings.values()], [*tags.values()]))
     found = tables.quarantine.to_pylist()
     assert [(row["file"], row["reason"], row["raw"]) for row in found] == [
         *(("movies.csv", reason, raw) for reason, raw in movies.items()),

@@ -129,9 +129,7 @@ def test_an_open_quote_spoils_its_own_line_only(tmp_path: Path) -> None:
 
 
 def dates(folder: Path, *texts: str) -> tuple[list[str], list[str]]:
-    lines = [
-        GOOD.replace("2010-12-01 08:26:00", text).replace("536365", str(n)) for n, text in enumerate(texts)
-    ]
+    lines = [GOOD.replace("2010-12-01 08:26:00", text).replace("536365", str(n)) for n, text in enumerate(texts)]
     tables = read(write(folder, GOOD, *lines))
     kept = [t.isoformat()[:16] for t in tables.interactions["timestamp"].to_pylist()]
     return kept, tables.quarantine["reason"].to_pylist()
@@ -156,9 +154,7 @@ def test_one_day_first_date_puts_all_in_doubt(tmp_path: Path) -> None:
 
 @settings(max_examples=10, deadline=None)
 @given(st.lists(st.sampled_from([GOOD, *SET_ASIDE.values(), *LIES.values()]), min_size=1, max_size=12))
-def test_counts_reconcile_whatever_the_mixture(
-    tmp_path_factory: pytest.TempPathFactory, lines: Sequence[str]
-) -> None:
+def test_counts_reconcile_whatever_the_mixture(tmp_path_factory: pytest.TempPathFactory, lines: Sequence[str]) -> None:
     counts = read(write(tmp_path_factory.mktemp("mix"), GOOD, *lines)).counts
     assert counts.read == len(lines) + 1
     assert counts.kept == 1
@@ -194,9 +190,7 @@ def test_columns_may_stand_in_any_order_after_a_mark_and_with_windows_ends(tmp_p
 
 
 def test_whole_file_damage_names_the_file_and_the_way_out(tmp_path: Path) -> None:
-    whole = gzip.compress(
-        "\n".join([HEADER, *(GOOD.replace("536365", str(n * 7919)) for n in range(500))]).encode()
-    )
+    whole = gzip.compress("\n".join([HEADER, *(GOOD.replace("536365", str(n * 7919)) for n in range(500))]).encode())
     path = tmp_path / "day.csv.gz"
     path.write_bytes(whole[: len(whole) // 2])
     assert "day.csv.gz is a damaged gzip file: Compressed file ended" in message(path)

@@ -17,9 +17,7 @@ TIME_CUT = Protocol(split="time_cut", test_days=10)
 LATEST_OUT = Protocol(split="latest_out", repeat=False)
 
 Rows = list[tuple[int, int, int]]  # user, item, hour
-ROWS = st.lists(
-    st.tuples(st.integers(0, 5), st.integers(0, 8), st.integers(0, 24 * 60)), min_size=1, max_size=60
-)
+ROWS = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 8), st.integers(0, 24 * 60)), min_size=1, max_size=60)
 
 
 def log(rows: Rows) -> pa.Table:
@@ -48,9 +46,7 @@ def test_time_cut_parts_are_disjoint_complete_and_in_time_order(rows: Rows) -> N
     assume(hours[0] <= hours[-1] - 20 * 24)
     parts = split(events, TIME_CUT)
     assert parts.drop_columns(["part"]).equals(events)
-    train, validation, test = (
-        part(parts, name)["timestamp"].to_pylist() for name in ("train", "validation", "test")
-    )
+    train, validation, test = (part(parts, name)["timestamp"].to_pylist() for name in ("train", "validation", "test"))
     last = max(events["timestamp"].to_pylist())
     cut = last - timedelta(days=10)
     assert max(train) <= cut - timedelta(days=10)
@@ -78,13 +74,7 @@ def test_latest_out_holds_out_each_users_latest(rows: Rows) -> None:
         found = own["part"].to_pylist()
         assert (found.count("test"), found.count("validation")) == (int(n > 1), int(n > 2))
         order = sorted(zip(own["timestamp"].to_pylist(), own["item_id"].to_pylist(), found, strict=True))
-        wanted = (
-            ["train"]
-            if n == 1
-            else ["train", "test"]
-            if n == 2
-            else ["train"] * (n - 2) + ["validation", "test"]
-        )
+        wanted = ["train"] if n == 1 else ["train", "test"] if n == 2 else ["train"] * (n - 2) + ["validation", "test"]
         # of two equal events either may be the later one
         assert sorted(found) == sorted(wanted)
         assert order[-1][:2] == max((t, i) for t, i, p in order if n == 1 or p == "test")
@@ -100,17 +90,13 @@ def test_latest_out_does_not_depend_on_the_order_of_rows(rows: Rows, random: obj
 
     def held_out(order: Rows) -> set[tuple[str, str, datetime]]:
         test = part(split(log(order), LATEST_OUT), "test")
-        return set(
-            zip(*(test[name].to_pylist() for name in ("user_id", "item_id", "timestamp")), strict=True)
-        )
+        return set(zip(*(test[name].to_pylist() for name in ("user_id", "item_id", "timestamp")), strict=True))
 
     assert held_out(rows) == held_out(shuffled)
 
 
 def test_a_log_too_short_says_what_it_lacks() -> None:
-    with pytest.raises(
-        DataError, match=r"train would be empty; got 15\.0 days of events, .* take 20; bring a longer"
-    ):
+    with pytest.raises(DataError, match=r"train would be empty; got 15\.0 days of events, .* take 20; bring a longer"):
         split(log([(0, 0, 0), (0, 1, 15 * 24)]), TIME_CUT)
     with pytest.raises(DataError, match="test would be empty; latest_out needs a user with two events"):
         split(log([(0, 0, 0), (1, 1, 5)]), LATEST_OUT)
@@ -138,9 +124,7 @@ def items(**lives: tuple[int | None, int | None]) -> pa.Table:
 
 
 def test_on_sale_is_launched_and_not_ended_at_the_moment() -> None:
-    table = items(
-        i0=(0, None), i1=(0, 5), always=(None, None), now=(10, None), ends_now=(0, 10), later=(11, None)
-    )
+    table = items(i0=(0, None), i1=(0, 5), always=(None, None), now=(10, None), ends_now=(0, 10), later=(11, None))
     protocol = replace(TIME_CUT, candidates="on_sale")
     found = training_log(log([(0, 0, 1), (0, 1, 2), (1, 9, 10)]), table, protocol)
     on_sale = dict(zip(found.items.ids.tolist(), found.available.tolist(), strict=True))
@@ -151,9 +135,7 @@ def test_on_sale_is_launched_and_not_ended_at_the_moment() -> None:
 
 
 def test_seen_before_cut_is_every_item_with_an_event() -> None:
-    found = training_log(
-        log([(0, 0, 1), (0, 1, 2)]), items(i0=(None, None), i2=(None, None), i3=(0, 1)), LATEST_OUT
-    )
+    found = training_log(log([(0, 0, 1), (0, 1, 2)]), items(i0=(None, None), i2=(None, None), i3=(0, 1)), LATEST_OUT)
     assert dict(zip(found.items.ids.tolist(), found.available.tolist(), strict=True)) == {
         "i0": True,
         "i1": True,

@@ -52,9 +52,7 @@ def test_without_items_no_category_is_claimed(events: pa.Table, users: pa.Table)
     assert user_features(events, users, NOW)["top_category"].null_count == 3
 
 
-def test_an_event_at_the_moment_counts_and_one_a_microsecond_later_does_not(
-    events: pa.Table, items: pa.Table
-) -> None:
+def test_an_event_at_the_moment_counts_and_one_a_microsecond_later_does_not(events: pa.Table, items: pa.Table) -> None:
     last = pc.max(events["timestamp"]).as_py()
     assert by_id(item_features(events, items, last))["c"]["n_orders"] == 2
     assert by_id(item_features(events, items, last - timedelta(microseconds=1)))["c"]["n_orders"] == 1
@@ -109,6 +107,4 @@ def test_what_comes_after_changes_nothing(
     more_items = pa.concat_tables([items, pa.Table.from_pylist(launch, schema.ITEMS)])
     everything = pa.concat_tables([future, events])
     assert item_features(everything, more_items, moment).equals(item_features(known, items, moment))
-    assert user_features(everything, users, moment, more_items).equals(
-        user_features(known, users, moment, items)
-    )
+    assert user_features(everything, users, moment, more_items).equals(user_features(known, users, moment, items))
