@@ -24,7 +24,7 @@ import dagster as dg
 import httpx
 import yaml
 
-from orchestration.definitions import definitions
+from orchestration.graph import definitions
 from orchestration.jobs import RETRAINING
 from orchestration.runs import materialise
 from orchestration.settings import Settings
@@ -75,9 +75,7 @@ def home(folder: Path, scale: float) -> Settings:
     config = yaml.safe_load((PROJECT / "configs" / "training.yaml").read_text())
     config["data"]["scale"] = scale
     (folder / "training.yaml").write_text(yaml.safe_dump(config))
-    settings = Settings.read(home=folder, config=folder / "training.yaml")
-    settings.export()
-    return settings
+    return Settings.read(home=folder, config=folder / "training.yaml")
 
 
 def call_plainly(settings: Settings) -> None:

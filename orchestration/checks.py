@@ -5,7 +5,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from monitoring.drift import DriftReport
-from orchestration.partitions import datasets
 from orchestration.settings import Settings
 from recommenders import schema
 from recommenders.datasets.interactions import Interactions
@@ -21,12 +20,13 @@ MAX_QUARANTINED = 0.05  # of all rows read
 ERROR, WARN = dg.AssetCheckSeverity.ERROR, dg.AssetCheckSeverity.WARN
 
 
-@dg.asset_check(asset="interactions", blocking=True, partitions_def=datasets)
+@dg.asset_check(asset="interactions", blocking=True)
 def interactions_schema(interactions: pa.Table) -> dg.AssetCheckResult:
     """The table has the columns, types and non-null values that every later step relies on."""
     wanted = [(field.name, field.type) for field in schema.INTERACTIONS]
     got = [(field.name, field.type) for field in interactions.schema]
-    nulls = {f.name: interactions[f.name].null_count for f in schema.INTERACTIONS if not f.nullable}
+    required = [f.name for f in schema.INTERACTIONS if not f.nullable and f.name in interactions.column_names]
+    nulls = {name: interactions[name].null_count for name in required}
     passed = got == wanted and not any(nulls.values())
     return dg.AssetCheckResult(passed=passed, severity=ERROR, metadata={"columns": str(got), "nulls": nulls})
 
@@ -34,7 +34,6 @@ def interactions_schema(interactions: pa.Table) -> dg.AssetCheckResult:
 @dg.asset_check(
     asset="interactions",
     blocking=True,
-    partitions_def=datasets,
     additional_ins={"quarantine": dg.AssetIn("quarantine")},
 )
 def interactions_volume(interactions: pa.Table, quarantine: pa.Table) -> dg.AssetCheckResult:
@@ -52,7 +51,6 @@ def interactions_volume(interactions: pa.Table, quarantine: pa.Table) -> dg.Asse
 @dg.asset_check(
     asset="training_log",
     blocking=True,
-    partitions_def=datasets,
     additional_ins={"split": dg.AssetIn("split")},
 )
 def no_future_in_training_data(training_log: Interactions, split: pa.Table) -> dg.AssetCheckResult:
@@ -73,7 +71,7 @@ def no_future_in_training_data(training_log: Interactions, split: pa.Table) -> d
     )
 
 
-@dg.asset_check(asset="evaluation_report", blocking=True, partitions_def=datasets)
+@dg.asset_check(asset="evaluation_report", blocking=True)
 def release_candidate_beats_popularity(
     context: dg.AssetCheckExecutionContext, settings: dg.ResourceParam[Settings], evaluation_report: Report
 ) -> dg.AssetCheckResult:
@@ -99,7 +97,7 @@ def release_candidate_beats_popularity(
     )
 
 
-@dg.asset_check(asset="evaluation_report", partitions_def=datasets)
+@dg.asset_check(asset="evaluation_report")
 def members_beat_popularity(evaluation_report: Report) -> dg.AssetCheckResult:
     """Each member ranks better than popularity; one that does not is a warning, not a stop."""
     scores = {name: values["ndcg@10"][0] or 0.0 for name, values in evaluation_report.models.items()}
@@ -112,7 +110,7 @@ def members_beat_popularity(evaluation_report: Report) -> dg.AssetCheckResult:
     )
 
 
-@dg.asset_check(asset="drift_report", partitions_def=datasets)
+@dg.asset_check(asset="drift_report")
 def no_drift(drift_report: DriftReport) -> dg.AssetCheckResult:
     """The newest window is like the training window."""
     return dg.AssetCheckResult(passed=not drift_report.fired, severity=WARN, description=drift_report.summary)

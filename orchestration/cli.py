@@ -40,7 +40,6 @@ def settings_of(dataset: str | None = None, source: Path | None = None, config: 
     settings = Settings.read(dataset=dataset, source=source, config=config and config.resolve())
     _ = settings.spec, settings.training
     check_source(settings)
-    settings.export()
     settings.remember_source()
     return settings
 

@@ -1,53 +1,6 @@
-"""The one Definitions object: what Dagster loads."""
+"""The one Definitions object: what Dagster loads. Its settings come from the environment."""
 
-import dagster as dg
-
-from orchestration.assets.deployment import batch_recommendations, bento
-from orchestration.assets.drift_report import drift_report
-from orchestration.assets.evaluation_report import report_asset
-from orchestration.assets.features import item_features, item_vectors, training_log, user_features
-from orchestration.assets.models import model_assets
-from orchestration.assets.raw_dataset import raw_dataset
-from orchestration.assets.release import champion, registered_model_asset
-from orchestration.assets.split import split
-from orchestration.assets.tables import tables
-from orchestration.checks import CHECKS
-from orchestration.jobs import drift_job, retraining_job
-from orchestration.progress import console
-from orchestration.schedules import schedules
-from orchestration.sensors import sensors
+from orchestration.graph import definitions
 from orchestration.settings import Settings
-from orchestration.storage import Lake
-
-
-def definitions(settings: Settings) -> dg.Definitions:
-    """Everything Dagster knows of the platform under these settings. Raises ConfigurationError."""
-    config = settings.training
-    return dg.Definitions(
-        assets=[
-            raw_dataset,
-            tables,
-            split,
-            training_log,
-            item_vectors,
-            item_features,
-            user_features,
-            *model_assets(config),
-            report_asset(config),
-            registered_model_asset(config),
-            champion,
-            bento,
-            batch_recommendations,
-            drift_report,
-        ],
-        asset_checks=CHECKS,
-        jobs=[retraining_job, drift_job],
-        schedules=schedules(settings),
-        sensors=sensors(settings),
-        resources={"settings": settings, "io_manager": Lake(root=str(settings.lake))},
-        loggers={"console": console},
-        executor=dg.in_process_executor,
-    )
-
 
 defs = definitions(Settings.read())

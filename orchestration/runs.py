@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import dagster as dg
 from dagster._core.errors import DagsterAssetCheckFailedError
 
-from orchestration.definitions import definitions
+from orchestration.graph import definitions
 from orchestration.jobs import RETRAINING
 from orchestration.settings import Settings
 from recommenders.errors import TradewindError
@@ -34,10 +34,9 @@ def materialise(settings: Settings, assets: Sequence[str] = (), cause: str = "co
 
     Raises the TradewindError that stopped a step, or RunFailedError that names the check which did.
     """
-    os.environ["DAGSTER_HOME"] = str(settings.dagster_home)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     job = definitions(settings).resolve_job_def(RETRAINING)
-    with dg.DagsterInstance.get() as instance:
+    with dg.DagsterInstance.from_config(str(settings.dagster_home)) as instance:
         started = time.perf_counter()
         try:
             result = job.execute_in_process(

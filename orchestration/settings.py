@@ -1,7 +1,6 @@
 """Everything the platform can be told from outside, on top of what serving needs to know."""
 
 import json
-import os
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -106,10 +105,6 @@ class Settings(ServingSettings):
         values = self.model_dump(exclude_none=True, exclude_defaults=True) | {"home": self.home.resolve()}
         ours = {f"TRADEWIND_{name.upper()}": str(value) for name, value in values.items()}
         return {**ours, "DAGSTER_HOME": str(self.dagster_home)}
-
-    def export(self) -> None:
-        """Puts these settings into this process's environment, for what reads them there (Dagster's definitions)."""
-        os.environ.update(self.environment())
 
     # -- where a data set's files lie
 

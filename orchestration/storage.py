@@ -52,7 +52,8 @@ class Lake(dg.ConfigurableIOManager):
         return json.loads(place.with_suffix(".json").read_text())
 
     def _place(self, context: dg.InputContext | dg.OutputContext) -> Path:
-        return Path(self.root) / context.asset_partition_key / context.asset_key.path[-1]
+        # The run's partition, because a check's input carries none of its own; all assets share the same ones.
+        return Path(self.root) / context.partition_key / context.asset_key.path[-1]
 
 
 def _staging(place: Path, suffix: str) -> Path:

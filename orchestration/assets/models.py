@@ -31,7 +31,13 @@ def model_assets(config: TrainingConfig) -> list[dg.AssetsDefinition]:
 def member_asset(name: str) -> dg.AssetsDefinition:
     """The asset that fits one model."""
 
-    @dg.asset(name=name, partitions_def=datasets, group_name="models", kinds=KINDS.get(name, {"mlflow"}))
+    @dg.asset(
+        name=name,
+        description=f"The {name} model, fitted on what lies before the cut.",
+        partitions_def=datasets,
+        group_name="models",
+        kinds=KINDS.get(name, {"mlflow"}),
+    )
     def train(
         context: dg.AssetExecutionContext,
         settings: dg.ResourceParam[Settings],
@@ -47,7 +53,6 @@ def member_asset(name: str) -> dg.AssetsDefinition:
             describe(context, registry, run, model)
         return model
 
-    train.__doc__ = f"The {name} model, fitted on what lies before the cut."
     return train
 
 

@@ -25,16 +25,14 @@ OUTS = {
 def tables(context: dg.AssetExecutionContext, raw_dataset: dict[str, Any]) -> Iterator[dg.Output[Any]]:
     """Reads the source by its spec; every row read is accounted for."""
     read = dataset(context.partition_key).read(Path(raw_dataset["source"]))
-    version = dg.DataVersion(raw_dataset["version"])
     yield dg.Output(
         read.interactions,
         "interactions",
         metadata={**counts(read.counts), **span(read.interactions), "preview": preview(read.interactions)},
-        data_version=version,
     )
     for name in ("items", "users"):
         table: pa.Table = getattr(read, name)
-        yield dg.Output(table, name, metadata={"rows": table.num_rows, "preview": preview(table)}, data_version=version)
+        yield dg.Output(table, name, metadata={"rows": table.num_rows, "preview": preview(table)})
     yield dg.Output(
         read.quarantine,
         "quarantine",
@@ -43,7 +41,6 @@ def tables(context: dg.AssetExecutionContext, raw_dataset: dict[str, Any]) -> It
             "preview": preview(read.quarantine),
             "reasons": reasons(read.quarantine),
         },
-        data_version=version,
     )
 
 

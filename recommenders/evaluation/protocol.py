@@ -48,7 +48,7 @@ class Case:
     repeat: bool
     description: str
     cold_users: int  # buyers of the window who were never seen before; left out
-    cold_items: int  # items of the window that were not there before; left out
+    cold_items: int  # items of the window that could not be recommended at the cut; left out
 
     def views(self) -> dict[str, View]:
         """All items; and, where buyers come back to items they know, reorder and discovery apart."""
@@ -73,7 +73,9 @@ def make_case(log: Interactions, test: "pa.Table", protocol: Protocol) -> Case:
     user_ids = test["user_id"].to_numpy().astype(np.str_)[events]
     item_ids = test["item_id"].to_numpy().astype(np.str_)[events]
     rows, columns = log.users.rows(user_ids), log.items.rows(item_ids)
-    warm = (rows >= 0) & (columns >= 0)
+    # an item that cannot be recommended would lower every model's figures and no ceiling
+    offered = (columns >= 0) & log.available[columns]
+    warm = (rows >= 0) & offered
     user_rows = np.unique(rows[warm])
     if not len(user_rows):
         raise DataError(
@@ -94,5 +96,5 @@ def make_case(log: Interactions, test: "pa.Table", protocol: Protocol) -> Case:
         protocol.repeat,
         protocol.describe(),
         len(np.unique(user_ids[rows < 0])),
-        len(np.unique(item_ids[columns < 0])),
+        len(np.unique(item_ids[~offered])),
     )

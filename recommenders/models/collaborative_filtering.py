@@ -1,6 +1,6 @@
 """What the buyers most like this one buy."""
 
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,10 +8,12 @@ from pydantic import Field
 from scipy.sparse import csr_array
 
 from recommenders.datasets.interactions import Interactions
-from recommenders.features.items import ItemFeatures
 from recommenders.models.recommender import ModelConfig, Recommender, Tracker
 from recommenders.models.sparse import pack_csr, unpack_csr
 from recommenders.models.topk import top_k
+
+if TYPE_CHECKING:
+    from recommenders.features.items import ItemFeatures
 
 
 class CollaborativeFilteringConfig(ModelConfig):
@@ -39,7 +41,7 @@ class CollaborativeFiltering(Recommender):
     strengths_: csr_array  # (n_users, n_items) float32
     usual_strength_: NDArray[np.float32]  # (n_items,) what a purchase of unknown strength is taken for
 
-    def _fit(self, interactions: Interactions, features: ItemFeatures | None, tracker: Tracker | None) -> None:
+    def _fit(self, interactions: Interactions, features: "ItemFeatures | None", tracker: Tracker | None) -> None:
         self.strengths_ = interactions.matrix("strength")
         counts = np.bincount(self.strengths_.indices, minlength=len(interactions.items))
         sums = np.bincount(self.strengths_.indices, self.strengths_.data, minlength=len(interactions.items))
@@ -86,7 +88,7 @@ class CollaborativeFiltering(Recommender):
         return csr_array((weights[rows, places], (rows, columns[rows, places])), shape=similarities.shape)
 
     def similarities(self, user_rows: NDArray[np.int32], histories: csr_array) -> NDArray[np.float32]:
-        """(n, n_users): cosine or Pearson correlation with every buyer of the log, shrunk where few items are shared."""
+        """(n, n_users): cosine or Pearson correlation with every buyer of the log, shrunk where little is shared."""
         strengths = self._strengths_of(user_rows, histories)
         means, norms = self._moments(strengths)
         products = (strengths @ self._by_item).toarray()
@@ -96,7 +98,7 @@ class CollaborativeFiltering(Recommender):
         if self.config.shrinkage:
             common = (strengths.astype(np.bool_).astype(np.float32) @ self._bought_by).toarray()
             similarities *= common / (common + np.float32(self.config.shrinkage))
-        return similarities
+        return np.asarray(similarities)
 
     def _strengths_of(self, user_rows: NDArray[np.int32], histories: csr_array) -> csr_array:
         """Each history with the strengths of the log; items the log does not know of this buyer take the usual one."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +13,11 @@ from recommenders import bundle
 from recommenders.bundle import Bundle
 from recommenders.datasets.interactions import Interactions
 from recommenders.errors import ConfigurationError
-from recommenders.features.items import ItemFeatures
 from recommenders.models.popularity import Popularity
 from recommenders.models.recommender import ModelConfig, Recommender, Tracker
+
+if TYPE_CHECKING:
+    from recommenders.features.items import ItemFeatures
 
 BLENDED = ("neural_collaborative", "content_based", "collaborative_filtering")
 TIE_BREAK = 1e-4  # weight of popularity: orders equals, moves next to nothing else
@@ -73,7 +75,7 @@ class Hybrid(Recommender):
         hybrid.members_ = {name: members[name] for name in needed}
         return hybrid
 
-    def _fit(self, interactions: Interactions, features: ItemFeatures | None, tracker: Tracker | None) -> None:
+    def _fit(self, interactions: Interactions, features: "ItemFeatures | None", tracker: Tracker | None) -> None:
         from recommenders.models.catalog import model_class
 
         needed = [

@@ -1,6 +1,7 @@
 """NeuMF: embeddings of buyers and items, multiplied and fed through layers. Trained in PyTorch, answered in numpy."""
 
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,8 +9,12 @@ from pydantic import Field
 from scipy.sparse import csr_array
 
 from recommenders.datasets.interactions import Interactions
-from recommenders.features.items import ItemFeatures
 from recommenders.models.recommender import ModelConfig, Recommender, Tracker
+
+if TYPE_CHECKING:
+    from recommenders.features.items import ItemFeatures
+
+Layers = list[tuple[NDArray[np.float32], NDArray[np.float32]]]  # (inputs, outputs) weights and (outputs,) biases
 
 TILE = 2048  # (buyer, item) pairs whose hidden layers are held at once; they fit the second-level cache
 
@@ -21,20 +26,22 @@ class NeuralCollaborativeConfig(ModelConfig):
     hidden_layers: tuple[int, ...] = Field(default=(128, 64, 32), min_length=1)
     learning_rate: float = Field(default=0.001, gt=0)
     epochs: int = Field(default=100, ge=1)  # at most
-    batch_size: int = Field(default=1024, ge=1)  # pairs a step, positives and negatives together
-    negatives: int = Field(default=4, ge=1)  # drawn for each positive
+    batch_size: int = Field(default=1024, ge=1)  # positives a step; their negatives come on top
+    negatives: int = Field(default=2, ge=1)  # drawn for each positive
+    negative_power: float = Field(default=0.75, ge=0, le=1)  # how much more often popular items are drawn
+    half_life_days: float | None = Field(default=60.0, gt=0)  # age at which a purchase teaches half as much
     patience: int = Field(default=2, ge=1)  # epochs without a better validation before training stops
-    validation_split: float = Field(default=0.2, gt=0, lt=1)  # share of buyers whose latest items validate
+    validation_split: float = Field(default=0.2, gt=0, lt=1)  # share of buyers whose latest orders validate
     validation_users: int = Field(default=300, ge=1)  # at most so many of them
     weight_decay: float = Field(default=0.0, ge=0)  # decoupled (AdamW)
     dropout: float = Field(default=0.0, ge=0, lt=1)
-    half_life_days: float | None = Field(default=None, gt=0)  # age at which a purchase teaches half as much
+    threads: int = Field(default=1, ge=1)  # steps this small gain little from more, and lose much on a busy machine
     fold_in_reg: float = Field(default=1.0, gt=0)
     fixed_epochs: int | None = Field(default=None, ge=1)  # a refit: so many epochs on everything, no validation
 
 
 class NeuralCollaborative(Recommender):
-    """He et al. 2017, with the first layer split into a buyer's and an item's part, so that all items cost one addition.
+    """He et al. 2017, with the first layer split into a buyer's and an item's part, so all items cost one addition.
 
     A stranger's vectors are a linear map of the mean item vectors of the history, fitted in closed form on the buyers
     of the log; purchases that came after training move a known buyer's vectors by the same map.
@@ -47,11 +54,11 @@ class NeuralCollaborative(Recommender):
 
     users_vectors_: NDArray[np.float32]  # (n_users, embedding_dim + first layer), products then layers
     items_vectors_: NDArray[np.float32]  # (n_items, embedding_dim + first layer)
-    layers_: list[tuple[NDArray[np.float32], NDArray[np.float32]]]  # (inputs, outputs) weights and (outputs,) biases
+    layers_: Layers
     fold_in_: NDArray[np.float32]  # (1 + item vector, user vector)
     epochs_: int  # epochs behind the vectors; what a refit repeats
 
-    def _fit(self, interactions: Interactions, features: ItemFeatures | None, tracker: Tracker | None) -> None:
+    def _fit(self, interactions: Interactions, features: "ItemFeatures | None", tracker: Tracker | None) -> None:
         from recommenders.models.neural_training import train  # torch, which answering never needs
 
         learned = train(interactions, self.config, tracker)
@@ -106,21 +113,26 @@ class NeuralCollaborative(Recommender):
     def restore(self, arrays: dict[str, NDArray[Any]]) -> None:
         """The inverse of arrays()."""
         self.users_vectors_, self.items_vectors_ = arrays["users"], arrays["items"]
-        n_layers = len(self.config.hidden_layers)
-        self.layers_ = [(arrays[f"layer{i}.weights"], arrays[f"layer{i}.biases"]) for i in range(n_layers)]
+        self.layers_ = layers_of(arrays)
         self.epochs_ = int(arrays["epochs"][0])
         if "fold_in" in arrays:
             self.fold_in_ = arrays["fold_in"]
 
 
+def layers_of(arrays: Mapping[str, NDArray[Any]]) -> Layers:
+    """The later layers among named arrays, in order. Raises KeyError if one is missing."""
+    n_layers = sum(name.endswith(".biases") for name in arrays)
+    return [(arrays[f"layer{i}.weights"], arrays[f"layer{i}.biases"]) for i in range(n_layers)]
+
+
 def forward(
     users: NDArray[np.float32],
     items: NDArray[np.float32],
-    layers: list[tuple[NDArray[np.float32], NDArray[np.float32]]],
+    layers: Layers,
 ) -> NDArray[np.float32]:
     """The logits (n_users, n_items) of NeuMF from the vectors of both sides: the products' sum + the layers' output.
 
-    The last hidden layer's output weights are the last of `layers`, (inputs, 1); the first layer, bias included, already
+    The last hidden layer's output weights are the last of `layers`, (inputs, 1); the first layer, its bias included,
     is in the vectors, after the `size` columns that are multiplied.
     """
     size = users.shape[1] - layers[0][0].shape[0]

@@ -1,4 +1,4 @@
-"""How NeuMF learns. The one module that imports torch; neural_collaborative imports it while it fits, never to answer."""
+"""How NeuMF learns. Only this module imports torch; neural_collaborative imports it to fit, never to answer."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,13 +11,13 @@ from torch import nn
 
 from recommenders.datasets.interactions import Interactions
 from recommenders.metrics.ranking import ndcg
-from recommenders.models.neural_collaborative import NeuralCollaborativeConfig, forward
+from recommenders.models.neural_collaborative import NeuralCollaborativeConfig, forward, layers_of
+from recommenders.models.neural_sampling import Sampler, factors
 from recommenders.models.recommender import Tracker, mask_and_rank
 
-DAY = 86_400_000_000  # microseconds
-REJECTIONS = 8  # times a drawn negative that the buyer knows is drawn again; what is left then does not teach
 VALIDATION_K = 20
-INITIAL_SPREAD = 0.05  # of the embeddings; smaller ones spend epochs on leaving the origin
+RANDOM_SPREAD = 0.05  # of embeddings that no factor fills
+FACTOR_SPREAD = 0.3  # of those that start as factors: logits of about one
 
 
 @dataclass(frozen=True)
@@ -43,18 +43,25 @@ class NeuMF(nn.Module):
 
     def __init__(self, n_users: int, n_items: int, config: NeuralCollaborativeConfig) -> None:
         super().__init__()
-        size, widths = config.embedding_dim, config.hidden_layers
-        self.size = size
-        self.users = nn.Embedding(n_users, 2 * size)  # the factors, then the input of the layers
-        self.items = nn.Embedding(n_items, 2 * size + 1)  # and the item's bias
-        self.first_user = nn.Linear(size, widths[0])
-        self.first_item = nn.Linear(size, widths[0], bias=False)
-        outputs = [*widths[1:], 1]
-        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths, outputs, strict=True))
+        self.size, widths = config.embedding_dim, config.hidden_layers
+        self.users = nn.Embedding(n_users, 2 * self.size)  # the factors, then the input of the layers
+        self.items = nn.Embedding(n_items, 2 * self.size + 1)  # and the item's bias
+        self.first_user = nn.Linear(self.size, widths[0])
+        self.first_item = nn.Linear(self.size, widths[0], bias=False)
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths, [*widths[1:], 1], strict=True))
         self.dropout = nn.Dropout(config.dropout)
         for table in (self.users, self.items):
-            nn.init.normal_(table.weight, std=INITIAL_SPREAD)
+            nn.init.normal_(table.weight, std=RANDOM_SPREAD)
         nn.init.zeros_(self.items.weight[:, -1])
+
+    @torch.no_grad()
+    def start_from(self, users: NDArray[np.float32], items: NDArray[np.float32]) -> None:
+        """Both halves start as the factors, (n, n_factors) a side: the paper's pre-training, in closed form."""
+        for table, side in ((self.users, users), (self.items, items)):
+            width = side.shape[1]
+            start = torch.from_numpy(side * np.float32(FACTOR_SPREAD))
+            table.weight[:, :width] = start
+            table.weight[:, self.size : self.size + width] = start
 
     def forward(self, users: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
         """users (batch,), items (batch, n) -> logits (batch, n)."""
@@ -64,40 +71,43 @@ class NeuMF(nn.Module):
         hidden = self.first_user(user[:, size:])[:, None] + self.first_item(item[..., size:-1])
         for layer in self.layers:
             hidden = layer(self.dropout(torch.relu(hidden)))
-        return product + hidden[..., 0] + item[..., -1]
+        logits: torch.Tensor = product + hidden[..., 0] + item[..., -1]
+        return logits
 
     @torch.no_grad()
-    def arrays(self) -> dict[str, NDArray[Any]]:
-        """What answering needs: the vectors of both sides with the first layer done, and the later layers."""
-        users = [
-            self.users.weight[:, : self.size],
-            torch.ones(self.users.num_embeddings, 1),
-            self.first_user(self.users.weight[:, self.size :]),
-        ]
-        items = [
-            self.items.weight[:, : self.size],
-            self.items.weight[:, -1:],
-            self.first_item(self.items.weight[:, self.size : -1]),
-        ]
-        found = {"users": torch.cat(users, 1).numpy(), "items": torch.cat(items, 1).numpy()}
+    def arrays(self, item_correction: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
+        """What answering needs: the vectors of both sides with the first layer done, and the later layers.
+
+        item_correction: (n_items,), added to the items' biases.
+        """
+        size, users, items = self.size, self.users.weight, self.items.weight
+        ones = torch.ones(len(users), 1)  # meets the items' bias
+        bias = items[:, -1:] + torch.from_numpy(item_correction)[:, None]
+        found = {
+            "users": torch.cat([users[:, :size], ones, self.first_user(users[:, size:])], 1).numpy(),
+            "items": torch.cat([items[:, :size], bias, self.first_item(items[:, size:-1])], 1).numpy(),
+        }
         for i, layer in enumerate(self.layers):
-            found[f"layer{i}.weights"] = np.ascontiguousarray(layer.weight.detach().numpy().T).copy()
-            found[f"layer{i}.biases"] = layer.bias.detach().numpy().copy()
+            assert isinstance(layer, nn.Linear)
+            found[f"layer{i}.weights"] = layer.weight.numpy().T.copy()
+            found[f"layer{i}.biases"] = layer.bias.numpy().copy()
         return found
 
 
 def train(log: Interactions, config: NeuralCollaborativeConfig, tracker: Tracker | None) -> Learned:
     """Learns until the validation no longer improves, or for config.fixed_epochs on everything. Seeded."""
     rng = np.random.default_rng(config.seed)
-    generator_state = torch.random.get_rng_state()
+    state, threads = torch.random.get_rng_state(), torch.get_num_threads()
     try:
         torch.manual_seed(config.seed)
+        torch.set_num_threads(config.threads)
         if config.fixed_epochs is not None:
             return _run(log, None, config, config.fixed_epochs, rng, tracker)
         kept, validation = hold_out_latest(log, config, rng)
         return _run(kept, validation, config, config.epochs, rng, tracker)
     finally:
-        torch.random.set_rng_state(generator_state)
+        torch.random.set_rng_state(state)
+        torch.set_num_threads(threads)
 
 
 def hold_out_latest(
@@ -131,40 +141,37 @@ def _run(
     rng: np.random.Generator,
     tracker: Tracker | None,
 ) -> Learned:
+    sampler = Sampler(log, config, rng)
     network = NeuMF(*log.shape, config)
-    start_from_factors(network, log, config)
+    network.start_from(*factors(log, config.embedding_dim, rng))
     optimizer = torch.optim.AdamW(
         network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
     )
-    sampler = Sampler(log, config, rng)
     curve: list[dict[str, float]] = []
-    best, best_arrays = -np.inf, network.arrays()
-    best_epoch = 0
+    best, best_epoch, best_arrays = -np.inf, 0, network.arrays(sampler.correction)
     for epoch in range(1, epochs + 1):
         point = {"epoch": float(epoch), "loss": _epoch(network, optimizer, sampler, config)}
-        arrays = network.arrays()
-        arrays["items"] = arrays["items"].copy()
-        arrays["items"][:, network.size] += sampler.logq.astype(np.float32)
-        reached = float(epoch) if validation is None else _validate(arrays, validation)
+        arrays = network.arrays(sampler.correction)
+        reached = float(epoch)  # without a validation the last epoch is the best
         if validation is not None:
-            point[f"validation_ndcg@{VALIDATION_K}"] = reached
+            point[f"validation_ndcg@{VALIDATION_K}"] = reached = _validate(arrays, validation)
         curve.append(point)
         if tracker is not None:
             tracker.log(epoch, {name: value for name, value in point.items() if name != "epoch"})
         if reached > best:
-            best, best_arrays, best_epoch = reached, arrays, epoch
+            best, best_epoch, best_arrays = reached, epoch, arrays
         elif epoch - best_epoch >= config.patience:
             break
     return Learned({**best_arrays, "epochs": np.array([best_epoch])}, curve)
 
 
 def _epoch(
-    network: NeuMF, optimizer: torch.optim.Optimizer, sampler: "Sampler", config: NeuralCollaborativeConfig
+    network: NeuMF, optimizer: torch.optim.Optimizer, sampler: Sampler, config: NeuralCollaborativeConfig
 ) -> float:
-    """One pass over the positives; returns the mean loss of a sample."""
+    """One pass over the positives; returns the mean loss of a pair."""
     network.train()
     total = weight = 0.0
-    users, items, weights = sampler.draw()
+    users, items, weights = (torch.from_numpy(drawn) for drawn in sampler.draw())
     labels = torch.zeros(1, items.shape[1])
     labels[0, 0] = 1.0
     n_together = max(1, config.batch_size // items.shape[1])
@@ -174,104 +181,17 @@ def _epoch(
         losses = nn.functional.binary_cross_entropy_with_logits(
             logits, labels.expand_as(logits), weights[batch], reduction="sum"
         )
-        loss = losses / weights[batch].sum()
+        taught = weights[batch].sum()
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        (losses / taught).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-        total += float(losses.detach())
-        weight += float(weights[batch].sum())
+        total += losses.item()
+        weight += taught.item()
     return total / max(weight, 1e-12)
 
 
-SVD = {"scale": 1.0, "on": True, "alpha": 0.5, "noise": 0.0}
-
-
-def start_from_factors(network: NeuMF, log: Interactions, config: NeuralCollaborativeConfig) -> None:
-    if not SVD["on"]:
-        return
-    from scipy.sparse import diags_array
-    from scipy.sparse.linalg import svds
-
-    X = log.matrix("binary" if not SVD.get("counts") else "weight").astype(np.float64)
-    if SVD.get("counts"):
-        X.data = np.log1p(X.data)
-    a = SVD["alpha"]
-    du = np.maximum(X.sum(axis=1), 1e-9) ** -a
-    di = np.maximum(X.sum(axis=0), 1e-9) ** -a
-    N = diags_array(du) @ X @ diags_array(di)
-    k = min(config.embedding_dim, min(X.shape) - 1)
-    u, s, vt = svds(N, k=k, v0=np.ones(min(X.shape)), solver="arpack")
-    U = u * np.sqrt(s)
-    V = vt.T * np.sqrt(s)
-    U *= SVD["scale"] / U.std()
-    V *= SVD["scale"] / V.std()
-    with torch.no_grad():
-        for t, M in ((network.users, U), (network.items, V)):
-            if SVD.get("gmf", True):
-                t.weight[:, :k] = torch.from_numpy(M.astype(np.float32))
-            if SVD.get("mlp", True):
-                t.weight[:, network.size : network.size + k] = torch.from_numpy(M.astype(np.float32))
-
-
-class Sampler:
-    """Draws an epoch at a time: every known pair once, in a new order, each with items its buyer does not know."""
-
-    def __init__(self, log: Interactions, config: NeuralCollaborativeConfig, rng: np.random.Generator) -> None:
-        self.rng, self.negatives, self.n_items = rng, config.negatives, len(log.items)
-        pairs = log.matrix("binary").tocoo()
-        self.users, self.items = pairs.row.astype(np.int64), pairs.col.astype(np.int64)
-        self.keys = self.users * self.n_items + self.items
-        self.keys.sort()
-        self.weights = _teaching_weights(log, config)
-        pop = np.bincount(self.items, minlength=self.n_items) + SVD.get("floor", 1.0)
-        q = pop ** SVD.get("power", 0.0)
-        self.q = q / q.sum()
-        self.cq = np.cumsum(self.q)
-        self.cq /= self.cq[-1]
-        self.logq = (np.log(self.q) - np.log(self.q).mean()) * SVD.get("corr", 1.0)
-
-    def draw(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """users (n,), items (n, 1 + negatives) positive first, weights (n, 1 + negatives); 0 where no negative was found."""
-        order = self.rng.permutation(len(self.users))
-        users = self.users[order]
-        drawn = np.searchsorted(self.cq, self.rng.random((len(users), self.negatives)))
-        known = self._known(users[:, None], drawn)
-        for _ in range(REJECTIONS):
-            rows, places = np.nonzero(known)
-            if not len(rows):
-                break
-            drawn[rows, places] = again = np.searchsorted(self.cq, self.rng.random(len(rows)))
-            known[rows, places] = self._known(users[rows], again)
-        items = np.concatenate([self.items[order][:, None], drawn], axis=1)
-        weights = np.concatenate([self.weights[order][:, None], ~known], axis=1).astype(np.float32)
-        return torch.from_numpy(users), torch.from_numpy(items), torch.from_numpy(weights)
-
-    def _known(self, users: NDArray[np.int64], items: NDArray[np.int64]) -> NDArray[np.bool_]:
-        wanted = users * self.n_items + items
-        places = np.searchsorted(self.keys, wanted).clip(max=len(self.keys) - 1)
-        return np.asarray(self.keys[places] == wanted)
-
-
-def _teaching_weights(log: Interactions, config: NeuralCollaborativeConfig) -> NDArray[np.float32]:
-    W = log.matrix("weight")
-    mode = SVD.get("w", "one")
-    if mode == "one":
-        return np.ones(W.nnz, np.float32)
-    if mode == "log":
-        w = np.log1p(W.data) / np.log(2)
-    if mode == "decay":
-        age = (log.timestamps.max() - log.timestamps) / DAY
-        D = csr_array((np.exp2(-age / SVD["hl"]), (log.user_rows, log.item_columns)), shape=log.shape)
-        D.sum_duplicates()
-        w = SVD.get("base", 0.2) + D.data
-    if mode == "sqrt":
-        w = W.data**0.5
-    return (w / w.mean()).astype(np.float32)
-
-
 def _validate(arrays: dict[str, NDArray[Any]], validation: Validation) -> float:
-    n_layers = sum(name.endswith(".biases") for name in arrays)
-    layers = [(arrays[f"layer{i}.weights"], arrays[f"layer{i}.biases"]) for i in range(n_layers)]
-    scores = forward(arrays["users"][validation.user_rows], arrays["items"], layers)
+    """Mean NDCG of the kept purchases, ranked by the code that answers requests."""
+    scores = forward(arrays["users"][validation.user_rows], arrays["items"], layers_of(arrays))
     ranked = mask_and_rank(scores, VALIDATION_K, validation.candidates, validation.known).item_columns
     return float(np.nanmean(ndcg(ranked, validation.relevant)))

@@ -1,6 +1,6 @@
 """What everybody buys: the baseline every other model must beat."""
 
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,8 +8,10 @@ from pydantic import Field
 from scipy.sparse import csr_array
 
 from recommenders.datasets.interactions import Interactions
-from recommenders.features.items import ItemFeatures
 from recommenders.models.recommender import ModelConfig, Recommender, Tracker
+
+if TYPE_CHECKING:
+    from recommenders.features.items import ItemFeatures
 
 DAY = 86_400_000_000  # microseconds
 
@@ -17,7 +19,7 @@ DAY = 86_400_000_000  # microseconds
 class PopularityConfig(ModelConfig):
     """How events add up: `summed` alike, or `decayed`, an event losing half its weight every half_life_days."""
 
-    events: Literal["summed", "decayed"] = "summed"
+    events: Literal["summed", "decayed"] = "decayed"
     window_days: float | None = Field(default=None, gt=0)  # only events this close to the end of the log; None: all
     half_life_days: float = Field(default=30.0, gt=0)
 
@@ -32,7 +34,7 @@ class Popularity(Recommender):
 
     popularity_: NDArray[np.float32]  # (n_items,)
 
-    def _fit(self, interactions: Interactions, features: ItemFeatures | None, tracker: Tracker | None) -> None:
+    def _fit(self, interactions: Interactions, features: "ItemFeatures | None", tracker: Tracker | None) -> None:
         ages = (interactions.timestamps.max(initial=0) - interactions.timestamps) / DAY
         weights = interactions.weights.astype(np.float64)
         if self.config.events == "decayed":

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Protocol, Self
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +15,10 @@ from recommenders.bundle import Bundle
 from recommenders.datasets.ids import IdMap
 from recommenders.datasets.interactions import Interactions
 from recommenders.errors import BundleError, NotFittedError
-from recommenders.features.items import ItemFeatures
 from recommenders.models.topk import top_k
+
+if TYPE_CHECKING:
+    from recommenders.features.items import ItemFeatures
 
 BLOCK = 512  # users scored at once: (512, n_items) float32 is the largest dense array held
 
@@ -38,7 +40,7 @@ class Tracker(Protocol):
 
 
 class Ranked(NamedTuple):
-    """Lists, best first: columns (n_users, k) int32 with -1 past the last candidate, scores (n_users, k) float32 (-inf there)."""
+    """Lists, best first: item columns (n_users, k) int32, -1 past the last candidate; scores (n_users, k), -inf there."""
 
     item_columns: NDArray[np.int32]
     scores: NDArray[np.float32]
@@ -77,7 +79,7 @@ class Recommender(ABC):
     # -- learning
 
     def fit(
-        self, interactions: Interactions, features: ItemFeatures | None = None, tracker: Tracker | None = None
+        self, interactions: Interactions, features: "ItemFeatures | None" = None, tracker: Tracker | None = None
     ) -> Self:
         """Learns from the log. `features` rows follow interactions.items."""
         self._remember(interactions)
@@ -90,7 +92,7 @@ class Recommender(ABC):
         self.available_, self.repeat_ = interactions.available, interactions.repeat
 
     @abstractmethod
-    def _fit(self, interactions: Interactions, features: ItemFeatures | None, tracker: Tracker | None) -> None: ...
+    def _fit(self, interactions: Interactions, features: "ItemFeatures | None", tracker: Tracker | None) -> None: ...
 
     # -- answering
 

@@ -35,9 +35,7 @@ def make_settings() -> Callable[..., Settings]:
     """Settings of a home of its own."""
 
     def make(home: Path, **given: object) -> Settings:
-        settings = Settings.read(**{"home": home, "config": quick_configuration(home), **given})
-        settings.export()
-        return settings
+        return Settings.read(**{"home": home, "config": quick_configuration(home), **given})
 
     return make
 

@@ -1,5 +1,6 @@
 """The graph materialised for real: a persistent instance, a real MLflow store, a small market."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,9 +11,10 @@ import pytest
 from orchestration import platform
 from orchestration.runs import RunFailedError, materialise, root_cause, upstream
 from orchestration.settings import Settings
-from recommenders.errors import DataError
+from recommenders.errors import DataError, ReleaseError
 from recommenders.models import catalog
 from serving.champion import read_pointer
+from serving.judgement import promote_judged
 from serving.registry import Registry
 
 
@@ -85,7 +87,19 @@ def test_lists_for_everyone_are_sorted_and_full(trained: Settings) -> None:
 
 
 @pytest.mark.slow
-def test_a_candidate_below_popularity_is_stopped_and_the_champion_stays(
+def test_a_candidate_below_popularity_is_stopped_before_it_is_registered(
+    trained: Settings, tmp_path: Path, quick_configuration: Callable[..., Path]
+) -> None:
+    poor = quick_configuration(tmp_path, hybrid={"model_weights": {"content_based": 1.0}})
+    before = read_pointer(trained.pointer)
+    with pytest.raises(RunFailedError, match="release_candidate_beats_popularity"):
+        materialise(Settings.read(home=trained.home, config=poor))
+    assert read_pointer(trained.pointer) == before
+    assert len(Registry(trained).versions("custom_b2b")) == 1
+
+
+@pytest.mark.slow
+def test_a_recipe_worse_than_the_champion_stays_a_challenger_until_someone_insists(
     trained: Settings, tmp_path: Path, quick_configuration: Callable[..., Path]
 ) -> None:
     untaught = quick_configuration(
@@ -94,10 +108,14 @@ def test_a_candidate_below_popularity_is_stopped_and_the_champion_stays(
         hybrid={"model_weights": {"neural_collaborative": 1.0}},
     )
     before = read_pointer(trained.pointer)
-    with pytest.raises(RunFailedError, match="release_candidate_beats_popularity"):
-        materialise(Settings.read(home=trained.home, config=untaught))
+    materialise(Settings.read(home=trained.home, config=untaught))
     assert read_pointer(trained.pointer) == before
-    assert len(Registry(trained).versions("custom_b2b")) == 1
+    registry = Registry(trained)
+    with pytest.raises(ReleaseError, match="may be worse than"):
+        promote_judged(registry, "custom_b2b", 2)
+    promote_judged(registry, "custom_b2b", 2, force="a drill")
+    assert json.loads(registry.version("custom_b2b", 2).tags["gate_record"])["forced"] == "a drill"
+    assert registry.rollback("custom_b2b").number == 1
 
 
 def test_a_source_that_lies_stops_the_run_with_its_own_error(

@@ -1,0 +1,73 @@
+"""Toy logs with known answers, shared by the tests of models, evaluation and training."""
+
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pyarrow as pa
+
+from recommenders import schema
+from recommenders.datasets.ids import IdMap
+from recommenders.datasets.interactions import Interactions
+from recommenders.features.items import ItemFeatures, encode_items
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def events(pairs: list[tuple[int, int]], days: list[float]) -> pa.Table:
+    """One purchase a pair, of the user and item numbers given, so many days after START."""
+    return schema.conform(
+        pa.table(
+            {
+                "user_id": [f"u{user:02}" for user, _ in pairs],
+                "item_id": [f"i{item:02}" for _, item in pairs],
+                "timestamp": [START + timedelta(days=day) for day in days],
+                "event": ["purchase"] * len(pairs),
+                "weight": [1.0] * len(pairs),
+                "quantity": [float(1 + (user + item) % 5) for user, item in pairs],
+            }
+        ),
+        schema.INTERACTIONS,
+        "toy events",
+    )
+
+
+def checkerboard_pairs(n_users: int = 24, n_items: int = 20) -> list[tuple[int, int]]:
+    """Even buyers buy even items and odd ones odd items; each leaves out exactly one item of its colour."""
+    return [
+        (user, item)
+        for user in range(n_users)
+        for item in range(n_items)
+        if user % 2 == item % 2 and item != left_out(user, n_items)
+    ]
+
+
+def left_out(user: int, n_items: int = 20) -> int:
+    """The one item of its colour that a checkerboard buyer has not bought."""
+    return (user + 2 * (user // 2)) % n_items // 2 * 2 + user % 2
+
+
+def items_table(n_items: int) -> pa.Table:
+    """Items of two categories by colour."""
+    colours = ["odd" if item % 2 else "even" for item in range(n_items)]
+    return schema.conform(
+        pa.table(
+            {
+                "item_id": [f"i{item:02}" for item in range(n_items)],
+                "title": [f"{colour} thing" for colour in colours],
+                "category": colours,
+                "price": [10.0 + item for item in range(n_items)],
+            }
+        ),
+        schema.ITEMS,
+        "toy items",
+    )
+
+
+def checkerboard(repeat: bool = False, n_items: int = 22) -> tuple[Interactions, ItemFeatures]:
+    """The log, and the features, of 24 buyers and 20 bought items; i20 is new, i21 is no longer on sale."""
+    pairs = checkerboard_pairs()
+    days = [place * 7 % 90 for place in range(len(pairs))]
+    items = IdMap.of(f"i{item:02}" for item in range(n_items))
+    available = np.arange(n_items) != 21
+    log = Interactions.from_table(events(pairs, days), items, available=available, repeat=repeat)
+    return log, encode_items(items_table(n_items), items)
