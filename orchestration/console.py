@@ -82,10 +82,11 @@ def print_summary(settings: Settings, answer: platform.Answer) -> None:
     console = Console(stderr=True, highlight=False)
     pointer, report = platform.live(settings), platform.report(settings)
     console.print(f"\n[bold]{pointer.model}[/] version {pointer.version} serves {settings.dataset}")
-    table = Table("criterion", "target", "reached", "ceiling", "protocol")
+    table = Table("criterion", "target", "reached", "ceiling")
     for row in platform.criteria_of(report, pointer.model, answer):
-        table.add_row(row["metric"], *(_figure(row[key]) for key in ("target", "reached", "ceiling")), row["protocol"])
+        table.add_row(row["metric"], *(_figure(row[key]) for key in ("target", "reached", "ceiling")))
     console.print(table)
+    console.print(f"{report.protocol}; {report.n_users} buyers. The whole report: tradewind evaluate\n", soft_wrap=True)
     for name, url in settings.urls.items():
         console.print(f"  {name:<10} {url}{'/docs' if name == 'service' else ''}")
     console.print(f"\nTry it:\n  {platform.curl_line(settings)}\n", soft_wrap=True)

@@ -49,6 +49,6 @@ class StepLines(logging.Handler):
 @dg.logger(None, description="One line a step on standard error.")
 def console(_context: dg.InitLoggerContext) -> logging.Logger:
     """The logger of every run; a fresh one each time, so that two runs in one process do not print twice."""
-    logger = logging.Logger("tradewind.run", logging.INFO)
+    logger = logging.Logger("tradewind.run", logging.DEBUG)  # Dagster tells of steps at this level
     logger.addHandler(StepLines())
     return logger

@@ -35,6 +35,7 @@ def materialise(settings: Settings, assets: Sequence[str] = (), cause: str = "co
     Raises the TradewindError that stopped a step, or RunFailedError that names the check which did.
     """
     logging.getLogger("alembic").setLevel(logging.WARNING)
+    logging.getLogger("tradewind.alerts").addHandler(logging.NullHandler())  # a run's own log tells of them
     job = definitions(settings).resolve_job_def(RETRAINING)
     with dg.DagsterInstance.from_config(str(settings.dagster_home)) as instance:
         started = time.perf_counter()

@@ -1,14 +1,19 @@
 """Toy logs with known answers, shared by the tests of models, evaluation and training."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pyarrow as pa
+import pytest
 
 from recommenders import schema
 from recommenders.datasets.ids import IdMap
 from recommenders.datasets.interactions import Interactions
 from recommenders.features.items import ItemFeatures, encode_items
+from recommenders.training.configuration import TrainingConfig
+
+World = tuple[Interactions, ItemFeatures]
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -71,3 +76,44 @@ def checkerboard(repeat: bool = False, n_items: int = 22) -> tuple[Interactions,
     available = np.arange(n_items) != 21
     log = Interactions.from_table(events(pairs, days), items, available=available, repeat=repeat)
     return log, encode_items(items_table(n_items), items)
+
+
+@pytest.fixture(scope="session")
+def toy_events() -> Callable[[list[tuple[int, int]], list[float]], pa.Table]:
+    return events
+
+
+@pytest.fixture(scope="session")
+def world() -> World:
+    """Known items stay out of the lists: the one right answer of each buyer is the item of its colour left out."""
+    return checkerboard()
+
+
+@pytest.fixture(scope="session")
+def reorder_world() -> World:
+    return checkerboard(repeat=True)
+
+
+@pytest.fixture(scope="session")
+def answers() -> np.ndarray:
+    """(24,) the column each checkerboard buyer should be recommended."""
+    return np.array([left_out(user) for user in range(24)])
+
+
+@pytest.fixture(scope="session")
+def small_config() -> TrainingConfig:
+    """Quick to fit: a small network."""
+    return TrainingConfig.model_validate(
+        {
+            "data": {"batch_size": 64},
+            "models": {
+                "neural_collaborative": {
+                    "embedding_dim": 8,
+                    "hidden_layers": [16, 8],
+                    "epochs": 30,
+                    "patience": 5,
+                    "learning_rate": 0.01,
+                },
+            },
+        }
+    )

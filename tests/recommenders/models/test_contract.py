@@ -1,0 +1,218 @@
+"""What every model of the catalogue promises, on one small world."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from scipy.sparse import csr_array
+
+from recommenders.bundle import MANIFEST
+from recommenders.errors import BundleError, ConfigurationError, NotFittedError
+from recommenders.models import catalog
+from recommenders.models.recommender import Recommender
+from recommenders.training.training import fit_recipe
+
+NAMES = [*catalog.MODELS]
+RELAXED = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+NEW, ENDED = 20, 21  # columns nobody bought; ENDED is not on sale
+
+
+@pytest.fixture(scope="session")
+def fitted(world: Any, small_config: Any) -> dict[str, Recommender]:
+    return fit_recipe(small_config, *world)
+
+
+@pytest.fixture(scope="session", params=NAMES)
+def model(request: pytest.FixtureRequest, fitted: dict[str, Recommender]) -> Recommender:
+    return fitted[request.param]
+
+
+@pytest.fixture(scope="session")
+def bundle(model: Recommender, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return model.save(tmp_path_factory.mktemp(model.name) / "bundle")
+
+
+def everyone(model: Recommender) -> tuple[np.ndarray, csr_array]:
+    return np.arange(len(model.users_), dtype=np.int32), model.histories_
+
+
+histories = st.lists(st.sets(st.integers(0, 21), max_size=8), min_size=1, max_size=4)
+
+
+def strangers(of: list[set[int]], n_items: int = 22) -> tuple[np.ndarray, csr_array]:
+    rows = [row for row, known in enumerate(of) for _ in known]
+    columns = [column for known in of for column in sorted(known)]
+    matrix = csr_array((np.ones(len(rows), np.float32), (rows, columns)), shape=(len(of), n_items))
+    return np.full(len(of), -1, np.int32), matrix
+
+
+def test_scores_are_finite_float32_of_the_right_shape(model: Recommender) -> None:
+    scores = model.score(*everyone(model))
+    assert scores.shape == (24, 22)
+    assert scores.dtype == np.float32
+    assert np.isfinite(scores).all()
+
+
+def test_the_same_seed_learns_the_same(model: Recommender, world: Any, small_config: Any) -> None:
+    again = fit_recipe(small_config, *world)[model.name]
+    np.testing.assert_array_equal(model.score(*everyone(model)), again.score(*everyone(model)))
+
+
+def test_save_and_load_keep_every_score(model: Recommender, bundle: Path) -> None:
+    loaded = catalog.load(bundle)
+    assert type(loaded) is type(model)
+    assert loaded.config == model.config
+    np.testing.assert_array_equal(loaded.users_.ids, model.users_.ids)
+    np.testing.assert_array_equal(loaded.score(*everyone(model)), model.score(*everyone(model)))
+
+
+def test_a_bundle_holds_no_pickle(bundle: Path) -> None:
+    assert {path.suffix for path in bundle.rglob("*") if path.is_file()} == {".json", ".safetensors"}
+
+
+def test_a_changed_byte_is_refused(bundle: Path, tmp_path: Path) -> None:
+    damaged = Path(shutil.copytree(bundle, tmp_path / "damaged"))
+    path = max(damaged.rglob("*.safetensors"), key=lambda file: file.stat().st_size)
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(BundleError, match="was changed"):
+        catalog.load(damaged)
+
+
+def test_a_configuration_of_another_version_is_refused_in_one_line(bundle: Path, tmp_path: Path) -> None:
+    damaged = Path(shutil.copytree(bundle, tmp_path / "damaged"))
+    manifest = json.loads((damaged / MANIFEST).read_text())
+    manifest["config"]["flux"] = 1
+    (damaged / MANIFEST).write_text(json.dumps(manifest))
+    with pytest.raises(BundleError, match=r"flux.*train anew") as caught:
+        catalog.load(damaged)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_is_refused(bundle: Path, tmp_path: Path) -> None:
+    damaged = Path(shutil.copytree(bundle, tmp_path / "damaged"))
+    (damaged / "arrays.safetensors").unlink()
+    with pytest.raises(BundleError, match="lacks arrays"):
+        catalog.load(damaged)
+
+
+def test_one_by_one_gives_the_lists_of_the_batch(model: Recommender) -> None:
+    rows, known = everyone(model)
+    together = model.recommend(rows, known, 5)
+    for row in (0, 7, 23):
+        alone = model.recommend(rows[row : row + 1], known[row : row + 1], 5)
+        np.testing.assert_allclose(alone.scores[0], together.scores[row], rtol=1e-4, atol=1e-5)
+
+
+def test_only_what_is_on_sale_and_unknown_is_recommended(model: Recommender) -> None:
+    rows, known = everyone(model)
+    ranked = model.recommend(rows, known, 22).item_columns
+    bought = known.toarray() > 0
+    for row, columns in enumerate(ranked):
+        listed = columns[columns >= 0]
+        assert ENDED not in listed
+        assert not bought[row, listed].any()
+        assert len(listed) == 21 - bought[row].sum() == len(set(listed.tolist()))
+
+
+def test_candidates_and_known_items_follow_the_request(model: Recommender) -> None:
+    only = np.zeros(22, dtype=np.bool_)
+    only[[3, 4]] = True
+    ranked = model.recommend(*everyone(model), 3, candidates=only, exclude_known=False).item_columns
+    assert (np.sort(ranked[:, :2]) == [3, 4]).all()
+    assert (ranked[:, 2] == -1).all()
+
+
+@RELAXED
+@given(of=histories)
+def test_strangers_get_full_finite_lists(fitted: dict[str, Recommender], of: list[set[int]]) -> None:
+    rows, known = strangers(of)
+    for model in fitted.values():
+        ranked = model.recommend(rows, known, 4)
+        assert (ranked.item_columns >= 0).all()
+        assert np.isfinite(ranked.scores).all()
+        assert (np.diff(ranked.scores, axis=1) <= 0).all()
+        for columns, items in zip(ranked.item_columns.tolist(), of, strict=True):
+            assert not set(columns) & (items | {ENDED})
+
+
+def test_personal_models_find_the_item_left_out(model: Recommender, answers: np.ndarray) -> None:
+    if model.name == "popularity":
+        scores = model.score(*everyone(model))
+        assert (scores == scores[0]).all()
+        assert scores[0, :20].min() > scores[0, 20:].max() == 0
+        return
+    first = model.recommend(*everyone(model), 1).item_columns[:, 0]
+    colour = first % 2 == np.arange(24) % 2
+    assert colour.all()
+    if not model.handles_new_items:  # others may as well name the new item of that colour
+        np.testing.assert_array_equal(first, answers)
+
+
+def test_strangers_are_served_by_their_history(model: Recommender) -> None:
+    if model.name == "popularity":
+        return
+    rows, known = strangers([{0, 2, 4, 6}, {1, 3, 5, 7}])
+    ranked = model.recommend(rows, known, 6).item_columns
+    assert (ranked[0] % 2 == 0).mean() > 0.8
+    assert (ranked[1] % 2 == 1).mean() > 0.8
+
+
+def test_new_items_rank_where_the_model_says_so(fitted: dict[str, Recommender]) -> None:
+    rows, known = strangers([{0, 2, 4, 6, 8}])
+    for model in fitted.values():
+        scores = model.score(rows, known)[0]
+        assert not model.handles_new_items or scores[NEW] > scores[1:20:2].max()
+
+
+def test_reasons_name_items_of_the_history(model: Recommender) -> None:
+    _, known = strangers([{0, 2, 4}])
+    reasons = model.explain_all(known, [6, 8], n_reasons=2)
+    assert len(reasons) == 2
+    assert reasons[0] == model.explain(known, 6, n_reasons=2)
+    for reason in reasons[0]:
+        assert reason.item_column in {0, 2, 4}
+        assert reason.drop > 0
+
+
+def test_content_and_neighbours_can_give_a_reason(fitted: dict[str, Recommender]) -> None:
+    _, known = strangers([{0, 2, 4, 1}])
+    best = fitted["content_based"].explain(known, 6, n_reasons=4)
+    assert {reason.item_column for reason in best} == {0, 2, 4}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_who_has_not_learned_says_so(name: str) -> None:
+    model = catalog.model_class(name)()
+    with pytest.raises(NotFittedError, match=f"{name} has learned nothing yet"):
+        model.recommend(np.array([0], np.int32), csr_array((1, 3), dtype=np.float32), 2)
+
+
+def test_nobody_asked_nothing_answered(model: Recommender) -> None:
+    ranked = model.recommend(np.empty(0, np.int32), csr_array((0, 22), dtype=np.float32), 3)
+    assert ranked.item_columns.shape == (0, 3)
+
+
+def test_content_without_features_is_refused(world: Any) -> None:
+    with pytest.raises(ConfigurationError, match="needs|got none"):
+        catalog.model_class("content_based")().fit(world[0])
+
+
+def test_answering_imports_no_heavy_library(model: Recommender, bundle: Path) -> None:
+    script = (
+        "import sys, json, numpy as np; from pathlib import Path; from recommenders.models import catalog;"
+        f"m = catalog.load(Path({str(bundle)!r}));"
+        "m.recommend(np.array([0, -1], np.int32), m.histories_[[0, 1]], 3);"
+        "print(json.dumps([n for n in ('torch', 'sklearn', 'mlflow', 'pyarrow', 'duckdb', 'pandas', 'matplotlib')"
+        " if n in sys.modules]))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == []

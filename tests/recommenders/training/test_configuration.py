@@ -1,0 +1,89 @@
+from pathlib import Path
+
+import pytest
+
+from recommenders.errors import ConfigurationError, UnknownNameError
+from recommenders.training.configuration import TrainingConfig
+
+CONFIGS = Path(__file__).parents[3] / "configs"
+
+
+def written(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "training.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_the_basic_file_says_the_defaults() -> None:
+    config = TrainingConfig.load(CONFIGS / "training.yaml")
+    assert config.recipe() == TrainingConfig().recipe()
+    network = config.models.neural_collaborative
+    assert (network.embedding_dim, network.hidden_layers) == (50, (128, 64, 32))
+    assert (network.learning_rate, network.epochs) == (0.001, 100)
+    assert config.models.content_based.similarity_threshold == 0.7
+    assert config.models.hybrid.model_weights == {
+        "neural_collaborative": 0.4,
+        "content_based": 0.3,
+        "collaborative_filtering": 0.3,
+    }
+
+
+def test_the_large_file_has_the_large_column() -> None:
+    config = TrainingConfig.load(CONFIGS / "training-large.yaml")
+    network = config.models.neural_collaborative
+    assert (config.data.batch_size, config.data.validation_split) == (2048, 0.1)
+    assert (network.embedding_dim, network.hidden_layers, network.epochs) == (100, (256, 128, 64), 200)
+    assert config.of("neural_collaborative").model_dump()["batch_size"] == 2048
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("models: {ncff: {}}", ["models.ncff", "neural_collaborative"]),
+        ("models: {content_based: {similarity_threshold: 2}}", ["content_based.similarity_threshold", "2"]),
+        ("models: {hybrid: {model_weights: {ncff: 1}}}", ["model_weights", "ncff", "choose from"]),
+        ("models: {hybrid: {model_weights: {content_based: -1}}}", ["0 or more"]),
+        ("data: [1]", ["data"]),
+        ("- 1", ["got a list", "models"]),
+        ("data: {", ["not YAML"]),
+    ],
+)
+def test_a_mistake_is_told_in_one_line_with_its_file(tmp_path: Path, text: str, words: list[str]) -> None:
+    path = written(tmp_path, text)
+    with pytest.raises(ConfigurationError) as caught:
+        TrainingConfig.load(path)
+    message = str(caught.value)
+    assert message.startswith(str(path))
+    assert "\n" not in message
+    for word in words:
+        assert word in message
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"none\.yaml cannot be read"):
+        TrainingConfig.load(tmp_path / "none.yaml")
+
+
+def test_an_empty_file_is_the_defaults(tmp_path: Path) -> None:
+    assert TrainingConfig.load(written(tmp_path, "")) == TrainingConfig.load() == TrainingConfig()
+
+
+def test_the_recipe_follows_the_models_and_not_the_data(tmp_path: Path) -> None:
+    base = TrainingConfig().recipe()
+    same = TrainingConfig.load(written(tmp_path, "data: {dataset: online_retail, scale: 0.1}"))
+    other = TrainingConfig.load(written(tmp_path, "models: {neural_collaborative: {embedding_dim: 8}}"))
+    batch = TrainingConfig.load(written(tmp_path, "data: {batch_size: 64}"))
+    assert same.recipe() == base
+    assert len({base, other.recipe(), batch.recipe()}) == 3
+
+
+def test_an_unknown_model_is_told_with_the_known_ones() -> None:
+    with pytest.raises(UnknownNameError, match="unknown model 'ncff'; choose from"):
+        TrainingConfig().of("ncff")
+
+
+def test_what_is_switched_off_is_not_fitted(tmp_path: Path) -> None:
+    text = "models: {content_based: {enabled: false}, hybrid: {model_weights: {collaborative_filtering: 1}}}"
+    assert "content_based" not in TrainingConfig.load(written(tmp_path, text)).enabled()
+    with pytest.raises(ConfigurationError, match="content_based, which is not enabled"):
+        TrainingConfig.load(written(tmp_path, "models: {content_based: {enabled: false}}"))
