@@ -86,12 +86,13 @@ def evaluate(
     output: Annotated[Path | None, typer.Option(help="Also write the report to this Markdown file.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Fit all models and judge them on the test window: the report with intervals, ceilings and criteria."""
+    """Judge all models on the test window: intervals, ceilings, criteria. Fits them first where they are not."""
     from orchestration import platform
     from orchestration.runs import materialise, upstream
 
     settings = settings_of(dataset, source, config)
-    materialise(settings, upstream(settings, "evaluation_report"))
+    fitted = platform.is_trained(settings)
+    materialise(settings, ["evaluation_report"] if fitted else upstream(settings, "evaluation_report"))
     report = platform.report(settings)
     if output:
         output.parent.mkdir(parents=True, exist_ok=True)

@@ -3,7 +3,7 @@
 import json
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +16,8 @@ from dagster._core.storage.dagster_run import IN_PROGRESS_RUN_STATUSES
 
 from orchestration.runs import PID_TAG, RunFailedError, materialise
 from orchestration.settings import Settings
+from recommenders.bundle import read_manifest
+from recommenders.errors import BundleError
 from recommenders.evaluation.report import Report
 from serving.champion import Pointer, read_pointer
 from serving.locks import locked
@@ -43,15 +45,33 @@ def check_source(settings: Settings) -> None:
 def is_current(settings: Settings) -> bool:
     """Whether a champion serves and the newest version knows the present data and configuration."""
     spec = settings.spec
-    source = settings.source_of(spec)
     versions = Registry(settings).versions(spec.name)
     if not versions or read_pointer(settings.pointer) is None or not report_folder(settings).exists():
         return False
+    return origin(versions[0].tags) == present(settings)
+
+
+def is_trained(settings: Settings) -> bool:
+    """Whether all models in the lake come from the present data and configuration."""
+    folder = settings.lake / settings.dataset
+    try:
+        found = [read_manifest(folder / name)["provenance"] for name in settings.training.enabled()]
+    except BundleError:
+        return False
+    return all(origin(provenance) == present(settings) for provenance in found)
+
+
+def origin(known: Mapping[str, str]) -> tuple[str | None, str | None]:
+    """Which data and which recipe a version or a bundle comes from."""
+    return known.get("data_version"), known.get("recipe")
+
+
+def present(settings: Settings) -> tuple[str | None, str | None]:
+    """The data and the recipe there are now."""
+    spec, source = settings.spec, settings.source_of(settings.spec)
     if spec.generator and source != settings.source:
         spec.make(source, settings.training.data.scale, settings.training.data.seed)
-    known = versions[0].tags
-    wanted = (spec.fingerprint(source)["version"], settings.training.recipe())
-    return (known.get("data_version"), known.get("recipe")) == wanted
+    return spec.fingerprint(source)["version"], settings.training.recipe()
 
 
 def bring_up_to_date(settings: Settings) -> dict[str, float]:

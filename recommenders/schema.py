@@ -1,6 +1,7 @@
 """Names and types of the tables that pass between rooms, each an Arrow schema.
 
-Ids are strings inside; times are UTC in microseconds. A column that a source does not know is null, never a made-up value.
+Ids are strings inside; times are UTC in microseconds. A column that a source does not know is null, never a made-up
+value.
 """
 
 import pyarrow as pa

@@ -30,7 +30,7 @@ class NeuralCollaborativeConfig(ModelConfig):
     negatives: int = Field(default=2, ge=1)  # drawn for each positive
     negative_power: float = Field(default=0.75, ge=0, le=1)  # how much more often popular items are drawn
     half_life_days: float | None = Field(default=60.0, gt=0)  # age at which a purchase teaches half as much
-    patience: int = Field(default=2, ge=1)  # epochs without a better validation before training stops
+    patience: int = Field(default=1, ge=1)  # epochs without a better validation before training stops
     validation_split: float = Field(default=0.2, gt=0, lt=1)  # share of buyers whose latest orders validate
     validation_users: int = Field(default=300, ge=1)  # at most so many of them
     weight_decay: float = Field(default=0.0, ge=0)  # decoupled (AdamW)

@@ -68,9 +68,7 @@ def _event_weights(log: Interactions, config: NeuralCollaborativeConfig) -> NDAr
     return np.asarray(np.exp2(-ages / config.half_life_days))
 
 
-def factors(
-    log: Interactions, size: int, rng: np.random.Generator
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def factors(log: Interactions, size: int, rng: np.random.Generator) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """The leading singular vectors of the log counts, degrees damped: (n_users, n) and (n_items, n), each of spread 1.
 
     n is `size`, or less where the matrix is smaller. Halko, Martinsson & Tropp 2011, so that no iteration can fail.

@@ -40,7 +40,7 @@ class Tracker(Protocol):
 
 
 class Ranked(NamedTuple):
-    """Lists, best first: item columns (n_users, k) int32, -1 past the last candidate; scores (n_users, k), -inf there."""
+    """Lists, best first: item columns (n_users, k) int32, -1 past the last; scores (n_users, k), -inf there."""
 
     item_columns: NDArray[np.int32]
     scores: NDArray[np.float32]

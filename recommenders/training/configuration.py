@@ -83,7 +83,8 @@ class TrainingConfig(BaseModel):
             members = [name for name, weight in self.models.hybrid.model_weights.items() if weight > 0]
             if absent := [name for name in members if not self.section(name).enabled]:
                 raise ValueError(
-                    f"models.hybrid.model_weights: got {', '.join(absent)}, which is not enabled; enable it or give it no weight"
+                    f"models.hybrid.model_weights: got {', '.join(absent)}, which is not enabled; "
+                    "enable it or give it no weight"
                 )
         return self
 
@@ -95,7 +96,7 @@ class TrainingConfig(BaseModel):
         return section
 
     def of(self, name: str) -> ModelConfig:
-        """What a model is fitted with: its section, with the data section's values where it has its own fields for them."""
+        """What a model is fitted with: its section, and the data section's values where it has fields for them."""
         section = self.section(name)
         shared = {
             "batch_size": self.data.batch_size,

@@ -202,7 +202,7 @@ def test_nobody_asked_nothing_answered(model: Recommender) -> None:
 
 
 def test_content_without_features_is_refused(world: Any) -> None:
-    with pytest.raises(ConfigurationError, match="needs|got none"):
+    with pytest.raises(ConfigurationError, match="got none"):
         catalog.model_class("content_based")().fit(world[0])
 
 

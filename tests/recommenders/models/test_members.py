@@ -128,7 +128,8 @@ def test_recent_purchases_teach_more(toy_events: Any) -> None:
     log = Interactions.from_table(toy_events([(0, 0), (0, 1)], [0, 60]))
     weights = Sampler(log, NeuralCollaborativeConfig(half_life_days=60), np.random.default_rng(0)).weights
     assert weights[1] > weights[0] > 0
-    assert Sampler(log, NeuralCollaborativeConfig(half_life_days=None), np.random.default_rng(0)).weights.tolist() == [1, 1]
+    timeless = NeuralCollaborativeConfig(half_life_days=None)
+    assert Sampler(log, timeless, np.random.default_rng(0)).weights.tolist() == [1, 1]
 
 
 def test_factors_rebuild_a_matrix_of_their_rank(world: Any) -> None:
@@ -203,7 +204,7 @@ def test_weights_that_make_no_sense_are_refused(weights: dict[str, float], messa
 
 
 def test_a_blend_of_one_member_ranks_like_it(world: Any) -> None:
-    log, features = world
+    log, _ = world
     members = {"popularity": Popularity().fit(log), "collaborative_filtering": CollaborativeFiltering().fit(log)}
     config = HybridConfig(model_weights={"collaborative_filtering": 2.0})
     hybrid = Hybrid.compose(members, log, config)
@@ -214,8 +215,8 @@ def test_a_blend_of_one_member_ranks_like_it(world: Any) -> None:
 
 def test_who_is_unknown_to_all_members_gets_what_is_popular(toy_events: Any) -> None:
     log = Interactions.from_table(toy_events([(0, 2), (1, 2), (1, 0), (2, 2), (2, 1), (0, 1)], [0, 1, 2, 3, 4, 5]))
-    members = {"popularity": Popularity(PopularityConfig(events="summed")), "collaborative_filtering": CollaborativeFiltering()}
-    fitted = {name: member.fit(log) for name, member in members.items()}
+    popular = Popularity(PopularityConfig(events="summed")).fit(log)
+    fitted = {"popularity": popular, "collaborative_filtering": CollaborativeFiltering().fit(log)}
     hybrid = Hybrid.compose(fitted, log, HybridConfig(model_weights={"collaborative_filtering": 1.0}))
     ranked = hybrid.recommend(np.array([-1], np.int32), csr_array((1, 3), dtype=np.float32), 3)
     assert ranked.item_columns.tolist() == [[2, 1, 0]]
