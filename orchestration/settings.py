@@ -17,9 +17,16 @@ DAGSTER_YAML = """\
 # Written by `tradewind` where there was none; yours to change.
 telemetry:
   enabled: false
+nux:
+  enabled: false             # no dialog that asks for an e-mail address
 concurrency:
   runs:
     max_concurrent_runs: 1   # models share the machine's cores; one training at a time
+scheduler:
+  module: dagster._core.scheduler
+  class: DagsterDaemonScheduler
+  config:
+    max_catchup_runs: 1      # after a week off, one retraining is enough
 """
 
 

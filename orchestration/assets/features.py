@@ -1,5 +1,8 @@
 """What is known at the cut, and not a second later."""
 
+from dataclasses import replace
+from typing import Any
+
 import dagster as dg
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -15,10 +18,13 @@ from recommenders.features.items import ItemFeatures, encode_items
 
 
 @dg.asset(partitions_def=datasets, group_name="features")
-def training_log(context: dg.AssetExecutionContext, split: pa.Table, items: pa.Table) -> Interactions:
+def training_log(
+    context: dg.AssetExecutionContext, raw_dataset: dict[str, Any], split: pa.Table, items: pa.Table
+) -> Interactions:
     """Everything before the cut as arrays: what every model learns from."""
     protocol = dataset(context.partition_key).protocol
     log = build_log(split.filter(pc.field("part") != "test"), items, protocol, cut_time(split))
+    log = replace(log, version=raw_dataset["version"])
     n_users, n_items = log.shape
     pairs = log.matrix().nnz
     context.add_output_metadata(

@@ -41,7 +41,6 @@ def member_asset(name: str) -> dg.AssetsDefinition:
     def train(
         context: dg.AssetExecutionContext,
         settings: dg.ResourceParam[Settings],
-        raw_dataset: dict[str, Any],
         training_log: Interactions,
         item_vectors: ItemFeatures,
     ) -> Recommender:
@@ -49,7 +48,7 @@ def member_asset(name: str) -> dg.AssetsDefinition:
         registry = Registry(settings.of(context.partition_key))
         with registry.run(context.partition_key, name, parameters(config, name), {"stage": "evaluation"}) as run:
             model = fit_member(name, config, training_log, item_vectors, run)
-            model.provenance |= origin(run, config, raw_dataset)
+            model.provenance |= origin(run, config)
             describe(context, registry, run, model)
         return model
 
@@ -69,7 +68,6 @@ def hybrid_asset(members: list[str]) -> dg.AssetsDefinition:
     def blend(
         context: dg.AssetExecutionContext,
         settings: dg.ResourceParam[Settings],
-        raw_dataset: dict[str, Any],
         training_log: Interactions,
         **fitted: Recommender,
     ) -> Recommender:
@@ -80,7 +78,7 @@ def hybrid_asset(members: list[str]) -> dg.AssetsDefinition:
             context.partition_key, Hybrid.name, parameters(config, Hybrid.name), {"stage": "evaluation"}
         ) as run:
             model = compose_hybrid(config, training_log, fitted)
-            model.provenance |= origin(run, config, raw_dataset)
+            model.provenance |= origin(run, config)
             describe(context, registry, run, model)
         return model
 
@@ -90,9 +88,9 @@ def hybrid_asset(members: list[str]) -> dg.AssetsDefinition:
 MODEL = dg.PythonObjectDagsterType(Recommender, name="Recommender")
 
 
-def origin(run: RunTracker, config: TrainingConfig, raw_dataset: dict[str, Any]) -> dict[str, str]:
-    """Which run, recipe and data a model comes from."""
-    return {"run_id": run.run_id, "recipe": config.recipe(), "data_version": raw_dataset["version"]}
+def origin(run: RunTracker, config: TrainingConfig) -> dict[str, str]:
+    """Which run and recipe a model comes from; the log says which data."""
+    return {"run_id": run.run_id, "recipe": config.recipe()}
 
 
 def parameters(config: TrainingConfig, name: str) -> dict[str, Any]:

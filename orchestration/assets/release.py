@@ -2,6 +2,7 @@
 
 import json
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -50,9 +51,9 @@ def registered_model_asset(config: TrainingConfig) -> dg.AssetsDefinition:
         registry = Registry(settings.of(name))
         vectors = evaluation_report.vectors("ndcg@10")
         candidate = choose_candidate(vectors, has_champion=registry.champion(name) is not None)
-        log = build_log(interactions, items, dataset(name).protocol)
+        log = replace(build_log(interactions, items, dataset(name).protocol), version=raw_dataset["version"])
         model = refit(candidate, settings.training, log, encode_items(items, log.items), models)
-        model.provenance |= provenance(settings, raw_dataset, evaluation_report, log)
+        model.provenance |= provenance(settings, evaluation_report, log)
         with (
             tempfile.TemporaryDirectory() as folder,
             registry.run(
@@ -85,10 +86,9 @@ def registered_model_asset(config: TrainingConfig) -> dg.AssetsDefinition:
     return registered_model
 
 
-def provenance(settings: Settings, raw_dataset: dict[str, Any], report: Report, log: Interactions) -> dict[str, str]:
-    """What a version stores of where it came from."""
+def provenance(settings: Settings, report: Report, log: Interactions) -> dict[str, str]:
+    """What a version stores of where it came from; its log's data version stands there already."""
     return {
-        "data_version": raw_dataset["version"],
         "recipe": settings.training.recipe(),
         "cut": report.cut,
         "trained_until": str(log.timestamps.max().astype("datetime64[us]")),

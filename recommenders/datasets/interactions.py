@@ -36,6 +36,7 @@ class Interactions:
     strengths: NDArray[np.float32]
     available: NDArray[np.bool_]
     repeat: bool
+    version: str = ""  # of the data behind the log, where it has one
 
     @classmethod
     def from_table(
@@ -95,7 +96,7 @@ class Interactions:
         arrays: dict[str, NDArray[Any]] = {name: getattr(self, name) for name in _ARRAYS}
         for axis, ids in (("users", self.users), ("items", self.items)):
             arrays |= {f"{axis}.{part}": array for part, array in pack_strings(ids.ids).items()}
-        return bundle.write(folder, Bundle("interactions", {"repeat": self.repeat}, arrays))
+        return bundle.write(folder, Bundle("interactions", {"repeat": self.repeat, "version": self.version}, arrays))
 
     @classmethod
     def load(cls, folder: Path) -> "Interactions":
@@ -106,7 +107,8 @@ class Interactions:
             return IdMap(unpack_strings({part: content.arrays[f"{axis}.{part}"] for part in ("bytes", "ends")}))
 
         arrays = {name: content.arrays[name] for name in _ARRAYS}
-        return cls(users=ids("users"), items=ids("items"), repeat=content.config["repeat"], **arrays)
+        facts: dict[str, Any] = {**arrays, **content.config}
+        return cls(users=ids("users"), items=ids("items"), **facts)
 
     def select(self, mask: NDArray[np.bool_]) -> "Interactions":
         """The events where the mask is true, under the same id maps."""

@@ -90,6 +90,7 @@ class Recommender(ABC):
         self.users_, self.items_ = interactions.users, interactions.items
         self.histories_ = interactions.matrix()
         self.available_, self.repeat_ = interactions.available, interactions.repeat
+        self.provenance["data_version"] = interactions.version
 
     @abstractmethod
     def _fit(self, interactions: Interactions, features: "ItemFeatures | None", tracker: Tracker | None) -> None: ...
