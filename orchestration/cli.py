@@ -44,6 +44,15 @@ def settings_of(dataset: str | None = None, source: Path | None = None, config: 
     return settings
 
 
+def known(dataset: str | None) -> Any:
+    """The settings of a call that reads no source; the data set exists."""
+    from orchestration.settings import Settings
+
+    settings = Settings.read(dataset=dataset)
+    _ = settings.spec
+    return settings
+
+
 def say(text: str) -> None:
     """A line for people; standard output stays free for figures."""
     typer.echo(text, err=True)
@@ -127,10 +136,8 @@ def batch(
 def status(dataset: Dataset = None, as_json: AsJson = False) -> None:
     """What serves, what ran last, which services answer, what alarmed."""
     from orchestration.console import print_status, status_of
-    from orchestration.settings import Settings
 
-    settings = Settings.read(dataset=dataset)
-    _ = settings.spec
+    settings = known(dataset)
     found = status_of(settings)
     if as_json:
         print(json.dumps(found))
@@ -175,10 +182,8 @@ def data_describe(
 def release_list(dataset: Dataset = None, as_json: AsJson = False) -> None:
     """All versions, newest first, with what the gate said."""
     from orchestration.console import print_versions, versions_of
-    from orchestration.settings import Settings
 
-    settings = Settings.read(dataset=dataset)
-    _ = settings.spec
+    settings = known(dataset)
     rows = versions_of(settings)
     if as_json:
         print(json.dumps(rows))
@@ -193,12 +198,10 @@ def release_promote(
     force: Annotated[str, typer.Option(help="Promote against the gate; the reason given here is stored with it.")] = "",
 ) -> None:
     """Make a version the champion, if the gate let it pass."""
-    from orchestration.settings import Settings
     from serving.judgement import promote_judged
     from serving.registry import Registry
 
-    settings = Settings.read(dataset=dataset)
-    _ = settings.spec
+    settings = known(dataset)
     released = promote_judged(Registry(settings), settings.dataset, version, force)
     say(f"Version {released.number} ({released.model}) of {settings.dataset} serves now.")
 
@@ -206,11 +209,9 @@ def release_promote(
 @release_app.command("rollback")
 def release_rollback(dataset: Dataset = None) -> None:
     """Make the champion before the present one serve again."""
-    from orchestration.settings import Settings
     from serving.registry import Registry
 
-    settings = Settings.read(dataset=dataset)
-    _ = settings.spec
+    settings = known(dataset)
     released = Registry(settings).rollback(settings.dataset)
     say(f"Version {released.number} ({released.model}) of {settings.dataset} serves again.")
 
@@ -218,11 +219,9 @@ def release_rollback(dataset: Dataset = None) -> None:
 @release_app.command("bento")
 def release_bento(dataset: Dataset = None, as_json: AsJson = False) -> None:
     """Build a Bento that serves the champion on its own, with no MLflow at hand."""
-    from orchestration.settings import Settings
     from serving.bento import build
 
-    settings = Settings.read(dataset=dataset)
-    _ = settings.spec
+    settings = known(dataset)
     built = build(settings)
     if as_json:
         print(json.dumps({"tag": built.tag, "path": str(built.path)}))

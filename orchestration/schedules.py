@@ -1,6 +1,7 @@
 """What time starts: a retraining every night, a look at drift every hour."""
 
 import dagster as dg
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from orchestration.jobs import drift_job, retraining_job
 from orchestration.settings import Settings
@@ -8,33 +9,31 @@ from orchestration.settings import Settings
 
 def schedules(settings: Settings) -> list[dg.ScheduleDefinition]:
     """The schedules of the data set that is served; they run as soon as the daemon does."""
+    return [
+        schedule("nightly_retraining", retraining_job, settings.retrain_cron, settings, "Retrains"),
+        schedule(
+            "hourly_drift", drift_job, settings.drift_cron, settings, "Compares with its past the newest window of"
+        ),
+    ]
+
+
+def schedule(
+    name: str, job: UnresolvedAssetJobDefinition, cron: str, settings: Settings, does: str
+) -> dg.ScheduleDefinition:
+    """A job for the served data set at the times of a cron line (UTC), one run a time."""
 
     @dg.schedule(
-        name="nightly_retraining",
-        job=retraining_job,
-        cron_schedule=settings.retrain_cron,
+        name=name,
+        job=job,
+        cron_schedule=cron,
         default_status=dg.DefaultScheduleStatus.RUNNING,
-        description=f"Retrains {settings.dataset} ({settings.retrain_cron}, UTC).",
+        description=f"{does} {settings.dataset} ({cron}, UTC).",
     )
-    def nightly_retraining(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+    def tick(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
         return dg.RunRequest(
-            run_key=f"nightly/{settings.dataset}/{context.scheduled_execution_time.isoformat()}",
+            run_key=f"{name}/{settings.dataset}/{context.scheduled_execution_time.isoformat()}",
             partition_key=settings.dataset,
             tags={"cause": "schedule"},
         )
 
-    @dg.schedule(
-        name="hourly_drift",
-        job=drift_job,
-        cron_schedule=settings.drift_cron,
-        default_status=dg.DefaultScheduleStatus.RUNNING,
-        description=f"Compares the newest window of {settings.dataset} with its past ({settings.drift_cron}, UTC).",
-    )
-    def hourly_drift(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
-        return dg.RunRequest(
-            run_key=f"drift/{settings.dataset}/{context.scheduled_execution_time.isoformat()}",
-            partition_key=settings.dataset,
-            tags={"cause": "schedule"},
-        )
-
-    return [nightly_retraining, hourly_drift]
+    return tick

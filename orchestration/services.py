@@ -7,80 +7,38 @@ from orchestration.settings import Settings
 from orchestration.supervisor import Service, ensure_free
 from serving.settings import PROJECT
 
+SERVICE = "serving.service:Tradewind"
+READY = {"dagster": "/server_info", "service": "/livez", "mlflow": "/health", "evidently": "/api/version"}
+
 
 def services(settings: Settings) -> list[Service]:
-    """Dagster (web pages and daemon), MLflow, Evidently's pages and the service, as the supervisor starts them."""
+    """Dagster (web pages and daemon), the service, MLflow and Evidently's pages, as the supervisor starts them."""
     urls, host = settings.urls, settings.host
+    workspace = str(PROJECT / "workspace.yaml")
+    store = ("--backend-store-uri", settings.tracking_uri, "--artifacts-destination", str(settings.artifact_root))
+    commands = {
+        "dagster": ("dagster", "dev", "-w", workspace, "-h", host, "-p", str(settings.dagster_port)),
+        "service": ("bentoml", "serve", SERVICE, "--host", host, "--port", str(settings.service_port)),
+        "mlflow": ("mlflow", "server", *store, "--workers", "1", "--host", host, "--port", str(settings.mlflow_port)),
+        "evidently": (
+            *("evidently", "ui", "--workspace", str(settings.workspace)),
+            *("--host", host, "--port", str(settings.evidently_port)),
+        ),
+    }
     return [
-        _service(
-            settings,
-            "dagster",
-            [
-                "dagster",
-                "dev",
-                "-h",
-                host,
-                "-p",
-                str(settings.dagster_port),
-                "-w",
-                str(PROJECT / "workspace.yaml"),
-            ],
-            f"{urls['dagster']}/server_info",
-        ),
-        _service(
-            settings,
-            "service",
-            [
-                "bentoml",
-                "serve",
-                "serving.service:Tradewind",
-                "--host",
-                host,
-                "--port",
-                str(settings.service_port),
-            ],
-            f"{urls['service']}/livez",
-        ),
-        _service(
-            settings,
-            "mlflow",
-            [
-                *("mlflow", "server", "--backend-store-uri", settings.tracking_uri),
-                *("--artifacts-destination", str(settings.artifact_root), "--workers", "1"),
-                *("--host", host, "--port", str(settings.mlflow_port)),
-            ],
-            f"{urls['mlflow']}/health",
-        ),
-        _service(
-            settings,
-            "evidently",
-            [
-                *("evidently", "ui", "--workspace", str(settings.workspace)),
-                *("--host", host, "--port", str(settings.evidently_port)),
-            ],
-            f"{urls['evidently']}/api/version",
-        ),
+        Service(
+            name,
+            [str(Path(sys.executable).with_name(program)), *arguments],
+            settings.environment(),
+            settings.logs / f"{name}.log",
+            urls[name] + READY[name],
+            cwd=settings.home.resolve(),  # whatever a vendor drops into the current folder stays below home
+        )
+        for name, (program, *arguments) in commands.items()
     ]
 
 
 def ensure_ports(settings: Settings) -> None:
     """Raises ConfigurationError, in one line, for the first port that is taken."""
-    for name, port in (
-        ("dagster", settings.dagster_port),
-        ("service", settings.service_port),
-        ("mlflow", settings.mlflow_port),
-        ("evidently", settings.evidently_port),
-    ):
-        ensure_free(settings.host, port, name)
-
-
-def _service(settings: Settings, name: str, command: list[str], ready_url: str) -> Service:
-    program = Path(sys.executable).with_name(command[0])
-    return Service(
-        name,
-        [str(program), *command[1:]],
-        settings.environment(),
-        settings.logs / f"{name}.log",
-        ready_url,
-        cwd=settings.home.resolve(),  # whatever a vendor drops into the current folder stays below home
-    )
+    for name in READY:
+        ensure_free(settings.host, getattr(settings, f"{name}_port"), name)

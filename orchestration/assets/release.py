@@ -13,7 +13,6 @@ import pyarrow.compute as pc
 from orchestration.assets.models import MODEL, parameters
 from orchestration.partitions import datasets
 from orchestration.settings import Settings
-from recommenders.bundle import size_in_bytes
 from recommenders.datasets.catalog import dataset
 from recommenders.datasets.interactions import Interactions
 from recommenders.datasets.splits import training_log as build_log
@@ -26,6 +25,7 @@ from recommenders.training.training import refit
 from serving.gate import choose_candidate
 from serving.judgement import judge
 from serving.registry import Registry
+from serving.versions import Version
 
 
 def registered_model_asset(config: TrainingConfig) -> dg.AssetsDefinition:
@@ -54,26 +54,14 @@ def registered_model_asset(config: TrainingConfig) -> dg.AssetsDefinition:
         log = replace(build_log(interactions, items, dataset(name).protocol), version=raw_dataset["version"])
         model = refit(candidate, settings.training, log, encode_items(items, log.items), models)
         model.provenance |= provenance(settings, evaluation_report, log)
-        with (
-            tempfile.TemporaryDirectory() as folder,
-            registry.run(
-                name, f"{candidate}-release", parameters(settings.training, candidate), {"stage": "release"}
-            ) as run,
-        ):
-            bundle = model.save(Path(folder) / "bundle")
-            evaluation_report.save(Path(folder) / "evaluation")
-            run.log_file(Path(folder) / "evaluation")
-            size = size_in_bytes(bundle)
-            version = registry.publish(
-                name, bundle, run.run_id, version_tags(settings, model, evaluation_report, candidate)
-            )
+        version = register(registry, settings, model, evaluation_report)
         context.add_output_metadata(
             {
                 "version": version.number,
                 "model": candidate,
-                "megabytes": size / 1e6,
+                "megabytes": evaluation_report.megabytes[candidate],
                 "mlflow version": dg.MetadataValue.url(registry.version_url(version)),
-                "mlflow run": dg.MetadataValue.url(registry.run_url(run.run_id)),
+                "mlflow run": dg.MetadataValue.url(registry.run_url(version.run_id)),
             }
         )
         return {
@@ -86,6 +74,18 @@ def registered_model_asset(config: TrainingConfig) -> dg.AssetsDefinition:
     return registered_model
 
 
+def register(registry: Registry, settings: Settings, model: Recommender, report: Report) -> Version:
+    """A new version of the model in MLflow, in a run of its own that also holds the evaluation of its recipe."""
+    name, config = report.dataset, settings.training
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        registry.run(name, f"{model.name}-release", parameters(config, model.name), {"stage": "release"}) as run,
+    ):
+        run.log_file(report.save(Path(folder) / "evaluation"))
+        bundle = model.save(Path(folder) / "bundle")
+        return registry.publish(name, bundle, run.run_id, version_tags(settings, model, report))
+
+
 def provenance(settings: Settings, report: Report, log: Interactions) -> dict[str, str]:
     """What a version stores of where it came from; its log's data version stands there already."""
     return {
@@ -95,12 +95,12 @@ def provenance(settings: Settings, report: Report, log: Interactions) -> dict[st
     }
 
 
-def version_tags(settings: Settings, model: Recommender, report: Report, candidate: str) -> dict[str, str]:
+def version_tags(settings: Settings, model: Recommender, report: Report) -> dict[str, str]:
     """The same on the registered version, with the evaluation of its recipe."""
     return {
         **{key: str(value) for key, value in model.provenance.items() if key != "run_id"},
         "configuration": settings.training.model_dump_json(),
-        "evaluation": json.dumps(report.models[candidate]),
+        "evaluation": json.dumps(report.models[model.name]),
     }
 
 

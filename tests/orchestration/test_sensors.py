@@ -1,0 +1,148 @@
+"""What events start, and what they do not start twice."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from monitoring import alerts
+from orchestration.jobs import RETRAINING
+from orchestration.sensors import drift_sensor, failure_sensor, new_data_sensor
+from orchestration.settings import Settings
+
+HEADER = "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country\n"
+LINE = "536365,85123A,HEART,6,2010-12-0{day} 08:26:00,2.55,17850.0,United Kingdom\n"
+
+
+@pytest.fixture
+def settings(tmp_path: Path, make_settings: Callable[..., Settings]) -> Settings:
+    """A home whose data set is a folder of daily files, the first of which lies there."""
+    source = tmp_path / "retail"
+    source.mkdir()
+    (source / "2010-12-01.csv").write_text(HEADER + LINE.format(day=1))
+    return make_settings(tmp_path / "home", dataset="online_retail", source=source)
+
+
+def look(
+    sensor: dg.SensorDefinition, instance: dg.DagsterInstance, cursor: str | None
+) -> tuple[dg.RunRequest | None, str, str | None]:
+    """One tick: (what it requests, why it does not, the new cursor)."""
+    context = dg.build_sensor_context(instance=instance, cursor=cursor)
+    answer = sensor(context)
+    if isinstance(answer, dg.SkipReason):
+        return None, answer.skip_message or "", context.cursor
+    assert isinstance(answer, dg.RunRequest)
+    return answer, "", context.cursor
+
+
+def test_a_new_file_starts_one_retraining(settings: Settings) -> None:
+    sensor = new_data_sensor(settings)
+    with dg.DagsterInstance.ephemeral() as instance:
+        request, why, cursor = look(sensor, instance, None)
+        assert request is None
+        assert "first look" in why
+        assert look(sensor, instance, cursor)[0] is None
+        assert settings.source is not None
+        (settings.source / "2010-12-02.csv").write_text(HEADER + LINE.format(day=2))
+        request, _, after = look(sensor, instance, cursor)
+        assert request is not None
+        assert request.partition_key == "online_retail"
+        again, _, _ = look(sensor, instance, cursor)  # a tick that was lost before its cursor was stored
+        assert again is not None
+        assert again.run_key == request.run_key
+        assert look(sensor, instance, after)[0] is None
+
+
+def test_no_source_is_a_reason_to_wait_not_an_error(settings: Settings) -> None:
+    assert settings.source is not None
+    shutil.rmtree(settings.source)
+    with dg.DagsterInstance.ephemeral() as instance:
+        request, why, cursor = look(new_data_sensor(settings), instance, None)
+    assert request is None
+    assert "no such file or folder" in why
+    assert cursor is None
+
+
+def test_new_data_waits_for_a_retraining_under_way(settings: Settings) -> None:
+    with dg.DagsterInstance.ephemeral() as instance:
+        start_retraining(instance)
+        request, why, cursor = look(new_data_sensor(settings), instance, "another signature")
+    assert request is None
+    assert "under way" in why
+    assert cursor == "another signature"
+
+
+def start_retraining(instance: dg.DagsterInstance) -> None:
+    """A retraining that runs at this moment, in the instance's books."""
+
+    @dg.job(name=RETRAINING)
+    def job() -> None: ...
+
+    instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED, tags={"dagster/partition": "online_retail"})
+
+
+def report_drift(instance: dg.DagsterInstance, fired: bool, end: str = "2010-12-09T12:00:00+00:00") -> None:
+    """A drift report of online_retail in the instance's books."""
+    metadata = {"fired": fired, "summary": "prices moved", "window end": end, "data version": "new"}
+    instance.report_runless_asset_event(
+        dg.AssetMaterialization("drift_report", partition="online_retail", metadata=metadata)
+    )
+
+
+def test_drift_starts_one_retraining_a_cause(settings: Settings) -> None:
+    sensor = drift_sensor(settings)
+    with dg.DagsterInstance.ephemeral() as instance:
+        assert "no drift report yet" in look(sensor, instance, None)[1]
+        report_drift(instance, fired=True)
+        request, why, cursor = look(sensor, instance, None)
+        assert request is None
+        assert "first look" in why
+        report_drift(instance, fired=True)
+        request, _, after = look(sensor, instance, cursor)
+        assert request is not None
+        assert request.tags["cause"] == "drift"
+        assert look(sensor, instance, after)[0] is None
+        report_drift(instance, fired=True)
+        again, _, _ = look(sensor, instance, after)
+        assert again is None or again.run_key == request.run_key  # Dagster starts one run a key
+        report_drift(instance, fired=True, end="2010-12-10T12:00:00+00:00")
+        other, _, _ = look(sensor, instance, after)
+        assert other is not None
+        assert other.run_key != request.run_key
+
+
+def test_a_report_that_does_not_fire_starts_nothing(settings: Settings) -> None:
+    with dg.DagsterInstance.ephemeral() as instance:
+        report_drift(instance, fired=False)
+        request, why, _ = look(drift_sensor(settings), instance, "0")
+    assert request is None
+    assert "no drift" in why
+
+
+def test_a_failed_run_alerts(settings: Settings) -> None:
+    @dg.op
+    def breaks() -> None:
+        raise ValueError("the file lies")
+
+    @dg.job
+    def job() -> None:
+        breaks()
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = job.execute_in_process(
+            instance=instance, raise_on_error=False, tags={"dagster/partition": "online_retail"}
+        )
+        (failure,) = [event for event in result.all_events if event.is_job_failure]
+        context = dg.build_run_status_sensor_context(
+            "failed_runs",
+            dagster_instance=instance,
+            dagster_run=result.dagster_run,
+            dagster_event=failure,
+        ).for_run_failure()
+        failure_sensor(settings)(context)
+    (alert,) = alerts.recent(settings.alerts)
+    assert alert.severity == "critical"
+    assert alert.dataset == "online_retail"
+    assert result.run_id in alert.body
