@@ -29,7 +29,7 @@ class NeuralCollaborativeConfig(ModelConfig):
     batch_size: int = Field(default=1024, ge=1)  # positives a step; their negatives come on top
     negatives: int = Field(default=2, ge=1)  # drawn for each positive
     negative_power: float = Field(default=0.75, ge=0, le=1)  # how much more often popular items are drawn
-    half_life_days: float | None = Field(default=60.0, gt=0)  # age at which a purchase teaches half as much
+    half_life_share: float | None = Field(default=1 / 6, gt=0)  # of the log's span: the age that teaches half as much
     patience: int = Field(default=1, ge=1)  # epochs without a better validation before training stops
     validation_split: float = Field(default=0.2, gt=0, lt=1)  # share of buyers whose latest orders validate
     validation_users: int = Field(default=300, ge=1)  # at most so many of them

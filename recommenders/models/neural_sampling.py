@@ -7,7 +7,6 @@ from scipy.sparse import csr_array, diags_array
 from recommenders.datasets.interactions import Interactions
 from recommenders.models.neural_collaborative import NeuralCollaborativeConfig
 
-DAY = 86_400_000_000  # microseconds
 REJECTIONS = 8  # times a drawn negative that the buyer knows is drawn again; what is left then does not teach
 OLDEST = 0.2  # weight of a pair whose events are long past, beside 1 for an event of today
 DEGREE_POWER = -0.25  # busy buyers and items are damped by their count to this power before they are factored
@@ -29,7 +28,7 @@ class Sampler:
         self.users = np.repeat(np.arange(log.shape[0], dtype=np.int64), np.diff(pairs.indptr))
         self.items = pairs.indices.astype(np.int64)
         weights = pairs.data + OLDEST
-        self.weights = np.ones(len(weights)) if config.half_life_days is None else weights / weights.mean()
+        self.weights = np.ones(len(weights)) if config.half_life_share is None else weights / weights.mean()
         self.keys = self.users * self.n_items + self.items  # ascending: rows, then columns
         chances = (1.0 + np.bincount(self.items, minlength=self.n_items)) ** config.negative_power
         self.cumulated = np.cumsum(chances / chances.sum())
@@ -61,11 +60,11 @@ class Sampler:
 
 
 def _event_weights(log: Interactions, config: NeuralCollaborativeConfig) -> NDArray[np.float64]:
-    """(n_events,): 1 for an event of today, halved every half_life_days."""
-    if config.half_life_days is None:
+    """(n_events,): 1 for the newest event, halved every half_life_share of the span back to the oldest."""
+    ages = (log.timestamps.max(initial=0) - log.timestamps).astype(np.float64)
+    if config.half_life_share is None or not ages.any():
         return np.ones(len(log))
-    ages = (log.timestamps.max(initial=0) - log.timestamps) / DAY
-    return np.asarray(np.exp2(-ages / config.half_life_days))
+    return np.asarray(np.exp2(-ages / (config.half_life_share * ages.max())))
 
 
 def factors(log: Interactions, size: int, rng: np.random.Generator) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -21,7 +21,7 @@ class PopularityConfig(ModelConfig):
 
     events: Literal["summed", "decayed"] = "decayed"
     window_days: float | None = Field(default=None, gt=0)  # only events this close to the end of the log; None: all
-    half_life_days: float = Field(default=30.0, gt=0)
+    half_life_days: float | None = Field(default=None, gt=0)  # None: a twelfth of the log's span, a month in a year
 
 
 class Popularity(Recommender):
@@ -38,7 +38,9 @@ class Popularity(Recommender):
         ages = (interactions.timestamps.max(initial=0) - interactions.timestamps) / DAY
         weights = interactions.weights.astype(np.float64)
         if self.config.events == "decayed":
-            weights = weights * 0.5 ** (ages / self.config.half_life_days)
+            weights = weights * 0.5 ** (
+                ages / (self.config.half_life_days or max(float(ages.max(initial=0)) / 12, 1.0))
+            )
         if self.config.window_days is not None:
             weights = np.where(ages <= self.config.window_days, weights, 0.0)
         totals = np.bincount(interactions.item_columns, weights, minlength=len(interactions.items))

@@ -126,9 +126,9 @@ def test_a_buyer_of_everything_teaches_no_false_negative() -> None:
 
 def test_recent_purchases_teach_more(toy_events: Any) -> None:
     log = Interactions.from_table(toy_events([(0, 0), (0, 1)], [0, 60]))
-    weights = Sampler(log, NeuralCollaborativeConfig(half_life_days=60), np.random.default_rng(0)).weights
+    weights = Sampler(log, NeuralCollaborativeConfig(half_life_share=0.5), np.random.default_rng(0)).weights
     assert weights[1] > weights[0] > 0
-    timeless = NeuralCollaborativeConfig(half_life_days=None)
+    timeless = NeuralCollaborativeConfig(half_life_share=None)
     assert Sampler(log, timeless, np.random.default_rng(0)).weights.tolist() == [1, 1]
 
 
