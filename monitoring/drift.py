@@ -6,6 +6,7 @@ on recommender logs; how far is too far is decided in shift.py, and Evidently is
 
 import json
 import shutil
+import uuid
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -19,6 +20,7 @@ import pyarrow.compute as pc
 
 from monitoring.shift import COLUMNS, METHODS, POPULARITY, Kind, Log, Rows, encode, halves, limits, thinned
 from monitoring.verdict import ColumnDrift, judge, label_names, summarise
+from recommenders.bundle import replace_folder
 from recommenders.errors import DataError
 
 FLOORS: Mapping[Kind, float] = {"number": 0.05, "label": 0.05}  # less is no reason to act, however certain
@@ -60,14 +62,16 @@ class DriftReport:
     snapshot_id: str | None = None
 
     def save(self, folder: Path) -> Path:
-        """Write drift.json and a copy of the HTML page into the folder; returns the JSON file."""
-        folder.mkdir(parents=True, exist_ok=True)
-        if self.html_path is not None and self.html_path.resolve() != (folder / HTML_NAME).resolve():
-            shutil.copyfile(self.html_path, folder / HTML_NAME)
+        """Write drift.json and a copy of the HTML page, replacing the folder as one step; returns the JSON file."""
+        staging = folder.with_name(f".{folder.name}-{uuid.uuid4().hex[:8]}")
+        staging.mkdir(parents=True)
+        if self.html_path is not None:
+            shutil.copyfile(self.html_path, staging / HTML_NAME)
         content = {**asdict(self), "html_path": self.html_path and HTML_NAME}
-        target = folder / JSON_NAME
-        target.write_text(json.dumps(content, indent=2, default=datetime.isoformat) + "\n", encoding="utf-8")
-        return target
+        text = json.dumps(content, indent=2, default=datetime.isoformat) + "\n"
+        (staging / JSON_NAME).write_text(text, encoding="utf-8")
+        replace_folder(staging, folder)
+        return folder / JSON_NAME
 
     @classmethod
     def load(cls, folder: Path) -> Self:

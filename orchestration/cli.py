@@ -37,10 +37,9 @@ def settings_of(dataset: str | None = None, source: Path | None = None, config: 
 
     if config is not None and not config.is_file():
         raise ConfigurationError(f"--config: no such file: {config}; see configs/training.yaml for one to start from")
-    settings = Settings.read(dataset=dataset, source=source, config=config and config.resolve())
+    settings = Settings.read(dataset=dataset, source=source, config=config)
     _ = settings.spec, settings.training
     check_source(settings)
-    settings.remember_source()
     return settings
 
 
@@ -81,6 +80,7 @@ def train(dataset: Dataset = None, source: Source = None, config: Config = None,
 
     settings = settings_of(dataset, source, config)
     done = materialise(settings, upstream(settings, "hybrid"))
+    settings.remember_source()
     if as_json:
         print(json.dumps({"dataset": settings.dataset, "run_id": done.run_id, "seconds": done.seconds}))
     else:
@@ -102,6 +102,7 @@ def evaluate(
     settings = settings_of(dataset, source, config)
     fitted = platform.is_trained(settings)
     materialise(settings, ["evaluation_report"] if fitted else upstream(settings, "evaluation_report"))
+    settings.remember_source()
     report = platform.report(settings)
     if output:
         output.parent.mkdir(parents=True, exist_ok=True)
@@ -242,7 +243,12 @@ def main() -> None:
     except TradewindError as error:
         say(f"tradewind: {error}")
         sys.exit(2 if isinstance(error, ConfigurationError | DataError | ReleaseError) else 1)
+    except OSError as error:
+        what = error.filename or "the system"
+        say(f"tradewind: {what}: {error.strerror or error}; check the path, its rights and the disk")
+        sys.exit(1)
     except KeyboardInterrupt:
+        say("tradewind: interrupted")
         sys.exit(130)
 
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -14,7 +15,7 @@ import psutil
 import pyarrow.parquet as pq
 from dagster._core.storage.dagster_run import IN_PROGRESS_RUN_STATUSES
 
-from orchestration.runs import PID_TAG, RunFailedError, materialise
+from orchestration.runs import PID_TAG, RunFailedError, materialise, this_process
 from orchestration.settings import Settings
 from recommenders.bundle import read_manifest
 from recommenders.errors import BundleError
@@ -22,6 +23,7 @@ from recommenders.evaluation.report import Report
 from serving.champion import Pointer, read_pointer
 from serving.locks import locked
 from serving.registry import Registry
+from serving.versions import RECORD_TAG
 
 N_REQUESTS = 20  # of which the median is told
 
@@ -43,10 +45,13 @@ def check_source(settings: Settings) -> None:
 
 
 def is_current(settings: Settings) -> bool:
-    """Whether a champion serves and the newest version knows the present data and configuration."""
-    spec = settings.spec
-    versions = Registry(settings).versions(spec.name)
-    if not versions or read_pointer(settings.pointer) is None or not report_folder(settings).exists():
+    """Whether a champion serves, all that goes with it is there, and the newest version knows present data and recipe.
+
+    A version that the gate has not judged is the rest of a run that was cut off.
+    """
+    versions = Registry(settings).versions(settings.dataset)
+    there = report_folder(settings).exists() and lists_file(settings).exists()
+    if not there or read_pointer(settings.pointer) is None or not versions or RECORD_TAG not in versions[0].tags:
         return False
     return origin(versions[0].tags) == present(settings)
 
@@ -68,15 +73,14 @@ def origin(known: Mapping[str, str]) -> tuple[str | None, str | None]:
 
 def present(settings: Settings) -> tuple[str | None, str | None]:
     """The data and the recipe there are now."""
-    spec, source = settings.spec, settings.source_of(settings.spec)
-    if spec.generator and source != settings.source:
-        spec.make(source, settings.training.data.scale, settings.training.data.seed)
-    return spec.fingerprint(source)["version"], settings.training.recipe()
+    return settings.spec.fingerprint(settings.prepare_source())["version"], settings.training.recipe()
 
 
 def bring_up_to_date(settings: Settings) -> dict[str, float]:
     """Materialises everything if data or configuration changed since the newest version; returns seconds a step."""
-    return {} if is_current(settings) else materialise(settings).seconds
+    seconds = {} if is_current(settings) else materialise(settings).seconds
+    settings.remember_source()
+    return seconds
 
 
 def live(settings: Settings) -> Pointer:
@@ -87,9 +91,14 @@ def live(settings: Settings) -> Pointer:
     return pointer
 
 
-def report_folder(settings: Settings) -> Any:
+def report_folder(settings: Settings) -> Path:
     """Where the last evaluation report lies."""
     return settings.lake / settings.dataset / "evaluation_report"
+
+
+def lists_file(settings: Settings) -> Path:
+    """Where the lists for everyone lie."""
+    return settings.lake / settings.dataset / "batch_recommendations.parquet"
 
 
 def report(settings: Settings) -> Report:
@@ -99,7 +108,7 @@ def report(settings: Settings) -> Report:
 
 def example_request(settings: Settings) -> dict[str, Any]:
     """A request that the service answers for a buyer it knows."""
-    table = pq.read_table(settings.lake / settings.dataset / "batch_recommendations.parquet", columns=["user_id"])
+    table = pq.read_table(lists_file(settings), columns=["user_id"])
     user_id = table["user_id"][0].as_py()
     return {
         "user_id": int(user_id) if user_id.isdecimal() else user_id,
@@ -152,6 +161,12 @@ def curl_line(settings: Settings) -> str:
     )
 
 
+def alive(tag: str) -> bool:
+    """Whether the process that a run's tag names (see runs.this_process) still lives."""
+    pid, _, _ = tag.partition("@")
+    return pid.isdecimal() and psutil.pid_exists(int(pid)) and this_process(int(pid)) == tag
+
+
 @contextmanager
 def sole_owner(settings: Settings) -> Iterator[None]:
     """Holds the home for one `tradewind run`; runs that an earlier one left unfinished are ended in Dagster's books.
@@ -163,6 +178,6 @@ def sole_owner(settings: Settings) -> Iterator[None]:
     with locked(home / ".run.lock", busy):
         with dg.DagsterInstance.from_config(str(settings.dagster_home)) as instance:
             for run in instance.get_runs(dg.RunsFilter(statuses=list(IN_PROGRESS_RUN_STATUSES))):
-                if not psutil.pid_exists(int(run.tags.get(PID_TAG, -1))):
+                if not alive(run.tags.get(PID_TAG, "")):
                     instance.report_run_canceled(run, "the process that ran it is gone")
         yield

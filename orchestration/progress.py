@@ -7,6 +7,7 @@ import time
 import dagster as dg
 from dagster import DagsterEventType
 from rich.console import Console
+from rich.markup import escape
 
 
 class StepLines(logging.Handler):
@@ -23,9 +24,8 @@ class StepLines(logging.Handler):
         event = getattr(record, "dagster_event", None)
         if event is None:
             if record.levelno >= logging.WARNING:
-                self._console.print(
-                    f"  [yellow]![/] {getattr(record, 'dagster_meta', {}).get('orig_message', record.msg)}"
-                )
+                said = getattr(record, "dagster_meta", {}).get("orig_message", record.msg)
+                self._console.print(f"  [yellow]![/] {escape(str(said))}")
         elif event.event_type == DagsterEventType.STEP_START:
             self._begin(event.step_key)
         elif event.event_type == DagsterEventType.STEP_SUCCESS:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import dagster as dg
-from dagster._core.errors import DagsterAssetCheckFailedError
+import psutil
+from dagster._core.errors import DagsterAssetCheckFailedError, DagsterExecutionInterruptedError
 
 from orchestration.graph import definitions
 from orchestration.jobs import RETRAINING
@@ -45,13 +46,20 @@ def materialise(settings: Settings, assets: Sequence[str] = (), cause: str = "co
                 partition_key=settings.dataset,
                 run_config={"loggers": {"console": {}}},
                 asset_selection=[dg.AssetKey(name) for name in assets] or None,
-                tags={"cause": cause, PID_TAG: str(os.getpid())},
+                tags={"cause": cause, PID_TAG: this_process(os.getpid())},
             )
+        except DagsterExecutionInterruptedError:
+            raise KeyboardInterrupt from None
         except Exception as error:
             raise root_cause(error) from error
         stats = instance.get_run_step_stats(result.run_id)
     seconds = {s.step_key: s.end_time - s.start_time for s in stats if s.end_time and s.start_time}
     return Run(result.run_id, {**seconds, "run": time.perf_counter() - started})
+
+
+def this_process(pid: int) -> str:
+    """A process's id with the moment it started, because ids are used again."""
+    return f"{pid}@{psutil.Process(pid).create_time():.2f}"
 
 
 def upstream(settings: Settings, asset: str) -> list[str]:

@@ -49,7 +49,8 @@ def new_data_sensor(settings: Settings) -> dg.SensorDefinition:
         version = settings.spec.fingerprint(settings.source_of(settings.spec))["version"]
         if newest is not None and newest.tags.get("data_version") == version:
             return dg.SkipReason(f"version {newest.number} knows these files already")
-        return request(settings, f"new-data/{settings.dataset}/{version}", "new data")
+        after = f"after-v{newest.number}" if newest else "first"  # the same files may come, go and come again
+        return request(settings, f"new-data/{settings.dataset}/{version}/{after}", "new data")
 
     return new_data
 

@@ -35,6 +35,7 @@ def services(settings: Settings) -> list[Service]:
             cwd=settings.home.resolve(),  # whatever a vendor drops into the current folder stays below home
         )
         for name, (program, *arguments) in commands.items()
+        if urls[name].startswith(f"http://{host}:")  # an MLflow that runs elsewhere is not started here
     ]
 
 

@@ -3,15 +3,16 @@
 import json
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Self
 
-from pydantic import ValidationError
+from dagster._utils.schedules import is_valid_cron_schedule
+from pydantic import AfterValidator, ValidationError, model_validator
 
 from recommenders.datasets.catalog import dataset
 from recommenders.datasets.spec import DatasetSpec
 from recommenders.errors import ConfigurationError, DataError
 from recommenders.training.configuration import TrainingConfig
-from serving.settings import PROJECT, ServingSettings
+from serving.settings import PROJECT, AbsolutePath, Port, ServingSettings
 
 DAGSTER_YAML = """\
 # Written by `tradewind` where there was none; yours to change.
@@ -30,28 +31,57 @@ scheduler:
 """
 
 
+def _cron(line: str) -> str:
+    if not is_valid_cron_schedule(line):
+        raise ValueError("allowed: a cron line such as '0 2 * * *' (minute, hour, day, month, weekday)")
+    return line
+
+
+Cron = Annotated[str, AfterValidator(_cron)]
+
+
 class Settings(ServingSettings):
     """Settings of the whole platform; each can be set by an environment variable TRADEWIND_<NAME>."""
 
-    dagster_port: int = 3000
-    evidently_port: int = 5004
-    config: Path = PROJECT / "configs" / "training.yaml"
-    source: Path | None = None  # files at hand for `dataset`
-    real_data: Path | None = None  # a folder with one folder a data set
-    retrain_cron: str = "0 2 * * *"  # UTC
-    drift_cron: str = "30 * * * *"  # UTC
+    dagster_port: Port = 3000
+    evidently_port: Port = 5004
+    config: AbsolutePath = PROJECT / "configs" / "training.yaml"
+    source: AbsolutePath | None = None  # files at hand for `dataset`
+    real_data: AbsolutePath | None = None  # a folder with one folder a data set
+    retrain_cron: Cron = "0 2 * * *"  # UTC
+    drift_cron: Cron = "30 * * * *"  # UTC
     sensor_seconds: int = 60
     cool_down_hours: float = 6.0  # between two retrainings for the same cause
 
     @classmethod
     def read(cls, **given: Any) -> "Settings":
-        """The settings of the environment, with the given values on top. Raises ConfigurationError in one line."""
+        """The settings of the environment, with the given values on top. Raises ConfigurationError in one line.
+
+        The data set is the given one, else the environment's, else the training configuration's. A source that the
+        environment names for its data set is none of another one's.
+        """
+        given = {name: value for name, value in given.items() if value is not None}
         try:
-            return cls(**{name: value for name, value in given.items() if value is not None})
+            settings, environment = cls(**given), cls()
         except ValidationError as error:
             first = error.errors()[0]
+            if not first["loc"]:
+                raise ConfigurationError(first["msg"].removeprefix("Value error, ")) from None
             name = "TRADEWIND_" + "_".join(str(part) for part in first["loc"]).upper()
             raise ConfigurationError(f"{name}: got {first['input']!r}; {first['msg']}") from None
+        if "dataset" not in settings.model_fields_set:
+            return settings.model_copy(update={"dataset": settings.training.data.dataset})
+        if "source" not in given and settings.dataset != environment.dataset:
+            return settings.model_copy(update={"source": None})
+        return settings
+
+    @model_validator(mode="after")
+    def _ports_differ(self) -> Self:
+        ports = [self.dagster_port, self.service_port, self.mlflow_port, self.evidently_port]
+        if len(set(ports)) < len(ports):
+            got = ", ".join(map(str, ports))
+            raise ValueError(f"the ports of Dagster, service, MLflow and Evidently must differ; got {got}")
+        return self
 
     @cached_property
     def training(self) -> TrainingConfig:
@@ -60,7 +90,8 @@ class Settings(ServingSettings):
 
     def of(self, name: str) -> "Settings":
         """The same settings for another data set; a source given for this one is not its source."""
-        return self if name == self.dataset else self.model_copy(update={"dataset": name, "source": None})
+        own = {"dataset": name, "source": None, "champion_file": None}
+        return self if name == self.dataset else self.model_copy(update=own)
 
     @property
     def spec(self) -> DatasetSpec:
@@ -70,17 +101,17 @@ class Settings(ServingSettings):
     @property
     def lake(self) -> Path:
         """Tables, models and reports, one folder a data set."""
-        return self.home.resolve() / "lake"
+        return self.home / "lake"
 
     @property
     def workspace(self) -> Path:
         """Evidently's reports."""
-        return self.home.resolve() / "evidently"
+        return self.home / "evidently"
 
     @property
     def logs(self) -> Path:
         """What the services and the alerts write."""
-        return self.home.resolve() / "logs"
+        return self.home / "logs"
 
     @property
     def alerts(self) -> Path:
@@ -90,7 +121,7 @@ class Settings(ServingSettings):
     @property
     def dagster_home(self) -> Path:
         """Dagster's instance; created with telemetry off on first use."""
-        home = self.home.resolve() / "dagster"
+        home = self.home / "dagster"
         home.mkdir(parents=True, exist_ok=True)
         if not (home / "dagster.yaml").exists():
             (home / "dagster.yaml").write_text(DAGSTER_YAML)
@@ -105,13 +136,15 @@ class Settings(ServingSettings):
             "mlflow": self.mlflow_port,
             "evidently": self.evidently_port,
         }
-        return {name: f"http://{self.host}:{port}" for name, port in ports.items()}
+        urls = {name: f"http://{self.host}:{port}" for name, port in ports.items()}
+        return urls | {"mlflow": self.mlflow_url}
 
     def environment(self) -> dict[str, str]:
         """What a process of the platform needs in its environment to read these same settings."""
-        values = self.model_dump(exclude_none=True, exclude_defaults=True) | {"home": self.home.resolve()}
-        ours = {f"TRADEWIND_{name.upper()}": str(value) for name, value in values.items()}
-        return {**ours, "DAGSTER_HOME": str(self.dagster_home)}
+        ours = {name: "" if value is None else str(value) for name, value in self.model_dump().items()}
+        return {f"TRADEWIND_{name.upper()}": value for name, value in ours.items()} | {
+            "DAGSTER_HOME": str(self.dagster_home)
+        }
 
     # -- where a data set's files lie
 
@@ -122,20 +155,28 @@ class Settings(ServingSettings):
         TRADEWIND_REAL_DATA; a data set that the project makes itself has its own place.
         """
         if self.source and spec.name == self.dataset:
-            return self.source.resolve()
+            return self.source
         if spec.generator:
-            return self.home.resolve() / "sources" / spec.name
+            return self.home / "sources" / spec.name
         if remembered := self._remembered().get(spec.name):
             return Path(remembered)
         if self.real_data and (folder := self.real_data / (spec.real_data_folder or spec.name)).exists():
-            return folder.resolve()
+            return folder
         raise DataError(f"{spec.name}: no files are known; give --source PATH with {spec.layout}")
+
+    def prepare_source(self) -> Path:
+        """Where the data set is read from; one that the project makes is made there first, unless files are given."""
+        spec = self.spec
+        source = self.source_of(spec)
+        if spec.generator and self.source is None:
+            spec.make(source, self.training.data.scale, self.training.data.seed)
+        return source
 
     def remember_source(self) -> None:
         """Keeps the source given for this run, so that sensors and schedules find it later."""
         if self.source is None:
             return
-        known = self._remembered() | {self.dataset: str(self.source.resolve())}
+        known = self._remembered() | {self.dataset: str(self.source)}
         self._sources_file.parent.mkdir(parents=True, exist_ok=True)
         staging = self._sources_file.with_suffix(".new")
         staging.write_text(json.dumps(known, indent=2))
@@ -143,7 +184,7 @@ class Settings(ServingSettings):
 
     @property
     def _sources_file(self) -> Path:
-        return self.home.resolve() / "sources.json"
+        return self.home / "sources.json"
 
     def _remembered(self) -> dict[str, str]:
         if not self._sources_file.exists():

@@ -29,7 +29,7 @@ fi
 
 log=.venv/install-$want.log
 extras=""; [ "$want" = dev ] && extras="[dev]"
-echo "Installing Tradewind ($want) into .venv: some 2 GB, a few minutes the first time. Log: $log"
+echo "Installing Tradewind ($want) into .venv: some 2.6 GB, a few minutes the first time. Log: $log"
 pip() { .venv/bin/python -m pip install --disable-pip-version-check --quiet "$@" >>"$log" 2>&1; }
 : >"$log"
 if ! { { [ -z "${TORCH_INDEX:-}" ] || pip torch==2.13.0 --index-url "$TORCH_INDEX"; } && pip -c constraints.txt -e ".$extras"; }; then

@@ -105,8 +105,9 @@ def choose_candidate(
 ) -> str:
     """The model to release: the preferred one.
 
-    The best scoring one where it was not trained, or does not beat popularity and nobody serves yet. Raises
-    ReleaseError if there is no candidate with a score.
+    Where nobody serves yet and it does not beat popularity: the best scoring one, and popularity itself where that
+    does not either. The best scoring one where the preferred was not trained. Raises ReleaseError if nothing has a
+    score.
     """
     means = {name: _mean(vector) for name, vector in vectors.items()}
     scored = {name: mean for name, mean in means.items() if mean is not None}
@@ -119,8 +120,15 @@ def choose_candidate(
         return best
     if has_champion or BASELINE not in vectors or preferred == BASELINE:
         return preferred
-    passed, _ = _beats_popularity(preferred, compare(vectors[preferred], vectors[BASELINE], rules or GateRules()))
-    return preferred if passed else best
+    for name in (preferred, best):
+        if beats_popularity(vectors, name, rules):
+            return name
+    return BASELINE
+
+
+def beats_popularity(vectors: Mapping[str, Vector], name: str, rules: GateRules | None = None) -> bool:
+    """Whether a model ranks better than popularity by a paired interval, as the gate asks."""
+    return _beats_popularity(name, compare(vectors[name], vectors[BASELINE], rules or GateRules()))[0]
 
 
 def compare(left: Vector, right: Vector, rules: GateRules) -> Comparison:

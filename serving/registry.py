@@ -86,7 +86,7 @@ class Registry(Releases):
 
     def __init__(self, settings: ServingSettings) -> None:
         super().__init__(settings)
-        self._web = f"http://127.0.0.1:{settings.mlflow_port}"
+        self._web = settings.mlflow_url
         self._lock = settings.home.resolve() / "mlflow" / ".lock"
 
     # -- runs

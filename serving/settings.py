@@ -4,12 +4,17 @@ Each value can be set by an environment variable TRADEWIND_<NAME>.
 """
 
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PROJECT = Path(__file__).resolve().parent.parent
 CARRIED = PROJECT / "champion" / "champion.json"  # the pointer inside a Bento
+
+# Processes of one platform start in different folders, so a relative path means the same to none of them.
+AbsolutePath = Annotated[Path, AfterValidator(lambda path: path.expanduser().resolve())]
+Port = Annotated[int, Field(ge=1, le=65535)]
 
 
 def default_home() -> Path:
@@ -20,20 +25,25 @@ def default_home() -> Path:
 class ServingSettings(BaseSettings):
     """What serving needs to know."""
 
-    model_config = SettingsConfigDict(env_prefix="TRADEWIND_", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="TRADEWIND_", env_ignore_empty=True, extra="ignore", frozen=True)
 
-    home: Path = Field(default_factory=default_home)
+    home: AbsolutePath = Field(default_factory=default_home)
     dataset: str = "custom_b2b"  # the data set that is served and retrained
     host: str = "127.0.0.1"
-    service_port: int = 5001
-    mlflow_port: int = 5003
+    service_port: Port = 5001
+    mlflow_port: Port = 5003
     mlflow_uri: str = ""  # default: SQLite below home
-    champion_file: Path | None = None  # default: below home; a Bento carries its own
+    champion_file: AbsolutePath | None = None  # default: below home; a Bento carries its own
 
     @property
     def tracking_uri(self) -> str:
         """MLflow's store."""
         return self.mlflow_uri or f"sqlite:///{self.home.resolve() / 'mlflow' / 'mlflow.db'}"
+
+    @property
+    def mlflow_url(self) -> str:
+        """Where a person finds MLflow's pages: the server that is named, else the one that is started here."""
+        return self.mlflow_uri if self.mlflow_uri.startswith("http") else f"http://{self.host}:{self.mlflow_port}"
 
     @property
     def artifact_root(self) -> Path:

@@ -5,7 +5,7 @@ from typing import Any
 import dagster as dg
 import pyarrow as pa
 
-from monitoring.alerts import Alert, send
+from monitoring.alerts import Alert, recent, send
 from monitoring.drift import DriftReport, report_url
 from monitoring.drift import drift_report as compare
 from orchestration.partitions import datasets
@@ -30,7 +30,7 @@ def drift_report(
         learned,
         newest,
         items,
-        out=settings.home.resolve() / "reports" / name / "drift.html",
+        out=settings.home / "reports" / name,
         workspace=settings.workspace,
         project=name,
         users=users,
@@ -46,9 +46,11 @@ def drift_report(
         }
     )
     if report.fired:
-        alert = Alert(f"drift in {name}", report.summary, severity="warning", key=f"drift/{name}", dataset=name)
-        send(alert, settings.alerts)
+        key = f"drift/{name}/{raw_dataset['version']}"
+        alert = Alert(f"drift in {name}", report.summary, severity="warning", key=key, dataset=name)
         context.log.warning(f"{alert.title}: {alert.body}")
+        if all(earlier.key != key for earlier in recent(settings.alerts)):  # once for the same data
+            send(alert, settings.alerts)
     return report
 
 

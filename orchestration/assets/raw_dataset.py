@@ -14,9 +14,7 @@ def raw_dataset(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Se
     """The files of the data set's source, with their hashes; a data set that the project makes is made here."""
     spec = dataset(context.partition_key)
     platform = settings.of(spec.name)
-    source = platform.source_of(spec)
-    if spec.generator and source != platform.source:
-        spec.make(source, platform.training.data.scale, platform.training.data.seed)
+    source = platform.prepare_source()
     facts = spec.fingerprint(source)
     context.add_output_metadata(
         {

@@ -73,17 +73,15 @@ INTERACTIONS = """
 """
 
 ITEMS = """
-    with names as (
-        select code, description as name from good where description is not null group by code, description
-        qualify row_number() over (partition by code order by count(*) desc, description) = 1
-    )
-    select code as item_id, name as title, name as text, median(price) as price
-    from good left join names using (code) group by code, name order by item_id
+    -- As the item was when it was first sold: what came later is not known to a model that looks from before.
+    select code as item_id, first(description order by time, file, line) filter (description is not null) as title,
+        title as text, first(price order by time, file, line) as price
+    from good group by code order by item_id
 """
 
 USERS = """
-    select customer as user_id, country as region from good group by customer, country
-    qualify row_number() over (partition by customer order by count(*) desc, country) = 1 order by user_id
+    select customer as user_id, first(country order by time, file, line) as region
+    from good group by customer order by user_id
 """
 
 QUARANTINE = """
@@ -97,7 +95,7 @@ def read(source: Path) -> Tables:
 
     Kept is a line with a quantity and a unit price above 0, a customer, and a stock code that begins with
     five digits; exact duplicates of (customer, code, invoice, time, quantity, price) count once. The rest is
-    set aside by rule or quarantined. Items have the title used most and the median price; the source knows no
+    set aside by rule or quarantined. Items and customers are as they were first seen; the source knows no
     categories. Raises DataError if a file cannot be read as a whole, or if nothing is kept.
     """
     paths = DATASETS["online_retail"].locate(source)

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import pyarrow as pa
 
 from recommenders import schema
-from recommenders.bundle import sha256
+from recommenders.bundle import replace_folder, sha256
 from recommenders.errors import DataError
 
 
@@ -103,12 +103,19 @@ class DatasetSpec:
         return found
 
     def make(self, folder: Path, scale: float, seed: int) -> None:
-        """Writes the files of a data set that the project makes itself, unless the same ones lie there already."""
+        """Writes the files of a data set that the project makes itself, unless the same ones lie there already.
+
+        Raises DataError rather than replace a folder that it did not make.
+        """
         wish, note = {"scale": scale, "seed": seed, "generator": self.generator}, folder / "made.json"
         if note.exists() and json.loads(note.read_text()) == wish:
             return
-        _resolve(self.generator)(folder, scale, seed)
-        note.write_text(json.dumps(wish))
+        if folder.exists() and not note.exists():
+            raise DataError(f"{self.name}: {folder} was not made by this project and stays as it is; move it away")
+        staging = folder.with_name(f".{folder.name}-new")
+        _resolve(self.generator)(staging, scale, seed)
+        (staging / note.name).write_text(json.dumps(wish))
+        replace_folder(staging, folder)
 
     def fingerprint(self, source: Path) -> dict[str, Any]:
         """{"files": [{"name", "bytes", "sha256"}], "version"}: the version changes when any byte of a file does."""

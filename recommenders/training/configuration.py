@@ -110,6 +110,11 @@ class TrainingConfig(BaseModel):
         }
         return section.model_copy(update=inherited)
 
+    def resolved(self) -> "TrainingConfig":
+        """The same recipe with nothing inherited: written out and read again, it is still the same."""
+        sections = {name: self.of(name) for name in ModelsConfig.model_fields}
+        return self.model_copy(update={"models": self.models.model_copy(update=sections)})
+
     def enabled(self) -> list[str]:
         """The models to fit, members before the hybrid."""
         return [name for name in MODELS if self.section(name).enabled]

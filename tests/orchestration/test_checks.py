@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from orchestration import checks
 from recommenders import schema
@@ -54,7 +55,19 @@ def test_volume_check_wants_enough_rows_and_few_bad_ones() -> None:
 
 
 def test_a_planted_leak_is_caught() -> None:
-    parts = split(log(2000), Protocol(split="time_cut", test_days=20))
-    before = parts.filter(pa.compute.not_equal(parts["part"], "test"))
-    assert checks.no_future_in_training_data(Interactions.from_table(before), parts).passed
-    assert not checks.no_future_in_training_data(Interactions.from_table(parts), parts).passed
+    protocol = Protocol(split="time_cut", test_days=20)
+    parts = split(log(2000), protocol)
+    before = parts.filter(pc.not_equal(parts["part"], "test"))
+    assert checks.leaks(Interactions.from_table(before), parts, protocol) == []
+    assert len(checks.leaks(Interactions.from_table(parts), parts, protocol)) == 2
+
+
+def test_a_split_that_lies_is_caught() -> None:
+    protocol = Protocol(split="time_cut", test_days=20)
+    parts = split(log(2000), protocol)
+    late = pc.equal(pc.rank(parts["timestamp"], sort_keys="descending", tiebreaker="first"), 1)
+    labels = pc.if_else(late, "train", parts["part"])  # the very last event passes for training data
+    lied = parts.set_column(parts.schema.get_field_index("part"), "part", labels)
+    learned = Interactions.from_table(lied.filter(pc.not_equal(lied["part"], "test")))
+    (leak,) = checks.leaks(learned, lied, protocol)
+    assert "is learned from" in leak

@@ -54,6 +54,7 @@ def test_a_damaged_source_is_one_line_and_leaves_nothing(tmp_path: Path, kind: s
     message = one_line(done)
     assert source.name in message
     assert not list((tmp_path / "home").rglob("*.parquet"))
+    assert not (tmp_path / "home" / "sources.json").exists()
 
 
 def test_unknown_names_are_told_with_the_names_there_are(tmp_path: Path) -> None:

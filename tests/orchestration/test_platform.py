@@ -202,7 +202,9 @@ def test_no_process_is_left_whatever_ends_it(
     process = start(settings, log)
     until(lambda: len(of_home(tmp_path)) >= 8, 60, process, log)
     process.send_signal(number)
-    process.wait(30)
+    code = process.wait(30)
+    assert code == {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -signal.SIGKILL}[number]
+    assert "Traceback" not in log.read_text()
     deadline = time.monotonic() + 30
     while of_home(tmp_path) and time.monotonic() < deadline:
         time.sleep(0.2)

@@ -56,7 +56,7 @@ def test_the_real_log_gives_the_published_figures(real: Tables) -> None:
 def test_real_items_are_named_and_priced(real: Tables) -> None:
     holder = {row["item_id"]: row for row in real.items.to_pylist()}["85123A"]
     assert holder["title"] == "WHITE HANGING HEART T-LIGHT HOLDER"
-    assert holder["price"] == 2.95
+    assert holder["price"] == 2.55  # of its first line: later prices are not known yet
     assert holder["category"] is None
 
 
@@ -75,13 +75,13 @@ def test_values_of_a_line(tmp_path: Path) -> None:
     assert user["region"] == "United Kingdom"
 
 
-def test_the_title_is_the_most_frequent_and_the_price_the_median(tmp_path: Path) -> None:
+def test_an_item_is_as_it_was_first_sold_whatever_came_later(tmp_path: Path) -> None:
     lines = [
         f"{n},85123A,{title},1,2010-12-01 08:00:00,{price},1,UK"
         for n, (title, price) in enumerate([("B", 1), ("A", 2), ("B", 9), ("", 4), ('"C, ""D"""', 5)])
     ]
     [item] = read(write(tmp_path, *lines)).items.to_pylist()
-    assert (item["title"], item["price"]) == ("B", 4.0)
+    assert (item["title"], item["price"]) == ("B", 1.0)
 
 
 def test_quoted_commas_and_quotes_are_text(tmp_path: Path) -> None:

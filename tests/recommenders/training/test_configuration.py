@@ -87,3 +87,9 @@ def test_what_is_switched_off_is_not_fitted(tmp_path: Path) -> None:
     assert "content_based" not in TrainingConfig.load(written(tmp_path, text)).enabled()
     with pytest.raises(ConfigurationError, match="content_based, which is not enabled"):
         TrainingConfig.load(written(tmp_path, "models: {content_based: {enabled: false}}"))
+
+
+@pytest.mark.parametrize("name", ["training.yaml", "training-large.yaml"])
+def test_a_recipe_written_out_and_read_again_is_the_same(name: str) -> None:
+    config = TrainingConfig.load(CONFIGS / name)
+    assert TrainingConfig.model_validate_json(config.resolved().model_dump_json()).recipe() == config.recipe()

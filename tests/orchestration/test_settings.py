@@ -1,0 +1,78 @@
+"""What a setting means, and that every process of the platform reads the same."""
+
+from pathlib import Path
+
+import pytest
+
+from orchestration.settings import Settings
+from recommenders.datasets.catalog import dataset
+from recommenders.errors import ConfigurationError, DataError
+
+
+def in_a_child(settings: Settings, monkeypatch: pytest.MonkeyPatch, folder: Path) -> Settings:
+    """The settings as a service reads them: from the environment, in another folder."""
+    for name, value in settings.environment().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(folder)
+    return Settings.read()
+
+
+def test_a_service_reads_the_same_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRADEWIND_DATASET", "online_retail")
+    monkeypatch.setenv("TRADEWIND_SOURCE", "/files/of/online_retail")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "elsewhere").mkdir()
+    settings = Settings.read(home=Path("home"), dataset="custom_b2b")
+    assert settings.source is None  # the environment's source belongs to the environment's data set
+    assert in_a_child(settings, monkeypatch, tmp_path / "elsewhere") == settings
+    assert settings.home == tmp_path / "home"
+
+
+def test_relative_paths_mean_the_same_everywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "elsewhere").mkdir()
+    settings = Settings.read(home=Path("home"), dataset="online_retail", source=Path("retail.csv"))
+    child = in_a_child(settings, monkeypatch, tmp_path / "elsewhere")
+    assert child.source_of(child.spec) == tmp_path / "retail.csv"
+
+
+def test_given_files_are_never_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "buyers.parquet").write_text("precious")
+    settings = Settings.read(home=tmp_path / "home", source=Path("mine"))
+    assert settings.prepare_source() == mine
+    with pytest.raises(DataError, match="was not made by this project"):
+        dataset("custom_b2b").make(mine, scale=0.05, seed=1)
+    assert (mine / "buyers.parquet").read_text() == "precious"
+
+
+def test_a_source_is_remembered_for_the_schedules(tmp_path: Path) -> None:
+    given = Settings.read(home=tmp_path, dataset="online_retail", source=tmp_path / "retail.csv")
+    given.remember_source()
+    later = Settings.read(home=tmp_path, dataset="online_retail")
+    assert later.source_of(later.spec) == tmp_path / "retail.csv"
+
+
+def test_the_configuration_names_the_data_set_where_nobody_else_does(tmp_path: Path) -> None:
+    config = tmp_path / "training.yaml"
+    config.write_text("data: {dataset: movielens}")
+    assert Settings.read(config=config).dataset == "movielens"
+    assert Settings.read(config=config, dataset="custom_b2b").dataset == "custom_b2b"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("TRADEWIND_SERVICE_PORT", "70000", "65535"),
+        ("TRADEWIND_RETRAIN_CRON", "soon", "cron line"),
+        ("TRADEWIND_MLFLOW_PORT", "3000", "must differ"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_told_at_once(
+    name: str, value: str, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigurationError, match=told):
+        Settings.read()
