@@ -4,6 +4,7 @@ Exit codes: 0 done, 1 the platform refused or failed (a check, the gate, a servi
 """
 
 import json
+import logging
 import signal
 import sys
 from pathlib import Path
@@ -40,6 +41,8 @@ def settings_of(dataset: str | None = None, source: Path | None = None, config: 
     settings = Settings.read(dataset=dataset, source=source, config=config)
     _ = settings.spec, settings.training
     check_source(settings)
+    settings.logs.mkdir(parents=True, exist_ok=True)
+    logging.basicConfig(filename=settings.logs / "tradewind.log", level=logging.WARNING)  # what the libraries say
     return settings
 
 
