@@ -6,7 +6,9 @@ TradewindError
 ├── DataError               a source that cannot be read as what it claims to be
 ├── BundleError             a model on disk that is damaged or not ours
 ├── NotFittedError          a model asked before it learned
-└── ReleaseError            a version that may not, or cannot, be released
+├── ReleaseError            a version that may not, or cannot, be released
+├── RunFailedError          a run that a check or a service stopped (orchestration.runs)
+└── ServiceError            a service that does not start or stay up (orchestration.supervisor)
 
 Each message says what, got, allowed and fix, in one line.
 """
