@@ -230,9 +230,7 @@ def release_bento(dataset: Dataset = None, as_json: AsJson = False) -> None:
     if as_json:
         print(json.dumps({"tag": built.tag, "path": str(built.path)}))
     else:
-        say(
-            f"Built {built.tag}. Serve it: BENTOML_HOME={settings.home.resolve() / 'bentoml'} bentoml serve {built.tag}"
-        )
+        say(f"Built {built.tag}. Serve it: BENTOML_HOME={settings.home / 'bentoml'} bentoml serve {built.tag}")
 
 
 def _ended(*_: object) -> NoReturn:

@@ -63,7 +63,8 @@ def is_trained(settings: Settings) -> bool:
         found = [read_manifest(folder / name)["provenance"] for name in settings.training.enabled()]
     except BundleError:
         return False
-    return all(origin(provenance) == present(settings) for provenance in found)
+    wanted = present(settings)
+    return all(origin(provenance) == wanted for provenance in found)
 
 
 def origin(known: Mapping[str, str]) -> tuple[str | None, str | None]:
@@ -173,7 +174,7 @@ def sole_owner(settings: Settings) -> Iterator[None]:
 
     Otherwise the queue, which lets one run through at a time, would wait for them for ever.
     """
-    home = settings.home.resolve()
+    home = settings.home
     busy = f"another `tradewind run` holds {home}; stop it or set TRADEWIND_HOME to another folder"
     with locked(home / ".run.lock", busy):
         with dg.DagsterInstance.from_config(str(settings.dagster_home)) as instance:

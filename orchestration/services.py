@@ -32,7 +32,7 @@ def services(settings: Settings) -> list[Service]:
             settings.environment(),
             settings.logs / f"{name}.log",
             urls[name] + READY[name],
-            cwd=settings.home.resolve(),  # whatever a vendor drops into the current folder stays below home
+            cwd=settings.home,  # whatever a vendor drops into the current folder stays below home
         )
         for name, (program, *arguments) in commands.items()
         if urls[name].startswith(f"http://{host}:")  # an MLflow that runs elsewhere is not started here

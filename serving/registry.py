@@ -87,7 +87,7 @@ class Registry(Releases):
     def __init__(self, settings: ServingSettings) -> None:
         super().__init__(settings)
         self._web = settings.mlflow_url
-        self._lock = settings.home.resolve() / "mlflow" / ".lock"
+        self._lock = settings.home / "mlflow" / ".lock"
 
     # -- runs
 

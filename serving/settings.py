@@ -38,7 +38,7 @@ class ServingSettings(BaseSettings):
     @property
     def tracking_uri(self) -> str:
         """MLflow's store."""
-        return self.mlflow_uri or f"sqlite:///{self.home.resolve() / 'mlflow' / 'mlflow.db'}"
+        return self.mlflow_uri or f"sqlite:///{self.home / 'mlflow' / 'mlflow.db'}"
 
     @property
     def mlflow_url(self) -> str:
@@ -48,12 +48,12 @@ class ServingSettings(BaseSettings):
     @property
     def artifact_root(self) -> Path:
         """Where MLflow keeps files."""
-        return self.home.resolve() / "mlflow" / "artifacts"
+        return self.home / "mlflow" / "artifacts"
 
     @property
     def champions(self) -> Path:
         """The folder of released bundles and of the pointer files."""
-        return self.home.resolve() / "champions"
+        return self.home / "champions"
 
     @property
     def pointer(self) -> Path:
@@ -65,4 +65,4 @@ class ServingSettings(BaseSettings):
     @property
     def bentoml_home(self) -> Path:
         """BentoML's store; BENTOML_HOME of every process that builds or serves."""
-        return self.home.resolve() / "bentoml"
+        return self.home / "bentoml"

@@ -1,5 +1,6 @@
 """One asset a model, each fitted on what lies before the cut, and the hybrid that blends them."""
 
+from collections.abc import Callable
 from typing import Any
 
 import dagster as dg
@@ -44,13 +45,10 @@ def member_asset(name: str) -> dg.AssetsDefinition:
         training_log: Interactions,
         item_vectors: ItemFeatures,
     ) -> Recommender:
-        config = settings.training
-        registry = Registry(settings.of(context.partition_key))
-        with registry.run(context.partition_key, name, parameters(config, name), {"stage": "evaluation"}) as run:
-            model = fit_member(name, config, training_log, item_vectors, run)
-            model.provenance |= origin(run, config)
-            describe(context, registry, run, model)
-        return model
+        def fit(run: RunTracker) -> Recommender:
+            return fit_member(name, settings.training, training_log, item_vectors, run)
+
+        return tracked(context, settings, name, fit)
 
     return train
 
@@ -72,15 +70,11 @@ def hybrid_asset(members: list[str]) -> dg.AssetsDefinition:
         **fitted: Recommender,
     ) -> Recommender:
         """The weighted blend of the members: what is released."""
-        config = settings.training
-        registry = Registry(settings.of(context.partition_key))
-        with registry.run(
-            context.partition_key, Hybrid.name, parameters(config, Hybrid.name), {"stage": "evaluation"}
-        ) as run:
-            model = compose_hybrid(config, training_log, fitted)
-            model.provenance |= origin(run, config)
-            describe(context, registry, run, model)
-        return model
+
+        def compose(_run: RunTracker) -> Recommender:
+            return compose_hybrid(settings.training, training_log, fitted)
+
+        return tracked(context, settings, Hybrid.name, compose)
 
     return blend
 
@@ -88,9 +82,17 @@ def hybrid_asset(members: list[str]) -> dg.AssetsDefinition:
 MODEL = dg.PythonObjectDagsterType(Recommender, name="Recommender")
 
 
-def origin(run: RunTracker, config: TrainingConfig) -> dict[str, str]:
-    """Which run and recipe a model comes from; the log says which data."""
-    return {"run_id": run.run_id, "recipe": config.recipe()}
+def tracked(
+    context: dg.AssetExecutionContext, settings: Settings, name: str, fit: Callable[[RunTracker], Recommender]
+) -> Recommender:
+    """A model fitted in an MLflow run of its own; it says which run and recipe it comes from, its log which data."""
+    dataset, config = context.partition_key, settings.training
+    registry = Registry(settings.of(dataset))
+    with registry.run(dataset, name, parameters(config, name), {"stage": "evaluation"}) as run:
+        model = fit(run)
+        model.provenance |= {"run_id": run.run_id, "recipe": config.recipe()}
+        describe(context, registry, run, model)
+    return model
 
 
 def parameters(config: TrainingConfig, name: str) -> dict[str, Any]:
