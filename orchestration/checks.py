@@ -1,6 +1,6 @@
 """What must hold before the next step may run (blocking), and what a person should know (warnings)."""
 
-from datetime import UTC, timedelta
+from datetime import timedelta
 
 import dagster as dg
 import pyarrow as pa
@@ -15,11 +15,12 @@ from recommenders.datasets.spec import Protocol
 from recommenders.datasets.splits import cut_time
 from recommenders.evaluation.comparison import paired_difference
 from recommenders.evaluation.report import Report
+from recommenders.features import hindsight
+from recommenders.features import tables as feature_tables
 from serving.gate import beats_popularity, choose_candidate
 from serving.registry import Registry
 
 MIN_INTERACTIONS = 1_000
-MAX_QUARANTINED = 0.05  # of all rows read
 
 ERROR, WARN = dg.AssetCheckSeverity.ERROR, dg.AssetCheckSeverity.WARN
 
@@ -40,14 +41,20 @@ def interactions_schema(interactions: pa.Table) -> dg.AssetCheckResult:
     blocking=True,
     additional_ins={"quarantine": dg.AssetIn("quarantine")},
 )
-def interactions_volume(interactions: pa.Table, quarantine: pa.Table) -> dg.AssetCheckResult:
+def interactions_volume(
+    context: dg.AssetCheckExecutionContext, interactions: pa.Table, quarantine: pa.Table
+) -> dg.AssetCheckResult:
     """There are enough rows to learn from, and not too many had to be quarantined."""
-    kept, bad = interactions.num_rows, quarantine.num_rows
+    return volume(interactions.num_rows, quarantine.num_rows, dataset(context.partition_key).max_quarantined)
+
+
+def volume(kept: int, bad: int, most: float) -> dg.AssetCheckResult:
+    """Passed with MIN_INTERACTIONS rows, and no more than a share `most` of all in quarantine."""
     share = bad / max(kept + bad, 1)
     return dg.AssetCheckResult(
-        passed=kept >= MIN_INTERACTIONS and share <= MAX_QUARANTINED,
+        passed=kept >= MIN_INTERACTIONS and share <= most,
         severity=ERROR,
-        description=f"{kept} rows (least: {MIN_INTERACTIONS}), {share:.1%} quarantined (most: {MAX_QUARANTINED:.0%})",
+        description=f"{kept} rows (least: {MIN_INTERACTIONS}), {share:.1%} quarantined (most: {most:.0%})",
         metadata={"rows": kept, "quarantined": bad, "share quarantined": share},
     )
 
@@ -75,7 +82,7 @@ def leaks(log: Interactions, split: pa.Table, protocol: Protocol) -> list[str]:
     if protocol.split == "time_cut":
         times = split["timestamp"]
         cut = pc.max(times).as_py() - timedelta(days=protocol.test_days)
-        last = log.timestamps.max().astype("datetime64[us]").item().replace(tzinfo=UTC)
+        last = log.last_event
         if last > cut:
             found.append(f"an event of {last.isoformat()} is learned from; the cut is {cut.isoformat()}")
         if pc.min(times.filter(is_test)).as_py() <= cut:
@@ -123,10 +130,42 @@ def no_drift(drift_report: DriftReport) -> dg.AssetCheckResult:
     return dg.AssetCheckResult(passed=not drift_report.fired, severity=WARN, description=drift_report.summary)
 
 
+FEATURE_INS = {name: dg.AssetIn(name) for name in ("item_features", "split", "items", "users")}
+
+
+@dg.asset_check(asset="user_features", blocking=True, additional_ins=FEATURE_INS)
+def features_know_no_future(
+    user_features: pa.Table, item_features: pa.Table, split: pa.Table, items: pa.Table, users: pa.Table
+) -> dg.AssetCheckResult:
+    """The stored features are those that the log gives when all that came after the cut is taken out of it."""
+    found = feature_leaks(item_features, user_features, split, items, users)
+    return dg.AssetCheckResult(
+        passed=not found,
+        severity=ERROR,
+        description="; ".join(found) or "no feature changes when the future is taken out of the log",
+        metadata={"cut": cut_time(split).isoformat(), "items": item_features.num_rows, "users": user_features.num_rows},
+    )
+
+
+def feature_leaks(
+    item_features: pa.Table, user_features: pa.Table, split: pa.Table, items: pa.Table, users: pa.Table
+) -> list[str]:
+    """Which features differ from those of the log cut at the split's cut, in words."""
+    cut = cut_time(split)
+    log, described = hindsight.events_until(split, cut), hindsight.items_until(items, cut)
+    rebuilt_items = feature_tables.item_features(log, described, cut)
+    rebuilt_users = feature_tables.user_features(log, users, cut, described)
+    return [
+        *(f"item_features {found}" for found in hindsight.differences(item_features, rebuilt_items)),
+        *(f"user_features {found}" for found in hindsight.differences(user_features, rebuilt_users)),
+    ]
+
+
 CHECKS = [
     interactions_schema,
     interactions_volume,
     no_future_in_training_data,
+    features_know_no_future,
     release_candidate_beats_popularity,
     members_beat_popularity,
     no_drift,

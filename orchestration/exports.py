@@ -1,13 +1,14 @@
 """Tables of the lake as people and programs want them."""
 
 from pathlib import Path
-from typing import Any
 
-import duckdb
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from orchestration.settings import Settings
+from recommenders.datasets.description import Description, describe
+from recommenders.datasets.ingest import TABLES
+from recommenders.errors import DataError
 
 
 def write_lists(settings: Settings, output: Path | None) -> tuple[Path, int]:
@@ -26,33 +27,19 @@ def write_lists(settings: Settings, output: Path | None) -> tuple[Path, int]:
     return output, table.num_rows
 
 
-def describe_tables(settings: Settings) -> dict[str, Any]:
-    """Rows, span, density and repeat share of a data set that lies in the lake, and why rows were quarantined."""
-    folder = settings.lake / settings.dataset
-    with duckdb.connect() as connection:
-        for name in ("interactions", "items", "users", "quarantine"):
-            connection.from_parquet(str(folder / f"{name}.parquet")).create_view(name)
-        events, users, items, first, last = connection.execute(
-            "select count(*), count(distinct user_id), count(distinct item_id), min(timestamp)::varchar,"
-            " max(timestamp)::varchar from interactions"
-        ).fetchall()[0]
-        (pairs,) = connection.execute(
-            "select count(*) from (select distinct user_id, item_id from interactions)"
-        ).fetchall()[0]
-        reasons = dict(
-            connection.execute("select reason, count(*) from quarantine group by 1 order by 2 desc").fetchall()
-        )
-        (catalogue,) = connection.execute("select count(*) from items").fetchall()[0]
-    return {
-        "dataset": settings.dataset,
-        "interactions": events,
-        "buyers": users,
-        "items sold": items,
-        "items in catalogue": catalogue,
-        "first event": first,
-        "last event": last,
-        "distinct pairs": pairs,
-        "density": round(pairs / max(users * items, 1), 6),
-        "repeated share": round(1 - pairs / max(events, 1), 4),
-        "quarantined": reasons,
-    }
+def describe_tables(settings: Settings) -> Description:
+    """What the newest version of a data set's tables holds. Raises DataError where there is none yet."""
+    store = settings.tables
+    version = store.current()
+    if version is None:
+        raise DataError(f"{settings.dataset}: there are no tables in {store.folder} yet; materialise them first")
+    files = {name: store.files(name, version) for name in TABLES}
+    return describe(files, version.counts, settings.dataset, spill=store.folder)
+
+
+def write_page(found: Description, output: Path) -> None:
+    """The page as Markdown, its picture beside it."""
+    drawing = output.with_suffix(".png")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    drawing.write_bytes(found.plot())
+    output.write_text(f"{found.to_markdown()}\n![Long tail, and events over time]({drawing.name})\n")

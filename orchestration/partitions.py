@@ -1,7 +1,7 @@
-"""One partition a data set: the same graph, materialised for each source on its own."""
+"""One partition a data set, the user's own too: the same graph, materialised for each source on its own."""
 
 import dagster as dg
 
-from recommenders.datasets.catalog import DATASETS
+from recommenders.datasets import catalog
 
-datasets = dg.StaticPartitionsDefinition(list(DATASETS))
+datasets = dg.StaticPartitionsDefinition(list(catalog.datasets()))

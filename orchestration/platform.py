@@ -17,6 +17,7 @@ from dagster._core.storage.dagster_run import IN_PROGRESS_RUN_STATUSES
 
 from orchestration.runs import PID_TAG, RunFailedError, materialise, this_process
 from orchestration.settings import Settings
+from orchestration.source import fingerprint
 from recommenders.bundle import read_manifest
 from recommenders.errors import BundleError
 from recommenders.evaluation.report import Report
@@ -74,7 +75,7 @@ def origin(known: Mapping[str, str]) -> tuple[str | None, str | None]:
 
 def present(settings: Settings) -> tuple[str | None, str | None]:
     """The data and the recipe there are now."""
-    return settings.spec.fingerprint(settings.prepare_source())["version"], settings.training.recipe()
+    return fingerprint(settings)["version"], settings.training.recipe()
 
 
 def bring_up_to_date(settings: Settings) -> dict[str, float]:

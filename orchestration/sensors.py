@@ -10,6 +10,7 @@ from monitoring.alerts import Alert, send
 from monitoring.retraining import Facts, PastRun, should_retrain
 from orchestration.jobs import RETRAINING, retraining_job
 from orchestration.settings import Settings
+from orchestration.source import fingerprint
 from recommenders.errors import DataError
 from serving.registry import Registry
 
@@ -46,7 +47,7 @@ def new_data_sensor(settings: Settings) -> dg.SensorDefinition:
         if first_look:
             return dg.SkipReason("first look at the source: the files are noted")
         newest = next(iter(Registry(settings).versions(settings.dataset)), None)
-        version = settings.spec.fingerprint(settings.source_of(settings.spec))["version"]
+        version = fingerprint(settings)["version"]
         if newest is not None and newest.tags.get("data_version") == version:
             return dg.SkipReason(f"version {newest.number} knows these files already")
         after = f"after-v{newest.number}" if newest else "first"  # the same files may come, go and come again

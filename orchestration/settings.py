@@ -10,6 +10,7 @@ from pydantic import AfterValidator, ValidationError, model_validator
 
 from recommenders.datasets.catalog import dataset
 from recommenders.datasets.spec import DatasetSpec
+from recommenders.datasets.store import TableStore
 from recommenders.errors import ConfigurationError, DataError
 from recommenders.training.configuration import TrainingConfig
 from serving.settings import PROJECT, AbsolutePath, Port, ServingSettings
@@ -46,6 +47,7 @@ class Settings(ServingSettings):
     dagster_port: Port = 3000
     evidently_port: Port = 5004
     config: AbsolutePath = PROJECT / "configs" / "training.yaml"
+    datasets: AbsolutePath = PROJECT / "configs" / "datasets.yaml"  # the user's own data sets (docs/own-data.md)
     source: AbsolutePath | None = None  # files at hand for `dataset`
     real_data: AbsolutePath | None = None  # a folder with one folder a data set
     retrain_cron: Cron = "0 2 * * *"  # UTC
@@ -96,12 +98,17 @@ class Settings(ServingSettings):
     @property
     def spec(self) -> DatasetSpec:
         """The data set that is served."""
-        return dataset(self.dataset)
+        return dataset(self.dataset, self.datasets)
 
     @property
     def lake(self) -> Path:
         """Tables, models and reports, one folder a data set."""
         return self.home / "lake"
+
+    @property
+    def tables(self) -> TableStore:
+        """The data set's clean tables, every version of them."""
+        return TableStore(self.lake / self.dataset / "tables")
 
     @property
     def workspace(self) -> Path:
@@ -151,8 +158,8 @@ class Settings(ServingSettings):
     def source_of(self, spec: DatasetSpec) -> Path:
         """The folder or file a data set is read from. Raises DataError with what to do where there is none.
 
-        In this order: the source given for this run, the one given last (remembered below home), a folder below
-        TRADEWIND_REAL_DATA; a data set that the project makes itself has its own place.
+        In this order: the source given for this run, the one given last (remembered below home), the folder of the
+        user's YAML file, a folder below TRADEWIND_REAL_DATA; what the project makes or pulls has its own place.
         """
         if self.source and spec.name == self.dataset:
             return self.source
@@ -160,12 +167,14 @@ class Settings(ServingSettings):
             return self.home / "sources" / spec.name
         if remembered := self._remembered().get(spec.name):
             return Path(remembered)
+        if spec.folder:
+            return spec.folder
         if self.real_data and (folder := self.real_data / (spec.real_data_folder or spec.name)).exists():
             return folder
         raise DataError(f"{spec.name}: no files are known; give --source PATH with {spec.layout}")
 
     def prepare_source(self) -> Path:
-        """Where the data set is read from; one that the project makes is made there first, unless files are given."""
+        """Where the data set is read from; what is made or pulled comes there first, unless files are given."""
         spec = self.spec
         source = self.source_of(spec)
         if spec.generator and self.source is None:

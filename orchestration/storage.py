@@ -10,12 +10,18 @@ import dagster as dg
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from recommenders.datasets.store import TableStore
 from recommenders.models import catalog
 from recommenders.models.recommender import Recommender
 
+TABLES = "tables"  # below a data set's folder: the store of its clean tables, every version of them
+
 
 class Lake(dg.ConfigurableIOManager):
-    """root/DATASET/ASSET{.parquet | .json | a folder}; each write replaces the last good value in one step."""
+    """root/DATASET/ASSET{.parquet | .json | a folder}; each write replaces the last good value in one step.
+
+    Of a clean table only the number of its version is stored here; its rows lie in root/DATASET/tables.
+    """
 
     root: str
 
@@ -43,6 +49,10 @@ class Lake(dg.ConfigurableIOManager):
         """Reads what handle_output stored, by the type the asset asks for."""
         wanted = context.dagster_type.typing_type
         place = self._place(context)
+        if wanted is pa.Table and place.with_suffix(".json").exists():
+            number = json.loads(place.with_suffix(".json").read_text())["version"]
+            store = TableStore(place.parent / TABLES)
+            return store.read(place.name, store.version(number))
         if wanted is pa.Table:
             return pq.read_table(place.with_suffix(".parquet"))
         if inspect.isclass(wanted) and issubclass(wanted, Recommender):

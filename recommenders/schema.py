@@ -4,10 +4,14 @@ Ids are strings inside; times are UTC in microseconds. A column that a source do
 value.
 """
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import pyarrow as pa
 
 from recommenders.errors import DataError
 
+Rows = pa.Table | Sequence[Path]  # a table in memory, or the Parquet files that hold it
 TIME = pa.timestamp("us", tz="UTC")
 
 INTERACTIONS = pa.schema(
@@ -21,12 +25,15 @@ INTERACTIONS = pa.schema(
         pa.field("quantity", pa.float64()),  # units bought
         pa.field("unit_price", pa.float64()),  # in the source's currency
         pa.field("rating", pa.float64()),  # stars given
+        pa.field("returned_quantity", pa.float64()),  # units of this line that came back, known from returned_at on
+        pa.field("returned_at", TIME),
     ]
 )
 
 ITEMS = pa.schema(
     [
         pa.field("item_id", pa.string(), nullable=False),
+        pa.field("valid_from", TIME),  # the row holds from then on, until the item's next one; null: since ever
         pa.field("title", pa.string()),
         pa.field("category", pa.string()),
         pa.field("subcategory", pa.string()),

@@ -4,6 +4,7 @@ from typing import Any
 
 import dagster as dg
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from monitoring.alerts import Alert, recent, send
 from monitoring.drift import DriftReport, report_url
@@ -11,6 +12,7 @@ from monitoring.drift import drift_report as compare
 from orchestration.partitions import datasets
 from orchestration.settings import Settings
 from recommenders.datasets.catalog import dataset
+from recommenders.datasets.items import items_as_of
 from recommenders.datasets.splits import newest_window
 
 
@@ -29,7 +31,7 @@ def drift_report(
     report = compare(
         learned,
         newest,
-        items,
+        items_as_of(items, pc.max(interactions["timestamp"]).as_py()),
         out=settings.home / "reports" / name,
         workspace=settings.workspace,
         project=name,

@@ -11,6 +11,7 @@ from orchestration.metadata import preview
 from orchestration.partitions import datasets
 from recommenders.datasets.catalog import dataset
 from recommenders.datasets.interactions import Interactions
+from recommenders.datasets.items import items_as_of
 from recommenders.datasets.splits import cut_time
 from recommenders.datasets.splits import training_log as build_log
 from recommenders.features import tables
@@ -43,22 +44,31 @@ def training_log(
 @dg.asset(partitions_def=datasets, group_name="features")
 def item_vectors(context: dg.AssetExecutionContext, training_log: Interactions, items: pa.Table) -> ItemFeatures:
     """Items as sparse vectors over category, brand, price and words."""
-    vectors = encode_items(items, training_log.items)
+    vectors = encode_items(items_as_of(items, training_log.last_event), training_log.items)
     context.add_output_metadata({"items": vectors.vectors.shape[0], "dimensions": vectors.vectors.shape[1]})
     return vectors
 
 
 @dg.asset(partitions_def=datasets, group_name="features")
 def item_features(context: dg.AssetExecutionContext, split: pa.Table, items: pa.Table) -> pa.Table:
-    """One row an item: price level, age, buyers, popularity and its trend, as of the cut."""
-    table = tables.item_features(split, items, cut_time(split))
-    context.add_output_metadata({"rows": table.num_rows, "preview": preview(table)})
+    """One row an item: price, age, buyers, popularity and its trend, rhythm of reorders, as of the cut."""
+    cut = cut_time(split)
+    table = tables.item_features(split, items, cut)
+    context.add_output_metadata({"as of": cut.isoformat(), **known_share(table), "preview": preview(table)})
     return table
 
 
 @dg.asset(partitions_def=datasets, group_name="features")
-def user_features(context: dg.AssetExecutionContext, split: pa.Table, users: pa.Table) -> pa.Table:
-    """One row a buyer: recency, frequency, spend, rhythm and taste, as of the cut."""
-    table = tables.user_features(split, users, cut_time(split))
-    context.add_output_metadata({"rows": table.num_rows, "preview": preview(table)})
+def user_features(context: dg.AssetExecutionContext, split: pa.Table, users: pa.Table, items: pa.Table) -> pa.Table:
+    """One row a buyer: company, recency, frequency, spend, rhythm and taste, as of the cut."""
+    cut = cut_time(split)
+    table = tables.user_features(split, users, cut, items)
+    context.add_output_metadata({"as of": cut.isoformat(), **known_share(table), "preview": preview(table)})
     return table
+
+
+def known_share(table: pa.Table) -> dict[str, Any]:
+    """How many rows there are, and of each feature the share that is known."""
+    n_rows = max(table.num_rows, 1)
+    shares = {name: round(1 - table[name].null_count / n_rows, 4) for name in table.column_names}
+    return {"rows": table.num_rows, "share known": dg.MetadataValue.json(shares)}

@@ -6,6 +6,7 @@ import dagster as dg
 
 from orchestration.partitions import datasets
 from orchestration.settings import Settings
+from orchestration.source import fingerprint
 from recommenders.datasets.catalog import dataset
 
 
@@ -15,7 +16,7 @@ def raw_dataset(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Se
     spec = dataset(context.partition_key)
     platform = settings.of(spec.name)
     source = platform.prepare_source()
-    facts = spec.fingerprint(source)
+    facts = fingerprint(platform)
     context.add_output_metadata(
         {
             "source": dg.MetadataValue.path(str(source)),

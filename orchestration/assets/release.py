@@ -15,6 +15,7 @@ from orchestration.partitions import datasets
 from orchestration.settings import Settings
 from recommenders.datasets.catalog import dataset
 from recommenders.datasets.interactions import Interactions
+from recommenders.datasets.items import items_as_of
 from recommenders.datasets.splits import training_log as build_log
 from recommenders.evaluation.protocol import make_case
 from recommenders.evaluation.report import Report
@@ -52,7 +53,9 @@ def registered_model_asset(config: TrainingConfig) -> dg.AssetsDefinition:
         vectors = evaluation_report.vectors("ndcg@10")
         candidate = choose_candidate(vectors, has_champion=registry.champion(name) is not None)
         log = replace(build_log(interactions, items, dataset(name).protocol), version=raw_dataset["version"])
-        model = refit(candidate, settings.training, log, encode_items(items, log.items), models)
+        model = refit(
+            candidate, settings.training, log, encode_items(items_as_of(items, log.last_event), log.items), models
+        )
         model.provenance |= provenance(settings, evaluation_report, log)
         version = register(registry, settings, model, evaluation_report)
         context.add_output_metadata(

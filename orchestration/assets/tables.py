@@ -1,5 +1,7 @@
 """The source as clean tables; what was rejected lies in quarantine with a reason."""
 
+import itertools
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -7,41 +9,68 @@ from typing import Any
 import dagster as dg
 import duckdb
 import pyarrow as pa
+import pyarrow.parquet as pq
 
-from orchestration.metadata import preview
+from orchestration.metadata import picture, preview
 from orchestration.partitions import datasets
+from orchestration.settings import Settings
 from recommenders.datasets.catalog import dataset
-from recommenders.datasets.spec import Counts
+from recommenders.datasets.description import describe
+from recommenders.datasets.ingest import Counts
 
 OUTS = {
-    "interactions": dg.AssetOut(description="Who did what with which item, when: one row an event."),
-    "items": dg.AssetOut(description="What is sold: one row an item."),
-    "users": dg.AssetOut(description="Who buys: one row a buyer."),
-    "quarantine": dg.AssetOut(description="Rows that could not be believed, with file, line and reason."),
+    "interactions": dg.AssetOut(
+        kinds={"deltalake"}, description="Who did what with which item, when: one row an event."
+    ),
+    "items": dg.AssetOut(kinds={"deltalake"}, description="What is sold: one row an item."),
+    "users": dg.AssetOut(kinds={"deltalake"}, description="Who buys: one row a buyer."),
+    "quarantine": dg.AssetOut(
+        kinds={"deltalake"}, description="Rows that could not be believed, with file, line and reason."
+    ),
 }
 
 
 @dg.multi_asset(outs=OUTS, partitions_def=datasets, group_name="data")
-def tables(context: dg.AssetExecutionContext, raw_dataset: dict[str, Any]) -> Iterator[dg.Output[Any]]:
-    """Reads the source by its spec; every row read is accounted for."""
-    read = dataset(context.partition_key).read(Path(raw_dataset["source"]))
-    yield dg.Output(
-        read.interactions,
-        "interactions",
-        metadata={**counts(read.counts), **span(read.interactions), "preview": preview(read.interactions)},
-    )
-    for name in ("items", "users"):
-        table: pa.Table = getattr(read, name)
-        yield dg.Output(table, name, metadata={"rows": table.num_rows, "preview": preview(table)})
-    yield dg.Output(
-        read.quarantine,
-        "quarantine",
-        metadata={
-            "rows": read.quarantine.num_rows,
-            "preview": preview(read.quarantine),
-            "reasons": reasons(read.quarantine),
-        },
-    )
+def tables(
+    context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings], raw_dataset: dict[str, Any]
+) -> Iterator[dg.Output[dict[str, Any]]]:
+    """Reads the source by its spec into a new version of the tables; every row read is accounted for.
+
+    The same files twice make no new version. A version that somebody went back to stays.
+    """
+    spec = dataset(context.partition_key)
+    store = settings.of(spec.name).tables
+    version = spec.take_in(Path(raw_dataset["source"]), store, raw_dataset)
+    files = {name: store.files(name, version) for name in OUTS}
+    page = describe(files, version.counts, spec.name, spill=store.folder)
+    described = {
+        "description": dg.MetadataValue.md(page.to_markdown()),
+        "plot": picture(page.plot(), "the long tail, and events over time"),
+    }
+    told = {
+        "interactions": {**counts(version.counts), **span(files["interactions"]), **described},
+        "quarantine": {"reasons": reasons(files["quarantine"])},
+    }
+    for name in OUTS:
+        rows = {"rows": sum(pq.read_metadata(path).num_rows for path in files[name])}
+        metadata = {**rows, "version": version.number, "preview": preview(head(files[name])), **told.get(name, {})}
+        yield versioned({"version": version.number}, name, metadata, version.data_version)
+
+
+def versioned(
+    value: dict[str, Any], name: str, metadata: dict[str, Any], data_version: str
+) -> dg.Output[dict[str, Any]]:
+    """An output whose data version is the source's, so that Dagster tells what is out of date."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", dg.BetaWarning)  # Output's data_version, as of Dagster 1.13
+        return dg.Output(value, name, metadata=metadata, data_version=dg.DataVersion(data_version))
+
+
+def head(files: list[Path], n_rows: int = 10) -> pa.Table:
+    """The first rows of a stored table."""
+    with pq.ParquetFile(files[0]) as file:
+        batches = list(itertools.islice(file.iter_batches(n_rows), 1))
+        return pa.Table.from_batches(batches, schema=file.schema_arrow)
 
 
 def counts(found: Counts) -> dict[str, dg.MetadataValue]:
@@ -56,12 +85,14 @@ def counts(found: Counts) -> dict[str, dg.MetadataValue]:
     }
 
 
-def span(interactions: pa.Table) -> dict[str, dg.MetadataValue]:
+def span(files: list[Path]) -> dict[str, dg.MetadataValue]:
     """How many buyers and items, from when to when."""
     with duckdb.connect() as connection:
+        connection.execute("set TimeZone = 'UTC'")
         users, items, first, last = connection.execute(
             "select count(distinct user_id), count(distinct item_id), min(timestamp)::varchar, max(timestamp)::varchar"
-            " from interactions"
+            " from read_parquet($files)",
+            {"files": [str(path) for path in files]},
         ).fetchall()[0]
     return {
         "buyers": dg.MetadataValue.int(users),
@@ -71,7 +102,8 @@ def span(interactions: pa.Table) -> dict[str, dg.MetadataValue]:
     }
 
 
-def reasons(quarantine: pa.Table) -> dg.MetadataValue:
+def reasons(files: list[Path]) -> dg.MetadataValue:
     """How many rows were quarantined for which reason."""
+    quarantine = pq.read_table(files, columns=["reason"])
     grouped = quarantine.group_by("reason").aggregate([("reason", "count")])
     return preview(grouped.sort_by([("reason_count", "descending")]), n_rows=50)

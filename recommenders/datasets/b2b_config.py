@@ -3,7 +3,10 @@ world.
 """
 
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
+from typing import Literal, cast, get_args
+
+from recommenders.errors import ConfigurationError, UnknownNameError
 
 INDUSTRIES = (
     "retail",
@@ -110,9 +113,55 @@ STYLES = (
 BRANDS_PER_CATEGORY = 12
 
 
+Kind = Literal["demand_shift", "price_inflation", "new_items", "churn", "taste_permutation", "broken_feed"]
+MOST: dict[str, float] = {"demand_shift": 5.0, "price_inflation": 10.0}  # of a strength; 1, a share, for the rest
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """Something that happens to the world from a day on; nothing before that day knows of it.
+
+    demand_shift        each subcategory is wanted exp(strength x N(0, 1)) times as much
+    price_inflation     every list price is 1 + strength times what it would have been
+    new_items           strength x n_products more products are launched within two weeks
+    churn               a share `strength` of the buyers leaves within a month
+    taste_permutation   a share `strength` of the buyers swaps tastes with equally active ones
+    broken_feed         a share `strength` of the written rows is damaged; what happened stays as it was
+
+    Raises UnknownNameError for another kind, ConfigurationError for a strength outside (0, MOST or 1].
+    """
+
+    kind: Kind
+    start: date  # the first day
+    strength: float
+
+    def __post_init__(self) -> None:
+        if self.kind not in get_args(Kind):
+            raise UnknownNameError("scenario", self.kind, get_args(Kind))
+        most = MOST.get(self.kind, 1.0)
+        if not 0 < self.strength <= most:
+            raise ConfigurationError(
+                f"strength of the scenario {self.kind} is {self.strength}; it must be above 0 and at most {most:g}"
+            )
+
+    @classmethod
+    def parse(cls, text: str) -> "Scenario":
+        """A scenario written as KIND:FIRST-DAY:STRENGTH. Raises ConfigurationError."""
+        kind, start, strength = [*text.split(":"), "", ""][:3]
+        try:
+            return cls(cast(Kind, kind), date.fromisoformat(start), float(strength))
+        except ValueError:
+            raise ConfigurationError(
+                f"scenario: got {text!r}; allowed: KIND:FIRST-DAY:STRENGTH such as churn:2026-05-01:0.2"
+            ) from None
+
+
 @dataclass(frozen=True)
 class WorldConfig:
-    """Every parameter of the world. Day 0 is the first simulated one; standard deviations are of logs."""
+    """Every parameter of the world. Day 0 is the first simulated one; standard deviations are of logs.
+
+    Raises ConfigurationError if a scenario starts outside the days for which the law is stated.
+    """
 
     n_buyers: int = 2_000
     n_products: int = 5_000
@@ -121,8 +170,10 @@ class WorldConfig:
     end: date = date(2026, 6, 30)  # the last day
     days: int = 365  # over which n_orders orders are expected
     lead_in_days: int = 60  # simulated before, so that the log does not begin with an empty market
+    forecast_days: int = 90  # after the last day, for which the law is stated too
+    scenarios: tuple[Scenario, ...] = ()
     # what is wanted
-    zipf_exponent: float = 1.15  # popularity of the r-th product ~ r^-exponent
+    zipf_exponent: float = 1.2  # popularity of the r-th product ~ r^-exponent
     taste_spread: float = 0.8  # of a buyer about the industry, per subcategory
     category_spread: float = 0.5  # of a buyer about the industry, per category
     brand_spread: float = 0.4
@@ -133,15 +184,25 @@ class WorldConfig:
     season_spread: float = 0.4  # amplitude of a subcategory's year
     ramp_days: float = 30.0  # a new product grows known over them, a dying one fades over twice as many
     # how much is bought
-    discovery_lines: float = 66.0  # lines of an average order that are wanted for their own sake
+    discovery_lines: float = 88.0  # lines of an average order that are wanted for their own sake
     known_factor: float = 0.12  # a product's discovery share once the buyer has bought it
     staple_share: float = 0.35  # how much of what a buyer tries becomes a staple, of consumables alone
-    reorder_strength: float = 0.35  # expected lines of a staple at a visit when it is due
+    reorder_strength: float = 0.27  # expected lines of a staple at a visit when it is due
     reorder_width: float = 0.6  # of the bump in log(elapsed / cycle) within which a reorder happens
     cycle_days: float = 45.0  # median
     cycle_spread: float = 0.5
     bundle_share: float = 0.06  # of products that go with another one
     bundle_probability: float = 0.25  # that the companion goes into the same order
+    substitute_share: float = 0.1  # of products with a substitute: one order never holds both
+    closed_subcategories: float = 0.1  # share of them that a buyer's contract leaves out
+    closed_brands: float = 0.05  # the same of brands
+    # what it costs
+    price_review_days: int = 91  # between two changes of a list price
+    price_spread: float = 0.06  # of one change
+    promotion_share: float = 0.02  # of a product's weeks that are promotions
+    promotion_discount: float = 0.15
+    price_elasticity: float = 1.2  # median over products: demand ~ (price / price at the start)^-elasticity
+    elasticity_spread: float = 0.4
     # who comes when
     visit_spread: float = 1.0
     basket_spread: float = 0.45  # between buyers
@@ -152,6 +213,10 @@ class WorldConfig:
     leaving_buyers: float = 0.15
     new_products: float = 0.2
     dying_products: float = 0.15
+
+    def __post_init__(self) -> None:
+        for scenario in self.scenarios:
+            self.day(scenario.start)
 
     @classmethod
     def scaled(cls, scale: float, seed: int) -> "WorldConfig":
@@ -174,3 +239,21 @@ class WorldConfig:
     def n_days(self) -> int:
         """All simulated days."""
         return self.lead_in_days + self.days
+
+    @property
+    def all_days(self) -> int:
+        """The simulated days and those after them for which the law is stated."""
+        return self.n_days + self.forecast_days
+
+    @property
+    def first_date(self) -> date:
+        """The date of day 0."""
+        return self.end - timedelta(days=self.n_days - 1)
+
+    def day(self, date: date) -> int:
+        """The number of a date's day. Raises ConfigurationError where the law says nothing of it."""
+        day = (date - self.first_date).days
+        if not 0 <= day < self.all_days:
+            last = self.first_date + timedelta(days=self.all_days - 1)
+            raise ConfigurationError(f"the world knows nothing of {date}; choose from {self.first_date} to {last}")
+        return day

@@ -1,9 +1,11 @@
 """The products and the buyers of the simulated marketplace: its static truth. No order is placed here.
- Everything that decides what is bought is a value of `WorldConfig` or an array of `Products` or `Buyers`, so
+
+Everything that decides what is bought is a value of `WorldConfig` or an array of `Products` or `Buyers`, so
 the probability of any purchase can be computed from them (recommenders.datasets.b2b_orders tells how).
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,9 +21,13 @@ from recommenders.datasets.b2b_config import (
     SUBCATEGORIES,
     WorldConfig,
 )
+from recommenders.datasets.b2b_prices import log_prices
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
+ALONE, ANCHOR, COMPANION, SUBSTITUTE = range(4)  # what a product is to its partner
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +38,7 @@ class Products:
     brand: Ints  # 0 .. BRANDS_PER_CATEGORY - 1, within the category
     style: Ints  # index into STYLES
     latent: Floats  # (n_products, latent_size)
-    price: NDArray[np.float64]
+    price: NDArray[np.float64]  # at its launch, or when the log begins
     price_level: Floats  # standard deviations from the subcategory's mean log price
     min_order_quantity: Ints
     rating: NDArray[np.float64]
@@ -42,8 +48,17 @@ class Products:
     trend: Floats  # of log popularity, per year
     cycle_days: Floats
     consumable: Floats  # its subcategory's share of consumables, in [0, 1]
-    anchor: Ints  # the product it goes with, -1 for none; an anchor has none itself
+    role: Ints  # ALONE, ANCHOR, COMPANION or SUBSTITUTE
+    partner: Ints  # the other product of its group, -1 if it is ALONE; no group has more than two
+    elasticity: Floats
+    demand: Floats  # log factor on everything that is wanted of it, reorders too
+    log_price: Floats  # (n_weeks, n_products), log of the asked price over `price`
     season: Floats  # (n_subcategories, 2) cosine and sine of the yearly log factor
+
+    @cached_property
+    def maker(self) -> Ints:
+        """Index over the brands of all categories, (n_products,)."""
+        return category_of(self.subcategory) * BRANDS_PER_CATEGORY + self.brand
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +79,8 @@ class Buyers:
     brand_taste: Floats  # (n_buyers, n_categories x BRANDS_PER_CATEGORY)
     price_level: Floats
     latent: Floats  # (n_buyers, latent_size)
+    closed_subcategories: Bools  # (n_buyers, n_subcategories), left out of the buyer's contract
+    closed_brands: Bools  # (n_buyers, n_categories x BRANDS_PER_CATEGORY)
 
 
 def category_of(subcategory: Ints) -> Ints:
@@ -85,6 +102,7 @@ def make_products(config: WorldConfig, rng: np.random.Generator) -> Products:
     quality = rng.normal(size=n)
     launch, end = _product_lives(config, rng)
     consumable = np.array([share for category in CATEGORIES for _, share in CATALOGUE[category][1]])
+    role, partner = _groups(config, subcategory, rng)
     phase, amplitude = rng.uniform(0, 2 * np.pi, n_sub), np.abs(rng.normal(0, config.season_spread, n_sub))
     return Products(
         subcategory=subcategory,
@@ -101,7 +119,11 @@ def make_products(config: WorldConfig, rng: np.random.Generator) -> Products:
         trend=rng.normal(0, config.trend_spread, n).astype(np.float32),
         cycle_days=(config.cycle_days * np.exp(rng.normal(0, config.cycle_spread, n))).astype(np.float32),
         consumable=consumable[subcategory].astype(np.float32),
-        anchor=_anchors(config, subcategory, rng),
+        role=role,
+        partner=partner,
+        elasticity=(config.price_elasticity * np.exp(rng.normal(0, config.elasticity_spread, n))).astype(np.float32),
+        demand=np.zeros(n, dtype=np.float32),
+        log_price=log_prices(config, launch, rng),
         season=np.stack([amplitude * np.cos(phase), amplitude * np.sin(phase)], axis=1).astype(np.float32),
     )
 
@@ -114,17 +136,31 @@ def _product_lives(config: WorldConfig, rng: np.random.Generator) -> tuple[Ints,
     return launch, np.where(fate[1] < config.dying_products, fades, 10 * config.n_days)
 
 
-def _anchors(config: WorldConfig, subcategory: Ints, rng: np.random.Generator) -> Ints:
-    """Companions get an anchor of their own category; (n_products,), -1 for the rest."""
+def _groups(config: WorldConfig, subcategory: Ints, rng: np.random.Generator) -> tuple[Ints, Ints]:
+    """Role and partner of each product, (n_products,): bundles within a category, substitutes within a
+    subcategory.
+    """
     n = config.n_products
-    companion = rng.random(n) < config.bundle_share
-    anchor = np.full(n, -1)
-    category = category_of(subcategory)
+    role, partner = np.full(n, ALONE), np.full(n, -1)
+    fate, category = rng.random(n), category_of(subcategory)
+    companion = fate < config.bundle_share
+    substitute = ~companion & (fate < config.bundle_share + config.substitute_share)
+    free = ~companion & ~substitute
     for c in range(len(CATEGORIES)):
-        companions, others = (np.flatnonzero((category == c) & kind) for kind in (companion, ~companion))
-        if len(others):
-            anchor[companions] = rng.choice(others, len(companions))
-    return anchor
+        companions, anchors = (rng.permutation(np.flatnonzero((category == c) & kind)) for kind in (companion, free))
+        _pair(role, partner, anchors, companions, ANCHOR, COMPANION)
+    for s in range(len(SUBCATEGORIES)):
+        pool = rng.permutation(np.flatnonzero(substitute & (subcategory == s)))
+        _pair(role, partner, pool[0::2], pool[1::2], SUBSTITUTE, SUBSTITUTE)
+    return role, partner
+
+
+def _pair(role: Ints, partner: Ints, left: Ints, right: Ints, left_role: int, right_role: int) -> None:
+    """Makes groups of left and right in order, in place; what is over stays alone."""
+    n = min(len(left), len(right))
+    left, right = left[:n], right[:n]
+    role[left], role[right] = left_role, right_role
+    partner[left], partner[right] = right, left
 
 
 def make_buyers(config: WorldConfig, rng: np.random.Generator) -> Buyers:
@@ -153,6 +189,8 @@ def make_buyers(config: WorldConfig, rng: np.random.Generator) -> Buyers:
         brand_taste=brand_taste.astype(np.float32),
         price_level=(0.3 * size + 0.8 * rng.normal(size=n)).astype(np.float32),
         latent=rng.normal(0, config.latent_spread, (n, config.latent_size)).astype(np.float32),
+        closed_subcategories=rng.random((n, len(SUBCATEGORIES))) < config.closed_subcategories,
+        closed_brands=rng.random((n, brand_taste.shape[1])) < config.closed_brands,
     )
 
 

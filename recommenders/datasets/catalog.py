@@ -1,7 +1,13 @@
-"""The data sets by name."""
+"""The data sets by name: the project's own, and the user's (docs/own-data.md)."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
 
 from recommenders.datasets.spec import DatasetSpec, Protocol
 from recommenders.errors import UnknownNameError
+
+OWN = Path(__file__).resolve().parents[2] / "configs" / "datasets.yaml"
 
 DATASETS: dict[str, DatasetSpec] = {
     spec.name: spec
@@ -12,17 +18,18 @@ DATASETS: dict[str, DatasetSpec] = {
             licence="made by this project; do with it what you like",
             layout="a folder with buyers.parquet, products.parquet and order_lines.parquet",
             files=("buyers.parquet", "products.parquet", "order_lines.parquet"),
-            parser="recommenders.datasets.custom_b2b:read",
+            parser="recommenders.datasets.custom_b2b:parse",
             generator="recommenders.datasets.b2b:write_world",
+            generator_version=2,
             protocol=Protocol(split="time_cut", test_days=30, candidates="on_sale"),
         ),
         DatasetSpec(
             name="online_retail",
             title="Invoices of a UK wholesaler, December 2010 to December 2011",
             licence="CC BY 4.0; Daqing Chen, Online Retail, UCI Machine Learning Repository, 2015",
-            layout="online_retail.csv, online_retail.csv.gz, or daily files *.csv of the same columns",
-            files=("*.csv", "*.csv.gz"),
-            parser="recommenders.datasets.online_retail:read",
+            layout="online_retail.csv or .csv.gz, daily files *.csv of the same columns, or the publisher's .xlsx",
+            files=("*.csv", "*.csv.gz", "*.xlsx"),
+            parser="recommenders.datasets.online_retail:parse",
             protocol=Protocol(split="time_cut", test_days=60),
             real_data_folder="online_retail",
         ),
@@ -30,19 +37,58 @@ DATASETS: dict[str, DatasetSpec] = {
             name="movielens",
             title="MovieLens ratings (GroupLens)",
             licence="GroupLens terms: research use, redistribution under the same terms, no commercial use",
-            layout="a folder in the layout of ml-latest-small: ratings.csv, movies.csv and optionally tags.csv",
-            files=("ratings.csv", "movies.csv", "tags.csv"),
-            parser="recommenders.datasets.movielens:read",
+            layout="a folder as unpacked: ratings.csv, movies.csv, tags.csv (ml-latest-small, ml-25m), *.dat (ml-1m)"
+            " or u.data, u.item, u.user (ml-100k)",
+            files=("ratings.csv", "movies.csv", "tags.csv", "*.dat", "u.data", "u.item", "u.user"),
+            parser="recommenders.datasets.movielens:parse",
             protocol=Protocol(split="latest_out", repeat=False, relevant_events=("rating",)),
             real_data_folder="ml-latest-small",
+        ),
+        DatasetSpec(
+            name="retailrocket",
+            title="Views, carts and purchases of a shop, May to September 2015 (Retailrocket)",
+            licence="CC BY-NC-SA 4.0; Retailrocket, on Kaggle",
+            layout="a folder with events.csv, item_properties_part1.csv, item_properties_part2.csv, category_tree.csv",
+            files=("events.csv", "item_properties_part*.csv", "category_tree.csv"),
+            parser="recommenders.datasets.retailrocket:parse",
+            protocol=Protocol(
+                split="time_cut",
+                test_days=7,
+                relevant_events=("addtocart", "transaction"),
+                candidates="on_sale",
+            ),
+            real_data_folder="retailrocket",
+        ),
+        DatasetSpec(
+            name="amazon",
+            title="Amazon product reviews, the editions of 2014, 2018 and 2023 (McAuley Lab)",
+            licence="no licence is stated; offered for research by the McAuley Lab, UC San Diego",
+            layout="files of one edition, one a category: reviews and, if there, products, *.json(.gz) or *.jsonl(.gz)",
+            files=("*.json", "*.json.gz", "*.jsonl", "*.jsonl.gz"),
+            parser="recommenders.datasets.amazon:parse",
+            protocol=Protocol(split="latest_out", repeat=False, relevant_events=("rating",)),
+            real_data_folder="amazon-2018-5core",
         ),
     )
 }
 
 
-def dataset(name: str) -> DatasetSpec:
-    """The spec of that name. Raises UnknownNameError with the names there are."""
-    try:
+def datasets(own: Path | None = None) -> Mapping[str, DatasetSpec]:
+    """The project's data sets and the user's, by name. Raises ConfigurationError if the user's file cannot be used.
+
+    own: the user's file; by default the one that TRADEWIND_DATASETS names, else configs/datasets.yaml of the checkout.
+    """
+    from recommenders.datasets.own_spec import read_specs
+
+    path = own or Path(os.environ.get("TRADEWIND_DATASETS") or OWN).expanduser()
+    return DATASETS if path == OWN and not OWN.exists() else {**DATASETS, **read_specs(path, DATASETS)}
+
+
+def dataset(name: str, own: Path | None = None) -> DatasetSpec:
+    """The spec of that name. Raises UnknownNameError with the names there are, ConfigurationError as datasets()."""
+    if name in DATASETS:  # a mistake in the user's file is none of theirs
         return DATASETS[name]
-    except KeyError:
-        raise UnknownNameError("dataset", name, DATASETS) from None
+    known = datasets(own)
+    if name not in known:
+        raise UnknownNameError("dataset", name, known)
+    return known[name]

@@ -1,6 +1,7 @@
 """A log of events as arrays: what models learn from."""
 
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -72,6 +73,11 @@ class Interactions:
 
     def __len__(self) -> int:
         return len(self.user_rows)
+
+    @property
+    def last_event(self) -> datetime:
+        """The moment of the newest event, UTC: what a model that learns from this log may look back from."""
+        return datetime.fromtimestamp(0, UTC) + timedelta(microseconds=int(self.timestamps.max()))
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -1,114 +1,147 @@
-"""MovieLens (GroupLens) in the layout of ml-latest-small: ratings.csv, movies.csv and, if there, tags.csv."""
+"""MovieLens (GroupLens), in each of its layouts.
+
+ml-latest-small, ml-25m ...   ratings.csv, movies.csv and, if there, tags.csv
+ml-1m                         ratings.dat, movies.dat, users.dat: "::" between fields, Latin-1
+ml-100k                       u.data, u.item, u.user: tabs and bars between fields, Latin-1
+"""
 
 from pathlib import Path
 
-import duckdb
-import pyarrow as pa
-
-from recommenders.datasets import csv_lines
-from recommenders.datasets.spec import Counts, Tables
+from recommenders.datasets.ingest import Plan
+from recommenders.datasets.reading import Reading
 from recommenders.errors import DataError
 
-COLUMNS = {
-    "movies": ("movieId", "title", "genres"),
-    "ratings": ("userId", "movieId", "rating", "timestamp"),
-    "tags": ("userId", "movieId", "tag", "timestamp"),
-}
-
-MOVIES = r"""
-    create table judged_movies as
-    select *,
-        case when broken is not null then broken
-             when "movieId" is null or not regexp_full_match("movieId", '\d+')
-                 then 'movie id is not a whole number'
-             when row_number() over (partition by "movieId" order by line) > 1 then 'movie id occurs twice'
-        end as lie
-    from movies
-"""
-
-RATINGS = r"""
-    create table judged_ratings as
-    select r.*, try_cast(r.rating as double) as stars, try_cast(r.timestamp as bigint) as seconds,
-        case when r.broken is not null then r.broken
-             when r."userId" is null or not regexp_full_match(r."userId", '\d+')
-                 then 'user id is not a whole number'
-             when m."movieId" is null then 'unknown movie id'
-             when stars is null or not stars between 0.5 and 5 then 'rating is not between 0.5 and 5'
-             when seconds is null or not seconds between 0 and 4102444800
-                 then 'time is not in seconds since 1970'
-        end as lie
-    from ratings r
-    left join (select "movieId" from judged_movies where lie is null) m on m."movieId" = r."movieId"
-"""
-
-TAGS = """
-    create table judged_tags as
-    select t.*,
-        case when t.broken is not null then t.broken
-             when m."movieId" is null then 'unknown movie id'
-             when t.tag is null then 'no tag'
-        end as lie
-    from tags t
-    left join (select "movieId" from judged_movies where lie is null) m on m."movieId" = t."movieId"
-"""
-
-INTERACTIONS = """
-    select distinct "userId" as user_id, "movieId" as item_id, make_timestamp(seconds * 1000000) as timestamp,
-        'rating' as event, 1.0::float as weight, stars as rating
-    from judged_ratings where lie is null order by timestamp, user_id, item_id, rating
-"""
-
-# A title ends in its year; "(no genres listed)" is how the source writes that it knows none.
-ITEMS = r"""
-    with words as (
-        select "movieId", string_agg(distinct lower(tag), ' ' order by lower(tag)) as tags
-        from judged_tags where lie is null group by 1
-    ), known as (select *, nullif(genres, '(no genres listed)') as kinds from judged_movies where lie is null)
-    select "movieId" as item_id, title, split_part(kinds, '|', 1) as category,
-        concat_ws(' ', replace(kinds, '|', ' '), regexp_extract(title, '\((\d{4})\)$', 1), tags) as text
-    from known left join words using ("movieId") order by item_id
-"""
-
-USERS = 'select distinct "userId" as user_id from judged_ratings where lie is null order by user_id'
-
-QUARANTINE = " union all ".join(
-    f"select 'movielens' as dataset, file, line, lie as reason, raw from judged_{table} where lie is not null"
-    for table in COLUMNS
+RATINGS = {"userId": "UINTEGER", "movieId": "UINTEGER", "rating": "DOUBLE", "timestamp": "BIGINT"}
+MOVIES = {"movieId": "UINTEGER", "title": "VARCHAR", "genres": "VARCHAR"}
+TAGS = {"userId": "UINTEGER", "movieId": "UINTEGER", "tag": "VARCHAR", "timestamp": "BIGINT"}
+GENRES = (
+    *("unknown", "Action", "Adventure", "Animation", "Children", "Comedy", "Crime", "Documentary", "Drama"),
+    *("Fantasy", "Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western"),
+)
+OCCUPATIONS = (  # the numbers of ml-1m, by its README
+    *("other", "academic/educator", "artist", "clerical/admin", "college/grad student", "customer service"),
+    *("doctor/health care", "executive/managerial", "farmer", "homemaker", "K-12 student", "lawyer", "programmer"),
+    *("retired", "sales/marketing", "scientist", "self-employed", "technician/engineer", "tradesman/craftsman"),
+    *("unemployed", "writer"),
 )
 
+INTERACTIONS = """
+    select "userId" as user_id, "movieId" as item_id, make_timestamptz("timestamp" * 1000000) as timestamp,
+        'rating' as event, 1.0 as weight, rating
+    from good_ratings
+"""
 
-def read(source: Path) -> Tables:
-    """The folder's tables. An event is a rating of 0.5 to 5 stars, weight 1; the first genre is an item's
-    category.
+# A title ends in its year; "(no genres listed)" is how the source writes that it knows none. Words that people tagged
+# a movie with are known from the end of the quarter in which they did.
+ITEMS = r"""
+    with told as (
+        select "movieId", date_trunc('quarter', make_timestamptz("timestamp" * 1000000)) + interval 3 month as since,
+            list(distinct lower(tag)) as words
+        from good_tags group by all
+    ), snapshots as (
+        select "movieId", since, list_sort(list_distinct(flatten(list(words) over (
+            partition by "movieId" order by since)))) as words
+        from told
+        union all select "movieId", null, [] from good_movies
+    )
+    select m."movieId" as item_id, s.since as valid_from, m.title, split_part(m.kinds, '|', 1) as category,
+        concat_ws(' ', replace(m.kinds, '|', ' '), nullif(regexp_extract(m.title, '\((\d{4})\)$', 1), ''),
+                  nullif(array_to_string(s.words, ' '), '')) as text
+    from (select "movieId", title, nullif(kinds, '(no genres listed)') as kinds from good_movies) m
+    join snapshots s using ("movieId") order by m."movieId", s.since nulls first
+"""
 
-    Counts are of ratings, plus the rows of movies and tags that had to be quarantined. Tags of all times go
-    into an item's text. Raises DataError if a file is missing, cannot be read as a whole, or holds no rows,
-    or if no rating is kept.
+USERS = """
+    select user_id, work as industry, zip as region
+    from (select distinct user_id from kept) left join
+        (select "userId"::varchar as user_id, work, zip from good_people) using (user_id) order by user_id
+"""
+
+
+def parse(reading: Reading, source: Path) -> Plan:
+    """An event is a rating of 0.5 to 5 stars, weight 1; the first genre is an item's category.
+
+    Raises DataError if a file is missing or cannot be read as a whole.
     """
     folder = source if source.is_dir() else source.parent
-    with duckdb.connect() as connection:
-        for table, columns in COLUMNS.items():
-            path = folder / f"{table}.csv"
-            if not path.is_file() and table != "tags":
-                raise DataError(f"movielens: {path} is missing; expected ratings.csv and movies.csv in one folder")
-            n_rows = csv_lines.load(connection, "movielens", table, [path] if path.is_file() else [], columns)
-            if n_rows == 0 and table != "tags":
-                raise DataError(f"movielens: {path} has a header but no rows; expected some; fetch it again")
-        for sql in (MOVIES, RATINGS, TAGS):
-            connection.execute(sql)
-        return _tables(connection, folder)
+    if (folder / "u.data").exists():
+        genres, occupation = _read_100k(reading, folder)
+    elif (folder / "ratings.dat").exists():
+        genres, occupation = _read_1m(reading, folder)
+    else:
+        genres, occupation = _read_csv(reading, folder)
+    reading.judge(
+        "movies",
+        {
+            "no movie id": '"movieId" is null',
+            "movie id occurs twice": 'row_number() over (partition by "movieId" order by file, line) > 1',
+        },
+        select=f"*, {genres} as kinds",
+    )
+    reading.judge(
+        "ratings",
+        {
+            "no user id": '"userId" is null',
+            "no movie id": '"movieId" is null',
+            "rating is not between 0.5 and 5": "coalesce(not rating between 0.5 and 5, true)",
+            "time is not in seconds since 1970": 'coalesce(not "timestamp" between 0 and 4102444800, true)',
+            "time lies in the future": '"timestamp" > epoch(now()) + 86400',
+        },
+        references={"unknown movie id": '"movieId" not in (select "movieId" from good_movies)'},
+    )
+    reading.judge(
+        "tags",
+        {
+            "unknown movie id": '"movieId" is null or "movieId" not in (select "movieId" from good_movies)',
+            "no tag": "tag is null",
+            "time is not in seconds since 1970": 'coalesce(not "timestamp" between 0 and 4102444800, true)',
+            "time lies in the future": '"timestamp" > epoch(now()) + 86400',
+        },
+    )
+    people = {
+        "no user id": '"userId" is null',
+        "user id occurs twice": 'row_number() over (partition by "userId" order by file, line) > 1',
+    }
+    reading.judge("people", people, select=f"*, {occupation} as work")
+    return Plan(INTERACTIONS, ITEMS, USERS, events=("ratings",), attributes=("movies", "tags", "people"))
 
 
-def _tables(connection: duckdb.DuckDBPyConnection, folder: Path) -> Tables:
-    def select(sql: str) -> pa.Table:
-        return connection.sql(sql).to_arrow_table()
+def _read_csv(reading: Reading, folder: Path) -> tuple[str, str]:
+    """Makes movies, ratings, tags and people; returns how genres and an occupation are written there, in SQL."""
+    reading.csv("movies", _there(folder, "movies.csv"), MOVIES)
+    reading.csv("ratings", _there(folder, "ratings.csv"), RATINGS)
+    reading.csv("tags", [p for p in [folder / "tags.csv"] if p.exists()], TAGS, optional=True)
+    reading.csv("people", [], {"userId": "UINTEGER", "zip": "VARCHAR"})
+    return "genres", "null::varchar"
 
-    interactions, quarantine = select(INTERACTIONS), select(QUARANTINE + " order by file, line")
-    n_read, n_good = connection.execute(
-        "select count(*), count(*) filter (lie is null) from judged_ratings"
-    ).fetchall()[0]
-    kept = interactions.num_rows
-    if kept == 0:
-        raise DataError(f"movielens: none of the {n_read} ratings in {folder} can be kept; check the columns and ids")
-    counts = Counts(read=n_good + quarantine.num_rows, kept=kept, merged=n_good - kept, quarantined=quarantine.num_rows)
-    return Tables.of(interactions, select(ITEMS), select(USERS), quarantine, counts)
+
+def _read_1m(reading: Reading, folder: Path) -> tuple[str, str]:
+    def read(name: str, file: str, columns: dict[str, str]) -> None:
+        reading.csv(name, _there(folder, file), columns, delimiter="::", header=False, encoding="latin-1")
+
+    read("movies", "movies.dat", MOVIES)
+    read("ratings", "ratings.dat", RATINGS)
+    person = {"userId": "UINTEGER", "gender": "VARCHAR", "age": "UINTEGER", "job": "UINTEGER", "zip": "VARCHAR"}
+    read("people", "users.dat", person)
+    reading.csv("tags", [], TAGS)
+    jobs = ", ".join(f"'{job}'" for job in OCCUPATIONS)
+    return "genres", f"[{jobs}][job + 1]"
+
+
+def _read_100k(reading: Reading, folder: Path) -> tuple[str, str]:
+    reading.csv("ratings", _there(folder, "u.data"), RATINGS, delimiter="\t", header=False)
+    flags = dict.fromkeys((f"is {genre}" for genre in GENRES), "UINTEGER")
+    heads = {"movieId": "UINTEGER", "title": "VARCHAR", "released": "VARCHAR", "video": "VARCHAR", "url": "VARCHAR"}
+    reading.csv("movies", _there(folder, "u.item"), heads | flags, delimiter="|", header=False, encoding="latin-1")
+    genres = ", ".join(f"if(\"is {genre}\" = 1, '{genre}', null)" for genre in GENRES[1:])
+    person = {"userId": "UINTEGER", "age": "UINTEGER", "gender": "VARCHAR", "occupation": "VARCHAR", "zip": "VARCHAR"}
+    reading.csv("people", _there(folder, "u.user"), person, delimiter="|", header=False, encoding="latin-1")
+    reading.csv("tags", [], TAGS)
+    return f"nullif(concat_ws('|', {genres}), '')", "occupation"
+
+
+def _there(folder: Path, name: str) -> list[Path]:
+    path = folder / name
+    if not path.is_file():
+        raise DataError(f"movielens: {path} is missing; it must lie beside the ratings")
+    return [path]

@@ -3,16 +3,22 @@
 import hashlib
 import importlib
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from recommenders import schema
 from recommenders.bundle import replace_folder, sha256
+from recommenders.datasets.ingest import TABLES, Counts, Parser, ingest
+from recommenders.datasets.store import TableStore, Version, in_time_order
 from recommenders.errors import DataError
+
+READER = 2  # grows when the same files would become other tables
 
 
 @dataclass(frozen=True)
@@ -32,23 +38,6 @@ class Protocol:
         items = "items on sale at the cut" if self.candidates == "on_sale" else "items sold before the cut"
         known = "known items stay" if self.repeat else "known items masked"
         return f"last {self.test_days} days as test, full ranking over all {items}, {known}"
-
-
-@dataclass(frozen=True)
-class Counts:
-    """Where every row that was read went: read = kept + merged + netted + set_aside + quarantined."""
-
-    read: int
-    kept: int
-    merged: int = 0  # exact duplicates
-    netted: int = 0  # cancellations against their purchase
-    set_aside: Mapping[str, int] = field(default_factory=dict)  # by declared rule
-    quarantined: int = 0
-
-    def __post_init__(self) -> None:
-        accounted = self.kept + self.merged + self.netted + sum(self.set_aside.values()) + self.quarantined
-        if accounted != self.read:
-            raise DataError(f"rows do not reconcile: read {self.read}, accounted for {accounted} ({asdict(self)})")
 
 
 @dataclass(frozen=True)
@@ -77,17 +66,20 @@ class Tables:
 
 @dataclass(frozen=True)
 class DatasetSpec:
-    """One source. `parser` is "module:function", a function (source folder or file) -> Tables."""
+    """One source. `parser` is a recommenders.datasets.ingest.Parser, or "module:function" of one."""
 
     name: str
     title: str
     licence: str
     layout: str  # which files a source folder holds, in words for an error message
     files: tuple[str, ...]  # glob patterns of those files
-    parser: str
+    parser: str | Parser
     protocol: Protocol
+    max_quarantined: float = 0.05  # share of the rows read beyond which nothing is made of the data
     real_data_folder: str = ""  # its folder below TRADEWIND_REAL_DATA
-    generator: str = ""  # "module:function" (folder, scale, seed) of a data set that the project makes itself
+    generator_version: int = 1  # grows when the same scale and seed would give other files
+    generator: str = ""  # "module:function" (folder, scale, seed) of a data set that the project makes or pulls itself
+    folder: Path | None = None  # where the files lie unless a source is given
 
     def locate(self, source: Path) -> list[Path]:
         """The source's files, sorted. Raises DataError if there are none or one of them is empty."""
@@ -107,7 +99,8 @@ class DatasetSpec:
 
         Raises DataError rather than replace a folder that it did not make.
         """
-        wish, note = {"scale": scale, "seed": seed, "generator": self.generator}, folder / "made.json"
+        wish = {"scale": scale, "seed": seed, "generator": self.generator, "version": self.generator_version}
+        note = folder / "made.json"
         if note.exists() and json.loads(note.read_text()) == wish:
             return
         if folder.exists() and not note.exists():
@@ -118,15 +111,43 @@ class DatasetSpec:
         replace_folder(staging, folder)
 
     def fingerprint(self, source: Path) -> dict[str, Any]:
-        """{"files": [{"name", "bytes", "sha256"}], "version"}: the version changes when any byte of a file does."""
+        """{"files": [{"name", "bytes", "sha256"}], "version"}: the version changes when any byte of a file does.
+
+        It also changes with READER, so that tables which an older reader made are read anew.
+        """
         files = [{"name": p.name, "bytes": p.stat().st_size, "sha256": sha256(p)} for p in self.locate(source)]
-        return {"files": files, "version": hashlib.sha256(json.dumps(files).encode()).hexdigest()[:16]}
+        told = json.dumps([READER, files])
+        return {"files": files, "version": hashlib.sha256(told.encode()).hexdigest()[:16]}
+
+    def ingest(self, source: Path, folder: Path, memory: str = "2GB") -> Counts:
+        """Writes the source's clean tables as Parquet files into `folder`; see recommenders.datasets.ingest."""
+        self.locate(source)
+        parser: Parser = _resolve(self.parser) if isinstance(self.parser, str) else self.parser
+        return ingest(self.name, parser, source, folder, memory)
 
     def read(self, source: Path) -> Tables:
-        """The source as clean tables. Raises DataError if it cannot be read."""
-        self.locate(source)
-        tables: Tables = _resolve(self.parser)(source)
-        return tables
+        """The source as clean tables in memory, events in time order. Raises DataError if it cannot be read."""
+        with tempfile.TemporaryDirectory() as folder:
+            counts = self.ingest(source, Path(folder))
+            found = {name: pq.read_table(Path(folder) / f"{name}.parquet") for name in TABLES}
+        return Tables.of(**{**found, "interactions": in_time_order(found["interactions"])}, counts=counts)
+
+    def take_in(self, source: Path, store: TableStore, fingerprint: dict[str, Any] | None = None) -> Version:
+        """Reads the source into the store as a new version, unless the newest one is of the same files already.
+
+        A version that somebody went back to stays until it is released. Raises DataError if the source cannot be read;
+        the store then is as it was.
+        """
+        current = store.current()
+        if current is not None and current.restored_from is not None:
+            return current
+        known = fingerprint or self.fingerprint(source)
+        if current is not None and current.data_version == known["version"]:
+            return current
+        store.folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=store.folder, prefix=".reading-") as folder:
+            counts = self.ingest(source, Path(folder))
+            return store.commit(Path(folder), known["version"], counts, known["files"])
 
 
 def _resolve(name: str) -> Callable[..., Any]:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from recommenders import schema
 from recommenders.datasets.ids import IdMap
 from recommenders.datasets.interactions import Interactions
+from recommenders.datasets.items import items_as_of
 from recommenders.datasets.spec import Protocol
 from recommenders.errors import DataError
 
@@ -100,7 +101,7 @@ def newest_window(interactions: pa.Table, days: int) -> tuple[pa.Table, pa.Table
 def training_log(events: pa.Table, items: pa.Table, protocol: Protocol, as_of: datetime | None = None) -> Interactions:
     """The events as arrays, over every item that exists at `as_of` (by default the last event's time).
 
-    The items are those of the log and those of the table launched by then. Where the protocol's candidates
+    The items are those of the log and those of the table, as it was then, launched by then. Where the protocol's candidates
     are on_sale, an unknown launch means always, and an item may be recommended if it is launched and not yet
     ended; where they are seen_before_cut, it may if it has an event. Events after as_of are the caller's to
     leave out: a DataError if there are any.
@@ -111,6 +112,7 @@ def training_log(events: pa.Table, items: pa.Table, protocol: Protocol, as_of: d
     as_of = _utc(as_of) if as_of else last
     if last > as_of:
         raise DataError(f"the training log reaches {last.isoformat()}, past as_of {as_of.isoformat()}; filter it first")
+    items = items_as_of(items, as_of)
     launched, on_sale = _on_sale(items, as_of, unknown_is_launched=protocol.candidates == "on_sale")
     seen = np.unique(events["item_id"].to_numpy().astype(np.str_))
     known = items["item_id"].to_numpy().astype(np.str_)

@@ -1,60 +1,157 @@
-"""The features by name: what each means, and in which unit. recommenders.features.tables obeys it."""
+"""The features by name: what each means, in which unit, and from which columns. The functions beside this file obey it.
+
+docs/features.md shows it as a page; `python -m recommenders.features.catalog` prints that page.
+"""
 
 from dataclasses import dataclass
 
 import pyarrow as pa
 
+from recommenders import schema
+
 
 @dataclass(frozen=True)
 class Feature:
-    """One column of a feature table. Null means unknown, never zero."""
+    """One column of a feature table. Null means unknown, never zero.
+
+    `source` names the columns it is computed from, as table.column.
+    """
 
     name: str
     meaning: str
     unit: str
     type: pa.DataType
+    source: str
 
 
 TEXT, WHOLE, REAL = pa.string(), pa.int64(), pa.float64()
+EVENTS = "interactions.user_id, item_id"
+TIMES = "interactions.timestamp"
+ORDERS = "interactions.order_id, timestamp"
+VALUE = "interactions.quantity, unit_price, returned_quantity, returned_at"
+UNITS = "interactions.quantity, returned_quantity, returned_at"
+MONEY = "source currency"
+TASTE = "interactions.item_id, items.category"
+
+USER_FEATURES = (
+    Feature("user_id", "the user", "id", TEXT, "users.user_id"),
+    Feature("segment", "kind of business", "name", TEXT, "users.segment"),
+    Feature("industry", "its industry", "name", TEXT, "users.industry"),
+    Feature("region", "where it is", "name", TEXT, "users.region"),
+    Feature("annual_revenue", "its revenue in a year", MONEY, REAL, "users.annual_revenue"),
+    Feature("credit_limit", "what it may owe", MONEY, REAL, "users.credit_limit"),
+    Feature("recency_days", "time since its last event", "days", REAL, TIMES),
+    Feature("tenure_days", "time since its first event", "days", REAL, TIMES),
+    Feature("n_orders", "different orders", "orders", WHOLE, ORDERS),
+    Feature("n_orders_30d", "orders begun in the last 30 days", "orders", WHOLE, ORDERS),
+    Feature("n_orders_90d", "orders begun in the last 90 days", "orders", WHOLE, ORDERS),
+    Feature("n_items", "different items", "items", WHOLE, EVENTS),
+    Feature("spend", "sum of (quantity less what came back) x unit price", MONEY, REAL, VALUE),
+    Feature("mean_order_value", "spend an order", MONEY, REAL, f"{VALUE}, order_id"),
+    Feature("mean_days_between_orders", "mean gap between order starts; null before the second", "days", REAL, ORDERS),
+    Feature("std_days_between_orders", "sample deviation of these gaps; null before the third", "days", REAL, ORDERS),
+    Feature("repeat_share", "share of its order lines that name an item it had ordered before", "share", REAL, ORDERS),
+    Feature("price_level", "mean price_level of the items of its events", "share", REAL, "items.price, category"),
+    Feature("category_entropy", "entropy of its events over categories; 0 is one category", "nats", REAL, TASTE),
+    Feature("top_category", "category of most of its events; of equals the first by name", "name", TEXT, TASTE),
+    Feature("top_category_share", "share of its events in that category", "share", REAL, TASTE),
+)
 
 ITEM_FEATURES = (
-    Feature("item_id", "the item", "id", TEXT),
-    Feature("title", "what it is called", "text", TEXT),
-    Feature("category", "its category", "name", TEXT),
-    Feature("subcategory", "its place within the category", "name", TEXT),
-    Feature("brand", "who makes it", "name", TEXT),
-    Feature("price", "list price", "source currency", REAL),
-    Feature("rating", "mean stars the source states", "stars", REAL),
+    Feature("item_id", "the item", "id", TEXT, "items.item_id, interactions.item_id"),
+    Feature("title", "what it is called", "text", TEXT, "items.title"),
+    Feature("category", "its category", "name", TEXT, "items.category"),
+    Feature("subcategory", "its place within the category", "name", TEXT, "items.subcategory"),
+    Feature("brand", "who makes it", "name", TEXT, "items.brand"),
+    Feature("price", "list price", MONEY, REAL, "items.price"),
+    Feature("rating", "mean stars the source states", "stars", REAL, "items.rating"),
     Feature(
         "price_level",
         "share of the category's other items that are cheaper; 0.5 if it is alone",
         "share",
         REAL,
+        "items.price, category",
     ),
-    Feature("age_days", "time since its launch, or since its first event where no launch is known", "days", REAL),
-    Feature("n_buyers", "different users with an event", "users", WHOLE),
-    Feature("n_orders", "different orders it stands in", "orders", WHOLE),
-    Feature("popularity_30d", "different users with an event in the last 30 days", "users", WHOLE),
-    Feature("popularity_trend", "ln((1 + events of the last 30 days) / (1 + of the 30 before))", "log ratio", REAL),
+    Feature("mean_price_paid", "mean unit price of its lines", MONEY, REAL, "interactions.unit_price"),
+    Feature("paid_to_list", "mean price paid / list price", "ratio", REAL, "interactions.unit_price, items.price"),
+    Feature(
+        "age_days",
+        "time since its launch, or since its first event where no launch is known",
+        "days",
+        REAL,
+        f"items.available_from, {TIMES}",
+    ),
+    Feature("n_buyers", "different users with an event", "users", WHOLE, EVENTS),
+    Feature("n_orders", "different orders it stands in", "orders", WHOLE, ORDERS),
+    Feature("net_quantity", "units bought less units that came back", "units", REAL, UNITS),
+    Feature("repeat_rate", "share of its buyers who ordered it again", "share", REAL, ORDERS),
+    Feature("reorder_days", "median gap between two orders of it by one user", "days", REAL, ORDERS),
+    Feature("popularity_7d", "different users with an event in the last 7 days", "users", WHOLE, TIMES),
+    Feature("popularity_30d", "different users with an event in the last 30 days", "users", WHOLE, TIMES),
+    Feature("popularity_90d", "different users with an event in the last 90 days", "users", WHOLE, TIMES),
+    Feature(
+        "popularity_trend", "ln((1 + events of the last 30 days) / (1 + of the 30 before))", "log ratio", REAL, TIMES
+    ),
 )
 
-USER_FEATURES = (
-    Feature("user_id", "the user", "id", TEXT),
-    Feature("segment", "kind of business", "name", TEXT),
-    Feature("industry", "its industry", "name", TEXT),
-    Feature("region", "where it is", "name", TEXT),
-    Feature("annual_revenue", "its revenue in a year", "source currency", REAL),
-    Feature("credit_limit", "what it may owe", "source currency", REAL),
-    Feature("recency_days", "time since its last event", "days", REAL),
-    Feature("n_orders", "different orders", "orders", WHOLE),
-    Feature("n_items", "different items", "items", WHOLE),
-    Feature("spend", "sum of quantity x unit price", "source currency", REAL),
-    Feature("mean_order_value", "spend an order", "source currency", REAL),
-    Feature("mean_days_between_orders", "mean gap between its orders; null before the second", "days", REAL),
-    Feature("top_category", "category of most of its events; of equals the first by name", "name", TEXT),
+PAIR_FEATURES = (
+    Feature("user_id", "the user", "id", TEXT, "interactions.user_id"),
+    Feature("item_id", "the item", "id", TEXT, "interactions.item_id"),
+    Feature("n_orders", "orders of the user that hold the item", "orders", WHOLE, ORDERS),
+    Feature("n_events", "events of the user with the item", "events", WHOLE, EVENTS),
+    Feature("net_quantity", "units bought less units that came back; 0 if never seen", "units", REAL, UNITS),
+    Feature("recency_days", "time since the last event; null if never seen", "days", REAL, TIMES),
+    Feature("first_days", "time since the first event; null if never seen", "days", REAL, TIMES),
+    Feature("mean_interval_days", "mean gap between its orders; null before the second", "days", REAL, ORDERS),
+    Feature("item_reorder_days", "the item's reorder_days", "days", REAL, ORDERS),
+    Feature(
+        "days_overdue",
+        "recency less mean_interval_days, or less item_reorder_days where that is null; positive since it fell due",
+        "days",
+        REAL,
+        ORDERS,
+    ),
+    Feature("category_share", "share of the user's events in the item's category", "share", REAL, TASTE),
+    Feature("category_recency_days", "time since the user's last event there", "days", REAL, f"{TASTE}, {TIMES}"),
+    Feature(
+        "brand_share",
+        "share of the user's events with the item's brand",
+        "share",
+        REAL,
+        "interactions.item_id, items.brand",
+    ),
+    Feature("price_gap", "the item's price_level less the user's", "share", REAL, "interactions.item_id, items.price"),
 )
+
+SEQUENCE_FEATURES = (
+    Feature("user_id", "the user", "id", TEXT, "interactions.user_id"),
+    Feature("item_ids", "items of the last events, oldest first", "ids", pa.list_(TEXT), "interactions.item_id"),
+    Feature("timestamps", "when each was", "UTC", pa.list_(schema.TIME), TIMES),
+)
+
+CATALOGUE = {
+    "user": USER_FEATURES,
+    "item": ITEM_FEATURES,
+    "pair": PAIR_FEATURES,
+    "sequence": SEQUENCE_FEATURES,
+}
 
 
 def schema_of(features: tuple[Feature, ...]) -> pa.Schema:
     """The table's schema; the id, first, is never null."""
     return pa.schema([pa.field(f.name, f.type, nullable=place > 0) for place, f in enumerate(features)])
+
+
+def page_tables() -> str:
+    """The catalogue as Markdown, one table a kind: the part of docs/features.md that a test holds to it."""
+    return "\n".join(_page_table(kind, features) for kind, features in CATALOGUE.items())
+
+
+def _page_table(kind: str, features: tuple[Feature, ...]) -> str:
+    head = [f"### {kind}", "", "| feature | meaning | unit | type | source |", "|---|---|---|---|---|"]
+    rows = [f"| `{f.name}` | {f.meaning} | {f.unit} | {f.type} | {f.source} |" for f in features]
+    return "\n".join([*head, *rows, ""])
+
+
+if __name__ == "__main__":
+    print(page_tables())

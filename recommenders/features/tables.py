@@ -1,96 +1,99 @@
 """Features of items and users as known at a moment: tables for people, drift reports and rankers."""
 
-from datetime import UTC, datetime
-
-import duckdb
-import pyarrow as pa
+from datetime import datetime
+from pathlib import Path
 
 from recommenders import schema
+from recommenders.features.blocks import build
 from recommenders.features.catalog import ITEM_FEATURES, USER_FEATURES, schema_of
-
-# An order is the source's, or what a user did at one moment where the source knows no orders.
-ORDER = "coalesce(order_id, user_id || '@' || timestamp::varchar)"
-DAYS = "epoch($as_of::timestamp - {}) / 86400.0"
+from recommenders.features.known import DAY, MEMORY_LIMIT, Features, deliver, known, show
+from recommenders.schema import Rows
 
 ITEM_SQL = f"""
-    with seen as (select * from events where timestamp <= $as_of::timestamp),
-    bought as (
-        select item_id, min(timestamp) as first_event, count(distinct user_id) as n_buyers,
-            count(distinct {ORDER}) as n_orders,
-            count(*) filter (timestamp > $as_of::timestamp - interval 30 day) as n_recent,
-            count(*) filter (timestamp > $as_of::timestamp - interval 60 day) - n_recent as n_before,
-            count(distinct user_id) filter (timestamp > $as_of::timestamp - interval 30 day) as popularity_30d
-        from seen group by item_id
-    ), listed as (
-        select items.*, bought.* exclude (item_id), coalesce(available_from, first_event) as since
-        from items left join bought using (item_id)
-        where available_from is null or available_from <= $as_of::timestamp or first_event is not null
-    ), priced as (
-        select item_id, percent_rank() over (partition by category order by price) as below,
-            count(*) over (partition by category) as n_priced
-        from listed where price is not null
+    with bought as (
+        select i, count(*) as n_buyers, sum(n_orders) as n_orders, sum(quantity) as net_quantity,
+            avg((n_orders > 1)::integer) as repeat_rate,
+            count(*) filter (age < 7 * {DAY}) as buyers_7d,
+            count(*) filter (age < 30 * {DAY}) as buyers_30d,
+            count(*) filter (age < 90 * {DAY}) as buyers_90d
+        from pairs group by i
+    ), sold as (
+        select i, avg(price) as mean_price_paid, count(*) filter (age < 30 * {DAY}) as n_recent,
+            count(*) filter (age < 60 * {DAY}) - n_recent as n_before
+        from log group by i
     )
-    select item_id, title, category, subcategory, brand, price, rating,
-        if(n_priced = 1, 0.5, below) as price_level, {DAYS.format("since")} as age_days,
+    select item_ids.item_id, facts.* exclude (i, item_id), net_quantity, repeat_rate, reorder_days,
+        coalesce(if(launch_days >= 0, launch_days, null), first_days) as age_days,
         coalesce(n_buyers, 0) as n_buyers, coalesce(n_orders, 0) as n_orders,
-        coalesce(popularity_30d, 0) as popularity_30d,
+        coalesce(buyers_7d, 0) as popularity_7d, coalesce(buyers_30d, 0) as popularity_30d,
+        coalesce(buyers_90d, 0) as popularity_90d,
+        mean_price_paid, mean_price_paid / nullif(price, 0) as paid_to_list,
         ln((1 + coalesce(n_recent, 0)) / (1 + coalesce(n_before, 0))) as popularity_trend
-    from listed left join priced using (item_id) order by item_id
+    from facts join item_ids using (i) left join bought using (i) left join sold using (i) left join rhythm using (i)
+    order by item_ids.item_id
 """
 
 USER_SQL = f"""
-    with seen as (
-        select user_id, item_id, timestamp, {ORDER} as order_id, quantity * unit_price as value, category
-        from events left join (select item_id, category from items) using (item_id)
-        where timestamp <= $as_of::timestamp
+    with frequency as (
+        select u, count(*) as n_orders, sum(value) as spend,
+            count(*) filter (started < 30 * {DAY}) as n_orders_30d,
+            count(*) filter (started < 90 * {DAY}) as n_orders_90d,
+            avg(gap) / {DAY} as mean_days_between_orders, stddev_samp(gap) / {DAY} as std_days_between_orders
+        from (select *, lag(started) over (partition by u order by started desc) - started as gap from orders)
+        group by u
     ), bought as (
-        select user_id, max(timestamp) as last_event, count(distinct order_id) as n_orders,
-            count(distinct item_id) as n_items, sum(value order by timestamp, item_id, value) as spend,
-            epoch(max(timestamp) - min(timestamp)) / 86400.0 as span
-        from seen group by user_id
+        select u, count(*) as n_items, min(age) / {DAY} as recency_days, max(first_age) / {DAY} as tenure_days,
+            sum(n_orders - 1) / sum(n_orders) as repeat_share
+        from pairs group by u
+    ), variety as (
+        select u, greatest(-sum(n / n_tasted * ln(n / n_tasted)), 0) as category_entropy,
+            max(n / n_tasted) as top_category_share
+        from tastes join habits using (u) group by u
     ), favourites as (
-        select user_id, category as top_category from seen where category is not null
-        group by user_id, category
-        qualify row_number() over (partition by user_id order by count(*) desc, category) = 1
+        select u, category as top_category from tastes join (select distinct c, category from facts) using (c)
+        qualify row_number() over (partition by u order by n desc, c) = 1
     )
-    select users.*, {DAYS.format("last_event")} as recency_days, coalesce(n_orders, 0) as n_orders,
-        coalesce(n_items, 0) as n_items, spend, spend / n_orders as mean_order_value,
-        case when n_orders > 1 then span / (n_orders - 1) end as mean_days_between_orders, top_category
-    from users left join bought using (user_id) left join favourites using (user_id) order by user_id
+    select users.*, * exclude (user_id, n_orders, n_orders_30d, n_orders_90d, n_items),
+        coalesce(n_orders, 0) as n_orders, coalesce(n_orders_30d, 0) as n_orders_30d,
+        coalesce(n_orders_90d, 0) as n_orders_90d, coalesce(n_items, 0) as n_items,
+        spend / n_orders as mean_order_value
+    from users left join user_ids using (user_id) left join frequency using (u) left join bought using (u)
+        left join variety using (u) left join favourites using (u) left join habits using (u)
+    order by user_id
 """
 
 
-def item_features(events: pa.Table, items: pa.Table, as_of: datetime) -> pa.Table:
+def item_features(
+    events: Rows, items: Rows, as_of: datetime, *, out: Path | None = None, memory_limit: str = MEMORY_LIMIT
+) -> Features:
     """One row for each item launched by as_of or with an event by then; columns as in ITEM_FEATURES.
 
-    events, items: in schema.INTERACTIONS and schema.ITEMS. as_of without a zone is UTC. Events after as_of
-    and items launched after it change nothing, and when an item will end is not told.
+    events, items: in schema.INTERACTIONS and schema.ITEMS, tables or Parquet files. as_of without a zone is UTC.
+    Events, returns, launches and descriptions after as_of change nothing, and when an item will end is not told; an
+    item that is not yet described has an id and counts alone. Returns a table, or with `out` that file's path.
+    Raises DataError, ConfigurationError (recommenders.features.known).
     """
-    table = _query(ITEM_SQL, as_of, events=events, items=items)
-    return schema.conform(table, schema_of(ITEM_FEATURES), "item features")
+    with known(as_of, events, items, memory_limit) as connection:
+        build(connection, "pairs", "rhythm")
+        return deliver(connection, ITEM_SQL, schema_of(ITEM_FEATURES), out)
 
 
-def user_features(events: pa.Table, users: pa.Table, as_of: datetime, items: pa.Table | None = None) -> pa.Table:
-    """One row for each user; columns as in USER_FEATURES.
+def user_features(
+    events: Rows,
+    users: Rows,
+    as_of: datetime,
+    items: Rows | None = None,
+    *,
+    out: Path | None = None,
+    memory_limit: str = MEMORY_LIMIT,
+) -> Features:
+    """One row for each user of the table; columns as in USER_FEATURES.
 
-    events, users, items: in their schemas. Without items no top_category is known. as_of without a zone is
-    UTC. Events after as_of change nothing.
+    events, users, items: in their schemas, tables or Parquet files. Without items no taste and no price level is
+    known. as_of without a zone is UTC. What comes after as_of changes nothing. Returns a table, or with `out` that
+    file's path. Raises DataError, ConfigurationError (recommenders.features.known).
     """
-    items = schema.ITEMS.empty_table() if items is None else items
-    table = _query(USER_SQL, as_of, events=events, users=users, items=items)
-    return schema.conform(table, schema_of(USER_FEATURES), "user features")
-
-
-def _query(sql: str, as_of: datetime, **tables: pa.Table) -> pa.Table:
-    moment = as_of.astimezone(UTC).replace(tzinfo=None) if as_of.tzinfo else as_of
-    with duckdb.connect() as connection:
-        for name, table in tables.items():
-            connection.register(name, _without_zones(table))
-        return connection.execute(sql, {"as_of": moment}).to_arrow_table()
-
-
-def _without_zones(table: pa.Table) -> pa.Table:
-    """Times as UTC without saying so: DuckDB would turn them into the machine's zone."""
-    naive = pa.timestamp("us")
-    fields = [f.with_type(naive) if f.type == schema.TIME else f for f in table.schema]
-    return table.cast(pa.schema(fields))
+    with known(as_of, events, items, memory_limit) as connection:
+        show(connection, "users", users, schema.USERS)
+        build(connection, "pairs", "tastes", "habits", "orders")
+        return deliver(connection, USER_SQL, schema_of(USER_FEATURES), out)

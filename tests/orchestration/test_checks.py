@@ -40,18 +40,11 @@ def test_schema_check_sees_a_null_and_a_missing_column() -> None:
 
 
 def test_volume_check_wants_enough_rows_and_few_bad_ones() -> None:
-    assert checks.interactions_volume(log(2000), EMPTY).passed
-    assert not checks.interactions_volume(log(10), EMPTY).passed
-    bad = pa.table(
-        {
-            "dataset": ["x"] * 500,
-            "file": ["f"] * 500,
-            "line": [1] * 500,
-            "reason": ["r"] * 500,
-            "raw": [""] * 500,
-        }
-    )
-    assert not checks.interactions_volume(log(2000), schema.conform(bad, schema.QUARANTINE, "quarantine")).passed
+    assert checks.volume(2000, 0, 0.05).passed
+    assert checks.volume(2000, 100, 0.05).passed
+    assert not checks.volume(10, 0, 0.05).passed
+    assert not checks.volume(2000, 500, 0.05).passed
+    assert checks.volume(2000, 500, 0.25).passed
 
 
 def test_a_planted_leak_is_caught() -> None:

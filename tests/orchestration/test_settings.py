@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from orchestration.settings import Settings
-from recommenders.datasets.catalog import dataset
+from recommenders.datasets.catalog import OWN, dataset
 from recommenders.errors import ConfigurationError, DataError
 
 
@@ -76,3 +76,41 @@ def test_a_setting_that_cannot_be_is_told_at_once(
     monkeypatch.setenv(name, value)
     with pytest.raises(ConfigurationError, match=told):
         Settings.read()
+
+
+def test_own_data_sets_are_read_where_their_file_lies(tmp_path: Path) -> None:
+    own = tmp_path / "own" / "datasets.yaml"
+    own.parent.mkdir()
+    own.write_text(
+        "shop:\n  title: Ours\n  interactions:\n    files: log.csv\n"
+        "    columns: {user_id: who, item_id: what, timestamp: at}\n"
+    )
+    settings = Settings.read(home=tmp_path / "home", datasets=own, dataset="shop")
+    assert settings.prepare_source() == own.parent
+    assert settings.environment()["TRADEWIND_DATASETS"] == str(own)
+    given = Settings.read(home=tmp_path / "home", datasets=own, dataset="shop", source=tmp_path / "other")
+    assert given.prepare_source() == tmp_path / "other"
+    given.remember_source()
+    assert settings.source_of(settings.spec) == tmp_path / "other"
+    with pytest.raises(ConfigurationError, match=r"unknown dataset 'shop'; choose from"):
+        _ = settings.of("custom_b2b").model_copy(update={"dataset": "shop", "datasets": OWN}).spec
+
+
+def test_what_lies_afar_is_pulled_when_a_run_starts_and_at_no_other_time(tmp_path: Path) -> None:
+    own, log = tmp_path / "datasets.yaml", tmp_path / "store" / "log.csv"
+    log.parent.mkdir()
+    log.write_text("who,what,at\n1,a,2024-01-01\n")
+    own.write_text(
+        f"shop:\n  title: Ours\n  interactions:\n    files: file://{log}\n"
+        "    columns: {user_id: who, item_id: what, timestamp: at}\n"
+    )
+    settings = Settings.read(home=tmp_path / "home", datasets=own, dataset="shop")
+    spec, source = settings.spec, settings.home / "sources" / "shop"
+    with pytest.raises(DataError, match="holds nothing yet; it is pulled when a run starts"):
+        spec.locate(settings.source_of(spec))
+    assert settings.prepare_source() == source
+    seen = spec.fingerprint(source)["version"]
+    log.write_text("who,what,at\n1,a,2024-01-01\n2,b,2024-01-02\n")
+    assert spec.fingerprint(settings.source_of(spec))["version"] == seen
+    assert spec.fingerprint(settings.prepare_source())["version"] != seen
+    assert spec.read(source).counts.kept == 2

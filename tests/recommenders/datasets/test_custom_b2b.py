@@ -7,7 +7,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from recommenders.datasets.catalog import DATASETS
-from recommenders.datasets.custom_b2b import read
+from recommenders.datasets.catalog import DATASETS
+
+read = DATASETS["custom_b2b"].read
 from recommenders.errors import DataError
 
 NOON = datetime(2026, 1, 5, 12, tzinfo=UTC)

@@ -4,10 +4,11 @@ from pathlib import Path
 import pytest
 
 from recommenders.datasets.catalog import DATASETS
-from recommenders.datasets.movielens import read
+from recommenders.datasets.items import items_as_of
 from recommenders.datasets.splits import split
 from recommenders.errors import DataError
 
+read = DATASETS["movielens"].read
 MOVIES = [
     "1,Toy Story (1995),Adventure|Animation",
     '2,"Story, The",(no genres listed)',
@@ -29,38 +30,52 @@ def test_the_real_log_is_whole(real_data: Path) -> None:
     spec = DATASETS["movielens"]
     tables = spec.read(real_data / "ml-latest-small")
     assert tables.counts.read == tables.counts.kept == 100_836
-    assert (tables.users.num_rows, tables.items.num_rows, tables.quarantine.num_rows) == (610, 9_742, 0)
+    assert (tables.users.num_rows, tables.quarantine.num_rows) == (610, 0)
+    assert len(tables.items["item_id"].unique()) == 9_742
     parts = split(tables.interactions, spec.protocol)["part"].to_pylist()
     assert (parts.count("test"), parts.count("validation")) == (610, 610)
 
 
 def test_values_arrive_as_they_were_written(tmp_path: Path) -> None:
-    tables = read(write(tmp_path, MOVIES, RATINGS, ["7,1,Pixar,1", "8,1,fun,2", "8,1,pixar,3"]))
+    tables = read(write(tmp_path, MOVIES, RATINGS))
     first = tables.interactions.to_pylist()[0]
     assert (first["user_id"], first["item_id"], first["rating"]) == ("7", "1", 4.5)
     assert (first["event"], first["weight"], first["quantity"]) == ("rating", 1.0, None)
     assert first["timestamp"] == datetime(2000, 7, 30, 18, 45, 3, tzinfo=UTC)
     story, other, _ = tables.items.to_pylist()
+    assert story["valid_from"] is None
     assert (story["title"], story["category"], story["subcategory"]) == (
         "Toy Story (1995)",
         "Adventure",
         None,
     )
-    assert story["text"].split() == ["Adventure", "Animation", "1995", "fun", "pixar"]
+    assert story["text"].split() == ["Adventure", "Animation", "1995"]
     assert (other["title"], other["category"], other["brand"]) == ("Story, The", None, None)
     assert tables.users["user_id"].to_pylist() == ["7", "8"]
     assert (tables.counts.read, tables.counts.kept, tables.counts.merged) == (3, 2, 1)
+
+
+def test_what_people_tagged_is_known_from_the_end_of_its_quarter(tmp_path: Path) -> None:
+    april, july = int(datetime(2001, 4, 2, tzinfo=UTC).timestamp()), int(datetime(2001, 7, 1, tzinfo=UTC).timestamp())
+    tags = [f"7,1,Pixar,{april}", f"8,1,fun,{july}", f"8,1,pixar,{july}"]
+    items = read(write(tmp_path, MOVIES, RATINGS, tags)).items
+
+    def words(*day: int) -> list[str]:
+        return items_as_of(items, datetime(*day, tzinfo=UTC))["text"][0].as_py().split()[3:]  # type: ignore[misc, arg-type]
+
+    assert (words(2001, 6, 30), words(2001, 7, 1), words(2001, 9, 30)) == ([], ["pixar"], ["pixar"])
+    assert words(2001, 10, 1) == ["fun", "pixar"]
 
 
 def test_rows_that_cannot_be_true_are_quarantined_and_counted(tmp_path: Path) -> None:
     ratings = {
         "rating is not between 0.5 and 5": "7,1,5.5,1",
         "unknown movie id": "7,99,3,1",
-        "user id is not a whole number": "x,1,3,1",
-        "time is not in seconds since 1970": "7,1,3,1999-01-01",
+        "userId is not a whole number": "x,1,3,1",
+        "timestamp is not a whole number": "7,1,3,1999-01-01",
         "wrong number of fields": "7,1,3",
     }
-    movies = {"movie id occurs twice": "1,Again,Drama", "movie id is not a whole number": "tt3,Heat,Crime"}
+    movies = {"movie id occurs twice": "1,Again,Drama", "movieId is not a whole number": "tt3,Heat,Crime"}
     tags = {"no tag": "7,1,,1"}
     tables = read(write(tmp_path, [*MOVIES, *movies.values()], [*RATINGS, *ratings.values()], [*tags.values()]))
     found = tables.quarantine.to_pylist()
@@ -78,7 +93,7 @@ def test_a_source_that_cannot_be_read_says_so_in_one_line(tmp_path: Path) -> Non
     with pytest.raises(DataError, match=r"ratings\.csv has a header but no rows"):
         read(tmp_path)
     write(tmp_path, MOVIES, ["7,99,3,1"])
-    with pytest.raises(DataError, match="none of the 1 ratings"):
+    with pytest.raises(DataError, match="none of the 1 rows"):
         read(tmp_path)
     (tmp_path / "movies.csv").unlink()
     with pytest.raises(DataError, match=r"movies\.csv is missing"):

@@ -8,10 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recommenders.datasets.catalog import DATASETS
-from recommenders.datasets.online_retail import COLUMNS, read
+from recommenders.datasets.online_retail import COLUMNS
 from recommenders.datasets.spec import Tables
 from recommenders.errors import DataError
 
+read = DATASETS["online_retail"].read
 HEADER = ",".join(COLUMNS)
 GOOD = "536365,85123A,HEART HOLDER,6,2010-12-01 08:26:00,2.55,17850.0,United Kingdom"
 
@@ -42,12 +43,12 @@ def test_the_real_log_gives_the_published_figures(real: Tables) -> None:
     assert real.users.num_rows == 4_334
     assert real.items.num_rows == 3_659
     assert len(real.interactions["order_id"].unique()) == 18_402
-    assert real.counts.merged == 5_189
+    assert (real.counts.merged, real.counts.netted) == (5_222, 7_452)
     assert real.counts.quarantined == real.quarantine.num_rows == 0
     assert real.counts.set_aside == {
         "no customer": 135_080,
-        "cancellation or return": 8_905,
-        "not a product": 1_554,
+        "cancellation without its purchase": 1_054,
+        "not a product": 1_920,
         "free or adjusted price": 33,
     }
 
@@ -84,6 +85,33 @@ def test_an_item_is_as_it_was_first_sold_whatever_came_later(tmp_path: Path) -> 
     assert (item["title"], item["price"]) == ("B", 1.0)
 
 
+def test_a_cancellation_takes_back_the_latest_units_bought_before_it(tmp_path: Path) -> None:
+    def line(invoice: str, quantity: int, day: int) -> str:
+        return f"{invoice},85123A,A,{quantity},2010-12-{day:02} 08:00:00,1,1,UK"
+
+    lines = [
+        line("1", 10, 1),
+        line("2", 4, 3),
+        line("C3", -6, 5),
+        line("4", 9, 7),
+        line("C5", -50, 8),
+        line("C6", -1, 9),
+    ]
+    tables = read(write(tmp_path, *lines, line("C0", -1, 1).replace("01 08", "01 07")))
+    found = {row["order_id"]: row for row in tables.interactions.to_pylist()}
+    # C3 takes all 4 of invoice 2 and 2 of invoice 1; C5 all that is left; for C6 and C0 there is nothing to take
+    assert {order: row["returned_quantity"] for order, row in found.items()} == {"1": 10, "2": 4, "4": 9}
+    assert {order: row["quantity"] for order, row in found.items()} == {"1": 10, "2": 4, "4": 9}
+    assert found["2"]["returned_at"] == datetime(2010, 12, 5, 8, tzinfo=UTC)
+    assert found["1"]["returned_at"] == datetime(2010, 12, 8, 8, tzinfo=UTC)
+    assert (tables.counts.netted, tables.counts.set_aside) == (2, {"cancellation without its purchase": 2})
+
+
+def test_a_day_without_returns_leaves_them_unknown(tmp_path: Path) -> None:
+    tables = read(write(tmp_path, GOOD))
+    assert tables.interactions["returned_at"].null_count == tables.interactions["returned_quantity"].null_count == 1
+
+
 def test_quoted_commas_and_quotes_are_text(tmp_path: Path) -> None:
     line = '1,85123A,"SET, OF 3 ""TINS""",1,2010-12-01 08:00:00,1,1,"UK"'
     assert read(write(tmp_path, line)).items["title"].to_pylist() == ['SET, OF 3 "TINS"']
@@ -91,7 +119,7 @@ def test_quoted_commas_and_quotes_are_text(tmp_path: Path) -> None:
 
 SET_ASIDE = {
     "no customer": GOOD.replace("17850.0", ""),
-    "cancellation or return": GOOD.replace("536365", "C536365").replace(",6,", ",-6,"),
+    "cancellation without its purchase": GOOD.replace("536365,85123A", "C536365,84029").replace(",6,", ",-6,"),
     "not a product": GOOD.replace("85123A", "POST"),
     "free or adjusted price": GOOD.replace("2.55", "0"),
 }
@@ -158,8 +186,9 @@ def test_counts_reconcile_whatever_the_mixture(tmp_path_factory: pytest.TempPath
     counts = read(write(tmp_path_factory.mktemp("mix"), GOOD, *lines)).counts
     assert counts.read == len(lines) + 1
     assert counts.kept == 1
-    assert counts.merged == lines.count(GOOD)
-    assert sum(counts.set_aside.values()) == sum(line in SET_ASIDE.values() for line in lines)
+    again = max(lines.count(SET_ASIDE["cancellation without its purchase"]) - 1, 0)  # a cancellation is told once, too
+    assert counts.merged == lines.count(GOOD) + again
+    assert sum(counts.set_aside.values()) == sum(line in SET_ASIDE.values() for line in lines) - again
     assert counts.quarantined == sum(line in LIES.values() for line in lines)
 
 
@@ -200,7 +229,7 @@ def test_whole_file_damage_names_the_file_and_the_way_out(tmp_path: Path) -> Non
     assert "day.csv.gz is a damaged gzip file" in message(path)
     path.unlink()
     page = write(tmp_path, "<body>", header="<!DOCTYPE html>")
-    assert "day.csv is a web page, not a CSV" in message(page)
+    assert "day.csv is a web page, not the data" in message(page)
     lacking = write(tmp_path, GOOD, header=HEADER.replace("UnitPrice", "Price"))
     assert "day.csv lacks UnitPrice; got InvoiceNo," in message(lacking)
     assert "has a header but no rows" in message(write(tmp_path))
@@ -209,8 +238,8 @@ def test_whole_file_damage_names_the_file_and_the_way_out(tmp_path: Path) -> Non
     lacking.write_bytes(b"\n\n")
     assert "day.csv is empty" in message(lacking)
     lacking.write_bytes(f"{HEADER}\n{GOOD}\n{GOOD.replace('HEART', 'CAFÉ')}".encode("latin-1"))
-    assert "day.csv is not UTF-8 text: byte 0xc9 in line 3; save it as UTF-8" in message(lacking)
+    assert "day.csv is not UTF-8 text: 1 of 3 lines, the first being line 3" in message(lacking)
     lacking.write_bytes(f"{HEADER}\n{GOOD}\n".encode("utf-16"))
-    assert "day.csv holds zero bytes" in message(lacking)
+    assert "day.csv is not UTF-8 text: it begins like UTF-16" in message(lacking)
     assert "none of the 1 rows" in message(write(tmp_path, SET_ASIDE["no customer"]))
     assert "no such file or folder" in message(tmp_path / "nowhere")

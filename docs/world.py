@@ -1,0 +1,150 @@
+"""Prints the tables of docs/world.md: how near the simulated market is to a real log, and what could be reached on it.
+
+python docs/world.py            prints both
+python docs/world.py --write    puts them into docs/world.md, between its markers
+
+The real log comes from the folder TRADEWIND_REAL_DATA, if there is one.
+"""
+
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from recommenders.datasets.b2b import write_world
+from recommenders.datasets.b2b_config import WorldConfig
+from recommenders.datasets.b2b_orders import make_world
+from recommenders.datasets.catalog import dataset
+from recommenders.datasets.spec import Tables
+from recommenders.errors import DataError
+from recommenders.evaluation.ceilings import Ceiling, world_ceilings
+from recommenders.evaluation.markdown import figure, table, with_interval
+
+PAGE = Path(__file__).with_name("world.md")
+SEED = 42
+WINDOW = timedelta(days=60)  # of the repeat share
+UNMEASURED = "not measured here"
+
+
+def main(arguments: list[str]) -> None:
+    """Measures and prints; with --write also into the page."""
+    with tempfile.TemporaryDirectory() as folder:
+        write_world(Path(folder) / "world", seed=SEED)
+        simulated = dataset("custom_b2b").read(Path(folder) / "world")
+    tables = {"statistics": statistics_table(simulated, real_log()), "ceilings": ceilings_table(simulated)}
+    for name, text in tables.items():
+        print(f"{name}\n\n{text}\n")
+    if "--write" in arguments:
+        page = PAGE.read_text()
+        for name, text in tables.items():
+            page = replaced(page, name, text)
+        PAGE.write_text(page)
+
+
+def replaced(page: str, name: str, text: str) -> str:
+    """The page with that text between the markers of that name. Raises DataError if they are missing."""
+    start, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
+    pattern = re.compile(re.escape(start) + ".*?" + re.escape(end), re.DOTALL)
+    if not pattern.search(page):
+        raise DataError(f"{PAGE.name} has no place for {name}; expected the lines {start} and {end}; add them")
+    return pattern.sub(lambda _: f"{start}\n\n{text}\n\n{end}", page)
+
+
+def real_log() -> Tables | None:
+    """The clean tables of online_retail, None where the log is not at hand."""
+    spec = dataset("online_retail")
+    folder = Path(os.environ.get("TRADEWIND_REAL_DATA", "")) / spec.real_data_folder
+    return spec.read(folder) if "TRADEWIND_REAL_DATA" in os.environ and folder.is_dir() else None
+
+
+def statistics_table(simulated: Tables, real: Tables | None) -> str:
+    """One row a statistic, a column each for the simulated and the real log."""
+    logs = [events(tables) if tables else None for tables in (simulated, real)]
+    rows = [
+        [name, *(UNMEASURED if log is None else measure(log) for log in logs)] for name, measure in STATISTICS.items()
+    ]
+    return table(["statistic", "custom_b2b", "online_retail"], rows)
+
+
+def events(tables: Tables) -> pd.DataFrame:
+    """One row a line: user_id, item_id, timestamp, order_id."""
+    columns = ["user_id", "item_id", "timestamp", "order_id"]
+    lines: pd.DataFrame = tables.interactions.select(columns).to_pandas()
+    return lines
+
+
+def repeat_share(log: pd.DataFrame) -> float:
+    """Share of the last 60 days' buyer-item pairs, both seen before, that were bought before."""
+    cut = log["timestamp"].max() - WINDOW
+    before, after = log[log["timestamp"] <= cut], log[log["timestamp"] > cut]
+    pairs = after[["user_id", "item_id"]].drop_duplicates()
+    warm = pairs[pairs["user_id"].isin(before["user_id"]) & pairs["item_id"].isin(before["item_id"])]
+    known = pd.MultiIndex.from_frame(before[["user_id", "item_id"]].drop_duplicates())
+    return float(pd.MultiIndex.from_frame(warm).isin(known).mean())
+
+
+def gini(log: pd.DataFrame) -> float:
+    """Of the lines of each item sold at least once: 0 all alike, 1 one item takes all. Gini 1912."""
+    counts = np.sort(log["item_id"].value_counts().to_numpy())
+    n = len(counts)
+    return float(2 * (np.arange(1, n + 1) * counts).sum() / (n * counts.sum()) - (n + 1) / n)
+
+
+def orders(log: pd.DataFrame) -> pd.DataFrame:
+    """One row an order, in time order within a buyer."""
+    return log.drop_duplicates("order_id").sort_values(["user_id", "timestamp"])
+
+
+def gaps(log: pd.DataFrame) -> "pd.Series[float]":
+    """Days between two orders of one buyer."""
+    apart = orders(log).groupby("user_id")["timestamp"].diff().dropna()
+    days: pd.Series[float] = apart.dt.total_seconds() / timedelta(days=1).total_seconds()
+    return days
+
+
+def lone_buyers(log: pd.DataFrame) -> float:
+    """Share of the buyers with one order."""
+    return float((orders(log)["user_id"].value_counts() == 1).mean())
+
+
+STATISTICS: dict[str, Callable[[pd.DataFrame], str]] = {
+    "order lines": lambda log: f"{len(log):,}",
+    "orders": lambda log: f"{log['order_id'].nunique():,}",
+    "buyers with an order": lambda log: f"{log['user_id'].nunique():,}",
+    "items sold": lambda log: f"{log['item_id'].nunique():,}",
+    "lines an order": lambda log: f"{len(log) / log['order_id'].nunique():.1f}",
+    "repeat share over 60 days": lambda log: f"{repeat_share(log):.1%}",
+    "Gini of the items' lines": lambda log: figure(gini(log)),
+    "days between orders, median": lambda log: f"{gaps(log).median():.1f}",
+    "days between orders, mean": lambda log: f"{gaps(log).mean():.1f}",
+    "orders a buyer, mean": lambda log: f"{log['order_id'].nunique() / log['user_id'].nunique():.1f}",
+    "buyers with a single order": lambda log: f"{lone_buyers(log):.1%}",
+}
+
+
+def ceilings_table(simulated: Tables) -> str:
+    """For each view: popularity, the oracle, perfect knowledge."""
+    world = make_world(WorldConfig.scaled(1.0, SEED))
+    views = world_ceilings(world, simulated.interactions, simulated.items, dataset("custom_b2b").protocol)
+    metrics = list(views["all"].oracle)
+    rows = [cells for name, view in views.items() for cells in view_rows(name, view, metrics)]
+    return table(["view", "buyers", "ranking", *metrics], rows)
+
+
+def view_rows(name: str, view: Ceiling, metrics: list[str]) -> list[list[str]]:
+    """The three rows of one view."""
+    judged = {"popularity": view.popularity, "oracle": view.oracle}
+    rows = [
+        [name, str(view.n_users), who, *(with_interval(found[m]) for m in metrics)] for who, found in judged.items()
+    ]
+    return [*rows, [name, str(view.n_users), "perfect knowledge", *(figure(view.perfect[m]) for m in metrics)]]
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,138 @@
+"""The `tradewind` command.
+
+Exit codes: 0 done, 1 the platform refused or failed (a check, the gate, a service), 2 bad input, 130 interrupted.
+"""
+
+import json
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from orchestration.cli import data, release
+from orchestration.cli.options import AsJson, Config, Dataset, Source, known, say, settings_of
+from recommenders.errors import ConfigurationError, DataError, ReleaseError, TradewindError
+
+app = typer.Typer(
+    help="A recommender platform that keeps itself good: train, gate, serve, watch, retrain.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+app.add_typer(data.app, name="data")
+app.add_typer(release.app, name="release")
+
+
+@app.command()
+def run(
+    dataset: Dataset = None,
+    source: Source = None,
+    config: Config = None,
+    once: Annotated[
+        bool, typer.Option(help="Do everything once, ask /predict, print JSON as the last line, end.")
+    ] = False,
+) -> None:
+    """Run everything: data, models, champion, service and pages. Ctrl-C ends it all."""
+    from orchestration.console import run_platform
+
+    signal.signal(signal.SIGTERM, _ended)
+    run_platform(settings_of(dataset, source, config), once, say)
+
+
+@app.command()
+def train(dataset: Dataset = None, source: Source = None, config: Config = None, as_json: AsJson = False) -> None:
+    """Read the source and fit all models on what lies before the cut."""
+    from orchestration.runs import materialise, upstream
+
+    settings = settings_of(dataset, source, config)
+    done = materialise(settings, upstream(settings, "hybrid"))
+    settings.remember_source()
+    if as_json:
+        print(json.dumps({"dataset": settings.dataset, "run_id": done.run_id, "seconds": done.seconds}))
+    else:
+        say(f"Trained on {settings.dataset}. Next: tradewind evaluate --dataset {settings.dataset}")
+
+
+@app.command()
+def evaluate(
+    dataset: Dataset = None,
+    source: Source = None,
+    config: Config = None,
+    output: Annotated[Path | None, typer.Option(help="Also write the report to this Markdown file.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Judge all models on the test window: intervals, ceilings, criteria. Fits them first where they are not."""
+    from orchestration import platform
+    from orchestration.runs import materialise, upstream
+
+    settings = settings_of(dataset, source, config)
+    fitted = platform.is_trained(settings)
+    materialise(settings, ["evaluation_report"] if fitted else upstream(settings, "evaluation_report"))
+    settings.remember_source()
+    report = platform.report(settings)
+    if output:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text(report.to_markdown())
+    print(json.dumps(report.to_json()) if as_json else report.to_markdown())
+
+
+@app.command()
+def batch(
+    dataset: Dataset = None,
+    output: Annotated[Path | None, typer.Option(help="Write the lists here: .parquet or .csv.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """The champion's lists for every known buyer."""
+    from orchestration.exports import write_lists
+    from orchestration.platform import live
+    from orchestration.runs import materialise
+
+    settings = settings_of(dataset)
+    if output is not None and output.suffix not in (".parquet", ".csv"):
+        raise ConfigurationError(f"--output: got {output.name}; allowed: a name that ends in .parquet or .csv")
+    pointer = live(settings)
+    materialise(settings, ["batch_recommendations"])
+    path, rows = write_lists(settings, output)
+    if as_json:
+        print(json.dumps({"dataset": settings.dataset, "version": pointer.version, "rows": rows, "file": str(path)}))
+    else:
+        say(f"{rows} rows by version {pointer.version} in {path}")
+
+
+@app.command()
+def status(dataset: Dataset = None, as_json: AsJson = False) -> None:
+    """What serves, what ran last, which services answer, what alarmed."""
+    from orchestration.console import print_status, status_of
+
+    settings = known(dataset)
+    found = status_of(settings)
+    if as_json:
+        print(json.dumps(found))
+    else:
+        print_status(found)
+
+
+def _ended(*_: object) -> NoReturn:
+    raise SystemExit(143)
+
+
+def main() -> None:
+    """Entry point: errors meant for the user become one line and an exit code."""
+    try:
+        app()
+    except TradewindError as error:
+        say(f"tradewind: {error}")
+        sys.exit(2 if isinstance(error, ConfigurationError | DataError | ReleaseError) else 1)
+    except OSError as error:
+        what = error.filename or "the system"
+        say(f"tradewind: {what}: {error.strerror or error}; check the path, its rights and the disk")
+        sys.exit(1)
+    except KeyboardInterrupt:
+        say("tradewind: interrupted")
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

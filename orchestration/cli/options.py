@@ -1,0 +1,43 @@
+"""Options that commands share, and the settings they make."""
+
+import logging
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from recommenders.errors import ConfigurationError
+
+Dataset = Annotated[str | None, typer.Option(help="Data set by name [default: TRADEWIND_DATASET or custom_b2b].")]
+Source = Annotated[Path | None, typer.Option(help="File or folder with the data set's files.")]
+Config = Annotated[Path | None, typer.Option(help="Training configuration [default: configs/training.yaml].")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print figures as one line of JSON, for programs.")]
+
+
+def settings_of(dataset: str | None = None, source: Path | None = None, config: Path | None = None) -> Any:
+    """The settings of this call, checked: data set, configuration and source exist."""
+    from orchestration.platform import check_source
+    from orchestration.settings import Settings
+
+    if config is not None and not config.is_file():
+        raise ConfigurationError(f"--config: no such file: {config}; see configs/training.yaml for one to start from")
+    settings = Settings.read(dataset=dataset, source=source, config=config)
+    _ = settings.spec, settings.training
+    check_source(settings)
+    settings.logs.mkdir(parents=True, exist_ok=True)
+    logging.basicConfig(filename=settings.logs / "tradewind.log", level=logging.WARNING)  # what the libraries say
+    return settings
+
+
+def known(dataset: str | None) -> Any:
+    """The settings of a call that reads no source; the data set exists."""
+    from orchestration.settings import Settings
+
+    settings = Settings.read(dataset=dataset)
+    _ = settings.spec
+    return settings
+
+
+def say(text: str) -> None:
+    """A line for people; standard output stays free for figures."""
+    typer.echo(text, err=True)

@@ -1,0 +1,61 @@
+"""`tradewind release`: versions of models."""
+
+import json
+from typing import Annotated
+
+import typer
+
+from orchestration.cli.options import AsJson, Dataset, known, say
+
+app = typer.Typer(help="Versions: list, promote, roll back, package.", no_args_is_help=True)
+
+
+@app.command("list")
+def release_list(dataset: Dataset = None, as_json: AsJson = False) -> None:
+    """All versions, newest first, with what the gate said."""
+    from orchestration.console import print_versions, versions_of
+
+    settings = known(dataset)
+    rows = versions_of(settings)
+    if as_json:
+        print(json.dumps(rows))
+    else:
+        print_versions(settings, rows)
+
+
+@app.command("promote")
+def release_promote(
+    version: Annotated[int, typer.Argument(help="Number of the version.")],
+    dataset: Dataset = None,
+    force: Annotated[str, typer.Option(help="Promote against the gate; the reason given here is stored with it.")] = "",
+) -> None:
+    """Make a version the champion, if the gate let it pass."""
+    from serving.judgement import promote_judged
+    from serving.registry import Registry
+
+    settings = known(dataset)
+    released = promote_judged(Registry(settings), settings.dataset, version, force)
+    say(f"Version {released.number} ({released.model}) of {settings.dataset} serves now.")
+
+
+@app.command("rollback")
+def release_rollback(dataset: Dataset = None) -> None:
+    """Make the champion before the present one serve again."""
+    from serving.registry import Registry
+
+    settings = known(dataset)
+    released = Registry(settings).rollback(settings.dataset)
+    say(f"Version {released.number} ({released.model}) of {settings.dataset} serves again.")
+
+
+@app.command("bento")
+def release_bento(dataset: Dataset = None, as_json: AsJson = False) -> None:
+    """Build a Bento that serves the champion on its own, with no MLflow at hand."""
+    from serving.bento import build
+
+    settings = known(dataset)
+    built = build(settings)
+    if as_json:
+        print(json.dumps({"tag": built.tag, "path": str(built.path)}))
+    else:
+        say(f"Built {built.tag}. Serve it: BENTOML_HOME={settings.home / 'bentoml'} bentoml serve {built.tag}")

@@ -1,0 +1,13 @@
+"""Which data a data set holds now: its source's files, or a version that somebody went back to."""
+
+from typing import Any
+
+from orchestration.settings import Settings
+
+
+def fingerprint(settings: Settings) -> dict[str, Any]:
+    """{"files", "version"} of the data that the next run learns from. Raises DataError where there is none."""
+    kept = settings.tables.current()
+    if kept is not None and kept.restored_from is not None:
+        return {"files": kept.files, "version": kept.data_version}
+    return settings.spec.fingerprint(settings.prepare_source())

@@ -1,0 +1,218 @@
+"""From a source to clean tables on disk, in bounded memory: read, judge, merge duplicates, account for every row."""
+
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from recommenders import schema
+from recommenders.datasets.reading import Reading
+from recommenders.errors import DataError
+
+TABLES: Mapping[str, pa.Schema] = {
+    "interactions": schema.INTERACTIONS,
+    "items": schema.ITEMS,
+    "users": schema.USERS,
+    "quarantine": schema.QUARANTINE,
+}
+SQL_TYPES = {
+    pa.string(): "VARCHAR",
+    pa.int64(): "BIGINT",
+    pa.float32(): "FLOAT",
+    pa.float64(): "DOUBLE",
+    schema.TIME: "TIMESTAMPTZ",
+}
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Where every row that was read went: read = kept + merged + netted + set_aside + quarantined."""
+
+    read: int
+    kept: int
+    merged: int = 0  # exact duplicates
+    netted: int = 0  # cancellations against their purchase
+    set_aside: Mapping[str, int] = field(default_factory=dict)  # by declared rule
+    quarantined: int = 0
+
+    def __post_init__(self) -> None:
+        accounted = self.kept + self.merged + self.netted + sum(self.set_aside.values()) + self.quarantined
+        if accounted != self.read:
+            raise DataError(f"rows do not reconcile: read {self.read}, accounted for {accounted} ({asdict(self)})")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a parser makes of a reading: SQL of the three tables, and which judged names their rows come from."""
+
+    interactions: str
+    items: str
+    users: str
+    events: tuple[str, ...]  # names whose good rows are the interactions
+    attributes: tuple[str, ...] = ()  # names whose bad rows are quarantined besides
+    one_each: bool = True  # a good row of an event is one interaction; else the parser has merged some itself
+    netted: int = 0
+    set_aside: Mapping[str, int] = field(default_factory=dict)  # by the parser, among the good rows
+
+
+Parser = Callable[[Reading, Path], Plan]
+
+
+def ingest(dataset: str, parser: Parser, source: Path, folder: Path, memory: str = "2GB") -> Counts:
+    """Writes TABLES as Parquet files below `folder`, an empty or missing one; returns where every row went.
+
+    Counts are of events, plus the rows of attributes that had to be quarantined. memory: what the engine may hold
+    before it writes to disk, below `folder`. Raises DataError if a file cannot be read as a whole, or if nothing is
+    kept; what has been written then is to be thrown away.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    work = folder / "work"
+    try:
+        with Reading(dataset, work, memory) as reading:
+            plan = parser(reading, source)
+            n_rows, kept = _write_tables(reading, plan, folder)
+            counts = _account(reading, plan, n_rows, kept)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    if not kept:
+        raise DataError(
+            f"{dataset}: none of the {counts.read} rows of {source} can be kept: set aside {dict(counts.set_aside)}, "
+            f"quarantined {counts.quarantined}; check the columns"
+        )
+    return counts
+
+
+def _write_tables(reading: Reading, plan: Plan, folder: Path) -> tuple[int, int]:
+    """Writes all tables; returns how many good rows there were, and how many of them are kept.
+
+    Sees to it that good rows and others add up, and that each event's user and item are in their tables.
+    """
+    interactions = folder / "interactions.parquet"
+    for attempt in ("as read", "with references", "line by line"):
+        n_rows = _copy(reading, plan.interactions, interactions, schema.INTERACTIONS)
+        reading.run(f"create or replace view kept as from read_parquet('{interactions}')")
+        kept = n_rows - _merge_duplicates(reading, interactions)
+        for name, sql in (("items", plan.items), ("users", plan.users)):
+            _copy(reading, sql, folder / f"{name}.parquet", TABLES[name])
+        strangers = [why for why in (_strangers(reading, folder, "item"), _strangers(reading, folder, "user")) if why]
+        if strangers and attempt != "as read":
+            raise DataError(f"{reading.dataset}: {'; '.join(strangers)}; mend the rules of its parser")
+        if not strangers and _adds_up(reading, plan, n_rows):
+            break
+        for name in plan.events:
+            reading.be_strict(name)
+    _copy(reading, _quarantine(reading, plan), folder / "quarantine.parquet", schema.QUARANTINE)
+    return n_rows, kept
+
+
+def _strangers(reading: Reading, folder: Path, what: str) -> str:
+    """Which ids the events name and the table lacks, in words; "" if none."""
+    found = reading.run(
+        f"select {what}_id from (select distinct {what}_id from kept)"
+        f" anti join read_parquet('{folder / what}s.parquet') using ({what}_id) limit 3"
+    )
+    return f"events name unknown {what}s such as {', '.join(row[0] for row in found)}" if found else ""
+
+
+def _adds_up(reading: Reading, plan: Plan, n_rows: int) -> bool:
+    """Whether good rows and the others are all rows; makes the tables of the others."""
+    alone = len(plan.events) == 1 and plan.one_each
+    for name in plan.attributes:
+        reading.rest(name, _n_good(reading, name))
+    settled = [reading.rest(name, n_rows if alone else _n_good(reading, name)) for name in plan.events]
+    return all(settled)
+
+
+def _n_good(reading: Reading, name: str) -> int:
+    return int(reading.one(f"select count(*) from good_{name}"))
+
+
+def _copy(reading: Reading, sql: str, path: Path, wanted: pa.Schema) -> int:
+    """Streams a query to Parquet under a schema; returns the rows. Columns the query lacks are null."""
+    got = {row[0] for row in reading.run(f"describe {sql}")}
+    casts = [
+        f'"{f.name}"::{SQL_TYPES[f.type]} as "{f.name}"'
+        if f.name in got
+        else f'null::{SQL_TYPES[f.type]} as "{f.name}"'
+        for f in wanted
+    ]
+    rows = reading.run(f"copy (select {', '.join(casts)} from ({sql})) to '{path}' (format parquet)")
+    metadata = pq.read_metadata(path)
+    for place, f in enumerate(wanted):
+        groups = [metadata.row_group(g).column(place).statistics for g in range(metadata.num_row_groups)]
+        nulls = sum(group.null_count for group in groups if group is not None)
+        if nulls and not f.nullable:
+            raise DataError(
+                f"{reading.dataset}: column {f.name!r} of {path.stem} holds {nulls} nulls; none are allowed"
+            )
+    return int(rows[0][0])
+
+
+def _merge_duplicates(reading: Reading, path: Path) -> int:
+    """Keeps one of rows that are equal in every column; returns how many it dropped.
+
+    Equal rows have equal keys, so only rows whose key's 64-bit hash occurs twice are compared: eight bytes a row.
+    """
+    names = "user_id, item_id, timestamp"
+    hashes: Any = reading.connection.execute(f"select hash({names}) as h from '{path}'").fetchnumpy()["h"]
+    twice = _duplicates(hashes)
+    if not len(twice):
+        return 0
+    reading.connection.register("twice", pa.table({"h": twice}))
+    whole = path.with_suffix(".whole")
+    path.rename(whole)
+    n_before = pq.read_metadata(whole).num_rows
+    among = f"hash({names}) in (select h from twice)"
+    reading.run(
+        f"copy (select * from '{whole}' where not {among} union all select distinct * from '{whole}' where {among})"
+        f" to '{path}' (format parquet)".replace(f"'{whole}'", f"read_parquet('{whole}')")
+    )
+    whole.unlink()
+    return int(n_before - pq.read_metadata(path).num_rows)
+
+
+def _duplicates(hashes: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """The hashes that occur more than once, each once."""
+    low = hashes < np.uint64(1 << 63)
+    with ThreadPoolExecutor(2) as pool:  # numpy sorts without holding the interpreter
+        halves = list(pool.map(_repeated, (hashes[low], hashes[~low])))
+    return np.concatenate(halves)
+
+
+def _repeated(hashes: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    hashes.sort()
+    return np.unique(hashes[1:][hashes[1:] == hashes[:-1]])
+
+
+def _quarantine(reading: Reading, plan: Plan) -> str:
+    parts = [
+        f"select '{reading.dataset}' as dataset, file, line, lie as reason, raw from rest_{name} where lie is not null"
+        for name in (*plan.events, *plan.attributes)
+    ]
+    return " union all ".join(parts) + " order by file, line"
+
+
+def _account(reading: Reading, plan: Plan, n_rows: int, kept: int) -> Counts:
+    aside: dict[str, int] = dict(plan.set_aside)
+    quarantined = 0
+    for name in (*plan.events, *plan.attributes):
+        quarantined += int(reading.one(f"select count(*) from rest_{name} where lie is not null"))
+    for name in plan.events:
+        for reason, n in reading.run(f"select aside, count(*) from rest_{name} where aside is not null group by 1"):
+            aside[reason] = aside.get(reason, 0) + int(n)
+    read = sum(reading.n_rows(name) for name in plan.events) + _n_bad(reading, plan.attributes)
+    merged = read - kept - plan.netted - sum(aside.values()) - quarantined
+    if merged < n_rows - kept:
+        raise DataError(f"{reading.dataset}: rows do not reconcile: {read} read, {n_rows} good, {kept} kept, {aside}")
+    return Counts(read, kept, merged, plan.netted, dict(sorted(aside.items())), quarantined)
+
+
+def _n_bad(reading: Reading, names: Sequence[str]) -> int:
+    return sum(int(reading.one(f"select count(*) from rest_{name} where lie is not null")) for name in names)

@@ -1,0 +1,199 @@
+"""The rows of files as SQL: quickly by DuckDB's typed reader, or exactly, with the number and text of every line."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from recommenders.datasets.text import TextFile
+from recommenders.errors import DataError
+
+MAX_LINE = 1 << 24  # bytes of a line
+NOWHERE = "\x01\x02\x03"  # a delimiter that no line holds: the whole line is one field
+
+# Fields of a line that holds a quotation mark; a delimiter is put in front, so that a match is a delimiter and a field.
+FIELD = r"""{d}("([^"]|"")*"|[^{c}]*)"""
+WHOLE = r"""({d}("([^"]|"")*"|[^{c}"][^{c}]*)?)*"""
+WHOLE_NUMBERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT")
+
+
+def no_rows(columns: Mapping[str, str]) -> str:
+    """An empty table of the columns that every reader gives."""
+    typed = "".join(f', null::{type_} as "{column}"' for column, type_ in columns.items())
+    head = "null::varchar as file, null::bigint as line, null::varchar as raw, null::varchar as broken"
+    return f"select {head}{typed} where false"
+
+
+def typed_rows(file: TextFile, columns: Mapping[str, str], delimiter: str) -> str:
+    """Rows of a file without quotation marks, by DuckDB's parallel reader; line and raw are null.
+
+    A row that has other fields, or not of these types, is left out: their number tells.
+    """
+    layout = {name: columns.get(name, "VARCHAR") for name in file.header} or dict(columns)
+    # DuckDB reads 1.5 as the whole number 2, so these are read as what they are, and null where they are not whole
+    read_as = {name: "DOUBLE" if type_ in WHOLE_NUMBERS else type_ for name, type_ in layout.items()}
+    types = ", ".join(f"{text_literal(name)}: '{type_}'" for name, type_ in read_as.items())
+    trimmed = [_trim(name, columns[name], file.has_spaces) for name in columns]
+    return f"""
+        select {text_literal(file.name)} as file, null::bigint as line, null::varchar as raw, null::varchar as broken,
+            {", ".join(trimmed)}
+        from read_csv({text_literal(str(file.path))}, columns = {{{types}}}, header = {bool(file.header)},
+            delim = {text_literal(delimiter)}, {_options(file)}, ignore_errors = true)
+    """
+
+
+def _trim(name: str, type_: str, has_spaces: bool) -> str:
+    if type_ in WHOLE_NUMBERS:
+        exact = f'"{name}" = trunc("{name}") and abs("{name}") < {2**53}'
+        return f'case when {exact} then try_cast("{name}" as {type_}) end as "{name}"'
+    return f'nullif(trim("{name}"), \'\') as "{name}"' if has_spaces and type_ == "VARCHAR" else f'"{name}"'
+
+
+def _options(file: TextFile) -> str:
+    return (
+        f"auto_detect = false, quote = '', escape = '', new_line = '{file.newline}',"
+        f" max_line_size = {MAX_LINE}, buffer_size = {4 * MAX_LINE}"
+    )
+
+
+def _numbered(file: TextFile) -> str:
+    """Every line that is not blank: line (from 1, the header included), raw."""
+    return f"""
+        (select line, raw from (
+            select row_number() over () as line, raw
+            from read_csv({text_literal(str(file.path))}, columns = {{'raw': 'VARCHAR'}}, header = false,
+                delim = {text_literal(NOWHERE)}, {_options(file)}))
+         where trim(raw) <> '' {"and line > 1" if file.header else ""})
+    """
+
+
+def csv_rows(file: TextFile, columns: Mapping[str, str], delimiter: str) -> str:
+    """Rows of a file, one a line: a quotation mark that is never closed spoils its own line and no other."""
+    header = file.header or list(columns)
+    width, d = len(header), text_literal(delimiter)
+    pattern = {"d": _escape(delimiter), "c": _escape(delimiter[0])}
+    fields = f"""
+        case when contains(raw, '"')
+             then [case when f[{len(delimiter) + 1}] = '"' then replace(f[{len(delimiter) + 2}:-2], '""', '"')
+                        else f[{len(delimiter) + 1}:] end
+                   for f in regexp_extract_all({d} || raw, {text_literal(FIELD.format(**pattern))})]
+             else string_split(raw, {d}) end
+    """
+    whole = f"regexp_full_match({d} || raw, {text_literal(WHOLE.format(**pattern))})"
+    texts = [f"nullif(trim(fields[{header.index(name) + 1}]), '') as t{place}" for place, name in enumerate(columns)]
+    return f"""
+        select {text_literal(file.name)} as file, line, raw,
+            case when odd is not null then odd when contains(raw, '"') and not {whole} then 'broken quotes'
+                 when len(fields) <> {width} then 'wrong number of fields' {_misfits(columns)} end as broken,
+            {_typed(columns)}
+        from (select *, {", ".join(texts)} from (select line, raw, {fields} as fields from {_numbered(file)}))
+        left join {_odd(file)} using (line)
+    """
+
+
+def json_objects(file: TextFile, columns: Mapping[str, str]) -> str:
+    """Rows of a file with a JSON object a line, by DuckDB's parallel reader; line and raw are null.
+
+    A line that is no such object is a row of nulls and broken.
+    """
+    keys = ", ".join(f"{text_literal(name)}: 'VARCHAR'" for name in columns)
+    named = ", ".join(f"nullif(trim(\"{name}\"), '') as t{place}" for place, name in enumerate(columns))
+    nothing = " and ".join(f"t{place} is null" for place in range(len(columns)))
+    return f"""
+        select {text_literal(file.name)} as file, null::bigint as line, null::varchar as raw,
+            case when {nothing} then 'not a JSON object' {_misfits(columns)} end as broken, {_typed(columns)}
+        from (select {named} from read_json({text_literal(str(file.path))}, columns = {{{keys}}},
+            format = 'newline_delimited', ignore_errors = true, maximum_object_size = {MAX_LINE}))
+    """
+
+
+def json_rows(file: TextFile, columns: Mapping[str, str]) -> str:
+    """The same with the number and text of each line; a line that is no such object is broken and no other."""
+    wanted = ", ".join(f'"{name}": "VARCHAR"' for name in columns)
+    named = ", ".join(f"nullif(trim(fields.\"{name}\"), '') as t{place}" for place, name in enumerate(columns))
+    return f"""
+        select {text_literal(file.name)} as file, line, raw,
+            case when odd is not null then odd when fields is null then 'not a JSON object' {_misfits(columns)} end as broken,
+            {_typed(columns)}
+        from (select *, {named} from (
+            select line, raw, case when json_valid(raw) and json_type(raw) = 'OBJECT'
+                                   then json_transform(raw, {text_literal("{" + wanted + "}")}) end as fields
+            from {_numbered(file)}))
+        left join {_odd(file)} using (line)
+    """
+
+
+def _odd(file: TextFile) -> str:
+    """Lines that are no text, and why, as a table; joined, since thousands of branches would be tried at every line."""
+    reasons = ", ".join(text_literal(why) for why in file.odd.values())
+    return f"(select unnest({list(file.odd)}::bigint[]) as line, unnest([{reasons}]::varchar[]) as odd)"
+
+
+def _misfits(columns: Mapping[str, str]) -> str:
+    """Branches of a case: text that is there and does not read as its column's type."""
+    return " ".join(
+        _misfit(f"t{place}", name, type_) for place, (name, type_) in enumerate(columns.items()) if type_ != "VARCHAR"
+    )
+
+
+def _misfit(value: str, name: str, type_: str) -> str:
+    why = text_literal(f"{name} is not {kind(type_)}")
+    number = f"try_cast({value} as double)"
+    part = f" or coalesce({number} <> trunc({number}), true)" if type_ in WHOLE_NUMBERS else ""
+    return f"when {value} is not null and (try_cast({value} as {type_}) is null{part}) then {why}"
+
+
+def kind(type_: str) -> str:
+    """A DuckDB type in words."""
+    if type_ in WHOLE_NUMBERS:
+        return "a whole number"
+    return {"DOUBLE": "a number", "BOOLEAN": "true or false"}.get(type_, "a time")
+
+
+def _typed(columns: Mapping[str, str]) -> str:
+    return ", ".join(
+        f't{place} as "{name}"' if type_ == "VARCHAR" else f'try_cast(t{place} as {type_}) as "{name}"'
+        for place, (name, type_) in enumerate(columns.items())
+    )
+
+
+def check_parquet(path: Path, dataset: str, columns: Sequence[str] | Mapping[str, str]) -> Path:
+    """The path. Raises DataError unless it is a Parquet file with these columns and at least one row."""
+    try:
+        file = pq.ParquetFile(path)
+    except (pa.ArrowException, OSError) as error:
+        first_line = str(error).splitlines()[0]
+        raise DataError(f"{dataset}: {path} is not a Parquet file: {first_line}; export it again") from error
+    with file:
+        missing = [name for name in columns if name not in file.schema_arrow.names]
+        if missing:
+            got = ", ".join(file.schema_arrow.names)
+            raise DataError(f"{dataset}: {path} lacks {', '.join(missing)}; got {got}; rename or add the columns")
+        if file.metadata.num_rows == 0:
+            raise DataError(f"{dataset}: {path} holds no rows; expected at least one; export it again")
+    return path
+
+
+def parquet_rows(paths: Sequence[Path], columns: Mapping[str, str]) -> str:
+    """Rows of Parquet files; one whose values do not cast is broken."""
+    typed = ", ".join(f'try_cast("{name}" as {type_}) as "{name}"' for name, type_ in columns.items())
+    misfits = " ".join(_misfit(f'"{name}"', name, type_) for name, type_ in columns.items())
+    fields = ", ".join(f'{text_literal(name)}: "{name}"' for name in columns)
+    files = ", ".join(text_literal(str(path)) for path in paths)
+    return f"""
+        select parse_filename(filename) as file, file_row_number + 1 as line,
+            to_json({{{fields}}})::varchar as raw,
+            case {misfits} end as broken, {typed}
+        from read_parquet([{files}], filename = true, file_row_number = true, union_by_name = true)
+    """
+
+
+def _escape(text: str) -> str:
+    """For a regular expression."""
+    return "".join("\\" + letter if letter in "|.^$*+?()[]{}\\" else letter for letter in text).replace("\t", r"\t")
+
+
+def text_literal(text: str) -> str:
+    """Text as SQL writes it."""
+    return "'" + text.replace("'", "''") + "'"

@@ -1,0 +1,308 @@
+"""The user's own data sets: one entry of a YAML file each, held against a typed configuration (docs/own-data.md)."""
+
+import codecs
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import duckdb
+import pyarrow as pa
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from recommenders import schema
+from recommenders.datasets.lines import text_literal
+
+STRICT = ConfigDict(frozen=True, extra="forbid")
+EPOCHS = {"seconds": 1_000_000, "milliseconds": 1_000, "microseconds": 1}  # since 1970 -> microseconds a unit
+SCALES = {"cents": 0.01, "dozens": 12.0, "thousands": 1000.0}
+FORMATS = {".json": "json", ".jsonl": "json", ".ndjson": "json", ".parquet": "parquet"}  # any other end: CSV
+SCHEMES = ("s3", "gs", "file")  # of object stores
+DATABASES = ("sqlite", "postgresql", "mysql", "mariadb", "duckdb")
+TABLES: Mapping[str, pa.Schema] = {
+    "interactions": schema.INTERACTIONS,
+    "items": schema.ITEMS,
+    "users": schema.USERS,
+}
+REQUIRED = {"interactions": ("user_id", "item_id", "timestamp"), "items": ("item_id",), "users": ("user_id",)}
+OURS = ("weight", "returned_quantity", "returned_at")  # columns that no source gives directly
+RESERVED = ("file", "line", "raw", "broken")  # what a reading calls its own columns
+
+
+def _as_column(given: Any) -> Any:
+    if not isinstance(given, str | dict):
+        raise ValueError(
+            f"got {given!r}; allowed: a name of theirs, in quotes where it is a number, or {{column: ...}}"
+        )
+    return {"column": given} if isinstance(given, str) else given
+
+
+def _as_list(given: Any) -> Any:
+    return (given,) if isinstance(given, str) else given
+
+
+class Column(BaseModel):
+    """Where one of our columns comes from: a column of theirs, or the same value for all rows."""
+
+    model_config = STRICT
+
+    column: str | None = None
+    value: str | int | float | None = None
+    scale: float | None = Field(default=None, gt=0, allow_inf_nan=False)  # ours = theirs x scale
+    unit: Literal["seconds", "milliseconds", "microseconds", "cents", "dozens", "thousands"] | None = None
+    format: str | None = None  # of a time, as strptime has it; without one it is ISO 8601
+
+    @model_validator(mode="after")
+    def _one_of_each(self) -> Self:
+        if (self.column is None) == (self.value is None):
+            raise ValueError("needs either column (a name of theirs) or value (the same for all rows)")
+        if sum(given is not None for given in (self.scale, self.unit, self.format)) > 1:
+            raise ValueError("takes one of scale, unit and format")
+        if self.column is not None and ('"' in self.column or self.column.casefold() in RESERVED):
+            taken = ", ".join(RESERVED)
+            raise ValueError(
+                f"column: got {self.column!r}; allowed: a name without '\"' and none of {taken}; rename it"
+            )
+        return self
+
+    def check(self, type_: pa.DataType) -> None:
+        """Raises ValueError if scale, unit or format do not suit a column of this type."""
+        if (self.scale is not None or self.unit in SCALES) and type_ != pa.float64():
+            raise ValueError("scale and unit are of numbers; leave them out")
+        if (self.format is not None or self.unit in EPOCHS) and type_ != schema.TIME:
+            raise ValueError("format and unit are of times; leave them out")
+        if self.format is not None:
+            _check_format(self.format)
+
+
+def _check_format(format_: str) -> None:
+    with duckdb.connect() as engine:
+        try:
+            engine.execute(f"select try_strptime('', {text_literal(format_)})")
+        except duckdb.InvalidInputException:
+            raise ValueError(f"format: got {format_!r}; allowed: strptime's, such as '%d.%m.%Y %H:%M'") from None
+
+
+class Range(BaseModel):
+    """What a number must be; rows that are otherwise are quarantined or, by declared rule, set aside."""
+
+    model_config = STRICT
+
+    above: float | None = None
+    at_least: float | None = None
+    below: float | None = None
+    at_most: float | None = None
+    otherwise: Literal["quarantine", "set_aside"] = "quarantine"
+
+    @property
+    def bounds(self) -> dict[str, tuple[str, float]]:
+        """In words -> (SQL operator of a value within, bound)."""
+        operators = {"above": ">", "at_least": ">=", "below": "<", "at_most": "<="}
+        given = {name: getattr(self, name) for name in operators}
+        return {n.replace("_", " "): (operators[n], bound) for n, bound in given.items() if bound is not None}
+
+
+RULES: Mapping[str, Range] = {  # unless an entry says otherwise
+    "quantity": Range(above=0),
+    **dict.fromkeys(("unit_price", "price", "annual_revenue", "credit_limit"), Range(at_least=0)),
+}
+
+
+class Table(BaseModel):
+    """One table of theirs: files or a query, and which column is which."""
+
+    model_config = STRICT
+
+    files: Annotated[
+        tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_as_list)
+    ] = ()  # paths, globs, or URLs of an object store
+    query: str | None = None  # of the entry's database
+    format: Literal["csv", "json", "parquet"] | None = None  # by the name's end where it is not said
+    delimiter: str | None = Field(default=None, min_length=1)
+    encoding: str | None = None
+    decimal: Literal[".", ","] = "."
+    columns: dict[str, Annotated[Column, BeforeValidator(_as_column)]]
+    rules: dict[str, Range] = {}
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if bool(self.files) == (self.query is not None):
+            raise ValueError("needs either files (a path, glob or URL) or query (of the entry's sql)")
+        urls = [file for file in self.files if "://" in file]
+        if any(url.split("://")[0] not in SCHEMES for url in urls):
+            raise ValueError(f"files: got another scheme; allowed: a path, or {', '.join(f'{s}://' for s in SCHEMES)}")
+        if urls and len(urls) < len(self.files):
+            raise ValueError("files: got paths and URLs; allowed: either; split them into two data sets")
+        return self
+
+    @model_validator(mode="after")
+    def _text_as_csv_only(self) -> Self:
+        if self.kind != "csv" and (self.delimiter or self.encoding or self.decimal == ","):
+            raise ValueError(f"delimiter, encoding and decimal are of CSV files; this is {self.kind}; leave them out")
+        try:
+            plain = "\n".encode(self.encoding or "utf-8") == b"\n"
+        except LookupError:
+            plain = False
+        if not plain:
+            raise ValueError(f"encoding: got {self.encoding!r}; allowed: utf-8, latin-1, cp1252 and such; not UTF-16")
+        return self
+
+    @model_validator(mode="after")
+    def _one_role_a_column(self) -> Self:
+        roles: dict[str, str] = {}
+        for role, column in self.columns.items():
+            theirs = (column.column or "").casefold()
+            if theirs and theirs in roles:
+                raise ValueError(f"columns.{role}: got {column.column!r}, which is {roles[theirs]} already; choose one")
+            roles[theirs] = role
+        return self
+
+    @property
+    def pulled(self) -> bool:
+        """Whether it is copied from afar before it is read."""
+        return self.query is not None or "://" in self.files[0]
+
+    @property
+    def kind(self) -> str:
+        """csv, json or parquet."""
+        if self.query is not None:
+            return "parquet"
+        return self.format or FORMATS.get(self._end, "csv")
+
+    @property
+    def _end(self) -> str:
+        """How the first file's name ends, gzipped or not."""
+        name = self.files[0].partition("?")[0] if self.pulled else self.files[0]
+        return Path(name.removesuffix(".gz")).suffix
+
+    @property
+    def separator(self) -> str:
+        """What stands between two fields of a CSV file."""
+        return self.delimiter or ("\t" if self._end == ".tsv" else ",")
+
+    @property
+    def codec(self) -> str:
+        """The encoding's name as Python writes it."""
+        return codecs.lookup(self.encoding or "utf-8").name
+
+    def ranges(self) -> dict[str, Range]:
+        """The rules of the columns there are."""
+        return {role: rule for role, rule in {**RULES, **self.rules}.items() if role in self.columns}
+
+    def check(self, name: str) -> None:
+        """Raises ValueError if a column or rule is none of this table's."""
+        types = {field.name: field.type for field in TABLES[name] if field.name not in OURS}
+        allowed = ", ".join(types)
+        if missing := [role for role in REQUIRED[name] if role not in self.columns]:
+            raise ValueError(f"{name}.columns: lacks {', '.join(missing)}; allowed: {allowed}")
+        for role, column in self.columns.items():
+            if role not in types:
+                raise ValueError(f"{name}.columns: got {role!r}; allowed: {allowed}")
+            if role in REQUIRED[name] and column.column is None:
+                raise ValueError(f"{name}.columns.{role}: got one value for all rows; allowed: a column of theirs")
+            try:
+                column.check(types[role])
+            except ValueError as error:
+                raise ValueError(f"{name}.columns.{role}: {error}") from None
+        for role, rule in self.rules.items():
+            if role not in self.columns or types[role] != pa.float64() or not rule.bounds:
+                numbers = ", ".join(r for r in self.columns if types[r] == pa.float64()) or "none is a number"
+                raise ValueError(f"{name}.rules.{role}: is no bound of a number among the columns; allowed: {numbers}")
+            if rule.otherwise == "set_aside" and name != "interactions":
+                raise ValueError(f"{name}.rules.{role}.otherwise: got set_aside; allowed: quarantine")
+
+
+class Sql(BaseModel):
+    """A database; ${NAME} in the URL stands for an environment variable."""
+
+    model_config = STRICT
+
+    url: str
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        scheme = self.url.split("://")[0].split("+")[0]
+        if scheme in DATABASES or ("://" not in self.url and self.url.startswith("${")):
+            return self
+        raise ValueError(
+            f"url: got another scheme; allowed: {', '.join(f'{name}://' for name in DATABASES)}, ${{NAME}}"
+        )
+
+
+class ProtocolConfig(BaseModel):
+    """How the data set is split and judged (docs/protocols.md)."""
+
+    model_config = STRICT
+
+    split: Literal["time_cut", "latest_out"] = "time_cut"
+    test_days: int = Field(default=30, ge=1)
+    repeat: bool = True
+    relevant_events: tuple[str, ...] = ()  # default: purchase, or the only event
+    candidates: Literal["on_sale", "seen_before_cut"] = "seen_before_cut"
+
+
+class Entry(BaseModel):
+    """One data set of the file."""
+
+    model_config = STRICT
+
+    title: str = Field(min_length=1)
+    licence: str = "the owner's"
+    time_zone: str = "UTC"  # of times that name none
+    sql: Sql | None = None
+    interactions: Table
+    items: Table | None = None
+    users: Table | None = None
+    events: dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]] = {"purchase": 1.0}  # event -> weight
+    other_events: Literal["quarantine", "set_aside"] = "quarantine"
+    unknown_items: Literal["keep", "quarantine"] = "keep"
+    unknown_users: Literal["keep", "quarantine"] = "keep"
+    protocol: ProtocolConfig = ProtocolConfig()
+    max_quarantined: float = Field(default=0.05, ge=0, le=1)  # share of all rows read
+
+    @property
+    def tables(self) -> dict[str, Table]:
+        """The tables there are, by name."""
+        return {name: getattr(self, name) for name in TABLES if getattr(self, name) is not None}
+
+    @property
+    def relevant_events(self) -> tuple[str, ...]:
+        """The events that count as relevant."""
+        return self.protocol.relevant_events or (("purchase",) if "purchase" in self.events else tuple(self.events))
+
+    def meaning(self) -> str:
+        """What would make other tables of the same files, as JSON."""
+        return json.dumps(self.model_dump(exclude={"title", "licence", "sql", "protocol", "max_quarantined"}))
+
+    @model_validator(mode="after")
+    def _tables_fit(self) -> Self:
+        for name, table in self.tables.items():
+            table.check(name)
+            if table.query is not None and self.sql is None:
+                raise ValueError(f"{name}.query: needs a database; add sql: {{url: ...}} to the entry")
+        for name in ("items", "users"):
+            if getattr(self, f"unknown_{name}") == "quarantine" and name not in self.tables:
+                raise ValueError(f"unknown_{name}: got quarantine; allowed without a table {name}: keep")
+        dates = set(self.items.columns) & {"available_from", "available_until"} if self.items else set()
+        if self.protocol.candidates == "on_sale" and not dates:
+            raise ValueError("protocol.candidates: got on_sale; needs items.columns.available_from or available_until")
+        return self
+
+    @model_validator(mode="after")
+    def _events_fit(self) -> Self:
+        listed = ", ".join(self.events)
+        constant = self.interactions.columns.get("event", Column(value="purchase")).value
+        if constant is not None and str(constant) not in self.events:
+            raise ValueError(f"events: lacks {str(constant)!r}, which all rows are; got {listed or 'none'}; add it")
+        if unknown := [event for event in self.protocol.relevant_events if event not in self.events]:
+            raise ValueError(f"protocol.relevant_events: got {', '.join(unknown)}; allowed: {listed}")
+        if not self.protocol.relevant_events and "purchase" not in self.events and len(self.events) > 1:
+            raise ValueError(f"protocol.relevant_events: say which count as relevant; allowed: {listed}")
+        return self
+
+    @model_validator(mode="after")
+    def _zone_is_known(self) -> Self:
+        with duckdb.connect() as engine:
+            if engine.execute("select 1 from pg_timezone_names() where name = ?", [self.time_zone]).fetchone():
+                return self
+        raise ValueError(f"time_zone: got {self.time_zone!r}; allowed: an IANA name such as Europe/Berlin")

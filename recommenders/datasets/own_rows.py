@@ -1,0 +1,212 @@
+"""The tables of an own data set as clean rows: their columns become ours, rules judge them (docs/own-data.md)."""
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pyarrow as pa
+
+from recommenders import schema
+from recommenders.datasets.ingest import Plan
+from recommenders.datasets.lines import text_literal
+from recommenders.datasets.own import EPOCHS, REQUIRED, SCALES, TABLES, Column, Entry, Table
+from recommenders.datasets.reading import Reading
+
+MAX_AHEAD = timedelta(days=1)  # clocks differ; what lies further ahead of the reading cannot be true
+LAST = 253_402_300_799_000_000  # microseconds since 1970 of the year 9999
+ISO = r"\d{4}-\d{1,2}-\d{1,2}([T ]\d{1,2}:\d\d(:\d\d(\.\d+)?)?)?"
+ZONED = r"\d{4}-\d{1,2}-\d{1,2}[T ]\d{1,2}:\d\d(:\d\d(\.\d+)?)? ?(Z|z|[+-]\d\d(:?\d\d)?)"
+COMMA_NUMBER = r"[+-]?(\d+|\d{1,3}(\.\d{3})+)(,\d+)?"  # 1.234,50
+PURCHASE = Column(value="purchase")
+
+
+def parse(entry: Entry, files: Callable[[Path, str], Sequence[Path]], reading: Reading, source: Path) -> Plan:
+    """An ingest.Parser once entry and files are bound. files: (source, table) -> where that table lies.
+
+    Items and users that the log names and no table knows are completed from the log, unless they are to be
+    quarantined. Raises DataError if a file cannot be read as a whole.
+    """
+    for name in entry.tables:
+        _read(reading, name, entry.tables[name], files(source, name))
+    for name in ("items", "users"):
+        if name in entry.tables:
+            reading.by_line(name)  # which row came first decides between two of one key
+            table = entry.tables[name]
+            reading.judge(name, _lies(name, table, _keys(table)), select=_select(table, entry.time_zone))
+    log = _with_event(entry.interactions)
+    reading.judge(
+        "interactions",
+        {**_lies("interactions", log), **_event_rules(entry, log, "quarantine"), **_time_rules(log)},
+        {**_range_rules(log, "set_aside"), **_event_rules(entry, log, "set_aside")},
+        select=_select(log, entry.time_zone),
+        references=_references(entry, log),
+    )
+    attributes = tuple(name for name in entry.tables if name != "interactions")
+    return Plan(
+        _interactions(entry, log), _things(entry, "item"), _things(entry, "user"), ("interactions",), attributes
+    )
+
+
+def _with_event(table: Table) -> Table:
+    return table.model_copy(update={"columns": {"event": PURCHASE, **table.columns}})
+
+
+def _read(reading: Reading, name: str, table: Table, paths: Sequence[Path]) -> None:
+    columns = {column.column: "VARCHAR" for column in table.columns.values() if column.column is not None}
+    if table.kind == "parquet":
+        reading.parquet(name, paths, columns)
+    elif table.kind == "json":
+        reading.json(name, paths, columns)
+    else:
+        reading.csv(name, paths, columns, delimiter=table.separator, encoding=table.codec)
+
+
+# -- what becomes of a value
+
+
+def _select(table: Table, zone: str) -> str:
+    """file, line, raw and broken, then each column as it was written and as it is meant."""
+    parts = ["file", "line", "raw", "broken"]
+    for role, column in table.columns.items():
+        text = _text(column)
+        parts += [f'{text} as "{role} text"', f'{_value(text, column, _type(role), table.decimal, zone)} as "{role}"']
+    return ", ".join(parts)
+
+
+def _type(role: str) -> pa.DataType:
+    return next(fields.field(role).type for fields in TABLES.values() if role in fields.names)
+
+
+def _text(column: Column) -> str:
+    if column.column is None:
+        return text_literal(str(column.value))
+    return f"nullif(trim(\"{column.column}\"), '')"
+
+
+def _value(text: str, column: Column, type_: pa.DataType, decimal: str, zone: str) -> str:
+    if type_ == schema.TIME:
+        return _time(text, column, text_literal(zone))
+    return _number(text, column, decimal) if type_ == pa.float64() else text
+
+
+def _number(text: str, column: Column, decimal: str) -> str:
+    number = f"try_cast({text} as double)"
+    if decimal == "," and column.column is not None:
+        plain = f"try_cast(replace(replace({text}, '.', ''), ',', '.') as double)"
+        number = f"case when regexp_full_match({text}, {text_literal(COMMA_NUMBER)}) then {plain} end"
+    scale = column.scale or SCALES.get(column.unit or "", 1.0)
+    parts = round(1 / scale)
+    if scale < 1 and abs(1 / scale - parts) < 1e-9:
+        return f"({number}) / {parts}"  # 1999 cents are 19.99; 1999 x 0.01 is a little more
+    return number if scale == 1 else f"({number}) * {scale!r}::double"
+
+
+def _time(text: str, column: Column, zone: str) -> str:
+    if column.unit is not None:
+        micros = f"try_cast(try_cast({text} as decimal(24, 6)) * {EPOCHS[column.unit]} as bigint)"
+        return f"make_timestamptz(case when {micros} between {-LAST} and {LAST} then {micros} end)"
+    if column.format is not None:
+        read = f"try_strptime({text}, {text_literal(column.format)})"
+        return read if "%z" in column.format.lower() else f"timezone({zone}, {read})"
+    # DuckDB wants seconds before an offset, and would leave an offset out of a time without a zone.
+    whole = rf"regexp_replace({text}, '([T ]\d+:\d\d) ?([Zz+-])', '\1:00\2')"
+    return (
+        f"case when regexp_full_match({text}, '{ZONED}') then try_cast({whole} as timestamptz)"
+        f" when regexp_full_match({text}, '{ISO}') then timezone({zone}, try_cast({text} as timestamp)) end"
+    )
+
+
+# -- what cannot be true
+
+
+def _label(table: Table, role: str) -> str:
+    """What the owner calls it."""
+    return table.columns[role].column or role
+
+
+def _lies(name: str, table: Table, keys: Sequence[str] = ()) -> dict[str, str]:
+    """Empty ids and times, values that do not read as what they are, numbers out of range; then keys that repeat."""
+    lies = {f"{_label(table, role)} is empty": f'"{role} text" is null' for role in REQUIRED[name]}
+    for role, column in table.columns.items():
+        if (kind := _kind(column, _type(role), table.decimal)) is not None:
+            odd = f'not isfinite("{role}")'
+            lies[f"{_label(table, role)} is not {kind}"] = f'"{role} text" is not null and coalesce({odd}, true)'
+    lies |= _range_rules(table, "quarantine")
+    if keys:
+        bad = " or ".join(f"coalesce({condition}, false)" for condition in lies.values())
+        among = ", ".join(f'"{key}"' for key in keys)
+        place = f"row_number() over (partition by {among} order by broken is not null or {bad}, file, line)"
+        lies[f"{' and '.join(_label(table, key) for key in keys)} occurs twice"] = f"{place} > 1"
+    return lies
+
+
+def _keys(table: Table) -> list[str]:
+    return [role for role in ("item_id", "user_id", "valid_from") if role in table.columns]
+
+
+def _kind(column: Column, type_: pa.DataType, decimal: str) -> str | None:
+    """What a value that does not read should have been; none for a text."""
+    if type_ == pa.float64():
+        return "a number with a decimal comma" if decimal == "," and column.column else "a number"
+    if type_ != schema.TIME:
+        return None
+    if column.unit is not None:
+        return f"a time in {column.unit} since 1970"
+    return f"a time like {column.format}" if column.format else "a time like 2024-05-31 14:05:00"
+
+
+def _range_rules(table: Table, otherwise: str) -> dict[str, str]:
+    return {
+        f"{_label(table, role)} is not {words} {bound:g}": f'not "{role}" {operator} {bound!r}::double'
+        for role, rule in table.ranges().items()
+        if rule.otherwise == otherwise
+        for words, (operator, bound) in rule.bounds.items()
+    }
+
+
+def _time_rules(table: Table) -> dict[str, str]:
+    latest = (datetime.now(UTC) + MAX_AHEAD).isoformat()
+    label = _label(table, "timestamp")
+    return {
+        f"{label} is before 1970": "timestamp < '1970-01-01 00:00:00+00'::timestamptz",
+        f"{label} lies in the future": f"timestamp > '{latest}'::timestamptz",
+    }
+
+
+def _event_rules(entry: Entry, table: Table, otherwise: str) -> dict[str, str]:
+    label = _label(table, "event")
+    listed = ", ".join(text_literal(event) for event in entry.events)
+    empty = {f"{label} is empty": "event is null"} if otherwise == "quarantine" else {}
+    other = {f"{label} is none of {', '.join(entry.events)}": f"event not in ({listed})"}
+    return {**empty, **(other if entry.other_events == otherwise else {})}
+
+
+def _references(entry: Entry, table: Table) -> dict[str, str]:
+    kinds = [kind for kind in ("item", "user") if getattr(entry, f"unknown_{kind}s") == "quarantine"]
+    return {
+        f"{_label(table, f'{kind}_id')} is unknown in {kind}s": f"{kind}_id not in (select {kind}_id from good_{kind}s)"
+        for kind in kinds
+    }
+
+
+# -- the clean tables
+
+
+def _interactions(entry: Entry, table: Table) -> str:
+    weights = " ".join(f"when {text_literal(event)} then {weight!r}" for event, weight in entry.events.items())
+    columns = ", ".join(f'"{role}"' for role in table.columns)
+    return f"select {columns}, case event {weights} end as weight from good_interactions"
+
+
+def _things(entry: Entry, kind: str) -> str:
+    """Items or users: those of their table, and those that only the log names."""
+    key, table = f"{kind}_id", entry.tables.get(f"{kind}s")
+    if table is None:
+        return f"select distinct {key} from kept order by {key}"
+    columns = ", ".join(f'"{role}"' for role in table.columns)
+    order = f"{key}, valid_from nulls first" if "valid_from" in table.columns else key
+    told = f"select {columns} from good_{kind}s"
+    if getattr(entry, f"unknown_{kind}s") == "quarantine":
+        return f"{told} order by {order}"
+    others = f"select {key} from (select distinct {key} from kept) anti join good_{kind}s using ({key})"
+    return f"select * from ({told} union all by name {others}) order by {order}"

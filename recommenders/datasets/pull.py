@@ -1,0 +1,104 @@
+"""What lies afar as files at hand: objects of a store byte for byte, rows of a database as sorted Parquet.
+
+    FOLDER/pulled.json          what was pulled; a folder without it is not ours and stays as it is
+    FOLDER/TABLE/...            the objects under their own names
+    FOLDER/TABLE/TABLE.parquet  the rows of a query, each value as text
+
+The same rows give the same bytes, so that a data set's version changes only when its data does.
+"""
+
+import fnmatch
+import json
+import shutil
+import uuid
+from pathlib import Path, PurePosixPath
+
+import pyarrow as pa
+from pyarrow import fs
+
+from recommenders.bundle import replace_folder, sha256
+from recommenders.datasets.own import Entry
+from recommenders.datasets.own_secrets import Secrets
+from recommenders.errors import DataError
+
+WILD = set("*[")
+NOTE = "pulled.json"
+BLOCK = 1 << 22  # bytes in hand at once
+
+
+def pull(dataset: str, entry: Entry, base: Path, folder: Path) -> None:
+    """Copies the tables that lie afar into `folder`, which appears whole or stays as it was.
+
+    base: what relative paths of a database file go by. Raises ConfigurationError if the entry or the environment must
+    be mended, DataError if the other side does not give the data. Neither repeats a password.
+    """
+    if folder.exists() and not (folder / NOTE).exists():
+        raise DataError(f"{dataset}: {folder} was not made by this project and stays as it is; move it away")
+    staging = folder.with_name(f".{folder.name}-{uuid.uuid4().hex[:8]}")
+    staging.mkdir(parents=True)
+    try:
+        for name, table in entry.tables.items():
+            for url in table.files if table.pulled else ():
+                _copy_objects(dataset, name, url, staging / name)
+        queries = {name: table.query for name, table in entry.tables.items() if table.query is not None}
+        if queries and entry.sql is not None:
+            from recommenders.datasets.pull_sql import pull_queries
+
+            pull_queries(dataset, entry.sql.url, queries, base, staging)
+        (staging / NOTE).write_text(json.dumps({"dataset": dataset}))
+        if not folder.exists() or _hashes(staging) != _hashes(folder):
+            replace_folder(staging, folder)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _hashes(folder: Path) -> dict[str, str]:
+    return {path.relative_to(folder).as_posix(): sha256(path) for path in folder.rglob("*") if path.is_file()}
+
+
+def _copy_objects(dataset: str, table: str, url: str, folder: Path) -> None:
+    """Copies the objects that a URL names, * and [] allowed, under their names below its first such part."""
+    secrets = Secrets(dataset)
+    try:
+        store, base, pattern = _opened(secrets.fill(url))
+        names = _listed(store, base, pattern)
+        for name in names:
+            _copy(store, name, folder / PurePosixPath(name).relative_to(base))
+    except (OSError, pa.ArrowException) as error:
+        said = secrets.scrub(error)
+        raise DataError(
+            f"{dataset}: {table}.files: {secrets.scrub(url)} cannot be read: {said}; mend the URL or the access"
+        ) from None
+    if not names:
+        raise DataError(f"{dataset}: {table}.files: {secrets.scrub(url)} names no object; mend the URL")
+
+
+def _opened(url: str) -> tuple[fs.FileSystem, str, str]:
+    """The store, the path of the folder before the first part with a wildcard, and the pattern from there on."""
+    place, mark, options = url.partition("?")
+    scheme, _, path = place.partition("://")
+    parts = path.split("/")
+    first = next((n for n, part in enumerate(parts) if set(part) & WILD), len(parts) - 1)
+    store, base = fs.FileSystem.from_uri(f"{scheme}://{'/'.join(parts[:first])}{mark}{options}")
+    return store, base, "/".join(parts[first:])
+
+
+def _listed(store: fs.FileSystem, base: str, pattern: str) -> list[str]:
+    """Paths of the files below base whose parts match the pattern's, each for each."""
+    wanted = pattern.split("/")
+    if not set(pattern) & WILD:  # who may read one object may not be allowed to list
+        info = store.get_file_info(f"{base}/{pattern}")
+        return [info.path] if info.type == fs.FileType.File else []
+    found = store.get_file_info(fs.FileSelector(base, recursive=len(wanted) > 1))
+    names = [info.path for info in found if info.type == fs.FileType.File]
+    return sorted(name for name in names if _fits(PurePosixPath(name).relative_to(base).parts, wanted))
+
+
+def _fits(parts: tuple[str, ...], wanted: list[str]) -> bool:
+    return len(parts) == len(wanted) and all(map(fnmatch.fnmatchcase, parts, wanted))
+
+
+def _copy(store: fs.FileSystem, name: str, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with store.open_input_stream(name, compression=None) as source, path.open("wb") as target:
+        shutil.copyfileobj(source, target, BLOCK)

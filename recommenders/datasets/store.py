@@ -1,0 +1,161 @@
+"""A data set's clean tables on disk, every version of them: Delta tables, which other engines read too.
+
+    FOLDER/interactions/   the log; its Delta history is the data set's, and names the versions of the others
+    FOLDER/items/ FOLDER/users/ FOLDER/quarantine/
+
+The three others are committed before the log, so a version appears whole or not at all. DuckDB reads the Parquet files
+that a version lists (docs/decisions/0009-versions-are-delta-tables.md).
+"""
+
+import json
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from deltalake import CommitProperties, DeltaTable, Schema
+from deltalake.exceptions import DeltaError, TableNotFoundError
+from deltalake.transaction import AddAction, create_table_with_add_actions
+
+from recommenders import schema
+from recommenders.datasets.ingest import TABLES, Counts
+from recommenders.errors import DataError
+
+LOG = "interactions"
+FACTS = "tradewind"  # key of our facts in a commit of the log
+
+
+@dataclass(frozen=True)
+class Version:
+    """One state of a data set. `data_version` is the fingerprint of the files it was read from."""
+
+    number: int
+    created: datetime
+    data_version: str
+    counts: Counts
+    tables: Mapping[str, int]  # table -> its Delta version
+    files: list[dict[str, Any]] = field(default_factory=list)
+    restored_from: int | None = None  # the version that this one went back to; it stays until told otherwise
+
+
+class TableStore:
+    """The versions of one data set's tables below a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def versions(self) -> list[Version]:
+        """All versions, newest first; none where nothing was committed yet."""
+        try:
+            history = self._delta(LOG).history()
+        except TableNotFoundError:
+            return []
+        return [_told(entry) for entry in history if FACTS in entry]
+
+    def current(self) -> Version | None:
+        """The newest version."""
+        return next(iter(self.versions()), None)
+
+    def version(self, number: int) -> Version:
+        """One version. Raises DataError if there is none of that number."""
+        found = {version.number: version for version in self.versions()}
+        if number not in found:
+            allowed = ", ".join(map(str, sorted(found))) or "none yet"
+            raise DataError(f"no version {number} of the tables in {self.folder}; there are {allowed}")
+        return found[number]
+
+    def commit(self, staging: Path, data_version: str, counts: Counts, files: list[dict[str, Any]]) -> Version:
+        """Takes the Parquet files that ingest() wrote into `staging` as the newest version."""
+        others = {name: self._add(name, staging, {}) for name in TABLES if name != LOG}
+        facts = {"data_version": data_version, "counts": asdict(counts), "tables": others, "files": files}
+        return self.version(self._add(LOG, staging, facts))
+
+    def restore(self, number: int) -> Version:
+        """Makes an earlier version the newest, to stay until release(); nothing is deleted. Raises DataError."""
+        if (current := self.current()) is not None and current.number == number:
+            raise DataError(f"version {number} is the newest already; choose an earlier one of {self.folder}")
+        return self._restore(self.version(number), restored_from=number)
+
+    def release(self) -> None:
+        """Ends a restore(): the next look at the source may make a new version again."""
+        current = self.current()
+        if current is not None and current.restored_from is not None:
+            self._restore(self.version(current.restored_from), restored_from=None)
+
+    def _restore(self, wanted: Version, restored_from: int | None) -> Version:
+        facts = {
+            "data_version": wanted.data_version,
+            "counts": asdict(wanted.counts),
+            "tables": {name: number for name, number in wanted.tables.items() if name != LOG},
+            "files": wanted.files,
+            "restored_from": restored_from,
+        }
+        self._delta(LOG).restore(wanted.number, commit_properties=_properties(facts))
+        return self.version(self._delta(LOG).version())
+
+    def files(self, name: str, version: Version | None = None) -> list[Path]:
+        """The Parquet files of a table. Raises DataError where there is no version yet."""
+        wanted = version or self.current()
+        if wanted is None:
+            raise DataError(f"there are no tables in {self.folder} yet; materialise them first")
+        return [
+            Path(unquote(uri.removeprefix("file://"))) for uri in self._delta(name, wanted.tables[name]).file_uris()
+        ]
+
+    def read(self, name: str, version: Version | None = None) -> pa.Table:
+        """A table in memory, in its schema; the log in time order."""
+        table = schema.conform(pq.read_table(self.files(name, version)), TABLES[name], name)
+        return in_time_order(table) if name == LOG else table
+
+    def _delta(self, name: str, version: int | None = None) -> DeltaTable:
+        return DeltaTable(self.folder / name, version=version)
+
+    def _add(self, name: str, staging: Path, facts: dict[str, Any]) -> int:
+        """Moves a staged file into the table and commits it as all there is; returns the Delta version."""
+        folder = self.folder / name
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"part-{uuid.uuid4().hex}.parquet"
+        (staging / f"{name}.parquet").rename(path)
+        stats = json.dumps({"numRecords": pq.read_metadata(path).num_rows})
+        action = AddAction(path.name, path.stat().st_size, {}, int(time.time() * 1000), True, stats)
+        columns, properties = Schema.from_arrow(TABLES[name]), _properties(facts)
+        try:
+            self._delta(name).create_write_transaction(
+                [action], mode="overwrite", schema=columns, commit_properties=properties
+            )
+        except TableNotFoundError:
+            create_table_with_add_actions(str(folder), columns, [action], commit_properties=properties)
+        except DeltaError as error:
+            first = str(error).splitlines()[0]
+            raise DataError(f"{folder} is no usable Delta table: {first}; move it away and read the source") from error
+        return self._delta(name).version()
+
+
+def in_time_order(interactions: pa.Table) -> pa.Table:
+    """The log by time, then user and item, so that equal logs are equal tables."""
+    order = ("timestamp", "user_id", "item_id", "order_id", "quantity", "unit_price", "rating")
+    return interactions.sort_by([(name, "ascending") for name in order])
+
+
+def _properties(facts: dict[str, Any]) -> CommitProperties:
+    return CommitProperties(custom_metadata={FACTS: json.dumps(facts)} if facts else None)
+
+
+def _told(entry: dict[str, Any]) -> Version:
+    facts = json.loads(entry[FACTS])
+    number = int(entry["version"])
+    return Version(
+        number,
+        datetime.fromtimestamp(entry["timestamp"] / 1000, UTC),
+        facts["data_version"],
+        Counts(**facts["counts"]),
+        {LOG: number, **facts["tables"]},
+        facts["files"],
+        facts.get("restored_from"),
+    )

@@ -1,0 +1,181 @@
+"""Text files made safe to read: whole, UTF-8, one row a line.
+
+DuckDB's reader takes a truncated gzip for a whole one and stops at a byte that is no text. So each file is looked at
+once, in blocks, before it is read; a file that is not plain UTF-8 with one kind of line end is copied with its odd
+lines mended and noted. What is left then can be split into lines by DuckDB, in parallel, and every line has its number.
+"""
+
+import codecs
+import csv
+import gzip
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from recommenders.errors import DataError
+
+BLOCK = 1 << 24  # bytes in hand at once
+MAX_ODD = 0.1  # share of lines that may be no text before the whole file is said to be in another encoding
+UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+
+
+@dataclass
+class TextFile:
+    """A file ready to be read: `path` is the file itself, or a copy of it in plain UTF-8."""
+
+    name: str  # as the source calls it
+    path: Path
+    header: list[str]  # empty where the file has none
+    n_lines: int = 0  # lines, the header and blank ones included
+    n_blank: int = 0
+    newline: str = "\\n"
+    has_quotes: bool = False
+    has_spaces: bool = False
+    odd: dict[int, str] = field(default_factory=dict)  # line -> why it is no text
+
+    @property
+    def n_rows(self) -> int:
+        """Lines that are neither blank nor the header."""
+        return self.n_lines - self.n_blank - bool(self.header)
+
+
+def prepare(
+    path: Path,
+    dataset: str,
+    work: Path,
+    columns: Sequence[str] = (),
+    delimiter: str = ",",
+    header: bool = True,
+    encoding: str = "utf-8",
+    zipped: bool = False,
+) -> TextFile:
+    """The file, checked and counted. work: a folder for copies; zipped: the reader unzips, so no copy for that alone.
+
+    Raises DataError, in one line, if the file is empty, damaged, a web page, in another encoding, or lacks a column.
+    """
+    first = _first_bytes(path, dataset)
+    _check_kind(first, path, dataset)
+    plain = (zipped or not path.name.endswith(".gz")) and encoding == "utf-8"
+    found = TextFile(path.name, path, [])
+    if not plain or not _scan(found, _blocks(path, dataset)):
+        copy = work / f"{len(list(work.iterdir()))}-{path.name.removesuffix('.gz')}"
+        found = TextFile(path.name, copy, [])
+        _mend(found, _blocks(path, dataset), encoding)
+        _scan(found, _blocks(copy, dataset))
+    if len(found.odd) > MAX_ODD * found.n_lines:
+        line, why = next(iter(found.odd.items()))
+        raise DataError(
+            f"{dataset}: {path} is not {encoding.upper()} text: {len(found.odd)} of {found.n_lines} lines, "
+            f"the first being line {line} ({why}); save it as {encoding.upper()}"
+        )
+    if header:
+        found.header = _header(found.path, path, dataset, columns, delimiter)
+    return found
+
+
+def _first_bytes(path: Path, dataset: str) -> bytes:
+    for block in _blocks(path, dataset, 1 << 16):
+        return block
+    raise DataError(f"{dataset}: {path} is empty; expected rows of text; fetch it again")
+
+
+def _check_kind(first: bytes, path: Path, dataset: str) -> None:
+    if first.startswith(UTF16):
+        raise DataError(f"{dataset}: {path} is not UTF-8 text: it begins like UTF-16; save it as UTF-8")
+    if first.lstrip(codecs.BOM_UTF8 + b" \t\r\n")[:1] == b"<":
+        raise DataError(f"{dataset}: {path} is a web page, not the data; fetch the file itself")
+    if not first.strip():
+        raise DataError(f"{dataset}: {path} is empty; expected rows of text; fetch it again")
+    if first[:4] == b"PK\x03\x04" or first[:4] == b"PAR1":
+        raise DataError(f"{dataset}: {path} is not text but a zip, workbook or Parquet file; unpack or convert it")
+
+
+def _blocks(path: Path, dataset: str, size: int = BLOCK) -> Iterator[bytes]:
+    """The file's bytes, unzipped, in blocks."""
+    try:
+        with gzip.open(path) if path.name.endswith(".gz") else path.open("rb") as file:
+            while block := file.read(size):
+                yield block
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise DataError(f"{dataset}: {path} is a damaged gzip file: {error}; fetch it again") from error
+
+
+def _scan(found: TextFile, blocks: Iterator[bytes]) -> bool:
+    """Counts what DuckDB must be told; false if the file cannot be read as it is."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    n_returns, n_pairs, last = 0, 0, b""
+    for block in blocks:
+        if b"\0" in block or not _is_text(block, decoder) or (not last and block.startswith(codecs.BOM_UTF8)):
+            return False
+        joint = last + block[:1]  # a pair of bytes may lie across two blocks
+        found.n_lines += block.count(b"\n")
+        found.n_blank += block.count(b"\n\n") + (joint == b"\n\n")
+        n_returns += block.count(b"\r")
+        n_pairs += block.count(b"\r\n") + (joint == b"\r\n") if n_returns else 0
+        found.has_quotes = found.has_quotes or b'"' in block
+        found.has_spaces = found.has_spaces or b" " in block or b"\t" in block
+        last = block[-1:]
+    if n_returns:
+        found.newline = "\\r\\n"
+    pure = n_returns in (0, found.n_lines) and n_pairs == n_returns
+    found.n_lines += last != b"\n"
+    return pure
+
+
+def _is_text(block: bytes, decoder: codecs.IncrementalDecoder) -> bool:
+    if block.isascii() and not decoder.getstate()[0]:
+        return True
+    try:
+        decoder.decode(block)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _mend(found: TextFile, blocks: Iterator[bytes], encoding: str) -> None:
+    """Copies the file as UTF-8 with one kind of line end; a line that is no text is written with escapes and noted."""
+    n_lines, rest = 0, b""
+    with found.path.open("wb") as out:
+        for block in blocks:
+            whole, newline, rest = (rest + block).rpartition(b"\n")
+            if newline:
+                out.write(_clean(whole + newline, n_lines, found, encoding))
+                n_lines += whole.count(b"\n") + 1
+        if rest:
+            out.write(_clean(rest, n_lines, found, encoding))
+
+
+def _clean(text: bytes, n_before: int, found: TextFile, encoding: str) -> bytes:
+    if n_before == 0:
+        text = text.removeprefix(codecs.BOM_UTF8)
+    text = text.replace(b"\r\n", b"\n")
+    if b"\r" not in text and b"\0" not in text:
+        try:
+            return text.decode(encoding).encode()
+        except UnicodeDecodeError:
+            pass
+    lines = text.split(b"\n")
+    return b"\n".join(_clean_line(line, n_before + place, found, encoding) for place, line in enumerate(lines, 1))
+
+
+def _clean_line(line: bytes, number: int, found: TextFile, encoding: str) -> bytes:
+    if b"\0" in line:
+        found.odd[number] = "holds a zero byte"
+    try:
+        text = line.decode(encoding)
+    except UnicodeDecodeError as error:
+        found.odd[number] = "not UTF-8 text"
+        text = line.decode(error.encoding, errors="backslashreplace")
+    return text.replace("\0", "\\x00").replace("\r", "\\r").encode()
+
+
+def _header(plain: Path, path: Path, dataset: str, columns: Sequence[str], delimiter: str) -> list[str]:
+    with plain.open(encoding="utf-8") as file:
+        first = file.readline().rstrip("\r\n")
+    header = [name.strip() for name in next(csv.reader([first], delimiter=delimiter))]
+    missing = [name for name in columns if name not in header]
+    if missing:
+        got, wanted = ", ".join(header)[:200], ", ".join(columns)
+        raise DataError(f"{dataset}: {path} lacks {', '.join(missing)}; got {got}; expected {wanted}; mend its header")
+    return header

@@ -1,0 +1,62 @@
+"""Whether features know what came later: the tables cut at a moment, and two feature tables compared.
+
+The cut is made in Arrow, apart from the SQL that makes features, so that one mistake cannot hide in both.
+"""
+
+from datetime import datetime
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from recommenders import schema
+from recommenders.features.known import microseconds
+
+TOLERANCE = 1e-9  # relative: sums of floats depend on their order
+
+
+def events_until(events: pa.Table, as_of: datetime) -> pa.Table:
+    """The log as it lay at a moment: rows up to it, and of their returns those up to it."""
+    kept = events.filter(_by(events["timestamp"], as_of))
+    if "returned_at" not in kept.column_names:
+        return kept
+    came_back = _by(kept["returned_at"], as_of)
+    for name in ("returned_quantity", "returned_at"):
+        place = kept.schema.get_field_index(name)
+        kept = kept.set_column(place, kept.schema.field(name), pc.if_else(came_back, kept[name], None))
+    return kept
+
+
+def items_until(items: pa.Table, as_of: datetime) -> pa.Table:
+    """The items' rows that were written by a moment; a row without valid_from always was."""
+    if "valid_from" not in items.column_names:
+        return items
+    return items.filter(pc.or_(pc.is_null(items["valid_from"]), _by(items["valid_from"], as_of)))
+
+
+def differences(one: pa.Table, other: pa.Table) -> list[str]:
+    """In words, where two tables of the same features differ; none if they are equal but for rounding.
+
+    Rows are compared in their order, which feature tables share: by id.
+    """
+    if one.column_names != other.column_names:
+        apart = set(one.column_names) ^ set(other.column_names)
+        return [f"columns {', '.join(sorted(apart)) or 'in another order'}"]
+    if not one.column(0).equals(other.column(0)):
+        return [f"{one.column_names[0]}: {one.num_rows} rows against {other.num_rows}, or other ids"]
+    counts = {name: _n_different(one[name], other[name]) for name in one.column_names}
+    return [f"{name}: {n} of {one.num_rows} rows" for name, n in counts.items() if n]
+
+
+def _by(times: pa.ChunkedArray, as_of: datetime) -> pa.ChunkedArray:
+    """Which times lie at or before the moment; a null does not."""
+    moment = pa.scalar(microseconds(as_of), pa.int64()).cast(schema.TIME)
+    return pc.fill_null(pc.less_equal(times.cast(schema.TIME), moment), False)
+
+
+def _n_different(one: pa.ChunkedArray, other: pa.ChunkedArray) -> int:
+    if not pa.types.is_floating(one.type):
+        same = pc.fill_null(pc.equal(one, other), False)
+        return int(pc.sum(pc.invert(pc.or_(same, pc.and_(pc.is_null(one), pc.is_null(other))))).as_py() or 0)
+    left, right = (np.asarray(column.to_numpy(), dtype=np.float64) for column in (one, other))  # null is nan
+    return int((~np.isclose(left, right, rtol=TOLERANCE, atol=TOLERANCE, equal_nan=True)).sum())

@@ -1,0 +1,148 @@
+"""What is known at a moment, as tables in DuckDB: everything features are computed from.
+
+`log` holds the events by then, without their times: each tells its age at the moment, so no later statement can ask
+for what came after. `facts` holds the items as they were. Ids are numbered in their order, and so are
+categories (c) and brands (b): numbers join in half the memory.
+"""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from recommenders import schema
+from recommenders.errors import ConfigurationError, DataError
+from recommenders.schema import Rows
+
+# What a feature function returns: a pa.Table, or the Path it wrote to where `out` was given. pyarrow ships no types.
+Features = Any
+
+DAY = 86_400_000_000  # microseconds
+MEMORY_LIMIT = "2GB"
+SQL_TYPES = {
+    pa.string(): "varchar",
+    pa.float32(): "float",
+    pa.float64(): "double",
+    pa.int64(): "bigint",
+    schema.TIME: "timestamptz",
+}
+
+# An order is the source's, or what a user did at one moment where the source knows no orders; it is one user's.
+# Its 64-bit hash stands for it: two of one user's orders meet with a chance below 1e-12.
+STAGES = (
+    """create temp view seen as select * exclude (returned_quantity, returned_at),
+        $as_of - epoch_us(timestamp) as age,
+        quantity - coalesce(if(epoch_us(returned_at) <= $as_of, returned_quantity, 0), 0) as kept
+    from events where epoch_us(timestamp) <= $as_of""",
+    """create temp view described as select * from items
+    where valid_from is null or epoch_us(valid_from) <= $as_of
+    qualify row_number() over (partition by item_id order by valid_from desc nulls last) = 1""",
+    """create table user_ids as
+    select user_id, (row_number() over (order by user_id))::integer as u from (select distinct user_id from seen)""",
+    """create table item_ids as select item_id, (row_number() over (order by item_id))::integer as i
+    from (select item_id from seen union select item_id from described)""",
+    """create table log as select u, i, age, event, hash(coalesce(order_id, age::varchar), order_id is null) as o,
+        kept as quantity, kept * unit_price as value, unit_price as price
+    from seen join user_ids using (user_id) join item_ids using (item_id)""",
+    """create table facts as with listed as (
+        select i, described.*, ($as_of - epoch_us(available_from)) / $day as launch_days, first_age / $day as first_days
+        from item_ids left join described using (item_id) left join
+            (select i, max(age) as first_age from log group by i) using (i)
+        where available_from is null or launch_days >= 0 or first_days is not null
+    ), priced as (
+        select i, if(count(*) over category = 1, 0.5, percent_rank() over (category order by price)) as price_level
+        from listed where price is not null window category as (partition by category)
+    )
+    select listed.*, price_level, if(category is null, null, dense_rank() over (order by category))::integer as c,
+        if(brand is null, null, dense_rank() over (order by brand))::integer as b
+    from listed left join priced using (i)""",
+)
+
+
+@contextmanager
+def known(
+    as_of: datetime, events: Rows, items: Rows | None = None, memory_limit: str = MEMORY_LIMIT
+) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A DuckDB of its own with the tables user_ids, item_ids, log and facts as of a moment; gone afterwards.
+
+    events, items: in schema.INTERACTIONS and schema.ITEMS, each a table or Parquet files; columns that may be null
+    may be missing. as_of without a zone is UTC. What does not fit into memory_limit lies in a temporary folder.
+    Raises DataError if a column is missing or does not cast, ConfigurationError if memory_limit is too small.
+    """
+    with tempfile.TemporaryDirectory(prefix="tradewind-features-") as folder:
+        config: dict[str, Any] = {"memory_limit": memory_limit, "threads": 2, "temp_directory": folder}
+        # a file is compressed and gives way to other work, but costs a small table more time than the features do
+        place = ":memory:" if isinstance(events, pa.Table) else str(Path(folder, "scratch.duckdb"))
+        with _told(memory_limit), duckdb.connect(place, config=config) as connection:
+            connection.execute("set TimeZone = 'UTC'")
+            show(connection, "events", events, schema.INTERACTIONS)
+            show(connection, "items", schema.ITEMS.empty_table() if items is None else items, schema.ITEMS)
+            connection.execute("set preserve_insertion_order = false")  # staging has none, and is twice as fast
+            for statement in STAGES:
+                connection.execute(_filled(statement, as_of))
+            connection.execute("set preserve_insertion_order = true")
+            yield connection
+
+
+def show(connection: duckdb.DuckDBPyConnection, name: str, rows: Rows, wanted: pa.Schema) -> None:
+    """Makes the rows a view with exactly the schema's columns, without reading them. Raises DataError."""
+    if isinstance(rows, pa.Table):
+        source = f"{name}_rows"
+        connection.register(source, rows)
+    elif rows:
+        paths = ", ".join("'" + str(path).replace("'", "''") + "'" for path in rows)
+        source = f"read_parquet([{paths}], union_by_name = true)"
+    else:
+        raise DataError(f"{name}: no Parquet files are given; pass a table or at least one file")
+    got = [row[0] for row in connection.execute(f"describe from {source}").fetchall()]
+    lacking = [f.name for f in wanted if f.name not in got and not f.nullable]
+    if lacking:
+        raise DataError(f"{name}: column {lacking[0]!r} is missing; got {', '.join(got)}")
+    columns = [f"{f.name if f.name in got else 'null'}::{SQL_TYPES[f.type]} as {f.name}" for f in wanted]
+    connection.execute(f"create temp view {name} as select {', '.join(columns)} from {source}")
+
+
+def deliver(connection: duckdb.DuckDBPyConnection, query: str, wanted: pa.Schema, out: Path | None) -> Features:
+    """The query's rows as a table in the schema, or, with `out`, streamed into that Parquet file; returns its path."""
+    columns = ", ".join(f"{f.name}::{_sql_type(f.type)} as {f.name}" for f in wanted)
+    query = f"select {columns} from ({query})"
+    if out is None:
+        return connection.execute(query).to_arrow_table().cast(wanted)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    staging = out.with_name(f".{out.name}.part")
+    path = str(staging).replace("'", "''")
+    connection.execute(f"copy ({query}) to '{path}' (format parquet, compression zstd)")
+    return staging.replace(out)
+
+
+def _sql_type(type_: pa.DataType) -> str:
+    return f"{SQL_TYPES[type_.value_type]}[]" if pa.types.is_list(type_) else SQL_TYPES[type_]
+
+
+def microseconds(moment: datetime) -> int:
+    """Microseconds since 1970, UTC; a moment without a zone is taken as UTC."""
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    since = moment - datetime(1970, 1, 1, tzinfo=UTC)
+    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+
+
+def _filled(statement: str, as_of: datetime) -> str:
+    # views take no parameters; both values are whole numbers of ours
+    return statement.replace("$as_of", str(microseconds(as_of))).replace("$day", f"{DAY}.0")
+
+
+@contextmanager
+def _told(memory_limit: str) -> Iterator[None]:
+    """DuckDB's refusals in the words of this project."""
+    try:
+        yield
+    except duckdb.OutOfMemoryException as error:
+        what = str(error).splitlines()[0]
+        raise ConfigurationError(f"features: memory_limit {memory_limit!r} is too small: {what}; raise it") from error
+    except duckdb.ConversionException as error:
+        raise DataError(f"features: {str(error).splitlines()[0]}; mend that column of the source") from error

@@ -1,0 +1,107 @@
+"""Versions of tables: the same files make none, a new day's file makes one, and one can go back."""
+
+import random
+from pathlib import Path
+
+import duckdb
+import pytest
+from deltalake import DeltaTable
+
+from recommenders.datasets.catalog import DATASETS
+from recommenders.datasets.store import TableStore
+from recommenders.errors import DataError
+
+SPEC = DATASETS["online_retail"]
+HEADER = "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country"
+
+
+def day(folder: Path, name: str, *lines: str) -> None:
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_text("\n".join([HEADER, *lines, ""]))
+
+
+def line(number: int, day: int, quantity: int = 5) -> str:
+    return f"{number},85123A,A,{quantity},2010-12-{day:02} 08:00:00,1.5,{number % 3 + 1},UK"
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> TableStore:
+    return TableStore(tmp_path / "the lake" / "tables")
+
+
+def test_the_same_files_twice_change_nothing(tmp_path: Path, store: TableStore) -> None:
+    day(tmp_path / "days", "1.csv", line(1, 1))
+    first = SPEC.take_in(tmp_path / "days", store)
+    assert SPEC.take_in(tmp_path / "days", store) == first
+    assert [version.number for version in store.versions()] == [first.number]
+    day(tmp_path / "days", "copy of 1.csv", line(1, 1))
+    second = SPEC.take_in(tmp_path / "days", store)
+    assert store.read("interactions", second).equals(store.read("interactions", first))
+    assert (second.counts.read, second.counts.kept, second.counts.merged) == (2, 1, 1)
+
+
+def test_days_that_come_one_by_one_and_out_of_order_land_in_their_place(tmp_path: Path, store: TableStore) -> None:
+    lines = {n: [line(10 * n + i, n) for i in range(4)] + [f"C{line(10 * n, n, -2)}"] for n in range(1, 6)}
+    order = [3, 1, 5, 2, 4]
+    for n in order:
+        day(tmp_path / "days", f"{n}.csv", *random.Random(n).sample(lines[n], 5))
+        version = SPEC.take_in(tmp_path / "days", store)
+    day(tmp_path / "whole", "all.csv", *(row for n in sorted(lines) for row in lines[n]))
+    whole = SPEC.read(tmp_path / "whole")
+    for name in ("interactions", "items", "users", "quarantine"):
+        assert store.read(name).equals(getattr(whole, name)), name
+    assert version.counts == whole.counts
+    assert len(store.versions()) == 5
+    times = store.read("interactions")["timestamp"].to_pylist()
+    assert times == sorted(times)
+
+
+def test_one_can_go_back_and_on_again_and_nothing_is_lost(tmp_path: Path, store: TableStore) -> None:
+    day(tmp_path / "days", "1.csv", line(1, 1))
+    first = SPEC.take_in(tmp_path / "days", store)
+    before = {name: store.read(name) for name in ("interactions", "items", "users", "quarantine")}
+    day(tmp_path / "days", "2.csv", line(2, 2), "broken")
+    second = SPEC.take_in(tmp_path / "days", store)
+    assert (store.read("interactions").num_rows, store.read("quarantine").num_rows) == (2, 1)
+    back = store.restore(first.number)
+    assert (back.data_version, back.restored_from) == (first.data_version, first.number)
+    for name, table in before.items():
+        assert store.read(name).equals(table), name
+    assert SPEC.take_in(tmp_path / "days", store) == back  # it stays, although the source holds more
+    store.release()
+    assert store.read("interactions").equals(before["interactions"])
+    third = SPEC.take_in(tmp_path / "days", store)
+    assert third.data_version == second.data_version
+    assert store.read("interactions").equals(store.read("interactions", second))
+    with pytest.raises(DataError, match=r"no version 99 .* there are 0, 1, 2, 3, 4"):
+        store.restore(99)
+    with pytest.raises(DataError, match="version 4 is the newest already"):
+        store.restore(4)
+
+
+def test_a_source_that_cannot_be_read_leaves_the_last_version_and_no_rubbish(tmp_path: Path, store: TableStore) -> None:
+    day(tmp_path / "days", "1.csv", line(1, 1))
+    SPEC.take_in(tmp_path / "days", store)
+    files = sorted(store.folder.rglob("*"))
+    (tmp_path / "days" / "2.csv").write_text("<html>no such file</html>")
+    with pytest.raises(DataError, match=r"2\.csv is a web page"):
+        SPEC.take_in(tmp_path / "days", store)
+    assert sorted(store.folder.rglob("*")) == files
+    assert store.read("interactions").num_rows == 1
+
+
+def test_an_empty_store_says_so(store: TableStore) -> None:
+    assert (store.versions(), store.current()) == ([], None)
+    with pytest.raises(DataError, match=r"there are no tables in .* yet"):
+        store.read("interactions")
+
+
+def test_the_tables_are_delta_tables_of_parquet_files(tmp_path: Path) -> None:
+    store = TableStore(tmp_path / "tables")
+    day(tmp_path / "days", "1.csv", line(1, 1), line(2, 2))
+    SPEC.take_in(tmp_path / "days", store)
+    delta = DeltaTable(tmp_path / "tables" / "interactions")
+    assert delta.to_pyarrow_table(columns=["user_id", "quantity"]).num_rows == 2
+    with duckdb.connect() as connection:
+        files = [str(path) for path in store.files("interactions")]
+        assert connection.execute("select count(*) from read_parquet($files)", {"files": files}).fetchall() == [(2,)]

@@ -1,0 +1,157 @@
+"""Files against Python's own readers: csv and json are independent of ours."""
+
+import codecs
+import csv
+import gzip
+import io
+import json
+import unicodedata
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recommenders.datasets import text
+from recommenders.datasets.lines import text_literal
+from recommenders.datasets.reading import Reading
+from recommenders.errors import DataError
+
+FIELD = st.text(st.characters(exclude_characters="\0\r\n", exclude_categories=["Cs"]), max_size=8)
+ROWS = st.lists(st.tuples(FIELD, FIELD, FIELD), min_size=1, max_size=8)
+
+
+def trimmed(value: str) -> str | None:
+    """Without the spaces around it, as DuckDB's trim sees them; None where nothing is left."""
+    spaces = "".join({char for char in value if unicodedata.category(char) == "Zs"})
+    return (value.strip(spaces) if spaces else value) or None
+
+
+def rows_of(folder: Path, path: Path, columns: dict[str, str], how: str = "csv") -> list[tuple[Any, ...]]:
+    """(line, broken, *columns) as told line by line, after seeing that the fast way has the same good rows."""
+    with Reading("test", folder / "work") as reading:
+        getattr(reading, how)("rows", [path], columns)
+        reading.judge("rows", {})
+        names = ", ".join(f'"{name}"' for name in columns)
+        good = reading.run(f"select {names} from good_rows")
+        reading.rest("rows", -1)  # not all are good: looks at each line
+        found = reading.run(f"select line, broken, {names} from judged_rows order by line")
+        assert sorted(map(repr, good)) == sorted(repr(row[2:]) for row in found if row[1] is None)
+        return found
+
+
+@settings(max_examples=25, deadline=None)
+@given(ROWS)
+def test_fields_are_those_of_pythons_reader(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, ...]]
+) -> None:
+    folder = tmp_path_factory.mktemp("csv")
+    made = io.StringIO()
+    csv.writer(made, lineterminator="\n", quoting=csv.QUOTE_MINIMAL).writerows([("a", "b", "c"), *rows])
+    (folder / "a.csv").write_bytes(made.getvalue().encode())
+    found = rows_of(folder, folder / "a.csv", {"c": "VARCHAR", "a": "VARCHAR"})
+    assert found == [(n, None, trimmed(c), trimmed(a)) for n, (a, _, c) in enumerate(rows, start=2)]
+
+
+KEYS = st.sampled_from(["a", "b", "c"])
+SCALARS = st.none() | FIELD | st.integers(-(2**60), 2**60)
+LINES = st.lists(st.dictionaries(KEYS, SCALARS, max_size=3), min_size=1, max_size=8)
+
+
+@settings(max_examples=25, deadline=None)
+@given(LINES)
+def test_objects_are_those_of_pythons_reader(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[dict[str, Any]]
+) -> None:
+    folder = tmp_path_factory.mktemp("json")
+    (folder / "a.json").write_text("\n".join(json.dumps(row) for row in rows), encoding="utf-8")
+    found = rows_of(folder, folder / "a.json", {"a": "VARCHAR", "c": "VARCHAR"}, "json")
+    texts = [{key: trimmed(str(value)) for key, value in row.items() if value is not None} for row in rows]
+    assert found == [(n, None, row.get("a"), row.get("c")) for n, row in enumerate(texts, 1)]
+
+
+NUMBERS = {
+    **{word: int(word) for word in ("7", "+7", "007", "4294967295", " 7 ")},
+    **{"7.0": 7, "7e2": 700},
+    **dict.fromkeys(("7.5", "6.5", "-7", "4294967296", "99999999999999999999", "seven", "7,1", "nan", "inf", "7 7")),
+}
+
+
+@pytest.mark.parametrize("how", ["csv", "json"])
+def test_a_number_that_is_not_whole_is_not_rounded(how: str, tmp_path: Path) -> None:
+    shown = [number for number in NUMBERS if how == "json" or "," not in number]
+    lines = [json.dumps({"a": number, "b": "x"}) if how == "json" else f"{number},x" for number in shown]
+    (tmp_path / "rows").write_text("\n".join(lines if how == "json" else ["a,b", *lines]))
+    found = rows_of(tmp_path, tmp_path / "rows", {"a": "UINTEGER", "b": "VARCHAR"}, how)
+    for number, (_, broken, value, _) in zip(shown, found, strict=True):
+        expected = NUMBERS[number]
+        assert (broken, value if broken is None else None) == (
+            None if expected is not None else "a is not a whole number",
+            expected,
+        ), number
+
+
+def test_whole_numbers_beyond_those_of_a_double_stay_exact(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(f"a,b\n{2**53 + 1},x\n{2**53 - 1},x\n")
+    with Reading("test", tmp_path / "work") as reading:
+        reading.csv("rows", [tmp_path / "a.csv"], {"a": "BIGINT", "b": "VARCHAR"})
+        reading.judge("rows", {"no a": "a is null"})
+        assert not reading.rest("rows", int(reading.one("select count(*) from good_rows")))  # read again, by line
+        assert reading.run("select a from good_rows order by a") == [(2**53 - 1,), (2**53 + 1,)]
+
+
+def test_a_file_longer_than_a_block_keeps_its_line_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(text, "BLOCK", 7)
+    path = tmp_path / "a.csv"
+    path.write_bytes(("a,b\n" + "".join(f"{n},é{n}\r\n" for n in range(2, 40)) + "40,last").encode())
+    found = rows_of(tmp_path, path, {"a": "VARCHAR", "b": "VARCHAR"})
+    assert found == [(n, None, str(n), f"é{n}") for n in range(2, 40)] + [(40, None, "40", "last")]
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.json.gz"])
+def test_many_lines_that_are_no_text_are_each_told(name: str, tmp_path: Path) -> None:
+    good = b'{"a": "x"}\n'
+    made = (good * 300 + b'{"a": "\xff"}\n{"a": "\0"}\n') * 3
+    (tmp_path / name).write_bytes(gzip.compress(made) if name.endswith(".gz") else made)
+    found = rows_of(tmp_path, tmp_path / name, {"a": "VARCHAR"}, "json")
+    told = {line: broken for line, broken, _ in found if broken}
+    assert told == {n * 302 + m: why for n in range(3) for m, why in ((301, "not UTF-8 text"), (302, "holds a zero byte"))}
+    assert len(found) == 906
+
+
+ROW = "1,é\n".encode() * 40
+DAMAGE = {
+    "is empty; expected rows of text": b"",
+    "is a web page, not the data": b"\n <!doctype html><html></html>",
+    "it begins like UTF-16; save it as UTF-8": codecs.BOM_UTF16_LE + "a,b\n1,2\n".encode("utf-16-le"),
+    "is not UTF-8 text: 40 of 42 lines, the first being line 2": b"a,b\n" + ROW.decode().encode("latin-1"),
+    "lacks b; got a, c; expected a, b; mend its header": b"a,c\n" + ROW,
+    "not text but a zip, workbook or Parquet file": b"PAR1" + ROW,
+}
+
+
+@pytest.mark.parametrize("why", DAMAGE)
+@pytest.mark.parametrize("name", ["a.csv", "a.csv.gz"])
+def test_whole_file_damage_is_one_line(name: str, why: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(DAMAGE[why]) if name.endswith(".gz") else DAMAGE[why])
+    (tmp_path / "work").mkdir()
+    with pytest.raises(DataError) as caught:
+        text.prepare(path, "test", tmp_path / "work", ("a", "b"))
+    assert why in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_a_gzip_that_ends_too_soon_is_told(zipped: bool, tmp_path: Path) -> None:
+    path = tmp_path / "a.csv.gz"
+    path.write_bytes(gzip.compress(b"a,b\n" + ROW * 99)[:-9])
+    (tmp_path / "work").mkdir()
+    with pytest.raises(DataError, match=r"a\.csv\.gz is a damaged gzip file"):
+        text.prepare(path, "test", tmp_path / "work", ("a",), zipped=zipped)
+
+
+@given(st.text())
+def test_a_quotation_mark_does_not_end_a_literal(value: str) -> None:
+    assert text_literal(value).replace("''", "")[1:-1].count("'") == 0

@@ -1,0 +1,69 @@
+"""The oracle of a simulated market: better than popularity, below perfect knowledge, and as good as it claims."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+
+from recommenders.datasets.b2b import write_world
+from recommenders.datasets.b2b_config import WorldConfig
+from recommenders.datasets.b2b_orders import World, make_world
+from recommenders.datasets.b2b_truth import history, purchase_probability
+from recommenders.datasets.catalog import dataset
+from recommenders.datasets.spec import Tables
+from recommenders.evaluation.ceilings import Ceiling, world_ceilings
+from recommenders.evaluation.protocol import K
+
+SPEC = dataset("custom_b2b")
+NAMES = [f"{name}@{K}" for name in ("precision", "recall", "ndcg", "hit_rate")]
+
+
+@dataclass(frozen=True)
+class Judged:
+    world: World
+    tables: Tables
+    views: dict[str, Ceiling]
+
+
+@pytest.fixture(scope="module")
+def judged(tmp_path_factory: pytest.TempPathFactory) -> Judged:
+    folder = tmp_path_factory.mktemp("market") / "world"
+    write_world(folder, scale=0.1, seed=11)
+    tables, world = SPEC.read(folder), make_world(WorldConfig.scaled(0.1, 11))
+    return Judged(world, tables, world_ceilings(world, tables.interactions, tables.items, SPEC.protocol))
+
+
+def test_the_oracle_beats_popularity_and_perfect_knowledge_beats_the_oracle(judged: Judged) -> None:
+    assert list(judged.views) == ["all", "reorder", "discovery"]
+    for view in judged.views.values():
+        assert list(view.oracle) == list(view.popularity) == NAMES
+        for name in NAMES:
+            assert view.popularity[name].value < view.oracle[name].low
+            assert view.oracle[name].value < view.perfect[name]
+        assert 50 < view.n_users <= 200
+
+
+def test_the_oracles_hits_are_those_it_expects(judged: Judged) -> None:
+    """Sum of the lists' probabilities against the realised hits of all buyers, those who bought nothing included."""
+    newest = pc.max(judged.tables.interactions["timestamp"]).as_py()
+    cut, times = newest - timedelta(days=30), judged.tables.interactions["timestamp"]
+    before, after = (judged.tables.interactions.filter(mask) for mask in _parts(times, cut))
+    known = np.unique(before["user_id"].to_numpy().astype(np.int64)) - 1
+    past = history(judged.world, known, cut)
+    probability = purchase_probability(judged.world, past, 30)
+    bought = np.zeros((judged.world.config.n_buyers, judged.world.n_products), dtype=np.bool_)
+    buyers, products = (after[name].to_numpy().astype(np.int64) - 1 for name in ("user_id", "item_id"))
+    bought[buyers, products] = True
+    best = np.argsort(-probability, axis=1)[:, :K]
+    expected = np.take_along_axis(probability, best, axis=1).sum(axis=1)
+    hits = np.take_along_axis(bought[known], best, axis=1).sum(axis=1)
+    error = (hits - expected).std() / len(known) ** 0.5
+    assert abs(hits.mean() - expected.mean()) < 4 * error
+
+
+def _parts(times: pa.ChunkedArray, cut: object) -> tuple[pa.ChunkedArray, pa.ChunkedArray]:
+    is_after = pc.greater(times, pa.scalar(cut, times.type))
+    return pc.invert(is_after), is_after

@@ -1,0 +1,149 @@
+"""Pairs, sequences and reorders small enough to count by hand."""
+
+from datetime import UTC, datetime, timedelta
+from math import log, sqrt
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from recommenders import schema
+from recommenders.errors import ConfigurationError, DataError
+from recommenders.features.catalog import PAIR_FEATURES, SEQUENCE_FEATURES, schema_of
+from recommenders.features.pairs import pair_features
+from recommenders.features.sequences import sequences
+from recommenders.features.tables import item_features, user_features
+
+NOW = datetime(2026, 3, 1, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def habits() -> pa.Table:
+    """u1 buys a every 20 days and b once; u2 buys a 10 days apart, 25 and 15 days ago, half of the last comes back."""
+    rows = [  # user, item, days before NOW, order, quantity, price, units back, days before NOW they came
+        ("u1", "a", 70, "o1", 2.0, 10.0, None, None),
+        ("u1", "a", 50, "o2", 2.0, 10.0, 1.0, 45),
+        ("u1", "a", 30, "o3", 2.0, 10.0, 1.0, -5),
+        ("u1", "b", 30, "o3", 1.0, 5.0, None, None),
+        ("u2", "a", 25, "p1", 4.0, 10.0, None, None),
+        ("u2", "a", 15, "p2", 4.0, 8.0, 2.0, 1),
+        ("u2", "c", 15, "p2", 1.0, 1.0, None, None),
+    ]
+    names = ("user_id", "item_id", "timestamp", "order_id", "quantity", "unit_price", "returned_quantity")
+    found = [
+        dict(zip(names, (u, i, NOW - timedelta(days=d), o, q, p, back), strict=True))
+        | {"event": "purchase", "weight": 1.0, "returned_at": None if came is None else NOW - timedelta(days=came)}
+        for u, i, d, o, q, p, back, came in rows
+    ]
+    return schema.conform(pa.Table.from_pylist(found), schema.INTERACTIONS, "events")
+
+
+def by_pair(table: pa.Table) -> dict[tuple[str, str], dict[str, Any]]:
+    return {(row["user_id"], row["item_id"]): row for row in table.to_pylist()}
+
+
+def test_pairs_counted_by_hand(habits: pa.Table, items: pa.Table) -> None:
+    table = pair_features(habits, items, NOW)
+    assert table.schema.equals(schema_of(PAIR_FEATURES))
+    found = by_pair(table)
+    assert set(found) == {("u1", "a"), ("u1", "b"), ("u2", "a"), ("u2", "c")}
+    a = found["u1", "a"]
+    assert (a["n_orders"], a["n_events"], a["net_quantity"]) == (3, 3, 5.0)  # what comes back in 5 days is not known
+    assert (a["recency_days"], a["first_days"], a["mean_interval_days"]) == (30, 70, 20)
+    assert a["item_reorder_days"] == 20  # of the gaps 20, 20 and 10
+    assert a["days_overdue"] == 10
+    assert a["category_share"] == 1.0
+    assert a["price_gap"] == pytest.approx(1.0 - 0.75)  # a is dearest; u1's events are three times a, once b
+    other = found["u2", "a"]
+    assert (other["mean_interval_days"], other["days_overdue"], other["net_quantity"]) == (10, 5, 6.0)
+    assert other["category_share"] == pytest.approx(2 / 3)
+    assert other["brand_share"] == pytest.approx(2 / 3)
+    once = found["u1", "b"]
+    assert (once["mean_interval_days"], once["item_reorder_days"], once["days_overdue"]) == (None, None, None)
+
+
+def test_candidates_come_back_in_their_order(habits: pa.Table, items: pa.Table) -> None:
+    asked = pa.table({"user_id": ["u2", "nobody", "u1", "u1"], "item_id": ["b", "a", "nothing", "a"]})
+    table = pair_features(habits, items, NOW, asked)
+    assert table["user_id"].to_pylist() == asked["user_id"].to_pylist()
+    never, stranger, unknown, known = table.to_pylist()
+    assert (never["n_orders"], never["net_quantity"], never["recency_days"]) == (0, 0, None)
+    assert never["category_share"] == pytest.approx(2 / 3)
+    assert never["category_recency_days"] == 15
+    assert (stranger["category_share"], stranger["item_reorder_days"], stranger["price_gap"]) == (None, 20, None)
+    assert (unknown["n_orders"], unknown["category_share"], unknown["brand_share"]) == (0, None, None)
+    assert known == by_pair(pair_features(habits, items, NOW))["u1", "a"]
+
+
+def test_a_candidate_without_a_user_is_refused(habits: pa.Table, items: pa.Table) -> None:
+    with pytest.raises(DataError, match="pairs: column 'item_id' is missing"):
+        pair_features(habits, items, NOW, pa.table({"user_id": ["u1"]}))
+
+
+def test_pairs_go_to_a_file(habits: pa.Table, items: pa.Table, tmp_path: Path) -> None:
+    out = pair_features(habits, items, NOW, out=tmp_path / "it's" / "pairs.parquet")
+    assert out == tmp_path / "it's" / "pairs.parquet"
+    assert by_pair(pq.read_table(out)) == by_pair(pair_features(habits, items, NOW))
+    assert [path.name for path in out.parent.iterdir()] == ["pairs.parquet"]
+
+
+def test_reorders_and_returns_of_items_and_users(habits: pa.Table, items: pa.Table, users: pa.Table) -> None:
+    a = item_features(habits, items, NOW).to_pylist()[0]
+    assert (a["net_quantity"], a["repeat_rate"], a["reorder_days"]) == (11.0, 1.0, 20)
+    assert (a["popularity_7d"], a["popularity_30d"], a["popularity_90d"]) == (0, 1, 2)
+    assert (a["mean_price_paid"], a["paid_to_list"]) == (pytest.approx(9.6), pytest.approx(0.96))
+    one, two, three = user_features(habits, users, NOW, items).to_pylist()
+    assert (one["spend"], one["n_orders"], one["n_orders_30d"], one["n_orders_90d"]) == (55.0, 3, 0, 3)
+    assert (one["mean_days_between_orders"], one["std_days_between_orders"], one["tenure_days"]) == (20, 0, 70)
+    assert (one["repeat_share"], one["price_level"]) == (0.5, 0.75)
+    assert (one["category_entropy"], one["top_category_share"]) == (0, 1)
+    assert two["std_days_between_orders"] is None
+    assert two["category_entropy"] == pytest.approx(-2 / 3 * log(2 / 3) - 1 / 3 * log(1 / 3))
+    assert (three["n_orders_90d"], three["repeat_share"], three["price_level"]) == (0, None, None)
+
+
+def test_the_deviation_is_that_of_the_sample(users: pa.Table) -> None:
+    days = (30, 20, 16)
+    rows = [{"user_id": "u1", "item_id": "a", "timestamp": NOW - timedelta(days=d)} for d in days]
+    rows = [{**dict.fromkeys(schema.INTERACTIONS.names), **row, "event": "x", "weight": 1.0} for row in rows]
+    one = user_features(pa.Table.from_pylist(rows, schema.INTERACTIONS), users, NOW).to_pylist()[0]
+    assert one["std_days_between_orders"] == pytest.approx(sqrt(((10 - 7) ** 2 + (4 - 7) ** 2) / 1))
+
+
+def test_an_item_is_its_newest_description(habits: pa.Table, items: pa.Table) -> None:
+    later = {"item_id": "a", "category": "catering", "price": 99.0, "valid_from": NOW - timedelta(days=20)}
+    never = {"item_id": "b", "category": "catering", "price": 7.0, "valid_from": NOW + timedelta(days=1)}
+    rows = [row for row in items.to_pylist() if row["item_id"] != "b"]
+    rows += [{**dict.fromkeys(schema.ITEMS.names), **row} for row in (later, never)]
+    table = pa.Table.from_pylist(rows, schema.ITEMS)
+    now = {row["item_id"]: row for row in item_features(habits, table, NOW).to_pylist()}
+    before = {row["item_id"]: row for row in item_features(habits, table, NOW - timedelta(days=21)).to_pylist()}
+    assert (now["a"]["category"], now["a"]["price"], before["a"]["price"]) == ("catering", 99.0, 10.0)
+    assert (now["b"]["category"], now["b"]["price"], now["b"]["n_buyers"]) == (None, None, 1)
+
+
+def test_the_last_items_in_order(habits: pa.Table) -> None:
+    table = sequences(habits, NOW, length=3)
+    assert table.schema.equals(schema_of(SEQUENCE_FEATURES))
+    one, two = table.to_pylist()
+    assert (one["user_id"], one["item_ids"]) == ("u1", ["a", "a", "b"])  # of one moment, a before b
+    assert one["timestamps"] == [NOW - timedelta(days=d) for d in (50, 30, 30)]
+    assert two["item_ids"] == ["a", "a", "c"]
+    assert sequences(habits, NOW - timedelta(days=26)).to_pylist()[0]["item_ids"] == ["a", "a", "a", "b"]
+    assert sequences(habits, NOW, kinds=["view"]).num_rows == 0
+    with pytest.raises(ConfigurationError, match="length must be at least 1; got 0"):
+        sequences(habits, NOW, length=0)
+
+
+def test_refusals_say_what_to_do(habits: pa.Table, items: pa.Table) -> None:
+    with pytest.raises(DataError, match="events: column 'event' is missing"):
+        item_features(habits.drop_columns(["event"]), items, NOW)
+    with pytest.raises(ConfigurationError, match="features: memory_limit '1MB' is too small"):
+        item_features(habits, items, NOW, memory_limit="1MB")
+    with pytest.raises(DataError, match="events: no Parquet files are given"):
+        item_features([], items, NOW)
+    words = habits.set_column(6, "quantity", pa.array(["many"] * habits.num_rows))
+    with pytest.raises(DataError, match=r"features: Conversion Error.*mend that column"):
+        item_features(words, items, NOW)
