@@ -53,7 +53,7 @@ def retailrocket(folder: Path, n_events: int, n_properties: int) -> Path:
         from range({n_events}) as places(n)
     """
     # 48 properties an item; category, availability and the price-like 790 are told more than once
-    value = f"""
+    value = """
         case when property = 'categoryid' then (1 + item % 1600)::varchar
              when property = 'available' then (hash(item, week) % 2)::varchar
              when property = '790' then 'n' || hash(item, week) % 90000 || '.000'
@@ -85,7 +85,7 @@ PROPERTIES = ", ".join(
 def amazon(folder: Path, n_reviews: int) -> Path:
     """Reviews and metadata of one category as JSON lines, gzipped, in the layout of 2018."""
     users, items = max(n_reviews // 8, 50), max(n_reviews // 60, 50)
-    asin = "'B' || lpad((hash(n, 2) % {})::varchar, 9, '0')".format(items)
+    asin = f"'B' || lpad((hash(n, 2) % {items})::varchar, 9, '0')"
     reviews = f"""
         {TEXTS}
         select (1 + hash(n, 1) % 5)::double as overall, n % 3 > 0 as verified, '09 4, 2015' as "reviewTime",

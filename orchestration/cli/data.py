@@ -61,9 +61,9 @@ def data_feed(
     """Replay a real log day by day into a folder, which then is its source; call it again for later days."""
     from recommenders.datasets.feed import NAME, feed, log_of
 
-    settings = settings_of(name, source)
     if name != NAME:
         raise ConfigurationError(f"data feed: got {name!r}; allowed: {NAME}, the one log of a shop; replay that one")
+    settings = settings_of(name, source)
     at = settings.source_of(settings.spec)
     log = log_of(at)  # the remembered source is the feed itself after the first call
     folder = to or (at if log != at else settings.home / "sources" / f"{name}-feed")

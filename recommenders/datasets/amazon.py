@@ -12,6 +12,7 @@ review, and would tell a model its own future. A price is the crawl's too, but n
 
 import gzip
 import json
+import zlib
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -151,8 +152,9 @@ def _sort_out(reading: Reading, source: Path) -> tuple[Layout, list[Path], list[
     reviews: dict[Path, Layout] = {}
     products: dict[Path, Layout] = {}
     for path in paths:
-        prepare(path, reading.dataset, reading.work, header=False, zipped=True)  # damage is told before layout
         rows, are_literals = _first_rows(path)
+        if are_literals or not rows:  # else the reader looks for damage; here it says better what is wrong
+            prepare(path, reading.dataset, reading.work, header=False, zipped=True)
         layout, are_reviews = _recognise(rows, path)
         (reviews if are_reviews else products)[_as_json(path, reading) if are_literals else path] = layout
     if not reviews:
@@ -164,9 +166,12 @@ def _sort_out(reading: Reading, source: Path) -> tuple[Layout, list[Path], list[
 
 
 def _first_rows(path: Path) -> tuple[list[dict[str, Any]], bool]:
-    """The objects at the file's beginning, and whether they are Python literals."""
-    with gzip.open(path) if path.name.endswith(".gz") else path.open("rb") as file:
-        lines = file.read(FIRST).decode(errors="replace").splitlines()[:50]
+    """The objects at the file's beginning, and whether they are Python literals; none where the file is damaged."""
+    try:
+        with gzip.open(path) if path.name.endswith(".gz") else path.open("rb") as file:
+            lines = file.read(FIRST).decode(errors="replace").split("\n")[:50]
+    except (EOFError, gzip.BadGzipFile, zlib.error):
+        return [], False
     for read in (_read_json, read_literal):
         rows = [row for line in lines if isinstance(row := read(line), dict)]
         if rows:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from recommenders.datasets.ingest import TABLES, Counts
 from recommenders.datasets.lines import text_literal
+from recommenders.datasets.relations import show
 from recommenders.errors import DataError
 
 TOP = (0.01, 0.1, 0.2)  # shares of the items sold, best sellers first
@@ -186,8 +187,7 @@ class _Count:
     def __init__(self, connection: duckdb.DuckDBPyConnection, files: Mapping[str, Sequence[Path]]) -> None:
         self._connection = connection
         for name in TABLES:
-            paths = ", ".join(text_literal(str(path)) for path in files[name])
-            connection.execute(f"create view {name} as from read_parquet([{paths}])")
+            show(connection, name, files[name], TABLES[name])
         zone = "at time zone 'UTC'"
         connection.execute(
             f"create view log as select *, timestamp {zone} as time, returned_at {zone} as back from interactions"

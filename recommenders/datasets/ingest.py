@@ -13,7 +13,9 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from recommenders import schema
+from recommenders.datasets.lines import text_literal
 from recommenders.datasets.reading import Reading
+from recommenders.datasets.relations import SQL_TYPES, show
 from recommenders.errors import DataError
 
 TABLES: Mapping[str, pa.Schema] = {
@@ -21,13 +23,6 @@ TABLES: Mapping[str, pa.Schema] = {
     "items": schema.ITEMS,
     "users": schema.USERS,
     "quarantine": schema.QUARANTINE,
-}
-SQL_TYPES = {
-    pa.string(): "VARCHAR",
-    pa.int64(): "BIGINT",
-    pa.float32(): "FLOAT",
-    pa.float64(): "DOUBLE",
-    schema.TIME: "TIMESTAMPTZ",
 }
 
 
@@ -97,7 +92,7 @@ def _write_tables(reading: Reading, plan: Plan, folder: Path) -> tuple[int, int]
     interactions = folder / "interactions.parquet"
     for attempt in ("as read", "with references", "line by line"):
         n_rows = _copy(reading, plan.interactions, interactions, schema.INTERACTIONS)
-        reading.run(f"create or replace view kept as from read_parquet('{interactions}')")
+        show(reading.connection, "kept", [interactions], schema.INTERACTIONS)
         kept = n_rows - _merge_duplicates(reading, interactions)
         for name, sql in (("items", plan.items), ("users", plan.users)):
             _copy(reading, sql, folder / f"{name}.parquet", TABLES[name])
@@ -135,24 +130,32 @@ def _n_good(reading: Reading, name: str) -> int:
 
 
 def _copy(reading: Reading, sql: str, path: Path, wanted: pa.Schema) -> int:
-    """Streams a query to Parquet under a schema; returns the rows. Columns the query lacks are null."""
-    got = {row[0] for row in reading.run(f"describe {sql}")}
-    casts = [
-        f'"{f.name}"::{SQL_TYPES[f.type]} as "{f.name}"'
-        if f.name in got
-        else f'null::{SQL_TYPES[f.type]} as "{f.name}"'
-        for f in wanted
-    ]
-    rows = reading.run(f"copy (select {', '.join(casts)} from ({sql})) to '{path}' (format parquet)")
-    metadata = pq.read_metadata(path)
-    for place, f in enumerate(wanted):
-        groups = [metadata.row_group(g).column(place).statistics for g in range(metadata.num_row_groups)]
-        nulls = sum(group.null_count for group in groups if group is not None)
-        if nulls and not f.nullable:
-            raise DataError(
-                f"{reading.dataset}: column {f.name!r} of {path.stem} holds {nulls} nulls; none are allowed"
-            )
+    """Streams a query to Parquet in a schema's types; returns the rows. What the query lacks is left out of the file.
+
+    Raises DataError if a required column is lacking or holds a null.
+    """
+    got = {name: str(type_) for name, type_, *_ in reading.run(f"describe {sql}")}
+    columns = ", ".join(_cast(field, got[field.name]) for field in wanted if field.name in got)
+    rows = reading.run(f"copy (select {columns} from ({sql})) to {text_literal(str(path))} (format parquet)")
+    required = [field.name for field in wanted if not field.nullable]
+    nulls = {name: _nulls(path, name) if name in got else "only" for name in required}
+    for name, found in nulls.items():
+        if found:
+            raise DataError(f"{reading.dataset}: column {name!r} of {path.stem} holds {found} nulls; none are allowed")
     return int(rows[0][0])
+
+
+def _cast(field: pa.Field, got: str) -> str:
+    # an enum is written as the text it stands for, without a look at each value
+    type_ = got if field.type == pa.string() and got.startswith("ENUM") else SQL_TYPES[field.type]
+    return f'"{field.name}"::{type_} as "{field.name}"'
+
+
+def _nulls(path: Path, name: str) -> int:
+    metadata = pq.read_metadata(path)
+    place = metadata.schema.names.index(name)
+    statistics = [metadata.row_group(group).column(place).statistics for group in range(metadata.num_row_groups)]
+    return sum(each.null_count for each in statistics if each is not None)
 
 
 def _merge_duplicates(reading: Reading, path: Path) -> int:

@@ -34,19 +34,29 @@ def typed_rows(file: TextFile, columns: Mapping[str, str], delimiter: str) -> st
     # DuckDB reads 1.5 as the whole number 2, so these are read as what they are, and null where they are not whole
     read_as = {name: "DOUBLE" if type_ in WHOLE_NUMBERS else type_ for name, type_ in layout.items()}
     types = ", ".join(f"{text_literal(name)}: '{type_}'" for name, type_ in read_as.items())
+    parts = " ".join(
+        f"when {_is_part(name, type_)} then {text_literal(f'{name} is not {kind(type_)}')}"
+        for name, type_ in columns.items()
+        if type_ in WHOLE_NUMBERS
+    )
     trimmed = [_trim(name, columns[name], file.has_spaces) for name in columns]
     return f"""
-        select {text_literal(file.name)} as file, null::bigint as line, null::varchar as raw, null::varchar as broken,
-            {", ".join(trimmed)}
+        select {text_literal(file.name)} as file, null::bigint as line, null::varchar as raw,
+            {f"case {parts} end" if parts else "null::varchar"} as broken, {", ".join(trimmed)}
         from read_csv({text_literal(str(file.path))}, columns = {{{types}}}, header = {bool(file.header)},
             delim = {text_literal(delimiter)}, {_options(file)}, ignore_errors = true)
     """
 
 
+def _is_part(name: str, type_: str) -> str:
+    """Whether a double is no whole number of the type, or so large that it might be another one."""
+    misfit = f'try_cast("{name}" as {type_}) is null or "{name}" <> trunc("{name}") or abs("{name}") >= {2**53}'
+    return f'"{name}" is not null and ({misfit})'
+
+
 def _trim(name: str, type_: str, has_spaces: bool) -> str:
     if type_ in WHOLE_NUMBERS:
-        exact = f'"{name}" = trunc("{name}") and abs("{name}") < {2**53}'
-        return f'case when {exact} then try_cast("{name}" as {type_}) end as "{name}"'
+        return f'try_cast("{name}" as {type_}) as "{name}"'
     return f'nullif(trim("{name}"), \'\') as "{name}"' if has_spaces and type_ == "VARCHAR" else f'"{name}"'
 
 
@@ -114,7 +124,8 @@ def json_rows(file: TextFile, columns: Mapping[str, str]) -> str:
     named = ", ".join(f"nullif(trim(fields.\"{name}\"), '') as t{place}" for place, name in enumerate(columns))
     return f"""
         select {text_literal(file.name)} as file, line, raw,
-            case when odd is not null then odd when fields is null then 'not a JSON object' {_misfits(columns)} end as broken,
+            case when odd is not null then odd
+                 when fields is null then 'not a JSON object' {_misfits(columns)} end as broken,
             {_typed(columns)}
         from (select *, {named} from (
             select line, raw, case when json_valid(raw) and json_type(raw) = 'OBJECT'

@@ -1,4 +1,4 @@
-"""Lines of Python literals as JSON lines: the metadata of old crawls was written with repr(). Nothing is ever evaluated."""
+"""Lines of Python literals as JSON lines: the metadata of old crawls was written with repr(). Nothing is evaluated."""
 
 import ast
 import gzip

@@ -27,7 +27,7 @@ OCCUPATIONS = (  # the numbers of ml-1m, by its README
 
 INTERACTIONS = """
     select "userId" as user_id, "movieId" as item_id, make_timestamptz("timestamp" * 1000000) as timestamp,
-        'rating' as event, 1.0 as weight, rating
+        'rating'::enum('rating') as event, 1.0 as weight, rating
     from good_ratings
 """
 

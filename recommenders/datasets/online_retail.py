@@ -100,7 +100,7 @@ def parse(reading: Reading, source: Path) -> Plan:
     reading.judge("lines", LIES, ASIDES, select=VALUES.format(month_first=month_first))
     distinct = "select distinct customer, code, invoice, time, quantity, price from good_lines where"
     reading.run(
-        f"create table purchases as select row_number() over (order by time, customer, code, invoice, quantity, price) as number, *"
+        f"create table purchases as select row_number() over (order by {ORDER}) as number, *"
         f" from ({distinct} not is_return)"
     )
     reading.run(f"create table returns as {distinct} is_return")
@@ -117,6 +117,7 @@ def _files(reading: Reading, source: Path) -> list[Path]:
     return [to_csv(p, reading.work / f"{p.stem}.csv") if p.suffix == ".xlsx" else p for p in found]
 
 
+ORDER = "time, customer, code, invoice, quantity, price"
 PATTERNS = ("*.csv", "*.csv.gz", "*.xlsx")
 
 

@@ -8,14 +8,11 @@ from typing import Annotated, Any, Literal, Self
 
 import duckdb
 import pyarrow as pa
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
 from recommenders import schema
-from recommenders.datasets.lines import text_literal
+from recommenders.datasets.own_columns import RULES, STRICT, Column, Range, as_column
 
-STRICT = ConfigDict(frozen=True, extra="forbid")
-EPOCHS = {"seconds": 1_000_000, "milliseconds": 1_000, "microseconds": 1}  # since 1970 -> microseconds a unit
-SCALES = {"cents": 0.01, "dozens": 12.0, "thousands": 1000.0}
 FORMATS = {".json": "json", ".jsonl": "json", ".ndjson": "json", ".parquet": "parquet"}  # any other end: CSV
 SCHEMES = ("s3", "gs", "file")  # of object stores
 DATABASES = ("sqlite", "postgresql", "mysql", "mariadb", "duckdb")
@@ -26,86 +23,13 @@ TABLES: Mapping[str, pa.Schema] = {
 }
 REQUIRED = {"interactions": ("user_id", "item_id", "timestamp"), "items": ("item_id",), "users": ("user_id",)}
 OURS = ("weight", "returned_quantity", "returned_at")  # columns that no source gives directly
-RESERVED = ("file", "line", "raw", "broken")  # what a reading calls its own columns
-
-
-def _as_column(given: Any) -> Any:
-    if not isinstance(given, str | dict):
-        raise ValueError(
-            f"got {given!r}; allowed: a name of theirs, in quotes where it is a number, or {{column: ...}}"
-        )
-    return {"column": given} if isinstance(given, str) else given
 
 
 def _as_list(given: Any) -> Any:
     return (given,) if isinstance(given, str) else given
 
 
-class Column(BaseModel):
-    """Where one of our columns comes from: a column of theirs, or the same value for all rows."""
-
-    model_config = STRICT
-
-    column: str | None = None
-    value: str | int | float | None = None
-    scale: float | None = Field(default=None, gt=0, allow_inf_nan=False)  # ours = theirs x scale
-    unit: Literal["seconds", "milliseconds", "microseconds", "cents", "dozens", "thousands"] | None = None
-    format: str | None = None  # of a time, as strptime has it; without one it is ISO 8601
-
-    @model_validator(mode="after")
-    def _one_of_each(self) -> Self:
-        if (self.column is None) == (self.value is None):
-            raise ValueError("needs either column (a name of theirs) or value (the same for all rows)")
-        if sum(given is not None for given in (self.scale, self.unit, self.format)) > 1:
-            raise ValueError("takes one of scale, unit and format")
-        if self.column is not None and ('"' in self.column or self.column.casefold() in RESERVED):
-            taken = ", ".join(RESERVED)
-            raise ValueError(
-                f"column: got {self.column!r}; allowed: a name without '\"' and none of {taken}; rename it"
-            )
-        return self
-
-    def check(self, type_: pa.DataType) -> None:
-        """Raises ValueError if scale, unit or format do not suit a column of this type."""
-        if (self.scale is not None or self.unit in SCALES) and type_ != pa.float64():
-            raise ValueError("scale and unit are of numbers; leave them out")
-        if (self.format is not None or self.unit in EPOCHS) and type_ != schema.TIME:
-            raise ValueError("format and unit are of times; leave them out")
-        if self.format is not None:
-            _check_format(self.format)
-
-
-def _check_format(format_: str) -> None:
-    with duckdb.connect() as engine:
-        try:
-            engine.execute(f"select try_strptime('', {text_literal(format_)})")
-        except duckdb.InvalidInputException:
-            raise ValueError(f"format: got {format_!r}; allowed: strptime's, such as '%d.%m.%Y %H:%M'") from None
-
-
-class Range(BaseModel):
-    """What a number must be; rows that are otherwise are quarantined or, by declared rule, set aside."""
-
-    model_config = STRICT
-
-    above: float | None = None
-    at_least: float | None = None
-    below: float | None = None
-    at_most: float | None = None
-    otherwise: Literal["quarantine", "set_aside"] = "quarantine"
-
-    @property
-    def bounds(self) -> dict[str, tuple[str, float]]:
-        """In words -> (SQL operator of a value within, bound)."""
-        operators = {"above": ">", "at_least": ">=", "below": "<", "at_most": "<="}
-        given = {name: getattr(self, name) for name in operators}
-        return {n.replace("_", " "): (operators[n], bound) for n, bound in given.items() if bound is not None}
-
-
-RULES: Mapping[str, Range] = {  # unless an entry says otherwise
-    "quantity": Range(above=0),
-    **dict.fromkeys(("unit_price", "price", "annual_revenue", "credit_limit"), Range(at_least=0)),
-}
+Names = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_as_list)]
 
 
 class Table(BaseModel):
@@ -113,15 +37,13 @@ class Table(BaseModel):
 
     model_config = STRICT
 
-    files: Annotated[
-        tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_as_list)
-    ] = ()  # paths, globs, or URLs of an object store
+    files: Names = ()  # paths, globs, or URLs of an object store
     query: str | None = None  # of the entry's database
     format: Literal["csv", "json", "parquet"] | None = None  # by the name's end where it is not said
     delimiter: str | None = Field(default=None, min_length=1)
     encoding: str | None = None
     decimal: Literal[".", ","] = "."
-    columns: dict[str, Annotated[Column, BeforeValidator(_as_column)]]
+    columns: dict[str, Annotated[Column, BeforeValidator(as_column)]]
     rules: dict[str, Range] = {}
 
     @model_validator(mode="after")

@@ -12,7 +12,8 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from recommenders.datasets.own import TABLES, Column, Entry, ProtocolConfig, Range, Sql, Table
+from recommenders.datasets.own import TABLES, Entry, ProtocolConfig, Sql, Table
+from recommenders.datasets.own_columns import Column, Range
 from recommenders.datasets.own_rows import parse
 from recommenders.datasets.pull import pull
 from recommenders.datasets.spec import DatasetSpec, Protocol

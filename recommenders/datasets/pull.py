@@ -95,7 +95,8 @@ def _listed(store: fs.FileSystem, base: str, pattern: str) -> list[str]:
 
 
 def _fits(parts: tuple[str, ...], wanted: list[str]) -> bool:
-    return len(parts) == len(wanted) and all(map(fnmatch.fnmatchcase, parts, wanted))
+    """Whether each part is as wanted; a key of a store may hold "..", which would lead out of the folder."""
+    return len(parts) == len(wanted) and ".." not in parts and all(map(fnmatch.fnmatchcase, parts, wanted))
 
 
 def _copy(store: fs.FileSystem, name: str, path: Path) -> None:

@@ -73,8 +73,8 @@ class Reading:
         """Makes `name` of text files with these columns, among others: file, line, raw, broken, then the columns.
 
         columns: name -> DuckDB type; without a header they are the file's in order. `broken` says why a row has no
-        fields, or not of these types. Text is trimmed, null where empty; blank lines are no rows. Raises DataError, also
-        if there are no rows at all unless the files are optional.
+        fields, or not of these types. Text is trimmed, null where empty; blank lines are no rows. Raises DataError,
+        also if there are no rows at all unless the files are optional.
         """
         files = [prepare(p, self.dataset, self.work, list(columns), delimiter, header, encoding) for p in paths]
         exact = [lines.csv_rows(file, columns, delimiter) for file in files]

@@ -173,7 +173,7 @@ def _judge(reading: Reading) -> None:
 
 
 def _take_snapshots(reading: Reading) -> None:
-    """Makes `snapshots` (itemid, t, category, gone, words), some items at a time, so that any number of rows will do."""
+    """Makes `snapshots` (itemid, t, category, gone, words), some items at a time: any number of rows will do."""
     path = reading.work / "properties.parquet"
     stage = STAGE.format(path=path, words=TEXT_WORDS)
     n_good = int(reading.run(stage)[0][0])

@@ -50,19 +50,6 @@ class Tables:
     quarantine: pa.Table
     counts: Counts
 
-    @classmethod
-    def of(
-        cls, interactions: pa.Table, items: pa.Table, users: pa.Table, quarantine: pa.Table, counts: Counts
-    ) -> "Tables":
-        """The tables, each held against its schema. Raises DataError where one does not fit."""
-        return cls(
-            schema.conform(interactions, schema.INTERACTIONS, "interactions"),
-            schema.conform(items, schema.ITEMS, "items"),
-            schema.conform(users, schema.USERS, "users"),
-            schema.conform(quarantine, schema.QUARANTINE, "quarantine"),
-            counts,
-        )
-
 
 @dataclass(frozen=True)
 class DatasetSpec:
@@ -129,8 +116,11 @@ class DatasetSpec:
         """The source as clean tables in memory, events in time order. Raises DataError if it cannot be read."""
         with tempfile.TemporaryDirectory() as folder:
             counts = self.ingest(source, Path(folder))
-            found = {name: pq.read_table(Path(folder) / f"{name}.parquet") for name in TABLES}
-        return Tables.of(**{**found, "interactions": in_time_order(found["interactions"])}, counts=counts)
+            found = {
+                name: schema.conform(pq.read_table(Path(folder) / f"{name}.parquet"), wanted, name)
+                for name, wanted in TABLES.items()
+            }
+        return Tables(**{**found, "interactions": in_time_order(found["interactions"])}, counts=counts)
 
     def take_in(self, source: Path, store: TableStore, fingerprint: dict[str, Any] | None = None) -> Version:
         """Reads the source into the store as a new version, unless the newest one is of the same files already.

@@ -101,8 +101,8 @@ def newest_window(interactions: pa.Table, days: int) -> tuple[pa.Table, pa.Table
 def training_log(events: pa.Table, items: pa.Table, protocol: Protocol, as_of: datetime | None = None) -> Interactions:
     """The events as arrays, over every item that exists at `as_of` (by default the last event's time).
 
-    The items are those of the log and those of the table, as it was then, launched by then. Where the protocol's candidates
-    are on_sale, an unknown launch means always, and an item may be recommended if it is launched and not yet
+    The items are those of the log and those of the table, as it was then, launched by then. Where the protocol's
+    candidates are on_sale, an unknown launch means always, and an item may be recommended if it is launched and not yet
     ended; where they are seen_before_cut, it may if it has an event. Events after as_of are the caller's to
     leave out: a DataError if there are any.
     """

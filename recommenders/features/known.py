@@ -16,6 +16,7 @@ import duckdb
 import pyarrow as pa
 
 from recommenders import schema
+from recommenders.datasets.relations import SQL_TYPES, show
 from recommenders.errors import ConfigurationError, DataError
 from recommenders.schema import Rows
 
@@ -24,13 +25,6 @@ Features = Any
 
 DAY = 86_400_000_000  # microseconds
 MEMORY_LIMIT = "2GB"
-SQL_TYPES = {
-    pa.string(): "varchar",
-    pa.float32(): "float",
-    pa.float64(): "double",
-    pa.int64(): "bigint",
-    schema.TIME: "timestamptz",
-}
 
 # An order is the source's, or what a user did at one moment where the source knows no orders; it is one user's.
 # Its 64-bit hash stands for it: two of one user's orders meet with a chance below 1e-12.
@@ -87,24 +81,6 @@ def known(
                 connection.execute(_filled(statement, as_of))
             connection.execute("set preserve_insertion_order = true")
             yield connection
-
-
-def show(connection: duckdb.DuckDBPyConnection, name: str, rows: Rows, wanted: pa.Schema) -> None:
-    """Makes the rows a view with exactly the schema's columns, without reading them. Raises DataError."""
-    if isinstance(rows, pa.Table):
-        source = f"{name}_rows"
-        connection.register(source, rows)
-    elif rows:
-        paths = ", ".join("'" + str(path).replace("'", "''") + "'" for path in rows)
-        source = f"read_parquet([{paths}], union_by_name = true)"
-    else:
-        raise DataError(f"{name}: no Parquet files are given; pass a table or at least one file")
-    got = [row[0] for row in connection.execute(f"describe from {source}").fetchall()]
-    lacking = [f.name for f in wanted if f.name not in got and not f.nullable]
-    if lacking:
-        raise DataError(f"{name}: column {lacking[0]!r} is missing; got {', '.join(got)}")
-    columns = [f"{f.name if f.name in got else 'null'}::{SQL_TYPES[f.type]} as {f.name}" for f in wanted]
-    connection.execute(f"create temp view {name} as select {', '.join(columns)} from {source}")
 
 
 def deliver(connection: duckdb.DuckDBPyConnection, query: str, wanted: pa.Schema, out: Path | None) -> Features:

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from recommenders.datasets.catalog import DATASETS
+
 TRADEWIND = str(Path(sys.executable).with_name("tradewind"))
 
 
@@ -58,7 +60,7 @@ def test_a_damaged_source_is_one_line_and_leaves_nothing(tmp_path: Path, kind: s
 
 
 def test_unknown_names_are_told_with_the_names_there_are(tmp_path: Path) -> None:
-    assert "choose from custom_b2b, movielens, online_retail" in one_line(
+    assert "choose from amazon, custom_b2b, movielens, online_retail, retailrocket" in one_line(
         tradewind("run", "--dataset", "netflix", home=tmp_path)
     )
     config = tmp_path / "bad.yaml"
@@ -102,7 +104,7 @@ def test_status_of_an_empty_home_is_no_error(tmp_path: Path) -> None:
 
 def test_data_list_names_every_source(tmp_path: Path) -> None:
     done = tradewind("data", "list", "--json", home=tmp_path)
-    assert {row["name"] for row in json.loads(done.stdout)} == {"custom_b2b", "online_retail", "movielens"}
+    assert {row["name"] for row in json.loads(done.stdout)} == set(DATASETS)
 
 
 @pytest.mark.parametrize("command", ["run", "data", "train", "evaluate", "release", "batch", "status"])

@@ -48,6 +48,7 @@ def test_checks_that_block_and_checks_that_warn(defs: dg.Definitions) -> None:
         "interactions_schema": True,
         "interactions_volume": True,
         "no_future_in_training_data": True,
+        "features_know_no_future": True,
         "release_candidate_beats_popularity": True,
         "members_beat_popularity": False,
         "no_drift": False,

@@ -15,6 +15,7 @@ import pytest
 
 from recommenders.datasets.catalog import DATASETS
 from recommenders.datasets.ingest import Counts
+from recommenders.errors import DataError
 
 N_GOOD, N_EACH = 50_000, 100
 PROJECT = Path(__file__).parents[3]
@@ -141,8 +142,10 @@ ONLINE_RETAIL: Kinds = {
     "zero byte": ("holds a zero byte", sold(title="HOL\0DER")),
     "web page": ("wrong number of fields", b"<p>503 Service Unavailable</p>"),
     "swapped columns": ("quantity is not a number", sold(quantity="2010-12-01 08:26:00", time="6")),
-    "header again": ("quantity is not a number", b"InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,"
-                     b"CustomerID,Country"),
+    "header again": (
+        "quantity is not a number",
+        b"InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country",
+    ),
     "JSON": ("wrong number of fields", b'{"InvoiceNo": "536365", "StockCode"'),
 }
 
@@ -235,9 +238,10 @@ def spoil(path: Path, kinds: Kinds) -> list[tuple[int, str, str]]:
 def ingest(name: str, source: Path, folder: Path) -> tuple[Counts, pa.Table, pa.Table]:
     counts = DATASETS[name].ingest(source, folder)
     order = [(key, "ascending") for key in ("user_id", "item_id", "timestamp", "event", "order_id", "quantity")]
-    return counts, *(pq.read_table(folder / f"{part}.parquet").sort_by(keys) for part, keys in (
-        ("interactions", order), ("quarantine", [("line", "ascending")])
-    ))
+    return counts, *(
+        pq.read_table(folder / f"{part}.parquet").sort_by(keys)
+        for part, keys in (("interactions", order), ("quarantine", [("line", "ascending")]))
+    )
 
 
 def check(name: str, clean: Counts, counts: Counts, told: list[tuple[int, str, str]], found: pa.Table) -> None:
@@ -285,3 +289,54 @@ def test_every_bad_row_of_a_parquet_file_is_told_and_no_good_one_lost(tmp_path: 
     found = found.set_column(4, "raw", [[json.loads(raw) for raw in found["raw"].to_pylist()]])
     check("custom_b2b", clean, counts, [(20_000 + n, *row) for n, row in enumerate(bad, 1)], found)
     assert kept.equals(events)
+
+
+DAMAGE: dict[str, tuple[Callable[[bytes], bytes], str]] = {
+    "empty": (lambda _: b"", "is empty"),
+    "blank": (lambda _: b"\n \n", "is empty"),
+    "web page": (lambda _: b"<!doctype html><html><body>Sign in</body></html>", "is a web page, not the data"),
+    "UTF-16": (lambda good: good[:2000].decode().encode("utf-16"), "is not UTF-8 text: it begins like UTF-16"),
+    "Latin-1": (lambda good: accented(good[:2000]), "is not UTF-8 text: "),
+    "zip": (lambda good: b"PK\x03\x04" + good[:2000], "is not text but a zip"),
+}
+ONLY_CSV: dict[str, tuple[Callable[[bytes], bytes], str]] = {
+    "header only": (lambda good: good.splitlines()[0], "has a header but no rows"),
+    "column missing": (lambda good: good.replace(good[: good.index(b",")], b"x", 1), "lacks "),
+}
+ONLY_JSON: dict[str, tuple[Callable[[bytes], bytes], str]] = {
+    "column missing": (lambda good: good.replace(b'"overall"', b'"stars"'), "lacks overall; got "),
+    "another thing": (lambda _: b'{"name": "Elm"}', "holds neither reviews nor products: got name; expected"),
+    "one array": (lambda good: b"[" + good.splitlines()[0] + b"]", "holds neither reviews nor products: got no JSON"),
+}
+
+
+def accented(good: bytes) -> bytes:
+    """Every line but the header with an accent of one byte."""
+    return good.replace(b"\n", b"\xe9\n")
+
+
+@pytest.mark.parametrize("name", TEXT)
+def test_a_damaged_file_is_one_clear_error(name: str, tmp_path: Path) -> None:
+    file, _, _ = TEXT[name]
+    source = getattr(layouts(), name)(tmp_path / "source", *([500, 500] if name == "retailrocket" else [500]))
+    path = source / file
+    whole = path.read_bytes()
+    good = gzip.decompress(whole) if file.endswith(".gz") else whole
+    for what, (damage, expected) in {**DAMAGE, **(ONLY_JSON if name == "amazon" else ONLY_CSV)}.items():
+        path.write_bytes(gzip.compress(damage(good)) if file.endswith(".gz") else damage(good))
+        assert expected in failure(name, source), what
+    path.write_bytes(whole)
+    if name in ("amazon", "online_retail"):
+        path.unlink()
+        packed = source / ("cut.json.gz" if name == "amazon" else "cut.csv.gz")
+        packed.write_bytes(gzip.compress(good)[:-20])
+        assert f"{packed.name} is a damaged gzip file" in failure(name, source)
+
+
+def failure(name: str, source: Path) -> str:
+    with pytest.raises(DataError) as caught:
+        DATASETS[name].read(source)
+    message = str(caught.value)
+    assert message.startswith(f"{name}: ")
+    assert "\n" not in message
+    return message

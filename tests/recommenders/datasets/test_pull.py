@@ -6,6 +6,7 @@ import shutil
 import socket
 import sqlite3
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from decimal import Decimal
 from importlib.util import find_spec
@@ -235,7 +236,7 @@ def free_port() -> int:
 
 
 @pytest.fixture(scope="module")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgres() -> Iterator[str]:
     """The URL of a server of this test alone, of a user whose password is 'p@ss/w:rd'."""
     pytest.importorskip("psycopg2")
     if not (shutil.which("initdb") and shutil.which("postgres")):
@@ -243,8 +244,7 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     as_nobody = ["runuser", "-u", "nobody", "--"] if os.geteuid() == 0 else []  # initdb refuses root
     if as_nobody and not shutil.which("runuser"):
         missing("runuser is not installed, and PostgreSQL does not run as root")
-    folder = Path("/tmp") / tmp_path_factory.mktemp("postgres").name  # a folder that nobody may reach
-    folder.mkdir(mode=0o777)
+    folder = Path(tempfile.mkdtemp(prefix="tradewind-postgres-"))  # pytest's folders are closed to nobody
     folder.chmod(0o777)
     try:
         yield from _served(folder, as_nobody)

@@ -1,0 +1,92 @@
+"""One column of an own data set: where its values come from, what they mean, what they must be."""
+
+from collections.abc import Mapping
+from typing import Any, Literal, Self
+
+import duckdb
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from recommenders import schema
+from recommenders.datasets.lines import text_literal
+
+STRICT = ConfigDict(frozen=True, extra="forbid")
+EPOCHS = {"seconds": 1_000_000, "milliseconds": 1_000, "microseconds": 1}  # since 1970 -> microseconds a unit
+SCALES = {"cents": 0.01, "dozens": 12.0, "thousands": 1000.0}
+RESERVED = ("file", "line", "raw", "broken")  # what a reading calls its own columns
+
+
+def as_column(given: Any) -> Any:
+    """A column's settings, of which a name alone is short for one."""
+    if not isinstance(given, str | dict):
+        raise ValueError(
+            f"got {given!r}; allowed: a name of theirs, in quotes where it is a number, or {{column: ...}}"
+        )
+    return {"column": given} if isinstance(given, str) else given
+
+
+class Column(BaseModel):
+    """Where one of our columns comes from: a column of theirs, or the same value for all rows."""
+
+    model_config = STRICT
+
+    column: str | None = None
+    value: str | int | float | None = None
+    scale: float | None = Field(default=None, gt=0, allow_inf_nan=False)  # ours = theirs x scale
+    unit: Literal["seconds", "milliseconds", "microseconds", "cents", "dozens", "thousands"] | None = None
+    format: str | None = None  # of a time, as strptime has it; without one it is ISO 8601
+
+    @model_validator(mode="after")
+    def _one_of_each(self) -> Self:
+        if (self.column is None) == (self.value is None):
+            raise ValueError("needs either column (a name of theirs) or value (the same for all rows)")
+        if sum(given is not None for given in (self.scale, self.unit, self.format)) > 1:
+            raise ValueError("takes one of scale, unit and format")
+        if self.column is not None and ('"' in self.column or self.column.casefold() in RESERVED):
+            taken = ", ".join(RESERVED)
+            raise ValueError(
+                f"column: got {self.column!r}; allowed: a name without '\"' and none of {taken}; rename it"
+            )
+        return self
+
+    def check(self, type_: pa.DataType) -> None:
+        """Raises ValueError if scale, unit or format do not suit a column of this type."""
+        if (self.scale is not None or self.unit in SCALES) and type_ != pa.float64():
+            raise ValueError("scale and unit are of numbers; leave them out")
+        if (self.format is not None or self.unit in EPOCHS) and type_ != schema.TIME:
+            raise ValueError("format and unit are of times; leave them out")
+        if self.format is not None:
+            _check_format(self.format)
+
+
+def _check_format(format_: str) -> None:
+    with duckdb.connect() as engine:
+        try:
+            engine.execute(f"select try_strptime('', {text_literal(format_)})")
+        except duckdb.InvalidInputException:
+            raise ValueError(f"format: got {format_!r}; allowed: strptime's, such as '%d.%m.%Y %H:%M'") from None
+
+
+class Range(BaseModel):
+    """What a number must be; rows that are otherwise are quarantined or, by declared rule, set aside."""
+
+    model_config = STRICT
+
+    above: float | None = None
+    at_least: float | None = None
+    below: float | None = None
+    at_most: float | None = None
+    otherwise: Literal["quarantine", "set_aside"] = "quarantine"
+
+    @property
+    def bounds(self) -> dict[str, tuple[str, float]]:
+        """In words -> (SQL operator of a value within, bound)."""
+        operators = {"above": ">", "at_least": ">=", "below": "<", "at_most": "<="}
+        given = {name: getattr(self, name) for name in operators}
+        return {n.replace("_", " "): (operators[n], bound) for n, bound in given.items() if bound is not None}
+
+
+RULES: Mapping[str, Range] = {  # unless an entry says otherwise
+    "quantity": Range(above=0),
+    **dict.fromkeys(("unit_price", "price", "annual_revenue", "credit_limit"), Range(at_least=0)),
+}

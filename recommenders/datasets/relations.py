@@ -1,0 +1,38 @@
+"""Our tables as DuckDB sees them, whether they lie in memory or in Parquet files."""
+
+import duckdb
+import pyarrow as pa
+
+from recommenders import schema
+from recommenders.errors import DataError
+from recommenders.schema import Rows
+
+SQL_TYPES = {
+    pa.string(): "varchar",
+    pa.int64(): "bigint",
+    pa.float32(): "float",
+    pa.float64(): "double",
+    schema.TIME: "timestamptz",
+}
+
+
+def show(connection: duckdb.DuckDBPyConnection, name: str, rows: Rows, wanted: pa.Schema) -> None:
+    """Makes the rows a view with exactly the schema's columns, without reading them.
+
+    Columns that the rows lack are null where that is allowed: files leave out what a source does not know. Raises
+    DataError if another one is missing, or if there are no files.
+    """
+    if isinstance(rows, pa.Table):
+        source = f"{name}_rows"
+        connection.register(source, rows)
+    elif rows:
+        paths = ", ".join("'" + str(path).replace("'", "''") + "'" for path in rows)
+        source = f"read_parquet([{paths}], union_by_name = true)"
+    else:
+        raise DataError(f"{name}: no Parquet files are given; pass a table or at least one file")
+    got = [row[0] for row in connection.execute(f"describe from {source}").fetchall()]
+    lacking = [f.name for f in wanted if f.name not in got and not f.nullable]
+    if lacking:
+        raise DataError(f"{name}: column {lacking[0]!r} is missing; got {', '.join(got)}")
+    columns = [f"{f.name if f.name in got else 'null'}::{SQL_TYPES[f.type]} as {f.name}" for f in wanted]
+    connection.execute(f"create or replace temp view {name} as select {', '.join(columns)} from {source}")
