@@ -1,15 +1,19 @@
 """What must hold before the next step may run (blocking), and what a person should know (warnings)."""
 
+from collections.abc import Sequence
 from datetime import timedelta
+from pathlib import Path
 
 import dagster as dg
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from monitoring.drift import DriftReport
 from orchestration.settings import Settings
 from recommenders import schema
 from recommenders.datasets.catalog import dataset
+from recommenders.datasets.ingest import Counts, count_nulls
 from recommenders.datasets.interactions import Interactions
 from recommenders.datasets.spec import Protocol
 from recommenders.datasets.splits import cut_time
@@ -26,31 +30,47 @@ ERROR, WARN = dg.AssetCheckSeverity.ERROR, dg.AssetCheckSeverity.WARN
 
 
 @dg.asset_check(asset="interactions", blocking=True)
-def interactions_schema(interactions: pa.Table) -> dg.AssetCheckResult:
-    """The table has the columns, types and non-null values that every later step relies on."""
-    wanted = [(field.name, field.type) for field in schema.INTERACTIONS]
-    got = [(field.name, field.type) for field in interactions.schema]
-    required = [f.name for f in schema.INTERACTIONS if not f.nullable and f.name in interactions.column_names]
-    nulls = {name: interactions[name].null_count for name in required}
-    passed = got == wanted and not any(nulls.values())
-    return dg.AssetCheckResult(passed=passed, severity=ERROR, metadata={"columns": str(got), "nulls": nulls})
+def interactions_schema(
+    context: dg.AssetCheckExecutionContext, settings: dg.ResourceParam[Settings]
+) -> dg.AssetCheckResult:
+    """The stored table has the columns, types and non-null values that every later step relies on."""
+    found = misfits(settings.of(context.partition_key).tables.files("interactions"), schema.INTERACTIONS)
+    return dg.AssetCheckResult(
+        passed=not found, severity=ERROR, description="; ".join(found) or "columns and types are those of the schema"
+    )
 
 
-@dg.asset_check(
-    asset="interactions",
-    blocking=True,
-    additional_ins={"quarantine": dg.AssetIn("quarantine")},
-)
+def misfits(files: Sequence[Path], wanted: pa.Schema) -> list[str]:
+    """Where Parquet files do not fit a schema, in words, by their metadata alone; optional columns may be lacking."""
+    found = []
+    for path in files:
+        metadata = pq.read_metadata(path)
+        columns = metadata.schema.to_arrow_schema()
+        for field in wanted:
+            if field.name not in columns.names:
+                found += [] if field.nullable else [f"{field.name} is missing"]
+            elif columns.field(field.name).type != field.type:
+                found.append(f"{field.name} is {columns.field(field.name).type}, not {field.type}")
+            elif not field.nullable and (nulls := count_nulls(metadata, field.name)):
+                found.append(f"{field.name} holds {nulls} nulls")
+    return found
+
+
+@dg.asset_check(asset="interactions", blocking=True, additional_deps=["quarantine"])
 def interactions_volume(
-    context: dg.AssetCheckExecutionContext, interactions: pa.Table, quarantine: pa.Table
+    context: dg.AssetCheckExecutionContext, settings: dg.ResourceParam[Settings]
 ) -> dg.AssetCheckResult:
     """There are enough rows to learn from, and not too many had to be quarantined."""
-    return volume(interactions.num_rows, quarantine.num_rows, dataset(context.partition_key).max_quarantined)
+    spec = dataset(context.partition_key)
+    version = settings.of(spec.name).tables.current()
+    assert version is not None  # the asset has just been made
+    return volume(version.counts, spec.max_quarantined)
 
 
-def volume(kept: int, bad: int, most: float) -> dg.AssetCheckResult:
-    """Passed with MIN_INTERACTIONS rows, and no more than a share `most` of all in quarantine."""
-    share = bad / max(kept + bad, 1)
+def volume(counts: Counts, most: float) -> dg.AssetCheckResult:
+    """Passed with MIN_INTERACTIONS rows kept, and no more than a share `most` of those read in quarantine."""
+    kept, bad = counts.kept, counts.quarantined
+    share = bad / max(counts.read, 1)
     return dg.AssetCheckResult(
         passed=kept >= MIN_INTERACTIONS and share <= most,
         severity=ERROR,

@@ -47,7 +47,7 @@ def new_data_sensor(settings: Settings) -> dg.SensorDefinition:
         if first_look:
             return dg.SkipReason("first look at the source: the files are noted")
         newest = next(iter(Registry(settings).versions(settings.dataset)), None)
-        version = fingerprint(settings)["version"]
+        version = fingerprint(settings, prepare=False)["version"]
         if newest is not None and newest.tags.get("data_version") == version:
             return dg.SkipReason(f"version {newest.number} knows these files already")
         after = f"after-v{newest.number}" if newest else "first"  # the same files may come, go and come again

@@ -22,7 +22,7 @@ def _own_home(tmp_path_factory: pytest.TempPathFactory) -> None:
     home = tmp_path_factory.mktemp("home")
     os.environ["TRADEWIND_HOME"] = str(home)
     os.environ["BENTOML_HOME"] = str(home / "bentoml")
-    for name in ("TRADEWIND_DATASET", "TRADEWIND_SOURCE", "TRADEWIND_CONFIG", "DAGSTER_HOME"):
+    for name in ("TRADEWIND_DATASET", "TRADEWIND_SOURCE", "TRADEWIND_CONFIG", "TRADEWIND_DATASETS", "DAGSTER_HOME"):
         os.environ.pop(name, None)
 
 

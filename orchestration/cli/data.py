@@ -16,9 +16,9 @@ app = typer.Typer(help="Data sets: list, fetch, describe, replay; versions and t
 @app.command("list")
 def data_list(as_json: AsJson = False) -> None:
     """The data sets there are, with their licence and what --source expects."""
-    from recommenders.datasets.catalog import DATASETS
+    from recommenders.datasets.catalog import datasets
 
-    rows = [{"name": s.name, "title": s.title, "licence": s.licence, "source": s.layout} for s in DATASETS.values()]
+    rows = [{"name": s.name, "title": s.title, "licence": s.licence, "source": s.layout} for s in datasets().values()]
     if as_json:
         print(json.dumps(rows))
         return

@@ -119,7 +119,7 @@ def describe(
     files: Mapping[str, Sequence[Path]],
     counts: Counts,
     dataset: str = "",
-    memory: str = "1GB",
+    memory: str = "2GB",
     spill: Path | None = None,
 ) -> Description:
     """Counts what the Parquet files of each table in TABLES hold. counts: where the rows went when they were read.
@@ -179,6 +179,8 @@ def _counting(files: Mapping[str, Sequence[Path]], memory: str, spill: Path | No
         except (duckdb.IOException, duckdb.InvalidInputException, duckdb.BinderException) as error:
             first = str(error).splitlines()[0]
             raise DataError(f"the tables cannot be read: {first}; materialise them again") from error
+        except duckdb.OutOfMemoryException as error:
+            raise DataError(f"the tables cannot be described in {memory} of memory; give more") from error
 
 
 class _Count:

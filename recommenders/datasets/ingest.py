@@ -119,9 +119,9 @@ def _strangers(reading: Reading, folder: Path, what: str) -> str:
 def _adds_up(reading: Reading, plan: Plan, n_rows: int) -> bool:
     """Whether good rows and the others are all rows; makes the tables of the others."""
     alone = len(plan.events) == 1 and plan.one_each
-    for name in plan.attributes:
-        reading.rest(name, _n_good(reading, name))
-    settled = [reading.rest(name, n_rows if alone else _n_good(reading, name)) for name in plan.events]
+    n_good = {name: _n_good(reading, name) for name in plan.attributes}
+    n_good |= {name: n_rows if alone else _n_good(reading, name) for name in plan.events}
+    settled = [reading.rest(name, n) for name, n in n_good.items()]
     return all(settled)
 
 
@@ -138,7 +138,8 @@ def _copy(reading: Reading, sql: str, path: Path, wanted: pa.Schema) -> int:
     columns = ", ".join(_cast(field, got[field.name]) for field in wanted if field.name in got)
     rows = reading.run(f"copy (select {columns} from ({sql})) to {text_literal(str(path))} (format parquet)")
     required = [field.name for field in wanted if not field.nullable]
-    nulls = {name: _nulls(path, name) if name in got else "only" for name in required}
+    metadata = pq.read_metadata(path)
+    nulls = {name: count_nulls(metadata, name) if name in got else "only" for name in required}
     for name, found in nulls.items():
         if found:
             raise DataError(f"{reading.dataset}: column {name!r} of {path.stem} holds {found} nulls; none are allowed")
@@ -151,8 +152,8 @@ def _cast(field: pa.Field, got: str) -> str:
     return f'"{field.name}"::{type_} as "{field.name}"'
 
 
-def _nulls(path: Path, name: str) -> int:
-    metadata = pq.read_metadata(path)
+def count_nulls(metadata: pq.FileMetaData, name: str) -> int:
+    """Nulls of a column of a Parquet file, by its statistics."""
     place = metadata.schema.names.index(name)
     statistics = [metadata.row_group(group).column(place).statistics for group in range(metadata.num_row_groups)]
     return sum(each.null_count for each in statistics if each is not None)

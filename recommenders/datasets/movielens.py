@@ -70,6 +70,8 @@ def parse(reading: Reading, source: Path) -> Plan:
         genres, occupation = _read_1m(reading, folder)
     else:
         genres, occupation = _read_csv(reading, folder)
+    for name in ("movies", "people"):
+        reading.by_line(name)  # of an id that stands twice, the first line counts
     reading.judge(
         "movies",
         {

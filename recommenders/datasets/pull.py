@@ -1,6 +1,6 @@
 """What lies afar as files at hand: objects of a store byte for byte, rows of a database as sorted Parquet.
 
-    FOLDER/pulled.json          what was pulled; a folder without it is not ours and stays as it is
+    FOLDER/pulled.json          which objects were copied; a folder without it is not ours and stays as it is
     FOLDER/TABLE/...            the objects under their own names
     FOLDER/TABLE/TABLE.parquet  the rows of a query, each value as text
 
@@ -10,8 +10,11 @@ The same rows give the same bytes, so that a data set's version changes only whe
 import fnmatch
 import json
 import shutil
+import time
 import uuid
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import pyarrow as pa
 from pyarrow import fs
@@ -24,6 +27,7 @@ from recommenders.errors import DataError
 WILD = set("*[")
 NOTE = "pulled.json"
 BLOCK = 1 << 22  # bytes in hand at once
+SETTLED = 60  # seconds after which an object of the same size and time is the same; stores tell time in seconds
 
 
 def pull(dataset: str, entry: Entry, base: Path, folder: Path) -> None:
@@ -36,41 +40,65 @@ def pull(dataset: str, entry: Entry, base: Path, folder: Path) -> None:
         raise DataError(f"{dataset}: {folder} was not made by this project and stays as it is; move it away")
     staging = folder.with_name(f".{folder.name}-{uuid.uuid4().hex[:8]}")
     staging.mkdir(parents=True)
+    known = _noted(folder)
+    seen: dict[str, Any] = {}
     try:
         for name, table in entry.tables.items():
             for url in table.files if table.pulled else ():
-                _copy_objects(dataset, name, url, staging / name)
+                objects = _copy_objects(dataset, url, folder / name, staging / name, known.get(name, {}))
+                seen[name] = {**seen.get(name, {}), **objects}
         queries = {name: table.query for name, table in entry.tables.items() if table.query is not None}
         if queries and entry.sql is not None:
             from recommenders.datasets.pull_sql import pull_queries
 
             pull_queries(dataset, entry.sql.url, queries, base, staging)
-        (staging / NOTE).write_text(json.dumps({"dataset": dataset}))
+        (staging / NOTE).write_text(json.dumps({"dataset": dataset, "objects": seen}))
         if not folder.exists() or _hashes(staging) != _hashes(folder):
             replace_folder(staging, folder)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 
 
+def _noted(folder: Path) -> dict[str, Any]:
+    """Table -> object -> what the last pull noted of it."""
+    note = folder / NOTE
+    objects: dict[str, Any] = json.loads(note.read_text())["objects"] if note.exists() else {}
+    return objects
+
+
 def _hashes(folder: Path) -> dict[str, str]:
     return {path.relative_to(folder).as_posix(): sha256(path) for path in folder.rglob("*") if path.is_file()}
 
 
-def _copy_objects(dataset: str, table: str, url: str, folder: Path) -> None:
-    """Copies the objects that a URL names, * and [] allowed, under their names below its first such part."""
-    secrets = Secrets(dataset)
+def _copy_objects(dataset: str, url: str, old: Path, new: Path, known: Mapping[str, Any]) -> dict[str, Any]:
+    """Copies the objects that a URL names, * and [] allowed, under their names below its first such part.
+
+    new: the table's folder; old: the same of the last pull, from which comes what has not changed since. known: what
+    that pull noted of its objects. Returns the note of these.
+    """
+    place, secrets = f"{dataset}: {new.name}.files", Secrets(dataset)
+    address = secrets.fill(url)
     try:
-        store, base, pattern = _opened(secrets.fill(url))
-        names = _listed(store, base, pattern)
-        for name in names:
-            _copy(store, name, folder / PurePosixPath(name).relative_to(base))
+        store, base, pattern = _opened(address)
+        found = _listed(store, base, pattern)
+        seen = {}
+        for info in found:
+            name = PurePosixPath(info.path).relative_to(base).as_posix()
+            seen[name] = [info.path, info.size, info.mtime_ns]
+            if (new / name).exists():
+                raise DataError(f"{place}: two objects are called {name}; let one URL with * name them all")
+            (new / name).parent.mkdir(parents=True, exist_ok=True)
+            if known.get(name) == seen[name] and (old / name).is_file():
+                shutil.copyfile(old / name, new / name)
+            else:
+                _copy(store, info.path, new / name)
     except (OSError, pa.ArrowException) as error:
         said = secrets.scrub(error)
-        raise DataError(
-            f"{dataset}: {table}.files: {secrets.scrub(url)} cannot be read: {said}; mend the URL or the access"
-        ) from None
-    if not names:
-        raise DataError(f"{dataset}: {table}.files: {secrets.scrub(url)} names no object; mend the URL")
+        raise DataError(f"{place}: {secrets.scrub(url)} cannot be read: {said}; mend the URL or the access") from None
+    if not found:
+        raise DataError(f"{place}: {secrets.scrub(url)} names no object; mend the URL")
+    newest = (time.time() - SETTLED) * 1e9
+    return {name: facts for name, facts in seen.items() if facts[2] is not None and facts[2] < newest}
 
 
 def _opened(url: str) -> tuple[fs.FileSystem, str, str]:
@@ -83,15 +111,15 @@ def _opened(url: str) -> tuple[fs.FileSystem, str, str]:
     return store, base, "/".join(parts[first:])
 
 
-def _listed(store: fs.FileSystem, base: str, pattern: str) -> list[str]:
-    """Paths of the files below base whose parts match the pattern's, each for each."""
+def _listed(store: fs.FileSystem, base: str, pattern: str) -> list[fs.FileInfo]:
+    """The files below base whose parts match the pattern's, each for each."""
     wanted = pattern.split("/")
     if not set(pattern) & WILD:  # who may read one object may not be allowed to list
         info = store.get_file_info(f"{base}/{pattern}")
-        return [info.path] if info.type == fs.FileType.File else []
+        return [info] if info.type == fs.FileType.File else []
     found = store.get_file_info(fs.FileSelector(base, recursive=len(wanted) > 1))
-    names = [info.path for info in found if info.type == fs.FileType.File]
-    return sorted(name for name in names if _fits(PurePosixPath(name).relative_to(base).parts, wanted))
+    files = [info for info in found if info.type == fs.FileType.File]
+    return [info for info in files if _fits(PurePosixPath(info.path).relative_to(base).parts, wanted)]
 
 
 def _fits(parts: tuple[str, ...], wanted: list[str]) -> bool:
@@ -100,6 +128,5 @@ def _fits(parts: tuple[str, ...], wanted: list[str]) -> bool:
 
 
 def _copy(store: fs.FileSystem, name: str, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     with store.open_input_stream(name, compression=None) as source, path.open("wb") as target:
         shutil.copyfileobj(source, target, BLOCK)

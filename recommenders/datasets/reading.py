@@ -25,7 +25,7 @@ class Reading:
     """One source being read; a context manager. `work` is an empty folder for what does not fit in memory."""
 
     def __init__(self, dataset: str, work: Path, memory: str = "2GB") -> None:
-        self.dataset, self.work = dataset, work
+        self.dataset, self.work, self.memory = dataset, work, memory
         self._files: dict[str, list[TextFile]] = {}
         self._exact: dict[str, str] = {}  # name -> SQL of all its rows with line and raw text
         self._n_rows: dict[str, int] = {}  # as counted line by line
@@ -53,6 +53,8 @@ class Reading:
         except (duckdb.IOException, duckdb.InvalidInputException, duckdb.ConversionException) as error:
             first = str(error).splitlines()[0]
             raise DataError(f"{self.dataset}: the files cannot be read: {first}; fetch them again") from error
+        except duckdb.OutOfMemoryException as error:
+            raise DataError(f"{self.dataset}: the files cannot be read in {self.memory} of memory; give more") from error
 
     def one(self, sql: str) -> Any:
         """The single value of a query."""
@@ -164,11 +166,12 @@ class Reading:
         if name in self._streamed and n_good == self.n_rows(name):
             self.run(f"create table rest_{name} as select {names} from judged_{name} limit 0")
             return True
-        source = f"({self._exact[name]})" if name in self._streamed else name
-        judged = self._judging[name].replace(SOURCE, source)
+        exact = f"({self._exact[name]})"
+        judged = self._judging[name].replace(SOURCE, exact) if name in self._streamed else f"from judged_{name}"
         self.run(f"create table rest_{name} as select {names} from ({judged}) where coalesce(lie, aside) is not null")
-        self._n_rows[name] = int(self.one(f"select count(*) from {source}"))
-        if n_good + int(self.one(f"select count(*) from rest_{name}")) == self._n_rows[name]:
+        if name in self._streamed:
+            self._n_rows[name] = int(self.one(f"select count(*) from {exact}"))
+        if n_good + int(self.one(f"select count(*) from rest_{name}")) == self.n_rows(name):
             return True
         if name not in self._streamed:
             raise DataError(f"{self.dataset}: {n_good} good rows of {name} do not add up; mend the rules of its parser")

@@ -1,13 +1,16 @@
 """Each check on what it is there to catch."""
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from orchestration import checks
 from recommenders import schema
+from recommenders.datasets.ingest import Counts
 from recommenders.datasets.interactions import Interactions
 from recommenders.datasets.spec import Protocol
 from recommenders.datasets.splits import split
@@ -31,20 +34,26 @@ def log(n_events: int, days: int = 90) -> pa.Table:
     return schema.conform(table, schema.INTERACTIONS, "interactions")
 
 
-EMPTY = schema.QUARANTINE.empty_table()
+def test_schema_check_sees_a_null_a_missing_column_and_another_type(tmp_path: Path) -> None:
+    def misfits(table: pa.Table) -> list[str]:
+        pq.write_table(table, tmp_path / "part.parquet")
+        return checks.misfits([tmp_path / "part.parquet"], schema.INTERACTIONS)
 
-
-def test_schema_check_sees_a_null_and_a_missing_column() -> None:
-    assert checks.interactions_schema(log(10)).passed
-    assert not checks.interactions_schema(log(10).drop_columns(["event"])).passed
+    events = log(10).cast(pa.schema([field.with_nullable(True) for field in schema.INTERACTIONS]))
+    assert misfits(events) == []
+    assert misfits(events.drop_columns(["rating"])) == []
+    assert misfits(events.drop_columns(["event"])) == ["event is missing"]
+    place = events.column_names.index("item_id")
+    assert misfits(events.set_column(place, "item_id", pa.array([None] * 3 + ["a"] * 7))) == ["item_id holds 3 nulls"]
+    assert misfits(events.set_column(place, "item_id", pa.array(range(10)))) == ["item_id is int64, not string"]
 
 
 def test_volume_check_wants_enough_rows_and_few_bad_ones() -> None:
-    assert checks.volume(2000, 0, 0.05).passed
-    assert checks.volume(2000, 100, 0.05).passed
-    assert not checks.volume(10, 0, 0.05).passed
-    assert not checks.volume(2000, 500, 0.05).passed
-    assert checks.volume(2000, 500, 0.25).passed
+    assert checks.volume(Counts(2000, 2000), 0.05).passed
+    assert checks.volume(Counts(2100, 2000, quarantined=100), 0.05).passed
+    assert not checks.volume(Counts(10, 10), 0.05).passed
+    assert not checks.volume(Counts(2500, 2000, quarantined=500), 0.05).passed
+    assert checks.volume(Counts(2500, 2000, quarantined=500), 0.25).passed
 
 
 def test_a_planted_leak_is_caught() -> None:

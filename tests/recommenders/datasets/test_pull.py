@@ -204,6 +204,33 @@ def test_objects_are_copied_byte_for_byte_under_their_names(tmp_path: Path) -> N
     assert set(contents(folder)) == {"pulled.json", "interactions/log.csv.gz"}
 
 
+def test_an_object_of_the_same_size_and_time_is_not_fetched_again(tmp_path: Path) -> None:
+    store, folder = tmp_path / "bucket", tmp_path / "pulled"
+    store.mkdir()
+    for name in ("a.csv", "b.csv", "new.csv"):
+        (store / name).write_text("old")
+        os.utime(store / name, None if name == "new.csv" else (1_700_000_000, 1_700_000_000))
+    pull("ours", objects(f"file://{store}/*.csv"), tmp_path, folder)
+    kept = (store / "new.csv").stat().st_mtime_ns
+    for name in ("a.csv", "b.csv", "new.csv"):
+        (store / name).write_text("NEW")
+    os.utime(store / "a.csv", (1_700_000_000, 1_700_000_000))
+    os.utime(store / "new.csv", ns=(kept, kept))  # too young to be believed
+    pull("ours", objects(f"file://{store}/*.csv"), tmp_path, folder)
+    assert [(folder / "interactions" / name).read_text() for name in ("a.csv", "b.csv", "new.csv")] == [
+        *("old", "NEW", "NEW"),
+    ]
+
+
+def test_two_objects_of_one_name_are_told_rather_than_lost(tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "log.csv").write_text(folder)
+    urls = [f"file://{tmp_path}/{folder}/log.csv" for folder in ("a", "b")]
+    with pytest.raises(DataError, match=r"interactions\.files: two objects are called log\.csv; let one URL with \*"):
+        pull("ours", objects(urls), tmp_path, tmp_path / "pulled")
+
+
 @pytest.mark.parametrize("name", ["none.csv", "none-*.csv", "no/where/*.csv", "."])
 def test_a_url_that_names_nothing_is_told(name: str, tmp_path: Path) -> None:
     (tmp_path / "bucket").mkdir()

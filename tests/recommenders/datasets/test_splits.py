@@ -150,3 +150,56 @@ def test_a_training_log_refuses_the_future_and_the_void() -> None:
         training_log(events, items(i0=(0, None)), TIME_CUT, as_of=datetime(2026, 1, 2))
     with pytest.raises(DataError, match="needs events; got none"):
         training_log(events.slice(0, 0), items(i0=(0, None)), TIME_CUT)
+
+
+STATES = st.lists(
+    st.tuples(st.integers(0, 8), st.one_of(st.none(), st.integers(0, 24 * 60)), st.booleans()), max_size=20
+)
+
+
+def states(rows: list[tuple[int, int | None, bool]]) -> pa.Table:
+    """Items with states that begin at some hour, or since ever; in some of them the item is not on sale."""
+    found = {(i, hour): gone for i, hour, gone in rows}
+    table = [
+        {
+            "item_id": f"i{i}",
+            "valid_from": None if hour is None else START + timedelta(hours=hour),
+            "available_from": None if hour is None else START + timedelta(hours=hour),
+            "available_until": START if gone else None,
+        }
+        for (i, hour), gone in found.items()
+    ]
+    return schema.conform(pa.Table.from_pylist(table, schema=schema.ITEMS), schema.ITEMS, "items")
+
+
+@settings(max_examples=80, deadline=None)
+@given(ROWS, STATES, st.integers(0, 24 * 60), st.sampled_from(["on_sale", "seen_before_cut"]))
+def test_what_models_learn_from_is_unchanged_by_anything_after_the_moment(
+    rows: Rows, items: list[tuple[int, int | None, bool]], hour: int, candidates: str
+) -> None:
+    known = [row for row in rows if row[2] <= hour]
+    assume(known)
+    protocol = replace(TIME_CUT, candidates=candidates)  # type: ignore[arg-type]
+    moment = START + timedelta(hours=hour)
+    now = training_log(log(known), states(items), protocol, moment)
+    later = training_log(
+        log(rows).filter(pc.less_equal(log(rows)["timestamp"], moment)), states(items), protocol, moment
+    )
+    then = training_log(log(known), states([i for i in items if i[1] is None or i[1] <= hour]), protocol, moment)
+    for other in (later, then):
+        assert now.items.ids.tolist() == other.items.ids.tolist()
+        assert now.users.ids.tolist() == other.users.ids.tolist()
+        assert (now.available == other.available).all()
+        assert (now.item_columns == other.item_columns).all()
+        assert (now.strengths == other.strengths).all()
+
+
+@settings(max_examples=60, deadline=None)
+@given(ROWS, ROWS)
+def test_a_split_calls_nothing_test_that_lies_before_its_cut_whatever_comes_later(early: Rows, late: Rows) -> None:
+    hours = sorted(h for _, _, h in early + late)
+    assume(hours[0] <= hours[-1] - 20 * 24)
+    whole = split(log(early + late), TIME_CUT)
+    cut = max(log(early + late)["timestamp"].to_pylist()) - timedelta(days=10)
+    for time, name in zip(whole["timestamp"].to_pylist(), whole["part"].to_pylist(), strict=True):
+        assert (name == "test") == (time > cut)

@@ -74,7 +74,8 @@ def test_objects_are_those_of_pythons_reader(
 
 NUMBERS = {
     **{word: int(word) for word in ("7", "+7", "007", "4294967295", " 7 ")},
-    "7.0": 7, "7e2": 700,
+    "7.0": 7,
+    "7e2": 700,
     **dict.fromkeys(("7.5", "6.5", "-7", "4294967296", "99999999999999999999", "seven", "7,1", "nan", "inf", "7 7")),
 }
 
