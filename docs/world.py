@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from recommenders.datasets.b2b import write_world
-from recommenders.datasets.b2b_config import WorldConfig
-from recommenders.datasets.b2b_orders import make_world
+from recommenders.datasets.b2b.config import WorldConfig
+from recommenders.datasets.b2b.files import write_world
+from recommenders.datasets.b2b.orders import make_world
 from recommenders.datasets.catalog import dataset
 from recommenders.datasets.spec import Tables
 from recommenders.errors import DataError

@@ -13,8 +13,8 @@ from monitoring.drift import DriftReport
 from orchestration.settings import Settings
 from recommenders import schema
 from recommenders.datasets.catalog import dataset
-from recommenders.datasets.ingest import Counts, count_nulls
 from recommenders.datasets.interactions import Interactions
+from recommenders.datasets.reading.ingest import Counts, count_nulls
 from recommenders.datasets.spec import Protocol
 from recommenders.datasets.splits import cut_time
 from recommenders.evaluation.comparison import paired_difference

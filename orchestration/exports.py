@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 
 from orchestration.settings import Settings
 from recommenders.datasets.description import Description, describe
-from recommenders.datasets.ingest import TABLES
+from recommenders.datasets.reading.ingest import TABLES
 from recommenders.errors import DataError
 
 

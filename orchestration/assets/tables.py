@@ -16,7 +16,7 @@ from orchestration.partitions import datasets
 from orchestration.settings import Settings
 from recommenders.datasets.catalog import dataset
 from recommenders.datasets.description import describe
-from recommenders.datasets.ingest import Counts
+from recommenders.datasets.reading.ingest import Counts
 
 OUTS = {
     "interactions": dg.AssetOut(

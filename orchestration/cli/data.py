@@ -89,7 +89,7 @@ def data_fetch(
 ) -> None:
     """Download a data set's files from its publisher, after showing its terms."""
     from orchestration.settings import Settings
-    from recommenders.datasets.fetch import consent, fetch, fetch_all, folder_of
+    from recommenders.datasets.fetching.fetch import consent, fetch, fetch_all, folder_of
 
     if name == "all" and variant:
         raise ConfigurationError(f"--variant: got {variant!r} with all, which takes each data set's own; leave it out")
@@ -119,8 +119,8 @@ def data_make(
     ] = None,
 ) -> None:
     """Write a simulated B2B market of any size as files, with things that happen to it (docs/world.md)."""
-    from recommenders.datasets.b2b import write_world
-    from recommenders.datasets.b2b_config import Scenario
+    from recommenders.datasets.b2b.config import Scenario
+    from recommenders.datasets.b2b.files import write_world
 
     if to.exists():
         raise ConfigurationError(f"--to: {to} exists already; name a new folder, nothing is overwritten")

@@ -19,10 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from recommenders.datasets.ingest import Plan
 from recommenders.datasets.literals import read_literal, to_json
-from recommenders.datasets.reading import Reading
-from recommenders.datasets.text import prepare
+from recommenders.datasets.reading.ingest import Plan
+from recommenders.datasets.reading.reading import Reading
+from recommenders.datasets.reading.text import prepare
 from recommenders.errors import DataError
 
 FILES = ("*.json", "*.json.gz", "*.jsonl", "*.jsonl.gz")

@@ -19,7 +19,7 @@ DATASETS: dict[str, DatasetSpec] = {
             layout="a folder with buyers.parquet, products.parquet and order_lines.parquet",
             files=("buyers.parquet", "products.parquet", "order_lines.parquet"),
             parser="recommenders.datasets.custom_b2b:parse",
-            generator="recommenders.datasets.b2b:write_world",
+            generator="recommenders.datasets.b2b.files:write_world",
             generator_version=2,
             protocol=Protocol(split="time_cut", test_days=30, candidates="on_sale"),
         ),
@@ -78,7 +78,7 @@ def datasets(own: Path | None = None) -> Mapping[str, DatasetSpec]:
 
     own: the user's file; by default the one that TRADEWIND_DATASETS names, else configs/datasets.yaml of the checkout.
     """
-    from recommenders.datasets.own_spec import read_specs
+    from recommenders.datasets.own.spec import read_specs
 
     path = own or Path(os.environ.get("TRADEWIND_DATASETS") or OWN).expanduser()
     return DATASETS if path == OWN and not OWN.exists() else {**DATASETS, **read_specs(path, DATASETS)}

@@ -1,9 +1,9 @@
-"""The B2B marketplace's three Parquet files as clean tables: those of recommenders.datasets.b2b, or of an export."""
+"""The B2B marketplace's three Parquet files as clean tables: those of recommenders.datasets.b2b, or an export."""
 
 from pathlib import Path
 
-from recommenders.datasets.ingest import Plan
-from recommenders.datasets.reading import Reading
+from recommenders.datasets.reading.ingest import Plan
+from recommenders.datasets.reading.reading import Reading
 from recommenders.errors import DataError
 
 BUYERS = {

@@ -11,8 +11,8 @@ import duckdb
 import numpy as np
 from numpy.typing import NDArray
 
-from recommenders.datasets.ingest import TABLES, Counts
-from recommenders.datasets.lines import text_literal
+from recommenders.datasets.reading.ingest import TABLES, Counts
+from recommenders.datasets.reading.lines import text_literal
 from recommenders.datasets.relations import show
 from recommenders.errors import DataError
 

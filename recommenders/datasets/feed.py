@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from recommenders.datasets.catalog import dataset
-from recommenders.datasets.lines import csv_rows
 from recommenders.datasets.online_retail import COLUMNS, MONTH_FIRST, VALUES
-from recommenders.datasets.reading import Reading
-from recommenders.datasets.text import BLOCK, prepare
+from recommenders.datasets.reading.lines import csv_rows
+from recommenders.datasets.reading.reading import Reading
+from recommenders.datasets.reading.text import BLOCK, prepare
 from recommenders.errors import DataError
 
 NAME = "online_retail"  # the one data set whose files are a shop's own log

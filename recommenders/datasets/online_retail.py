@@ -8,8 +8,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from recommenders.datasets.ingest import Plan
-from recommenders.datasets.reading import Reading
+from recommenders.datasets.reading.ingest import Plan
+from recommenders.datasets.reading.reading import Reading
 
 COLUMNS = (
     "InvoiceNo",

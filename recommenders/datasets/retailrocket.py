@@ -10,8 +10,8 @@ what the publisher does not say, so none is taken for a price or a name.
 
 from pathlib import Path
 
-from recommenders.datasets.ingest import Plan
-from recommenders.datasets.reading import Reading
+from recommenders.datasets.reading.ingest import Plan
+from recommenders.datasets.reading.reading import Reading
 from recommenders.errors import DataError
 
 # What an event tells of the wish to have the item, a purchase being 1. In this log about one cart in three, but fewer

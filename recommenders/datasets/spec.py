@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from recommenders import schema
 from recommenders.bundle import replace_folder, sha256
-from recommenders.datasets.ingest import TABLES, Counts, Parser, ingest
+from recommenders.datasets.reading.ingest import TABLES, Counts, Parser, ingest
 from recommenders.datasets.store import TableStore, Version, in_time_order
 from recommenders.errors import DataError
 
@@ -53,7 +53,7 @@ class Tables:
 
 @dataclass(frozen=True)
 class DatasetSpec:
-    """One source. `parser` is a recommenders.datasets.ingest.Parser, or "module:function" of one."""
+    """One source. `parser` is a recommenders.datasets.reading.ingest.Parser, or "module:function" of one."""
 
     name: str
     title: str

@@ -24,7 +24,7 @@ from deltalake.exceptions import DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction, create_table_with_add_actions
 
 from recommenders import schema
-from recommenders.datasets.ingest import TABLES, Counts
+from recommenders.datasets.reading.ingest import TABLES, Counts
 from recommenders.errors import DataError
 
 LOG = "interactions"

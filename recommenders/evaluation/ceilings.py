@@ -1,7 +1,7 @@
 """What the best possible model would reach on the simulated market: an oracle that knows the law and the past.
 
 The oracle ranks by the true probability of a relevant purchase within the test window
-(recommenders.datasets.b2b_truth): any purchase; of the view over reorders one of an item that the buyer knows, of the
+(recommenders.datasets.b2b.truth): any purchase; of the view over reorders one of an item that the buyer knows, of the
 view over discovery one of another. What that is best for:
 
 - precision@k. Expected hits of a list are the sum of its items' probabilities, whatever couples the items, so no
@@ -25,8 +25,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from recommenders.datasets.b2b_orders import World
-from recommenders.datasets.b2b_truth import purchase_probabilities
+from recommenders.datasets.b2b.orders import World
+from recommenders.datasets.b2b.truth import purchase_probabilities
 from recommenders.datasets.interactions import Interactions
 from recommenders.datasets.spec import Protocol
 from recommenders.datasets.splits import cut_time, split, training_log

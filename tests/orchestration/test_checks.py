@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 
 from orchestration import checks
 from recommenders import schema
-from recommenders.datasets.ingest import Counts
 from recommenders.datasets.interactions import Interactions
+from recommenders.datasets.reading.ingest import Counts
 from recommenders.datasets.spec import Protocol
 from recommenders.datasets.splits import split
 

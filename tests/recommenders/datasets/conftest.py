@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from recommenders.datasets.b2b import write_world
+from recommenders.datasets.b2b.files import write_world
 
 
 @pytest.fixture(scope="session")

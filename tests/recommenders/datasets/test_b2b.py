@@ -9,13 +9,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from recommenders.datasets import b2b
-from recommenders.datasets.b2b import write_files, write_world
-from recommenders.datasets.b2b_config import BRANDS_PER_CATEGORY, CATEGORIES, SUBCATEGORIES, WorldConfig
-from recommenders.datasets.b2b_market import ALONE, ANCHOR, COMPANION, SUBSTITUTE, category_of
-from recommenders.datasets.b2b_orders import World, make_world, pair_traits, reorder_wish, visit_probability
-from recommenders.datasets.b2b_simulation import list_price, simulate
-from recommenders.datasets.b2b_truth import bought_probability
+from recommenders.datasets.b2b import files as b2b
+from recommenders.datasets.b2b.config import BRANDS_PER_CATEGORY, CATEGORIES, SUBCATEGORIES, WorldConfig
+from recommenders.datasets.b2b.files import write_files, write_world
+from recommenders.datasets.b2b.market import ALONE, ANCHOR, COMPANION, SUBSTITUTE, category_of
+from recommenders.datasets.b2b.orders import World, make_world, pair_traits, reorder_wish, visit_probability
+from recommenders.datasets.b2b.simulation import list_price, simulate
+from recommenders.datasets.b2b.truth import bought_probability
 from recommenders.errors import ConfigurationError
 
 FILES = ("buyers.parquet", "products.parquet", "order_lines.parquet")

@@ -10,11 +10,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from recommenders.datasets.b2b import write_world
-from recommenders.datasets.b2b_config import SUBCATEGORIES, Kind, Scenario, WorldConfig
-from recommenders.datasets.b2b_orders import World, make_world
-from recommenders.datasets.b2b_simulation import simulate
-from recommenders.datasets.b2b_truth import history, purchase_probability
+from recommenders.datasets.b2b.config import SUBCATEGORIES, Kind, Scenario, WorldConfig
+from recommenders.datasets.b2b.files import write_world
+from recommenders.datasets.b2b.orders import World, make_world
+from recommenders.datasets.b2b.simulation import simulate
+from recommenders.datasets.b2b.truth import history, purchase_probability
 from recommenders.datasets.catalog import dataset
 from recommenders.errors import ConfigurationError, UnknownNameError
 

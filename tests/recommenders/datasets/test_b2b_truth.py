@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from recommenders.datasets.b2b_config import Scenario, WorldConfig
-from recommenders.datasets.b2b_market import ALONE, ANCHOR, COMPANION, SUBSTITUTE
-from recommenders.datasets.b2b_orders import World, make_world, visit_probability
-from recommenders.datasets.b2b_simulation import second_at, share_before, simulate
-from recommenders.datasets.b2b_truth import (
+from recommenders.datasets.b2b.config import Scenario, WorldConfig
+from recommenders.datasets.b2b.market import ALONE, ANCHOR, COMPANION, SUBSTITUTE
+from recommenders.datasets.b2b.orders import World, make_world, visit_probability
+from recommenders.datasets.b2b.simulation import second_at, share_before, simulate
+from recommenders.datasets.b2b.truth import (
     History,
     _window,
     bought_probability,

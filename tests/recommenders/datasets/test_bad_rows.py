@@ -12,10 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from recommenders.datasets import lines
 from recommenders.datasets.catalog import DATASETS
-from recommenders.datasets.ingest import Counts
-from recommenders.datasets.text import TextFile
+from recommenders.datasets.reading import lines
+from recommenders.datasets.reading.ingest import Counts
+from recommenders.datasets.reading.text import TextFile
 
 N_GOOD, N_EACH = 50_000, 100
 FUTURE = datetime.now(UTC) + timedelta(days=400)

@@ -7,7 +7,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from recommenders.datasets.catalog import DATASETS
-from recommenders.datasets.catalog import DATASETS
 
 read = DATASETS["custom_b2b"].read
 from recommenders.errors import DataError

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from recommenders.datasets.catalog import DATASETS
 from recommenders.datasets.description import Description, describe, long_tail
-from recommenders.datasets.ingest import TABLES, Counts
+from recommenders.datasets.reading.ingest import TABLES, Counts
 from recommenders.errors import DataError
 
 Rows = Sequence[Mapping[str, Any]]

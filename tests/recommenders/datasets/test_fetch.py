@@ -26,10 +26,10 @@ from typing import Any
 import pytest
 
 from recommenders.datasets.catalog import DATASETS
-from recommenders.datasets.downloads import PUBLICATIONS, Download, Member, downloads, variants
-from recommenders.datasets.fetch import Outcome, consent, fetch, fetch_all, folder_of
+from recommenders.datasets.fetching.downloads import PUBLICATIONS, Download, Member, downloads, variants
+from recommenders.datasets.fetching.fetch import Outcome, consent, fetch, fetch_all, folder_of
+from recommenders.datasets.fetching.transfer import Patience
 from recommenders.datasets.online_retail import COLUMNS
-from recommenders.datasets.transfer import Patience
 from recommenders.errors import ConfigurationError, DataError, UnknownNameError
 
 QUICK = Patience(attempts=3, wait=0.01, timeout=5)
@@ -505,8 +505,8 @@ def test_only_a_person_or_yes_can_agree() -> None:
 SCRIPT = """
     import sys
     from pathlib import Path
-    from recommenders.datasets.downloads import Download, Member
-    from recommenders.datasets.fetch import fetch
+    from recommenders.datasets.fetching.downloads import Download, Member
+    from recommenders.datasets.fetching.fetch import fetch
     members = (Member("small/ratings.csv", "ratings.csv"), Member("small/movies.csv", "movies.csv"))
     plan = [Download("movielens", "ml-latest-small", sys.argv[1], "small.zip", members=members)]
     fetch("movielens", "", Path(sys.argv[2]), lambda _: True, lambda line: None, plan)

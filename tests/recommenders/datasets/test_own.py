@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from recommenders.datasets import catalog
-from recommenders.datasets.own_spec import read_specs
+from recommenders.datasets.own.spec import read_specs
 from recommenders.datasets.spec import DatasetSpec, Tables
 from recommenders.datasets.store import TableStore
 from recommenders.errors import ConfigurationError, DataError, UnknownNameError

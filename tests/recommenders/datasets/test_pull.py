@@ -17,10 +17,10 @@ import duckdb
 import pyarrow.parquet as pq
 import pytest
 
-from recommenders.datasets.own import Entry
-from recommenders.datasets.own_spec import read_specs
-from recommenders.datasets.pull import pull
-from recommenders.datasets.pull_sql import pull_queries
+from recommenders.datasets.own.entry import Entry
+from recommenders.datasets.own.pull import pull
+from recommenders.datasets.own.pull_sql import pull_queries
+from recommenders.datasets.own.spec import read_specs
 from recommenders.errors import ConfigurationError, DataError
 from tests.conftest import missing
 

@@ -8,10 +8,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from recommenders.datasets.b2b import write_world
-from recommenders.datasets.b2b_config import WorldConfig
-from recommenders.datasets.b2b_orders import World, make_world
-from recommenders.datasets.b2b_truth import history, purchase_probability
+from recommenders.datasets.b2b.config import WorldConfig
+from recommenders.datasets.b2b.files import write_world
+from recommenders.datasets.b2b.orders import World, make_world
+from recommenders.datasets.b2b.truth import history, purchase_probability
 from recommenders.datasets.catalog import dataset
 from recommenders.datasets.spec import Tables
 from recommenders.evaluation.ceilings import Ceiling, world_ceilings

@@ -7,11 +7,11 @@ from pathlib import Path
 import pyarrow as pa
 
 from recommenders import schema
-from recommenders.datasets.ingest import Plan
-from recommenders.datasets.lines import text_literal
-from recommenders.datasets.own import REQUIRED, TABLES, Entry, Table
-from recommenders.datasets.own_columns import EPOCHS, SCALES, Column
-from recommenders.datasets.reading import Reading
+from recommenders.datasets.own.columns import EPOCHS, SCALES, Column
+from recommenders.datasets.own.entry import REQUIRED, TABLES, Entry, Table
+from recommenders.datasets.reading.ingest import Plan
+from recommenders.datasets.reading.lines import text_literal
+from recommenders.datasets.reading.reading import Reading
 
 MAX_AHEAD = timedelta(days=1)  # clocks differ; what lies further ahead of the reading cannot be true
 LAST = 253_402_300_799_000_000  # microseconds since 1970 of the year 9999

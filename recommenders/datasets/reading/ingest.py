@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from recommenders import schema
-from recommenders.datasets.lines import text_literal
-from recommenders.datasets.reading import Reading
+from recommenders.datasets.reading.lines import text_literal
+from recommenders.datasets.reading.reading import Reading
 from recommenders.datasets.relations import SQL_TYPES, show
 from recommenders.errors import DataError
 

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from recommenders import schema
-from recommenders.datasets.b2b_config import (
+from recommenders.datasets.b2b.config import (
     BUSINESS_TYPES,
     CATEGORIES,
     INDUSTRIES,
@@ -15,7 +15,7 @@ from recommenders.datasets.b2b_config import (
     SUBCATEGORIES,
     WorldConfig,
 )
-from recommenders.datasets.b2b_market import Bools, Buyers, Ints, Products, category_of
+from recommenders.datasets.b2b.market import Bools, Buyers, Ints, Products, category_of
 
 BRAND_NAMES = (
     "Alder",

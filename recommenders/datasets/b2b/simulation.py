@@ -1,4 +1,4 @@
-"""Draws from the law of recommenders.datasets.b2b_orders, one buyer after the other.
+"""Draws from the law of recommenders.datasets.b2b.orders, one buyer after the other.
 
 Buyers are independent given the world, and every visit has its own stream of random numbers, keyed by seed,
 buyer and day. So lines depend neither on which buyers are simulated together nor on what happens later.
@@ -14,9 +14,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from recommenders.datasets.b2b_market import Bools, Ints
-from recommenders.datasets.b2b_orders import Era, World, pair_traits, reorder_wish, visit_probability
-from recommenders.datasets.b2b_prices import WEEK
+from recommenders.datasets.b2b.market import Bools, Ints
+from recommenders.datasets.b2b.orders import Era, World, pair_traits, reorder_wish, visit_probability
+from recommenders.datasets.b2b.prices import WEEK
 
 NEVER = -1  # in a table of last purchase days
 STREAM = 2  # of the world's own history; other numbers give other futures

@@ -16,9 +16,9 @@ from typing import Any, Literal
 import httpx
 
 from recommenders.bundle import sha256
-from recommenders.datasets.archive import check_gzip, unpack
-from recommenders.datasets.downloads import PUBLICATIONS, Download, downloads, publication, variants
-from recommenders.datasets.transfer import NoRoomError, Part, Patience, TransferError, reason, transfer
+from recommenders.datasets.fetching.archive import check_gzip, unpack
+from recommenders.datasets.fetching.downloads import PUBLICATIONS, Download, downloads, publication, variants
+from recommenders.datasets.fetching.transfer import NoRoomError, Part, Patience, TransferError, reason, transfer
 from recommenders.errors import ConfigurationError, DataError
 
 RECEIPT = ".fetched"

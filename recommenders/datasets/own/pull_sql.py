@@ -19,9 +19,9 @@ from sqlalchemy import URL, Connection, create_engine, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
-from recommenders.datasets.lines import text_literal
-from recommenders.datasets.own import DATABASES
-from recommenders.datasets.own_secrets import Secrets
+from recommenders.datasets.own.entry import DATABASES
+from recommenders.datasets.own.secrets import Secrets
+from recommenders.datasets.reading.lines import text_literal
 from recommenders.errors import ConfigurationError, DataError
 
 BATCH = 20_000  # rows in hand at once

@@ -27,12 +27,12 @@ import pyarrow.parquet as pq
 from threadpoolctl import threadpool_limits
 
 from recommenders import bundle, schema
-from recommenders.datasets.b2b_config import Scenario, WorldConfig
-from recommenders.datasets.b2b_feed import damaged_lines, damaged_products
-from recommenders.datasets.b2b_market import Ints
-from recommenders.datasets.b2b_orders import World, make_world
-from recommenders.datasets.b2b_simulation import Lines, in_time_order, simulate
-from recommenders.datasets.b2b_tables import buyers_table, midnights, numbered, products_table
+from recommenders.datasets.b2b.config import Scenario, WorldConfig
+from recommenders.datasets.b2b.feed import damaged_lines, damaged_products
+from recommenders.datasets.b2b.market import Ints
+from recommenders.datasets.b2b.orders import World, make_world
+from recommenders.datasets.b2b.simulation import Lines, in_time_order, simulate
+from recommenders.datasets.b2b.tables import buyers_table, midnights, numbered, products_table
 from recommenders.errors import ConfigurationError
 
 LARGEST = 200  # a scale: 400,000 buyers and some 100 million lines

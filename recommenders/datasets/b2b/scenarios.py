@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recommenders.datasets.b2b_config import BRANDS_PER_CATEGORY, SUBCATEGORIES, Scenario, WorldConfig
-from recommenders.datasets.b2b_market import ALONE, Buyers, Products
-from recommenders.datasets.b2b_prices import log_prices
+from recommenders.datasets.b2b.config import BRANDS_PER_CATEGORY, SUBCATEGORIES, Scenario, WorldConfig
+from recommenders.datasets.b2b.market import ALONE, Buyers, Products
+from recommenders.datasets.b2b.prices import log_prices
 
 LAUNCH_DAYS = 14  # over which a wave of new items comes
 LEAVE_DAYS = 30  # over which buyers go

@@ -12,15 +12,15 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from recommenders.datasets.own import TABLES, Entry, ProtocolConfig, Sql, Table
-from recommenders.datasets.own_columns import Column, Range
-from recommenders.datasets.own_rows import parse
-from recommenders.datasets.pull import pull
+from recommenders.datasets.own.columns import Column, Range
+from recommenders.datasets.own.entry import TABLES, Entry, ProtocolConfig, Sql, Table
+from recommenders.datasets.own.pull import pull
+from recommenders.datasets.own.rows import parse
 from recommenders.datasets.spec import DatasetSpec, Protocol
 from recommenders.errors import ConfigurationError, DataError
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")  # also part of file names, of Dagster's partitions and of MLflow's models
-PULLER = "recommenders.datasets.pull:pull"
+PULLER = "recommenders.datasets.own.pull:pull"
 SECTIONS: dict[str, type[BaseModel]] = {
     **dict.fromkeys(TABLES, Table),
     "sql": Sql,

@@ -6,7 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from recommenders.datasets.text import TextFile
+from recommenders.datasets.reading.text import TextFile
 from recommenders.errors import DataError
 
 MAX_LINE = 1 << 24  # bytes of a line

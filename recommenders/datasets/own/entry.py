@@ -11,7 +11,7 @@ import pyarrow as pa
 from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
 from recommenders import schema
-from recommenders.datasets.own_columns import RULES, STRICT, Column, Range, as_column
+from recommenders.datasets.own.columns import RULES, STRICT, Column, Range, as_column
 
 FORMATS = {".json": "json", ".jsonl": "json", ".ndjson": "json", ".parquet": "parquet"}  # any other end: CSV
 SCHEMES = ("s3", "gs", "file")  # of object stores

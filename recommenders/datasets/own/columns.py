@@ -8,7 +8,7 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from recommenders import schema
-from recommenders.datasets.lines import text_literal
+from recommenders.datasets.reading.lines import text_literal
 
 STRICT = ConfigDict(frozen=True, extra="forbid")
 EPOCHS = {"seconds": 1_000_000, "milliseconds": 1_000, "microseconds": 1}  # since 1970 -> microseconds a unit

@@ -1,7 +1,7 @@
 """The products and the buyers of the simulated marketplace: its static truth. No order is placed here.
 
 Everything that decides what is bought is a value of `WorldConfig` or an array of `Products` or `Buyers`, so
-the probability of any purchase can be computed from them (recommenders.datasets.b2b_orders tells how).
+the probability of any purchase can be computed from them (recommenders.datasets.b2b.orders tells how).
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from recommenders.datasets.b2b_config import (
+from recommenders.datasets.b2b.config import (
     BRANDS_PER_CATEGORY,
     BUSINESS_TYPES,
     CATALOGUE,
@@ -21,7 +21,7 @@ from recommenders.datasets.b2b_config import (
     SUBCATEGORIES,
     WorldConfig,
 )
-from recommenders.datasets.b2b_prices import log_prices
+from recommenders.datasets.b2b.prices import log_prices
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]

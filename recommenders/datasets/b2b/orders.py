@@ -1,5 +1,5 @@
-"""How the simulated marketplace sells: the law of one visit. recommenders.datasets.b2b_simulation draws from it,
-recommenders.datasets.b2b_truth computes with it.
+"""How the simulated marketplace sells: the law of one visit. recommenders.datasets.b2b.simulation draws from it,
+recommenders.datasets.b2b.truth computes with it.
 
 A buyer visits on day d with probability 1 - exp(-visits_a_day x weekday), at most once a day. A visit has a
 size s = floor + (1 - floor) Gamma(shape, mean 1). Given s, each product rings a bell at rate s x_i during the
@@ -24,8 +24,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recommenders.datasets.b2b_config import WorldConfig
-from recommenders.datasets.b2b_market import (
+from recommenders.datasets.b2b.config import WorldConfig
+from recommenders.datasets.b2b.market import (
     ANCHOR,
     SUBSTITUTE,
     Buyers,
@@ -35,8 +35,8 @@ from recommenders.datasets.b2b_market import (
     make_buyers,
     make_products,
 )
-from recommenders.datasets.b2b_prices import WEEK
-from recommenders.datasets.b2b_scenarios import changed
+from recommenders.datasets.b2b.prices import WEEK
+from recommenders.datasets.b2b.scenarios import changed
 
 
 @dataclass(frozen=True, eq=False)

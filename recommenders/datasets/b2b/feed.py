@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recommenders.datasets.b2b_config import Scenario, WorldConfig
+from recommenders.datasets.b2b.config import Scenario, WorldConfig
 
 WRONG_UNIT = 100  # a price in cents where it should be in whole units
 

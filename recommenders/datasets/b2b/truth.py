@@ -32,10 +32,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recommenders.datasets.b2b_config import WorldConfig
-from recommenders.datasets.b2b_market import COMPANION, SUBSTITUTE, Bools, Floats, Ints
-from recommenders.datasets.b2b_orders import Era, World, pair_traits, reorder_wish, visit_probability
-from recommenders.datasets.b2b_simulation import NEVER, share_before, simulate, visits
+from recommenders.datasets.b2b.config import WorldConfig
+from recommenders.datasets.b2b.market import COMPANION, SUBSTITUTE, Bools, Floats, Ints
+from recommenders.datasets.b2b.orders import Era, World, pair_traits, reorder_wish, visit_probability
+from recommenders.datasets.b2b.simulation import NEVER, share_before, simulate, visits
 from recommenders.errors import ConfigurationError
 
 BLOCK = 128  # buyers whose probabilities are held at once

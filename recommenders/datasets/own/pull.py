@@ -20,8 +20,8 @@ import pyarrow as pa
 from pyarrow import fs
 
 from recommenders.bundle import replace_folder, sha256
-from recommenders.datasets.own import Entry
-from recommenders.datasets.own_secrets import Secrets
+from recommenders.datasets.own.entry import Entry
+from recommenders.datasets.own.secrets import Secrets
 from recommenders.errors import DataError
 
 WILD = set("*[")
@@ -49,7 +49,7 @@ def pull(dataset: str, entry: Entry, base: Path, folder: Path) -> None:
                 seen[name] = {**seen.get(name, {}), **objects}
         queries = {name: table.query for name, table in entry.tables.items() if table.query is not None}
         if queries and entry.sql is not None:
-            from recommenders.datasets.pull_sql import pull_queries
+            from recommenders.datasets.own.pull_sql import pull_queries
 
             pull_queries(dataset, entry.sql.url, queries, base, staging)
         (staging / NOTE).write_text(json.dumps({"dataset": dataset, "objects": seen}))

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from recommenders.datasets.b2b_config import WorldConfig
+from recommenders.datasets.b2b.config import WorldConfig
 
 WEEK = 7  # days for which a list price stands
 

@@ -12,9 +12,9 @@ from typing import Any, Self
 
 import duckdb
 
-from recommenders.datasets import lines
-from recommenders.datasets.lines import text_literal
-from recommenders.datasets.text import TextFile, prepare
+from recommenders.datasets.reading import lines
+from recommenders.datasets.reading.lines import text_literal
+from recommenders.datasets.reading.text import TextFile, prepare
 from recommenders.errors import DataError
 
 Rules = Mapping[str, str]  # reason -> SQL condition that is true of such a row
@@ -54,7 +54,9 @@ class Reading:
             first = str(error).splitlines()[0]
             raise DataError(f"{self.dataset}: the files cannot be read: {first}; fetch them again") from error
         except duckdb.OutOfMemoryException as error:
-            raise DataError(f"{self.dataset}: the files cannot be read in {self.memory} of memory; give more") from error
+            raise DataError(
+                f"{self.dataset}: the files cannot be read in {self.memory} of memory; give more"
+            ) from error
 
     def one(self, sql: str) -> Any:
         """The single value of a query."""

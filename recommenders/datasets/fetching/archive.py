@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from zipfile import BadZipFile, ZipFile
 
-from recommenders.datasets.downloads import Member
-from recommenders.datasets.transfer import need_room
+from recommenders.datasets.fetching.downloads import Member
+from recommenders.datasets.fetching.transfer import need_room
 from recommenders.errors import DataError
 
 BLOCK = 1 << 20  # bytes
