@@ -7,9 +7,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from recommenders.datasets.catalog import DATASETS
+from recommenders.errors import DataError
 
 read = DATASETS["custom_b2b"].read
-from recommenders.errors import DataError
 
 NOON = datetime(2026, 1, 5, 12, tzinfo=UTC)
 LINE = {
