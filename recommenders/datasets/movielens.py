@@ -35,20 +35,22 @@ INTERACTIONS = """
 # a movie with are known from the end of the quarter in which they did.
 ITEMS = r"""
     with told as (
-        select "movieId", date_trunc('quarter', make_timestamptz("timestamp" * 1000000)) + interval 3 month as since,
-            list(distinct lower(tag)) as words
+        select "movieId", lower(tag) as word,
+            min(date_trunc('quarter', make_timestamptz("timestamp" * 1000000)) + interval 3 month) as since
         from good_tags group by all
-    ), snapshots as (
-        select "movieId", since, list_sort(list_distinct(flatten(list(words) over (
-            partition by "movieId" order by since)))) as words
-        from told
+    ), quarters as (
+        select "movieId", since, list(word) as words from told group by all
+    ), states as (
+        select "movieId", since,
+            list_sort(flatten(list(words) over (partition by "movieId" order by since))) as words
+        from quarters
         union all select "movieId", null, [] from good_movies
     )
     select m."movieId" as item_id, s.since as valid_from, m.title, split_part(m.kinds, '|', 1) as category,
         concat_ws(' ', replace(m.kinds, '|', ' '), nullif(regexp_extract(m.title, '\((\d{4})\)$', 1), ''),
                   nullif(array_to_string(s.words, ' '), '')) as text
     from (select "movieId", title, nullif(kinds, '(no genres listed)') as kinds from good_movies) m
-    join snapshots s using ("movieId") order by m."movieId", s.since nulls first
+    join states s using ("movieId") order by m."movieId", s.since nulls first
 """
 
 USERS = """
