@@ -171,7 +171,10 @@ class Settings(ServingSettings):
             return spec.folder
         if self.real_data and (folder := self.real_data / (spec.real_data_folder or spec.name)).exists():
             return folder
-        raise DataError(f"{spec.name}: no files are known; give --source PATH with {spec.layout}")
+        raise DataError(
+            f"{spec.name}: no files are known; say `tradewind data fetch {spec.name}`,"
+            f" or give --source PATH with {spec.layout}"
+        )
 
     def prepare_source(self) -> Path:
         """Where the data set is read from; what is made or pulled comes there first, unless files are given."""

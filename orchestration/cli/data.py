@@ -87,7 +87,7 @@ def data_fetch(
     yes: Annotated[bool, typer.Option("--yes", help="Agree to the terms without being asked.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Download a data set's files from its publisher, after showing its terms."""
+    """Download a data set's files from its publisher, after showing its terms; they then are its source."""
     from orchestration.settings import Settings
     from recommenders.datasets.fetching.fetch import consent, fetch, fetch_all, folder_of
 
@@ -99,6 +99,9 @@ def data_fetch(
         outcomes = fetch_all(to or root, agree, say)
     else:
         outcomes = [fetch(name, variant, to or folder_of(root, name, variant), agree, say)]
+    for outcome in outcomes:
+        if outcome.done in ("fetched", "already there"):  # `run --dataset NAME` finds them from now on
+            Settings.read(dataset=outcome.dataset, source=Path(outcome.folder)).remember_source()
     if as_json:
         print(json.dumps([outcome.to_json() for outcome in outcomes]))
     elif name == "all":

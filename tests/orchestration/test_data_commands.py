@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from orchestration.cli import main
+from recommenders.datasets.fetching.fetch import Outcome
 
 HEADER = "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country"
 N_DAYS, N_LINES = 5, 300
@@ -95,6 +96,13 @@ def test_what_cannot_be_done_is_one_line(data: Data, arguments: tuple[str, ...],
     assert done.code == 2
     assert "Traceback" not in done.err
     assert words in done.err
+
+
+def test_what_was_fetched_is_the_source_from_then_on(data: Data, log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    came = Outcome("online_retail", "fetched", str(log.parent))  # the publisher lies outside this machine
+    monkeypatch.setattr("recommenders.datasets.fetching.fetch.fetch", lambda *_: came)
+    assert data("fetch", "online_retail", "--yes").code == 0
+    assert json.loads(data("describe", "online_retail", "--json").out)["rows"]["read"] == N_DAYS * N_LINES + 1
 
 
 def test_a_world_with_a_scenario_is_written_and_read(data: Data, tmp_path: Path) -> None:

@@ -1,11 +1,10 @@
 """From a source to clean tables on disk, in bounded memory: read, judge, merge duplicates, account for every row."""
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -24,6 +23,10 @@ TABLES: Mapping[str, pa.Schema] = {
     "users": schema.USERS,
     "quarantine": schema.QUARANTINE,
 }
+
+
+PARTS = 4  # a power of two
+BATCH = 1 << 20  # rows in hand at once
 
 
 @dataclass(frozen=True)
@@ -111,7 +114,7 @@ def _strangers(reading: Reading, folder: Path, what: str) -> str:
     """Which ids the events name and the table lacks, in words; "" if none."""
     found = reading.run(
         f"select {what}_id from (select distinct {what}_id from kept)"
-        f" anti join read_parquet('{folder / what}s.parquet') using ({what}_id) limit 3"
+        f" anti join read_parquet({text_literal(str(folder / f'{what}s.parquet'))}) using ({what}_id) limit 3"
     )
     return f"events name unknown {what}s such as {', '.join(row[0] for row in found)}" if found else ""
 
@@ -164,35 +167,40 @@ def _merge_duplicates(reading: Reading, path: Path) -> int:
 
     Equal rows have equal keys, so only rows whose key's 64-bit hash occurs twice are compared: eight bytes a row.
     """
-    names = "user_id, item_id, timestamp"
-    hashes: Any = reading.connection.execute(f"select hash({names}) as h from '{path}'").fetchnumpy()["h"]
-    twice = _duplicates(hashes)
+    key = "hash(user_id, item_id, timestamp)"
+    rows = reading.connection.execute(f"select {key} as h from read_parquet({text_literal(str(path))})")
+    twice = _repeated(batch.column(0).to_numpy() for batch in rows.to_arrow_reader(BATCH))
     if not len(twice):
         return 0
     reading.connection.register("twice", pa.table({"h": twice}))
     whole = path.with_suffix(".whole")
     path.rename(whole)
     n_before = pq.read_metadata(whole).num_rows
-    among = f"hash({names}) in (select h from twice)"
+    source, among = f"read_parquet({text_literal(str(whole))})", f"{key} in (select h from twice)"
     reading.run(
-        f"copy (select * from '{whole}' where not {among} union all select distinct * from '{whole}' where {among})"
-        f" to '{path}' (format parquet)".replace(f"'{whole}'", f"read_parquet('{whole}')")
+        f"copy (select * from {source} where not {among} union all select distinct * from {source} where {among})"
+        f" to {text_literal(str(path))} (format parquet)"
     )
     whole.unlink()
     return int(n_before - pq.read_metadata(path).num_rows)
 
 
-def _duplicates(hashes: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """The hashes that occur more than once, each once."""
-    low = hashes < np.uint64(1 << 63)
+def _repeated(batches: Iterable[NDArray[np.uint64]]) -> NDArray[np.uint64]:
+    """The hashes that occur more than once, each once. They are sorted in PARTS by their first bits."""
+    parts: list[list[NDArray[np.uint64]]] = [[] for _ in range(PARTS)]
+    for hashes in batches:
+        place = hashes >> np.uint64(64 - PARTS.bit_length() + 1)
+        for number, part in enumerate(parts):
+            part.append(hashes[place == number])
+
+    def repeated(part: list[NDArray[np.uint64]]) -> NDArray[np.uint64]:
+        found = np.concatenate(part) if part else np.zeros(0, np.uint64)
+        part.clear()
+        found.sort()
+        return np.unique(found[1:][found[1:] == found[:-1]])
+
     with ThreadPoolExecutor(2) as pool:  # numpy sorts without holding the interpreter
-        halves = list(pool.map(_repeated, (hashes[low], hashes[~low])))
-    return np.concatenate(halves)
-
-
-def _repeated(hashes: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    hashes.sort()
-    return np.unique(hashes[1:][hashes[1:] == hashes[:-1]])
+        return np.concatenate(list(pool.map(repeated, parts)))
 
 
 def _quarantine(reading: Reading, plan: Plan) -> str:
