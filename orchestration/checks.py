@@ -172,7 +172,7 @@ def feature_leaks(
 ) -> list[str]:
     """Which features differ from those of the log cut at the split's cut, in words."""
     cut = cut_time(split)
-    log, described = hindsight.events_until(split, cut), hindsight.items_until(items, cut)
+    log, described = hindsight.events_until(split, cut), hindsight.items_until(items, split, cut)
     rebuilt_items = feature_tables.item_features(log, described, cut)
     rebuilt_users = feature_tables.user_features(log, users, cut, described)
     return [

@@ -17,7 +17,7 @@ from dagster._core.storage.dagster_run import IN_PROGRESS_RUN_STATUSES
 
 from orchestration.runs import PID_TAG, RunFailedError, materialise, this_process
 from orchestration.settings import Settings
-from orchestration.source import fingerprint
+from orchestration.source import fingerprint, held
 from recommenders.bundle import read_manifest
 from recommenders.errors import BundleError
 from recommenders.evaluation.report import Report
@@ -41,7 +41,7 @@ class Answer:
 def check_source(settings: Settings) -> None:
     """Raises DataError at once if the data set's files are not where they should be."""
     spec = settings.spec
-    if not spec.generator or settings.source:
+    if not held(settings) and (not spec.generator or settings.source):
         spec.locate(settings.source_of(spec))
 
 

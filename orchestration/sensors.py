@@ -10,7 +10,7 @@ from monitoring.alerts import Alert, send
 from monitoring.retraining import Facts, PastRun, should_retrain
 from orchestration.jobs import RETRAINING, retraining_job
 from orchestration.settings import Settings
-from orchestration.source import fingerprint
+from orchestration.source import fingerprint, held
 from recommenders.errors import DataError
 from serving.registry import Registry
 
@@ -34,6 +34,8 @@ def new_data_sensor(settings: Settings) -> dg.SensorDefinition:
         description=f"Retrains when the files of {settings.dataset} change.",
     )
     def new_data(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        if held(settings):  # the cursor waits too, so that files which come meanwhile are seen afterwards
+            return dg.SkipReason("an earlier version of the tables is held; see `tradewind data restore`")
         try:
             seen = signature(settings)
         except DataError as error:

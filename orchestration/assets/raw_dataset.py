@@ -6,7 +6,7 @@ import dagster as dg
 
 from orchestration.partitions import datasets
 from orchestration.settings import Settings
-from orchestration.source import fingerprint
+from orchestration.source import fingerprint, held
 from recommenders.datasets.catalog import dataset
 
 
@@ -15,11 +15,11 @@ def raw_dataset(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Se
     """The files of the data set's source, with their hashes; a data set that the project makes is made here."""
     spec = dataset(context.partition_key)
     platform = settings.of(spec.name)
-    source = platform.prepare_source()
-    facts = fingerprint(platform)
+    facts = fingerprint(platform)  # prepares the source, unless an earlier version is held
+    source = "" if (kept := held(platform)) else str(platform.source_of(spec))
     context.add_output_metadata(
         {
-            "source": dg.MetadataValue.path(str(source)),
+            "source": dg.MetadataValue.path(source) if kept is None else f"none: version {kept.restored_from} is held",
             "title": spec.title,
             "licence": spec.licence,
             "protocol": spec.protocol.describe(),
@@ -28,4 +28,4 @@ def raw_dataset(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Se
             "data_version": facts["version"],
         }
     )
-    return {**facts, "dataset": spec.name, "source": str(source)}
+    return {**facts, "dataset": spec.name, "source": source}

@@ -37,12 +37,14 @@ def data_describe(
 ) -> None:
     """Read a data set and tell what it holds and where every row went."""
     from orchestration.exports import describe_tables, write_page
-    from orchestration.runs import materialise
+    from orchestration.source import take_in
 
     settings = settings_of(name, source)
-    materialise(settings, ["raw_dataset", "interactions", "items", "users", "quarantine"])
+    version = take_in(settings)
     settings.remember_source()
     found = describe_tables(settings)
+    if version.counts.quarantined > settings.spec.max_quarantined * version.counts.read:
+        say(f"More than {settings.spec.max_quarantined:.0%} of the rows are quarantined: a run would stop here.")
     if output:
         write_page(found, output)
     print(json.dumps(found.to_json()) if as_json else found.to_markdown())

@@ -23,6 +23,7 @@ from recommenders.datasets.literals import read_literal, to_json
 from recommenders.datasets.reading.ingest import Plan
 from recommenders.datasets.reading.reading import Reading
 from recommenders.datasets.reading.text import prepare
+from recommenders.datasets.spec import real_files
 from recommenders.errors import DataError
 
 FILES = ("*.json", "*.json.gz", "*.jsonl", "*.jsonl.gz")
@@ -88,7 +89,8 @@ ITEMS = """
         from good_products
     ), products as (
         select * from told qualify row_number() over (
-            partition by item_id order by length(words) desc nulls last, title, price, words) = 1
+            partition by item_id
+            order by coalesce(length(words), -1) desc, coalesce(title, ''), coalesce(price, -1), coalesce(words, '')) = 1
     )
     select item_id, title, sound(path[1]) as category, sound(path[2]) as subcategory, brand, price,
         nullif(concat_ws(' ', title, words), '') as text
@@ -148,7 +150,7 @@ def _not_asin(key: str) -> str:
 
 def _sort_out(reading: Reading, source: Path) -> tuple[Layout, list[Path], list[Path]]:
     """The layout, the files of reviews and those of products; Python literals have become JSON."""
-    paths = [source] if source.is_file() else sorted({path for glob in FILES for path in source.glob(glob)})
+    paths = [source] if source.is_file() else real_files(source, FILES)
     reviews: dict[Path, Layout] = {}
     products: dict[Path, Layout] = {}
     for path in paths:

@@ -69,7 +69,8 @@ USERS_BY = """
 ITEMS_BY_CATEGORY = """
     select category as value, count(*) as items, count(*) / sum(count(*)) over () as share_of_items,
         coalesce(sum(n), 0) / nullif(sum(sum(n)) over (), 0) as share_of_events
-    from (from items qualify row_number() over (partition by item_id order by valid_from desc nulls last) = 1)
+    from (from items qualify row_number() over (
+        partition by item_id order by coalesce(epoch_us(valid_from), -9223372036854775807) desc) = 1)
     left join per_item using (item_id) group by 1 order by share_of_events desc nulls last, items desc, value
 """
 QUARANTINE = f"""

@@ -7,9 +7,11 @@ import pyarrow as pa
 
 from recommenders import schema
 
+# DuckDB 1.5.6 may pick another row than the newest where a key to order by is null: since ever is a number here.
 VALID = """
     select * from items where valid_from is null or valid_from <= $as_of
-    qualify row_number() over (partition by item_id order by valid_from desc nulls last) = 1
+    qualify row_number() over (
+        partition by item_id order by coalesce(epoch_us(valid_from), -9223372036854775807) desc) = 1
     order by item_id
 """
 

@@ -22,16 +22,15 @@ COLUMNS = (
     "Country",
 )
 
-# The publisher writes m/d/Y. That is believed only of a source in which some second number is past 12 and no
-# first one is, for else 3/4/2011 could be April the third.
+# The publisher writes m/d/Y. That is believed only of a source in which second numbers are past 12 twenty times as
+# often as first ones (a few rows may be broken), for else 3/4/2011 could be April the third.
 MONTH_FIRST = r"""
     with slashed as (
         select regexp_extract("InvoiceDate", '^(\d{1,2})/(\d{1,2})/\d{4} ', ['first', 'second']) as day
         from lines where broken is null and contains("InvoiceDate", '/')
     )
-    select coalesce(
-        bool_or(try_cast(day.second as int) > 12) and not bool_or(try_cast(day.first as int) > 12), false
-    ) from slashed
+    select count(*) filter (try_cast(day.second as int) > 12)
+        > 20 * count(*) filter (try_cast(day.first as int) > 12) from slashed
 """
 
 VALUES = r"""
@@ -96,6 +95,7 @@ def parse(reading: Reading, source: Path) -> Plan:
     are as they were first seen; the source knows no categories. Raises DataError if a file cannot be read as a whole.
     """
     reading.csv("lines", _files(reading, source), dict.fromkeys(COLUMNS, "VARCHAR"))
+    reading.by_line("lines")  # what is derived below from the good lines must not change any more
     month_first = str(bool(reading.one(MONTH_FIRST))).lower()
     reading.judge("lines", LIES, ASIDES, select=VALUES.format(month_first=month_first))
     distinct = "select distinct customer, code, invoice, time, quantity, price from good_lines where"
@@ -105,20 +105,24 @@ def parse(reading: Reading, source: Path) -> Plan:
     )
     reading.run(f"create table returns as {distinct} is_return")
     n_netted, n_lost = _net(reading)
+    counted = "(select count(*) from good_lines) - (select count(*) from purchases) - (select count(*) from returns)"
+    merged = int(reading.one(f"select {counted}"))
     aside = {"cancellation without its purchase": n_lost} if n_lost else {}
-    return Plan(INTERACTIONS, ITEMS, USERS, events=("lines",), one_each=False, netted=n_netted, set_aside=aside)
+    return Plan(
+        INTERACTIONS, ITEMS, USERS, events=("lines",), one_each=False, merged=merged, netted=n_netted, set_aside=aside
+    )
 
 
 def _files(reading: Reading, source: Path) -> list[Path]:
     """The CSV files; a workbook is written as one first."""
+    from recommenders.datasets.catalog import DATASETS
     from recommenders.datasets.workbook import to_csv
 
-    found = [source] if source.is_file() else sorted({p for g in PATTERNS for p in source.glob(g)})
+    found = DATASETS["online_retail"].locate(source)
     return [to_csv(p, reading.work / f"{p.stem}.csv") if p.suffix == ".xlsx" else p for p in found]
 
 
 ORDER = "time, customer, code, invoice, quantity, price"
-PATTERNS = ("*.csv", "*.csv.gz", "*.xlsx")
 
 
 def _net(reading: Reading) -> tuple[int, int]:

@@ -4,6 +4,7 @@ import duckdb
 import pyarrow as pa
 
 from recommenders import schema
+from recommenders.datasets.reading.lines import path_literal
 from recommenders.errors import DataError
 from recommenders.schema import Rows
 
@@ -26,7 +27,7 @@ def show(connection: duckdb.DuckDBPyConnection, name: str, rows: Rows, wanted: p
         source = f"{name}_rows"
         connection.register(source, rows)
     elif rows:
-        paths = ", ".join("'" + str(path).replace("'", "''") + "'" for path in rows)
+        paths = ", ".join(path_literal(path) for path in rows)
         source = f"read_parquet([{paths}], union_by_name = true)"
     else:
         raise DataError(f"{name}: no Parquet files are given; pass a table or at least one file")

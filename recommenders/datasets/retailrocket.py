@@ -11,7 +11,9 @@ what the publisher does not say, so none is taken for a price or a name.
 from pathlib import Path
 
 from recommenders.datasets.reading.ingest import Plan
+from recommenders.datasets.reading.lines import path_literal, text_literal
 from recommenders.datasets.reading.reading import Reading
+from recommenders.datasets.spec import real_files
 from recommenders.errors import DataError
 
 # What an event tells of the wish to have the item, a purchase being 1. In this log about one cart in three, but fewer
@@ -54,12 +56,12 @@ STAGE = """
             else nullif(array_to_string(
                 list_filter(string_split("value", ' '), word -> word not like 'n%')[:{words}], ' '), '') end as said
         from good_properties
-    ) to '{path}' (format parquet)
+    ) to {target} (format parquet)
 """
 
 WORDY = """
     create table wordy as
-    select property, row_number() over (order by count(*) desc, property) as place from read_parquet('{path}')
+    select property, row_number() over (order by count(*) desc, property) as place from read_parquet({path})
     where said is not null and property not in ('categoryid', 'available')
     group by property order by place limit {most}
 """
@@ -69,7 +71,7 @@ SNAPSHOTS = """
     insert into snapshots
     with told as (
         select itemid, t, {columns}
-        from read_parquet('{path}') left join wordy using (property)
+        from read_parquet({path}) left join wordy using (property)
         where itemid % {parts} = {part} and said is not null group by itemid, t
     ), known as (
         select itemid, t, {carried} from told window so_far as (partition by itemid order by t)
@@ -125,7 +127,7 @@ def parse(reading: Reading, source: Path) -> Plan:
     folder = source if source.is_dir() else source.parent
     reading.csv("events", [_there(folder / "events.csv")], EVENTS)
     reading.csv("categories", [_there(folder / "category_tree.csv")], CATEGORIES, optional=True)
-    parts = sorted(folder.glob("item_properties_part*.csv")) or [_there(folder / "item_properties_part1.csv")]
+    parts = real_files(folder, ["item_properties_part*.csv"]) or [_there(folder / "item_properties_part1.csv")]
     reading.csv("properties", parts, PROPERTIES, optional=True)
     reading.by_line("categories")  # of an id that stands twice, the first line counts
     _judge(reading)
@@ -176,13 +178,13 @@ def _judge(reading: Reading) -> None:
 def _take_snapshots(reading: Reading) -> None:
     """Makes `snapshots` (itemid, t, category, gone, words), some items at a time: any number of rows will do."""
     path = reading.work / "properties.parquet"
-    stage = STAGE.format(path=path, words=TEXT_WORDS)
+    stage = STAGE.format(target=text_literal(str(path)), words=TEXT_WORDS)
     n_good = int(reading.run(stage)[0][0])
     if not reading.rest("properties", n_good):
         n_good = int(reading.run(stage)[0][0])
     # they are counted once more in the end, which takes a moment of what is staged and long of the files
-    reading.run(f"create or replace view good_properties as from read_parquet('{path}')")
-    reading.run(WORDY.format(path=path, most=TEXT_PROPERTIES))
+    reading.run(f"create or replace view good_properties as from read_parquet({path_literal(path)})")
+    reading.run(WORDY.format(path=path_literal(path), most=TEXT_PROPERTIES))
     reading.run("create table snapshots (itemid uinteger, t bigint, category uinteger, gone boolean, words varchar)")
     texts = [f"text{place}" for place in range(1, TEXT_PROPERTIES + 1)]
     sources = {name: f"place = {place}" for place, name in enumerate(texts, 1)}
@@ -193,6 +195,11 @@ def _take_snapshots(reading: Reading) -> None:
     for part in range(n_parts):
         reading.run(
             SNAPSHOTS.format(
-                path=path, columns=columns, carried=carried, texts=", ".join(texts), parts=n_parts, part=part
+                path=path_literal(path),
+                columns=columns,
+                carried=carried,
+                texts=", ".join(texts),
+                parts=n_parts,
+                part=part,
             )
         )

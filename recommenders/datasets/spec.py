@@ -4,7 +4,8 @@ import hashlib
 import importlib
 import json
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -18,7 +19,7 @@ from recommenders.datasets.reading.ingest import TABLES, Counts, Parser, ingest
 from recommenders.datasets.store import TableStore, Version, in_time_order
 from recommenders.errors import DataError
 
-READER = 2  # grows when the same files would become other tables
+READER = 3  # grows when the same files would become other tables
 
 
 @dataclass(frozen=True)
@@ -69,17 +70,23 @@ class DatasetSpec:
     folder: Path | None = None  # where the files lie unless a source is given
 
     def locate(self, source: Path) -> list[Path]:
-        """The source's files, sorted. Raises DataError if there are none or one of them is empty."""
-        if not source.exists():
-            raise DataError(f"{self.name}: no such file or folder: {source}; --source expects {self.layout}")
-        found = [source] if source.is_file() else sorted({p for g in self.files for p in source.glob(g)})
+        """The source's files, sorted; one of a glob may be empty among others and is left out: a quiet day.
+
+        Raises DataError if there are none, if all or a file of a set name are empty, or if they cannot be looked at.
+        """
+        with on_disk(self.name, source):
+            if not source.exists():
+                raise DataError(f"{self.name}: no such file or folder: {source}; --source expects {self.layout}")
+            found = [source] if source.is_file() else real_files(source, self.files)
+            check_names(self.name, found)
+            full = [path for path in found if path.stat().st_size]
         if not found:
             patterns = ", ".join(self.files)
             raise DataError(f"{self.name}: {source} holds none of {patterns}; --source expects {self.layout}")
         for path in found:
-            if path.stat().st_size == 0:
+            if path not in full and (not full or path.name in self.files):
                 raise DataError(f"{self.name}: {path} is empty; expected {self.layout}")
-        return found
+        return full
 
     def make(self, folder: Path, scale: float, seed: int) -> None:
         """Writes the files of a data set that the project makes itself, unless the same ones lie there already.
@@ -138,6 +145,37 @@ class DatasetSpec:
         with tempfile.TemporaryDirectory(dir=store.folder, prefix=".reading-") as folder:
             counts = self.ingest(source, Path(folder))
             return store.commit(Path(folder), known["version"], counts, known["files"])
+
+
+def real_files(folder: Path, patterns: Sequence[str]) -> list[Path]:
+    """The files below a folder that globs mean, sorted; hidden ones, folders and dangling links are none."""
+    next(folder.iterdir(), None)  # a glob finds nothing in a folder that cannot be listed, and does not say why
+    found = sorted({path for pattern in patterns for path in folder.glob(pattern)})
+    return [path for path in found if not path.name.startswith(".") and path.is_file()]
+
+
+def check_names(dataset: str, paths: Sequence[Path]) -> None:
+    """Raises DataError if a path is no UTF-8: no reader could be told it."""
+    for path in paths:
+        if printable(path) != str(path):
+            raise DataError(f"{dataset}: {printable(path)}: got a name that is not UTF-8; rename it")
+
+
+def printable(path: object) -> str:
+    """A path, its bytes that are no UTF-8 as escapes."""
+    return str(path).encode(errors="backslashreplace").decode()
+
+
+@contextmanager
+def on_disk(dataset: str, source: Path) -> Iterator[None]:
+    """Tells in one line, as a DataError, what the system says of a file or folder that cannot be looked at."""
+    check_names(dataset, [source])
+    try:
+        yield
+    except OSError as error:
+        place = printable(error.filename or source)
+        said = error.strerror or type(error).__name__
+        raise DataError(f"{dataset}: {place} cannot be read: {said}; see to the path and its permissions") from error
 
 
 def _resolve(name: str) -> Callable[..., Any]:

@@ -19,7 +19,7 @@ from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from deltalake import CommitProperties, DeltaTable, Schema
+from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Schema
 from deltalake.exceptions import DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction, create_table_with_add_actions
 
@@ -29,6 +29,7 @@ from recommenders.errors import DataError
 
 LOG = "interactions"
 FACTS = "tradewind"  # key of our facts in a commit of the log
+KEEP = PostCommitHookProperties(cleanup_expired_logs=False)  # by itself Delta forgets commits older than 30 days
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,10 @@ class TableStore:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        if odd := {"%", "?"} & set(str(folder)):
+            raise DataError(
+                f"tables cannot lie in {folder}: Delta reads {' and '.join(odd)} as signs; name it otherwise"
+            )
 
     def versions(self) -> list[Version]:
         """All versions, newest first; none where nothing was committed yet."""
@@ -96,7 +101,7 @@ class TableStore:
             "files": wanted.files,
             "restored_from": restored_from,
         }
-        self._delta(LOG).restore(wanted.number, commit_properties=_properties(facts))
+        self._delta(LOG).restore(wanted.number, commit_properties=_properties(facts), post_commithook_properties=KEEP)
         return self.version(self._delta(LOG).version())
 
     def files(self, name: str, version: Version | None = None) -> list[Path]:
@@ -127,10 +132,21 @@ class TableStore:
         columns, properties = Schema.from_arrow(TABLES[name]), _properties(facts)
         try:
             self._delta(name).create_write_transaction(
-                [action], mode="overwrite", schema=columns, commit_properties=properties
+                [action],
+                mode="overwrite",
+                schema=columns,
+                commit_properties=properties,
+                post_commithook_properties=KEEP,
             )
         except TableNotFoundError:
-            create_table_with_add_actions(str(folder), columns, [action], commit_properties=properties)
+            create_table_with_add_actions(
+                str(folder),
+                columns,
+                [action],
+                configuration={"delta.enableExpiredLogCleanup": "false"},
+                commit_properties=properties,
+                post_commithook_properties=KEEP,
+            )
         except DeltaError as error:
             first = str(error).splitlines()[0]
             raise DataError(f"{folder} is no usable Delta table: {first}; move it away and read the source") from error
@@ -139,7 +155,8 @@ class TableStore:
 
 def in_time_order(interactions: pa.Table) -> pa.Table:
     """The log by time, then user and item, so that equal logs are equal tables."""
-    order = ("timestamp", "user_id", "item_id", "order_id", "quantity", "unit_price", "rating")
+    first = ["timestamp", "user_id", "item_id"]
+    order = [*first, *(name for name in schema.INTERACTIONS.names if name not in first)]
     return interactions.sort_by([(name, "ascending") for name in order])
 
 

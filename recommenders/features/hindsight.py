@@ -27,11 +27,16 @@ def events_until(events: pa.Table, as_of: datetime) -> pa.Table:
     return kept
 
 
-def items_until(items: pa.Table, as_of: datetime) -> pa.Table:
-    """The items' rows that were written by a moment; a row without valid_from always was."""
-    if "valid_from" not in items.column_names:
-        return items
-    return items.filter(pc.or_(pc.is_null(items["valid_from"]), _by(items["valid_from"], as_of)))
+def items_until(items: pa.Table, events: pa.Table, as_of: datetime) -> pa.Table:
+    """The items' rows that were written by a moment, as far as rows and log tell.
+
+    A row without valid_from does not say when it was written: it counts from the item's launch or first event on,
+    because a catalogue read later also lists what came later.
+    """
+    sold = events.filter(_by(events["timestamp"], as_of))["item_id"].unique()
+    began = pc.or_(_by(_times(items, "available_from"), as_of), pc.is_in(items["item_id"], value_set=sold))
+    valid_from = _times(items, "valid_from")
+    return items.filter(pc.if_else(pc.is_null(valid_from), began, _by(valid_from, as_of)))
 
 
 def differences(one: pa.Table, other: pa.Table) -> list[str]:
@@ -46,6 +51,11 @@ def differences(one: pa.Table, other: pa.Table) -> list[str]:
         return [f"{one.column_names[0]}: {one.num_rows} rows against {other.num_rows}, or other ids"]
     counts = {name: _n_different(one[name], other[name]) for name in one.column_names}
     return [f"{name}: {n} of {one.num_rows} rows" for name, n in counts.items() if n]
+
+
+def _times(items: pa.Table, name: str) -> pa.ChunkedArray:
+    """A column of moments that may be missing, which then are unknown."""
+    return items[name] if name in items.column_names else pa.chunked_array([pa.nulls(items.num_rows, schema.TIME)])
 
 
 def _by(times: pa.ChunkedArray, as_of: datetime) -> pa.ChunkedArray:

@@ -1,8 +1,9 @@
 """What is known at a moment, as tables in DuckDB: everything features are computed from.
 
 `log` holds the events by then, without their times: each tells its age at the moment, so no later statement can ask
-for what came after. `facts` holds the items as they were. Ids are numbered in their order, and so are
-categories (c) and brands (b): numbers join in half the memory.
+for what came after. `facts` holds the items as they were. A catalogue without dates says nothing of when an item came
+into it, so an undated item is known from its first event on: else tomorrow's items would rank among today's. Ids are
+numbered in their order, and so are categories (c) and brands (b): numbers join in half the memory.
 """
 
 import tempfile
@@ -28,6 +29,7 @@ MEMORY_LIMIT = "2GB"
 
 # An order is the source's, or what a user did at one moment where the source knows no orders; it is one user's.
 # Its 64-bit hash stands for it: two of one user's orders meet with a chance below 1e-12.
+# DuckDB 1.5.6 may pick another row than the newest where a key to order by is null: since ever is a number here.
 STAGES = (
     """create temp view seen as select * exclude (returned_quantity, returned_at),
         $as_of - epoch_us(timestamp) as age,
@@ -35,11 +37,12 @@ STAGES = (
     from events where epoch_us(timestamp) <= $as_of""",
     """create temp view described as select * from items
     where valid_from is null or epoch_us(valid_from) <= $as_of
-    qualify row_number() over (partition by item_id order by valid_from desc nulls last) = 1""",
+    qualify row_number() over (partition by item_id order by coalesce(epoch_us(valid_from), $never) desc) = 1""",
     """create table user_ids as
     select user_id, (row_number() over (order by user_id))::integer as u from (select distinct user_id from seen)""",
     """create table item_ids as select item_id, (row_number() over (order by item_id))::integer as i
-    from (select item_id from seen union select item_id from described)""",
+    from (select item_id from seen union
+        select item_id from described where valid_from is not null or epoch_us(available_from) <= $as_of)""",
     """create table log as select u, i, age, event, hash(coalesce(order_id, age::varchar), order_id is null) as o,
         kept as quantity, kept * unit_price as value, unit_price as price
     from seen join user_ids using (user_id) join item_ids using (item_id)""",
@@ -108,8 +111,12 @@ def microseconds(moment: datetime) -> int:
 
 
 def _filled(statement: str, as_of: datetime) -> str:
-    # views take no parameters; both values are whole numbers of ours
-    return statement.replace("$as_of", str(microseconds(as_of))).replace("$day", f"{DAY}.0")
+    # views take no parameters; the values are whole numbers of ours
+    return (
+        statement.replace("$as_of", str(microseconds(as_of)))
+        .replace("$day", f"{DAY}.0")
+        .replace("$never", str(-(2**63) + 1))
+    )
 
 
 @contextmanager

@@ -71,7 +71,9 @@ def item_features(
 
     events, items: in schema.INTERACTIONS and schema.ITEMS, tables or Parquet files. as_of without a zone is UTC.
     Events, returns, launches and descriptions after as_of change nothing, and when an item will end is not told; an
-    item that is not yet described has an id and counts alone. Returns a table, or with `out` that file's path.
+    item that is not yet described has an id and counts alone. One with neither available_from nor valid_from is known
+    from its first event on, so where a catalogue has no dates, items never sold by as_of have no row.
+    Returns a table, or with `out` that file's path.
     Raises DataError, ConfigurationError (recommenders.features.known).
     """
     with known(as_of, events, items, memory_limit) as connection:

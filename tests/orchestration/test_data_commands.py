@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from orchestration.cli import main
+from orchestration.runs import materialise
+from orchestration.settings import Settings
 from recommenders.datasets.fetching.fetch import Outcome
 
 HEADER = "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country"
@@ -76,6 +78,36 @@ def test_days_come_in_and_one_can_go_back(data: Data, log: Path, tmp_path: Path)
     assert data("restore", "online_retail", "latest").code == 0
     found = json.loads(data("describe", "online_retail", "--json").out)
     assert found["rows"]["read"] == N_DAYS * N_LINES + 1
+
+
+def test_a_version_that_is_held_needs_no_source(data: Data, log: Path, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "log.csv").write_text(log.read_text())
+    assert data("describe", "online_retail", "--source", str(source)).code == 0
+    (source / "more.csv").write_text(log.read_text().replace("2010-12-0", "2011-01-0"))
+    assert data("describe", "online_retail").code == 0
+    assert data("restore", "online_retail", "0").code == 0
+    source.rename(tmp_path / "gone")
+    found = data("describe", "online_retail", "--json")
+    assert json.loads(found.out)["rows"]["read"] == N_DAYS * N_LINES + 1
+    done = materialise(
+        Settings.read(dataset="online_retail"), ["raw_dataset", "interactions", "items", "users", "quarantine"]
+    )
+    assert done.run_id
+    assert data("restore", "online_retail", "latest").code == 0
+    assert "no such file or folder" in data("describe", "online_retail").err
+
+
+def test_what_a_run_would_refuse_can_be_described(data: Data, tmp_path: Path) -> None:
+    path = tmp_path / "few.csv"
+    path.write_text(
+        f"{HEADER}\n1,85123A,A,6,2010-12-01 08:26:00,2.5,17850,UK\n2,85123A,A,six,2010-12-01 08:26:00,1,1,UK\n"
+    )
+    found = data("describe", "online_retail", "--source", str(path))
+    assert found.code == 0
+    assert "quantity is not a number" in found.out
+    assert "a run would stop here" in found.err
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ TABLES: Mapping[str, pa.Schema] = {
     "users": schema.USERS,
 }
 REQUIRED = {"interactions": ("user_id", "item_id", "timestamp"), "items": ("item_id",), "users": ("user_id",)}
+NO_DELIMITER = '"\n\r\0'  # what means something else in a CSV file
 OURS = ("weight", "returned_quantity", "returned_at")  # columns that no source gives directly
 
 
@@ -30,6 +31,19 @@ def _as_list(given: Any) -> Any:
 
 
 Names = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_as_list)]
+
+
+def _check_path(pattern: str) -> None:
+    """Raises ValueError if a path or glob could not mean a file anywhere."""
+    try:
+        path = Path(pattern).expanduser()
+    except RuntimeError:
+        raise ValueError(f"files: got {pattern!r}, of whose user no home is known; allowed: a path without ~") from None
+    parts = path.relative_to(path.anchor).parts
+    if not parts:
+        raise ValueError(f"files: got {pattern!r}, which is a folder; allowed: its files, such as orders/*.csv")
+    if any("**" in part and part != "**" for part in parts):
+        raise ValueError(f"files: got {pattern!r}; allowed: ** as a whole part of the path, such as **/*.csv")
 
 
 class Table(BaseModel):
@@ -55,12 +69,16 @@ class Table(BaseModel):
             raise ValueError(f"files: got another scheme; allowed: a path, or {', '.join(f'{s}://' for s in SCHEMES)}")
         if urls and len(urls) < len(self.files):
             raise ValueError("files: got paths and URLs; allowed: either; split them into two data sets")
+        for pattern in self.files if not urls else ():
+            _check_path(pattern)
         return self
 
     @model_validator(mode="after")
     def _text_as_csv_only(self) -> Self:
         if self.kind != "csv" and (self.delimiter or self.encoding or self.decimal == ","):
             raise ValueError(f"delimiter, encoding and decimal are of CSV files; this is {self.kind}; leave them out")
+        if self.delimiter is not None and (len(self.delimiter) > 1 or self.delimiter in NO_DELIMITER):
+            raise ValueError(f"delimiter: got {self.delimiter!r}; allowed: one character, no quote or line end")
         try:
             plain = "\n".encode(self.encoding or "utf-8") == b"\n"
         except LookupError:

@@ -5,12 +5,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from recommenders import schema
 from recommenders.datasets.own.columns import EPOCHS, SCALES, Column
 from recommenders.datasets.own.entry import REQUIRED, TABLES, Entry, Table
 from recommenders.datasets.reading.ingest import Plan
-from recommenders.datasets.reading.lines import text_literal
+from recommenders.datasets.reading.lines import check_parquet, text_literal
 from recommenders.datasets.reading.reading import Reading
 
 MAX_AHEAD = timedelta(days=1)  # clocks differ; what lies further ahead of the reading cannot be true
@@ -18,6 +19,9 @@ LAST = 253_402_300_799_000_000  # microseconds since 1970 of the year 9999
 ISO = r"\d{4}-\d{1,2}-\d{1,2}([T ]\d{1,2}:\d\d(:\d\d(\.\d+)?)?)?"
 ZONED = r"\d{4}-\d{1,2}-\d{1,2}[T ]\d{1,2}:\d\d(:\d\d(\.\d+)?)? ?(Z|z|[+-]\d\d(:?\d\d)?)"
 COMMA_NUMBER = r"[+-]?(\d+|\d{1,3}(\.\d{3})+)(,\d+)?"  # 1.234,50
+MAX_ID = 200  # characters; ids become arrays as wide as the longest one
+IDS = ("user_id", "item_id", "order_id")
+OPTIONAL = ("items", "users")  # tables that may have no rows
 PURCHASE = Column(value="purchase")
 
 
@@ -55,11 +59,21 @@ def _with_event(table: Table) -> Table:
 def _read(reading: Reading, name: str, table: Table, paths: Sequence[Path]) -> None:
     columns = {column.column: "VARCHAR" for column in table.columns.values() if column.column is not None}
     if table.kind == "parquet":
-        reading.parquet(name, paths, columns)
+        _read_parquet(reading, name, paths, columns)
     elif table.kind == "json":
         reading.json(name, paths, columns)
     else:
-        reading.csv(name, paths, columns, delimiter=table.separator, encoding=table.codec)
+        reading.csv(name, paths, columns, delimiter=table.separator, encoding=table.codec, optional=name in OPTIONAL)
+
+
+def _read_parquet(reading: Reading, name: str, paths: Sequence[Path], columns: dict[str, str]) -> None:
+    """The files that hold rows; if none does, an optional table is one without rows."""
+    checked = [check_parquet(path, reading.dataset, columns, may_be_empty=True) for path in paths]
+    full = [path for path in checked if pq.read_metadata(path).num_rows]
+    if full or name not in OPTIONAL:
+        reading.parquet(name, full or paths, columns)
+    else:
+        reading.csv(name, [], columns, optional=True)  # of no files: a table of these columns without rows
 
 
 # -- what becomes of a value
@@ -131,6 +145,11 @@ def _label(table: Table, role: str) -> str:
 def _lies(name: str, table: Table, keys: Sequence[str] = ()) -> dict[str, str]:
     """Empty ids and times, values that do not read as what they are, numbers out of range; then keys that repeat."""
     lies = {f"{_label(table, role)} is empty": f'"{role} text" is null' for role in REQUIRED[name]}
+    lies |= {
+        f"{_label(table, role)} is longer than {MAX_ID} characters": f'length("{role}") > {MAX_ID}'
+        for role in IDS
+        if role in table.columns
+    }
     for role, column in table.columns.items():
         if (kind := _kind(column, _type(role), table.decimal)) is not None:
             odd = f'not isfinite("{role}")'

@@ -6,6 +6,7 @@ import re
 from collections.abc import Container
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,11 @@ from recommenders.datasets.own.columns import Column, Range
 from recommenders.datasets.own.entry import TABLES, Entry, ProtocolConfig, Sql, Table
 from recommenders.datasets.own.pull import pull
 from recommenders.datasets.own.rows import parse
-from recommenders.datasets.spec import DatasetSpec, Protocol
+from recommenders.datasets.spec import DatasetSpec, Protocol, check_names, on_disk, real_files
 from recommenders.errors import ConfigurationError, DataError
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")  # also part of file names, of Dagster's partitions and of MLflow's models
+WILD = set("*?[")  # what makes part of a path a glob
 PULLER = "recommenders.datasets.own.pull:pull"
 SECTIONS: dict[str, type[BaseModel]] = {
     **dict.fromkeys(TABLES, Table),
@@ -48,27 +50,28 @@ class OwnSpec(DatasetSpec):
         return [name for name, table in self.entry.tables.items() if table.pulled]
 
     def files_of(self, source: Path, name: str) -> list[Path]:
-        """The files of one table, sorted. Raises DataError if there are none."""
+        """The files of one table, sorted, without empty ones among others.
+
+        Raises DataError if there are none, all are empty, or they cannot be looked at.
+        """
         table = self.entry.tables[name]
-        if table.pulled:
-            found = [path for path in (source / name).rglob("*") if path.is_file()]
-            missing = f"{self.name}: {source / name} holds nothing yet; it is pulled when a run starts"
-        else:
-            base = self.config.parent if self._pulled else source
-            found = [path for pattern in table.files for path in _matches(base, pattern)]
-            wanted = ", ".join(table.files)
-            missing = f"{self.name}: no file in {base} is called {wanted}; mend {name}.files in {self.config}"
+        base = self.config.parent if self._pulled and not table.pulled else source
+        with on_disk(self.name, base):
+            found = _pulled_files(base / name) if table.pulled else _all_matches(base, table.files)
+            check_names(self.name, found)
+            full = [path for path in found if path.stat().st_size]
+        if not found and table.pulled:
+            raise DataError(f"{self.name}: {source / name} holds nothing yet; it is pulled when a run starts")
         if not found:
-            raise DataError(missing)
-        return sorted(set(found))
+            wanted = ", ".join(table.files)
+            raise DataError(f"{self.name}: no file in {base} is called {wanted}; mend {name}.files in {self.config}")
+        if not full:
+            raise DataError(f"{self.name}: {found[0]} is empty; expected rows; mend it or take it away")
+        return full
 
     def locate(self, source: Path) -> list[Path]:
-        """The files of all tables. Raises DataError if a table has none or one of them is empty."""
-        found = [path for name in self.entry.tables for path in self.files_of(source, name)]
-        for path in found:
-            if path.stat().st_size == 0:
-                raise DataError(f"{self.name}: {path} is empty; expected rows; mend it or take it away")
-        return found
+        """The files of all tables. Raises DataError as files_of does."""
+        return [path for name in self.entry.tables for path in self.files_of(source, name)]
 
     def make(self, folder: Path, scale: float, seed: int) -> None:
         """Pulls what lies afar into the folder; scale and seed are of data sets that the project makes."""
@@ -81,11 +84,21 @@ class OwnSpec(DatasetSpec):
         return facts | {"version": hashlib.sha256(told.encode()).hexdigest()[:16]}
 
 
+def _pulled_files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def _all_matches(base: Path, patterns: tuple[str, ...]) -> list[Path]:
+    return sorted({path for pattern in patterns for path in _matches(base, pattern)})
+
+
 def _matches(base: Path, pattern: str) -> list[Path]:
     """The files that a path or glob means; hidden ones and folders are none."""
     path = Path(pattern).expanduser()
-    found = Path(path.anchor).glob(str(path.relative_to(path.anchor))) if path.is_absolute() else base.glob(str(path))
-    return [file for file in found if file.is_file() and not file.name.startswith(".")]
+    parts = path.relative_to(path.anchor).parts
+    fixed = list(takewhile(lambda part: not WILD & set(part), parts[:-1]))
+    folder = (base / path.anchor).joinpath(*fixed)
+    return real_files(folder, [str(Path(*parts[len(fixed) :]))]) if folder.is_dir() else []
 
 
 def read_specs(path: Path, taken: Container[str] = ()) -> dict[str, DatasetSpec]:

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from recommenders import schema
-from recommenders.datasets.reading.lines import text_literal
+from recommenders.datasets.reading.lines import path_literal, text_literal
 from recommenders.datasets.reading.reading import Reading
 from recommenders.datasets.relations import SQL_TYPES, show
 from recommenders.errors import DataError
@@ -56,8 +56,9 @@ class Plan:
     events: tuple[str, ...]  # names whose good rows are the interactions
     attributes: tuple[str, ...] = ()  # names whose bad rows are quarantined besides
     one_each: bool = True  # a good row of an event is one interaction; else the parser has merged some itself
+    merged: int = 0  # by the parser, among the good rows; so the next two
     netted: int = 0
-    set_aside: Mapping[str, int] = field(default_factory=dict)  # by the parser, among the good rows
+    set_aside: Mapping[str, int] = field(default_factory=dict)
 
 
 Parser = Callable[[Reading, Path], Plan]
@@ -114,7 +115,7 @@ def _strangers(reading: Reading, folder: Path, what: str) -> str:
     """Which ids the events name and the table lacks, in words; "" if none."""
     found = reading.run(
         f"select {what}_id from (select distinct {what}_id from kept)"
-        f" anti join read_parquet({text_literal(str(folder / f'{what}s.parquet'))}) using ({what}_id) limit 3"
+        f" anti join read_parquet({path_literal(folder / f'{what}s.parquet')}) using ({what}_id) limit 3"
     )
     return f"events name unknown {what}s such as {', '.join(row[0] for row in found)}" if found else ""
 
@@ -168,7 +169,7 @@ def _merge_duplicates(reading: Reading, path: Path) -> int:
     Equal rows have equal keys, so only rows whose key's 64-bit hash occurs twice are compared: eight bytes a row.
     """
     key = "hash(user_id, item_id, timestamp)"
-    rows = reading.connection.execute(f"select {key} as h from read_parquet({text_literal(str(path))})")
+    rows = reading.connection.execute(f"select {key} as h from read_parquet({path_literal(path)})")
     twice = _repeated(batch.column(0).to_numpy() for batch in rows.to_arrow_reader(BATCH))
     if not len(twice):
         return 0
@@ -176,7 +177,7 @@ def _merge_duplicates(reading: Reading, path: Path) -> int:
     whole = path.with_suffix(".whole")
     path.rename(whole)
     n_before = pq.read_metadata(whole).num_rows
-    source, among = f"read_parquet({text_literal(str(whole))})", f"{key} in (select h from twice)"
+    source, among = f"read_parquet({path_literal(whole)})", f"{key} in (select h from twice)"
     reading.run(
         f"copy (select * from {source} where not {among} union all select distinct * from {source} where {among})"
         f" to {text_literal(str(path))} (format parquet)"
@@ -220,9 +221,7 @@ def _account(reading: Reading, plan: Plan, n_rows: int, kept: int) -> Counts:
         for reason, n in reading.run(f"select aside, count(*) from rest_{name} where aside is not null group by 1"):
             aside[reason] = aside.get(reason, 0) + int(n)
     read = sum(reading.n_rows(name) for name in plan.events) + _n_bad(reading, plan.attributes)
-    merged = read - kept - plan.netted - sum(aside.values()) - quarantined
-    if merged < n_rows - kept:
-        raise DataError(f"{reading.dataset}: rows do not reconcile: {read} read, {n_rows} good, {kept} kept, {aside}")
+    merged = n_rows - kept + plan.merged
     return Counts(read, kept, merged, plan.netted, dict(sorted(aside.items())), quarantined)
 
 

@@ -1,5 +1,6 @@
 """The rows of files as SQL: quickly by DuckDB's typed reader, or exactly, with the number and text of every line."""
 
+import glob
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -30,34 +31,35 @@ def typed_rows(file: TextFile, columns: Mapping[str, str], delimiter: str) -> st
 
     A row that has other fields, or not of these types, is left out: their number tells.
     """
-    layout = {name: columns.get(name, "VARCHAR") for name in file.header} or dict(columns)
+    header = file.header or list(columns)
+    place = {name: f"c{header.index(name)}" for name in columns}  # names of theirs may be empty, or stand twice
     # DuckDB reads 1.5 as the whole number 2, so these are read as what they are, and null where they are not whole
-    read_as = {name: "DOUBLE" if type_ in WHOLE_NUMBERS else type_ for name, type_ in layout.items()}
-    types = ", ".join(f"{text_literal(name)}: '{type_}'" for name, type_ in read_as.items())
+    read_as = {place[name]: "DOUBLE" if type_ in WHOLE_NUMBERS else type_ for name, type_ in columns.items()}
+    types = ", ".join(f"c{number}: '{read_as.get(f'c{number}', 'VARCHAR')}'" for number in range(len(header)))
     parts = " ".join(
-        f"when {_is_part(name, type_)} then {text_literal(f'{name} is not {kind(type_)}')}"
+        f"when {_is_part(place[name], type_)} then {text_literal(f'{name} is not {kind(type_)}')}"
         for name, type_ in columns.items()
         if type_ in WHOLE_NUMBERS
     )
-    trimmed = [_trim(name, columns[name], file.has_spaces) for name in columns]
+    trimmed = [f'{_trim(place[name], type_, file.has_spaces)} as "{name}"' for name, type_ in columns.items()]
     return f"""
         select {text_literal(file.name)} as file, null::bigint as line, null::varchar as raw,
             {f"case {parts} end" if parts else "null::varchar"} as broken, {", ".join(trimmed)}
-        from read_csv({text_literal(str(file.path))}, columns = {{{types}}}, header = {bool(file.header)},
+        from read_csv({path_literal(file.path)}, columns = {{{types}}}, header = {bool(file.header)},
             delim = {text_literal(delimiter)}, {_options(file)}, ignore_errors = true)
     """
 
 
-def _is_part(name: str, type_: str) -> str:
+def _is_part(value: str, type_: str) -> str:
     """Whether a double is no whole number of the type, or so large that it might be another one."""
-    misfit = f'try_cast("{name}" as {type_}) is null or "{name}" <> trunc("{name}") or abs("{name}") >= {2**53}'
-    return f'"{name}" is not null and ({misfit})'
+    misfit = f"try_cast({value} as {type_}) is null or {value} <> trunc({value}) or abs({value}) >= {2**53}"
+    return f"{value} is not null and ({misfit})"
 
 
-def _trim(name: str, type_: str, has_spaces: bool) -> str:
+def _trim(value: str, type_: str, has_spaces: bool) -> str:
     if type_ in WHOLE_NUMBERS:
-        return f'try_cast("{name}" as {type_}) as "{name}"'
-    return f'nullif(trim("{name}"), \'\') as "{name}"' if has_spaces and type_ == "VARCHAR" else f'"{name}"'
+        return f"try_cast({value} as {type_})"
+    return f"nullif(trim({value}), '')" if has_spaces and type_ == "VARCHAR" else value
 
 
 def _options(file: TextFile) -> str:
@@ -72,7 +74,7 @@ def _numbered(file: TextFile) -> str:
     return f"""
         (select line, raw from (
             select row_number() over () as line, raw
-            from read_csv({text_literal(str(file.path))}, columns = {{'raw': 'VARCHAR'}}, header = false,
+            from read_csv({path_literal(file.path)}, columns = {{'raw': 'VARCHAR'}}, header = false,
                 delim = {text_literal(NOWHERE)}, {_options(file)}))
          where trim(raw) <> '' {"and line > 1" if file.header else ""})
     """
@@ -113,7 +115,7 @@ def json_objects(file: TextFile, columns: Mapping[str, str]) -> str:
     return f"""
         select {text_literal(file.name)} as file, null::bigint as line, null::varchar as raw,
             case when {nothing} then 'not a JSON object' {_misfits(columns)} end as broken, {_typed(columns)}
-        from (select {named} from read_json({text_literal(str(file.path))}, columns = {{{keys}}},
+        from (select {named} from read_json({path_literal(file.path)}, columns = {{{keys}}},
             format = 'newline_delimited', ignore_errors = true, maximum_object_size = {MAX_LINE}))
     """
 
@@ -169,8 +171,10 @@ def _typed(columns: Mapping[str, str]) -> str:
     )
 
 
-def check_parquet(path: Path, dataset: str, columns: Sequence[str] | Mapping[str, str]) -> Path:
-    """The path. Raises DataError unless it is a Parquet file with these columns and at least one row."""
+def check_parquet(
+    path: Path, dataset: str, columns: Sequence[str] | Mapping[str, str], may_be_empty: bool = False
+) -> Path:
+    """The path. Raises DataError unless it is a Parquet file with these columns and, as a rule, at least one row."""
     try:
         file = pq.ParquetFile(path)
     except (pa.ArrowException, OSError) as error:
@@ -181,7 +185,7 @@ def check_parquet(path: Path, dataset: str, columns: Sequence[str] | Mapping[str
         if missing:
             got = ", ".join(file.schema_arrow.names)
             raise DataError(f"{dataset}: {path} lacks {', '.join(missing)}; got {got}; rename or add the columns")
-        if file.metadata.num_rows == 0:
+        if file.metadata.num_rows == 0 and not may_be_empty:
             raise DataError(f"{dataset}: {path} holds no rows; expected at least one; export it again")
     return path
 
@@ -191,12 +195,12 @@ def parquet_rows(paths: Sequence[Path], columns: Mapping[str, str]) -> str:
     typed = ", ".join(f'try_cast("{name}" as {type_}) as "{name}"' for name, type_ in columns.items())
     misfits = " ".join(_misfit(f'"{name}"', name, type_) for name, type_ in columns.items())
     fields = ", ".join(f'{text_literal(name)}: "{name}"' for name in columns)
-    files = ", ".join(text_literal(str(path)) for path in paths)
+    files = ", ".join(path_literal(path) for path in paths)
     return f"""
-        select parse_filename(filename) as file, file_row_number + 1 as line,
+        select parse_filename("tradewind file") as file, file_row_number + 1 as line,
             to_json({{{fields}}})::varchar as raw,
             case {misfits} end as broken, {typed}
-        from read_parquet([{files}], filename = true, file_row_number = true, union_by_name = true)
+        from read_parquet([{files}], filename = 'tradewind file', file_row_number = true, union_by_name = true)
     """
 
 
@@ -208,3 +212,8 @@ def _escape(text: str) -> str:
 def text_literal(text: str) -> str:
     """Text as SQL writes it."""
     return "'" + text.replace("'", "''") + "'"
+
+
+def path_literal(path: Path) -> str:
+    """A file as SQL names it: DuckDB takes *, ? and [ for patterns."""
+    return text_literal(glob.escape(str(path)))

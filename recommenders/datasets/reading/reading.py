@@ -38,7 +38,7 @@ class Reading:
             "memory_limit": memory,
             "temp_directory": str(work / "spill"),
         }.items():
-            self.connection.execute(f"set {setting} = '{value}'")
+            self.connection.execute(f"set {setting} = {text_literal(value)}")
 
     def __enter__(self) -> Self:
         return self
@@ -50,13 +50,13 @@ class Reading:
         """The rows of a statement. Raises DataError in one line where the engine cannot read a file."""
         try:
             return self.connection.execute(sql, values or None).fetchall()
-        except (duckdb.IOException, duckdb.InvalidInputException, duckdb.ConversionException) as error:
-            first = str(error).splitlines()[0]
-            raise DataError(f"{self.dataset}: the files cannot be read: {first}; fetch them again") from error
         except duckdb.OutOfMemoryException as error:
             raise DataError(
                 f"{self.dataset}: the files cannot be read in {self.memory} of memory; give more"
             ) from error
+        except duckdb.Error as error:
+            first = str(error).splitlines()[0]
+            raise DataError(f"{self.dataset}: the files cannot be read: {first}; fetch them again") from error
 
     def one(self, sql: str) -> Any:
         """The single value of a query."""

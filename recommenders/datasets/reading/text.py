@@ -171,7 +171,7 @@ def _clean_line(line: bytes, number: int, found: TextFile, encoding: str) -> byt
     try:
         text = line.decode(encoding)
     except UnicodeDecodeError as error:
-        found.odd[number] = "not UTF-8 text"
+        found.odd[number] = f"not {encoding.upper()} text"
         text = line.decode(error.encoding, errors="backslashreplace")
     return text.replace("\0", "\\x00").replace("\r", "\\r").encode()
 

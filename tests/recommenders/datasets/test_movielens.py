@@ -98,3 +98,11 @@ def test_a_source_that_cannot_be_read_says_so_in_one_line(tmp_path: Path) -> Non
     (tmp_path / "movies.csv").unlink()
     with pytest.raises(DataError, match=r"movies\.csv is missing"):
         read(tmp_path)
+
+
+def test_columns_without_a_name_are_no_trouble_to_the_fast_reader(tmp_path: Path) -> None:
+    write(tmp_path, MOVIES, [])
+    (tmp_path / "ratings.csv").write_text(
+        ",userId,movieId,rating,timestamp,\n0,7,1,4.5,964982703,\n1,8,2,0.5,964982704,\n"
+    )
+    assert read(tmp_path).counts.kept == 2

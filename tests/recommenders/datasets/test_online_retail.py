@@ -243,3 +243,31 @@ def test_whole_file_damage_names_the_file_and_the_way_out(tmp_path: Path) -> Non
     assert "day.csv is not UTF-8 text: it begins like UTF-16" in message(lacking)
     assert "none of the 1 rows" in message(write(tmp_path, SET_ASIDE["no customer"]))
     assert "no such file or folder" in message(tmp_path / "nowhere")
+
+
+def test_a_few_broken_dates_do_not_put_the_rest_in_doubt(tmp_path: Path) -> None:
+    days = [
+        GOOD.replace("2010-12-01 08:26:00", f"12/{day}/2010 8:26").replace("536365", str(day)) for day in range(1, 31)
+    ]
+    bad = GOOD.replace("2010-12-01 08:26:00", "13/12/2010 8:26")
+    assert "none of the 31 rows" in message(write(tmp_path, *days, bad))  # 18 to 1 is not enough
+    more = [line.replace("8:26", "9:26") for line in days]
+    tables = read(write(tmp_path, *days, *more, bad))
+    assert (tables.counts.kept, tables.counts.quarantined) == (60, 1)
+    assert tables.quarantine["reason"].to_pylist() == ["date may be day or month first"]
+
+
+@pytest.mark.parametrize("name", ["a[1].csv", "a*.csv", "what?.csv", "it's.csv"])
+def test_names_of_files_are_no_patterns(tmp_path: Path, name: str) -> None:
+    write(tmp_path, GOOD, name="a1.csv")
+    write(tmp_path, GOOD.replace("536365", "2"), GOOD.replace("536365", "3"), name=name)
+    counts = read(tmp_path).counts
+    assert (counts.read, counts.kept, counts.merged) == (3, 3, 0)
+
+
+def test_columns_without_a_name_or_twice_do_no_harm(tmp_path: Path) -> None:
+    write(tmp_path, f"{GOOD},x", name="twice.csv", header=f"{HEADER},Country")
+    write(tmp_path, f"0,{GOOD.replace('536365', '2')}", name="index.csv", header=f",{HEADER}")
+    tables = read(tmp_path)
+    assert (tables.counts.read, tables.counts.kept) == (2, 2)
+    assert tables.users["region"].to_pylist() == ["United Kingdom"]

@@ -213,6 +213,13 @@ PARTS: list[tuple[dict[str, Any], str]] = [
     (entry(log={"files": "http://x/log.csv"}), "files: got another scheme; allowed: a path, or s3://, gs://, file://"),
     (entry(log={"files": ["log.csv", "s3://x/log.csv"]}), "files: got paths and URLs; allowed: either"),
     (entry(log={"files": "log.jsonl", "delimiter": ";"}), "are of CSV files; this is json; leave them out"),
+    (entry(log={"delimiter": "||"}), r"interactions\.delimiter: got '\|\|'; allowed: one character"),
+    (entry(log={"delimiter": '"'}), "delimiter: got '\"'; allowed: one character, no quote or line end"),
+    (entry(log={"delimiter": "\n"}), r"delimiter: got '\\n'; allowed: one character, no quote or line end"),
+    (entry(log={"files": "."}), r"interactions\.files: got '\.', which is a folder; allowed: its files"),
+    (entry(log={"files": "/"}), "files: got '/', which is a folder; allowed: its files"),
+    (entry(log={"files": ["log.csv", "**x.csv"]}), r"files: got '\*\*x\.csv'; allowed: \*\* as a whole part"),
+    (entry(log={"files": "~nobody-here/x.csv"}), "files: got '~nobody-here/x.csv', of whose user no home is known"),
     (entry(log={"encoding": "utf-16"}), "encoding: got 'utf-16'; allowed: utf-8, latin-1"),
     (entry(log={"encoding": "utf-9"}), "encoding: got 'utf-9'; allowed: utf-8"),
     (entry(log={"rules": {"quantity": {"above": 0}}}), "rules.quantity: is no bound .*; allowed: none is a number"),
@@ -355,6 +362,29 @@ def test_events_weigh_what_the_entry_says(other: str, tmp_path: Path) -> None:
 def test_an_event_may_be_the_same_for_all_rows(tmp_path: Path) -> None:
     tables = read(tmp_path, entry(columns={"event": {"value": "view"}}, events={"view": 0.5}), ["1,a,2024-01-01"])
     assert (tables.interactions["event"].to_pylist(), tables.interactions["weight"].to_pylist()) == (["view"], [0.5])
+
+
+@pytest.mark.parametrize("role", ["user_id", "item_id", "order_id"])
+def test_an_id_of_more_than_200_characters_is_quarantined(role: str, tmp_path: Path) -> None:
+    def line(length: int) -> str:
+        return ",".join(("é" * length if role == name else name) for name in ("user_id", "item_id", "order_id"))
+
+    tables = read(
+        tmp_path,
+        entry(columns={"order_id": "order"}),
+        [f"{line(length)},2024-01-01" for length in (200, 201)],
+        head="who,what,order,at",
+    )
+    assert tables.interactions[role].to_pylist() == ["é" * 200]
+    name = {"user_id": "who", "item_id": "what", "order_id": "order"}[role]
+    assert [told[1:3] for told in reasons(tables)] == [(3, f"{name} is longer than 200 characters")]
+
+
+def test_long_ids_of_items_are_quarantined_too(tmp_path: Path) -> None:
+    (tmp_path / "items.csv").write_text(f"id\na\n{'b' * 201}\n")
+    tables = read(tmp_path, entry(items={"files": "items.csv", "columns": {"item_id": "id"}}), ["1,a,2024-01-01"])
+    assert tables.items["item_id"].to_pylist() == ["a"]
+    assert [told[1:3] for told in reasons(tables)] == [(3, "id is longer than 200 characters")]
 
 
 # -- items and users

@@ -8,6 +8,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from recommenders import schema
+from recommenders.datasets.items import items_as_of
 from recommenders.datasets.spec import Protocol
 from recommenders.datasets.splits import cut_time, split, training_log
 from recommenders.errors import DataError
@@ -203,3 +204,11 @@ def test_a_split_calls_nothing_test_that_lies_before_its_cut_whatever_comes_late
     cut = max(log(early + late)["timestamp"].to_pylist()) - timedelta(days=10)
     for time, name in zip(whole["timestamp"].to_pylist(), whole["part"].to_pylist(), strict=True):
         assert (name == "test") == (time > cut)
+
+
+def test_the_newest_state_counts_among_one_since_ever_and_two_dated_ones() -> None:
+    items = states([(1, None, False), (1, 24, True), (1, 48, False)])
+    for hour, title in ((0, "ever"), (30, "first"), (60, "second")):
+        named = items.drop_columns(["title"]).append_column("title", pa.array(["ever", "first", "second"]))
+        found = items_as_of(schema.conform(named, schema.ITEMS, "items"), START + timedelta(hours=hour))
+        assert found["title"].to_pylist() == [title]

@@ -1,6 +1,8 @@
 """Versions of tables: the same files make none, a new day's file makes one, and one can go back."""
 
+import os
 import random
+import time
 from pathlib import Path
 
 import duckdb
@@ -26,7 +28,7 @@ def line(number: int, day: int, quantity: int = 5) -> str:
 
 @pytest.fixture
 def store(tmp_path: Path) -> TableStore:
-    return TableStore(tmp_path / "the lake" / "tables")
+    return TableStore(tmp_path / "it's a lake [odd]" / "tables")
 
 
 def test_the_same_files_twice_change_nothing(tmp_path: Path, store: TableStore) -> None:
@@ -79,6 +81,20 @@ def test_one_can_go_back_and_on_again_and_nothing_is_lost(tmp_path: Path, store:
         store.restore(4)
 
 
+def test_old_versions_are_never_forgotten(tmp_path: Path, store: TableStore) -> None:
+    for n in (1, 2):
+        day(tmp_path / "days", f"{n}.csv", line(n, n))
+        SPEC.take_in(tmp_path / "days", store)
+    long_ago = time.time() - 100 * 86_400
+    while len(store.versions()) < 103:  # Delta tidies up at every hundredth commit
+        store.restore(0)
+        store.release()
+        for entry in (store.folder / "interactions" / "_delta_log").iterdir():
+            os.utime(entry, (long_ago, long_ago))
+    assert [version.number for version in store.versions()] == list(range(len(store.versions())))[::-1]
+    assert store.read("interactions", store.version(1)).num_rows == 2
+
+
 def test_a_source_that_cannot_be_read_leaves_the_last_version_and_no_rubbish(tmp_path: Path, store: TableStore) -> None:
     day(tmp_path / "days", "1.csv", line(1, 1))
     SPEC.take_in(tmp_path / "days", store)
@@ -88,6 +104,11 @@ def test_a_source_that_cannot_be_read_leaves_the_last_version_and_no_rubbish(tmp
         SPEC.take_in(tmp_path / "days", store)
     assert sorted(store.folder.rglob("*")) == files
     assert store.read("interactions").num_rows == 1
+
+
+def test_a_folder_that_delta_would_misread_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="name it otherwise"):
+        TableStore(tmp_path / "100%20" / "tables")
 
 
 def test_an_empty_store_says_so(store: TableStore) -> None:

@@ -64,16 +64,41 @@ LOG = st.lists(EVENT, max_size=25).map(lambda rows: table(rows, schema.INTERACTI
 ITEMS = st.lists(DESCRIPTION, max_size=10, unique_by=lambda row: (row["item_id"], row["valid_from"])).map(
     lambda rows: table(rows, schema.ITEMS)
 )
+LATE = st.lists(  # an undated item, and how long after the cut it is first sold
+    st.tuples(
+        st.sampled_from(["aa", "z"]), st.integers(1, 10**12), st.sampled_from(["x", "y"]), st.integers(1, 5).map(float)
+    ),
+    min_size=1,
+    max_size=2,
+    unique_by=lambda row: row[0],
+)
 USERS = table([{"user_id": u} for u in ("u1", "u2", "u3")], schema.USERS)
 
 
+def with_late(
+    log: pa.Table, items: pa.Table, now: datetime, late: list[tuple[str, int, str, float]]
+) -> tuple[pa.Table, pa.Table]:
+    """The tables as they are read later: with items of which no row says that they came after the moment."""
+    sales = [
+        {"user_id": "u1", "item_id": i, "timestamp": now + timedelta(microseconds=gap), "event": "view", "weight": 1.0}
+        for i, gap, _, _ in late
+    ]
+    rows = [{"item_id": i, "category": category, "price": price} for i, _, category, price in late]
+    return (
+        pa.concat_tables([log, table(sales, schema.INTERACTIONS)]),
+        pa.concat_tables([items, table(rows, schema.ITEMS)]),
+    )
+
+
 @settings(max_examples=40, deadline=None)
-@given(LOG, ITEMS, HOURS)
+@given(LOG, ITEMS, HOURS, LATE)
 def test_features_of_the_whole_log_are_those_of_the_log_cut_at_the_moment(
-    log: pa.Table, items: pa.Table, hours: int
+    log: pa.Table, items: pa.Table, hours: int, late: list[tuple[str, int, str, float]]
 ) -> None:
     now = moment(hours)
-    known, described = events_until(log, now), items_until(items, now)
+    known, described = events_until(log, now), items_until(items, log, now)
+    log, items = with_late(log, items, now, late)
+    assert (events_until(log, now).equals(known), items_until(items, log, now).equals(described)) == (True, True)
     assert differences(item_features(log, items, now), item_features(known, described, now)) == []
     assert differences(user_features(log, USERS, now, items), user_features(known, USERS, now, described)) == []
     asked = pa.table({"user_id": ["u1", "u2", "nobody"], "item_id": ["a", "d", "a"]})
@@ -117,6 +142,47 @@ def test_parquet_gives_what_the_table_gives(
     out = user_features(events, [files["users"]], now, [files["items"]], out=folder / "user.parquet")
     assert differences(pq.read_table(out), user_features(log, USERS, now, items)) == []
     assert sequences(events, now).equals(sequences(log, now))
+
+
+def test_of_three_rows_the_newest_counts_also_where_one_has_no_date() -> None:
+    rows = [{"item_id": "a"}, {"item_id": "a", "valid_from": moment(1)}]
+    rows.append({"item_id": "a", "valid_from": moment(0), "available_from": moment(0)})
+    found = item_features(table([], schema.INTERACTIONS), table(rows, schema.ITEMS), moment(1))
+    assert found["age_days"].to_pylist() == [None]
+
+
+def test_an_undated_item_counts_from_its_first_event_or_its_dates_on() -> None:
+    now = moment(10)
+    sale = {"user_id": "u1", "event": "x", "weight": 1.0}
+    log = table(
+        [{**sale, "item_id": i, "timestamp": moment(h)} for i, h in (("at", 10), ("after", 11))], schema.INTERACTIONS
+    )
+    rows = [
+        {"item_id": "at"},
+        {"item_id": "after"},
+        {"item_id": "never"},
+        {"item_id": "launched", "available_from": now},
+        {"item_id": "unlaunched", "available_from": moment(11)},
+        {"item_id": "written", "valid_from": now},
+        {"item_id": "unwritten", "valid_from": moment(11)},
+    ]
+    items = table(rows, schema.ITEMS)
+    assert items_until(items, log, now)["item_id"].to_pylist() == ["at", "launched", "written"]
+    assert item_features(log, items, now)["item_id"].to_pylist() == ["at", "launched", "written"]
+    assert items_until(items.select(["item_id"]), log, now)["item_id"].to_pylist() == ["at"]
+
+
+def test_an_item_first_sold_later_that_ranks_among_todays_is_a_leak_that_is_told() -> None:
+    now = moment(10)
+    sale = {"user_id": "u1", "event": "x", "weight": 1.0}
+    log = table([{**sale, "item_id": i, "timestamp": moment(h)} for i, h in (("a", 1), ("z", 11))], schema.INTERACTIONS)
+    items = table([{"item_id": i, "category": "x", "price": p} for i, p in (("a", 1.0), ("z", 2.0))], schema.ITEMS)
+    dated = [{**row, "valid_from": START} for row in items.to_pylist()]  # each is known at the moment
+    leaky = item_features(log, table(dated, schema.ITEMS), now)
+    honest = item_features(events_until(log, now), items_until(items, log, now), now)
+    assert differences(leaky, honest) == ["item_id: 2 rows against 1, or other ids"]
+    assert differences(leaky.slice(0, 1), honest) == ["price_level: 1 of 1 rows"]
+    assert differences(item_features(log, items, now), honest) == []
 
 
 def test_a_planted_leak_is_told_by_feature_and_number_of_rows() -> None:

@@ -62,10 +62,31 @@ def test_a_moment_without_a_zone_is_utc(events: pa.Table, items: pa.Table) -> No
     assert item_features(events, items, NOW.replace(tzinfo=None)).equals(item_features(events, items, NOW))
 
 
+def test_an_undated_item_first_sold_later_moves_no_price_level(users: pa.Table) -> None:
+    names = schema.INTERACTIONS.names
+    january, may = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 5, 1, tzinfo=UTC)
+    sales = [("a", january), ("b", january - timedelta(days=9)), ("c", january - timedelta(days=5)), ("new", may)]
+    rows = [
+        dict.fromkeys(names)
+        | {"user_id": "u1", "item_id": i, "timestamp": when, "event": "purchase", "weight": 1.0, "unit_price": 1.0}
+        for i, when in sales
+    ]
+    events = pa.Table.from_pylist(rows, schema.INTERACTIONS)
+    prices = {"a": 1.0, "b": 2.5, "c": 3.0, "new": 2.0}
+    described = [dict.fromkeys(schema.ITEMS.names) | {"item_id": i, "price": p} for i, p in prices.items()]
+    items = pa.Table.from_pylist(described, schema.ITEMS)
+    found = item_features(events, items, january)
+    assert {row["item_id"]: row["price_level"] for row in found.to_pylist()} == {"a": 0.0, "b": 0.5, "c": 1.0}
+    assert found.equals(item_features(events, items.slice(0, 3), january))
+    assert by_id(user_features(events, users, january, items))["u1"]["price_level"] == 0.5
+    in_may = by_id(item_features(events, items, may))
+    assert (in_may["new"]["price_level"], in_may["b"]["price_level"]) == (pytest.approx(1 / 3), pytest.approx(2 / 3))
+
+
 LATER = st.lists(
     st.tuples(
         st.sampled_from(["u1", "u2", "u3"]),
-        st.sampled_from(["a", "b", "c", "d"]),
+        st.sampled_from(["a", "b", "c", "d", "y"]),
         st.integers(1, 10**12),
         st.floats(0.1, 1e6),
     ),
@@ -102,7 +123,8 @@ def test_what_comes_after_changes_nothing(
             "category": "packaging",
             "price": 1.0,
             "available_from": moment + timedelta(seconds=1),
-        }
+        },
+        {"item_id": "y", "category": "packaging", "price": 7.0, "available_from": None},  # sold later, if ever
     ]
     more_items = pa.concat_tables([items, pa.Table.from_pylist(launch, schema.ITEMS)])
     everything = pa.concat_tables([future, events])
