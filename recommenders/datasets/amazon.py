@@ -90,7 +90,8 @@ ITEMS = """
     ), products as (
         select * from told qualify row_number() over (
             partition by item_id
-            order by coalesce(length(words), -1) desc, coalesce(title, ''), coalesce(price, -1), coalesce(words, '')) = 1
+            order by coalesce(length(words), -1) desc, coalesce(title, ''), coalesce(price, -1), coalesce(words, '')
+        ) = 1
     )
     select item_id, title, sound(path[1]) as category, sound(path[2]) as subcategory, brand, price,
         nullif(concat_ws(' ', title, words), '') as text
