@@ -56,14 +56,14 @@ def photograph(settings: Settings) -> None:
     chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
-        page = browser.new_page(viewport={"width": 1800, "height": 1640})
+        page = browser.new_page(viewport={"width": 1800, "height": 1780})
         groups = ("data", "features", "models", "evaluation", "release", "monitoring")
         opened = ",".join(f"global@global:{group}" for group in groups)
         page.goto(f"{settings.urls['dagster']}/asset-groups?expanded={opened}")
         page.get_by_text("evaluation_report").first.wait_for()
         page.get_by_text("Hide navigation").click()
         page.mouse.move(1000, 900)
-        page.mouse.wheel(0, -150)  # the graph is a little taller than it is centred
+        page.mouse.wheel(0, -100)  # the graph is a little taller than it is centred
         page.wait_for_timeout(4000)  # the layout settles
         IMAGES.mkdir(exist_ok=True)
         page.screenshot(path=IMAGES / "lineage.png")

@@ -60,6 +60,27 @@ USERS = """
 """
 
 
+MOVIE_LIES = {
+    "no movie id": '"movieId" is null',
+    "movie id occurs twice": 'row_number() over (partition by "movieId" order by file, line) > 1',
+}
+TIME_LIES = {
+    "time is not in seconds since 1970": 'coalesce(not "timestamp" between 0 and 4102444800, true)',
+    "time lies in the future": '"timestamp" > epoch(now()) + 86400',
+}
+RATING_LIES = {
+    "no user id": '"userId" is null',
+    "no movie id": '"movieId" is null',
+    "rating is not between 0.5 and 5": "coalesce(not rating between 0.5 and 5, true)",
+    **TIME_LIES,
+}
+TAG_LIES = {"no tag": "tag is null", **TIME_LIES}
+PERSON_LIES = {
+    "no user id": '"userId" is null',
+    "user id occurs twice": 'row_number() over (partition by "userId" order by file, line) > 1',
+}
+
+
 def parse(reading: Reading, source: Path) -> Plan:
     """An event is a rating of 0.5 to 5 stars, weight 1; the first genre is an item's category.
 
@@ -74,39 +95,11 @@ def parse(reading: Reading, source: Path) -> Plan:
         genres, occupation = _read_csv(reading, folder)
     for name in ("movies", "people"):
         reading.by_line(name)  # of an id that stands twice, the first line counts
-    reading.judge(
-        "movies",
-        {
-            "no movie id": '"movieId" is null',
-            "movie id occurs twice": 'row_number() over (partition by "movieId" order by file, line) > 1',
-        },
-        select=f"*, {genres} as kinds",
-    )
-    reading.judge(
-        "ratings",
-        {
-            "no user id": '"userId" is null',
-            "no movie id": '"movieId" is null',
-            "rating is not between 0.5 and 5": "coalesce(not rating between 0.5 and 5, true)",
-            "time is not in seconds since 1970": 'coalesce(not "timestamp" between 0 and 4102444800, true)',
-            "time lies in the future": '"timestamp" > epoch(now()) + 86400',
-        },
-        references={"unknown movie id": '"movieId" not in (select "movieId" from good_movies)'},
-    )
-    reading.judge(
-        "tags",
-        {
-            "unknown movie id": '"movieId" is null or "movieId" not in (select "movieId" from good_movies)',
-            "no tag": "tag is null",
-            "time is not in seconds since 1970": 'coalesce(not "timestamp" between 0 and 4102444800, true)',
-            "time lies in the future": '"timestamp" > epoch(now()) + 86400',
-        },
-    )
-    people = {
-        "no user id": '"userId" is null',
-        "user id occurs twice": 'row_number() over (partition by "userId" order by file, line) > 1',
-    }
-    reading.judge("people", people, select=f"*, {occupation} as work")
+    reading.judge("movies", MOVIE_LIES, select=f"*, {genres} as kinds")
+    known = '(select "movieId" from good_movies)'
+    reading.judge("ratings", RATING_LIES, references={"unknown movie id": f'"movieId" not in {known}'})
+    reading.judge("tags", {"unknown movie id": f'"movieId" is null or "movieId" not in {known}', **TAG_LIES})
+    reading.judge("people", PERSON_LIES, select=f"*, {occupation} as work")
     return Plan(INTERACTIONS, ITEMS, USERS, events=("ratings",), attributes=("movies", "tags", "people"))
 
 

@@ -160,7 +160,7 @@ def _clean(text: bytes, n_before: int, found: TextFile, encoding: str) -> bytes:
         try:
             return text.decode(encoding).encode()
         except UnicodeDecodeError:
-            pass
+            pass  # some line is at fault: below each is tried on its own, and noted
     lines = text.split(b"\n")
     return b"\n".join(_clean_line(line, n_before + place, found, encoding) for place, line in enumerate(lines, 1))
 
