@@ -214,13 +214,12 @@ def _quarantine(reading: Reading, plan: Plan) -> str:
 
 def _account(reading: Reading, plan: Plan, n_rows: int, kept: int) -> Counts:
     aside: dict[str, int] = dict(plan.set_aside)
-    quarantined = 0
-    for name in (*plan.events, *plan.attributes):
-        quarantined += int(reading.one(f"select count(*) from rest_{name} where lie is not null"))
     for name in plan.events:
         for reason, n in reading.run(f"select aside, count(*) from rest_{name} where aside is not null group by 1"):
             aside[reason] = aside.get(reason, 0) + int(n)
-    read = sum(reading.n_rows(name) for name in plan.events) + _n_bad(reading, plan.attributes)
+    bad_attributes = _n_bad(reading, plan.attributes)
+    quarantined = _n_bad(reading, plan.events) + bad_attributes
+    read = sum(reading.n_rows(name) for name in plan.events) + bad_attributes
     merged = n_rows - kept + plan.merged
     return Counts(read, kept, merged, plan.netted, dict(sorted(aside.items())), quarantined)
 
