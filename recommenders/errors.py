@@ -2,7 +2,8 @@
 
 TradewindError
 ├── ConfigurationError      a setting that cannot be used
-│   └── UnknownNameError    a name outside its catalogue
+│   ├── UnknownNameError    a name outside its catalogue
+│   └── ModelTooLargeError  a model that would need more memory for fitting than it may take
 ├── DataError               a source that cannot be read as what it claims to be
 ├── BundleError             a model on disk that is damaged or not ours
 ├── NotFittedError          a model asked before it learned
@@ -29,6 +30,16 @@ class UnknownNameError(ConfigurationError):
 
     def __init__(self, kind: str, got: str, allowed: Iterable[str]) -> None:
         super().__init__(f"unknown {kind} {got!r}; choose from {', '.join(sorted(allowed))}")
+
+
+class ModelTooLargeError(ConfigurationError):
+    """A model that would need more memory for fitting than it may take."""
+
+    def __init__(self, model: str, shape: tuple[int, int], needed_mb: float, allowed_mb: float) -> None:
+        super().__init__(
+            f"{model} on {shape[0]:,} users x {shape[1]:,} items would need {needed_mb:,.0f} MB; allowed: "
+            f"{allowed_mb:,.0f}; raise models.{model}.max_memory_mb or set models.{model}.enabled: false"
+        )
 
 
 class DataError(TradewindError):

@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
 
+from recommenders.datasets.histories import Histories
 from recommenders.models import catalog
 
 Strategy = Literal["known_buyer", "history", "popularity"]
@@ -43,7 +43,8 @@ class Predictor:
         """Raises BundleError if the folder holds no whole bundle."""
         self.model = catalog.load(bundle_folder)
         self._item_ids: list[str] = self.model.items_.ids.tolist()
-        sales = np.asarray(self.model.histories_.sum(axis=0)).ravel()
+        known = self.model.histories_
+        sales = np.bincount(known.item_columns, known.weights, minlength=known.n_items)
         on_sale = np.flatnonzero(self.model.available_)
         self._popular = on_sale[np.argsort(-sales[on_sale], kind="stable")].astype(np.int32)  # best first
         self._sales = sales.astype(np.float32)
@@ -57,7 +58,7 @@ class Predictor:
         unknown = [item_id for item_id, column in zip(history, found, strict=True) if column < 0]
         columns = np.array([column for column in found if column >= 0], dtype=np.int32)
         row, known = self._known(user_id, columns)
-        excluded = known.indices if not self.model.repeat_ else np.empty(0, dtype=np.int32)
+        excluded = known.item_columns if not self.model.repeat_ else np.empty(0, dtype=np.int32)
         rows = np.array([row], dtype=np.int32)
         if not self._usable(rows, known):
             ranked, scores = self._most_popular(n, excluded)
@@ -74,23 +75,27 @@ class Predictor:
             self.predict(user_id, self._item_ids[:3], 10)
             self.predict(user_id, [], 10)
 
-    def _known(self, user_id: str, columns: NDArray[np.int32]) -> tuple[int, csr_array]:
-        """The training row (-1 if it never bought) and all that is known of the buyer, (1, n_items)."""
+    def _known(self, user_id: str, columns: NDArray[np.int32]) -> tuple[int, Histories]:
+        """The training row (-1 if it never bought) and all that is known of the buyer, the request's events last."""
         stored, row = self.model.histories_, self.model.users_.row(user_id)
         start, end = (stored.indptr[row], stored.indptr[row + 1]) if row >= 0 else (0, 0)
-        indices = np.concatenate([stored.indices[start:end], columns])
-        data = np.concatenate([stored.data[start:end], np.full(len(columns), EVENT_WEIGHT, dtype=np.float32)])
-        known = csr_array((data, indices, np.array([0, len(indices)])), shape=(1, stored.shape[1]))
-        known.sum_duplicates()
+        n_new = len(columns)
+        known = Histories(
+            np.array([0, end - start + n_new]),
+            np.concatenate([stored.item_columns[start:end], columns]),
+            np.concatenate([stored.timestamps[start:end], np.full(n_new, self.model.as_of_)]),
+            np.concatenate([stored.weights[start:end], np.full(n_new, EVENT_WEIGHT, dtype=np.float32)]),
+            stored.n_items,
+        )
         return (row if end > start else -1), known
 
-    def _usable(self, rows: NDArray[np.int32], known: csr_array) -> bool:
-        if not known.nnz or (rows[0] < 0 and not self.model.handles_new_users):
+    def _usable(self, rows: NDArray[np.int32], known: Histories) -> bool:
+        if not known.counts[0] or (rows[0] < 0 and not self.model.handles_new_users):
             return False
         return bool(self.model.knows(rows, known)[0])
 
     def _ranked(
-        self, rows: NDArray[np.int32], known: csr_array, n: int, excluded: NDArray[Any]
+        self, rows: NDArray[np.int32], known: Histories, n: int, excluded: NDArray[Any]
     ) -> tuple[list[int], list[float]]:
         best = self.model.recommend(rows, known, n)
         columns: list[int] = [c for c in best.item_columns[0].tolist() if c >= 0]

@@ -11,6 +11,7 @@ from scipy.sparse import csr_array
 
 from recommenders import bundle
 from recommenders.bundle import Bundle, pack_strings, unpack_strings
+from recommenders.datasets.histories import DAY, Histories
 from recommenders.datasets.ids import IdMap
 
 if TYPE_CHECKING:
@@ -25,7 +26,9 @@ class Interactions:
 
     `items` may hold items nobody has bought yet. `strengths` are ratings where the log has any, else log(1 + quantity).
     `available` (n_items,) is true for items that may be recommended at the end of the log. `repeat` says whether users
-    come back to items they know; where they do not, known items stay out of their lists.
+    come back to items they know; where they do not, known items stay out of their lists. `dated` says whether an event's
+    age at the moment of the question is known, as behind a time cut; where each user's latest event is held out, or where
+    time stamps are but numbers, only the order of each user's events is.
     """
 
     users: IdMap
@@ -37,6 +40,7 @@ class Interactions:
     strengths: NDArray[np.float32]
     available: NDArray[np.bool_]
     repeat: bool
+    dated: bool = True
     version: str = ""  # of the data behind the log, where it has one
 
     @classmethod
@@ -47,6 +51,7 @@ class Interactions:
         users: IdMap | None = None,
         available: NDArray[np.bool_] | None = None,
         repeat: bool = True,
+        dated: bool = True,
     ) -> "Interactions":
         """The log of a table in schema.INTERACTIONS; events whose user or item is not in a given map are left out.
 
@@ -69,6 +74,7 @@ class Interactions:
             _strengths(table)[kept],
             np.ones(len(items), dtype=np.bool_) if available is None else available,
             repeat,
+            dated,
         )
 
     def __len__(self) -> int:
@@ -83,6 +89,26 @@ class Interactions:
     def shape(self) -> tuple[int, int]:
         """(n_users, n_items)."""
         return len(self.users), len(self.items)
+
+    def ages(self) -> NDArray[np.float64]:
+        """(n_events,) days before the newest event; 0 for all where the log is not dated."""
+        if not self.dated or not len(self):
+            return np.zeros(len(self))
+        return np.asarray((self.timestamps.max() - self.timestamps) / DAY)
+
+    def histories(self) -> Histories:
+        """The log by user: (n_users, n_items), each user's events in time order."""
+        order = np.argsort(self.user_rows, kind="stable")
+        if (np.diff(self.timestamps) < 0).any():
+            order = np.lexsort((self.timestamps, self.user_rows))
+        counts = np.bincount(self.user_rows, minlength=len(self.users))
+        return Histories(
+            np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+            self.item_columns[order],
+            self.timestamps[order],
+            self.weights[order],
+            len(self.items),
+        )
 
     def matrix(self, values: Literal["weight", "binary", "strength"] = "weight") -> csr_array:
         """(n_users, n_items) float32: summed weights, ones, or the mean strength of each pair."""
@@ -102,7 +128,8 @@ class Interactions:
         arrays: dict[str, NDArray[Any]] = {name: getattr(self, name) for name in _ARRAYS}
         for axis, ids in (("users", self.users), ("items", self.items)):
             arrays |= {f"{axis}.{part}": array for part, array in pack_strings(ids.ids).items()}
-        return bundle.write(folder, Bundle("interactions", {"repeat": self.repeat, "version": self.version}, arrays))
+        facts = {"repeat": self.repeat, "dated": self.dated, "version": self.version}
+        return bundle.write(folder, Bundle("interactions", facts, arrays))
 
     @classmethod
     def load(cls, folder: Path) -> "Interactions":

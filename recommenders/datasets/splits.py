@@ -118,7 +118,8 @@ def training_log(events: pa.Table, items: pa.Table, protocol: Protocol, as_of: d
     known = items["item_id"].to_numpy().astype(np.str_)
     ids = IdMap(np.union1d(seen, known[launched]))
     available = np.isin(ids.ids, known[on_sale] if protocol.candidates == "on_sale" else seen)
-    return Interactions.from_table(events, ids, available=available, repeat=protocol.repeat)
+    dated = protocol.split == "time_cut"
+    return Interactions.from_table(events, ids, available=available, repeat=protocol.repeat, dated=dated)
 
 
 def _on_sale(

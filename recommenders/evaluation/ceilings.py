@@ -108,8 +108,8 @@ def oracle_lists(
         for name, view in views.items():
             chance = probability[:, products]
             if name == "reorder":  # what is new to a buyer cannot be relevant there
-                chance = chance * (histories.toarray() > 0)
-            ranked = mask_and_rank(chance, k, case.candidates, histories if view.exclude_known else None)
+                chance = chance * (histories.matrix.toarray() > 0)
+            ranked = mask_and_rank(chance, k, case.candidates, histories.matrix if view.exclude_known else None)
             parts[name].append(ranked.item_columns)
     return {name: np.concatenate(of_view) for name, of_view in parts.items()}
 

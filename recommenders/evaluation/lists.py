@@ -26,7 +26,7 @@ def rank(model: Recommender, case: Case, views: Mapping[str, View], k: int) -> d
         histories = case.histories[block]
         scores = model.score(case.user_rows[block], histories)
         for name, view in views.items():
-            known = histories if view.exclude_known else None
+            known = histories.matrix if view.exclude_known else None
             parts[name].append(mask_and_rank(scores.copy(), k, case.candidates, known).item_columns)
     return {name: np.concatenate(lists) for name, lists in parts.items()}
 

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from scipy.sparse import csr_array
 
+from recommenders.datasets.histories import Histories
 from recommenders.datasets.interactions import Interactions
 from recommenders.datasets.spec import Protocol
 from recommenders.errors import DataError
@@ -42,7 +43,7 @@ class Case:
 
     user_ids: NDArray[np.str_]  # (n_users,)
     user_rows: NDArray[np.int32]  # (n_users,)
-    histories: csr_array  # (n_users, n_items) float32, all that is known before the cut
+    histories: Histories  # (n_users, n_items), all that is known before the cut
     relevant: csr_array  # (n_users, n_items) float32, ones
     candidates: NDArray[np.bool_]  # (n_items,)
     repeat: bool
@@ -54,7 +55,7 @@ class Case:
         """All items; and, where buyers come back to items they know, reorder and discovery apart."""
         views = {"all": View(self.relevant, not self.repeat)}
         if self.repeat:
-            known = self.histories.astype(bool).astype(np.float32)
+            known = self.histories.matrix.astype(bool).astype(np.float32)
             reorder = csr_array(self.relevant.multiply(known))
             discovery = csr_array(self.relevant - reorder)
             for part in (reorder, discovery):
@@ -90,7 +91,7 @@ def make_case(log: Interactions, test: "pa.Table", protocol: Protocol) -> Case:
     return Case(
         log.users.ids[user_rows],
         user_rows.astype(np.int32),
-        csr_array(log.matrix()[user_rows]),
+        log.histories()[user_rows],
         relevant,
         log.available,
         protocol.repeat,

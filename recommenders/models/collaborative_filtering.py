@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from scipy.sparse import csr_array
 
+from recommenders.datasets.histories import Histories
 from recommenders.datasets.interactions import Interactions
 from recommenders.models.recommender import ModelConfig, Recommender, Tracker
 from recommenders.models.sparse import pack_csr, unpack_csr
@@ -54,7 +55,7 @@ class CollaborativeFiltering(Recommender):
         self._by_item = csr_array(self.strengths_.T)  # (n_items, n_users)
         self._bought_by = self._by_item.astype(np.bool_).astype(np.float32)
         self._means, self._norms = self._moments(self.strengths_)
-        self._habits: csr_array = self.histories_.astype(np.float32).log1p()
+        self._habits: csr_array = self.histories_.matrix.log1p()
 
     def _moments(self, strengths: csr_array) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Means (0 for cosine) and lengths of the rows around them, zeros of unobserved pairs included; (n,) each."""
@@ -66,13 +67,14 @@ class CollaborativeFiltering(Recommender):
         norms = np.sqrt(np.maximum(squares - n_items * means**2, 0.0))
         return means.astype(np.float32), norms.astype(np.float32)
 
-    def score(self, user_rows: NDArray[np.int32], histories: csr_array) -> NDArray[np.float32]:
+    def score(self, user_rows: NDArray[np.int32], histories: Histories) -> NDArray[np.float32]:
         """(n, n_items): what the neighbours buy and, where buyers come back, what the buyer bought."""
-        neighbours = self._neighbours(user_rows, histories)
+        known = histories.matrix
+        neighbours = self._neighbours(user_rows, known)
         scores: NDArray[np.float32] = (neighbours @ self._habits).toarray()
         if self.repeat_ and self.config.own_share:
             scores *= np.float32(1.0 - self.config.own_share)
-            scores += np.float32(self.config.own_share) * histories.astype(np.float32).log1p().toarray()
+            scores += np.float32(self.config.own_share) * known.log1p().toarray()
         return scores
 
     def _neighbours(self, user_rows: NDArray[np.int32], histories: csr_array) -> csr_array:

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from scipy.sparse import csr_array, vstack
 
+from recommenders.datasets.histories import Histories
 from recommenders.datasets.interactions import Interactions
 from recommenders.errors import ConfigurationError
 from recommenders.models.recommender import ModelConfig, Recommender, Tracker
@@ -74,9 +75,9 @@ class ContentBased(Recommender):
         rows = np.nonzero(kept)[0]
         return csr_array((values[kept], (rows, columns[kept])), shape=(len(cosines), n_items), dtype=np.float32)
 
-    def score(self, user_rows: NDArray[np.int32], histories: csr_array) -> NDArray[np.float32]:
+    def score(self, user_rows: NDArray[np.int32], histories: Histories) -> NDArray[np.float32]:
         """(n, n_items): what is like the history; rows of users are not used."""
-        damped: csr_array = histories.astype(np.float32).log1p()
+        damped: csr_array = histories.matrix.log1p()
         scores: NDArray[np.float32] = (damped @ self.similarity_).toarray()
         return scores
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import field_validator
-from scipy.sparse import csr_array
 
 from recommenders import bundle
 from recommenders.bundle import Bundle
+from recommenders.datasets.histories import Histories
 from recommenders.datasets.interactions import Interactions
 from recommenders.errors import ConfigurationError
 from recommenders.models.popularity import Popularity
@@ -84,7 +84,7 @@ class Hybrid(Recommender):
         ]
         self.members_ = {name: model_class(name)().fit(interactions, features, tracker) for name in needed}
 
-    def score(self, user_rows: NDArray[np.int32], histories: csr_array) -> NDArray[np.float32]:
+    def score(self, user_rows: NDArray[np.int32], histories: Histories) -> NDArray[np.float32]:
         """(n, n_items): the weighted mean of the members' standardised scores, in standard deviations."""
         popular = self.members_[Popularity.name].score(user_rows[:1], histories[:1])
         total = np.zeros((len(user_rows), 1), dtype=np.float32)
@@ -117,11 +117,8 @@ class Hybrid(Recommender):
             part = bundle.read_member(folder, name)
             member = model_class(part.model)(model_class(part.model).Config(**part.config))
             member.users_, member.items_, member.histories_ = self.users_, self.items_, self.histories_
-            member.available_, member.repeat_, member.provenance = (
-                self.available_,
-                self.repeat_,
-                part.provenance,
-            )
+            member.available_, member.repeat_, member.dated_ = self.available_, self.repeat_, self.dated_
+            member.as_of_, member.provenance = self.as_of_, part.provenance
             member.restore(part.arrays)
             self.members_[name] = member
 

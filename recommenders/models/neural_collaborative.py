@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from scipy.sparse import csr_array
 
+from recommenders.datasets.histories import Histories
 from recommenders.datasets.interactions import Interactions
 from recommenders.models.recommender import ModelConfig, Recommender, Tracker
 
@@ -68,8 +69,8 @@ class NeuralCollaborative(Recommender):
 
     def _fold_in(self) -> NDArray[np.float32]:
         """Ridge regression of the buyers' vectors on what their histories hold."""
-        known = np.diff(self.histories_.indptr) > 0
-        inputs = self._history_vectors(self.histories_[known])
+        known = np.flatnonzero(self.histories_.counts)
+        inputs = self._history_vectors(self.histories_[known].matrix)
         penalty = self.config.fold_in_reg * np.eye(inputs.shape[1])
         penalty[0, 0] = 1e-6  # the intercept goes free
         solved = np.linalg.solve(inputs.T @ inputs + penalty, inputs.T @ self.users_vectors_[known])
@@ -83,23 +84,23 @@ class NeuralCollaborative(Recommender):
         counts = np.maximum(np.diff(histories.indptr), 1).astype(np.float32)
         return np.hstack([np.ones((len(counts), 1), np.float32), (marks @ self.items_vectors_) / counts[:, None]])
 
-    def user_vectors(self, user_rows: NDArray[np.int32], histories: csr_array) -> NDArray[np.float32]:
+    def user_vectors(self, user_rows: NDArray[np.int32], histories: Histories) -> NDArray[np.float32]:
         """(n, user vector): learned for buyers of the log, moved by what they bought since; folded in for strangers."""
-        inputs = self._history_vectors(histories)
+        inputs = self._history_vectors(histories.matrix)
         known = np.flatnonzero(user_rows >= 0)
         vectors = inputs @ self.fold_in_
         if len(known):
             rows = user_rows[known]
-            since = inputs[known] - self._history_vectors(self.histories_[rows])
-            since[np.diff(histories.indptr)[known] == 0] = 0.0
+            since = inputs[known] - self._history_vectors(self.histories_[rows].matrix)
+            since[histories.counts[known] == 0] = 0.0
             vectors[known] = self.users_vectors_[rows] + since @ self.fold_in_
         return vectors
 
-    def score(self, user_rows: NDArray[np.int32], histories: csr_array) -> NDArray[np.float32]:
+    def score(self, user_rows: NDArray[np.int32], histories: Histories) -> NDArray[np.float32]:
         """(n, n_items): the network's logit of a purchase."""
         return forward(self.user_vectors(user_rows, histories), self.items_vectors_, self.layers_)
 
-    def knows(self, user_rows: NDArray[np.int32], histories: csr_array) -> NDArray[np.bool_]:
+    def knows(self, user_rows: NDArray[np.int32], histories: Histories) -> NDArray[np.bool_]:
         """Buyers of the log, and strangers with a history."""
         return (user_rows >= 0) | super().knows(user_rows, histories)
 

@@ -5,15 +5,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
-from scipy.sparse import csr_array
 
+from recommenders.datasets.histories import Histories
 from recommenders.datasets.interactions import Interactions
 from recommenders.models.recommender import ModelConfig, Recommender, Tracker
 
 if TYPE_CHECKING:
     from recommenders.features.items import ItemFeatures
-
-DAY = 86_400_000_000  # microseconds
 
 
 class PopularityConfig(ModelConfig):
@@ -35,7 +33,7 @@ class Popularity(Recommender):
     popularity_: NDArray[np.float32]  # (n_items,)
 
     def _fit(self, interactions: Interactions, features: "ItemFeatures | None", tracker: Tracker | None) -> None:
-        ages = (interactions.timestamps.max(initial=0) - interactions.timestamps) / DAY
+        ages = interactions.ages()
         weights = interactions.weights.astype(np.float64)
         if self.config.events == "decayed":
             weights = weights * 0.5 ** (
@@ -46,11 +44,11 @@ class Popularity(Recommender):
         totals = np.bincount(interactions.item_columns, weights, minlength=len(interactions.items))
         self.popularity_ = totals.astype(np.float32)
 
-    def score(self, user_rows: NDArray[np.int32], histories: csr_array) -> NDArray[np.float32]:
+    def score(self, user_rows: NDArray[np.int32], histories: Histories) -> NDArray[np.float32]:
         """(n, n_items): the same row for everyone."""
         return np.tile(self.popularity_, (len(user_rows), 1))
 
-    def knows(self, user_rows: NDArray[np.int32], histories: csr_array) -> NDArray[np.bool_]:
+    def knows(self, user_rows: NDArray[np.int32], histories: Histories) -> NDArray[np.bool_]:
         """True: popularity needs to know nothing of a buyer."""
         return np.ones(len(user_rows), dtype=np.bool_)
 

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from scipy.sparse import csr_array
 
 from recommenders import bundle
 from recommenders.bundle import Bundle
+from recommenders.datasets.histories import Histories
 from recommenders.datasets.ids import IdMap
 from recommenders.datasets.interactions import Interactions
-from recommenders.errors import BundleError, NotFittedError
+from recommenders.errors import BundleError, ModelTooLargeError, NotFittedError
 from recommenders.models.topk import top_k
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ class ModelConfig(BaseModel):
 
     enabled: bool = True
     seed: int = 42
+    max_memory_mb: float = Field(default=4000.0, gt=0)  # a model that would need more for fitting declines
 
 
 class Tracker(Protocol):
@@ -54,7 +56,7 @@ class Reason(NamedTuple):
 
 
 class Recommender(ABC):
-    """One model. A buyer is a row of the training log (-1 for a stranger) and a history (a sparse row over items).
+    """One model. A buyer is a row of the training log (-1 for a stranger) and a history (events in order).
 
     A model that cannot use one of the two ignores it. Learned attributes end in an underscore.
     """
@@ -67,9 +69,11 @@ class Recommender(ABC):
 
     users_: IdMap
     items_: IdMap
-    histories_: csr_array  # (n_users, n_items) float32, summed event weights
+    histories_: Histories  # (n_users, n_items): all that was learned from
     available_: NDArray[np.bool_]  # (n_items,)
     repeat_: bool
+    dated_: bool  # whether ages of events mean something (Interactions.dated)
+    as_of_: int  # microseconds since 1970, UTC: the newest event, which is "now" for every answer
 
     def __init__(self, config: ModelConfig | None = None) -> None:
         self.config = config or self.Config()
@@ -81,16 +85,27 @@ class Recommender(ABC):
     def fit(
         self, interactions: Interactions, features: "ItemFeatures | None" = None, tracker: Tracker | None = None
     ) -> Self:
-        """Learns from the log. `features` rows follow interactions.items."""
+        """Learns from the log. `features` rows follow interactions.items.
+
+        Raises ModelTooLargeError before anything is allocated if fitting would need more than config.max_memory_mb.
+        """
+        needed = self.memory_needed(interactions) / 1e6
+        if needed > self.config.max_memory_mb:
+            raise ModelTooLargeError(self.name, interactions.shape, needed, self.config.max_memory_mb)
         self._remember(interactions)
         self._fit(interactions, features, tracker)
         return self
 
     def _remember(self, interactions: Interactions) -> None:
         self.users_, self.items_ = interactions.users, interactions.items
-        self.histories_ = interactions.matrix()
-        self.available_, self.repeat_ = interactions.available, interactions.repeat
+        self.histories_ = interactions.histories()
+        self.available_, self.repeat_, self.dated_ = interactions.available, interactions.repeat, interactions.dated
+        self.as_of_ = int(interactions.timestamps.max(initial=0))
         self.provenance["data_version"] = interactions.version
+
+    def memory_needed(self, interactions: Interactions) -> float:
+        """Bytes that fitting and answering take at most, beside the log: here a few copies of it, a block of scores."""
+        return 64.0 * len(interactions) + 12.0 * BLOCK * len(interactions.items)
 
     @abstractmethod
     def _fit(self, interactions: Interactions, features: "ItemFeatures | None", tracker: Tracker | None) -> None: ...
@@ -98,16 +113,23 @@ class Recommender(ABC):
     # -- answering
 
     @abstractmethod
-    def score(self, user_rows: NDArray[np.int32], histories: csr_array) -> NDArray[np.float32]:
+    def score(self, user_rows: NDArray[np.int32], histories: Histories) -> NDArray[np.float32]:
         """How much each buyer is expected to want each item; returns (n, n_items), finite, larger is better.
 
-        user_rows: (n,), -1 for strangers. histories: (n, n_items), all that is known of each buyer.
+        user_rows: (n,), -1 for strangers. histories: (n, n_items), all that is known of each buyer, what the log knows
+        of a known one included.
         """
+
+    def score_items(
+        self, user_rows: NDArray[np.int32], histories: Histories, item_columns: NDArray[np.int32]
+    ) -> NDArray[np.float32]:
+        """The same scores for some items of each buyer; item_columns and the result are (n, m)."""
+        return np.take_along_axis(self.score(user_rows, histories), item_columns.astype(np.int64), axis=1)
 
     def recommend(
         self,
         user_rows: NDArray[np.int32],
-        histories: csr_array,
+        histories: Histories,
         k: int,
         candidates: NDArray[np.bool_] | None = None,
         exclude_known: bool | None = None,
@@ -123,27 +145,29 @@ class Recommender(ABC):
         ranked = []
         for start in range(0, len(user_rows), BLOCK):
             block = slice(start, start + BLOCK)
-            scores = self.score(user_rows[block], histories[block])
-            ranked.append(mask_and_rank(scores, k, candidates, histories[block] if exclude_known else None))
+            known = histories[block]
+            scores = self.score(user_rows[block], known)
+            ranked.append(mask_and_rank(scores, k, candidates, known.matrix if exclude_known else None))
         if not ranked:
             return Ranked(np.empty((0, k), np.int32), np.empty((0, k), np.float32))
         return Ranked(*(np.concatenate(parts) for parts in zip(*ranked, strict=True)))
 
-    def knows(self, user_rows: NDArray[np.int32], histories: csr_array) -> NDArray[np.bool_]:
+    def knows(self, user_rows: NDArray[np.int32], histories: Histories) -> NDArray[np.bool_]:
         """Whether the model has anything to say about each buyer, (n,); most need a history. A hybrid asks this."""
-        return np.asarray(np.diff(histories.indptr) > 0)
+        return np.asarray(histories.counts > 0)
 
-    def explain(self, history: csr_array, item_column: int, n_reasons: int = 3) -> list[Reason]:
+    def explain(self, history: Histories, item_column: int, n_reasons: int = 3) -> list[Reason]:
         """The items of a history (1, n_items) without which the item's score falls most, found by leaving each out."""
         return self.explain_all(history, [item_column], n_reasons)[0]
 
-    def explain_all(self, history: csr_array, item_columns: Sequence[int], n_reasons: int = 3) -> list[list[Reason]]:
+    def explain_all(self, history: Histories, item_columns: Sequence[int], n_reasons: int = 3) -> list[list[Reason]]:
         """The reasons of many items of one list, for the price of one scoring; largest drop first, drops > 0 only."""
-        known = history.indices
-        kept = ~np.eye(len(known) + 1, len(known), dtype=np.bool_)  # row i leaves item i out, the last row none
-        rows, places = np.nonzero(kept)
-        variants = csr_array((history.data[places], (rows, known[places])), shape=(len(kept), history.shape[1]))
-        scores = self.score(np.full(len(kept), -1, dtype=np.int32), variants)[:, list(item_columns)]
+        known = np.unique(history.item_columns)
+        left_out = np.append(known, -1)  # row i leaves item i out, the last row none
+        repeated = history[np.zeros(len(left_out), dtype=np.int64)]
+        variants = repeated.select(repeated.item_columns != left_out[repeated.rows])
+        wanted = np.broadcast_to(np.asarray(item_columns, dtype=np.int32), (len(left_out), len(item_columns)))
+        scores = self.score_items(np.full(len(left_out), -1, dtype=np.int32), variants, wanted)
         drops = scores[-1] - scores[:-1]  # (n_known, n_item_columns)
         best = np.argsort(-drops, axis=0, kind="stable")[:n_reasons]
         return [
@@ -215,13 +239,16 @@ def mask_and_rank(
     return Ranked(np.where(np.isneginf(best), np.int32(-1), columns), best)
 
 
+EVENTS = ("indptr", "item_columns", "timestamps", "weights")
+
+
 def _pack_context(model: Recommender) -> dict[str, NDArray[Any]]:
     arrays: dict[str, NDArray[Any]] = {
         "context.available": model.available_,
         "context.repeat": np.array([model.repeat_]),
-        "context.histories.indptr": model.histories_.indptr,
-        "context.histories.indices": model.histories_.indices,
-        "context.histories.data": model.histories_.data,
+        "context.dated": np.array([model.dated_]),
+        "context.as_of": np.array([model.as_of_]),
+        **{f"context.histories.{part}": getattr(model.histories_, part) for part in EVENTS},
     }
     for axis, ids in (("users", model.users_), ("items", model.items_)):
         arrays |= {f"context.{axis}.{part}": array for part, array in bundle.pack_strings(ids.ids).items()}
@@ -234,6 +261,7 @@ def _unpack_context(model: Recommender, arrays: dict[str, NDArray[Any]]) -> None
 
     model.users_, model.items_ = ids("users"), ids("items")
     model.available_ = arrays["context.available"]
-    model.repeat_ = bool(arrays["context.repeat"][0])
-    parts = tuple(arrays[f"context.histories.{part}"] for part in ("data", "indices", "indptr"))
-    model.histories_ = csr_array(parts, shape=(len(model.users_), len(model.items_)))
+    model.repeat_, model.dated_ = bool(arrays["context.repeat"][0]), bool(arrays["context.dated"][0])
+    model.as_of_ = int(arrays["context.as_of"][0])
+    events = {part: arrays[f"context.histories.{part}"] for part in EVENTS}
+    model.histories_ = Histories(**events, n_items=len(model.items_))

@@ -22,7 +22,7 @@ class Neighbour(Recommender):
     def _fit(self, interactions: Any, features: Any, tracker: Any) -> None: ...
 
     def score(self, user_rows: Any, histories: Any) -> Any:
-        scores = np.roll(histories.toarray(), 1, axis=1).astype(np.float32)
+        scores = np.roll(histories.matrix.toarray(), 1, axis=1).astype(np.float32)
         known = np.flatnonzero(user_rows >= 0)
         scores[known, user_rows[known] - 1] += 0.5
         return scores

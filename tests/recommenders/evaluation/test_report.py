@@ -44,7 +44,7 @@ def test_reorder_and_discovery_share_out_what_is_relevant(case: Any) -> None:
     views = case.views()
     parts = views["reorder"].relevant.toarray() + views["discovery"].relevant.toarray()
     np.testing.assert_array_equal(parts, case.relevant.toarray())
-    known = case.histories.toarray() > 0
+    known = case.histories.matrix.toarray() > 0
     assert (views["reorder"].relevant.toarray()[~known] == 0).all()
     assert (views["discovery"].relevant.toarray()[known] == 0).all()
     assert views["discovery"].exclude_known

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from scipy.sparse import csr_array
 
 from recommenders.bundle import MANIFEST
+from recommenders.datasets.histories import Histories
 from recommenders.errors import BundleError, ConfigurationError, NotFittedError
 from recommenders.models import catalog
 from recommenders.models.recommender import Recommender
@@ -39,18 +39,15 @@ def bundle(model: Recommender, tmp_path_factory: pytest.TempPathFactory) -> Path
     return model.save(tmp_path_factory.mktemp(model.name) / "bundle")
 
 
-def everyone(model: Recommender) -> tuple[np.ndarray, csr_array]:
+def everyone(model: Recommender) -> tuple[np.ndarray, Histories]:
     return np.arange(len(model.users_), dtype=np.int32), model.histories_
 
 
 histories = st.lists(st.sets(st.integers(0, 21), max_size=8), min_size=1, max_size=4)
 
 
-def strangers(of: list[set[int]], n_items: int = 22) -> tuple[np.ndarray, csr_array]:
-    rows = [row for row, known in enumerate(of) for _ in known]
-    columns = [column for known in of for column in sorted(known)]
-    matrix = csr_array((np.ones(len(rows), np.float32), (rows, columns)), shape=(len(of), n_items))
-    return np.full(len(of), -1, np.int32), matrix
+def strangers(of: list[set[int]], n_items: int = 22) -> tuple[np.ndarray, Histories]:
+    return np.full(len(of), -1, np.int32), Histories.of_lists([sorted(known) for known in of], n_items)
 
 
 def test_scores_are_finite_float32_of_the_right_shape(model: Recommender) -> None:
@@ -115,7 +112,7 @@ def test_one_by_one_gives_the_lists_of_the_batch(model: Recommender) -> None:
 def test_only_what_is_on_sale_and_unknown_is_recommended(model: Recommender) -> None:
     rows, known = everyone(model)
     ranked = model.recommend(rows, known, 22).item_columns
-    bought = known.toarray() > 0
+    bought = known.matrix.toarray() > 0
     for row, columns in enumerate(ranked):
         listed = columns[columns >= 0]
         assert ENDED not in listed
@@ -193,11 +190,11 @@ def test_content_and_neighbours_can_give_a_reason(fitted: dict[str, Recommender]
 def test_who_has_not_learned_says_so(name: str) -> None:
     model = catalog.model_class(name)()
     with pytest.raises(NotFittedError, match=f"{name} has learned nothing yet"):
-        model.recommend(np.array([0], np.int32), csr_array((1, 3), dtype=np.float32), 2)
+        model.recommend(np.array([0], np.int32), Histories.of_lists([[]], 3), 2)
 
 
 def test_nobody_asked_nothing_answered(model: Recommender) -> None:
-    ranked = model.recommend(np.empty(0, np.int32), csr_array((0, 22), dtype=np.float32), 3)
+    ranked = model.recommend(np.empty(0, np.int32), Histories.of_lists([], 22), 3)
     assert ranked.item_columns.shape == (0, 3)
 
 

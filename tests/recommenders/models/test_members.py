@@ -8,6 +8,7 @@ import torch
 from pydantic import ValidationError
 from scipy.sparse import csr_array
 
+from recommenders.datasets.histories import Histories
 from recommenders.datasets.interactions import Interactions
 from recommenders.errors import ConfigurationError
 from recommenders.features.items import ItemFeatures
@@ -61,7 +62,7 @@ def test_similarities_agree_with_numpy(world: Any, metric: Any) -> None:
     lengths = np.linalg.norm(dense, axis=1)
     expected = np.corrcoef(dense) if metric == "pearson" else dense @ dense.T / np.outer(lengths, lengths)
     rows = np.arange(len(dense), dtype=np.int32)
-    np.testing.assert_allclose(model.similarities(rows, model.histories_), expected, atol=1e-5)
+    np.testing.assert_allclose(model.similarities(rows, model.histories_.matrix), expected, atol=1e-5)
 
 
 def test_shrinkage_halves_a_similarity_of_as_many_common_items() -> None:
@@ -76,14 +77,14 @@ def test_shrinkage_halves_a_similarity_of_as_many_common_items() -> None:
 def test_a_known_buyer_is_not_its_own_neighbour() -> None:
     log = _log([(0, 0), (0, 1), (1, 1), (1, 2)])
     model = CollaborativeFiltering(CollaborativeFilteringConfig(own_share=0, shrinkage=0)).fit(log)
-    scores = model.score(np.array([0, -1], np.int32), log.matrix()[[0, 0]])
+    scores = model.score(np.array([0, -1], np.int32), log.histories()[[0, 0]])
     assert scores[0, 0] == 0  # only buyer 0 bought it
     assert scores[1, 0] > 0  # a stranger with the same history has buyer 0 as a neighbour
 
 
 def test_the_own_habit_counts_only_where_buyers_come_back(world: Any, reorder_world: Any) -> None:
     for (log, _), differs in ((world, False), (reorder_world, True)):
-        rows, known = np.arange(24, dtype=np.int32), log.matrix()
+        rows, known = np.arange(24, dtype=np.int32), log.histories()
         with_own = CollaborativeFiltering(CollaborativeFilteringConfig(own_share=0.5)).fit(log).score(rows, known)
         without = CollaborativeFiltering(CollaborativeFilteringConfig(own_share=0.0)).fit(log).score(rows, known)
         assert np.allclose(with_own, without) != differs
@@ -184,9 +185,9 @@ def test_new_purchases_move_a_known_buyer_and_the_same_ones_do_not(world: Any) -
     model = NeuralCollaborative(NeuralCollaborativeConfig(**SMALL, fixed_epochs=3)).fit(log)
     row = np.array([0], np.int32)
     np.testing.assert_array_equal(model.user_vectors(row, model.histories_[:1]), model.users_vectors_[:1])
-    more = model.histories_[:1].toarray()
+    more = model.histories_[:1].matrix.toarray()
     more[0, 1] = 5.0
-    assert not np.allclose(model.user_vectors(row, csr_array(more)), model.users_vectors_[:1])
+    assert not np.allclose(model.user_vectors(row, Histories.of_matrix(csr_array(more))), model.users_vectors_[:1])
 
 
 @pytest.mark.parametrize(
@@ -209,8 +210,8 @@ def test_a_blend_of_one_member_ranks_like_it(world: Any) -> None:
     config = HybridConfig(model_weights={"collaborative_filtering": 2.0})
     hybrid = Hybrid.compose(members, log, config)
     rows = np.arange(24, dtype=np.int32)
-    alone = members["collaborative_filtering"].recommend(rows, log.matrix(), 1).item_columns
-    np.testing.assert_array_equal(hybrid.recommend(rows, log.matrix(), 1).item_columns, alone)
+    alone = members["collaborative_filtering"].recommend(rows, log.histories(), 1).item_columns
+    np.testing.assert_array_equal(hybrid.recommend(rows, log.histories(), 1).item_columns, alone)
 
 
 def test_who_is_unknown_to_all_members_gets_what_is_popular(toy_events: Any) -> None:
@@ -218,7 +219,7 @@ def test_who_is_unknown_to_all_members_gets_what_is_popular(toy_events: Any) -> 
     popular = Popularity(PopularityConfig(events="summed")).fit(log)
     fitted = {"popularity": popular, "collaborative_filtering": CollaborativeFiltering().fit(log)}
     hybrid = Hybrid.compose(fitted, log, HybridConfig(model_weights={"collaborative_filtering": 1.0}))
-    ranked = hybrid.recommend(np.array([-1], np.int32), csr_array((1, 3), dtype=np.float32), 3)
+    ranked = hybrid.recommend(np.array([-1], np.int32), Histories.of_lists([[]], 3), 3)
     assert ranked.item_columns.tolist() == [[2, 1, 0]]
 
 
