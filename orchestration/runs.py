@@ -62,10 +62,10 @@ def this_process(pid: int) -> str:
     return f"{pid}@{psutil.Process(pid).create_time():.2f}"
 
 
-def upstream(settings: Settings, asset: str) -> list[str]:
-    """The asset and all that it is made from."""
+def upstream(settings: Settings, *assets: str) -> list[str]:
+    """The assets and all that they are made from."""
     graph = definitions(settings).resolve_asset_graph()
-    selection = dg.AssetSelection.assets(asset).upstream().required_multi_asset_neighbors()
+    selection = dg.AssetSelection.assets(*assets).upstream().required_multi_asset_neighbors()
     return sorted(key.to_user_string() for key in selection.resolve(graph))
 
 

@@ -13,7 +13,9 @@ import pyarrow.parquet as pq
 from recommenders.datasets.store import TableStore
 from recommenders.models import catalog
 from recommenders.models.recommender import Recommender
+from recommenders.training.training import DECLINED, Declined
 
+MODEL_TYPE = "Recommender"  # the name of the assets' type of models: one that learned, or one that declined
 TABLES = "tables"  # below a data set's folder: the store of its clean tables, every version of them
 
 
@@ -55,8 +57,8 @@ class Lake(dg.ConfigurableIOManager):
             return store.read(place.name, store.version(number))
         if wanted is pa.Table:
             return pq.read_table(place.with_suffix(".parquet"))
-        if inspect.isclass(wanted) and issubclass(wanted, Recommender):
-            return catalog.load(place)
+        if context.dagster_type.unique_name == MODEL_TYPE or _is_model(wanted):
+            return Declined.load(place) if (place / DECLINED).exists() else catalog.load(place)
         if hasattr(wanted, "load"):
             return wanted.load(place)
         return json.loads(place.with_suffix(".json").read_text())
@@ -64,6 +66,10 @@ class Lake(dg.ConfigurableIOManager):
     def _place(self, context: dg.InputContext | dg.OutputContext) -> Path:
         # The run's partition, because a check's input carries none of its own; all assets share the same ones.
         return Path(self.root) / context.partition_key / context.asset_key.path[-1]
+
+
+def _is_model(wanted: Any) -> bool:
+    return inspect.isclass(wanted) and issubclass(wanted, Recommender)
 
 
 def _staging(place: Path, suffix: str) -> Path:

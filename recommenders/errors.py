@@ -3,7 +3,8 @@
 TradewindError
 ├── ConfigurationError      a setting that cannot be used
 │   ├── UnknownNameError    a name outside its catalogue
-│   └── ModelTooLargeError  a model that would need more memory for fitting than it may take
+│   └── UnsuitableError     a model that cannot learn from this log; others can
+│       └── ModelTooLargeError  it would need more memory for fitting than it may take
 ├── DataError               a source that cannot be read as what it claims to be
 ├── BundleError             a model on disk that is damaged or not ours
 ├── NotFittedError          a model asked before it learned
@@ -32,7 +33,11 @@ class UnknownNameError(ConfigurationError):
         super().__init__(f"unknown {kind} {got!r}; choose from {', '.join(sorted(allowed))}")
 
 
-class ModelTooLargeError(ConfigurationError):
+class UnsuitableError(ConfigurationError):
+    """A model that cannot learn from this log, while others can: blends go on without it."""
+
+
+class ModelTooLargeError(UnsuitableError):
     """A model that would need more memory for fitting than it may take."""
 
     def __init__(self, model: str, shape: tuple[int, int], needed_mb: float, allowed_mb: float) -> None:

@@ -3,7 +3,7 @@
 A vector is (n_users,), NDCG@10 of the same users in the same order, nan where a user has nothing relevant.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -99,14 +99,14 @@ def decide(
 
 def choose_candidate(
     vectors: Mapping[str, Vector],
-    preferred: str = "hybrid",
+    preferred: Sequence[str] = ("hybrid", "hybrid_learned"),
     has_champion: bool = False,
     rules: GateRules | None = None,
 ) -> str:
-    """The model to release: the preferred one.
+    """The model to release: the better of the preferred ones.
 
-    Where nobody serves yet and it does not beat popularity: the best scoring one, and popularity itself where that
-    does not either. The best scoring one where the preferred was not trained. Raises ReleaseError if nothing has a
+    Where nobody serves yet and that one does not beat popularity: the best scoring one, and popularity itself where
+    that does not either. The best scoring one where no preferred one was trained. Raises ReleaseError if nothing has a
     score.
     """
     means = {name: _mean(vector) for name, vector in vectors.items()}
@@ -116,11 +116,13 @@ def choose_candidate(
             f"no candidate has a defined NDCG@10; got {', '.join(vectors) or 'no model'}; train one first"
         )
     best = max(scored, key=lambda name: scored[name])
-    if preferred not in scored:
+    trained = [name for name in preferred if name in scored]
+    if not trained:
         return best
-    if has_champion or BASELINE not in vectors or preferred == BASELINE:
-        return preferred
-    for name in (preferred, best):
+    chosen = max(trained, key=lambda name: scored[name])
+    if has_champion or BASELINE not in vectors or chosen == BASELINE:
+        return chosen
+    for name in (chosen, best):
         if beats_popularity(vectors, name, rules):
             return name
     return BASELINE

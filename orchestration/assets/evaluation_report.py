@@ -1,22 +1,29 @@
 """Every model, one protocol, intervals and ceilings."""
 
+import contextlib
+
 import dagster as dg
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from orchestration.assets.models import MODEL
+from orchestration.assets.models import MODEL, standing
 from orchestration.metadata import picture
 from orchestration.partitions import datasets
 from orchestration.settings import Settings
 from recommenders.datasets.catalog import dataset
 from recommenders.datasets.interactions import Interactions
 from recommenders.datasets.splits import cut_time
-from recommenders.evaluation.protocol import make_case
+from recommenders.datasets.spec import Protocol
+from recommenders.errors import DataError
+from recommenders.evaluation.cold import cold_buyers, cold_items
+from recommenders.evaluation.protocol import Case, make_case
 from recommenders.evaluation.report import Report
 from recommenders.evaluation.report import evaluate as evaluate_models
+from recommenders.evaluation.slices import by_segment
 from recommenders.features.items import ItemFeatures
 from recommenders.models.recommender import Recommender
 from recommenders.training.configuration import TrainingConfig
+from recommenders.training.training import Declined
 from serving.registry import Registry
 
 
@@ -35,11 +42,13 @@ def report_asset(config: TrainingConfig) -> dg.AssetsDefinition:
         split: pa.Table,
         training_log: Interactions,
         item_vectors: ItemFeatures,
-        **models: Recommender,
+        users: pa.Table,
+        **fitted: Recommender | Declined,
     ) -> Report:
-        """Precision, recall, NDCG, coverage and diversity of every model on the test window, against the criteria."""
-        spec = dataset(context.partition_key)
-        case = make_case(training_log, split.filter(pc.field("part") == "test"), spec.protocol)
+        """Every model on the test window: accuracy, variety, slices, cold starts, comparisons, and the criteria."""
+        spec, models = dataset(context.partition_key), standing(fitted)
+        test = split.filter(pc.field("part") == "test")
+        case = make_case(training_log, test, spec.protocol)
         report = evaluate_models(
             models,
             case,
@@ -47,6 +56,8 @@ def report_asset(config: TrainingConfig) -> dg.AssetsDefinition:
             dataset=spec.name,
             cut=cut_time(split),
             config=settings.training.evaluation,
+            segments=by_segment(case, users),
+            cold=cold_cases(training_log, test, spec.protocol),
         )
         registry = Registry(settings.of(spec.name))
         for name, model in models.items():
@@ -64,3 +75,13 @@ def report_asset(config: TrainingConfig) -> dg.AssetsDefinition:
         return report
 
     return evaluation_report
+
+
+def cold_cases(log: Interactions, test: pa.Table, protocol: Protocol) -> dict[str, Case]:
+    """New buyers and new items of the test window, where there are any."""
+    found: dict[str, Case] = {}
+    with contextlib.suppress(DataError):
+        found["buyers"] = cold_buyers(log, test, protocol)
+    with contextlib.suppress(DataError):
+        found |= {f"items, {name}": case for name, case in cold_items(log, test, protocol).items()}
+    return found

@@ -1,6 +1,6 @@
-"""One asset a model, each fitted on what lies before the cut, and the hybrid that blends them."""
+"""One asset a model, each fitted on what lies before the cut, and the hybrids made of them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import dagster as dg
@@ -8,24 +8,32 @@ import dagster as dg
 from orchestration.metadata import picture
 from orchestration.partitions import datasets
 from orchestration.settings import Settings
+from orchestration.storage import MODEL_TYPE
 from recommenders.datasets.interactions import Interactions
+from recommenders.errors import UnsuitableError
+from recommenders.evaluation.cost import measure
 from recommenders.evaluation.plots import plot_learning_curve
 from recommenders.features.items import ItemFeatures
-from recommenders.models.hybrid import Hybrid
+from recommenders.models.catalog import COMPOSED
 from recommenders.models.recommender import Recommender
 from recommenders.training.configuration import TrainingConfig
-from recommenders.training.training import compose_hybrid, fit_member
+from recommenders.training.training import Declined, compose, fit_member
 from serving.registry import Registry, RunTracker
 
-KINDS = {"neural_collaborative": {"torch", "mlflow"}}
+KINDS = {"neural_collaborative": {"torch", "mlflow"}, "sequential": {"torch", "mlflow"}}
+DESCRIPTIONS = {
+    "hybrid": "The blend of the members by the configured weights.",
+    "hybrid_learned": "The ranker over all members' candidates, grown on earlier windows of the log.",
+}
+MODEL = dg.PythonObjectDagsterType((Recommender, Declined), name=MODEL_TYPE)
 
 
 def model_assets(config: TrainingConfig) -> list[dg.AssetsDefinition]:
     """The assets of the models that the configuration enables."""
-    members = [name for name in config.enabled() if name != Hybrid.name]
+    members = [name for name in config.enabled() if name not in COMPOSED]
     return [
         *(member_asset(name) for name in members),
-        *([hybrid_asset(members)] if "hybrid" in config.enabled() else []),
+        *(composed_asset(name, members) for name in config.enabled() if name in COMPOSED),
     ]
 
 
@@ -38,13 +46,14 @@ def member_asset(name: str) -> dg.AssetsDefinition:
         partitions_def=datasets,
         group_name="models",
         kinds=KINDS.get(name, {"mlflow"}),
+        dagster_type=MODEL,
     )
     def train(
         context: dg.AssetExecutionContext,
         settings: dg.ResourceParam[Settings],
         training_log: Interactions,
         item_vectors: ItemFeatures,
-    ) -> Recommender:
+    ) -> Recommender | Declined:
         def fit(run: RunTracker) -> Recommender:
             return fit_member(name, settings.training, training_log, item_vectors, run)
 
@@ -53,46 +62,63 @@ def member_asset(name: str) -> dg.AssetsDefinition:
     return train
 
 
-def hybrid_asset(members: list[str]) -> dg.AssetsDefinition:
-    """The asset that blends the fitted members by the configured weights."""
+def composed_asset(name: str, members: list[str]) -> dg.AssetsDefinition:
+    """The asset that makes one model of the fitted members."""
 
     @dg.asset(
-        name=Hybrid.name,
-        ins={name: dg.AssetIn(dagster_type=MODEL) for name in members},
+        name=name,
+        description=DESCRIPTIONS[name],
+        ins={member: dg.AssetIn(dagster_type=MODEL) for member in members},
         partitions_def=datasets,
         group_name="models",
         kinds={"mlflow"},
+        dagster_type=MODEL,
     )
-    def blend(
+    def combine(
         context: dg.AssetExecutionContext,
         settings: dg.ResourceParam[Settings],
         training_log: Interactions,
-        **fitted: Recommender,
-    ) -> Recommender:
-        """The weighted blend of the members: what is released."""
+        item_vectors: ItemFeatures,
+        **fitted: Recommender | Declined,
+    ) -> Recommender | Declined:
+        def fit(run: RunTracker) -> Recommender:
+            return compose(name, settings.training, training_log, standing(fitted), item_vectors, run)
 
-        def compose(_run: RunTracker) -> Recommender:
-            return compose_hybrid(settings.training, training_log, fitted)
+        return tracked(context, settings, name, fit)
 
-        return tracked(context, settings, Hybrid.name, compose)
-
-    return blend
+    return combine
 
 
-MODEL = dg.PythonObjectDagsterType(Recommender, name="Recommender")
+def standing(models: Mapping[str, Recommender | Declined]) -> dict[str, Recommender]:
+    """The models that could learn from the log."""
+    return {name: model for name, model in models.items() if isinstance(model, Recommender)}
 
 
 def tracked(
     context: dg.AssetExecutionContext, settings: Settings, name: str, fit: Callable[[RunTracker], Recommender]
-) -> Recommender:
-    """A model fitted in an MLflow run of its own; it says which run and recipe it comes from, its log which data."""
+) -> Recommender | Declined:
+    """A model fitted in an MLflow run of its own; it says which run and recipe it comes from, its log which data.
+
+    Where it cannot learn from this log, why.
+    """
     dataset, config = context.partition_key, settings.training
     registry = Registry(settings.of(dataset))
     with registry.run(dataset, name, parameters(config, name), {"stage": "evaluation"}) as run:
-        model = fit(run)
+        try:
+            model, cost = measure(lambda: fit(run))
+        except UnsuitableError as error:
+            return decline(context, name, error)
         model.provenance |= {"run_id": run.run_id, "recipe": config.recipe()}
+        model.provenance |= {"fit_seconds": cost.seconds, "peak_memory_mb": cost.peak_mb}
         describe(context, registry, run, model)
     return model
+
+
+def decline(context: dg.AssetExecutionContext, name: str, error: UnsuitableError) -> Declined:
+    """Says why a model is gone without."""
+    context.log.warning(str(error))
+    context.add_output_metadata({"declined": str(error)})
+    return Declined(name, str(error))
 
 
 def parameters(config: TrainingConfig, name: str) -> dict[str, Any]:

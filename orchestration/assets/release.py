@@ -10,7 +10,7 @@ import dagster as dg
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from orchestration.assets.models import MODEL, parameters
+from orchestration.assets.models import MODEL, parameters, standing
 from orchestration.partitions import datasets
 from orchestration.settings import Settings
 from recommenders.datasets.catalog import dataset
@@ -22,7 +22,7 @@ from recommenders.evaluation.report import Report
 from recommenders.features.items import ItemFeatures, encode_items
 from recommenders.models.recommender import Recommender
 from recommenders.training.configuration import TrainingConfig
-from recommenders.training.training import refit
+from recommenders.training.training import Declined, refit
 from serving.gate import choose_candidate
 from serving.judgement import judge
 from serving.registry import Registry
@@ -45,7 +45,7 @@ def registered_model_asset(config: TrainingConfig) -> dg.AssetsDefinition:
         interactions: pa.Table,
         items: pa.Table,
         evaluation_report: Report,
-        **models: Recommender,
+        **fitted: Recommender | Declined,
     ) -> dict[str, Any]:
         """The release candidate's recipe, refitted on all data and registered in MLflow as a challenger."""
         name = context.partition_key
@@ -54,7 +54,11 @@ def registered_model_asset(config: TrainingConfig) -> dg.AssetsDefinition:
         candidate = choose_candidate(vectors, has_champion=registry.champion(name) is not None)
         log = replace(build_log(interactions, items, dataset(name).protocol), version=raw_dataset["version"])
         model = refit(
-            candidate, settings.training, log, encode_items(items_as_of(items, log.last_event), log.items), models
+            candidate,
+            settings.training,
+            log,
+            encode_items(items_as_of(items, log.last_event), log.items),
+            standing(fitted),
         )
         model.provenance |= provenance(settings, evaluation_report, log)
         version = register(registry, settings, model, evaluation_report)

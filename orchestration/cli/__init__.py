@@ -11,7 +11,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from orchestration.cli import data, release
+from orchestration.cli import data, evaluation, release
 from orchestration.cli.options import AsJson, Config, Dataset, Source, known, say, settings_of
 from recommenders.errors import ConfigurationError, DataError, ReleaseError, TradewindError
 
@@ -47,7 +47,7 @@ def train(dataset: Dataset = None, source: Source = None, config: Config = None,
     from orchestration.runs import materialise, upstream
 
     settings = settings_of(dataset, source, config)
-    done = materialise(settings, upstream(settings, "hybrid"))
+    done = materialise(settings, upstream(settings, *settings.training.enabled()))
     settings.remember_source()
     if as_json:
         print(json.dumps({"dataset": settings.dataset, "run_id": done.run_id, "seconds": done.seconds}))
@@ -61,21 +61,31 @@ def evaluate(
     source: Source = None,
     config: Config = None,
     output: Annotated[Path | None, typer.Option(help="Also write the report to this Markdown file.")] = None,
+    train: Annotated[
+        Path | None, typer.Option(help="A benchmark of your own: its training events (docs/evaluation.md).")
+    ] = None,
+    test: Annotated[Path | None, typer.Option(help="Its test events; with --train.")] = None,
+    negatives: Annotated[
+        Path | None, typer.Option(help="Sampled items to rank the test items among; without: among all.")
+    ] = None,
+    items: Annotated[Path | None, typer.Option(help="CSV of item_id, title, category, brand, price ...")] = None,
+    models: Annotated[str, typer.Option(help="Names by commas [default: all that are enabled]; with --train.")] = "",
+    k: Annotated[int | None, typer.Option(help="Places of a list [default: 10]; with --train.")] = None,
+    repeat: Annotated[bool, typer.Option("--repeat", help="Users come back: known items stay in the lists.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Judge all models on the test window: intervals, ceilings, criteria. Fits them first where they are not."""
-    from orchestration import platform
-    from orchestration.runs import materialise, upstream
-
-    settings = settings_of(dataset, source, config)
-    fitted = platform.is_trained(settings)
-    materialise(settings, ["evaluation_report"] if fitted else upstream(settings, "evaluation_report"))
-    settings.remember_source()
-    report = platform.report(settings)
+    """Judge models on a data set's test window (fits them first where they are not), or on files of your own."""
+    own = {"--test": test, "--negatives": negatives, "--items": items, "--models": models, "--k": k, "--repeat": repeat}
+    if train is not None:
+        found, page = evaluation.of_files(train, own, {"--dataset": dataset, "--source": source}, config)
+    elif given := [name for name, value in own.items() if value]:
+        raise ConfigurationError(f"got {', '.join(given)} without --train; allowed: --train FILE --test FILE; add them")
+    else:
+        found, page = evaluation.of_dataset(dataset, source, config)
     if output:
         output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text(report.to_markdown())
-    print(json.dumps(report.to_json()) if as_json else report.to_markdown())
+        output.write_text(page)
+    print(json.dumps(found) if as_json else page)
 
 
 @app.command()

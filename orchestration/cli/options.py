@@ -19,14 +19,19 @@ def settings_of(dataset: str | None = None, source: Path | None = None, config: 
     from orchestration.platform import check_source
     from orchestration.settings import Settings
 
-    if config is not None and not config.is_file():
-        raise ConfigurationError(f"--config: no such file: {config}; see configs/training.yaml for one to start from")
+    check_config(config)
     settings = Settings.read(dataset=dataset, source=source, config=config)
     _ = settings.spec, settings.training
     check_source(settings)
     settings.logs.mkdir(parents=True, exist_ok=True)
     logging.basicConfig(filename=settings.logs / "tradewind.log", level=logging.WARNING)  # what the libraries say
     return settings
+
+
+def check_config(config: Path | None) -> None:
+    """Raises ConfigurationError if a configuration is named that is not there."""
+    if config is not None and not config.is_file():
+        raise ConfigurationError(f"--config: no such file: {config}; see configs/training.yaml for one to start from")
 
 
 def known(dataset: str | None) -> Any:

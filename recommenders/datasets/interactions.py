@@ -27,8 +27,9 @@ class Interactions:
     `items` may hold items nobody has bought yet. `strengths` are ratings where the log has any, else log(1 + quantity).
     `available` (n_items,) is true for items that may be recommended at the end of the log. `repeat` says whether users
     come back to items they know; where they do not, known items stay out of their lists. `dated` says whether an event's
-    age at the moment of the question is known, as behind a time cut; where each user's latest event is held out, or where
-    time stamps are but numbers, only the order of each user's events is.
+    age at the moment of the question is known, as behind a time cut; where each user's latest event is held out, or
+    where time stamps are but numbers, only the order of each user's events is. The question is what will be wanted
+    within `horizon_days` of the newest event; where there is no such window, what comes next.
     """
 
     users: IdMap
@@ -41,6 +42,7 @@ class Interactions:
     available: NDArray[np.bool_]
     repeat: bool
     dated: bool = True
+    horizon_days: float | None = None
     version: str = ""  # of the data behind the log, where it has one
 
     @classmethod
@@ -52,6 +54,7 @@ class Interactions:
         available: NDArray[np.bool_] | None = None,
         repeat: bool = True,
         dated: bool = True,
+        horizon_days: float | None = None,
     ) -> "Interactions":
         """The log of a table in schema.INTERACTIONS; events whose user or item is not in a given map are left out.
 
@@ -75,6 +78,7 @@ class Interactions:
             np.ones(len(items), dtype=np.bool_) if available is None else available,
             repeat,
             dated,
+            horizon_days,
         )
 
     def __len__(self) -> int:
@@ -128,8 +132,8 @@ class Interactions:
         arrays: dict[str, NDArray[Any]] = {name: getattr(self, name) for name in _ARRAYS}
         for axis, ids in (("users", self.users), ("items", self.items)):
             arrays |= {f"{axis}.{part}": array for part, array in pack_strings(ids.ids).items()}
-        facts = {"repeat": self.repeat, "dated": self.dated, "version": self.version}
-        return bundle.write(folder, Bundle("interactions", facts, arrays))
+        facts = {"repeat": self.repeat, "dated": self.dated, "horizon_days": self.horizon_days}
+        return bundle.write(folder, Bundle("interactions", {**facts, "version": self.version}, arrays))
 
     @classmethod
     def load(cls, folder: Path) -> "Interactions":

@@ -119,7 +119,8 @@ def training_log(events: pa.Table, items: pa.Table, protocol: Protocol, as_of: d
     ids = IdMap(np.union1d(seen, known[launched]))
     available = np.isin(ids.ids, known[on_sale] if protocol.candidates == "on_sale" else seen)
     dated = protocol.split == "time_cut"
-    return Interactions.from_table(events, ids, available=available, repeat=protocol.repeat, dated=dated)
+    horizon = float(protocol.test_days) if dated else None
+    return Interactions.from_table(events, ids, None, available, protocol.repeat, dated, horizon)
 
 
 def _on_sale(

@@ -39,8 +39,7 @@ def ceilings(relevant: csr_array, candidates: NDArray[np.bool_], k: int) -> dict
     return {
         f"precision@{k}": float(np.mean(np.minimum(counts, k) / k)),
         f"recall@{k}": float(np.mean(np.minimum(counts, k) / counts)),
-        f"ndcg@{k}": 1.0,
-        f"hit_rate@{k}": 1.0,
+        **{f"{metric}@{k}": 1.0 for metric in ("ndcg", "hit_rate", "map", "mrr")},
         f"coverage@{k}": min(1.0, n_lists * k / n_candidates),
     }
 
@@ -67,6 +66,27 @@ def criteria(
     rows.append(_limit("response_ms", RESPONSE_MS, milliseconds, response_protocol))
     rows.append(_limit("model_megabytes", SIZE_MB, megabytes, "the bundle's files on disk"))
     return rows
+
+
+def targets(
+    models: Mapping[str, Mapping[str, list[float | None]]], ceiling: Mapping[str, float]
+) -> list[dict[str, Any]]:
+    """One row a metric of each named model that was judged: {"model", "metric", "target", "reached", "ceiling"}.
+
+    models: model -> metric -> [value, low, high]. ceiling: as ceilings() tells it; None where there is none.
+    """
+    return [
+        {
+            "model": name,
+            "metric": metric,
+            "target": target,
+            "reached": models[name].get(metric, [None])[0],
+            "ceiling": ceiling.get(metric),
+        }
+        for name, wanted in MODEL_TARGETS.items()
+        if name in models
+        for metric, target in wanted.items()
+    ]
 
 
 def _limit(metric: str, target: float, reached: float, protocol: str) -> dict[str, Any]:

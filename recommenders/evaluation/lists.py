@@ -2,50 +2,50 @@
 
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
 
 from recommenders.bundle import size_in_bytes
+from recommenders.datasets.histories import Histories
 from recommenders.evaluation.protocol import Case, View
-from recommenders.metrics import ranking
-from recommenders.metrics.variety import covered, diversity
 from recommenders.models.recommender import BLOCK, Recommender, mask_and_rank
 
+CELLS = 16_000_000  # scores held at once, where a block of users times the catalogue would be more
 TIMED = 100  # buyers asked one at a time for the latency
 
+Lists = NDArray[np.int32]  # (n_users, k) item columns, best first, -1 past the last candidate
+Score = Callable[[NDArray[np.int32], Histories], NDArray[np.float32]]  # as Recommender.score
 
-def rank(model: Recommender, case: Case, views: Mapping[str, View], k: int) -> dict[str, NDArray[np.int32]]:
-    """View -> (n_users, k) item columns, best first, -1 past the last candidate."""
-    parts: dict[str, list[NDArray[np.int32]]] = {name: [] for name in views}
-    for start in range(0, len(case.user_rows), BLOCK):
-        block = slice(start, start + BLOCK)
+
+def rank(model: Recommender, case: Case, views: Mapping[str, View], k: int) -> dict[str, Lists]:
+    """View -> lists. Views that leave out the same items hold the same array: do not write into it.
+
+    A model that ranks candidates is asked for its lists, as it would be to serve them.
+    """
+    masks = {view.exclude_known for view in views.values()}
+    if model.ranks_candidates:
+        asked = (case.user_rows, case.histories, k, case.candidates)
+        found = {exclude: model.recommend(*asked, exclude).item_columns for exclude in masks}
+    else:
+        found = rank_scores(model.score, case, masks, k)
+    return {name: found[view.exclude_known] for name, view in views.items()}
+
+
+def rank_scores(score: Score, case: Case, masks: set[bool], k: int) -> dict[bool, Lists]:
+    """Whether known items are left out -> lists, for each of `masks`; what `score` returns is overwritten."""
+    parts: dict[bool, list[Lists]] = {exclude: [np.empty((0, k), np.int32)] for exclude in masks}
+    step = max(1, min(BLOCK, CELLS // max(1, len(case.candidates))))
+    for start in range(0, len(case.user_rows), step):
+        block = slice(start, start + step)
         histories = case.histories[block]
-        scores = model.score(case.user_rows[block], histories)
-        for name, view in views.items():
-            known = histories.matrix if view.exclude_known else None
-            parts[name].append(mask_and_rank(scores.copy(), k, case.candidates, known).item_columns)
-    return {name: np.concatenate(lists) for name, lists in parts.items()}
-
-
-def per_user(ranked: NDArray[np.int32], relevant: csr_array, vectors: csr_array) -> dict[str, NDArray[np.float64]]:
-    """Metric -> one value a user, nan where it is undefined."""
-    k = ranked.shape[1]
-    return {
-        f"precision@{k}": ranking.precision(ranked, relevant),
-        f"recall@{k}": ranking.recall(ranked, relevant),
-        f"ndcg@{k}": ranking.ndcg(ranked, relevant),
-        f"hit_rate@{k}": ranking.hit_rate(ranked, relevant),
-        f"diversity@{k}": diversity(ranked, vectors),
-    }
-
-
-def per_item(ranked: NDArray[np.int32], case: Case) -> dict[str, NDArray[np.float64]]:
-    """Metric -> one value a candidate item: coverage is their mean."""
-    return {f"coverage@{ranked.shape[1]}": covered(ranked, case.candidates)}
+        scores = score(case.user_rows[block], histories)
+        for exclude in sorted(masks):  # the second mask adds to the first, so both work on the same scores
+            known = histories.matrix if exclude else None
+            parts[exclude].append(mask_and_rank(scores, k, case.candidates, known).item_columns)
+    return {exclude: np.concatenate(lists) for exclude, lists in parts.items()}
 
 
 def latency(model: Recommender, case: Case, k: int) -> dict[str, float]:

@@ -4,15 +4,21 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+PLOTTED = ("ndcg", "precision", "recall", "map", "coverage", "diversity")  # what an eye can take in at once
+
+PER_ROW = 3
 INK, BAR, BEST, LIMIT = "#1f2933", "#9db4c8", "#2f6f9f", "#b44d3b"
 
 
 def plot_models(
     models: Mapping[str, Mapping[str, Sequence[float | None]]], ceilings: Mapping[str, float], title: str
 ) -> bytes:
-    """One panel a metric, one bar a model with its interval, the ceiling as a dashed line; PNG."""
-    metrics = [metric for metric in next(iter(models.values())) if not metric.startswith("hit_rate")]
-    figure, axes = _figure(len(metrics), width=2.7 * len(metrics) + 1.6, height=0.42 * len(models) + 1.5)
+    """One panel a metric of PLOTTED, one bar a model with its interval, the ceiling as a dashed line; PNG."""
+    judged = {metric.partition("@")[0]: metric for metric in next(iter(models.values()))}
+    metrics = [judged[name] for name in PLOTTED if name in judged]
+    rows = -(-len(metrics) // PER_ROW)
+    width, height = 3.4 * min(len(metrics), PER_ROW) + 1.6, rows * (0.36 * len(models) + 0.8) + 0.7
+    figure, axes = _figure(len(metrics), width, height, PER_ROW)
     names = list(models)
     for axis, metric in zip(axes, metrics, strict=True):
         values = [models[name][metric][0] or 0.0 for name in names]
@@ -55,14 +61,15 @@ def plot_learning_curve(curve: Sequence[Mapping[str, float]]) -> bytes:
     return _png(figure)
 
 
-def _figure(n_panels: int, width: float, height: float) -> tuple[Any, list[Any]]:
+def _figure(n_panels: int, width: float, height: float, per_row: int | None = None) -> tuple[Any, list[Any]]:
     from matplotlib.figure import Figure  # half a second, and only reports need it
 
     figure = Figure(figsize=(width, height), layout="constrained")
-    axes = [figure.add_subplot(1, n_panels, place + 1) for place in range(n_panels)]
+    columns = min(per_row or n_panels, n_panels)
+    axes = [figure.add_subplot(-(-n_panels // columns), columns, place + 1) for place in range(n_panels)]
     for place, axis in enumerate(axes):
         axis.spines[["top", "right"]].set_visible(False)
-        axis.tick_params(labelsize=8, labelleft=place == 0 or n_panels == 1)
+        axis.tick_params(labelsize=8, labelleft=place % columns == 0)
     return figure, axes
 
 

@@ -1,7 +1,7 @@
 """What is asked of every model: which buyers, what is known of them, what they wanted, what may be recommended."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,10 +39,10 @@ class View:
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """Warm buyers of the test window in the order of the log's rows. Rows and columns are those of the training log."""
+    """The buyers that are asked about. Rows and columns are those of the training log."""
 
     user_ids: NDArray[np.str_]  # (n_users,)
-    user_rows: NDArray[np.int32]  # (n_users,)
+    user_rows: NDArray[np.int32]  # (n_users,); -1 for one of whom nothing was learned
     histories: Histories  # (n_users, n_items), all that is known before the cut
     relevant: csr_array  # (n_users, n_items) float32, ones
     candidates: NDArray[np.bool_]  # (n_items,)
@@ -50,11 +50,12 @@ class Case:
     description: str
     cold_users: int  # buyers of the window who were never seen before; left out
     cold_items: int  # items of the window that could not be recommended at the cut; left out
+    apart: bool = True  # whether reorder and discovery are views of their own, where buyers come back
 
     def views(self) -> dict[str, View]:
         """All items; and, where buyers come back to items they know, reorder and discovery apart."""
         views = {"all": View(self.relevant, not self.repeat)}
-        if self.repeat:
+        if self.repeat and self.apart:
             known = self.histories.matrix.astype(bool).astype(np.float32)
             reorder = csr_array(self.relevant.multiply(known))
             discovery = csr_array(self.relevant - reorder)
@@ -66,13 +67,11 @@ class Case:
 
 
 def make_case(log: Interactions, test: "pa.Table", protocol: Protocol) -> Case:
-    """The question that the test events pose to models fitted on `log`.
+    """The question that the test events pose to models fitted on `log`: warm buyers, in the order of the log's rows.
 
     Raises DataError if no buyer of the window was seen before the cut.
     """
-    events = np.isin(test["event"].to_numpy().astype(np.str_), protocol.relevant_events)
-    user_ids = test["user_id"].to_numpy().astype(np.str_)[events]
-    item_ids = test["item_id"].to_numpy().astype(np.str_)[events]
+    user_ids, item_ids = relevant_ids(test, protocol)
     rows, columns = log.users.rows(user_ids), log.items.rows(item_ids)
     # an item that cannot be recommended would lower every model's figures and no ceiling
     offered = (columns >= 0) & log.available[columns]
@@ -83,19 +82,69 @@ def make_case(log: Interactions, test: "pa.Table", protocol: Protocol) -> Case:
             "nothing can be evaluated: no buyer of the test window was seen before the cut; bring a longer log"
         )
     places = np.searchsorted(user_rows, rows[warm])
-    relevant = csr_array(
-        (np.ones(len(places), np.float32), (places, columns[warm])), shape=(len(user_rows), len(log.items))
-    )
-    relevant.sum_duplicates()
-    relevant.data[:] = 1.0
     return Case(
         log.users.ids[user_rows],
         user_rows.astype(np.int32),
         log.histories()[user_rows],
-        relevant,
+        ones(places, columns[warm], (len(user_rows), len(log.items))),
         log.available,
         protocol.repeat,
         protocol.describe(),
         len(np.unique(user_ids[rows < 0])),
         len(np.unique(item_ids[~offered])),
     )
+
+
+def case_of_strangers(
+    log: Interactions,
+    user_ids: NDArray[np.str_],
+    histories: Histories,
+    wanted: csr_array,
+    candidates: NDArray[np.bool_],
+    description: str,
+) -> Case:
+    """The question about buyers of whom nothing was learned, (n,), by their histories alone; user_rows are -1.
+
+    wanted: (n, n_items). What is no candidate is not asked for, and where buyers do not come back to items they know,
+    neither is what the history holds; a buyer who wants nothing then is left out and counted as cold. Raises DataError
+    if nobody is left.
+    """
+    relevant = csr_array(wanted.multiply(candidates.astype(np.float32)))
+    if not log.repeat:
+        relevant = csr_array(relevant - relevant.multiply(histories.matrix.astype(bool).astype(np.float32)))
+    relevant.eliminate_zeros()
+    relevant.sort_indices()
+    asked = np.flatnonzero(np.diff(relevant.indptr) > 0)
+    if not len(asked):
+        raise DataError(
+            f"nothing can be evaluated: {description}: none of {len(user_ids)} wants an item that could be recommended "
+            "after the history; bring a longer log"
+        )
+    missed = np.setdiff1d(wanted.indices, np.flatnonzero(candidates))
+    return Case(
+        user_ids[asked],
+        np.full(len(asked), -1, dtype=np.int32),
+        histories[asked],
+        relevant[asked],
+        candidates,
+        log.repeat,
+        description,
+        len(user_ids) - len(asked),
+        len(missed),
+    )
+
+
+def relevant_ids(test: "pa.Table", protocol: Protocol) -> tuple[NDArray[np.str_], NDArray[np.str_]]:
+    """Buyer and item of each test event that the protocol calls relevant."""
+    events = np.isin(test["event"].to_numpy().astype(np.str_), protocol.relevant_events)
+    user_ids: NDArray[np.str_] = test["user_id"].to_numpy().astype(np.str_)[events]
+    item_ids: NDArray[np.str_] = test["item_id"].to_numpy().astype(np.str_)[events]
+    return user_ids, item_ids
+
+
+def ones(rows: NDArray[Any], columns: NDArray[Any], shape: tuple[int, int]) -> csr_array:
+    """CSR float32 with a one wherever a pair is given, however often; columns ascend in each row."""
+    matrix = csr_array((np.ones(len(rows), np.float32), (rows, columns)), shape=shape)
+    matrix.sum_duplicates()
+    matrix.data[:] = 1.0
+    return matrix

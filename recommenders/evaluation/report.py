@@ -12,10 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recommenders import bundle
-from recommenders.evaluation import lists, markdown, plots
-from recommenders.evaluation.comparison import mean_interval
-from recommenders.evaluation.criteria import ceilings, criteria
-from recommenders.evaluation.protocol import Case, EvaluationConfig, K
+from recommenders.evaluation import judging, lists, markdown, plots
+from recommenders.evaluation.comparison import Difference, Interval, compare_all, mean_intervals
+from recommenders.evaluation.criteria import ceilings, criteria, targets
+from recommenders.evaluation.judging import Crowd, Values
+from recommenders.evaluation.protocol import Case, EvaluationConfig, K, View
+from recommenders.evaluation.slices import slices_of
 from recommenders.features.items import ItemFeatures
 from recommenders.models.catalog import MODELS
 from recommenders.models.recommender import Recommender
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 RESPONSE_PROTOCOL = "95th percentile of one list for one buyer at a time, in process"
+
+HEADLINE = f"ndcg@{K}"  # models are compared by it
+SLICED = tuple(f"{metric}@{K}" for metric in ("precision", "recall", "ndcg", "hit_rate"))
 
 Metrics = dict[str, list[float | None]]  # metric -> [value, low, high]
 
@@ -45,6 +50,11 @@ class Report:
     milliseconds: dict[str, dict[str, float]]  # model -> {"p50", "p95"}
     megabytes: dict[str, float]
     per_user: "pa.Table" = field(repr=False)  # model, user_id, one column a metric; the view over all items
+    slices: dict[str, dict[str, Any]] = field(default_factory=dict)  # name -> {"n_users", "models": model -> metrics}
+    comparisons: dict[str, dict[str, Any]] = field(default_factory=dict)  # view -> the best model against the others
+    oracle: dict[str, dict[str, float]] = field(default_factory=dict)  # view -> metric -> value, where one is known
+    costs: dict[str, dict[str, float]] = field(default_factory=dict)  # model -> {"fit_seconds", "peak_memory_mb"}
+    cold: dict[str, dict[str, Any]] = field(default_factory=dict)  # case -> what was found there, see _judged_cold
 
     def vectors(self, metric: str) -> dict[str, NDArray[np.float64]]:
         """Model -> (n_users,) values of one metric, over the same users in the same order."""
@@ -63,10 +73,15 @@ class Report:
             RESPONSE_PROTOCOL,
         )
 
+    def targets(self) -> list[dict[str, Any]]:
+        """The project's own targets of the four named models, as far as they were judged."""
+        return targets(self.models, self.ceilings["all"])
+
     def to_json(self) -> dict[str, Any]:
         """Everything but the values of single users; nan becomes null."""
         facts = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "per_user"}
-        return {**facts, "criteria": {name: self.criteria(name) for name in self.models}}
+        derived = {"criteria": {name: self.criteria(name) for name in self.models}, "targets": self.targets()}
+        return facts | derived
 
     def to_markdown(self) -> str:
         """The report for people."""
@@ -94,36 +109,34 @@ class Report:
         """The report that save() wrote."""
         import pyarrow.parquet as pq
 
-        facts = json.loads((folder / "report.json").read_text())
-        facts.pop("criteria")
+        stored = json.loads((folder / "report.json").read_text())
+        facts = {name: value for name, value in stored.items() if name in cls.__dataclass_fields__}
         return cls(**facts, per_user=pq.read_table(folder / "per_user.parquet"))
 
 
 def evaluate(
     models: Mapping[str, Recommender],
     case: Case,
-    features: ItemFeatures,
+    features: ItemFeatures | None = None,
     *,
     dataset: str = "",
     cut: datetime | None = None,
     config: EvaluationConfig | None = None,
+    segments: Mapping[str, NDArray[np.bool_]] | None = None,
+    oracle: Mapping[str, Mapping[str, float]] | None = None,
+    cold: Mapping[str, Case] | None = None,
 ) -> Report:
-    """Asks every model for lists for every buyer of the case and judges them, over all items (full ranking)."""
-    import pyarrow as pa
+    """Asks every model for lists for every buyer of the case and judges them, over all items (full ranking).
 
+    segments: name -> (n_users,) buyers to judge apart, beside those of slices.slices_of. oracle: view -> metric ->
+    what a ranking by the true probabilities reaches, on a simulated market. cold: name -> a case over the same items
+    that is judged beside the main one, such as those of recommenders.evaluation.cold.
+    """
     config = config or EvaluationConfig()
     views = case.views()
-    judged: dict[str, dict[str, Metrics]] = {view: {} for view in views}
-    tables = []
-    models = {name: models[name] for name in sorted(models, key=[*MODELS].index)}
-    for name, model in models.items():
-        ranked = lists.rank(model, case, views, K)
-        for view, of_view in views.items():
-            users = lists.per_user(ranked[view], of_view.relevant, features.vectors)
-            items = lists.per_item(ranked[view], case)
-            judged[view][name] = {metric: _interval(values, config) for metric, values in (users | items).items()}
-            if view == "all":
-                tables.append(pa.table({"model": [name] * len(case.user_ids), "user_id": case.user_ids, **users}))
+    order = {name: place for place, name in enumerate(MODELS)}
+    models = {name: models[name] for name in sorted(models, key=lambda name: order.get(name, len(order)))}
+    vectors, metrics = _judge(models, case, views, features, config)
     return Report(
         dataset,
         case.description,
@@ -131,16 +144,114 @@ def evaluate(
         len(case.user_ids),
         case.cold_users,
         case.cold_items,
-        judged.pop("all"),
-        judged,
+        metrics.pop("all"),
+        metrics,
         {name: ceilings(view.relevant, case.candidates, K) for name, view in views.items()},
         {name: {"users": int((np.diff(view.relevant.indptr) == 0).sum())} for name, view in views.items()},
         {name: lists.latency(model, case, K) for name, model in models.items()},
         {name: lists.bytes_on_disk(model) / 1e6 for name, model in models.items()},
-        pa.concat_tables(tables),
+        _table(vectors["all"], case),
+        _sliced(vectors["all"], slices_of(case, features, segments), config),
+        {name: _compared(of_view, config) for name, of_view in vectors.items()},
+        {name: {m: float(v) for m, v in of_view.items()} for name, of_view in (oracle or {}).items()},
+        {name: _cost(model) for name, model in models.items()},
+        {name: _judged_cold(models, other, config) for name, other in (cold or {}).items()},
     )
 
 
-def _interval(values: NDArray[np.float64], config: EvaluationConfig) -> list[float | None]:
-    found = mean_interval(values, config.n_bootstrap, seed=config.seed)
-    return [None if np.isnan(value) else value for value in found]
+def _judge(
+    models: Mapping[str, Recommender],
+    case: Case,
+    views: dict[str, View],
+    features: ItemFeatures | None,
+    config: EvaluationConfig,
+) -> tuple[dict[str, dict[str, dict[str, Values]]], dict[str, dict[str, Metrics]]]:
+    """View -> model -> metric -> one value a user; and view -> model -> metrics with their intervals."""
+    crowd = Crowd.of(next(iter(models.values())).histories_, case, views, K)
+    users: dict[str, dict[str, dict[str, Values]]] = {view: {} for view in views}
+    items: dict[str, dict[str, dict[str, Values]]] = {view: {} for view in views}
+    whole: dict[str, dict[str, dict[str, float]]] = {view: {} for view in views}
+    for name, model in models.items():
+        for view, ranked in lists.rank(model, case, views, K).items():
+            users[view][name] = judging.per_user(ranked, case, views[view], features, crowd)
+            items[view][name] = judging.per_item(ranked, case)
+            whole[view][name] = judging.overall(ranked, case)
+    metrics = {}
+    for view in views:
+        parts = [_intervals(users[view], config), _intervals(items[view], config)]
+        parts.append({n: {m: [_plain(v), None, None] for m, v in found.items()} for n, found in whole[view].items()})
+        metrics[view] = {name: parts[0][name] | parts[1][name] | parts[2][name] for name in models}
+    return users, metrics
+
+
+def _judged_cold(models: Mapping[str, Recommender], case: Case, config: EvaluationConfig) -> dict[str, Any]:
+    """{"description", "n_users", "models", "ceilings", "comparison"} of one case, all its items in one view."""
+    views = {"all": case.views()["all"]}
+    vectors, metrics = _judge(models, case, views, None, config)
+    return {
+        "description": case.description,
+        "n_users": len(case.user_ids),
+        "models": {name: {m: found[m] for m in SLICED} for name, found in metrics["all"].items()},
+        "ceilings": ceilings(case.relevant, case.candidates, K),
+        "comparison": _compared(vectors["all"], config),
+    }
+
+
+def _intervals(vectors: Mapping[str, Mapping[str, Values]], config: EvaluationConfig) -> dict[str, Metrics]:
+    """Model -> metrics, all from the same draws."""
+    flat = {(name, metric): values for name, found in vectors.items() for metric, values in found.items()}
+    intervals = mean_intervals(flat, config.n_bootstrap, seed=config.seed)
+    return {name: {metric: _cell(intervals[name, metric]) for metric in found} for name, found in vectors.items()}
+
+
+def _sliced(
+    vectors: Mapping[str, Mapping[str, Values]], slices: Mapping[str, NDArray[np.bool_]], config: EvaluationConfig
+) -> dict[str, dict[str, Any]]:
+    found = {}
+    for name, members in slices.items():
+        inside = {model: {m: v[members] for m, v in own.items() if m in SLICED} for model, own in vectors.items()}
+        found[name] = {"n_users": int(members.sum()), "models": _intervals(inside, config)}
+    return found
+
+
+def _compared(vectors: Mapping[str, Mapping[str, Values]], config: EvaluationConfig) -> dict[str, Any]:
+    """The model with the highest mean against each of the others; nothing where no mean is defined."""
+    headline = {name: values[HEADLINE] for name, values in vectors.items()}
+    means = {name: float(np.nanmean(values)) for name, values in headline.items() if not np.isnan(values).all()}
+    if not means:
+        return {}
+    best = max(means, key=lambda name: means[name])
+    others = compare_all(headline, best, config.n_bootstrap, seed=config.seed)
+    return {"metric": HEADLINE, "best": best, "others": {name: _told(found) for name, found in others.items()}}
+
+
+def _told(found: Difference) -> dict[str, Any]:
+    facts = {"p": found.p, "p_holm": found.p_holm}
+    return {
+        "difference": _cell(found.interval),
+        "n_users": found.n_users,
+        **{name: _plain(value) for name, value in facts.items()},
+        "verdict": found.verdict,
+    }
+
+
+def _table(vectors: Mapping[str, Mapping[str, Values]], case: Case) -> "pa.Table":
+    import pyarrow as pa
+
+    n_users = len(case.user_ids)
+    parts = [{"model": [name] * n_users, "user_id": case.user_ids, **found} for name, found in vectors.items()]
+    return pa.concat_tables([pa.table(part) for part in parts])
+
+
+def _cost(model: Recommender) -> dict[str, float]:
+    known = ("fit_seconds", "peak_memory_mb")
+    return {name: float(model.provenance[name]) for name in known if model.provenance.get(name) is not None}
+
+
+def _cell(interval: Interval) -> list[float | None]:
+    return [_plain(value) for value in interval]
+
+
+def _plain(value: float) -> float | None:
+    """For JSON, which has no nan."""
+    return None if np.isnan(value) else value

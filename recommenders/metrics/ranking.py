@@ -1,68 +1,132 @@
 """How well lists meet what buyers wanted: one value a user.
 
-ranked: (n_users, k) item columns, best first, -1 past the last one. relevant: CSR (n_users, n_items), its stored
-entries. Every function returns (n_users,) float64, nan for a user with nothing relevant, and raises ValueError if the
-two disagree on the number of users. Each list is judged as k places long, filled or not.
+ranked: (n_users, k) item columns, best first, each at most once, -1 past the last one. relevant: CSR
+(n_users, n_items), its stored entries, each once. Every function returns (n_users,) float64, nan for a user with
+nothing relevant, and raises ValueError if the two disagree on the number of users. Each list is judged as k places
+long, filled or not.
 """
+
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+Values = NDArray[np.float64]  # (n_users,)
+Found = NDArray[np.bool_]  # (n_users, k)
 
-def hits(ranked: NDArray[np.int32], relevant: csr_array) -> NDArray[np.bool_]:
+
+def all_metrics(ranked: NDArray[np.int32], relevant: csr_array, ks: Sequence[int] | None = None) -> dict[str, Values]:
+    """ "metric@k" -> one value a user, for every metric of this module and each k, by default the lists' length.
+
+    The hits are looked up once for all. Raises ValueError if a k is below 1 or longer than the lists.
+    """
+    length = ranked.shape[1]
+    ks = [length] if ks is None else ks
+    if not ks or min(ks) < 1 or max(ks) > length:
+        raise ValueError(f"k: got {list(ks)} for lists of {length} places; allowed: 1 to {length}; rank longer lists")
+    found, counts = hits(ranked, relevant), relevant_counts(relevant)
+    return {f"{name}@{k}": formula(found[:, :k], counts) for k in ks for name, formula in FORMULAS.items()}
+
+
+def hits(ranked: NDArray[np.int32], relevant: csr_array) -> Found:
     """(n_users, k): whether each place holds a relevant item. Raises ValueError if the users differ in number."""
     n_users, n_items = relevant.shape
     if len(ranked) != n_users:
         raise ValueError(f"{len(ranked)} lists for {n_users} rows of relevant items; they must be the same users")
-    rows = np.arange(n_users, dtype=np.int64)[:, None]
-    wanted = np.repeat(rows[:, 0], np.diff(relevant.indptr)) * n_items + relevant.indices
-    found = np.isin(rows * n_items + ranked, wanted)
-    return found & (ranked >= 0)
+    if not relevant.nnz:
+        return np.zeros(ranked.shape, dtype=np.bool_)
+    starts = np.arange(n_users, dtype=np.int64) * n_items
+    wanted = np.repeat(starts, np.diff(relevant.indptr)) + relevant.indices  # one ascending number a pair
+    if not relevant.has_sorted_indices:
+        wanted.sort()
+    asked = starts[:, None] + ranked
+    place = np.searchsorted(wanted, asked)
+    np.minimum(place, len(wanted) - 1, out=place)
+    found: Found = (wanted[place] == asked) & (ranked >= 0)
+    return found
 
 
-def relevant_counts(relevant: csr_array) -> NDArray[np.float64]:
+def relevant_counts(relevant: csr_array) -> Values:
     """Relevant items of each user, nan where there are none; (n_users,)."""
-    counts = np.diff(relevant.indptr).astype(np.float64)
-    return np.where(counts > 0, counts, np.nan)
+    counts: Values = np.diff(relevant.indptr).astype(np.float64)
+    counts[counts == 0] = np.nan
+    return counts
 
 
-def precision(ranked: NDArray[np.int32], relevant: csr_array) -> NDArray[np.float64]:
+def precision(ranked: NDArray[np.int32], relevant: csr_array) -> Values:
     """Share of the k places that hold a relevant item, in [0, 1]."""
-    found = hits(ranked, relevant).sum(axis=1)
-    return np.asarray(found / ranked.shape[1] + 0.0 * relevant_counts(relevant))
+    return _precision(hits(ranked, relevant), relevant_counts(relevant))
 
 
-def recall(ranked: NDArray[np.int32], relevant: csr_array) -> NDArray[np.float64]:
+def recall(ranked: NDArray[np.int32], relevant: csr_array) -> Values:
     """Share of the relevant items that stand in the list, in [0, 1]."""
-    return np.asarray(hits(ranked, relevant).sum(axis=1) / relevant_counts(relevant))
+    return _recall(hits(ranked, relevant), relevant_counts(relevant))
 
 
-def hit_rate(ranked: NDArray[np.int32], relevant: csr_array) -> NDArray[np.float64]:
-    """1 if any place holds a relevant item, else 0."""
-    return hits(ranked, relevant).any(axis=1) + 0.0 * relevant_counts(relevant)
-
-
-def mrr(ranked: NDArray[np.int32], relevant: csr_array) -> NDArray[np.float64]:
-    """1 / place of the first relevant item, 0 where none is in the list. Voorhees 1999."""
-    places = 1.0 / np.arange(1, ranked.shape[1] + 1)
-    first = (hits(ranked, relevant) * places).max(axis=1, initial=0.0)
-    return np.asarray(first + 0.0 * relevant_counts(relevant))
-
-
-def average_precision(ranked: NDArray[np.int32], relevant: csr_array) -> NDArray[np.float64]:
-    """Mean over min(k, relevant) of the precision at each hit, in [0, 1]; its mean over users is MAP@k."""
-    found = hits(ranked, relevant)
-    places = np.arange(1, ranked.shape[1] + 1)
-    at_hits = (found * np.cumsum(found, axis=1) / places).sum(axis=1)
-    return np.asarray(at_hits / np.minimum(ranked.shape[1], relevant_counts(relevant)))
-
-
-def ndcg(ranked: NDArray[np.int32], relevant: csr_array) -> NDArray[np.float64]:
+def ndcg(ranked: NDArray[np.int32], relevant: csr_array) -> Values:
     """DCG@k / ideal DCG@k, in [0, 1]: binary gains, an ideal of min(k, relevant) hits. Järvelin & Kekäläinen 2002."""
-    k = ranked.shape[1]
+    return _ndcg(hits(ranked, relevant), relevant_counts(relevant))
+
+
+def hit_rate(ranked: NDArray[np.int32], relevant: csr_array) -> Values:
+    """1 if any place holds a relevant item, else 0."""
+    return _hit_rate(hits(ranked, relevant), relevant_counts(relevant))
+
+
+def average_precision(ranked: NDArray[np.int32], relevant: csr_array) -> Values:
+    """Mean over min(k, relevant) of the precision at each hit, in [0, 1]; its mean over users is MAP@k."""
+    return _average_precision(hits(ranked, relevant), relevant_counts(relevant))
+
+
+def mrr(ranked: NDArray[np.int32], relevant: csr_array) -> Values:
+    """1 / place of the first relevant item, 0 where none is in the list. Voorhees 1999."""
+    return _mrr(hits(ranked, relevant), relevant_counts(relevant))
+
+
+# -- the same from hits already found; counts is nan where nothing is relevant, which makes the value nan
+
+
+def _precision(found: Found, counts: Values) -> Values:
+    return np.asarray(_sums(found) / found.shape[1] + 0.0 * counts)
+
+
+def _recall(found: Found, counts: Values) -> Values:
+    return np.asarray(_sums(found) / counts)
+
+
+def _ndcg(found: Found, counts: Values) -> Values:
+    k = found.shape[1]
     discounts = 1.0 / np.log2(np.arange(2, k + 2))
-    ideal = np.concatenate([[0.0], np.cumsum(discounts)])
-    counts = np.diff(relevant.indptr)
-    gained = hits(ranked, relevant) @ discounts
-    return gained / np.where(counts > 0, ideal[np.minimum(counts, k)], np.nan)
+    ideal = np.concatenate([[np.nan], np.cumsum(discounts)])
+    possible = np.nan_to_num(np.minimum(counts, k)).astype(np.int64)
+    return np.asarray(found @ discounts / ideal[possible])
+
+
+def _hit_rate(found: Found, counts: Values) -> Values:
+    return np.asarray(found.any(axis=1) + 0.0 * counts)
+
+
+def _average_precision(found: Found, counts: Values) -> Values:
+    k = found.shape[1]
+    at_hits = np.einsum("uk,uk,k->u", found, np.cumsum(found, axis=1), 1.0 / np.arange(1, k + 1))
+    return np.asarray(at_hits / np.minimum(k, counts))
+
+
+def _mrr(found: Found, counts: Values) -> Values:
+    reached = found.any(axis=1)
+    return np.asarray(reached / (found.argmax(axis=1) + 1.0) + 0.0 * counts)
+
+
+def _sums(found: Found) -> Values:
+    return np.asarray(found @ np.ones(found.shape[1]))
+
+
+FORMULAS: dict[str, Callable[[Found, Values], Values]] = {
+    "precision": _precision,
+    "recall": _recall,
+    "ndcg": _ndcg,
+    "hit_rate": _hit_rate,
+    "map": _average_precision,
+    "mrr": _mrr,
+}

@@ -7,14 +7,20 @@ from recommenders.bundle import read_manifest
 from recommenders.errors import UnknownNameError
 from recommenders.models.recommender import Recommender
 
-# Lazy names: a process that serves one model imports that one alone.
+# Lazy names: a process that serves one model imports that one alone. Models made of others come last.
 MODELS: dict[str, str] = {
     "popularity": "recommenders.models.popularity:Popularity",
     "content_based": "recommenders.models.content_based:ContentBased",
     "collaborative_filtering": "recommenders.models.collaborative_filtering:CollaborativeFiltering",
+    "reorder": "recommenders.models.reorder:Reorder",
+    "linear_items": "recommenders.models.linear:LinearItems",
+    "implicit_factors": "recommenders.models.factorization:ImplicitFactors",
+    "sequential": "recommenders.models.sequential:Sequential",
     "neural_collaborative": "recommenders.models.neural_collaborative:NeuralCollaborative",
     "hybrid": "recommenders.models.hybrid:Hybrid",
+    "hybrid_learned": "recommenders.models.hybrid_learned:HybridLearned",
 }
+COMPOSED = ("hybrid", "hybrid_learned")
 
 
 def model_class(name: str) -> type[Recommender]:

@@ -1,17 +1,18 @@
-"""What the buyers most like this one buy."""
+"""What the buyers most like this one buy, or what is bought by those who bought the same."""
 
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
-from scipy.sparse import csr_array
+from scipy.sparse import csr_array, vstack
 
 from recommenders.datasets.histories import Histories
 from recommenders.datasets.interactions import Interactions
-from recommenders.models.recommender import ModelConfig, Recommender, Tracker
-from recommenders.models.sparse import pack_csr, unpack_csr
-from recommenders.models.topk import top_k
+from recommenders.models.neighbours import NeighbourIndex, bytes_of_products
+from recommenders.models.recommender import BLOCK, ModelConfig, Recommender, Tracker
+from recommenders.models.sparse import pack_csr, row_places, unpack_csr, weighted_rows
+from recommenders.models.visits import KnownItems, known_items
 
 if TYPE_CHECKING:
     from recommenders.features.items import ItemFeatures
@@ -20,18 +21,26 @@ if TYPE_CHECKING:
 class CollaborativeFilteringConfig(ModelConfig):
     """Who is a neighbour, and how much the buyer's own habit counts beside the neighbours'."""
 
+    neighbours: Literal["users", "items"] = "users"
     similarity_metric: Literal["cosine", "pearson"] = "cosine"
-    n_neighbours: int = Field(default=50, ge=1)
-    shrinkage: float = Field(default=10.0, ge=0.0)  # common items at which a similarity counts half
+    n_neighbours: int = Field(default=60, ge=1)
+    shrinkage: float = Field(default=0.1, ge=0.0)  # added to every length, in typical lengths: little data, less alike
+    similarity_power: float | None = Field(default=None, gt=0)  # the close count more; None: 2 for users, 1 for items
+    item_damping: float = Field(default=0.5, ge=0.0)  # power of an item's rarity, log(1 + users / buyers), in a taste
+    recency_visits: float | None = Field(default=1.5, gt=0)  # visits after which an item says half as much; None: never
+    max_visits: int | None = Field(default=25, ge=1)  # of a history that are looked at, the newest ones; None: all
     own_share: float = Field(default=0.5, ge=0.0, lt=1.0)  # of the own history, where buyers come back to items
 
 
 class CollaborativeFiltering(Recommender):
-    """User neighbours: similarities on strengths (ratings or log quantities, an unobserved pair is 0).
+    """Neighbours by cosine of log(1 + purchases), or by Pearson's correlation of strengths; an unobserved pair is 0.
 
-    score = (1 - own_share) * weighted mean of the neighbours' histories + own_share * the buyer's own, each damped by
-    log(1 + x); a buyer never is its own neighbour. Resnick et al. 1994; Herlocker et al. 1999 (shrinkage);
-    Hu et al. 2020 (TIFU-KNN: own frequency beside that of neighbours).
+    Users: the weighted mean of what the neighbours bought, log(1 + x) each; a buyer never is its own neighbour.
+    Items: each item keeps its nearest ones, and scores by how alike it is to what the buyer knows.
+    Strengths are ratings or log quantities. The newest visits of the buyer who asks say most about what comes next.
+    Where buyers come back to items, their own habit has its share. Resnick et al. 1994; Herlocker et al. 1999
+    (shrinkage); Deshpande & Karypis 2004 (items); Ludewig & Jannach 2018 (recent events weigh more in the query);
+    Hu et al. 2020 (own frequency beside that of neighbours).
     """
 
     name = "collaborative_filtering"
@@ -39,89 +48,152 @@ class CollaborativeFiltering(Recommender):
     config: CollaborativeFilteringConfig
     handles_new_users: ClassVar[bool] = True
 
-    strengths_: csr_array  # (n_users, n_items) float32
+    habits_: csr_array  # (n_users, n_items) float32, log(1 + weights)
+    strengths_: csr_array  # (n_users, n_items) float32; only Pearson's
     usual_strength_: NDArray[np.float32]  # (n_items,) what a purchase of unknown strength is taken for
+    rarity_: NDArray[np.float32]  # (n_items,)
+    similar_: csr_array  # (n_items, n_items) what each item says for others; only where items are the neighbours
+
+    def memory_needed(self, interactions: Interactions) -> float:
+        """Bytes: some copies of the log, a block of scores, and the similarities of a block of buyers or items."""
+        n_users, n_items = interactions.shape
+        products = bytes_of_products(n_users if self.config.neighbours == "users" else n_items)
+        return 128.0 * len(interactions) + 12.0 * BLOCK * n_items + products
 
     def _fit(self, interactions: Interactions, features: "ItemFeatures | None", tracker: Tracker | None) -> None:
-        self.strengths_ = interactions.matrix("strength")
-        counts = np.bincount(self.strengths_.indices, minlength=len(interactions.items))
-        sums = np.bincount(self.strengths_.indices, self.strengths_.data, minlength=len(interactions.items))
-        overall = self.strengths_.data.mean() if self.strengths_.nnz else 1.0
-        self.usual_strength_ = ((sums + overall) / (counts + 1.0)).astype(np.float32)  # one event of prior
+        self.habits_ = interactions.matrix("weight").log1p()
+        if self.config.similarity_metric == "pearson":
+            self.strengths_ = interactions.matrix("strength")
+        else:
+            self.strengths_ = csr_array(interactions.shape, dtype=np.float32)
+        self.usual_strength_ = _usual(self.strengths_)
+        buyers = np.bincount(self.habits_.indices, minlength=len(interactions.items))
+        rarity = np.log1p(len(interactions.users) / (1.0 + buyers)) ** self.config.item_damping
+        self.rarity_ = rarity.astype(np.float32)
         self._prepare()
+        self.similar_ = csr_array((0, 0), dtype=np.float32)
+        if self.config.neighbours == "items":
+            self.similar_ = self._similar_items()
 
     def _prepare(self) -> None:
         """What every answer needs and a bundle need not hold."""
-        self._by_item = csr_array(self.strengths_.T)  # (n_items, n_users)
-        self._bought_by = self._by_item.astype(np.bool_).astype(np.float32)
-        self._means, self._norms = self._moments(self.strengths_)
-        self._habits: csr_array = self.histories_.matrix.log1p()
+        config = self.config
+        self._power = config.similarity_power or (2.0 if config.neighbours == "users" else 1.0)
+        if config.neighbours == "users":
+            self._index = self._index_of(self._vectors())
 
-    def _moments(self, strengths: csr_array) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Means (0 for cosine) and lengths of the rows around them, zeros of unobserved pairs included; (n,) each."""
-        n_items = strengths.shape[1]
-        squares = strengths.multiply(strengths).sum(axis=1)
-        means = strengths.sum(axis=1) / max(n_items, 1)
-        if self.config.similarity_metric == "cosine":
-            means = np.zeros_like(means)
-        norms = np.sqrt(np.maximum(squares - n_items * means**2, 0.0))
-        return means.astype(np.float32), norms.astype(np.float32)
+    def _vectors(self) -> csr_array:
+        """(n_users, n_items) what is compared."""
+        values = self.habits_ if self.config.similarity_metric == "cosine" else self.strengths_
+        return csr_array((values.data * self.rarity_[values.indices], values.indices, values.indptr), values.shape)
+
+    def _index_of(self, vectors: csr_array) -> NeighbourIndex:
+        return NeighbourIndex(vectors, self.config.similarity_metric == "pearson", self.config.shrinkage)
+
+    def _similar_items(self) -> csr_array:
+        """(n_items, n_items): the column of an item holds its nearest ones."""
+        items = csr_array(self._vectors().T)
+        index, blocks = self._index_of(items), [csr_array((0, items.shape[0]), dtype=np.float32)]
+        for start in range(0, items.shape[0], BLOCK):
+            block = np.arange(start, min(start + BLOCK, items.shape[0]), dtype=np.int32)
+            blocks.append(index.nearest(items[start : start + BLOCK], self.config.n_neighbours, block))
+        similar = vstack(blocks, format="csr")
+        similar.data **= np.float32(self._power)
+        return csr_array(similar.T, dtype=np.float32)
 
     def score(self, user_rows: NDArray[np.int32], histories: Histories) -> NDArray[np.float32]:
-        """(n, n_items): what the neighbours buy and, where buyers come back, what the buyer bought."""
-        known = histories.matrix
-        neighbours = self._neighbours(user_rows, known)
-        scores: NDArray[np.float32] = (neighbours @ self._habits).toarray()
-        if self.repeat_ and self.config.own_share:
-            scores *= np.float32(1.0 - self.config.own_share)
-            scores += np.float32(self.config.own_share) * known.log1p().toarray()
+        """(n, n_items): what the neighbours say and, where buyers come back, what the buyer bought."""
+        known = known_items(histories)
+        recent = known if self.config.max_visits is None else known.select(known.visits_ago < self.config.max_visits)
+        tastes = self._tastes(user_rows, recent)
+        if len(histories) == 1:
+            scores = self._of_one(int(user_rows[0]), recent, tastes)[None]
+        else:
+            scores = self._of_many(user_rows, recent, tastes)
+        own_share = np.float32(self.config.own_share)
+        if self.repeat_ and own_share and len(known.item_columns):
+            own = np.log1p(known.weights)
+            if self.config.neighbours == "items":  # similarities have no scale of their own: that of the habits is lent
+                scores *= _largest(own, known)[:, None] / np.maximum(scores.max(axis=1, keepdims=True), 1e-9)
+            scores *= np.float32(1.0) - own_share
+            scores[known.rows, known.item_columns] += own_share * own
         return scores
 
-    def _neighbours(self, user_rows: NDArray[np.int32], histories: csr_array) -> csr_array:
-        """(n, n_users): the weights of each buyer's neighbours, which add up to 1."""
-        similarities = self.similarities(user_rows, histories)
-        known = np.flatnonzero(user_rows >= 0)
-        similarities[known, user_rows[known]] = 0.0
-        columns, values = top_k(similarities, min(self.config.n_neighbours, similarities.shape[1]))
-        values = np.maximum(values, 0.0)  # who differs is no neighbour
-        totals = values.sum(axis=1, keepdims=True)
-        weights = np.divide(values, totals, out=np.zeros_like(values), where=totals > 0)
-        rows, places = np.nonzero(weights)
-        return csr_array((weights[rows, places], (rows, columns[rows, places])), shape=similarities.shape)
+    def _of_one(self, user_row: int, known: KnownItems, tastes: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(n_items,) what the neighbours of one buyer say."""
+        if self.config.neighbours == "items":
+            return weighted_rows(self.similar_, known.item_columns, tastes)
+        nearest, weights = self._index.nearest_of_one(known.item_columns, tastes, self.config.n_neighbours, user_row)
+        weights = weights ** np.float32(self._power)
+        return weighted_rows(self.habits_, nearest, weights / max(float(weights.sum()), 1e-30))
 
-    def similarities(self, user_rows: NDArray[np.int32], histories: csr_array) -> NDArray[np.float32]:
-        """(n, n_users): cosine or Pearson correlation with every buyer of the log, shrunk where little is shared."""
-        strengths = self._strengths_of(user_rows, histories)
-        means, norms = self._moments(strengths)
-        products = (strengths @ self._by_item).toarray()
-        products -= np.float32(strengths.shape[1]) * np.outer(means, self._means)
-        lengths = np.outer(norms, self._norms)
-        similarities = np.divide(products, lengths, out=np.zeros_like(products), where=lengths > 0)
-        if self.config.shrinkage:
-            common = (strengths.astype(np.bool_).astype(np.float32) @ self._bought_by).toarray()
-            similarities *= common / (common + np.float32(self.config.shrinkage))
-        return np.asarray(similarities)
+    def _of_many(
+        self, user_rows: NDArray[np.int32], known: KnownItems, tastes: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """(n, n_items) what the neighbours say."""
+        queries = csr_array((tastes, known.item_columns, known.indptr), (len(user_rows), self.habits_.shape[1]))
+        if self.config.neighbours == "items":
+            return np.asarray((queries @ self.similar_).toarray())
+        nearest = self._index.nearest(queries, self.config.n_neighbours, user_rows)
+        nearest.data **= np.float32(self._power)
+        totals = np.maximum(nearest.sum(axis=1), np.float32(1e-30))
+        nearest.data /= np.repeat(totals, np.diff(nearest.indptr))
+        return np.asarray((nearest @ self.habits_).toarray())
 
-    def _strengths_of(self, user_rows: NDArray[np.int32], histories: csr_array) -> csr_array:
-        """Each history with the strengths of the log; items the log does not know of this buyer take the usual one."""
-        entry_rows = np.repeat(np.arange(histories.shape[0]), np.diff(histories.indptr))
-        usual = self.usual_strength_[histories.indices]
-        shape = histories.shape
-        known = user_rows >= 0
-        if known.any():
-            logged = self.strengths_[np.where(known, user_rows, 0)]
-            found = csr_array((usual, (entry_rows, histories.indices)), shape=shape)
-            marks = found.astype(np.bool_).astype(np.float32).multiply(known[:, None])
-            exact = logged.multiply(marks)
-            return csr_array(found - found.multiply(exact.astype(np.bool_)) + exact)
-        return csr_array((usual, (entry_rows, histories.indices)), shape=shape)
+    def _tastes(self, user_rows: NDArray[np.int32], known: KnownItems) -> NDArray[np.float32]:
+        """(n_pairs,) how much each known item says of its buyer's taste."""
+        if self.config.similarity_metric == "cosine":
+            tastes = np.log1p(known.weights)
+        else:
+            tastes = self._strengths_of(user_rows, known)
+        tastes = tastes * self.rarity_[known.item_columns]
+        if self.config.recency_visits is not None:
+            tastes = tastes / (1.0 + known.visits_ago / self.config.recency_visits)
+        return tastes.astype(np.float32)
+
+    def _strengths_of(self, user_rows: NDArray[np.int32], known: KnownItems) -> NDArray[np.float32]:
+        """(n_pairs,) the strengths of the log; items that it does not know of this buyer take the usual one."""
+        strengths = self.usual_strength_[known.item_columns]
+        logged = np.flatnonzero(user_rows >= 0)
+        places, counts = row_places(self.strengths_.indptr, user_rows[logged])
+        n_items = self.strengths_.shape[1]
+        pairs = np.repeat(logged, counts) * n_items + self.strengths_.indices[places]  # ascend, as those of `known` do
+        if len(pairs):
+            wanted = known.rows * n_items + known.item_columns
+            found = np.minimum(np.searchsorted(pairs, wanted), len(pairs) - 1)
+            exact = pairs[found] == wanted
+            strengths[exact] = self.strengths_.data[places[found[exact]]]
+        return strengths
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """The strengths of the log."""
-        return {**pack_csr("strengths", self.strengths_), "usual_strength": self.usual_strength_}
+        """Habits, strengths, how rare items are, and which are alike."""
+        return {
+            **pack_csr("habits", self.habits_),
+            **pack_csr("strengths", self.strengths_),
+            **pack_csr("similar", self.similar_),
+            "usual_strength": self.usual_strength_,
+            "rarity": self.rarity_,
+        }
 
     def restore(self, arrays: dict[str, NDArray[Any]]) -> None:
         """The inverse of arrays()."""
+        self.habits_ = unpack_csr("habits", arrays)
         self.strengths_ = unpack_csr("strengths", arrays)
-        self.usual_strength_ = arrays["usual_strength"]
+        self.similar_ = unpack_csr("similar", arrays)
+        self.usual_strength_, self.rarity_ = arrays["usual_strength"], arrays["rarity"]
         self._prepare()
+
+
+def _usual(strengths: csr_array) -> NDArray[np.float32]:
+    """(n_items,) the mean strength of each item, with one event of the overall mean as prior."""
+    counts = np.bincount(strengths.indices, minlength=strengths.shape[1])
+    sums = np.bincount(strengths.indices, strengths.data, minlength=strengths.shape[1])
+    overall = strengths.data.mean() if strengths.nnz else 1.0
+    return np.asarray((sums + overall) / (counts + 1.0), dtype=np.float32)
+
+
+def _largest(values: NDArray[np.float32], known: KnownItems) -> NDArray[np.float32]:
+    """(n,) the largest value of each buyer, 0 where nothing is known."""
+    largest = np.zeros(len(known.indptr) - 1, dtype=np.float32)
+    np.maximum.at(largest, known.rows, values)
+    return largest

@@ -1,23 +1,15 @@
 """The weighted blend of models that see different things."""
 
-from collections.abc import Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import field_validator
 
-from recommenders import bundle
-from recommenders.bundle import Bundle
 from recommenders.datasets.histories import Histories
-from recommenders.datasets.interactions import Interactions
-from recommenders.errors import ConfigurationError
+from recommenders.models.composed import Composed
 from recommenders.models.popularity import Popularity
-from recommenders.models.recommender import ModelConfig, Recommender, Tracker
-
-if TYPE_CHECKING:
-    from recommenders.features.items import ItemFeatures
+from recommenders.models.recommender import ModelConfig
 
 BLENDED = ("neural_collaborative", "content_based", "collaborative_filtering")
 TIE_BREAK = 1e-4  # weight of popularity: orders equals, moves next to nothing else
@@ -38,51 +30,25 @@ class HybridConfig(ModelConfig):
         return weights
 
 
-class Hybrid(Recommender):
+class Hybrid(Composed):
     """Per buyer, each member's scores are standardised over the items, and their weighted sum orders the items.
 
     A weight then buys the same spread of every member, whatever scale its scores have, and a member that is sure of
     a few items (far above its mean) can say so, which ranks or a scaling to [0, 1] would hide.
 
-    Members that know nothing of a buyer drop out and the others' weights grow to fill their place; where none is left,
-    popularity decides.
+    Members that know nothing of a buyer, or could not learn from the log, drop out and the others' weights grow to fill
+    their place; where none is left, popularity decides.
     """
 
     name = "hybrid"
     Config = HybridConfig
     config: HybridConfig
-    handles_new_items: ClassVar[bool] = True
-    uses_features: ClassVar[bool] = True
 
-    members_: dict[str, Recommender]
+    scans_cheaply: ClassVar[bool] = False
 
-    @classmethod
-    def compose(
-        cls,
-        members: Mapping[str, Recommender],
-        interactions: Interactions,
-        config: HybridConfig | None = None,
-    ) -> Self:
-        """The blend of members already fitted on these interactions. Raises ConfigurationError if one is missing."""
-        hybrid = cls(config)
-        needed = [
-            Popularity.name,
-            *(name for name, weight in hybrid.config.model_weights.items() if weight > 0),
-        ]
-        if absent := [name for name in needed if name not in members]:
-            raise ConfigurationError(f"the hybrid needs {', '.join(absent)}; got {', '.join(sorted(members))}")
-        hybrid._remember(interactions)
-        hybrid.members_ = {name: members[name] for name in needed}
-        return hybrid
-
-    def _fit(self, interactions: Interactions, features: "ItemFeatures | None", tracker: Tracker | None) -> None:
-        from recommenders.models.catalog import model_class
-
-        needed = [
-            Popularity.name,
-            *(name for name, weight in self.config.model_weights.items() if weight > 0),
-        ]
-        self.members_ = {name: model_class(name)().fit(interactions, features, tracker) for name in needed}
+    def wanted(self) -> list[str]:
+        """Popularity, and the members that have a weight."""
+        return [Popularity.name, *(name for name, weight in self.config.model_weights.items() if weight > 0)]
 
     def score(self, user_rows: NDArray[np.int32], histories: Histories) -> NDArray[np.float32]:
         """(n, n_items): the weighted mean of the members' standardised scores, in standard deviations."""
@@ -97,30 +63,6 @@ class Hybrid(Recommender):
                 total += share
         scores /= np.maximum(total, np.float32(1e-12))
         return scores + np.float32(TIE_BREAK) * standardised(popular)
-
-    def arrays(self) -> dict[str, NDArray[Any]]:
-        """Nothing of its own: all that was learned lies with the members."""
-        return {}
-
-    def restore(self, arrays: dict[str, NDArray[Any]]) -> None:
-        """Nothing to restore; the members come from their own bundles."""
-
-    def member_bundles(self) -> dict[str, Bundle]:
-        """Each member's own bundle; ids and histories stand once, in the hybrid's."""
-        return {name: member.to_bundle() for name, member in self.members_.items()}
-
-    def _restore(self, folder: Path, content: Bundle) -> None:
-        from recommenders.models.catalog import model_class
-
-        self.members_ = {}
-        for name in content.members:
-            part = bundle.read_member(folder, name)
-            member = model_class(part.model)(model_class(part.model).Config(**part.config))
-            member.users_, member.items_, member.histories_ = self.users_, self.items_, self.histories_
-            member.available_, member.repeat_, member.dated_ = self.available_, self.repeat_, self.dated_
-            member.as_of_, member.provenance = self.as_of_, part.provenance
-            member.restore(part.arrays)
-            self.members_[name] = member
 
 
 def standardised(scores: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -1,95 +1,142 @@
-"""What NeuMF learns from: pairs with their weights, items a buyer does not know, and the factors to start from."""
+"""What NeuMF learns from: stretches of histories, the pool negatives come from, and how much an event teaches."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
-from scipy.sparse import csr_array, diags_array
 
+from recommenders.datasets.histories import DAY
 from recommenders.datasets.interactions import Interactions
 from recommenders.models.neural_collaborative import NeuralCollaborativeConfig
 
-REJECTIONS = 8  # times a drawn negative that the buyer knows is drawn again; what is left then does not teach
-OLDEST = 0.2  # weight of a pair whose events are long past, beside 1 for an event of today
-DEGREE_POWER = -0.25  # busy buyers and items are damped by their count to this power before they are factored
-OVERSAMPLING, POWER_ITERATIONS = 10, 6  # of the randomised factorisation
+OLDEST = 0.2  # weight of an event long past, beside 1 for one of today
+STRETCH = 64  # events of one buyer that are told together, from one history; fewer would mix buyers better
+Integers = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some stretches of histories, on the device, one a row. Slots hold a buyer's events in order; some are told."""
+
+    users: torch.Tensor  # (n,)
+    slots: torch.Tensor  # (n, length) item columns, 0 where empty
+    told: torch.Tensor  # (n, m) the slot of each event that is told
+    ends: torch.Tensor  # (n, m) how many slots are seen before it
+    weights: torch.Tensor  # (n, m) what it teaches, 0 where a row tells fewer
+    pool: torch.Tensor  # (n_pool,) item columns, ascending
+    chances: torch.Tensor  # (n_pool,) log of the probability that an item is in the pool
+    known: torch.Tensor  # (n, n_pool) no negatives: the buyer took them
 
 
 class Sampler:
-    """Draws an epoch at a time: every known pair once, in a new order, each with items its buyer does not know.
+    """Draws an epoch at a time: every event once as a target, behind what its buyer had done before.
 
-    Negatives come with a probability q of (1 + buyers)^negative_power: well-known items that a buyer left alone teach
-    more than obscure ones. `correction` (n_items,), log q around its mean, undoes the shift this gives to the logits.
-    Mikolov et al. 2013; Yi et al. 2019.
+    What is told follows the question of the log: where it is what comes next, the events before the target are seen;
+    where it is what will be wanted within a window, only those up to a random moment less than the window earlier.
+
+    Pools are drawn on the device with a probability of (1 + events)^negative_power; an item's chance to be in one goes
+    with it, so that the loss can undo the choice. Bengio & Senécal 2008.
     """
 
-    def __init__(self, log: Interactions, config: NeuralCollaborativeConfig, rng: np.random.Generator) -> None:
-        self.rng, self.negatives, self.n_items = rng, config.negatives, len(log.items)
-        pairs = csr_array((_event_weights(log, config), (log.user_rows, log.item_columns)), shape=log.shape)
-        pairs.sum_duplicates()
-        self.users = np.repeat(np.arange(log.shape[0], dtype=np.int64), np.diff(pairs.indptr))
-        self.items = pairs.indices.astype(np.int64)
-        weights = pairs.data + OLDEST
-        self.weights = np.ones(len(weights)) if config.half_life_share is None else weights / weights.mean()
-        self.keys = self.users * self.n_items + self.items  # ascending: rows, then columns
-        chances = (1.0 + np.bincount(self.items, minlength=self.n_items)) ** config.negative_power
-        self.cumulated = np.cumsum(chances / chances.sum())
-        self.correction = (np.log(chances) - np.log(chances).mean()).astype(np.float32)
+    def __init__(
+        self, log: Interactions, config: NeuralCollaborativeConfig, rng: np.random.Generator, device: torch.device
+    ) -> None:
+        self.rng, self.config, self.device = rng, config, device
+        self.n_items, self.horizon_days = len(log.items), log.horizon_days if log.dated else None
+        self.histories = histories = log.histories()
+        self.users = histories.rows
+        self.weights = _weights(histories.timestamps, histories.weights, log.dated, config.half_life_share)
+        self.stretches = _stretches(histories.indptr, config.history_length)
+        counts = np.bincount(histories.item_columns, minlength=self.n_items)
+        chances = (1.0 + counts) ** config.negative_power
+        self.chances = torch.from_numpy(chances / chances.sum()).to(device)
+        self.items = torch.from_numpy(histories.item_columns.astype(np.int64)).to(device)
+        self.indptr = torch.from_numpy(histories.indptr).to(device)
+        self.place = torch.full((self.n_items,), -1, device=device)  # of each item in the current pool
 
-    def draw(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
-        """users (n,), items (n, 1 + negatives) positive first, weights of that shape, 0 where no negative was found."""
-        order = self.rng.permutation(len(self.users))
-        users = self.users[order]
-        drawn = self._negatives((len(users), self.negatives))
-        known = self._known(users[:, None], drawn)
-        for _ in range(REJECTIONS):
-            rows, places = np.nonzero(known)
-            if not len(rows):
-                break
-            drawn[rows, places] = again = self._negatives((len(rows),))
-            known[rows, places] = self._known(users[rows], again)
-        items = np.concatenate([self.items[order][:, None], drawn], axis=1)
-        weights = np.concatenate([self.weights[order][:, None], ~known], axis=1).astype(np.float32)
-        return users, items, weights
+    def epoch(self) -> Iterator[Batch]:
+        """All targets once, in batches of about batch_size from stretches of like length."""
+        first, start, stop = self.stretches
+        order = np.lexsort((self.rng.random(len(start)), stop - first, stop - start))  # like lengths waste no slots
+        before = np.cumsum((stop - start)[order]) - 1
+        batches = np.split(order, np.flatnonzero(np.diff(before // self.config.batch_size)) + 1)
+        ends = self._ends()
+        for chosen in self.rng.permutation(len(batches)):
+            yield self._batch(batches[chosen], ends)
 
-    def _negatives(self, shape: tuple[int, ...]) -> NDArray[np.int64]:
-        return np.searchsorted(self.cumulated, self.rng.random(shape)).clip(max=self.n_items - 1)
+    def _ends(self) -> Integers:
+        """(n_events,) up to which event of the log each target's history is seen."""
+        if self.horizon_days is None:
+            return np.arange(len(self.users), dtype=np.int64)
+        seconds = (self.histories.timestamps - self.histories.timestamps.min(initial=0)) // 1_000_000
+        span = int(seconds.max(initial=0)) + int(self.horizon_days * DAY / 1e6) + 2
+        asked = seconds - (self.rng.random(len(seconds)) * self.horizon_days * DAY / 1e6).astype(np.int64)
+        keys = self.users * span  # the buyer first, then the moment
+        return np.asarray(np.searchsorted(keys + seconds, keys + asked.clip(min=0)))
 
-    def _known(self, users: NDArray[np.int64], items: NDArray[np.int64]) -> NDArray[np.bool_]:
-        wanted = users * self.n_items + items
-        places = np.searchsorted(self.keys, wanted).clip(max=max(len(self.keys) - 1, 0))
-        return np.asarray(self.keys[places] == wanted)
+    def _batch(self, chosen: Integers, ends: Integers) -> Batch:
+        first, start, stop = (part[chosen][:, None] for part in self.stretches)
+        places = first + np.arange((stop - first).max())
+        targets = start + np.arange((stop - start).max())
+        tells = targets < stop
+        targets = np.where(tells, targets, start)
+        pool, chances = self._pool()
+        to = self._to_device
+        users = to(self.users[first[:, 0]])
+        return Batch(
+            users,
+            torch.where(to(places < stop), self.items[to(places.clip(max=len(self.users) - 1))], 0),
+            to(targets - first),
+            to((ends[targets] - first).clip(min=0)),
+            to(np.where(tells, self.weights[targets], np.float32(0.0))),
+            pool,
+            chances,
+            self._known(users, pool),
+        )
+
+    def _to_device(self, array: NDArray[np.generic]) -> torch.Tensor:
+        return torch.from_numpy(array).to(self.device, non_blocking=True)
+
+    def _pool(self) -> tuple[torch.Tensor, torch.Tensor]:
+        size = self.config.negative_pool
+        if self.n_items <= size:
+            return torch.arange(self.n_items, device=self.device), torch.zeros(self.n_items, device=self.device)
+        pool = torch.unique(torch.multinomial(self.chances, size, replacement=True))
+        return pool, torch.log(-torch.expm1(size * torch.log1p(-self.chances[pool]))).float()
+
+    def _known(self, users: torch.Tensor, pool: torch.Tensor) -> torch.Tensor:
+        """(n, n_pool): whether each buyer ever took each item of the pool; costs a look-up for each known event."""
+        self.place[pool] = torch.arange(len(pool), device=self.device)
+        counts = self.indptr[users + 1] - self.indptr[users]
+        rows = torch.repeat_interleave(torch.arange(len(users), device=self.device), counts)
+        starts = self.indptr[users] - torch.cumsum(counts, 0) + counts
+        places = self.place[self.items[torch.arange(len(rows), device=self.device) + starts[rows]]]
+        known = torch.zeros(len(users), len(pool), dtype=torch.bool, device=self.device)
+        known[rows[places >= 0], places[places >= 0]] = True
+        self.place[pool] = -1
+        return known
 
 
-def _event_weights(log: Interactions, config: NeuralCollaborativeConfig) -> NDArray[np.float64]:
-    """(n_events,): 1 for the newest event, halved every half_life_share of the span back to the oldest."""
-    ages = (log.timestamps.max(initial=0) - log.timestamps).astype(np.float64)
-    if config.half_life_share is None or not ages.any():
-        return np.ones(len(log))
-    return np.asarray(np.exp2(-ages / (config.half_life_share * ages.max())))
+def _stretches(indptr: Integers, history_length: int) -> tuple[Integers, Integers, Integers]:
+    """(n,) first event seen, first event told, and the one behind the last told, of each stretch of the log."""
+    counts = np.diff(indptr)
+    length = min(STRETCH, history_length)
+    n_each = -(-counts // length)
+    rows = np.repeat(np.arange(len(counts)), n_each)
+    number = np.arange(len(rows)) - np.repeat(np.cumsum(n_each) - n_each, n_each)
+    start = indptr[rows] + number * length
+    first = np.maximum(start - (history_length - length), indptr[rows])
+    return first, start, np.minimum(start + length, indptr[rows + 1])
 
 
-def factors(log: Interactions, size: int, rng: np.random.Generator) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """The leading singular vectors of the log counts, degrees damped: (n_users, n) and (n_items, n), each of spread 1.
-
-    n is `size`, or less where the matrix is smaller. Halko, Martinsson & Tropp 2011, so that no iteration can fail.
-    """
-    counts = log.matrix().astype(np.float64).log1p()
-    by_user, by_item = (_damping(counts.sum(axis=axis)) for axis in (1, 0))
-    damped = csr_array(diags_array(by_user) @ counts @ diags_array(by_item))
-    width = min(size + OVERSAMPLING, *damped.shape)
-    basis = damped @ rng.normal(size=(damped.shape[1], width))
-    for _ in range(POWER_ITERATIONS):
-        basis = damped @ (damped.T @ np.linalg.qr(basis)[0])
-    basis = np.linalg.qr(basis)[0]
-    left, values, right = np.linalg.svd((damped.T @ basis).T, full_matrices=False)
-    size = min(size, len(values))
-    roots = np.sqrt(values[:size])
-    return _spread((basis @ left)[:, :size] * roots), _spread(right[:size].T * roots)
-
-
-def _damping(degrees: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.where(degrees > 0, np.maximum(degrees, 1e-9) ** DEGREE_POWER, 0.0)
-
-
-def _spread(vectors: NDArray[np.float64]) -> NDArray[np.float32]:
-    spread = vectors.std() if vectors.size else 0.0
-    return (vectors / (spread if spread > 0 else 1.0)).astype(np.float32)
+def _weights(
+    timestamps: Integers, weights: NDArray[np.float32], dated: bool, half_life_share: float | None
+) -> NDArray[np.float32]:
+    """(n_events,) around 1: an event's own weight, halved every half_life_share of the span back to the oldest."""
+    taught = weights.astype(np.float64)
+    ages = (timestamps.max(initial=0) - timestamps).astype(np.float64)
+    if dated and half_life_share is not None and ages.any():
+        taught = taught * (np.exp2(-ages / (half_life_share * ages.max())) + OLDEST)
+    return (taught / max(taught.mean(), 1e-12) if len(taught) else taught).astype(np.float32)

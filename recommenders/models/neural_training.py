@@ -1,5 +1,6 @@
-"""How NeuMF learns. Only this module imports torch; neural_collaborative imports it to fit, never to answer."""
+"""How NeuMF learns: batches, losses, validation, when to stop. Imported while fitting, never to answer."""
 
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,17 +8,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
-from torch import nn
+from torch.nn.functional import embedding
 
+from recommenders.datasets.histories import Histories
 from recommenders.datasets.interactions import Interactions
+from recommenders.features.items import ItemFeatures
 from recommenders.metrics.ranking import ndcg
-from recommenders.models.neural_collaborative import NeuralCollaborativeConfig, forward, layers_of
-from recommenders.models.neural_sampling import Sampler, factors
+from recommenders.models.neural_collaborative import Network, NeuralCollaborativeConfig, forward, own_rows
+from recommenders.models.neural_network import MASKED, TINY, NeuMF, RowAdam, Taken, sides_of
+from recommenders.models.neural_sampling import Batch, Sampler
 from recommenders.models.recommender import Tracker, mask_and_rank
 
-VALIDATION_K = 20
-RANDOM_SPREAD = 0.05  # of embeddings that no factor fills
-FACTOR_SPREAD = 0.3  # of those that start as factors: logits of about one
+VALIDATION_K = 50  # longer lists than anybody sees: the figure moves with more than luck
+VALIDATION_ITEMS = 5000  # a larger catalogue is stood in for by so many of its items, beside the ones to be found
 
 
 @dataclass(frozen=True)
@@ -33,81 +36,136 @@ class Validation:
     """The latest purchases of some buyers, kept from training."""
 
     user_rows: NDArray[np.int32]
-    relevant: csr_array  # (n, n_items)
-    candidates: NDArray[np.bool_]  # (n_items,)
-    known: csr_array | None  # (n, n_items) masked items, where buyers do not come back
+    histories: Histories  # (n, n_items) what came before them
+    item_columns: NDArray[np.int64]  # (n_candidates,) ascending
+    relevant: csr_array  # (n, n_candidates)
+    known: csr_array | None  # (n, n_candidates) masked items, where buyers do not come back
 
 
-class NeuMF(nn.Module):
-    """He et al. 2017: a factorisation and layers side by side, summed into one logit."""
+class Trainer:
+    """A network, its optimisers and its sampler. epoch() is one pass over the events of the log; seeded by `rng`.
 
-    def __init__(self, n_users: int, n_items: int, config: NeuralCollaborativeConfig) -> None:
-        super().__init__()
-        self.size, widths = config.embedding_dim, config.hidden_layers
-        self.users = nn.Embedding(n_users, 2 * self.size)  # the factors, then the input of the layers
-        self.items = nn.Embedding(n_items, 2 * self.size + 1)  # and the item's bias
-        self.first_user = nn.Linear(self.size, widths[0])
-        self.first_item = nn.Linear(self.size, widths[0], bias=False)
-        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths, [*widths[1:], 1], strict=True))
-        self.dropout = nn.Dropout(config.dropout)
-        for table in (self.users, self.items):
-            nn.init.normal_(table.weight, std=RANDOM_SPREAD)
-        nn.init.zeros_(self.items.weight[:, -1])
+    On a GPU the products are taken in bfloat16. torch.compile is left out: lengths differ from batch to batch, and
+    what it saves on shapes like these it spends on compiling anew.
+    """
 
-    @torch.no_grad()
-    def start_from(self, users: NDArray[np.float32], items: NDArray[np.float32]) -> None:
-        """Both halves start as the factors, (n, n_factors) a side: the paper's pre-training, in closed form."""
-        for table, side in ((self.users, users), (self.items, items)):
-            width = side.shape[1]
-            start = torch.from_numpy(side * np.float32(FACTOR_SPREAD))
-            table.weight[:, :width] = start
-            table.weight[:, self.size : self.size + width] = start
+    def __init__(
+        self,
+        log: Interactions,
+        config: NeuralCollaborativeConfig,
+        rng: np.random.Generator,
+        features: ItemFeatures | None = None,
+    ) -> None:
+        self.config = config
+        sides = sides_of(features, rng) if config.side_features and features is not None else None
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.sampler = Sampler(log, config, rng, self.device)
+        own = own_rows(np.bincount(log.user_rows, minlength=len(log.users)), config)
+        self.own_rows = torch.from_numpy(own.astype(np.int64)).to(self.device)
+        self.network = NeuMF(int(own.max(initial=-1)) + 1, len(log.items), config, sides).to(self.device)
+        self.own = RowAdam(self.network.own, config.learning_rate, config.weight_decay)
+        self.items = RowAdam(self.network.items, config.learning_rate, config.weight_decay)
+        self.layers = torch.optim.AdamW(
+            self.network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
+        )
 
-    def forward(self, users: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
-        """users (batch,), items (batch, n) -> logits (batch, n)."""
-        size = self.size
-        user, item = self.users(users), self.items(items)  # (batch, 2 size), (batch, n, 2 size + 1)
-        product = torch.bmm(item[..., :size], user[:, :size, None])[..., 0]  # its output weights are in the factors
-        hidden = self.first_user(user[:, size:])[:, None] + self.first_item(item[..., size:-1])
-        for layer in self.layers:
-            hidden = layer(self.dropout(torch.relu(hidden)))
-        logits: torch.Tensor = product + hidden[..., 0] + item[..., -1]
-        return logits
+    def epoch(self, factors_only: bool = False) -> float:
+        """Learns from every event once; returns the mean loss of an event."""
+        self.network.train()
+        losses = [self.step(batch, factors_only) for batch in self.sampler.epoch()]
+        return float(torch.stack(losses).sum()) / max(len(self.sampler.users), 1)
 
-    @torch.no_grad()
-    def arrays(self, item_correction: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
-        """What answering needs: the vectors of both sides with the first layer done, and the later layers.
+    def step(self, batch: Batch, factors_only: bool = False) -> torch.Tensor:
+        """Learns from one batch, or pre-trains what needs no layers; returns the sum of its losses."""
+        own = self.own.take(self.own_rows[batch.users].clamp(min=0))
+        items = self.items.take(torch.cat([batch.slots.flatten(), batch.pool]))
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
+            loss = self._losses(batch, own, items, factors_only).sum()
+        self.layers.zero_grad(set_to_none=True)
+        (loss / batch.told.numel()).backward()  # type: ignore[no-untyped-call]
+        self.layers.step()
+        self.own.step(own)
+        self.items.step(items)
+        return loss.detach()
 
-        item_correction: (n_items,), added to the items' biases.
+    def _losses(self, batch: Batch, own: Taken, items: Taken, factors_only: bool) -> torch.Tensor:
+        """(n m,) cross entropy of each target among negatives the network itself finds hard.
+
+        The factors, cheap for the whole pool, choose the negatives by their own softmax, and only those few go through
+        the layers. Both choices are undone by importance weights, so what is estimated is the softmax over all items
+        the buyer does not know. Bengio & Senécal 2008.
         """
-        size, users, items = self.size, self.users.weight, self.items.weight
-        ones = torch.ones(len(users), 1)  # meets the items' bias
-        bias = items[:, -1:] + torch.from_numpy(item_correction)[:, None]
-        found = {
-            "users": torch.cat([users[:, :size], ones, self.first_user(users[:, size:])], 1).numpy(),
-            "items": torch.cat([items[:, :size], bias, self.first_item(items[:, size:-1])], 1).numpy(),
-        }
-        for i, layer in enumerate(self.layers):
-            assert isinstance(layer, nn.Linear)
-            found[f"layer{i}.weights"] = layer.weight.numpy().T.copy()
-            found[f"layer{i}.biases"] = layer.bias.numpy().copy()
-        return found
+        network, width = self.network, self.network.size + 1
+        slots, pool = items.places[: batch.slots.numel()].view_as(batch.slots), items.places[batch.slots.numel() :]
+        vectors = network.with_sides(items.vectors, items.ids)
+        factors, first = network.users(self._own_vectors(batch, own), embedding(slots, vectors[:, :-1]), batch.ends)
+        told = slots.gather(1, batch.told).view(-1, 1)
+        if factors_only:
+            scores = self._factor_scores(factors, vectors[:, : width - 1][pool], vectors[pool, -1], batch)
+            positive = (factors * vectors[told[:, 0], : width - 1]).sum(dim=1) + vectors[told[:, 0], -1]
+            return _cross_entropy(positive[:, None].float(), scores) * batch.weights.flatten()
+        scored = network.scored(vectors)  # (n_rows, size + 1 + first layer)
+        chosen, surprise, known = self._choose(factors.detach(), scored.detach()[pool, :width], batch)
+        logits = network.logits(factors, first, embedding(torch.cat([told, pool[chosen]], dim=1), scored)).float()
+        negative = (logits[:, 1:] - batch.chances[chosen] + surprise).masked_fill(known, MASKED)
+        return _cross_entropy(logits[:, :1], negative) * batch.weights.flatten()
+
+    def _factor_scores(
+        self, factors: torch.Tensor, pool: torch.Tensor, bias: torch.Tensor, batch: Batch
+    ) -> torch.Tensor:
+        """(n m, n_pool) of factors (n m, size) and pool (n_pool, size), chances undone, known items masked."""
+        scores = torch.addmm(bias - batch.chances, factors, pool.T).float().view(len(batch.users), -1, len(pool))
+        return scores.masked_fill(batch.known[:, None], MASKED).flatten(0, 1)
+
+    def _own_vectors(self, batch: Batch, own: Taken) -> torch.Tensor:
+        """(n, 2 size), 0 for who has none; now and then for others too, so that strangers are learned as well."""
+        left = torch.rand(len(batch.users), device=self.device) >= self.network.own_dropout
+        left &= self.own_rows[batch.users] >= 0
+        return own.vectors[own.places] * left[:, None]
+
+    @torch.no_grad()
+    def _choose(
+        self, factors: torch.Tensor, pool: torch.Tensor, batch: Batch
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Places in the pool, minus the log of how often each is expected to be drawn, and whether it is known.
+
+        Each (n, n_negatives); the last is true where a buyer knows the whole pool. factors: (n, size). pool: (n_pool,
+        size + 1) factors and bias.
+        """
+        scores = self._factor_scores(factors, pool[:, :-1], pool[:, -1], batch)
+        scores = scores.sub_(scores.amax(dim=1, keepdim=True)).exp_()
+        sums = torch.cumsum(scores, dim=1)
+        total = sums[:, -1:].clone()
+        drawn = torch.rand(len(sums), self.network.n_negatives, device=self.device) * total
+        chosen = torch.searchsorted(sums, drawn).clamp_(max=scores.shape[1] - 1)
+        known = batch.known.gather(1, chosen.view(len(batch.users), -1)).view_as(chosen)
+        return chosen, -torch.log(scores.gather(1, chosen).clamp_(min=TINY) / total * self.network.n_negatives), known
 
 
-def train(log: Interactions, config: NeuralCollaborativeConfig, tracker: Tracker | None) -> Learned:
+def _cross_entropy(positive: torch.Tensor, negative: torch.Tensor) -> torch.Tensor:
+    """(n,) minus the log of the softmax at positive (n, 1) among negative (n, m)."""
+    return torch.logsumexp(torch.cat([positive, negative], dim=1), dim=1) - positive[:, 0]
+
+
+def train(
+    log: Interactions,
+    config: NeuralCollaborativeConfig,
+    tracker: Tracker | None,
+    features: ItemFeatures | None = None,
+) -> Learned:
     """Learns until the validation no longer improves, or for config.fixed_epochs on everything. Seeded."""
     rng = np.random.default_rng(config.seed)
-    state, threads = torch.random.get_rng_state(), torch.get_num_threads()
-    try:
-        torch.manual_seed(config.seed)
-        torch.set_num_threads(config.threads)
-        if config.fixed_epochs is not None:
-            return _run(log, None, config, config.fixed_epochs, rng, tracker)
-        kept, validation = hold_out_latest(log, config, rng)
-        return _run(kept, validation, config, config.epochs, rng, tracker)
-    finally:
-        torch.random.set_rng_state(state)
-        torch.set_num_threads(threads)
+    threads = torch.get_num_threads()
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        try:
+            torch.manual_seed(config.seed)
+            torch.set_num_threads(config.threads)
+            if config.fixed_epochs is not None:
+                return _run(Trainer(log, config, rng, features), None, config.fixed_epochs, tracker)
+            kept, validation = hold_out_latest(log, config, rng)
+            return _run(Trainer(kept, config, rng, features), validation, config.epochs, tracker)
+        finally:
+            torch.set_num_threads(threads)
 
 
 def hold_out_latest(
@@ -118,8 +176,7 @@ def hold_out_latest(
     latest = np.full(n_users, np.iinfo(np.int64).min)
     np.maximum.at(latest, log.user_rows, log.timestamps)
     is_latest = log.timestamps == latest[log.user_rows]
-    earlier = np.bincount(log.user_rows[~is_latest], minlength=n_users) > 0
-    eligible = np.flatnonzero(earlier)
+    eligible = np.flatnonzero(np.bincount(log.user_rows[~is_latest], minlength=n_users) > 0)
     n_held = min(config.validation_users, int(np.ceil(config.validation_split * len(eligible))))
     if n_held == 0:
         return log, None
@@ -127,71 +184,43 @@ def hold_out_latest(
     held = is_latest & np.isin(log.user_rows, rows)
     kept = log.select(~held)
     relevant = log.select(held).matrix("binary")[rows]
-    known = None if log.repeat else kept.matrix("binary")[rows]
     # bought means on sale: an item that left the shelves since may be right for an order of back then
-    candidates = np.bincount(log.item_columns, minlength=len(log.items)) > 0
-    return kept, Validation(rows, relevant, candidates, known)
+    bought = np.unique(log.item_columns)
+    if len(bought) > VALIDATION_ITEMS:
+        bought = np.union1d(rng.choice(bought, VALIDATION_ITEMS, replace=False), relevant.indices)
+    known = None if log.repeat else kept.matrix("binary")[rows][:, bought]
+    return kept, Validation(rows, kept.histories()[rows], bought.astype(np.int64), relevant[:, bought], known)
 
 
-def _run(
-    log: Interactions,
-    validation: Validation | None,
-    config: NeuralCollaborativeConfig,
-    epochs: int,
-    rng: np.random.Generator,
-    tracker: Tracker | None,
-) -> Learned:
-    sampler = Sampler(log, config, rng)
-    network = NeuMF(*log.shape, config)
-    network.start_from(*factors(log, config.embedding_dim, rng))
-    optimizer = torch.optim.AdamW(
-        network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
-    )
+def _run(trainer: Trainer, validation: Validation | None, epochs: int, tracker: Tracker | None) -> Learned:
+    config, started = trainer.config, time.monotonic()
     curve: list[dict[str, float]] = []
-    best, best_epoch, best_arrays = -np.inf, 0, network.arrays(sampler.correction)
+    best, best_epoch, best_arrays = -np.inf, 0, trainer.network.arrays()
     for epoch in range(1, epochs + 1):
-        point = {"epoch": float(epoch), "loss": _epoch(network, optimizer, sampler, config)}
-        arrays = network.arrays(sampler.correction)
+        point = {"epoch": float(epoch), "loss": trainer.epoch(factors_only=epoch <= config.pretraining_epochs)}
         reached = float(epoch)  # without a validation the last epoch is the best
+        arrays = trainer.network.arrays()
         if validation is not None:
-            point[f"validation_ndcg@{VALIDATION_K}"] = reached = _validate(arrays, validation)
+            point[f"validation_ndcg@{VALIDATION_K}"] = reached = _validate(trainer, arrays, validation, config)
         curve.append(point)
         if tracker is not None:
             tracker.log(epoch, {name: value for name, value in point.items() if name != "epoch"})
         if reached > best:
             best, best_epoch, best_arrays = reached, epoch, arrays
-        elif epoch - best_epoch >= config.patience:
+        if epoch - best_epoch >= config.patience or time.monotonic() - started > 60 * config.max_minutes:
             break
-    return Learned({**best_arrays, "epochs": np.array([best_epoch])}, curve)
+    told = {"own_rows": trainer.own_rows.cpu().numpy().astype(np.int32), "epochs": np.array([best_epoch])}
+    return Learned({**best_arrays, **told}, curve)
 
 
-def _epoch(
-    network: NeuMF, optimizer: torch.optim.Optimizer, sampler: Sampler, config: NeuralCollaborativeConfig
+def _validate(
+    trainer: Trainer, arrays: dict[str, NDArray[Any]], validation: Validation, config: NeuralCollaborativeConfig
 ) -> float:
-    """One pass over the positives; returns the mean loss of a pair."""
-    network.train()
-    total = weight = 0.0
-    users, items, weights = (torch.from_numpy(drawn) for drawn in sampler.draw())
-    labels = torch.zeros(1, items.shape[1])
-    labels[0, 0] = 1.0
-    n_together = max(1, config.batch_size // items.shape[1])
-    for start in range(0, len(users), n_together):
-        batch = slice(start, start + n_together)
-        logits = network(users[batch], items[batch])
-        losses = nn.functional.binary_cross_entropy_with_logits(
-            logits, labels.expand_as(logits), weights[batch], reduction="sum"
-        )
-        taught = weights[batch].sum()
-        optimizer.zero_grad(set_to_none=True)
-        (losses / taught).backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        total += losses.item()
-        weight += taught.item()
-    return total / max(weight, 1e-12)
-
-
-def _validate(arrays: dict[str, NDArray[Any]], validation: Validation) -> float:
     """Mean NDCG of the kept purchases, ranked by the code that answers requests."""
-    scores = forward(arrays["users"][validation.user_rows], arrays["items"], layers_of(arrays))
-    ranked = mask_and_rank(scores, VALIDATION_K, validation.candidates, validation.known).item_columns
+    network = Network.of(arrays, config)
+    own = trainer.own_rows.cpu().numpy()[validation.user_rows]
+    users = network.users(own, validation.histories)
+    scores = forward(users, network.items[validation.item_columns], network.layers)
+    everything = np.ones(scores.shape[1], dtype=np.bool_)
+    ranked = mask_and_rank(scores, VALIDATION_K, everything, validation.known).item_columns
     return float(np.nanmean(ndcg(ranked, validation.relevant)))

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 BLOCK = 512  # users scored at once: (512, n_items) float32 is the largest dense array held
 
 
+CONTEXT = ("users_", "items_", "histories_", "available_", "repeat_", "dated_", "as_of_")
+
+
 class ModelConfig(BaseModel):
     """What every model can be told. Frozen; an unknown key is an error."""
 
@@ -66,6 +69,8 @@ class Recommender(ABC):
     handles_new_users: ClassVar[bool] = True  # ranks by history alone
     handles_new_items: ClassVar[bool] = False  # ranks items nobody has bought
     uses_features: ClassVar[bool] = False
+    scans_cheaply: ClassVar[bool] = True  # scoring every item costs little more than scoring a few
+    ranks_candidates: ClassVar[bool] = False  # recommend() looks at candidates only, where score() would at all items
 
     users_: IdMap
     items_: IdMap
@@ -96,6 +101,10 @@ class Recommender(ABC):
         self._fit(interactions, features, tracker)
         return self
 
+    def refit_config(self) -> ModelConfig:
+        """What to fit the same recipe with on another log: what fitting has found out need not be found again."""
+        return self.config
+
     def _remember(self, interactions: Interactions) -> None:
         self.users_, self.items_ = interactions.users, interactions.items
         self.histories_ = interactions.histories()
@@ -106,6 +115,11 @@ class Recommender(ABC):
     def memory_needed(self, interactions: Interactions) -> float:
         """Bytes that fitting and answering take at most, beside the log: here a few copies of it, a block of scores."""
         return 64.0 * len(interactions) + 12.0 * BLOCK * len(interactions.items)
+
+    def share_context(self, other: "Recommender") -> None:
+        """Takes over what another model remembers of the log they both learned from."""
+        for name in CONTEXT:
+            setattr(self, name, getattr(other, name))
 
     @abstractmethod
     def _fit(self, interactions: Interactions, features: "ItemFeatures | None", tracker: Tracker | None) -> None: ...

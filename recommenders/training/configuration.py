@@ -12,10 +12,15 @@ from recommenders.evaluation.protocol import EvaluationConfig
 from recommenders.models.catalog import MODELS
 from recommenders.models.collaborative_filtering import CollaborativeFilteringConfig
 from recommenders.models.content_based import ContentBasedConfig
+from recommenders.models.factorization import ImplicitFactorsConfig
 from recommenders.models.hybrid import HybridConfig
+from recommenders.models.hybrid_learned import HybridLearnedConfig
+from recommenders.models.linear import LinearItemsConfig
 from recommenders.models.neural_collaborative import NeuralCollaborativeConfig
 from recommenders.models.popularity import PopularityConfig
 from recommenders.models.recommender import ModelConfig
+from recommenders.models.reorder import ReorderConfig
+from recommenders.models.sequential import SequentialConfig
 
 STRICT = ConfigDict(frozen=True, extra="forbid")
 
@@ -40,8 +45,13 @@ class ModelsConfig(BaseModel):
     popularity: PopularityConfig = PopularityConfig()
     content_based: ContentBasedConfig = ContentBasedConfig()
     collaborative_filtering: CollaborativeFilteringConfig = CollaborativeFilteringConfig()
+    reorder: ReorderConfig = ReorderConfig()
+    linear_items: LinearItemsConfig = LinearItemsConfig()
+    implicit_factors: ImplicitFactorsConfig = ImplicitFactorsConfig()
+    sequential: SequentialConfig = SequentialConfig()
     neural_collaborative: NeuralCollaborativeConfig = NeuralCollaborativeConfig()
     hybrid: HybridConfig = HybridConfig()
+    hybrid_learned: HybridLearnedConfig = HybridLearnedConfig()
 
 
 class TrainingConfig(BaseModel):

@@ -1,15 +1,41 @@
 """From a configuration and a log to fitted models."""
 
+import json
 from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from recommenders.datasets.interactions import Interactions
-from recommenders.errors import ConfigurationError
+from recommenders.errors import ConfigurationError, UnsuitableError
 from recommenders.features.items import ItemFeatures
-from recommenders.models.catalog import model_class
-from recommenders.models.hybrid import Hybrid, HybridConfig
-from recommenders.models.neural_collaborative import NeuralCollaborative
-from recommenders.models.recommender import ModelConfig, Recommender, Tracker
+from recommenders.models.catalog import COMPOSED, model_class
+from recommenders.models.composed import Composed
+from recommenders.models.hybrid_learned import HybridLearned
+from recommenders.models.recommender import Recommender, Tracker
 from recommenders.training.configuration import TrainingConfig
+
+DECLINED = "declined.json"
+
+
+@dataclass(frozen=True)
+class Declined:
+    """A model that cannot learn from this log, and why. Blends go on without it."""
+
+    name: str
+    reason: str
+
+    def save(self, folder: Path) -> Path:
+        """Writes the reason where a bundle would have been."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for old in folder.iterdir():
+            old.unlink() if old.is_file() else None
+        (folder / DECLINED).write_text(json.dumps(asdict(self)))
+        return folder
+
+    @classmethod
+    def load(cls, folder: Path) -> "Declined":
+        """What save() wrote."""
+        return cls(**json.loads((folder / DECLINED).read_text()))
 
 
 def fit_member(
@@ -19,18 +45,32 @@ def fit_member(
     features: ItemFeatures | None = None,
     tracker: Tracker | None = None,
 ) -> Recommender:
-    """One model that stands alone. Raises UnknownNameError, or ConfigurationError for one that is not enabled."""
+    """One model that stands alone.
+
+    Raises UnknownNameError, ConfigurationError for one that is not enabled, UnsuitableError for one that cannot learn
+    from this log.
+    """
     section = config.of(name)
     if not section.enabled:
         raise ConfigurationError(f"{name} is not enabled; set models.{name}.enabled: true")
     return model_class(name)(section).fit(log, features, tracker)
 
 
-def compose_hybrid(config: TrainingConfig, log: Interactions, members: Mapping[str, Recommender]) -> Hybrid:
-    """The configured blend of members that are fitted on this log already."""
-    section = config.of(Hybrid.name)
-    assert isinstance(section, HybridConfig)
-    return Hybrid.compose(members, log, section)
+def compose(
+    name: str,
+    config: TrainingConfig,
+    log: Interactions,
+    members: Mapping[str, Recommender],
+    features: ItemFeatures | None = None,
+    tracker: Tracker | None = None,
+) -> Recommender:
+    """A model made of members that are fitted on this log already. Raises as fit_member does."""
+    section = config.of(name)
+    if not section.enabled:
+        raise ConfigurationError(f"{name} is not enabled; set models.{name}.enabled: true")
+    model = model_class(name)(section)
+    assert isinstance(model, Composed)
+    return model.compose(members, log, features, tracker)
 
 
 def fit_recipe(
@@ -38,12 +78,19 @@ def fit_recipe(
     log: Interactions,
     features: ItemFeatures | None = None,
     tracker_of: Callable[[str], Tracker | None] = lambda _: None,
+    declined: Callable[[Declined], None] = lambda _: None,
 ) -> dict[str, Recommender]:
-    """All enabled models by name, the hybrid made of the others."""
-    members = [name for name in config.enabled() if name != Hybrid.name]
-    fitted = {name: fit_member(name, config, log, features, tracker_of(name)) for name in members}
-    if Hybrid.name in config.enabled():
-        fitted[Hybrid.name] = compose_hybrid(config, log, fitted)
+    """All enabled models by name, members first; those that cannot learn from this log are told to `declined`."""
+    fitted: dict[str, Recommender] = {}
+    for name in config.enabled():
+        tracker = tracker_of(name)
+        try:
+            if name in COMPOSED:
+                fitted[name] = compose(name, config, log, fitted, features, tracker)
+            else:
+                fitted[name] = fit_member(name, config, log, features, tracker)
+        except UnsuitableError as error:
+            declined(Declined(name, str(error)))
     return fitted
 
 
@@ -55,15 +102,17 @@ def refit(
     evaluated: Mapping[str, Recommender],
     tracker: Tracker | None = None,
 ) -> Recommender:
-    """The recipe of a model that was evaluated, on another (longer) log, with the epochs that early stopping found."""
-    if name != Hybrid.name:
-        return model_class(name)(_as_stopped(evaluated[name], config.of(name))).fit(log, features, tracker)
-    weights = config.models.hybrid.model_weights
-    needed = [m for m in config.enabled() if m != Hybrid.name and (weights.get(m, 0) > 0 or m == "popularity")]
-    return compose_hybrid(config, log, {m: refit(m, config, log, features, evaluated, tracker) for m in needed})
+    """The recipe of a model that was evaluated, on another (longer) log.
 
-
-def _as_stopped(evaluated: Recommender, config: ModelConfig) -> ModelConfig:
-    if isinstance(evaluated, NeuralCollaborative):
-        return config.model_copy(update={"fixed_epochs": evaluated.epochs_})
-    return config
+    What its evaluation has found out is kept: the epochs of early stopping, the trees of the ranker.
+    """
+    if name not in COMPOSED:
+        return model_class(name)(evaluated[name].refit_config()).fit(log, features, tracker)
+    judged = evaluated[name]
+    assert isinstance(judged, Composed)
+    members = {member: refit(member, config, log, features, judged.members_, tracker) for member in judged.members_}
+    again = model_class(name)(judged.config)
+    if isinstance(again, HybridLearned) and isinstance(judged, HybridLearned):
+        again.take_ranker(judged)
+    assert isinstance(again, Composed)
+    return again.compose(members, log, features, tracker)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -11,7 +12,9 @@ from recommenders import schema
 from recommenders.datasets.ids import IdMap
 from recommenders.datasets.interactions import Interactions
 from recommenders.features.items import ItemFeatures, encode_items
+from recommenders.models.recommender import Recommender
 from recommenders.training.configuration import TrainingConfig
+from recommenders.training.training import Declined, fit_recipe
 
 World = tuple[Interactions, ItemFeatures]
 
@@ -114,6 +117,23 @@ def small_config() -> TrainingConfig:
                     "patience": 5,
                     "learning_rate": 0.01,
                 },
+                "sequential": {"embedding_dim": 8, "dropout": 0.5, "fixed_epochs": 4},
+                "hybrid_learned": {"n_windows": 1, "trees": 30, "depth": 3},
             },
         }
     )
+
+
+class Recipe(NamedTuple):
+    """What fit_recipe made of the checkerboard, what it reported to, and what could not learn there."""
+
+    fitted: dict[str, Recommender]
+    tracked: list[str]
+    declined: list[Declined]
+
+
+@pytest.fixture(scope="session")
+def recipe(world: World, small_config: TrainingConfig) -> Recipe:
+    tracked: list[str] = []
+    declined: list[Declined] = []
+    return Recipe(fit_recipe(small_config, *world, tracked.append, declined.append), tracked, declined)

@@ -1,7 +1,18 @@
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from recommenders.evaluation.comparison import mean_interval, paired_difference
+from recommenders.evaluation.comparison import (
+    compare_all,
+    holm,
+    mean_interval,
+    mean_intervals,
+    paired_difference,
+    resampled_means,
+)
+
+P_VALUES = st.lists(st.floats(0.001, 1), min_size=1, max_size=8).map(np.array)
 
 
 def test_the_interval_covers_the_truth_as_often_as_it_says() -> None:
@@ -18,12 +29,43 @@ def test_nan_is_left_out_and_nothing_stays_nan() -> None:
     assert found.value == 2.0
     assert np.isnan(mean_interval(np.array([np.nan])).value)
     assert np.isnan(mean_interval(np.array([0.5])).low)
+    assert np.isnan(mean_interval(np.array([])).value)
 
 
 def test_the_same_seed_gives_the_same_interval() -> None:
     values = np.random.default_rng(0).random(50)
     assert mean_interval(values, seed=3) == mean_interval(values, seed=3)
     assert mean_interval(values, seed=3) != mean_interval(values, seed=4)
+
+
+def test_drawing_by_counts_is_drawing_users() -> None:
+    values = np.random.default_rng(0).random(40)
+    drawn = np.random.default_rng(5).integers(40, size=(300, 40))
+    np.testing.assert_allclose(resampled_means(values[:, None], 300, seed=5)[:, 0], values[drawn].mean(axis=1))
+
+
+def test_many_intervals_are_those_of_each_alone_and_their_gaps_are_left_out() -> None:
+    rng = np.random.default_rng(0)
+    vectors = {name: rng.random(60) for name in "abc"}
+    together = mean_intervals(vectors, 300)
+    for name, values in vectors.items():
+        assert together[name] == pytest.approx(mean_interval(values, 300))
+    half = np.where(np.arange(60) < 30, vectors["a"], np.nan)
+    found = mean_intervals({"half": half, "none": np.full(60, np.nan), "one": np.where(np.arange(60) < 1, 1.0, np.nan)})
+    assert found["half"].value == pytest.approx(vectors["a"][:30].mean())
+    alone = mean_interval(vectors["a"][:30])
+    assert found["half"].high - found["half"].low == pytest.approx(alone.high - alone.low, rel=0.2)
+    assert np.isnan(found["none"]).all()
+    assert found["one"].value == 1.0
+    assert np.isnan(found["one"][1:]).all()
+    assert mean_intervals({}) == {}
+
+
+def test_few_defined_values_among_many_users_still_have_an_interval() -> None:
+    few = np.full(500, np.nan)
+    few[:2] = 0.0, 1.0  # many resamples hold neither
+    found = mean_intervals({"few": few})["few"]
+    assert found == (0.5, 0.0, 1.0)
 
 
 def test_pairs_see_a_difference_that_users_would_hide() -> None:
@@ -33,3 +75,69 @@ def test_pairs_see_a_difference_that_users_would_hide() -> None:
     assert found.low > 0
     with pytest.raises(ValueError, match="same users"):
         paired_difference(left, left[:5])
+
+
+def test_holm_by_hand() -> None:
+    np.testing.assert_allclose(holm(np.array([0.01, 0.04, 0.03, 0.005])), [0.03, 0.06, 0.06, 0.02])
+    np.testing.assert_allclose(holm(np.array([0.02, np.nan, 0.9])), [0.04, np.nan, 0.9])
+    assert holm(np.array([])).shape == (0,)
+
+
+@settings(max_examples=60, deadline=None)
+@given(p_values=P_VALUES)
+def test_holm_lies_between_no_correction_and_bonferroni_and_keeps_the_order(p_values: np.ndarray) -> None:
+    corrected = holm(p_values)
+    assert (corrected >= p_values).all()
+    assert (corrected <= np.minimum(p_values * len(p_values), 1) + 1e-12).all()
+    assert (np.diff(corrected[np.argsort(p_values, kind="stable")]) >= 0).all()
+    assert corrected.min() == pytest.approx(min(1, p_values.min() * len(p_values)))
+
+
+def test_every_model_is_compared_with_the_reference_on_the_same_users() -> None:
+    rng = np.random.default_rng(0)
+    base = rng.random(200)
+    vectors = {
+        "base": base,
+        "up": base + 0.02 + rng.normal(size=200) * 0.01,
+        "down": base - 0.02 + rng.normal(size=200) * 0.01,
+        "like": base + rng.normal(size=200) * 0.2,
+        "same": base.copy(),
+        "gaps": np.where(np.arange(200) < 150, base, np.nan),
+        "unknown": np.full(200, np.nan),
+    }
+    found = compare_all(vectors, "base", 500)
+    verdicts = {name: difference.verdict for name, difference in found.items()}
+    assert verdicts == {
+        "up": "better",
+        "down": "worse",
+        "like": "open",
+        "same": "open",
+        "gaps": "open",
+        "unknown": "open",
+    }
+    assert found["up"].interval == pytest.approx(paired_difference(vectors["up"], base, 500))
+    assert found["up"].p == pytest.approx(1 / 501)
+    assert found["up"].p_holm == pytest.approx(5 / 501)  # five tests: the unknown one tells nothing
+    assert found["same"].p == 1
+    assert (found["gaps"].n_users, found["unknown"].n_users) == (150, 0)
+    assert np.isnan(found["unknown"].p)
+
+
+def test_p_values_are_uniform_and_false_findings_rare_where_nothing_differs() -> None:
+    rng = np.random.default_rng(2)
+    p_values, false_findings = [], 0
+    for seed in range(150):
+        models = {name: rng.exponential(size=60) for name in range(6)}
+        found = compare_all(models, 0, 200, seed=seed)
+        p_values.append(found[1].p)
+        false_findings += any(difference.verdict != "open" for difference in found.values())
+    assert 0.4 < np.mean(p_values) < 0.6
+    assert false_findings / 150 < 0.11  # 5 % nominal; twice the standard error above it, and a small sample's bias
+
+
+def test_a_reference_that_is_not_there_is_refused() -> None:
+    with pytest.raises(ValueError, match="reference: got c; allowed: a, b"):
+        compare_all({"a": np.ones(3), "b": np.ones(3)}, "c")
+    with pytest.raises(ValueError, match="same users"):
+        compare_all({"a": np.ones(3), "b": np.ones(4)}, "a")
+    assert compare_all({"a": np.ones(3)}, "a") == {}

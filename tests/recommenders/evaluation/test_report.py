@@ -1,19 +1,22 @@
 """The report on the checkerboard, where the right lists are known."""
 
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_array
 
 from recommenders.datasets.spec import Protocol
 from recommenders.errors import DataError
-from recommenders.evaluation import lists
 from recommenders.evaluation.criteria import ceilings
 from recommenders.evaluation.plots import plot_learning_curve
 from recommenders.evaluation.protocol import EvaluationConfig, make_case
 from recommenders.evaluation.report import Report, evaluate
 from recommenders.models.collaborative_filtering import CollaborativeFiltering
+from recommenders.models.content_based import ContentBased
 from recommenders.models.popularity import Popularity
 
 PROTOCOL = Protocol(split="time_cut", repeat=True)
@@ -31,7 +34,17 @@ def case(reorder_world: Any, toy_events: Any) -> Any:
 def report(case: Any, reorder_world: Any) -> Report:
     log, features = reorder_world
     models = {"popularity": Popularity().fit(log), "collaborative_filtering": CollaborativeFiltering().fit(log)}
-    return evaluate(models, case, features, dataset="toy", config=EvaluationConfig(n_bootstrap=200))
+    models["popularity"].provenance |= {"fit_seconds": 0.25, "peak_memory_mb": 123}
+    first = np.array([True, False, False])
+    return evaluate(
+        models,
+        case,
+        features,
+        dataset="toy",
+        config=EvaluationConfig(n_bootstrap=200),
+        segments={"segment: first": first},
+        oracle={view: {"ndcg@10": 0.8} for view in ("all", "reorder", "discovery")},
+    )
 
 
 def test_cold_buyers_and_items_are_left_out_and_counted(case: Any) -> None:
@@ -59,14 +72,6 @@ def test_where_nobody_comes_back_there_is_one_view(world: Any, toy_events: Any) 
 def test_a_window_without_known_buyers_cannot_be_judged(world: Any, toy_events: Any) -> None:
     with pytest.raises(DataError, match="nothing can be evaluated"):
         make_case(world[0], toy_events([(98, 2)], [100.0]), PROTOCOL)
-
-
-def test_one_scoring_serves_all_views(case: Any, reorder_world: Any) -> None:
-    model = CollaborativeFiltering().fit(reorder_world[0])
-    ranked = lists.rank(model, case, case.views(), 5)
-    for name, exclude in (("all", False), ("reorder", False), ("discovery", True)):
-        alone = model.recommend(case.user_rows, case.histories, 5, case.candidates, exclude).item_columns
-        np.testing.assert_array_equal(ranked[name], alone)
 
 
 def test_ceilings_are_those_of_perfect_knowledge(case: Any) -> None:
@@ -112,6 +117,106 @@ def test_the_page_names_models_targets_and_ceiling(report: Report) -> None:
     page = report.to_markdown()
     for words in ("popularity", "collaborative_filtering", "ndcg@10", "ceiling", "0.850", PROTOCOL.describe()):
         assert words in page
+
+
+def test_every_view_tells_every_metric(report: Report) -> None:
+    names = ("precision", "recall", "ndcg", "hit_rate", "map", "mrr", "diversity", "novelty", "serendipity")
+    names += ("popularity_lift", "coverage", "personalisation", "gini")
+    for models in (report.models, *report.views.values()):
+        for metrics in models.values():
+            assert list(metrics) == [f"{name}@10" for name in names]
+            assert all(len(cell) == 3 for cell in metrics.values())
+
+
+def test_the_best_is_compared_with_every_other_in_every_view(report: Report) -> None:
+    assert report.undefined["discovery"]["users"] == report.n_users
+    assert report.comparisons["discovery"] == {}  # nobody wanted anything new: nothing to compare
+    for view in ("all", "reorder"):
+        compared = report.comparisons[view]
+        models = report.models if view == "all" else report.views[view]
+        means = {name: metrics["ndcg@10"][0] for name, metrics in models.items()}
+        assert compared["best"] == max(means, key=lambda name: means[name] or 0)
+        (other,) = set(means) - {compared["best"]}
+        found = compared["others"][other]
+        assert found["difference"][0] == pytest.approx(means[other] - means[compared["best"]])
+        assert found["p_holm"] == found["p"]  # one comparison needs no correction
+        assert found["n_users"] == report.n_users - report.undefined[view]["users"]
+
+
+def test_slices_judge_their_own_buyers(report: Report) -> None:
+    vectors = report.vectors("recall@10")
+    first = report.slices["segment: first"]
+    assert first["n_users"] == 1
+    for name, metrics in first["models"].items():
+        assert metrics["recall@10"] == [vectors[name][0], None, None]
+    new, established = (report.slices[name] for name in report.slices if name.startswith(("new", "established")))
+    assert new["n_users"] + established["n_users"] == report.n_users
+    assert {"category: even", "category: odd"} <= set(report.slices)
+
+
+def test_targets_stand_beside_what_was_reached_and_could_be(report: Report) -> None:
+    rows = report.targets()
+    assert {row["model"] for row in rows} == {"collaborative_filtering"}
+    by_metric = {row["metric"]: row for row in rows}
+    assert by_metric["precision@10"]["target"] == 0.80
+    assert by_metric["precision@10"]["reached"] == report.models["collaborative_filtering"]["precision@10"][0]
+    assert by_metric["precision@10"]["ceiling"] == report.ceilings["all"]["precision@10"]
+    assert by_metric["diversity@10"]["ceiling"] is None
+    assert "0.800 †" in report.to_markdown()  # three buyers with one or two relevant items each cannot fill ten places
+
+
+def test_costs_are_told_where_they_were_recorded(report: Report) -> None:
+    assert report.costs == {"popularity": {"fit_seconds": 0.25, "peak_memory_mb": 123.0}, "collaborative_filtering": {}}
+    row = next(line for line in report.to_markdown().splitlines() if line.endswith("| 123.0 |"))
+    assert row.startswith("| popularity |")
+
+
+def test_the_page_tells_shares_of_the_oracle_only_where_there_is_one(report: Report, tmp_path: Path) -> None:
+    reached = report.models["collaborative_filtering"]["ndcg@10"][0]
+    assert reached is not None
+    assert f"{reached:.3f} ({reached / 0.8:.0%})" in report.to_markdown()
+    folder = report.save(tmp_path / "report")
+    stored = json.loads((folder / "report.json").read_text())
+    for name in ("oracle", "slices", "comparisons", "costs"):  # a report of before they were told
+        del stored[name]
+    (folder / "report.json").write_text(json.dumps(stored))
+    old = Report.load(folder)
+    assert old.models == report.models
+    assert "oracle" not in old.to_markdown()
+
+
+def test_a_cold_case_is_judged_beside_the_main_one(case: Any, reorder_world: Any, tmp_path: Path) -> None:
+    log, features = reorder_world
+    models = {"popularity": Popularity().fit(log), "content_based": ContentBased().fit(log, features)}
+    # i20 is an even thing that nobody bought: the even buyers want it, and it competes with nothing odd but i05
+    wanted = np.isin(np.arange(22), [20])[None, :] & (case.user_rows % 2 == 0)[:, None]
+    new = replace(
+        case,
+        relevant=csr_array(wanted.astype(np.float32)),
+        candidates=np.isin(np.arange(22), [5, 20]),
+        description="cold items: ranked among two",
+        apart=False,
+    )
+    config = EvaluationConfig(n_bootstrap=100)
+    report = evaluate(models, case, features, config=config, cold={"cold items": new})
+    found = report.cold["cold items"]
+    assert found["n_users"] == 3
+    assert found["models"]["content_based"]["ndcg@10"][0] == pytest.approx(1.0)
+    assert found["comparison"]["best"] == "content_based"
+    assert found["ceilings"]["precision@10"] == pytest.approx(0.1)
+    page = report.to_markdown()
+    assert "## Cold items\n\nCold items: ranked among two. 3 buyers." in page
+    assert Report.load(report.save(tmp_path / "report")).to_markdown() == page
+
+
+def test_without_item_features_all_but_diversity_is_told(case: Any, reorder_world: Any) -> None:
+    model = Popularity().fit(reorder_world[0])
+    plain = evaluate({"most bought": model}, case, config=EvaluationConfig(n_bootstrap=100))
+    assert "diversity@10" not in plain.models["most bought"]
+    assert "novelty@10" in plain.models["most bought"]
+    assert not any(name.startswith("category") for name in plain.slices)
+    assert "most bought" in plain.to_markdown()
+    assert plain.plot().startswith(PNG)
 
 
 def test_a_curve_is_drawn_and_an_empty_one_refused() -> None:

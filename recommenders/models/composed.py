@@ -1,0 +1,97 @@
+"""Models made of other models: how members are held, saved and brought back."""
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recommenders import bundle
+from recommenders.bundle import Bundle
+from recommenders.datasets.histories import Histories
+from recommenders.datasets.interactions import Interactions
+from recommenders.errors import ConfigurationError, UnsuitableError
+from recommenders.models.popularity import Popularity
+from recommenders.models.recommender import Recommender, Tracker
+
+if TYPE_CHECKING:
+    from recommenders.features.items import ItemFeatures
+
+
+class Composed(Recommender):
+    """A model whose knowledge lies with its members; popularity is always one, for whom nothing else is known."""
+
+    handles_new_items: ClassVar[bool] = True
+    uses_features: ClassVar[bool] = True
+
+    members_: dict[str, Recommender]
+
+    @abstractmethod
+    def wanted(self) -> list[str]:
+        """The members by name, popularity among them."""
+
+    def compose(
+        self,
+        members: Mapping[str, Recommender],
+        interactions: Interactions,
+        features: "ItemFeatures | None" = None,
+        tracker: Tracker | None = None,
+    ) -> "Composed":
+        """Learns from members already fitted on these interactions; those that are not given are gone without.
+
+        Raises ConfigurationError if popularity is missing, or everything but popularity.
+        """
+        present = {name: members[name] for name in self.wanted() if name in members}
+        if Popularity.name not in present or (len(present) < 2 and len(self.wanted()) > 1):
+            raise ConfigurationError(
+                f"{self.name} needs popularity and another of {', '.join(self.wanted())}; got {', '.join(sorted(members))}"
+            )
+        self._remember(interactions)
+        self.members_ = present
+        self._learn(interactions, features, tracker)
+        return self
+
+    def _learn(self, interactions: Interactions, features: "ItemFeatures | None", tracker: Tracker | None) -> None:
+        """What is learned about the members once they stand; a blend by fixed weights learns nothing."""
+
+    def _fit(self, interactions: Interactions, features: "ItemFeatures | None", tracker: Tracker | None) -> None:
+        from recommenders.models.catalog import model_class
+
+        members = {}
+        for name in self.wanted():
+            try:
+                members[name] = model_class(name)().fit(interactions, features, tracker)
+            except UnsuitableError:
+                continue  # compose() says so if too few are left
+        self.compose(members, interactions, features, tracker)
+
+    def knows(self, user_rows: NDArray[np.int32], histories: Histories) -> NDArray[np.bool_]:
+        """Where any member but popularity has something to say."""
+        others = [member for name, member in self.members_.items() if name != Popularity.name]
+        return np.asarray(np.any([member.knows(user_rows, histories) for member in others], axis=0))
+
+    def member_bundles(self) -> dict[str, Bundle]:
+        """Each member's own bundle; ids and histories stand once, in this model's."""
+        return {name: member.to_bundle() for name, member in self.members_.items()}
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Nothing of its own, unless it learns."""
+        return {}
+
+    def restore(self, arrays: dict[str, NDArray[Any]]) -> None:
+        """The inverse of arrays()."""
+
+    def _restore(self, folder: Path, content: Bundle) -> None:
+        from recommenders.models.catalog import model_class
+
+        self.members_ = {}
+        for name in content.members:
+            part = bundle.read_member(folder, name)
+            member = model_class(part.model)(model_class(part.model).Config(**part.config))
+            member.share_context(self)
+            member.provenance = part.provenance
+            member.restore(part.arrays)
+            self.members_[name] = member
+        self.restore(content.arrays)

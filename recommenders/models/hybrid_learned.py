@@ -1,0 +1,309 @@
+"""A ranker over the candidates of all members, grown on earlier windows of the log."""
+
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from recommenders.datasets.histories import Histories
+from recommenders.datasets.interactions import Interactions
+from recommenders.models.boosted_trees import BoostedTrees
+from recommenders.models.composed import Composed
+from recommenders.models.popularity import Popularity
+from recommenders.models.ranking_features import (
+    BUYER_FACTS,
+    ITEM_FACTS,
+    PAIR_FACTS,
+    Habits,
+    item_facts,
+    usual_intervals,
+)
+from recommenders.models.recommender import ModelConfig, Ranked, Recommender, Tracker
+from recommenders.models.topk import top_k
+
+if TYPE_CHECKING:
+    from recommenders.features.items import ItemFeatures
+
+MEMBERS = (
+    "popularity",
+    "content_based",
+    "collaborative_filtering",
+    "linear_items",
+    "implicit_factors",
+    "sequential",
+    "reorder",
+    "neural_collaborative",
+)
+REFERENCE = 10  # a member's score is told relative to that of its item of this rank
+N_REFERENCES = 256  # items that stand for all others where a member scores only candidates
+CELLS = 20_000_000  # scores (buyers x items x members) held at once
+
+
+class HybridLearnedConfig(ModelConfig):
+    """Whose candidates are ranked, and how the ranker is grown."""
+
+    members: tuple[str, ...] = MEMBERS
+    n_candidates: int = Field(default=40, ge=1)  # of each member; half as many again among items new to the buyer
+    n_windows: int = Field(default=3, ge=1)  # earlier windows to learn from, each begun half a horizon before the next
+    max_users: int = Field(default=6000, ge=1)  # learned from in each window
+    stranger_share: float = Field(default=0.25, ge=0, le=1)  # of them seen as strangers of whom only items are known
+    trees: int = Field(default=120, ge=1)
+    depth: int = Field(default=5, ge=1, le=8)
+    learning_rate: float = Field(default=0.06, gt=0)
+
+
+class Look(NamedTuple):
+    """One member's scores (n, n_items); the score of each buyer that counts as 0, and the distance to 1, (n, 1)."""
+
+    scores: NDArray[np.float32]
+    zero: NDArray[np.float32]
+    unit: NDArray[np.float32]
+
+
+class HybridLearned(Composed):
+    """Every member proposes its best items; boosted trees order them by what members, habits and trade say.
+
+    Members that score all items cheaply propose; the others are asked about the candidates alone. What a member says
+    of an item is told relative to the mean item (0) and to the member's tenth best for this buyer (1), so that
+    scores mean the same for every buyer, member and data set. Friedman 2001; Covington et al. 2016 (two stages).
+    """
+
+    name = "hybrid_learned"
+    Config = HybridLearnedConfig
+    config: HybridLearnedConfig
+
+    scans_cheaply: ClassVar[bool] = False
+    ranks_candidates: ClassVar[bool] = True
+
+    trees_: BoostedTrees
+    item_facts_: NDArray[np.float32]  # (n_items, len(ITEM_FACTS))
+    intervals_: NDArray[np.float32]  # (n_items,) days
+    categories_: NDArray[np.int32]  # (n_items,)
+    references_: NDArray[np.int32]  # (N_REFERENCES,) item columns
+    horizon_: float  # days
+
+    def wanted(self) -> list[str]:
+        """The configured members."""
+        return list(self.config.members)
+
+    # -- learning
+
+    def _learn(self, interactions: Interactions, features: "ItemFeatures | None", tracker: Tracker | None) -> None:
+        self.look_at(interactions, features)
+        taken = getattr(self, "trees_", None)
+        if taken is None:
+            from recommenders.models.ranker_training import grow  # scikit-learn, which answering never needs
+
+            self.trees_ = grow(self, interactions, features)
+
+    def take_ranker(self, other: "HybridLearned") -> None:
+        """Ranks as another model of the same recipe does, which was grown on an earlier cut of the same log."""
+        self.trees_ = other.trees_
+
+    def look_at(self, interactions: Interactions, features: "ItemFeatures | None") -> None:
+        """Gathers what the features need of a log; members stand already."""
+        ages = interactions.ages()
+        self.horizon_ = float(interactions.horizon_days or max(float(ages.max(initial=0)) / 10, 1.0))
+        self.item_facts_ = item_facts(interactions, self.horizon_)
+        self.intervals_ = usual_intervals(interactions, self.horizon_)
+        names = np.zeros(len(interactions.items), np.int64) if features is None else features.categories
+        self.categories_ = np.unique(names, return_inverse=True)[1].astype(np.int32)
+        sold = np.bincount(interactions.item_columns, minlength=len(interactions.items)) + 1.0
+        rng = np.random.default_rng(self.config.seed)
+        size = min(N_REFERENCES, len(sold))
+        self.references_ = rng.choice(len(sold), size, replace=False, p=sold / sold.sum()).astype(np.int32)
+
+    # -- answering
+
+    def recommend(
+        self,
+        user_rows: NDArray[np.int32],
+        histories: Histories,
+        k: int,
+        candidates: NDArray[np.bool_] | None = None,
+        exclude_known: bool | None = None,
+    ) -> Ranked:
+        """As every model; what no member proposes is not ranked, and popularity proposes k items at least."""
+        self._check_fitted()
+        allowed = self.available_ if candidates is None else candidates
+        exclude_known = not self.repeat_ if exclude_known is None else exclude_known
+        ranked = []
+        for block in self._blocks(len(user_rows)):
+            rows, known = user_rows[block], histories[block]
+            looks, columns = self.propose(rows, known, k, allowed, exclude_known)
+            scores = self._ranked_scores(rows, known, columns, looks)
+            places, best = top_k(np.where(columns >= 0, scores, np.float32(-np.inf)), k)
+            found = np.take_along_axis(columns, places.clip(min=0).astype(np.int64), axis=1)
+            ranked.append(Ranked(np.where(np.isneginf(best), np.int32(-1), found), best))
+        if not ranked:
+            return Ranked(np.empty((0, k), np.int32), np.empty((0, k), np.float32))
+        return Ranked(*(np.concatenate(parts) for parts in zip(*ranked, strict=True)))
+
+    def score(self, user_rows: NDArray[np.int32], histories: Histories) -> NDArray[np.float32]:
+        """(n, n_items): the ranker's log odds of every item; recommend() asks for far fewer."""
+        everything = np.broadcast_to(np.arange(len(self.items_), dtype=np.int32), histories.shape)
+        return self.score_items(user_rows, histories, everything)
+
+    def score_items(
+        self, user_rows: NDArray[np.int32], histories: Histories, item_columns: NDArray[np.int32]
+    ) -> NDArray[np.float32]:
+        """(n, m): the ranker's log odds that the buyer will want the item."""
+        scores = [np.empty((0, item_columns.shape[1]), np.float32)]
+        for block in self._blocks(len(user_rows)):
+            rows, known = user_rows[block], histories[block]
+            looks, _ = self.propose(rows, known, 0, self.available_, not self.repeat_)
+            scores.append(self._ranked_scores(rows, known, item_columns[block], looks))
+        return np.concatenate(scores)
+
+    def _blocks(self, n: int) -> list[slice]:
+        size = int(np.clip(CELLS // max(1, len(self.items_) * len(self.members_)), 1, 512))
+        return [slice(start, start + size) for start in range(0, n, size)]
+
+    def propose(
+        self,
+        user_rows: NDArray[np.int32],
+        histories: Histories,
+        k: int,
+        allowed: NDArray[np.bool_],
+        exclude_known: bool,
+    ) -> tuple[dict[str, Look], NDArray[np.int32]]:
+        """What the members that score all items say, and their candidates, (n, m) with -1 past the last of a buyer.
+
+        k: how many candidates must be found where there are so many; 0 asks for looks alone.
+        """
+        known = histories.matrix
+        entries = (np.repeat(np.arange(len(histories)), np.diff(known.indptr)), known.indices)
+        looks, proposed = {}, []
+        for name, member in self.members_.items():
+            if not member.scans_cheaply:
+                continue
+            scores = member.score(user_rows, histories)
+            width = max(self.config.n_candidates, REFERENCE)
+            width = max(width, k) if name == Popularity.name else width
+            open_ = np.where(allowed, scores, np.float32(-np.inf))
+            new = open_.copy()
+            new[entries] = -np.inf
+            best_open = top_k(open_ if self.repeat_ else new, width)
+            looks[name] = _look(scores, best_open[1])
+            if k and exclude_known:
+                proposed.append(top_k(new, width) if self.repeat_ else best_open)
+            elif k:
+                proposed += [best_open if self.repeat_ else top_k(open_, width), top_k(new, max(1, width // 2))]
+        if not k:
+            return looks, np.empty((len(user_rows), 0), np.int32)
+        parts = [np.where(np.isneginf(best), np.int32(-1), columns) for columns, best in proposed]
+        return looks, _unique_rows(
+            [*parts, *([] if exclude_known else [_padded(histories, known, allowed)])], len(allowed)
+        )
+
+    def _ranked_scores(
+        self,
+        user_rows: NDArray[np.int32],
+        histories: Histories,
+        columns: NDArray[np.int32],
+        looks: dict[str, Look],
+    ) -> NDArray[np.float32]:
+        """(n, m) the trees' scores of the pairs with a column of 0 or more, 0 elsewhere."""
+        rows, places = np.nonzero(columns >= 0)
+        scores = np.zeros(columns.shape, dtype=np.float32)
+        scores[rows, places] = self.trees_.score(self.features(user_rows, histories, columns, looks))
+        return scores
+
+    def features(
+        self,
+        user_rows: NDArray[np.int32],
+        histories: Histories,
+        columns: NDArray[np.int32],
+        looks: dict[str, Look],
+    ) -> NDArray[np.float32]:
+        """(n_pairs, n_features) of the pairs with a column of 0 or more, row by row; order: feature_names()."""
+        rows, places = np.nonzero(columns >= 0)
+        items = columns[rows, places]
+        habits = Habits(histories, user_rows >= 0, self.as_of_, self.dated_, self.horizon_)
+        said = [
+            _relative(looks[name], rows, items)
+            if name in looks
+            else self._asked(member, user_rows, histories, columns)[rows, places]
+            for name, member in self.members_.items()
+        ]
+        return np.hstack(
+            [
+                np.stack(said, axis=1),
+                self.item_facts_[items],
+                habits.buyers[rows],
+                habits.pairs(rows, items, self.intervals_, self.categories_),
+            ]
+        )
+
+    def _asked(
+        self, member: Recommender, user_rows: NDArray[np.int32], histories: Histories, columns: NDArray[np.int32]
+    ) -> NDArray[np.float32]:
+        """(n, m): a member's relative scores of some items; items drawn by sales stand for all of them."""
+        n_references = len(self.references_)
+        references = np.broadcast_to(self.references_, (len(columns), n_references))
+        scores = member.score_items(user_rows, histories, np.hstack([references, columns.clip(min=0)]))
+        share = max(1, round(n_references * REFERENCE / max(len(self.items_), 1)))
+        best = -np.partition(-scores[:, :n_references], share - 1, axis=1)[:, share - 1 : share]
+        zero = scores[:, :n_references].mean(axis=1, keepdims=True)
+        unit = best - zero
+        return np.asarray((scores[:, n_references:] - zero) / np.where(unit > 0, unit, np.float32(1.0)))
+
+    def feature_names(self) -> list[str]:
+        """The columns of features()."""
+        return [*self.members_, *ITEM_FACTS, *BUYER_FACTS, *PAIR_FACTS]
+
+    # -- on disk
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """The trees, and what features need of the log."""
+        return {
+            **self.trees_.arrays(),
+            "item_facts": self.item_facts_,
+            "intervals": self.intervals_,
+            "categories": self.categories_,
+            "references": self.references_,
+            "horizon": np.array([self.horizon_]),
+        }
+
+    def restore(self, arrays: dict[str, NDArray[Any]]) -> None:
+        """The inverse of arrays()."""
+        self.trees_ = BoostedTrees.of_arrays(arrays)
+        self.item_facts_, self.intervals_ = arrays["item_facts"], arrays["intervals"]
+        self.categories_, self.references_ = arrays["categories"], arrays["references"]
+        self.horizon_ = float(arrays["horizon"][0])
+
+
+def _look(scores: NDArray[np.float32], best: NDArray[np.float32]) -> Look:
+    """scores (n, n_items) and the best of them, (n, at least REFERENCE), largest first and -inf past the last."""
+    zero = scores.mean(axis=1, keepdims=True)
+    reference = best[:, REFERENCE - 1 : REFERENCE]
+    if np.isneginf(reference).any():  # fewer items than that: the last one there is
+        finite = np.where(np.isneginf(best), np.inf, best).min(axis=1, keepdims=True)
+        reference = np.where(np.isneginf(reference), np.where(np.isinf(finite), zero, finite), reference)
+    unit = reference - zero
+    return Look(scores, zero, np.where(unit > 0, unit, np.float32(1.0)).astype(np.float32))
+
+
+def _relative(look: Look, rows: NDArray[np.int64], items: NDArray[np.int32]) -> NDArray[np.float32]:
+    return np.asarray((look.scores[rows, items] - look.zero[rows, 0]) / look.unit[rows, 0], dtype=np.float32)
+
+
+def _padded(histories: Histories, known: Any, allowed: NDArray[np.bool_]) -> NDArray[np.int32]:
+    """(n, most) the allowed items of each history, -1 past the last."""
+    counts = np.diff(known.indptr)
+    columns = np.full((len(histories), int(counts.max(initial=0))), -1, dtype=np.int32)
+    filled = np.arange(columns.shape[1]) < counts[:, None]
+    columns[filled] = np.where(allowed[known.indices], known.indices, -1)
+    return columns
+
+
+def _unique_rows(parts: list[NDArray[np.int32]], n_items: int) -> NDArray[np.int32]:
+    """(n, most): the distinct columns of each row, ascending, -1 past the last."""
+    together = np.sort(np.where((joined := np.hstack(parts)) < 0, np.int32(n_items), joined), axis=1)
+    fresh = together < n_items
+    fresh[:, 1:] &= together[:, 1:] != together[:, :-1]
+    counts = fresh.sum(axis=1)
+    columns = np.full((len(together), int(counts.max(initial=0))), -1, dtype=np.int32)
+    columns[np.arange(columns.shape[1]) < counts[:, None]] = together[fresh]
+    return columns

@@ -1,0 +1,188 @@
+"""How the ranker of hybrid_learned grows: members fitted on earlier cuts of the log are watched for what came next."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+from sklearn.ensemble import HistGradientBoostingClassifier
+
+from recommenders.datasets.histories import Histories
+from recommenders.datasets.interactions import Interactions
+from recommenders.errors import UnsuitableError
+from recommenders.models.boosted_trees import BoostedTrees, of_estimator
+from recommenders.models.hybrid_learned import HybridLearned
+
+if TYPE_CHECKING:
+    from recommenders.features.items import ItemFeatures
+
+NEGATIVES = 40  # candidates of each buyer that were not wanted; or three to each wanted one, if that is more
+OTHERS = 30  # items of each buyer from the whole catalogue, so that the trees know more than the best candidates
+FAR_WEIGHT = 0.1  # how much those others count beside the candidates, of one item each
+NEWEST = 3  # events of each user to learn from where there is no window
+BATCH = 256  # buyers whose candidates are gathered at once
+
+
+@dataclass(frozen=True, eq=False)
+class Window:
+    """What was known at an earlier moment, and what was wanted next."""
+
+    log: Interactions
+    user_rows: NDArray[np.int32]  # (n,) who wanted something
+    wanted: csr_array  # (n, n_items)
+
+
+class Examples(NamedTuple):
+    """Pairs of a buyer and an item: features (n, n_features), whether it was wanted (n,), how many it stands for (n,)."""
+
+    features: NDArray[np.float32]
+    labels: NDArray[np.bool_]
+    weights: NDArray[np.float64]
+
+    @classmethod
+    def joined(cls, parts: "list[Examples]") -> "Examples":
+        return cls(*(np.concatenate(some) for some in zip(*parts, strict=True)))
+
+
+def grow(model: HybridLearned, log: Interactions, features: "ItemFeatures | None") -> BoostedTrees:
+    """The trees of a model whose members stand, from windows of its own log. Raises UnsuitableError without any."""
+    rng = np.random.default_rng(model.config.seed)
+    parts = [_examples(model, window, features, rng) for window in windows(log, model.config.n_windows, model.horizon_)]
+    parts = [part for part in parts if part.labels.any() and not part.labels.all()]
+    if not parts:
+        raise UnsuitableError(
+            "hybrid_learned learns from what buyers wanted next, and the log holds no second event of any buyer; "
+            "bring a longer log or set models.hybrid_learned.enabled: false"
+        )
+    examples = Examples.joined(parts)
+    return of_estimator(_estimator(model, len(examples.labels)).fit(*examples), model.config.depth)
+
+
+def _estimator(model: HybridLearned, n_examples: int) -> HistGradientBoostingClassifier:
+    config = model.config
+    return HistGradientBoostingClassifier(
+        max_iter=config.trees,
+        learning_rate=config.learning_rate,
+        max_depth=config.depth,
+        max_leaf_nodes=2**config.depth,
+        min_samples_leaf=int(np.clip(n_examples // 500, 5, 300)),
+        l2_regularization=20.0,
+        max_features=0.5,
+        early_stopping=False,
+        random_state=config.seed,
+    )
+
+
+def windows(log: Interactions, n_windows: int, horizon_days: float) -> Iterator[Window]:
+    """Earlier moments of the log, the newest first, while at least a third of the events lie before."""
+    if log.dated:
+        ages = log.ages()
+        horizon = min(horizon_days, float(ages.max(initial=0)) / 3)
+        for number in range(n_windows):
+            cut = horizon * (1 + number / 2)
+            before = ages > cut
+            if before.sum() * 3 < len(log):
+                return
+            yield _window(log, before, ~before & (ages > cut - horizon))
+    else:
+        yield _window(log, *_latest_out(log))
+
+
+def _latest_out(log: Interactions) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """All but each user's newest events, at most NEWEST and no more than a fifth of the user's, and those."""
+    counts = np.bincount(log.user_rows, minlength=len(log.users))
+    order = np.lexsort((log.timestamps, log.user_rows))
+    after = np.cumsum(counts)[log.user_rows[order]] - 1 - np.arange(len(order))  # events that follow of the same user
+    held = np.where(counts >= 3, np.clip(counts // 5, 1, NEWEST), 0)
+    newest = np.zeros(len(log), dtype=np.bool_)
+    newest[order] = after < held[log.user_rows[order]]
+    return ~newest, newest
+
+
+def _window(log: Interactions, before: NDArray[np.bool_], after: NDArray[np.bool_]) -> Window:
+    seen = np.bincount(log.item_columns[before], minlength=len(log.items)) > 0
+    earlier = replace(log.select(before), available=seen)
+    known = np.bincount(earlier.user_rows, minlength=len(log.users)) > 0
+    wanted = log.select(after).matrix("binary")
+    rows = np.flatnonzero(known & (np.diff(wanted.indptr) > 0)).astype(np.int32)
+    return Window(earlier, rows, csr_array(wanted[rows]))
+
+
+def _examples(
+    model: HybridLearned, window: Window, features: "ItemFeatures | None", rng: np.random.Generator
+) -> Examples:
+    """A sample of buyers, each with candidates and others."""
+    config = model.config
+    earlier = _earlier(model, window.log, features)
+    chosen = np.sort(rng.permutation(len(window.user_rows))[: config.max_users])
+    strangers = rng.random(len(chosen)) < config.stranger_share
+    known = window.log.histories()
+    parts = []
+    for start in range(0, len(chosen), BATCH):
+        some, strange = chosen[start : start + BATCH], strangers[start : start + BATCH]
+        rows = window.user_rows[some]
+        histories = _as_seen(known[rows], strange, earlier.as_of_)
+        seen_as = np.where(strange, np.int32(-1), rows)
+        parts.append(_labelled(earlier, seen_as, histories, window.wanted[some], rng))
+    return Examples.joined(parts)
+
+
+def _earlier(model: HybridLearned, log: Interactions, features: "ItemFeatures | None") -> HybridLearned:
+    """The same members, fitted on an earlier log."""
+    earlier = HybridLearned(model.config)
+    earlier._remember(log)
+    earlier.members_ = {
+        name: type(member)(member.refit_config()).fit(log, features) for name, member in model.members_.items()
+    }
+    earlier.look_at(log, features)
+    return earlier
+
+
+def _as_seen(histories: Histories, strange: NDArray[np.bool_], now: int) -> Histories:
+    """The same buyers; of the strange ones only which items, in the order they were first bought."""
+    if not strange.any():
+        return histories
+    of_strange = strange[histories.rows]
+    keys = histories.rows * histories.n_items + histories.item_columns
+    first = np.zeros(len(keys), dtype=np.bool_)
+    first[np.unique(keys, return_index=True)[1]] = True
+    kept = histories.select(first | ~of_strange)
+    of_strange = strange[kept.rows]
+    return replace(
+        kept,
+        timestamps=np.where(of_strange, np.int64(now), kept.timestamps),
+        weights=np.where(of_strange, np.float32(1.0), kept.weights),
+    )
+
+
+def _labelled(
+    earlier: HybridLearned,
+    user_rows: NDArray[np.int32],
+    histories: Histories,
+    wanted: csr_array,
+    rng: np.random.Generator,
+) -> Examples:
+    """Candidates thinned out, and a few of all other items; each stands for as many as it was drawn from."""
+    n, n_items = histories.shape
+    looks, columns = earlier.propose(user_rows, histories, 1, earlier.available_, not earlier.repeat_)
+    candidates = (np.arange(n)[:, None] * n_items + columns)[columns >= 0]
+    wanted_keys = np.repeat(np.arange(n), np.diff(wanted.indptr)) * n_items + wanted.indices
+    drawn = (np.arange(n)[:, None] * n_items + rng.integers(n_items, size=(n, OTHERS))).ravel()
+    keys = np.unique(np.concatenate([candidates, wanted_keys, drawn]))
+    if not earlier.repeat_:
+        keys = keys[~np.isin(keys, histories.rows * n_items + histories.item_columns)]
+    keys = keys[earlier.available_[keys % n_items]]
+    rows, labels, near = keys // n_items, np.isin(keys, wanted_keys), np.isin(keys, candidates)
+    n_wanted = np.bincount(rows, labels, minlength=n)
+    n_near, n_far = (np.bincount(rows, ~labels & side, minlength=n) for side in (near, ~near))
+    share = np.minimum(1.0, np.maximum(NEGATIVES, 3 * n_wanted) / np.maximum(n_near, 1))
+    kept = labels | ~near | (rng.random(len(keys)) < share[rows])
+    stands_for = np.where(near, 1 / share[rows], FAR_WEIGHT * n_items / np.maximum(n_far, 1)[rows])
+    weights = np.where(labels, np.where(near, 1.0, FAR_WEIGHT), stands_for)[kept]
+    rows, items, labels = rows[kept], (keys % n_items)[kept].astype(np.int32), labels[kept]
+    counts = np.bincount(rows, minlength=n)
+    padded = np.full((n, int(counts.max(initial=0))), -1, dtype=np.int32)
+    padded[np.arange(padded.shape[1]) < counts[:, None]] = items
+    return Examples(earlier.features(user_rows, histories, padded, looks), labels, weights)

@@ -1,0 +1,90 @@
+"""Lists on the checkerboard: what all views share is made once, what they do not is kept apart."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from recommenders.datasets.spec import Protocol
+from recommenders.evaluation import lists
+from recommenders.evaluation.protocol import make_case
+from recommenders.models.collaborative_filtering import CollaborativeFiltering
+from recommenders.models.recommender import BLOCK, Ranked
+
+VIEWS = {"all": False, "reorder": False, "discovery": True}
+
+
+class Counting(CollaborativeFiltering):
+    """Counts how often it is asked, and for how many buyers at most."""
+
+    asked: tuple[int, ...] = ()
+
+    def score(self, user_rows: Any, histories: Any) -> Any:
+        self.asked = (*self.asked, len(user_rows))
+        return super().score(user_rows, histories)
+
+
+class ByCandidates(CollaborativeFiltering):
+    """A model whose lists are its own affair: the same as its score gives, the other way round."""
+
+    ranks_candidates = True
+    asked = 0
+
+    def recommend(self, *args: Any, **kwargs: Any) -> Ranked:
+        self.asked += 1
+        found = super().recommend(*args, **kwargs)
+        return Ranked(found.item_columns[:, ::-1], found.scores[:, ::-1])
+
+
+@pytest.fixture(scope="module")
+def case(reorder_world: Any, toy_events: Any) -> Any:
+    pairs = [(user, (user + 4) % 20) for user in range(24)]
+    return make_case(reorder_world[0], toy_events(pairs, [100.0] * 24), Protocol(split="time_cut", repeat=True))
+
+
+def test_a_block_is_scored_once_for_all_views(case: Any, reorder_world: Any) -> None:
+    model = Counting().fit(reorder_world[0])
+    ranked = lists.rank(model, case, case.views(), 5)
+    assert model.asked == (24,)
+    assert list(ranked) == list(VIEWS)
+    for name, exclude in VIEWS.items():
+        alone = model.recommend(case.user_rows, case.histories, 5, case.candidates, exclude).item_columns
+        np.testing.assert_array_equal(ranked[name], alone)
+    assert ranked["all"] is ranked["reorder"]
+
+
+def test_never_more_than_a_block_is_scored(case: Any, reorder_world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    many = np.arange(BLOCK + 7) % len(case.user_rows)
+    long = replace(
+        case,
+        user_ids=case.user_ids[many],
+        user_rows=case.user_rows[many],
+        histories=case.histories[many],
+        relevant=case.relevant[many],
+    )
+    model = Counting().fit(reorder_world[0])
+    ranked = lists.rank(model, long, long.views(), 3)
+    assert model.asked == (BLOCK, 7)
+    monkeypatch.setattr(lists, "CELLS", 10 * long.histories.n_items)
+    model.asked = ()
+    np.testing.assert_array_equal(lists.rank(model, long, long.views(), 3)["discovery"], ranked["discovery"])
+    assert max(model.asked) == 10
+    short = lists.rank(model, case, case.views(), 3)
+    for name in VIEWS:
+        np.testing.assert_array_equal(ranked[name], short[name][many])
+
+
+def test_a_model_that_ranks_candidates_is_asked_for_its_lists(case: Any, reorder_world: Any) -> None:
+    model = ByCandidates().fit(reorder_world[0])
+    ranked = lists.rank(model, case, case.views(), 5)
+    assert model.asked == 2  # with and without the known items
+    dense = lists.rank(CollaborativeFiltering().fit(reorder_world[0]), case, case.views(), 5)
+    for name in VIEWS:
+        np.testing.assert_array_equal(ranked[name], dense[name][:, ::-1])
+
+
+def test_no_buyers_no_lists(case: Any) -> None:
+    nobody = replace(case, user_rows=case.user_rows[:0], histories=case.histories[:0])
+    found = lists.rank_scores(lambda rows, known: np.zeros(known.shape, np.float32), nobody, {False, True}, 4)
+    assert {exclude: some.shape for exclude, some in found.items()} == {False: (0, 4), True: (0, 4)}

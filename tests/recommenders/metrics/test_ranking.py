@@ -1,0 +1,155 @@
+"""The ranking metrics against NIST's trec_eval, against the same definitions written as loops, and their laws."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import pytrec_eval
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.sparse import csr_array
+
+from recommenders.metrics import ranking
+
+N_ITEMS = 12
+K = 5
+LISTS = st.lists(
+    st.tuples(st.permutations(range(N_ITEMS)), st.integers(0, K), st.sets(st.integers(0, N_ITEMS - 1), max_size=8)),
+    min_size=1,
+    max_size=6,
+)
+SINGLE = {
+    "precision": ranking.precision,
+    "recall": ranking.recall,
+    "ndcg": ranking.ndcg,
+    "hit_rate": ranking.hit_rate,
+    "map": ranking.average_precision,
+    "mrr": ranking.mrr,
+}
+TREC = {"precision": "P", "recall": "recall", "ndcg": "ndcg_cut", "hit_rate": "success", "map": "map_cut"}
+
+
+def table(cases: list[Any], k: int = K) -> tuple[np.ndarray, csr_array]:
+    """Lists cut to k places, the last few empty, and what is relevant."""
+    ranked = np.full((len(cases), k), -1, np.int32)
+    dense = np.zeros((len(cases), N_ITEMS), np.float32)
+    for row, (order, filled, relevant) in enumerate(cases):
+        ranked[row, : min(filled, k)] = order[: min(filled, k)]
+        dense[row, list(relevant)] = 1
+    return ranked, csr_array(dense)
+
+
+def naive(name: str, columns: list[int], relevant: set[int]) -> float:
+    if not relevant:
+        return math.nan
+    k = len(columns)
+    at = [place for place, column in enumerate(columns, 1) if column in relevant]
+    ideal = sum(1 / math.log2(place + 1) for place in range(1, min(k, len(relevant)) + 1))
+    return {
+        "precision": len(at) / k,
+        "recall": len(at) / len(relevant),
+        "hit_rate": float(bool(at)),
+        "mrr": 1 / at[0] if at else 0.0,
+        "map": sum((i + 1) / place for i, place in enumerate(at)) / min(k, len(relevant)),
+        "ndcg": sum(1 / math.log2(place + 1) for place in at) / ideal,
+    }[name]
+
+
+def of_trec(ranked: np.ndarray, cases: list[Any], k: int) -> dict[str, list[float]]:
+    """What trec_eval says of the same lists; nan where nothing is relevant, 0 where a list is empty."""
+    qrels = {str(row): {f"d{item}": 1 for item in wanted} for row, (_, _, wanted) in enumerate(cases) if wanted}
+    run = {
+        str(row): {f"d{item}": float(-place) for place, item in enumerate(columns[:k].tolist()) if item >= 0}
+        for row, columns in enumerate(ranked)
+    }
+    measures = {f"{name}.{k}" for name in TREC.values()} | {"recip_rank"}
+    judged = pytrec_eval.RelevanceEvaluator(qrels, measures).evaluate(run) if qrels else {}
+    found: dict[str, list[float]] = {name: [] for name in SINGLE}
+    for row, (_, _, wanted) in enumerate(cases):
+        figures = judged.get(str(row), {})
+        for name, values in found.items():
+            value = figures.get("recip_rank" if name == "mrr" else f"{TREC[name]}_{k}", 0.0)
+            if name == "map" and wanted:  # trec_eval divides by all that is relevant, however short the list
+                value *= len(wanted) / min(k, len(wanted))
+            values.append(value if wanted else math.nan)
+    return found
+
+
+@settings(max_examples=80, deadline=None)
+@given(cases=LISTS, k=st.integers(1, K))
+def test_agrees_with_trec_eval_at_every_k(cases: list[Any], k: int) -> None:
+    ranked, relevant = table(cases)
+    got = ranking.all_metrics(ranked, relevant, [k])
+    for name, expected in of_trec(ranked, cases, k).items():
+        np.testing.assert_allclose(got[f"{name}@{k}"], expected, atol=1e-9, err_msg=name)
+
+
+@pytest.mark.parametrize("name", SINGLE)
+@settings(max_examples=40, deadline=None)
+@given(cases=LISTS)
+def test_agrees_with_loops_and_stays_in_bounds(name: str, cases: list[Any]) -> None:
+    ranked, relevant = table(cases)
+    got = SINGLE[name](ranked, relevant)
+    expected = [naive(name, row.tolist(), wanted) for row, (_, _, wanted) in zip(ranked, cases, strict=True)]
+    np.testing.assert_allclose(got, expected)
+    assert ((got >= 0) & (got <= 1) | np.isnan(got)).all()
+
+
+@settings(max_examples=40, deadline=None)
+@given(cases=LISTS)
+def test_one_look_tells_what_each_function_tells_alone(cases: list[Any]) -> None:
+    ranked, relevant = table(cases)
+    together = ranking.all_metrics(ranked, relevant, range(1, K + 1))
+    assert len(together) == len(SINGLE) * K
+    for k in range(1, K + 1):
+        for name, metric in SINGLE.items():
+            np.testing.assert_array_equal(together[f"{name}@{k}"], metric(ranked[:, :k], relevant))
+
+
+@settings(max_examples=40, deadline=None)
+@given(wanted=st.sets(st.integers(0, N_ITEMS - 1), min_size=1))
+def test_the_ideal_ranking_scores_one(wanted: set[int]) -> None:
+    order = [*sorted(wanted), *(i for i in range(N_ITEMS) if i not in wanted)]
+    ranked, relevant = table([(order, 5, wanted)])
+    for metric in (ranking.ndcg, ranking.average_precision, ranking.mrr, ranking.hit_rate):
+        assert metric(ranked, relevant) == pytest.approx(1.0)
+    assert ranking.precision(ranked, relevant) == pytest.approx(min(5, len(wanted)) / 5)
+
+
+@settings(max_examples=60, deadline=None)
+@given(order=st.permutations(range(N_ITEMS)), wanted=st.sets(st.integers(0, N_ITEMS - 1), min_size=1), at=st.data())
+def test_moving_a_hit_up_lowers_nothing(order: list[int], wanted: set[int], at: Any) -> None:
+    low = at.draw(st.integers(1, K - 1))
+    better = list(order)
+    if order[low] in wanted:
+        better[low - 1], better[low] = better[low], better[low - 1]
+    before, after = (ranking.all_metrics(*table([(some, K, wanted)])) for some in (order, better))
+    for name in before:
+        assert after[name][0] >= before[name][0] - 1e-12
+
+
+def test_columns_in_any_order_are_found() -> None:
+    relevant = csr_array((np.ones(3), np.array([7, 2, 5]), np.array([0, 3])), shape=(1, 8))
+    assert ranking.hits(np.array([[2, 3, 7, -1]], np.int32), relevant).tolist() == [[True, False, True, False]]
+
+
+def test_where_nothing_is_relevant_nothing_is_defined() -> None:
+    found = ranking.all_metrics(np.zeros((2, 3), np.int32), csr_array((2, 4)))
+    assert np.isnan(list(found.values())).all()
+
+
+def test_no_users_no_values() -> None:
+    found = ranking.all_metrics(np.zeros((0, 3), np.int32), csr_array((0, 4)))
+    assert all(values.shape == (0,) for values in found.values())
+
+
+def test_other_users_lists_are_refused() -> None:
+    with pytest.raises(ValueError, match="2 lists for 1 rows"):
+        ranking.ndcg(np.zeros((2, 3), np.int32), csr_array((1, 4)))
+
+
+@pytest.mark.parametrize("ks", [[0], [4], [], [1, 9]])
+def test_a_k_that_the_lists_cannot_tell_is_refused(ks: list[int]) -> None:
+    with pytest.raises(ValueError, match="allowed: 1 to 3"):
+        ranking.all_metrics(np.zeros((1, 3), np.int32), csr_array((1, 4)), ks)

@@ -1,0 +1,290 @@
+"""What NeuMF promises beyond the contract: its answers, what it is taught, and when it stops."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from recommenders.datasets.histories import Histories
+from recommenders.datasets.ids import IdMap
+from recommenders.datasets.interactions import Interactions
+from recommenders.errors import ConfigurationError, ModelTooLargeError
+from recommenders.models.neural_collaborative import (
+    NeuralCollaborative,
+    NeuralCollaborativeConfig,
+    own_rows,
+    shares,
+)
+from recommenders.models.neural_network import NeuMF, RowAdam
+from recommenders.models.neural_sampling import Batch, Sampler
+from recommenders.models.neural_training import Trainer, hold_out_latest, train
+
+SMALL: dict[str, Any] = {"embedding_dim": 6, "hidden_layers": (12, 5), "batch_size": 64}
+CPU = torch.device("cpu")
+
+
+def sampler(log: Interactions, **settings: Any) -> Sampler:
+    return Sampler(log, NeuralCollaborativeConfig(**{**SMALL, **settings}), np.random.default_rng(0), CPU)
+
+
+def targets(batches: list[Batch]) -> list[tuple[int, int]]:
+    """(buyer, item) of every event told."""
+    return [
+        (user, slots[place])
+        for batch in batches
+        for user, slots, told, weights in zip(
+            batch.users.tolist(), batch.slots.tolist(), batch.told.tolist(), batch.weights.tolist(), strict=True
+        )
+        for place, weight in zip(told, weights, strict=True)
+        if weight > 0
+    ]
+
+
+def test_numpy_answers_what_the_network_says(world: Any) -> None:
+    log, _ = world
+    config = NeuralCollaborativeConfig(**SMALL, history_length=5)
+    torch.manual_seed(3)
+    network = NeuMF(24, 22, config).eval()
+    network.items[:, -1] = torch.randn(22)
+    model = NeuralCollaborative(config)
+    model._remember(log)
+    numbered = {"own_rows": np.arange(24, dtype=np.int32), "epochs": np.array([1])}
+    model.restore({**network.arrays(), **numbered})
+    newest = torch.from_numpy(model.histories_.latest(5).astype(np.int64))
+    with torch.no_grad():
+        expected = network(network.own, newest, torch.arange(22).expand(24, 22)).numpy()
+    rows = np.arange(24, dtype=np.int32)
+    np.testing.assert_allclose(model.score(rows, model.histories_), expected, rtol=1e-4, atol=1e-5)
+    columns = np.array([[3, 1, 21], [7, 7, 0]], dtype=np.int32)
+    some = model.score_items(rows[:2], model.histories_[:2], columns)
+    np.testing.assert_allclose(some, np.take_along_axis(expected[:2], columns, axis=1), rtol=1e-4, atol=1e-5)
+
+
+def test_what_was_taken_lately_counts_more_and_all_counts_sum_to_one() -> None:
+    config = NeuralCollaborativeConfig(half_lives=(1.0, 1e9), history_length=3)
+    table = shares(config)
+    np.testing.assert_allclose(table[3], [[1 / 7, 2 / 7, 4 / 7], [1 / 3, 1 / 3, 1 / 3]], rtol=1e-5)
+    np.testing.assert_allclose(table[1], [[0, 0, 1], [0, 0, 1]], rtol=1e-5)
+    assert not table[0].any()
+
+
+def test_training_reads_a_history_as_answering_does(world: Any) -> None:
+    config = NeuralCollaborativeConfig(**SMALL, history_length=4)
+    network = NeuMF(1, 22, config)
+    events = network.items[torch.tensor([[5, 2, 9, 0]]), :-1]
+    whole = network.users(network.own[:1], events, torch.tensor([[0, 2, 4]]))
+    for row, end in enumerate((0, 2, 4)):
+        alone = network.users(network.own[:1], events[:, :end], torch.tensor([[end]]))
+        for part, expected in zip(whole, alone, strict=True):
+            torch.testing.assert_close(part[row : row + 1], expected)
+
+
+def test_every_event_is_told_once_behind_the_ones_before_it(world: Any) -> None:
+    log, _ = world
+    histories, drawn = log.histories(), list(sampler(log).epoch())
+    assert sorted(targets(drawn)) == sorted(zip(log.user_rows.tolist(), log.item_columns.tolist(), strict=True))
+    for batch in drawn:
+        assert torch.equal(batch.ends, batch.told)  # what comes next is asked: all that came before is seen
+        for row, user in enumerate(batch.users.tolist()):
+            events = histories[[user]].item_columns
+            assert batch.slots[row, : len(events)].tolist() == events.tolist()
+
+
+def test_a_long_history_is_told_in_stretches_that_see_what_came_before(toy_events: Any) -> None:
+    pairs = [(0, item % 7) for item in range(300)]
+    log = Interactions.from_table(toy_events(pairs, list(range(300))))
+    drawn = list(sampler(log, history_length=100).epoch())
+    assert len(targets(drawn)) == 300
+    for batch in drawn:
+        assert batch.slots.shape[1] <= 100
+        assert int(batch.ends.max()) < 100
+
+
+def test_within_a_window_only_what_came_a_while_before_is_seen(toy_events: Any) -> None:
+    pairs, days = [(user, item) for user in range(3) for item in range(20)], [float(i % 20) for i in range(60)]
+    log = Interactions.from_table(toy_events(pairs, days), horizon_days=10.0)
+    seen = torch.cat([(batch.told - batch.ends).flatten() for batch in sampler(log).epoch()])
+    assert int(seen.min()) >= 0
+    assert 7 < int(seen.max()) <= 11
+    same_day = Interactions.from_table(toy_events(pairs, [0.0] * 60), horizon_days=10.0)
+    assert not any(
+        batch.ends.any() for batch in sampler(same_day).epoch()
+    )  # an order's lines tell nothing of each other
+
+
+def test_negatives_are_never_known_pairs(world: Any) -> None:
+    log, _ = world
+    bought = log.matrix().toarray() > 0
+    for pool in (8, 512):
+        trainer = Trainer(log, NeuralCollaborativeConfig(**SMALL, negative_pool=pool), np.random.default_rng(0))
+        for batch in trainer.sampler.epoch():
+            assert (batch.known.numpy() == bought[batch.users][:, batch.pool]).all()
+            factors = torch.randn(batch.told.numel(), 6)
+            chosen, _, known = trainer._choose(factors, torch.randn(len(batch.pool), 7), batch)
+            users = batch.users.repeat_interleave(batch.told.shape[1])[:, None]
+            assert (bought[users, batch.pool[chosen]] == known.numpy()).all()
+            left = ~bought[batch.users][:, batch.pool].all(axis=1)
+            assert not known[np.repeat(left, batch.told.shape[1])].any()
+
+
+def test_a_buyer_of_everything_teaches_no_false_negative(toy_events: Any) -> None:
+    log = Interactions.from_table(toy_events([(0, 0), (0, 1)], [0, 1]))
+    trainer = Trainer(log, NeuralCollaborativeConfig(**SMALL), np.random.default_rng(0))
+    before = trainer.network.items.clone()
+    assert trainer.epoch() == pytest.approx(0.0, abs=1e-6)
+    assert torch.allclose(before, trainer.network.items, atol=1e-5)
+
+
+def test_importance_weights_estimate_the_softmax_over_all_items(world: Any) -> None:
+    trainer = Trainer(world[0], NeuralCollaborativeConfig(**SMALL, negatives=4000), np.random.default_rng(0))
+    batch = next(iter(trainer.sampler.epoch()))
+    factors, items = torch.randn(batch.told.numel(), 6), torch.randn(22, 7)
+    chosen, surprise, _ = trainer._choose(factors, items, batch)
+    scores = (factors @ items[:, :-1].T + items[:, -1]).view(len(batch.users), -1, 22)
+    exact = torch.logsumexp(scores.masked_fill(batch.known[:, None], -1e9), dim=2).flatten()
+    other = torch.randn(22)  # what the layers would add
+    shifted = torch.logsumexp((scores + other).masked_fill(batch.known[:, None], -1e9), dim=2).flatten()
+    logits = (scores.flatten(0, 1)).gather(1, chosen) + surprise
+    torch.testing.assert_close(torch.logsumexp(logits, dim=1), exact, atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(torch.logsumexp(logits + other[chosen], dim=1), shifted, atol=0.15, rtol=0.0)
+
+
+def test_rows_learn_as_with_adam_and_others_stay() -> None:
+    table = torch.randn(5, 3)
+    start, twin = table.clone(), torch.nn.Parameter(table.clone())
+    ours, theirs = RowAdam(table, 0.1, 0.0), torch.optim.Adam([twin], lr=0.1)
+    theirs.param_groups[0]["lr"] = ours.rate
+    for _ in range(3):
+        taken = ours.take(torch.tensor([[4, 1], [1, 4]]))
+        loss = (taken.vectors[taken.places] ** 2).sum()
+        loss.backward()  # type: ignore[no-untyped-call]
+        ours.step(taken)
+        theirs.zero_grad()
+        (twin[torch.tensor([[4, 1], [1, 4]])] ** 2).sum().backward()  # type: ignore[no-untyped-call]
+        theirs.step()
+    torch.testing.assert_close(table[[1, 4]], twin.detach()[[1, 4]])
+    assert torch.equal(table[[0, 2, 3]], start[[0, 2, 3]])
+
+
+def test_recent_purchases_teach_more_where_ages_mean_something(toy_events: Any) -> None:
+    table = toy_events([(0, 0), (0, 1)], [0, 60])
+    dated = sampler(Interactions.from_table(table), half_life_share=0.5).weights
+    assert dated[1] > dated[0] > 0
+    assert sampler(Interactions.from_table(table), half_life_share=None).weights.tolist() == [1, 1]
+    assert sampler(Interactions.from_table(table, dated=False)).weights.tolist() == [1, 1]
+
+
+def test_validation_is_the_latest_order_and_never_taught(world: Any) -> None:
+    log, _ = world
+    config = NeuralCollaborativeConfig(validation_split=0.5)
+    kept, validation = hold_out_latest(log, config, np.random.default_rng(0))
+    assert validation is not None
+    assert len(validation.user_rows) == 12
+    assert len(kept) + validation.relevant.nnz == len(log)
+    assert validation.histories.counts.tolist() == np.bincount(kept.user_rows)[validation.user_rows].tolist()
+    for row, relevant in zip(validation.user_rows, validation.relevant.toarray(), strict=True):
+        of_user = log.user_rows == row
+        latest = log.item_columns[of_user & (log.timestamps == log.timestamps[of_user].max())]
+        assert validation.item_columns[np.flatnonzero(relevant)].tolist() == sorted(latest.tolist())
+
+
+def test_a_curve_is_told_to_the_tracker_and_a_refit_repeats_its_epochs(world: Any) -> None:
+    class Notes:
+        def __init__(self) -> None:
+            self.points: list[tuple[int, dict[str, float]]] = []
+
+        def log(self, step: int, metrics: dict[str, float]) -> None:
+            self.points.append((step, metrics))
+
+    notes = Notes()
+    model = NeuralCollaborative(NeuralCollaborativeConfig(**SMALL, epochs=4, patience=4)).fit(world[0], tracker=notes)
+    assert [step for step, _ in notes.points] == [1, 2, 3, 4]
+    assert set(notes.points[0][1]) == {"loss", "validation_ndcg@50"}
+    assert [point["epoch"] for point in model.learning_curve] == [1, 2, 3, 4]
+    again = NeuralCollaborative(model.refit_config()).fit(world[0])
+    assert again.epochs_ == len(again.learning_curve) == model.epochs_
+    assert "validation_ndcg@50" not in again.learning_curve[0]
+
+
+def test_training_leaves_torch_as_it_was(world: Any) -> None:
+    state, threads = torch.random.get_rng_state(), torch.get_num_threads()
+    NeuralCollaborative(NeuralCollaborativeConfig(**SMALL, fixed_epochs=1, threads=threads + 1)).fit(world[0])
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert torch.get_num_threads() == threads
+
+
+def test_a_new_purchase_moves_a_known_buyer_and_a_stranger_alike(world: Any) -> None:
+    log, _ = world
+    model = NeuralCollaborative(NeuralCollaborativeConfig(**SMALL, fixed_epochs=30, learning_rate=0.01)).fit(log)
+    even, odd = Histories.of_lists([[0, 2, 4]], 22), Histories.of_lists([[0, 2, 4, 1, 3, 5]], 22)
+    for row in (0, -1):
+        before, after = (model.score(np.array([row], np.int32), known)[0] for known in (even, odd))
+        drift = after - before
+        assert drift[7:20:2].mean() > drift[8:20:2].mean()
+
+
+def test_buyers_of_few_events_have_no_vector_of_their_own(toy_events: Any) -> None:
+    config = NeuralCollaborativeConfig(**SMALL, own_vector_events=2, fixed_epochs=1)
+    assert own_rows(np.array([1, 2, 0, 3]), config).tolist() == [-1, 0, -1, 1]
+    log = Interactions.from_table(toy_events([(0, 0), (1, 0), (1, 1), (2, 1)], [0, 1, 2, 3]))
+    model = NeuralCollaborative(config).fit(log)
+    assert model.arrays()["own"].shape == (1, 12)
+    known, stranger = (model.score(np.array([row], np.int32), log.histories()[[0]]) for row in (0, -1))
+    np.testing.assert_array_equal(known, stranger)
+
+
+def test_features_are_part_of_every_vector_that_answers(world: Any) -> None:
+    log, features = world
+    config = NeuralCollaborativeConfig(**SMALL, side_features=True, fixed_epochs=3)
+    trainer = Trainer(log, config, np.random.default_rng(0), features)
+    plain, answering = trainer.network.items.numpy(), trainer.network.arrays()["items"]
+    sides = trainer.network.sides
+    assert sides is not None
+    assert trainer.network.of_sides is not None
+    expected = plain + sides.numpy() @ trainer.network.of_sides.weight.detach().numpy().T
+    np.testing.assert_allclose(answering, expected, rtol=1e-4, atol=1e-5)
+    before = trainer.network.of_sides.weight.detach().clone()
+    trainer.epoch()
+    assert not torch.equal(before, trainer.network.of_sides.weight)
+    alike, unlike = (np.linalg.norm(sides[0] - sides[item]) for item in (18, 19))  # of its colour, and not
+    assert alike < unlike
+    with pytest.raises(ConfigurationError, match="side_features: got true without item features"):
+        NeuralCollaborative(config).fit(log)
+
+
+def test_pretraining_moves_the_factors_and_no_layer(world: Any) -> None:
+    trainer = Trainer(world[0], NeuralCollaborativeConfig(**SMALL), np.random.default_rng(0))
+    before = {name: tensor.clone() for name, tensor in trainer.network.state_dict().items()}
+    losses = [trainer.epoch(factors_only=True) for _ in range(10)]
+    assert losses[-1] < losses[0]
+    after = trainer.network.state_dict()
+    assert all(torch.equal(after[name], before[name]) for name in after if name.startswith(("layers", "first_item")))
+    assert not torch.equal(after["items"][:, :6], before["items"][:, :6])
+    assert torch.equal(after["items"][:, 6:12], before["items"][:, 6:12])
+
+
+def test_a_log_without_two_events_still_teaches(toy_events: Any) -> None:
+    log = Interactions.from_table(toy_events([(0, 0)], [0]))
+    learned = train(log, NeuralCollaborativeConfig(**SMALL, epochs=2), None)
+    assert np.isfinite(learned.arrays["items"]).all()
+
+
+def test_a_network_that_would_not_fit_declines_before_it_is_made(world: Any) -> None:
+    log, _ = world
+    small = NeuralCollaborativeConfig(**SMALL)
+    many = Interactions(
+        log.users,
+        IdMap(np.array([f"{i:06}" for i in range(200_000)])),
+        log.user_rows,
+        log.item_columns,
+        log.timestamps,
+        log.weights,
+        log.strengths,
+        np.ones(200_000, dtype=np.bool_),
+        False,
+    )
+    wide = small.model_copy(update={"embedding_dim": 4000})
+    assert NeuralCollaborative(small).memory_needed(many) < 1e9
+    with pytest.raises(ModelTooLargeError, match="neural_collaborative"):
+        NeuralCollaborative(wide).fit(many)
