@@ -12,8 +12,8 @@ from orchestration.partitions import datasets
 from orchestration.settings import Settings
 from recommenders.datasets.catalog import dataset
 from recommenders.datasets.interactions import Interactions
-from recommenders.datasets.splits import cut_time
 from recommenders.datasets.spec import Protocol
+from recommenders.datasets.splits import cut_time
 from recommenders.errors import DataError
 from recommenders.evaluation.cold import cold_buyers, cold_items
 from recommenders.evaluation.protocol import Case, make_case

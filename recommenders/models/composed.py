@@ -45,9 +45,8 @@ class Composed(Recommender):
         """
         present = {name: members[name] for name in self.wanted() if name in members}
         if Popularity.name not in present or (len(present) < 2 and len(self.wanted()) > 1):
-            raise ConfigurationError(
-                f"{self.name} needs popularity and another of {', '.join(self.wanted())}; got {', '.join(sorted(members))}"
-            )
+            wanted, got = ", ".join(self.wanted()), ", ".join(sorted(members)) or "none"
+            raise ConfigurationError(f"{self.name} needs popularity and another of {wanted}; got {got}; enable some")
         self._remember(interactions)
         self.members_ = present
         self._learn(interactions, features, tracker)

@@ -35,7 +35,7 @@ class Window:
 
 
 class Examples(NamedTuple):
-    """Pairs of a buyer and an item: features (n, n_features), whether it was wanted (n,), how many it stands for (n,)."""
+    """Pairs of a buyer and an item: features (n, n_features); wanted or not (n,); how many each stands for (n,)."""
 
     features: NDArray[np.float32]
     labels: NDArray[np.bool_]

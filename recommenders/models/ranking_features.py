@@ -207,7 +207,7 @@ class Habits:
 
 
 def usual_intervals(log: Interactions, horizon_days: float) -> Facts:
-    """(n_items,) mean days between two orders of an item by one buyer; the seldom reordered tend to the overall mean."""
+    """(n_items,) mean days between two orders of an item by one buyer; the seldom reordered tend to the mean."""
     histories = log.histories()
     habits = Habits(histories, np.ones(len(histories), np.bool_), int(log.timestamps.max(initial=0)), log.dated, 1.0)
     keys, facts = habits._pairs

@@ -10,12 +10,13 @@ import pytest
 from orchestration.graph import definitions
 from orchestration.settings import Settings
 from recommenders.datasets.catalog import DATASETS
+from recommenders.models.catalog import MODELS
 from serving.settings import PROJECT
 
 LINEAGE = {
     *("raw_dataset", "interactions", "items", "users", "quarantine", "split"),
     *("training_log", "item_vectors", "item_features", "user_features"),
-    *("popularity", "content_based", "collaborative_filtering", "neural_collaborative", "hybrid"),
+    *MODELS,
     *("evaluation_report", "registered_model", "champion", "bento", "batch_recommendations", "drift_report"),
 }
 
