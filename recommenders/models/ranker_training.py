@@ -50,7 +50,7 @@ def grow(model: HybridLearned, log: Interactions, features: "ItemFeatures | None
     """The trees of a model whose members stand, from windows of its own log. Raises UnsuitableError without any."""
     rng = np.random.default_rng(model.config.seed)
     parts = [_examples(model, window, features, rng) for window in windows(log, model.config.n_windows, model.horizon_)]
-    parts = [part for part in parts if part.labels.any() and not part.labels.all()]
+    parts = [part for part in parts if part is not None and part.labels.any() and not part.labels.all()]
     if not parts:
         raise UnsuitableError(
             "hybrid_learned learns from what buyers wanted next, and the log holds no second event of any buyer; "
@@ -112,9 +112,11 @@ def _window(log: Interactions, before: NDArray[np.bool_], after: NDArray[np.bool
 
 def _examples(
     model: HybridLearned, window: Window, features: "ItemFeatures | None", rng: np.random.Generator
-) -> Examples:
-    """A sample of buyers, each with candidates and others."""
+) -> Examples | None:
+    """A sample of buyers, each with candidates and others; None where nobody came back."""
     config = model.config
+    if not len(window.user_rows):
+        return None
     earlier = _earlier(model, window.log, features)
     chosen = np.sort(rng.permutation(len(window.user_rows))[: config.max_users])
     strangers = rng.random(len(chosen)) < config.stranger_share

@@ -1,0 +1,1 @@
+"""What several benchmarks share: tables, finished rows, the questions, made-up logs."""

@@ -1,0 +1,178 @@
+"""The lists of everybody in benchmarks/accuracy.py: our models, the peers, plain baselines, the oracle.
+
+An entrant's answer to a question is a mapping: view -> (n_users, 10) item columns, "sampled" among the views where a
+question has sampled candidates.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from peers.environments import HERE, ask
+from peers.spaces import PEERS
+from peers.tuning import exclusions, lists_of
+from scipy.sparse import csr_array
+
+from measuring.kept import code_version, kept_arrays, key_of
+from measuring.questions import SEED, Question
+from recommenders.datasets.b2b.config import WorldConfig
+from recommenders.datasets.b2b.orders import make_world
+from recommenders.errors import ConfigurationError, DataError
+from recommenders.evaluation.ceilings import oracle_lists
+from recommenders.evaluation.cold import CLICKS, cold_buyers, cold_items
+from recommenders.evaluation.lists import rank
+from recommenders.evaluation.protocol import Case, EvaluationConfig, K, View
+from recommenders.evaluation.report import evaluate
+from recommenders.evaluation.sampled import Candidates, rank_candidates
+from recommenders.metrics import ranking
+from recommenders.models.popularity import Popularity
+from recommenders.models.recommender import BLOCK, Recommender, mask_and_rank
+from recommenders.models.topk import top_k
+from recommenders.training.configuration import TrainingConfig
+from recommenders.training.training import fit_recipe
+
+Lists = Mapping[str, NDArray[np.int32]]
+
+
+def configuration(models: Sequence[str] = ()) -> TrainingConfig:
+    """The defaults; with names, those models alone and popularity, which is always there."""
+    everything = TrainingConfig()
+    if not models:
+        return everything
+    off = {name: {"enabled": False} for name in everything.enabled() if name not in (*models, Popularity.name)}
+    return TrainingConfig.model_validate({"models": off})
+
+
+def ours(asked: Question, config: TrainingConfig) -> tuple[dict[str, Lists], dict[str, Any]]:
+    """Model -> lists, and facts: "cold" (case -> model -> mean NDCG@10, with counts) and "targets" of the criteria."""
+    key = key_of("ours", asked.name, asked.version, asked.scale, code_version(), config.recipe())
+
+    def make() -> dict[str, NDArray[Any]]:
+        models = fit_recipe(config, asked.log, asked.features)
+        arrays = {
+            f"{name}|{view}": lists for name, model in models.items() for view, lists in _answers(model, asked).items()
+        }
+        report = evaluate(models, asked.case, asked.features, dataset=asked.name, config=EvaluationConfig())
+        facts = {"cold": cold(models, asked), "targets": report.targets()}
+        return {**arrays, "facts": np.array(json.dumps(facts))}
+
+    found = kept_arrays(key, make)
+    facts = json.loads(str(found.pop("facts")))
+    lists: dict[str, Lists] = {}
+    for name, array in found.items():
+        model, _, view = name.partition("|")
+        lists[model] = {**lists.get(model, {}), view: array}
+    return lists, facts
+
+
+def _answers(model: Recommender, asked: Question) -> Lists:
+    lists = rank(model, asked.case, asked.views, K)
+    if asked.sampled is not None:
+        lists = {**lists, "sampled": rank_candidates(model, asked.case, asked.sampled, K)}
+    return lists
+
+
+def cold(models: Mapping[str, Recommender], asked: Question) -> dict[str, dict[str, Any]]:
+    """Case -> {"n_users", "models": model -> NDCG@10 of each buyer}: new buyers, and items that nobody has bought."""
+    cases: dict[str, Case] = {}
+    for make in (_strangers, _new_items):
+        try:
+            cases |= make(asked)
+        except (DataError, ConfigurationError) as error:
+            print(f"{asked.name}: {error}")
+    return {
+        name: {
+            "n_users": len(case.user_rows),
+            "models": {
+                model: _ndcg(rank(fitted, case, _all(case), K)["all"], case.relevant).tolist()
+                for model, fitted in models.items()
+            },
+        }
+        for name, case in cases.items()
+    }
+
+
+def _strangers(asked: Question) -> dict[str, Case]:
+    return {f"new buyers of {CLICKS} events": cold_buyers(asked.log, asked.test, asked.protocol)}
+
+
+def _new_items(asked: Question) -> dict[str, Case]:
+    found = cold_items(asked.log, asked.test, asked.protocol)
+    return {f"items unseen in training, {name}": case for name, case in found.items()}
+
+
+def _all(case: Case) -> dict[str, View]:
+    return {"all": View(case.relevant, not case.repeat)}
+
+
+def _ndcg(lists: NDArray[np.int32], relevant: csr_array) -> NDArray[np.float64]:
+    return ranking.ndcg(lists, relevant)
+
+
+def peer(name: str, asked: Question, tuned: Mapping[str, Any], threads: int) -> Lists:
+    """The lists of one peer's model with the settings that are best for each view. Raises PeerError."""
+    environment, model = PEERS[name]
+    jobs = {json.dumps(best["params"]): {"model": model, "params": best["params"]} for best in tuned["views"].values()}
+    files = [(HERE / file).read_text() for file in ("task.py", f"run_{environment}.py", f"{environment}.txt")]
+    key = key_of("peer", asked.name, asked.version, asked.scale, sorted(jobs), files, threads)
+
+    def make() -> dict[str, NDArray[Any]]:
+        k = len(asked.log.items) if asked.sampled is not None else K
+        rows, wanted = asked.case.user_rows, exclusions(asked)
+        answers = dict(
+            zip(jobs, ask(environment, asked.log, rows, list(jobs.values()), k, wanted, threads), strict=True)
+        )
+        lists = {}
+        for view, best in tuned["views"].items():
+            ranked = lists_of(answers[json.dumps(best["params"])], asked.views[view].exclude_known)
+            lists[view] = ranked[:, :K]
+            if view == "all" and asked.sampled is not None:
+                lists["sampled"] = among(ranked, asked.sampled, len(asked.log.items))
+        return lists
+
+    return kept_arrays(key, make)
+
+
+def among(ranked: NDArray[np.int32], candidates: Candidates, n_items: int) -> NDArray[np.int32]:
+    """(n, K) of the candidates in the order of whole rankings (n, n_items); what is not ranked comes last."""
+    rows = np.arange(len(ranked))[:, None]
+    scores = np.full((len(ranked), n_items + 1), -np.inf, dtype=np.float32)  # the last column stands for nothing
+    scores[rows, ranked] = -np.arange(ranked.shape[1], dtype=np.float32)
+    scores[:, -1] = -np.inf
+    columns = candidates.item_columns
+    found = np.maximum(scores[rows, columns], np.float32(-2.0 * n_items))  # unranked: equal, so that lots decide
+    chosen, _ = top_k(np.where(columns >= 0, found, np.float32(-np.inf)).astype(np.float32), K)
+    return np.take_along_axis(columns, np.maximum(chosen, 0), axis=1)
+
+
+def bought_most(asked: Question) -> Lists:
+    """What the buyer bought most often, the newest first among equals, then what everybody buys."""
+    case, log = asked.case, asked.log
+    popular = Popularity().fit(log).score(case.user_rows[:1], case.histories[:1])[0]
+    order = np.argsort(np.argsort(popular)) / len(popular)
+    start, span = log.timestamps.min(), max(int(np.ptp(log.timestamps)), 1)
+    parts: dict[str, list[NDArray[np.int32]]] = {view: [] for view in asked.views}
+    for first in range(0, len(case.user_rows), BLOCK):
+        known = case.histories[first : first + BLOCK]
+        counts = np.zeros(known.shape)
+        np.add.at(counts, (known.rows, known.item_columns), 1.0)
+        latest = np.zeros(known.shape)
+        np.maximum.at(latest, (known.rows, known.item_columns), (known.timestamps - start) / span)
+        scores = (counts + 0.5 * latest + 1e-3 * order).astype(np.float32)
+        for view, wanted in asked.views.items():
+            masked = known.matrix if wanted.exclude_known else None
+            parts[view].append(mask_and_rank(scores.copy(), K, case.candidates, masked).item_columns)
+    return {view: np.concatenate(lists) for view, lists in parts.items()}
+
+
+def oracle(asked: Question) -> Lists:
+    """On the simulated market: by the true probabilities."""
+
+    def make() -> Lists:
+        world = make_world(WorldConfig.scaled(asked.scale, SEED))
+        days = asked.protocol.test_days
+        return oracle_lists(world, asked.case, asked.log, asked.views, asked.interactions, days)
+
+    return kept_arrays(key_of("oracle", asked.version, asked.scale, code_version()), make)

@@ -1,0 +1,174 @@
+"""The questions that every model and every peer is asked: a log, the buyers, what they wanted afterwards."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from peers.environments import PeerError, place, python_of
+
+from recommenders import schema
+from recommenders.datasets.catalog import dataset
+from recommenders.datasets.interactions import Interactions
+from recommenders.datasets.items import items_as_of
+from recommenders.datasets.reading.ingest import TABLES
+from recommenders.datasets.spec import Protocol
+from recommenders.datasets.splits import cut_time, split, training_log
+from recommenders.evaluation.protocol import Case, View, make_case
+from recommenders.evaluation.sampled import Candidates, draw_lots
+from recommenders.features.items import ItemFeatures, encode_items
+
+# name -> data set of the catalogue
+DATASETS = {
+    "online_retail": "online_retail",
+    "custom_b2b": "custom_b2b",
+    "ml-latest-small": "movielens",
+    "ml-100k": "movielens",
+}
+SEED = 42
+N_SAMPLED = 99  # items a buyer does not know beside the one held out, as in He et al. 2017
+
+
+class MissingData(RuntimeError):
+    """A data set that is not on this machine."""
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """A log and what came after it."""
+
+    name: str
+    version: str  # of the data and of the cut
+    protocol: Protocol
+    interactions: pa.Table  # all events up to the end of the window
+    items: pa.Table
+    log: Interactions
+    case: Case
+    features: ItemFeatures
+    scale: float
+
+    @cached_property
+    def views(self) -> Mapping[str, View]:
+        """all and, where buyers come back, reorder and discovery."""
+        return self.case.views()
+
+    @cached_property
+    def sampled(self) -> Candidates | None:
+        """Each buyer's held-out item among N_SAMPLED that the buyer never touched; None behind a time cut."""
+        return _sampled(self.case) if self.protocol.split == "latest_out" else None
+
+    @cached_property
+    def test(self) -> pa.Table:
+        """The events of the window."""
+        parts = split(self.interactions, self.protocol)
+        return parts.filter(pc.equal(parts["part"], "test"))
+
+
+def question(name: str, validation: bool = False, scale: float = 1.0) -> Question:
+    """The test window of a data set, or the validation window before it, as if the log ended there.
+
+    Raises MissingData.
+    """
+    spec = dataset(DATASETS[name])
+    version, interactions, items = _tables(name, scale)
+    protocol = spec.protocol
+    if validation and protocol.split == "time_cut":
+        interactions = _until(interactions, protocol.test_days)
+    parts = split(interactions, protocol)
+    if validation and protocol.split == "latest_out":
+        interactions = parts.filter(pc.not_equal(parts["part"], "test")).drop_columns(["part"])
+        parts = split(interactions, protocol)
+    events = parts.filter(pc.not_equal(parts["part"], "test"))
+    log = training_log(events, items, protocol, cut_time(parts))
+    case = make_case(log, parts.filter(pc.equal(parts["part"], "test")), protocol)
+    features = encode_items(items_as_of(items, log.last_event), log.items)
+    version = f"{version}-{'validation' if validation else 'test'}"
+    log = replace(log, version=version)
+    return Question(name, version, protocol, interactions, items, log, case, features, scale)
+
+
+def _until(interactions: pa.Table, days: int) -> pa.Table:
+    times = interactions["timestamp"]
+    end = pc.max(times).as_py() - timedelta(days=days)
+    return interactions.filter(pc.less_equal(times, pa.scalar(end, times.type)))
+
+
+def _tables(name: str, scale: float) -> tuple[str, pa.Table, pa.Table]:
+    """(version, interactions, items), read once and kept as Parquet."""
+    spec = dataset(DATASETS[name])
+    source = _source(name, scale)
+    version = spec.fingerprint(source)["version"]
+    folder = place() / "tables" / f"{name}-{version}"
+    if not (folder / "read").exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        spec.ingest(source, folder)
+        (folder / "read").touch()
+    interactions, items = (
+        schema.conform(pq.read_table(folder / f"{table}.parquet"), TABLES[table], table)
+        for table in ("interactions", "items")
+    )
+    return version, interactions.sort_by([("timestamp", "ascending")]), items
+
+
+def _source(name: str, scale: float) -> Path:
+    spec = dataset(DATASETS[name])
+    if spec.generator:
+        folder = place() / "data" / f"{name}-{scale:g}"
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        spec.make(folder, scale, SEED)
+        return folder
+    if name == "ml-100k":
+        return _ml_100k()
+    real = os.environ.get("TRADEWIND_REAL_DATA", "")
+    folder = Path(real) / spec.real_data_folder
+    if not real or not folder.exists():
+        raise MissingData(f"{name}: set TRADEWIND_REAL_DATA to a folder that holds {spec.real_data_folder}/")
+    return folder
+
+
+def _ml_100k() -> Path:
+    """The copy that RecBole ships, from its layout into the publisher's."""
+    folder = place() / "data" / "ml-100k"
+    if (folder / "u.data").exists():
+        return folder
+    try:
+        python = python_of("recbole")
+    except PeerError as error:
+        raise MissingData(f"ml-100k comes with RecBole: {error}") from error
+    shipped = next(python.parents[1].glob("lib/*/site-packages/recbole/dataset_example/ml-100k"))
+    folder.mkdir(parents=True, exist_ok=True)
+    items, users, ratings = (_rows(shipped / f"ml-100k.{part}") for part in ("item", "user", "inter"))
+    genres = sorted({genre for row in items for genre in row[3].split()})
+    (folder / "u.genre").write_text("".join(f"{genre}|{n}\n" for n, genre in enumerate(genres)))
+    (folder / "u.user").write_text("".join("|".join(row) + "\n" for row in users))
+    films = (
+        f"{item}|{title} ({year})|01-Jan-{year}||http://x|{'|'.join(str(int(g in of.split())) for g in genres)}\n"
+        for item, title, year, of in items
+    )
+    (folder / "u.item").write_text("".join(films), encoding="latin-1")
+    lines = (f"{user}\t{item}\t{float(rating):.0f}\t{float(time):.0f}\n" for user, item, rating, time in ratings)
+    (folder / "u.data").write_text("".join(lines))
+    return folder
+
+
+def _rows(path: Path) -> list[list[str]]:
+    return [line.split("\t") for line in path.read_text(encoding="utf-8", errors="replace").splitlines()[1:]]
+
+
+def _sampled(case: Case) -> Candidates:
+    rng = np.random.default_rng(SEED)
+    drawn = []
+    for row in range(len(case.user_rows)):
+        free = case.candidates.copy()
+        free[case.histories[row : row + 1].item_columns] = False
+        free[case.relevant.indices[case.relevant.indptr[row] : case.relevant.indptr[row + 1]]] = False
+        others = np.flatnonzero(free)
+        drawn.append(rng.choice(others, min(N_SAMPLED, len(others)), replace=False))
+    places = np.repeat(np.arange(len(drawn)), [len(columns) for columns in drawn])
+    return draw_lots(case, places, np.concatenate(drawn).astype(np.int64), SEED)

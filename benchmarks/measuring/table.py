@@ -1,0 +1,113 @@
+"""The rows of a benchmark, for eyes and for programs."""
+
+import argparse
+import json
+import os
+import platform
+import time
+from collections.abc import Mapping
+from importlib.metadata import version
+from typing import Any
+
+HEAD = f"{'what':<66} {'unit':<18} {'ours':>10} {'peer':>26} {'value':>10} {'ratio':>7}  floor / goal"
+
+
+def arguments(description: str | None) -> argparse.ArgumentParser:
+    """The options every benchmark has."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", action="store_true", dest="as_json", help="one last line that programs read")
+    parser.add_argument("--quick", action="store_true", help="small sizes: whether it works, not how well")
+    parser.add_argument("--no-peers", action="store_true", help="ours alone, nothing is installed")
+    parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1), help="of ours and of each peer")
+    return parser
+
+
+def row(
+    what: str,
+    unit: str,
+    ours: float | None,
+    peer: tuple[str, float] | None = None,
+    floor: float | None = None,
+    goal: float | None = None,
+    on: str = "ours",
+    lower_is_better: bool = False,
+    **more: Any,
+) -> dict[str, Any]:
+    """One line. ratio: how many times better than the peer. Floor and goal are of `ours` or `ratio`, as `on` says."""
+    ratio = None
+    if peer is not None and ours and peer[1]:
+        ratio = peer[1] / ours if lower_is_better else ours / peer[1]
+    held = ours if on == "ours" else ratio
+
+    def met(bound: float | None) -> bool | None:
+        if bound is None or held is None:
+            return None
+        return bool(held <= bound if lower_is_better and on == "ours" else held >= bound)
+
+    return {
+        "what": what,
+        "unit": unit,
+        "ours": rounded(ours),
+        "peer": peer and peer[0],
+        "peer_value": peer and rounded(peer[1]),
+        "ratio": rounded(ratio),
+        "goal": goal,
+        "met": met(goal),
+        "floor": floor,
+        "floor_met": met(floor),
+        "bounds": on,
+        **more,
+    }
+
+
+def rounded(value: float | None) -> float | None:
+    """Four significant digits or more."""
+    if value is None:
+        return None
+    return round(float(value), 4) if abs(value) < 100 else round(float(value), 1)
+
+
+def show(line: Mapping[str, Any]) -> None:
+    """Prints a row; a miss as plainly as a win."""
+    texts = [
+        f"{line['what']:<66} {line['unit']:<18} {_number(line['ours']):>10}",
+        f"{line['peer'] or '':>26} {_number(line['peer_value']):>10} {_number(line['ratio']):>7} ",
+        _verdict("floor", line["floor"], line["floor_met"]),
+        _verdict("goal", line["goal"], line["met"]),
+        line.get("note", ""),
+    ]
+    print(" ".join(text for text in texts if text).rstrip(), flush=True)
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
+def _verdict(name: str, bound: float | None, met: bool | None) -> str:
+    if bound is None:
+        return ""
+    return f"{name} {bound:g} {'met' if met else 'MISSED' if met is not None else 'unknown'};"
+
+
+def finish(name: str, rows: list[dict[str, Any]], started: float, as_json: bool, peers: Mapping[str, str]) -> None:
+    """Counts floors and goals, and with as_json prints the last line."""
+    for bound, met in (("floor", "floor_met"), ("goal", "met")):
+        judged = [line[met] for line in rows if line[bound] is not None]
+        if judged:
+            print(f"{name}: {sum(map(bool, judged))} of {len(judged)} {bound}s met")
+    if as_json:
+        result = {"name": name, "rows": rows, "versions": versions() | dict(peers), "hardware": hardware()}
+        print(json.dumps({**result, "seconds": round(time.perf_counter() - started, 1)}))
+
+
+def versions() -> dict[str, str]:
+    """Of what is ours."""
+    ours = ("tradewind", "numpy", "scipy", "scikit-learn", "torch", "numba")
+    return {name: version(name) for name in ours} | {"python": platform.python_version()}
+
+
+def hardware() -> str:
+    """The machine in words."""
+    return f"{platform.machine()}, {os.cpu_count()} cores"

@@ -1,0 +1,136 @@
+"""A peer's environment, made on first use, and questions to it through files."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recommenders.datasets.interactions import Interactions
+
+HERE = Path(__file__).resolve().parent
+PLACE = HERE.parents[1] / ".bench"  # ignored; TRADEWIND_BENCH names another folder
+THREADS = ("OMP", "OPENBLAS", "MKL", "NUMBA", "RAYON", "VECLIB_MAXIMUM", "LK")  # what libraries take theirs from
+Job = Mapping[str, Any]  # {"model", "params"}
+
+
+class PeerError(RuntimeError):
+    """A peer that cannot be installed or that failed."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Lists of one job, (n_users, k) item columns, -1 past the last: known items left in, and left out."""
+
+    stay: NDArray[np.int32] | None
+    masked: NDArray[np.int32] | None
+    figures: dict[str, float]
+
+
+def place() -> Path:
+    """The folder of everything that benchmarks keep."""
+    return Path(os.environ.get("TRADEWIND_BENCH", PLACE)).resolve()
+
+
+def pinned(peer: str) -> str:
+    """The version of a peer that its requirements name."""
+    pins = (HERE / f"{peer}.txt").read_text().splitlines()
+    return next(line.partition("==")[2] for line in pins if line.startswith(f"{peer}=="))
+
+
+def python_of(peer: str) -> Path:
+    """The Python of a peer's environment, which is made if it is not there as pinned. Raises PeerError."""
+    wanted = HERE / f"{peer}.txt"
+    folder = place() / "peers" / peer
+    python, stamp = folder / "bin" / "python", folder / "installed"
+    key = hashlib.sha256(wanted.read_bytes()).hexdigest()
+    if stamp.exists() and stamp.read_text() == key:
+        return python
+    print(f"installing {peer} {pinned(peer)} into {folder} ...", file=sys.stderr, flush=True)
+    pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    _run([sys.executable, "-m", "venv", "--clear", str(folder)], peer)
+    index = os.environ.get("TORCH_INDEX")  # as in scripts/install.sh: where torch without CUDA comes from
+    torch = next((line for line in wanted.read_text().splitlines() if line.startswith("torch==")), None)
+    if index and torch:
+        _run([*pip, torch, "--index-url", index], peer)
+    _run([*pip, "-r", str(wanted)], peer)
+    stamp.write_text(key)
+    return python
+
+
+def _run(command: list[str], peer: str) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        reason = next((line for line in done.stderr.splitlines() if line.startswith("ERROR")), done.stderr[-300:])
+        raise PeerError(f"{peer} cannot be installed: {' '.join(reason.split())}; check the network, then run again")
+
+
+def environment(threads: int) -> dict[str, str]:
+    """This process's environment with the number of threads set for whatever library looks."""
+    return {**os.environ, **{f"{name}_NUM_THREADS": str(threads) for name in THREADS}, "PYTHONWARNINGS": "ignore"}
+
+
+def ask(
+    peer: str,
+    log: Interactions,
+    user_rows: NDArray[np.int32],
+    jobs: Sequence[Job],
+    k: int = 10,
+    exclude_known: Sequence[bool] = (False,),
+    threads: int = 2,
+    seed: int = 42,
+    timeout: float = 1800.0,
+) -> list[Answer]:
+    """The answers of a peer, a job each, all done by one process. Raises PeerError."""
+    python = python_of(peer)
+    request = {"version": pinned(peer), "threads": threads, "seed": seed, "k": k, "jobs": list(jobs)}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "request.json").write_text(json.dumps({**request, "exclude_known": list(exclude_known)}))
+        np.savez(folder / "log.npz", **pairs_of(log), user_rows=user_rows, candidates=log.available)
+        command = [str(python), str(HERE / f"run_{peer}.py"), name]
+        try:
+            done = subprocess.run(
+                command,
+                env=environment(threads),
+                cwd=name,
+                capture_output=True,
+                text=True,
+                timeout=timeout,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise PeerError(f"{peer}: took more than {timeout:.0f} s; ask it for less") from error
+        if done.returncode:
+            raise PeerError(f"{peer} ended with {done.returncode}: {' '.join(done.stderr.split())[-500:]}")
+        figures = json.loads((folder / "figures.json").read_text())
+        return [_answer(folder / f"answer-{number}.npz", found) for number, found in enumerate(figures)]
+
+
+def _answer(path: Path, figures: dict[str, float]) -> Answer:
+    lists = np.load(path)
+    return Answer(*(lists.get(name) for name in ("stay", "masked")), figures)
+
+
+def pairs_of(log: Interactions) -> dict[str, Any]:
+    """One row a pair that occurs: summed weight and the newest time stamp, by row and column."""
+    keys = log.user_rows.astype(np.int64) * len(log.items) + log.item_columns
+    found, places = np.unique(keys, return_inverse=True)
+    newest = np.zeros(len(found), dtype=np.int64)
+    np.maximum.at(newest, places, log.timestamps)
+    return {
+        "users": (found // len(log.items)).astype(np.int32),
+        "items": (found % len(log.items)).astype(np.int32),
+        "weights": np.bincount(places, log.weights, minlength=len(found)).astype(np.float32),
+        "timestamps": newest,
+        "n_users": len(log.users),
+        "n_items": len(log.items),
+    }

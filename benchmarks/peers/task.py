@@ -1,0 +1,134 @@
+"""What a peer's process is given and what it gives back. Runs under the peer's own Python: numpy and scipy, no more.
+
+FOLDER/log.npz        users, items, weights, timestamps (each (n_pairs,), one row a pair that occurs), n_users, n_items,
+                      user_rows (n,) whose lists are wanted, candidates (n_items,) bool
+FOLDER/request.json   {"version", "threads", "seed", "k", "exclude_known": [bool ...], "jobs": [{"model", "params"}]}
+FOLDER/answer-J.npz   of job J: stay and masked, each (n, k) int32 item columns, best first, -1 past the last; figures
+FOLDER/figures.json   of each job: fit_cpu, fit_wall, recommend_cpu, recommend_wall (seconds), peak_mb, and more
+"""
+
+import json
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+
+Lists = NDArray[np.int32]
+
+
+@dataclass
+class Job:
+    """One model to fit on the log, and the lists wanted of it."""
+
+    model: str
+    params: dict[str, Any]
+    users: NDArray[np.int32]
+    items: NDArray[np.int32]
+    weights: NDArray[np.float32]
+    timestamps: NDArray[np.int64]
+    shape: tuple[int, int]
+    user_rows: NDArray[np.int32]
+    candidates: NDArray[np.bool_]
+    k: int
+    exclude_known: tuple[bool, ...]
+    threads: int
+    seed: int
+    figures: dict[str, float] = field(default_factory=dict)
+
+    def values(self, kind: str) -> NDArray[np.float32]:
+        """(n_pairs,) what a pair counts: `count` as it is, `log` its log(1 + count), `binary` one."""
+        if kind == "binary":
+            return np.ones_like(self.weights)
+        return np.log1p(self.weights) if kind == "log" else self.weights
+
+    def matrix(self, kind: str = "count") -> csr_matrix:
+        """(n_users, n_items) float32."""
+        return csr_matrix((self.values(kind), (self.users, self.items)), shape=self.shape, dtype=np.float32)
+
+    @property
+    def depth(self) -> int:
+        """How long a list must be so that k candidates are in it."""
+        return min(self.k + int((~self.candidates).sum()), self.shape[1])
+
+    @contextmanager
+    def measured(self, what: str) -> Iterator[None]:
+        """Adds the processor and wall seconds of a part to the figures."""
+        wall, processor = time.perf_counter(), time.process_time()
+        yield
+        self.add(f"{what}_cpu", time.process_time() - processor)
+        self.add(f"{what}_wall", time.perf_counter() - wall)
+
+    def add(self, what: str, value: float) -> None:
+        """Sums a figure up."""
+        self.figures[what] = self.figures.get(what, 0.0) + value
+
+
+def first_candidates(ranked: NDArray[Any], job: Job) -> Lists:
+    """(n, k): the lists (n, depth) without what may not be recommended; -1 past the last one."""
+    wanted = (ranked >= 0) & job.candidates[ranked]
+    order = np.argsort(~wanted, axis=1, kind="stable")[:, : job.k]
+    chosen = np.where(np.take_along_axis(wanted, order, axis=1), np.take_along_axis(ranked, order, axis=1), -1)
+    lists = np.full((len(ranked), job.k), -1, dtype=np.int32)
+    lists[:, : chosen.shape[1]] = chosen
+    return lists
+
+
+def top_lists(scores: NDArray[Any], job: Job, known: csr_matrix | None) -> Lists:
+    """(n, k) of scores (n, n_items), nan where a model has none; `known` is left out."""
+    scores = np.where(np.isnan(scores) | ~job.candidates, -np.inf, scores)
+    if known is not None:
+        scores[known.nonzero()] = -np.inf
+    width = min(job.k, scores.shape[1])
+    best = np.argpartition(scores, -width, axis=1)[:, -width:] if width < scores.shape[1] else None
+    best = np.broadcast_to(np.arange(scores.shape[1]), scores.shape) if best is None else best
+    order = np.argsort(-np.take_along_axis(scores, best, axis=1), axis=1, kind="stable")
+    best = np.take_along_axis(best, order, axis=1)
+    found = np.isfinite(np.take_along_axis(scores, best, axis=1))
+    return np.where(found, best, -1).astype(np.int32)
+
+
+def serve(package: str, models: dict[str, Callable[[Job], Callable[[bool], Lists]]]) -> None:
+    """Does every job of the folder named on the command line.
+
+    A model is a function that fits (within job.measured("fit")) and returns one that gives the lists, the known items
+    left out or not. Ends with a message if the package is of another version than the one that was asked for.
+    """
+    folder = Path(sys.argv[1])
+    request = json.loads((folder / "request.json").read_text())
+    if version(package) != request["version"]:
+        sys.exit(f"{package}: got {version(package)}, wanted {request['version']}; remove this environment")
+    log = np.load(folder / "log.npz")
+    figures = []
+    for number, wish in enumerate(request["jobs"]):
+        job = _job(log, request, wish)
+        lists_of = models[job.model](job)
+        lists = {}
+        for exclude_known in job.exclude_known:
+            with job.measured("recommend"):
+                lists["masked" if exclude_known else "stay"] = lists_of(exclude_known)
+        np.savez(folder / f"answer-{number}.npz", **lists)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+        figures.append({**job.figures, "peak_mb": peak})
+    (folder / "figures.json").write_text(json.dumps(figures))
+
+
+def _job(log: Any, request: dict[str, Any], wish: dict[str, Any]) -> Job:
+    arrays = {name: log[name] for name in ("users", "items", "weights", "timestamps", "user_rows", "candidates")}
+    return Job(
+        **arrays,
+        **wish,
+        shape=(int(log["n_users"]), int(log["n_items"])),
+        k=request["k"],
+        exclude_known=tuple(request["exclude_known"]),
+        threads=request["threads"],
+        seed=request["seed"],
+    )

@@ -1,0 +1,331 @@
+"""What training costs: NeuMF, EASE, implicit factors and user neighbours against the peers on one made log.
+
+    python benchmarks/training_speed.py [--only WHAT ...] [--large] [--threads 1] [--quick] [--json]
+
+The log has MovieLens 1M's size (benchmarks/measuring/made_logs.py), each user's last item held out. Whoever is measured
+runs in a process of its own with the same number of threads; libraries are imported, and compiled code is made, on a
+small log before the clock starts. Costs are processor seconds of all threads, so neighbours on the machine count for
+little; with one thread nobody's waiting counts either. NDCG@10 stands beside speed where quality could pay for it.
+--large trains every model of the catalogue on a log of Retailrocket's size, or prints why it declines.
+"""
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from measuring import table
+from measuring.kept import code_version, kept_facts, key_of
+from measuring.made_logs import made_features, movielens_like, retailrocket_like
+from peers.environments import HERE, Answer, PeerError, ask, environment, pinned
+from scipy.sparse import csr_array, load_npz, save_npz
+
+from recommenders.datasets.interactions import Interactions
+from recommenders.errors import ModelTooLargeError
+from recommenders.metrics import ranking
+from recommenders.models.catalog import MODELS, model_class
+from recommenders.models.hybrid import Hybrid
+from recommenders.models.recommender import Recommender
+
+K = 10
+EPOCHS = 1  # of NeuMF behind the one that is left out, where everything is touched for the first time
+NEUMF_EVENTS = 250_000  # of the log that it learns from; a sample costs the same whatever their number
+NEUMF: dict[str, Any] = {
+    "size": 64,
+    "layers": [128, 64],
+    "batch": 2048,
+    "negatives": 4,
+    "dropout": 0.1,
+    "learning_rate": 0.001,
+}
+FACTORS, SWEEPS = 64, 15
+SAMPLED_USERS = 500
+LARGE_SECONDS, LARGE_MB = 900.0, 4000.0
+Log = tuple[Interactions, csr_array]
+Figures = dict[str, float]
+
+
+def main() -> None:
+    """Prints a table, and with --json one last line."""
+    parser = table.arguments(__doc__)
+    parser.set_defaults(threads=1)
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="parts to measure")
+    parser.add_argument("--large", action="store_true", help="Retailrocket's size, every model; takes up to an hour")
+    parser.add_argument("--one", nargs=2, metavar=("NAME", "FOLDER"), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.one:
+        run_one(options.one[0], Path(options.one[1]))
+        return
+    started = time.perf_counter()
+    size = {"n_users": 300, "n_items": 200, "n_pairs": 9_000} if options.quick else {}
+    log = movielens_like(**size)
+    print(table.HEAD)
+    rows: list[dict[str, Any]] = []
+    for part in options.only:
+        try:
+            rows += shown(PARTS[part](log, not options.no_peers, options.threads))
+        except subprocess.CalledProcessError as error:
+            rows += shown([{**table.row(part, "", None, floor=0.0), "note": f"FAILED with {error.returncode}"}])
+    if options.large:
+        rows += shown(large(options.quick, options.threads))
+    used = {} if options.no_peers else {of: pinned(of) for of in ("recbole", "rectools", "implicit", "lenskit")}
+    table.finish("training_speed", rows, started, options.as_json, used)
+
+
+def shown(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The same rows, printed."""
+    for line in rows:
+        table.show(line)
+    return rows
+
+
+# -- the parts
+
+
+def neumf(log: Log, with_peers: bool, threads: int) -> list[dict[str, Any]]:
+    """Samples per processor second at equal widths, batch, negatives and rejection of known positives."""
+    what = f"NeuMF {NEUMF['size']} + {NEUMF['layers']}, batch {NEUMF['batch']}, {NEUMF['negatives']} uniform negatives"
+    thinned = np.arange(len(log[0])) % max(len(log[0]) // NEUMF_EVENTS, 1) == 0
+    log = (replace(log[0].select(thinned), version=f"{log[0].version}-thinned"), log[1])
+    samples = EPOCHS * len(np.unique(keys(log[0]))) * (1 + NEUMF["negatives"])
+
+    def config(epochs: int) -> dict[str, Any]:
+        return {
+            "embedding_dim": NEUMF["size"],
+            "hidden_layers": NEUMF["layers"],
+            "batch_size": NEUMF["batch"] // (1 + NEUMF["negatives"]),  # ours counts the positives, theirs all samples
+            "negatives": NEUMF["negatives"],
+            "dropout": NEUMF["dropout"],
+            "learning_rate": NEUMF["learning_rate"],
+            "negative_power": 0.0,
+            "half_life_share": None,
+            "fixed_epochs": epochs,
+        }
+
+    first, more = (ours("neural_collaborative", config(n), log, threads, lists=False) for n in (1, 1 + EPOCHS))
+    speed = samples / (more["fit_cpu"] - first["fit_cpu"])
+    peer = None
+    if with_peers:
+        params = {
+            "epochs": EPOCHS,
+            "negatives": NEUMF["negatives"],
+            "batch_size": NEUMF["batch"],
+            "learning_rate": NEUMF["learning_rate"],
+            "dropout_prob": NEUMF["dropout"],
+            "mf_embedding_size": NEUMF["size"],
+            "mlp_embedding_size": NEUMF["size"],
+            "mlp_hidden_size": NEUMF["layers"],
+        }
+        found = theirs("recbole", "neumf", params, log, threads, n_lists=1)
+        peer = found and ("RecBole", found["samples"] / found["fit_cpu"])
+    return [table.row(what, "samples/CPU s", speed, peer, floor=1.7, goal=3.0, on="ratio")]
+
+
+def ease(log: Log, with_peers: bool, threads: int) -> list[dict[str, Any]]:
+    """EASE's fit."""
+    name = "linear_items"
+    if name not in MODELS:
+        return [missing("EASE: fit", name)]
+    mine = ours(name, {}, log, threads)
+    found = (
+        theirs("rectools", "ease", {"regularization": 500.0, "values": "binary"}, log, threads) if with_peers else None
+    )
+    return cost_rows("EASE", mine, "RecTools", found, floor=1.8, goal=1.5)
+
+
+def implicit_factors(log: Log, with_peers: bool, threads: int) -> list[dict[str, Any]]:
+    """Alternating least squares with the same factors and sweeps."""
+    name = "implicit_factors"
+    if name not in MODELS:
+        return [missing("implicit factors: fit", name)]
+    mine = ours(name, renamed(name, {"factors": FACTORS, "sweeps": SWEEPS}), log, threads)
+    params = {"factors": FACTORS, "iterations": SWEEPS, "values": "binary"}
+    found = None
+    if with_peers:
+        tried = [theirs("implicit", "als", params | tuned, log, threads) for tuned in ALS_TRIED]
+        found = max((one for one in tried if one), key=lambda one: one["ndcg"], default=None)
+    what = f"implicit factors, {FACTORS} factors, {SWEEPS} sweeps"
+    rows = cost_rows(what, mine, "implicit", found, floor=None, goal=None)
+    if found:
+        rows[0] |= {"floor": 1.0, "floor_met": mine["fit_cpu"] <= found["fit_cpu"], "bounds": "ratio"}
+    return rows
+
+
+ALS_TRIED = [{"regularization": reg, "alpha": alpha} for reg in (0.1, 10.0) for alpha in (1.0, 4.0)]
+
+
+def user_neighbours(log: Log, with_peers: bool, threads: int) -> list[dict[str, Any]]:
+    """Fit and the top ten of all users, against the fastest peer; LensKit's lists are those of a sample of users."""
+    mine = ours("collaborative_filtering", {}, log, threads)
+    neighbours = model_class("collaborative_filtering").Config().model_dump().get("n_neighbours", 50)
+    found: dict[str, Figures | None] = {}
+    if with_peers:
+        found["implicit"] = theirs("implicit", "user_neighbours", {"K": neighbours}, log, threads)
+        n = min(SAMPLED_USERS, len(log[0].users))  # it answers one user at a time, so a sample tells what all cost
+        found["LensKit"] = theirs("lenskit", "user_neighbours", {"max_nbrs": neighbours}, log, threads, n)
+        if found["LensKit"]:
+            found["LensKit"]["recommend_cpu"] *= len(log[0].users) / n
+    ours_cpu = mine["fit_cpu"] + mine["recommend_cpu"]
+    rows = []
+    whole = {name: one["fit_cpu"] + one["recommend_cpu"] for name, one in found.items() if one}
+    fastest = min(whole, key=lambda name: whole[name], default=None)
+    what = f"user neighbours, k = {neighbours}: fit and top {K} of all users"
+    for name in whole or [None]:
+        peer = (name, whole[name]) if name else None
+        floor = 2.0 if name == fastest else None
+        rows.append(table.row(what, "CPU s", ours_cpu, peer, floor=floor, on="ratio", lower_is_better=True))
+    for name, one in found.items():
+        if one:
+            rows.append(table.row("user neighbours: quality", "NDCG@10", mine["ndcg"], (name, one["ndcg"])))
+    return rows
+
+
+PARTS: dict[str, Callable[[Log, bool, int], list[dict[str, Any]]]] = {
+    "neumf": neumf,
+    "ease": ease,
+    "implicit_factors": implicit_factors,
+    "user_neighbours": user_neighbours,
+}
+
+
+def large(quick: bool, threads: int) -> list[dict[str, Any]]:
+    """Every model on a log of Retailrocket's size; the hybrids are blends of the others and are left out."""
+    log = retailrocket_like(3000, 800, 6000) if quick else retailrocket_like()
+    nothing_wanted = csr_array(log.shape, dtype=np.float32)
+    rows = []
+    for name in MODELS:
+        model = model_class(name)()
+        if isinstance(model, Hybrid) or name.startswith("hybrid"):
+            continue
+        needed = model.memory_needed(log) / 1e6
+        if needed > model.config.max_memory_mb:
+            reason = str(ModelTooLargeError(name, log.shape, needed, model.config.max_memory_mb))
+            rows.append({**table.row(f"{log.shape} large: {name} declines", "s", None), "note": reason})
+            continue
+        try:
+            mine = ours(name, {}, (log, nothing_wanted), threads, lists=False)
+        except subprocess.CalledProcessError as error:
+            rows.append({**table.row(f"{log.shape} large: {name}", "s", None, floor=LARGE_SECONDS), "note": str(error)})
+            continue
+        what = f"{log.shape[0]:,} users, {log.shape[1]:,} items: {name}"
+        line = table.row(f"{what} fit", "s", mine["fit_wall"], floor=LARGE_SECONDS, lower_is_better=True)
+        rows.append(line)
+        rows.append(table.row(f"{what} peak", "MB", mine["peak_mb"], floor=LARGE_MB, lower_is_better=True))
+        rows[-1]["note"] = f"said it needs {needed:,.0f} MB"
+    return rows
+
+
+# -- rows
+
+
+def cost_rows(
+    what: str, mine: Figures, peer: str, found: Figures | None, floor: float | None, goal: float | None
+) -> list[dict[str, Any]]:
+    """Processor seconds of the fit (floor and goal are of ours), quality, and peak memory."""
+
+    def line(part: str, unit: str, figure: str, lower: bool, **bounds: float | None) -> dict[str, Any]:
+        value = (peer, found[figure]) if found else None
+        return table.row(f"{what}: {part}", unit, mine[figure], value, lower_is_better=lower, **bounds)
+
+    return [
+        line("fit", "CPU s", "fit_cpu", True, floor=floor, goal=goal),
+        line("quality", "NDCG@10", "ndcg", False),
+        line("peak memory", "MB", "peak_mb", True),
+    ]
+
+
+def missing(what: str, name: str) -> dict[str, Any]:
+    """A model the catalogue does not hold."""
+    return {**table.row(what, "CPU s", None), "note": f"{name} is not in the catalogue"}
+
+
+def keys(log: Interactions) -> Any:
+    """(n_events,) one number a pair."""
+    return log.user_rows.astype(np.int64) * len(log.items) + log.item_columns
+
+
+def renamed(name: str, wanted: dict[str, Any]) -> dict[str, Any]:
+    """The configuration under the names that the model gives its fields. Raises KeyError if it has none for one."""
+    others = {"factors": ("embedding_dim", "n_factors"), "sweeps": ("iterations", "n_sweeps", "epochs")}
+    fields = model_class(name).Config.model_fields
+    return {next(f for f in (key, *others[key]) if f in fields): value for key, value in wanted.items()}
+
+
+# -- who is measured
+
+
+def theirs(
+    peer: str, model: str, params: dict[str, Any], log: Log, threads: int, n_lists: int | None = None
+) -> Figures | None:
+    """A peer's figures with the NDCG of its lists; None, told, if it is missing."""
+    rows = np.arange(n_lists or len(log[0].users), dtype=np.int32)
+    files = [(HERE / file).read_text() for file in ("task.py", f"run_{peer}.py", f"{peer}.txt")]
+
+    def make() -> Figures:
+        answer: Answer = ask(peer, log[0], rows, [{"model": model, "params": params}], K, [True], threads)[0]
+        assert answer.masked is not None
+        return {**answer.figures, "ndcg": float(np.nanmean(ranking.ndcg(answer.masked, log[1][: len(rows)])))}
+
+    try:
+        figures: Figures = kept_facts(key_of(peer, model, params, log[0].version, len(rows), threads, files), make)
+    except PeerError as error:
+        print(f"{peer} is missing. {error}")
+        return None
+    return figures
+
+
+def ours(name: str, config: dict[str, Any], log: Log, threads: int, lists: bool = True) -> Figures:
+    """The same of one of our models, in a process of its own."""
+    key = key_of(name, config, log[0].version, threads, lists, code_version(), Path(__file__).read_text())
+
+    def make() -> Figures:
+        with tempfile.TemporaryDirectory() as folder:
+            log[0].save(Path(folder) / "log")
+            save_npz(Path(folder) / "wanted.npz", log[1])
+            (Path(folder) / "wish.json").write_text(json.dumps({"config": config, "lists": lists}))
+            command = [sys.executable, __file__, "--one", name, folder]
+            done = subprocess.run(command, env=environment(threads), check=True, stdout=subprocess.PIPE, text=True)
+        figures: Figures = json.loads(done.stdout.splitlines()[-1])
+        return figures
+
+    figures: Figures = kept_facts(key, make)
+    return figures
+
+
+def run_one(name: str, folder: Path) -> None:
+    """Fits one model, ranks for everybody, and prints its figures."""
+    wish = json.loads((folder / "wish.json").read_text())
+    log, wanted = Interactions.load(folder / "log"), csr_array(load_npz(folder / "wanted.npz"))
+    config = model_class(name).Config.model_validate(wish["config"])
+    small = log.select(np.arange(len(log)) < 3000)
+    features = made_features(len(log.items)) if model_class(name).uses_features else None
+    recommend_all(model_class(name)(config).fit(small, features), small, 20)  # imports, compiled code
+    wall, processor = time.perf_counter(), time.process_time()
+    model = model_class(name)(config).fit(log, features)
+    figures = {"fit_cpu": time.process_time() - processor, "fit_wall": time.perf_counter() - wall}
+    unit = 2**20 if sys.platform == "darwin" else 2**10  # bytes there, kilobytes on Linux
+    figures["peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+    if wish["lists"]:
+        processor = time.process_time()
+        lists = recommend_all(model, log, len(log.users))
+        figures["recommend_cpu"] = time.process_time() - processor
+        figures["ndcg"] = float(np.nanmean(ranking.ndcg(lists, wanted)))
+    print(json.dumps(figures))
+
+
+def recommend_all(model: Recommender, log: Interactions, n_users: int) -> Any:
+    """(n_users, K) lists without what is known."""
+    rows = np.arange(n_users, dtype=np.int32)
+    return model.recommend(rows, log.histories()[:n_users], K, exclude_known=True).item_columns
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,157 @@
+"""The learned hybrid: what its ranker looks at, what it learns from, and what it answers."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from recommenders.datasets.histories import DAY, Histories
+from recommenders.datasets.interactions import Interactions
+from recommenders.errors import UnsuitableError
+from recommenders.models.hybrid_learned import HybridLearned, HybridLearnedConfig
+from recommenders.models.linear import LinearItems
+from recommenders.models.popularity import Popularity
+from recommenders.models.ranker_training import windows
+from recommenders.models.ranking_features import BUYER_FACTS, PAIR_FACTS, Habits, item_facts, usual_intervals
+
+CONFIG = HybridLearnedConfig(members=("popularity", "linear_items"), n_windows=1, trees=20, depth=3)
+
+
+def small(log: Interactions, features: Any = None) -> HybridLearned:
+    members = {"popularity": Popularity().fit(log), "linear_items": LinearItems().fit(log)}
+    learned = HybridLearned(CONFIG).compose(members, log, features)
+    assert isinstance(learned, HybridLearned)
+    return learned
+
+
+@pytest.fixture(scope="module")
+def learned(reorder_world: Any) -> HybridLearned:
+    return small(*reorder_world)
+
+
+def habits_of(days: list[float], columns: list[int], *, known: bool = True, now: float = 100.0) -> Habits:
+    """One buyer's events on those days."""
+    histories = Histories(
+        np.array([0, len(days)]),
+        np.array(columns, np.int32),
+        (np.array(days) * DAY).astype(np.int64),
+        np.ones(len(days), np.float32),
+        5,
+    )
+    return Habits(histories, np.array([known]), int(now * DAY), dated=True, horizon_days=30.0)
+
+
+def told(habits: Habits, column: int, categories: tuple[int, ...] = (0, 0, 1, 1, 1)) -> dict[str, float]:
+    facts = habits.pairs(
+        np.array([0]), np.array([column], np.int32), np.full(5, 20.0, np.float32), np.array(categories, np.int32)
+    )
+    return dict(zip(PAIR_FACTS, facts[0].tolist(), strict=True))
+
+
+def test_a_habit_is_told_by_orders_not_by_lines() -> None:
+    habits = habits_of([10, 40, 40, 70, 90], [1, 1, 1, 1, 2])  # two lines of one order on day 40
+    found = told(habits, 1)
+    assert found["pair_orders"] == pytest.approx(np.log1p(3))
+    assert found["pair_order_share"] == pytest.approx(3 / 4)
+    assert found["pair_days_since"] == pytest.approx(30)
+    assert found["pair_orders_since"] == 1
+    assert found["pair_interval"] == pytest.approx(30)
+    assert found["pair_due"] == pytest.approx(1.0)
+    assert found["pair_due_as_item"] == pytest.approx(30 / 20)
+    assert found["pair_category_share"] == pytest.approx(4 / 5)
+    assert found["pair_recent_short"] == pytest.approx(sum(2 ** (-age / 15) for age in (90, 60, 30)), rel=1e-5)
+    buyer = dict(zip(BUYER_FACTS, habits.buyers[0].tolist(), strict=True))
+    assert buyer["buyer_orders"] == pytest.approx(np.log1p(4))
+    assert buyer["buyer_days_since_order"] == pytest.approx(10)
+    assert buyer["buyer_days_between_orders"] == pytest.approx(80 / 3)
+
+
+def test_what_was_never_bought_has_no_habit() -> None:
+    found = told(habits_of([10, 40], [1, 1]), 3)
+    assert found["pair_orders"] == found["pair_order_share"] == found["pair_recent_long"] == 0
+    assert all(found[f"pair_{name}"] == -1 for name in ("days_since", "orders_since", "interval", "due"))
+
+
+def test_of_a_stranger_no_time_is_told() -> None:
+    habits = habits_of([100, 100], [1, 2], known=False)
+    found = told(habits, 1)
+    assert found["pair_orders"] > 0
+    assert found["pair_days_since"] == found["pair_interval"] == -1
+    assert habits.buyers[0, BUYER_FACTS.index("buyer_days_since_order")] == -1
+
+
+def test_facts_of_items_do_not_grow_with_the_log(reorder_world: Any) -> None:
+    log = reorder_world[0]
+    twice = replace(
+        log,
+        **{
+            name: np.repeat(getattr(log, name), 2)
+            for name in ("user_rows", "item_columns", "timestamps", "weights", "strengths")
+        },
+    )
+    once, doubled = item_facts(log, 30.0), item_facts(twice, 30.0)
+    np.testing.assert_allclose(doubled[:, :6], once[:, :6], rtol=1e-5)
+    assert usual_intervals(log, 30.0).shape == (len(log.items),)
+    assert (usual_intervals(log, 30.0) > 0).all()
+
+
+def test_windows_lie_behind_what_is_known(reorder_world: Any) -> None:
+    log = reorder_world[0]
+    found = list(windows(log, 3, 20.0))
+    assert len(found) == 3
+    for number, window in enumerate(found):
+        cut = log.timestamps.max() - int(20 * (1 + number / 2) * DAY)
+        assert window.log.timestamps.max() < cut
+        later = (log.timestamps >= cut) & (log.timestamps < cut + 20 * DAY)
+        wanted = {(u, i) for u, i in zip(log.user_rows[later], log.item_columns[later], strict=True)}
+        rows, columns = window.wanted.nonzero()
+        assert {(window.user_rows[r], c) for r, c in zip(rows, columns, strict=True)} <= wanted
+        assert not window.log.available[np.bincount(window.log.item_columns, minlength=len(log.items)) == 0].any()
+
+
+def test_without_a_calendar_the_newest_events_are_foretold(world: Any) -> None:
+    log = replace(world[0], dated=False)
+    (window,) = windows(log, 3, 20.0)
+    assert len(window.log) + window.wanted.nnz == len(log)
+    held = np.diff(window.wanted.indptr)
+    assert (held >= 1).all()
+    assert (held <= 3).all()
+    last = np.zeros(len(log.users))
+    np.maximum.at(last, window.log.user_rows, window.log.timestamps)
+    first_held = np.array(
+        [
+            min(log.timestamps[(log.user_rows == user) & np.isin(log.item_columns, window.wanted[[place]].indices)])
+            for place, user in enumerate(window.user_rows)
+        ]
+    )
+    assert (first_held >= last[window.user_rows]).all()
+
+
+def test_a_log_without_second_events_is_declined(toy_events: Any) -> None:
+    log = Interactions.from_table(toy_events([(u, u % 3) for u in range(6)], [0.0] * 6), repeat=False, dated=False)
+    with pytest.raises(UnsuitableError, match="no second event"):
+        small(log)
+
+
+def test_the_list_is_the_best_of_the_scores(learned: HybridLearned) -> None:
+    rows, known = np.array([0, 5, -1], np.int32), learned.histories_[[0, 5, 7]]
+    ranked = learned.recommend(rows, known, 5)
+    scores = learned.score_items(rows, known, ranked.item_columns)
+    np.testing.assert_allclose(scores, ranked.scores, rtol=1e-4, atol=1e-5)
+    everything = learned.score(rows, known)
+    everything[:, ~learned.available_] = -np.inf
+    np.testing.assert_allclose(np.sort(everything, axis=1)[:, ::-1][:, :5], ranked.scores, rtol=1e-4, atol=1e-5)
+
+
+def test_features_have_names_and_no_nan(learned: HybridLearned) -> None:
+    rows, known = np.array([0, -1], np.int32), learned.histories_[[0, 1]]
+    looks, columns = learned.propose(rows, known, 5, learned.available_, exclude_known=False)
+    features = learned.features(rows, known, columns, looks)
+    assert features.shape == ((columns >= 0).sum(), len(learned.feature_names()))
+    assert np.isfinite(features).all()
+
+
+def test_a_buyer_of_whom_nothing_is_known_gets_a_list(learned: HybridLearned) -> None:
+    ranked = learned.recommend(np.array([-1], np.int32), Histories.of_lists([[]], 22), 30)
+    assert (ranked.item_columns[0] >= 0).sum() == learned.available_.sum()
