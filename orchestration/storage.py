@@ -57,7 +57,7 @@ class Lake(dg.ConfigurableIOManager):
             return store.read(place.name, store.version(number))
         if wanted is pa.Table:
             return pq.read_table(place.with_suffix(".parquet"))
-        if context.dagster_type.unique_name == MODEL_TYPE or _is_model(wanted):
+        if context.dagster_type.key == MODEL_TYPE or _is_model(wanted):
             return Declined.load(place) if (place / DECLINED).exists() else catalog.load(place)
         if hasattr(wanted, "load"):
             return wanted.load(place)

@@ -26,10 +26,10 @@ class Interactions:
 
     `items` may hold items nobody has bought yet. `strengths` are ratings where the log has any, else log(1 + quantity).
     `available` (n_items,) is true for items that may be recommended at the end of the log. `repeat` says whether users
-    come back to items they know; where they do not, known items stay out of their lists. `dated` says whether the
-    age of an event at the moment of the question is known, as behind a time cut; where each user's latest event is held
-    out, or where time stamps are but numbers, only the order of each user's events is. The question is what will be wanted
-    within `horizon_days` of the newest event; where there is no such window, what comes next.
+    come back to items they know; where they do not, known items stay out of their lists.
+    `dated` says whether the age of an event at the moment of the question is known, as behind a time cut; where each
+    user's latest event is held out, or where time stamps are but numbers, only the order of each user's events is.
+    The question is what will be wanted within `horizon_days` of the newest event; where it is None, what comes next.
     """
 
     users: IdMap

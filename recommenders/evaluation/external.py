@@ -40,11 +40,13 @@ def make_external(
     The log holds the users and items of train and no others, each event with weight 1. It is dated where all times look
     like seconds, milliseconds or microseconds since 1970 and no test event comes before the last of train; else times
     only order each user's events, ties in the order of the rows. Users and items of test that train lacks are left out
-    and counted, and in full ranking pairs of user and item that train holds already, unless `repeat`. Raises DataError
-    if nobody is left to ask.
+    and counted (among sampled candidates such an item ranks last), and in full ranking pairs of user and item that
+    train holds already, unless `repeat`. Raises DataError if nobody is left to ask.
     """
     users, user_rows = _coded(train["user_id"])
     items, item_columns = _coded(train["item_id"])
+    if negatives is not None:  # as in papers, a wanted item that nobody could know is a miss, not a user less to judge
+        items, item_columns = _extended(items, item_columns, test["item_id"])
     times, dated, horizon = _times(_doubles(train, "time"), _doubles(test, "time"))
     order = np.argsort(times, kind="stable")
     ratings = _doubles(train, "rating")
@@ -56,7 +58,7 @@ def make_external(
         times[order],
         np.ones(len(order), np.float32),
         np.where(np.isnan(ratings), np.log(2.0), ratings).astype(np.float32)[order],
-        np.ones(len(items), dtype=np.bool_),
+        np.bincount(item_columns, minlength=len(items)) > 0,
         repeat,
         dated,
         horizon,
@@ -79,6 +81,12 @@ def _coded(ids: "pa.ChunkedArray") -> tuple[IdMap, NDArray[np.int32]]:
     places = np.empty(len(names), np.int32)
     places[order] = np.arange(len(names), dtype=np.int32)
     return IdMap(names[order]), places[coded.indices.to_numpy()]
+
+
+def _extended(known: IdMap, columns: NDArray[np.int32], others: "pa.ChunkedArray") -> tuple[IdMap, NDArray[np.int32]]:
+    """The map with more ids in it, and the columns there."""
+    whole = IdMap(np.union1d(known.ids, _coded(others)[0].ids))
+    return whole, whole.rows(known.ids)[columns]
 
 
 def _doubles(table: "pa.Table", name: str) -> NDArray[np.float64]:

@@ -33,8 +33,9 @@ def draw_lots(case: Case, places: NDArray[np.int64], item_columns: NDArray[np.in
     """The candidates of each buyer: the relevant items and the negatives given, each item once.
 
     places: (n_negatives,) row of the case. item_columns: (n_negatives,); columns from n_items on are items that the log
-    does not know, each a number of its own. A negative that is relevant is none. The lots decide between equal scores,
-    for all models alike, so that a model which scores everything the same gains nothing by where the answer stands.
+    does not know, each a number of its own; they rank last, as wanted items do that are not among the case's
+    candidates. A negative that is relevant is none. The lots decide between equal scores, for all models alike, so that
+    a model which scores everything the same gains nothing by where the answer stands.
     """
     n_users, n_items = case.relevant.shape
     width = max(n_items, int(item_columns.max(initial=0)) + 1)
@@ -46,7 +47,8 @@ def draw_lots(case: Case, places: NDArray[np.int64], item_columns: NDArray[np.in
     counts = np.bincount(rows, minlength=n_users)
     positions = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
     table = np.full((n_users, int(counts.max(initial=0))), -1, dtype=np.int32)
-    table[rows, positions] = np.where(columns < n_items, columns, -1)
+    offered = np.append(case.candidates, False)[np.minimum(columns, n_items)]
+    table[rows, positions] = np.where(offered, columns, -1)
     return Candidates(table, counts)
 
 

@@ -45,7 +45,7 @@ class HybridLearnedConfig(ModelConfig):
 
     members: tuple[str, ...] = MEMBERS
     n_candidates: int = Field(default=40, ge=1)  # of each member; half as many again among items new to the buyer
-    n_windows: int = Field(default=3, ge=1)  # earlier windows to learn from, each begun half a horizon before the next
+    n_windows: int = Field(default=2, ge=1)  # earlier windows to learn from, each begun half a horizon before the next
     max_users: int = Field(default=6000, ge=1)  # learned from in each window
     stranger_share: float = Field(default=0.25, ge=0, le=1)  # of them seen as strangers of whom only items are known
     trees: int = Field(default=120, ge=1)
@@ -90,6 +90,8 @@ class HybridLearned(Composed):
     # -- learning
 
     def _learn(self, interactions: Interactions, features: "ItemFeatures | None", tracker: Tracker | None) -> None:
+        if interactions.dated and self.config.n_windows > 1:  # each window would cost another fit
+            self.members_ = {name: member for name, member in self.members_.items() if not member.dear_to_fit}
         self.look_at(interactions, features)
         taken = getattr(self, "trees_", None)
         if taken is None:

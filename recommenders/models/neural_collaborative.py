@@ -111,6 +111,7 @@ class NeuralCollaborative(Recommender):
     name = "neural_collaborative"
     Config = NeuralCollaborativeConfig
     config: NeuralCollaborativeConfig
+    dear_to_fit: ClassVar[bool] = True
     handles_new_users: ClassVar[bool] = True
     scans_cheaply: ClassVar[bool] = False
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 NEGATIVES = 40  # candidates of each buyer that were not wanted; or three to each wanted one, if that is more
 OTHERS = 30  # items of each buyer from the whole catalogue, so that the trees know more than the best candidates
-FAR_WEIGHT = 0.1  # how much those others count beside the candidates, of one item each
+FAR_WEIGHT = 0.05  # how much those others count beside the candidates, of one item each
 NEWEST = 3  # events of each user to learn from where there is no window
 BATCH = 256  # buyers whose candidates are gathered at once
 

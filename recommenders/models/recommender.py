@@ -70,6 +70,7 @@ class Recommender(ABC):
     handles_new_items: ClassVar[bool] = False  # ranks items nobody has bought
     uses_features: ClassVar[bool] = False
     scans_cheaply: ClassVar[bool] = True  # scoring every item costs little more than scoring a few
+    dear_to_fit: ClassVar[bool] = False  # minutes, where others take seconds
     ranks_candidates: ClassVar[bool] = False  # recommend() looks at candidates only, where score() would at all items
 
     users_: IdMap

@@ -81,6 +81,7 @@ class Sequential(Recommender):
     name = "sequential"
     Config = SequentialConfig
     config: SequentialConfig
+    dear_to_fit: ClassVar[bool] = True
     handles_new_users: ClassVar[bool] = True
 
     network_: Network

@@ -13,10 +13,13 @@ from serving.settings import PROJECT
 
 
 def quick_configuration(folder: Path, **models: dict[str, object]) -> Path:
-    """The default configuration with a market of 5 % and a network of two epochs; `models` overrides settings."""
+    """The default configuration with a market of 5 % and small networks; `models` overrides settings."""
     config = yaml.safe_load((PROJECT / "configs" / "training.yaml").read_text())
     config["data"]["scale"] = 0.05
     config["models"]["neural_collaborative"] |= {"epochs": 2, "embedding_dim": 8, "hidden_layers": [16, 8]}
+    config["models"]["sequential"] |= {"fixed_epochs": 2, "embedding_dim": 8}
+    config["models"]["implicit_factors"] |= {"embedding_dim": 16}
+    config["models"]["hybrid_learned"] |= {"n_windows": 1, "trees": 30}
     for name, values in models.items():
         config["models"][name] |= values
     folder.mkdir(parents=True, exist_ok=True)

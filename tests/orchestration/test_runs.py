@@ -90,7 +90,12 @@ def test_lists_for_everyone_are_sorted_and_full(trained: Settings) -> None:
 def test_a_candidate_below_popularity_is_stopped_before_it_is_registered(
     trained: Settings, tmp_path: Path, quick_configuration: Callable[..., Path]
 ) -> None:
-    poor = quick_configuration(tmp_path, hybrid={"model_weights": {"content_based": 1.0}})
+    poor = quick_configuration(
+        tmp_path,
+        neural_collaborative={"epochs": 1, "learning_rate": 1e-9},
+        hybrid={"model_weights": {"neural_collaborative": 1.0}},
+        hybrid_learned={"enabled": False},
+    )
     before = read_pointer(trained.pointer)
     with pytest.raises(RunFailedError, match="release_candidate_beats_popularity"):
         materialise(Settings.read(home=trained.home, config=poor))
@@ -102,13 +107,11 @@ def test_a_candidate_below_popularity_is_stopped_before_it_is_registered(
 def test_a_recipe_worse_than_the_champion_stays_a_challenger_until_someone_insists(
     trained: Settings, tmp_path: Path, quick_configuration: Callable[..., Path]
 ) -> None:
-    untaught = quick_configuration(
-        tmp_path,
-        neural_collaborative={"epochs": 1, "learning_rate": 1e-9},
-        hybrid={"model_weights": {"neural_collaborative": 1.0}},
+    simple = quick_configuration(
+        tmp_path, hybrid={"model_weights": {"content_based": 1.0}}, hybrid_learned={"enabled": False}
     )
     before = read_pointer(trained.pointer)
-    materialise(Settings.read(home=trained.home, config=untaught))
+    materialise(Settings.read(home=trained.home, config=simple))
     assert read_pointer(trained.pointer) == before
     registry = Registry(trained)
     with pytest.raises(ReleaseError, match="may be worse than"):

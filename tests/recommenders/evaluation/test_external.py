@@ -120,6 +120,18 @@ def test_negatives_of_a_user_join_what_was_wanted() -> None:
     ]
 
 
+def test_an_item_nobody_could_know_is_a_miss_among_samples_and_left_out_of_full_ranking() -> None:
+    test = table([("a", "new"), ("b", "i3")])
+    found = make_external(TRAIN, test, table([("a", "i2"), ("b", "i2")]))
+    assert found.candidates is not None
+    assert found.case.user_ids.tolist() == ["a", "b"]
+    assert found.test_rows["cold_items"] == 0
+    names = found.log.items.ids
+    ranked = rank_candidates(Popularity().fit(found.log), found.case, found.candidates, 3)
+    assert [[str(names[c]) if c >= 0 else "" for c in row] for row in ranked] == [["i2", "", ""], ["i3", "i2", ""]]
+    assert make_external(TRAIN, test).case.user_ids.tolist() == ["b"]
+
+
 def test_known_items_are_not_left_out_of_a_sample() -> None:
     test = table([("a", "i1"), ("b", "i3")])
     found = make_external(TRAIN, test, table([("a", "i2"), ("b", "i2")]))
