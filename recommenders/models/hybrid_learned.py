@@ -44,7 +44,7 @@ class HybridLearnedConfig(ModelConfig):
     """Whose candidates are ranked, and how the ranker is grown."""
 
     members: tuple[str, ...] = MEMBERS
-    n_candidates: int = Field(default=40, ge=1)  # of each member; half as many again among items new to the buyer
+    n_candidates: int = Field(default=40, ge=1)  # of each member
     n_windows: int = Field(default=2, ge=1)  # earlier windows to learn from, each begun half a horizon before the next
     max_users: int = Field(default=6000, ge=1)  # learned from in each window
     stranger_share: float = Field(default=0.25, ge=0, le=1)  # of them seen as strangers of whom only items are known
@@ -168,11 +168,12 @@ class HybridLearned(Composed):
         histories: Histories,
         k: int,
         allowed: NDArray[np.bool_],
-        exclude_known: bool,
+        exclude_known: bool | None,
     ) -> tuple[dict[str, Look], NDArray[np.int32]]:
         """What the members that score all items say, and their candidates, (n, m) with -1 past the last of a buyer.
 
-        k: how many candidates must be found where there are so many; 0 asks for looks alone.
+        k: how many candidates must be found where there are so many; 0 asks for looks alone. exclude_known: None asks
+        for the best of all items and half as many of the new ones, as training does.
         """
         known = histories.matrix
         entries = (np.repeat(np.arange(len(histories)), np.diff(known.indptr)), known.indices)
@@ -184,20 +185,23 @@ class HybridLearned(Composed):
             width = max(self.config.n_candidates, REFERENCE)
             width = max(width, k) if name == Popularity.name else width
             open_ = np.where(allowed, scores, np.float32(-np.inf))
-            new = open_.copy()
-            new[entries] = -np.inf
-            best_open = top_k(open_ if self.repeat_ else new, width)
-            looks[name] = _look(scores, best_open[1])
-            if k and exclude_known:
-                proposed.append(top_k(new, width) if self.repeat_ else best_open)
-            elif k:
-                proposed += [best_open if self.repeat_ else top_k(open_, width), top_k(new, max(1, width // 2))]
+            new = open_
+            if not self.repeat_ or exclude_known is not False:
+                new = open_.copy()
+                new[entries] = -np.inf
+            usual = top_k(open_ if self.repeat_ else new, width)
+            looks[name] = _look(scores, usual[1])
+            if not k:
+                continue
+            if self.repeat_ == bool(exclude_known):  # the reference was looked for among other items
+                usual = top_k(new if exclude_known else open_, width)
+            proposed.append(usual)
+            if exclude_known is None and self.repeat_:
+                proposed.append(top_k(new, max(1, width // 2)))
         if not k:
             return looks, np.empty((len(user_rows), 0), np.int32)
         parts = [np.where(np.isneginf(best), np.int32(-1), columns) for columns, best in proposed]
-        return looks, _unique_rows(
-            [*parts, *([] if exclude_known else [_padded(histories, known, allowed)])], len(allowed)
-        )
+        return looks, _unique_rows(parts, len(allowed))
 
     def _ranked_scores(
         self,
@@ -289,15 +293,6 @@ def _look(scores: NDArray[np.float32], best: NDArray[np.float32]) -> Look:
 
 def _relative(look: Look, rows: NDArray[np.int64], items: NDArray[np.int32]) -> NDArray[np.float32]:
     return np.asarray((look.scores[rows, items] - look.zero[rows, 0]) / look.unit[rows, 0], dtype=np.float32)
-
-
-def _padded(histories: Histories, known: Any, allowed: NDArray[np.bool_]) -> NDArray[np.int32]:
-    """(n, most) the allowed items of each history, -1 past the last."""
-    counts = np.diff(known.indptr)
-    columns = np.full((len(histories), int(counts.max(initial=0))), -1, dtype=np.int32)
-    filled = np.arange(columns.shape[1]) < counts[:, None]
-    columns[filled] = np.where(allowed[known.indices], known.indices, -1)
-    return columns
 
 
 def _unique_rows(parts: list[NDArray[np.int32]], n_items: int) -> NDArray[np.int32]:

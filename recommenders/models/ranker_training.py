@@ -168,7 +168,7 @@ def _labelled(
 ) -> Examples:
     """Candidates thinned out, and a few of all other items; each stands for as many as it was drawn from."""
     n, n_items = histories.shape
-    looks, columns = earlier.propose(user_rows, histories, 1, earlier.available_, not earlier.repeat_)
+    looks, columns = earlier.propose(user_rows, histories, 1, earlier.available_, None if earlier.repeat_ else True)
     candidates = (np.arange(n)[:, None] * n_items + columns)[columns >= 0]
     wanted_keys = np.repeat(np.arange(n), np.diff(wanted.indptr)) * n_items + wanted.indices
     drawn = (np.arange(n)[:, None] * n_items + rng.integers(n_items, size=(n, OTHERS))).ravel()
