@@ -45,7 +45,7 @@ class HybridLearnedConfig(ModelConfig):
 
     members: tuple[str, ...] = MEMBERS
     n_candidates: int = Field(default=40, ge=1)  # of each member
-    n_windows: int = Field(default=2, ge=1)  # earlier windows to learn from, each begun half a horizon before the next
+    n_windows: int = Field(default=3, ge=1)  # earlier windows to learn from, each begun half a horizon before the next
     max_users: int = Field(default=6000, ge=1)  # learned from in each window
     stranger_share: float = Field(default=0.25, ge=0, le=1)  # of them seen as strangers of whom only items are known
     trees: int = Field(default=120, ge=1)

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from recommenders.features.items import ItemFeatures
 
 NEGATIVES = 40  # candidates of each buyer that were not wanted; or three to each wanted one, if that is more
-OTHERS = 30  # items of each buyer from the whole catalogue, so that the trees know more than the best candidates
-FAR_WEIGHT = 0.05  # how much those others count beside the candidates, of one item each
+OTHERS = 30  # items of each buyer from the whole catalogue where what comes next is asked: one answer among them all
+FAR_WEIGHT = 0.1  # how much one of them counts beside a candidate
 NEWEST = 3  # events of each user to learn from where there is no window
 BATCH = 256  # buyers whose candidates are gathered at once
 
@@ -49,8 +49,11 @@ class Examples(NamedTuple):
 def grow(model: HybridLearned, log: Interactions, features: "ItemFeatures | None") -> BoostedTrees:
     """The trees of a model whose members stand, from windows of its own log. Raises UnsuitableError without any."""
     rng = np.random.default_rng(model.config.seed)
-    parts = [_examples(model, window, features, rng) for window in windows(log, model.config.n_windows, model.horizon_)]
-    parts = [part for part in parts if part is not None and part.labels.any() and not part.labels.all()]
+    parts = []
+    for window in windows(log, model.config.n_windows, model.horizon_):
+        part = _examples(model, window, features, rng)
+        if part is not None and part.labels.any() and not part.labels.all():
+            parts.append(part)
     if not parts:
         raise UnsuitableError(
             "hybrid_learned learns from what buyers wanted next, and the log holds no second event of any buyer; "
@@ -180,7 +183,7 @@ def _labelled(
     n_wanted = np.bincount(rows, labels, minlength=n)
     n_near, n_far = (np.bincount(rows, ~labels & side, minlength=n) for side in (near, ~near))
     share = np.minimum(1.0, np.maximum(NEGATIVES, 3 * n_wanted) / np.maximum(n_near, 1))
-    kept = labels | ~near | (rng.random(len(keys)) < share[rows])
+    kept = np.where(near, labels | (rng.random(len(keys)) < share[rows]), not earlier.dated_)
     stands_for = np.where(near, 1 / share[rows], FAR_WEIGHT * n_items / np.maximum(n_far, 1)[rows])
     weights = np.where(labels, np.where(near, 1.0, FAR_WEIGHT), stands_for)[kept]
     rows, items, labels = rows[kept], (keys % n_items)[kept].astype(np.int32), labels[kept]
