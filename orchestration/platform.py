@@ -21,6 +21,7 @@ from orchestration.source import fingerprint, held
 from recommenders.bundle import read_manifest
 from recommenders.errors import BundleError
 from recommenders.evaluation.report import Report
+from recommenders.training.training import DECLINED, Declined
 from serving.champion import Pointer, read_pointer
 from serving.locks import locked
 from serving.registry import Registry
@@ -61,11 +62,19 @@ def is_trained(settings: Settings) -> bool:
     """Whether all models in the lake come from the present data and configuration."""
     folder = settings.lake / settings.dataset
     try:
-        found = [read_manifest(folder / name)["provenance"] for name in settings.training.enabled()]
+        found = [provenance_of(folder / name) for name in settings.training.enabled()]
     except BundleError:
         return False
     wanted = present(settings)
     return all(origin(provenance) == wanted for provenance in found)
+
+
+def provenance_of(folder: Path) -> dict[str, str]:
+    """Where a model in the lake comes from, or one that declined. Raises BundleError if there is neither."""
+    if (folder / DECLINED).exists():
+        return Declined.load(folder).provenance
+    found: dict[str, str] = read_manifest(folder)["provenance"]
+    return found
 
 
 def origin(known: Mapping[str, str]) -> tuple[str | None, str | None]:

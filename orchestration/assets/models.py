@@ -57,7 +57,7 @@ def member_asset(name: str) -> dg.AssetsDefinition:
         def fit(run: RunTracker) -> Recommender:
             return fit_member(name, settings.training, training_log, item_vectors, run)
 
-        return tracked(context, settings, name, fit)
+        return tracked(context, settings, name, fit, training_log.version)
 
     return train
 
@@ -84,7 +84,7 @@ def composed_asset(name: str, members: list[str]) -> dg.AssetsDefinition:
         def fit(run: RunTracker) -> Recommender:
             return compose(name, settings.training, training_log, standing(fitted), item_vectors, run)
 
-        return tracked(context, settings, name, fit)
+        return tracked(context, settings, name, fit, training_log.version)
 
     return combine
 
@@ -95,7 +95,11 @@ def standing(models: Mapping[str, Recommender | Declined]) -> dict[str, Recommen
 
 
 def tracked(
-    context: dg.AssetExecutionContext, settings: Settings, name: str, fit: Callable[[RunTracker], Recommender]
+    context: dg.AssetExecutionContext,
+    settings: Settings,
+    name: str,
+    fit: Callable[[RunTracker], Recommender],
+    data_version: str,
 ) -> Recommender | Declined:
     """A model fitted in an MLflow run of its own; it says which run and recipe it comes from, its log which data.
 
@@ -107,18 +111,13 @@ def tracked(
         try:
             model, cost = measure(lambda: fit(run))
         except UnsuitableError as error:
-            return decline(context, name, error)
+            context.log.warning(str(error))
+            context.add_output_metadata({"declined": str(error)})
+            return Declined(name, str(error), {"data_version": data_version, "recipe": config.recipe()})
         model.provenance |= {"run_id": run.run_id, "recipe": config.recipe()}
         model.provenance |= {"fit_seconds": cost.seconds, "peak_memory_mb": cost.peak_mb}
         describe(context, registry, run, model)
     return model
-
-
-def decline(context: dg.AssetExecutionContext, name: str, error: UnsuitableError) -> Declined:
-    """Says why a model is gone without."""
-    context.log.warning(str(error))
-    context.add_output_metadata({"declined": str(error)})
-    return Declined(name, str(error))
 
 
 def parameters(config: TrainingConfig, name: str) -> dict[str, Any]:

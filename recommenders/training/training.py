@@ -1,10 +1,12 @@
 """From a configuration and a log to fitted models."""
 
 import json
+import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from recommenders import bundle
 from recommenders.datasets.interactions import Interactions
 from recommenders.errors import ConfigurationError, UnsuitableError
 from recommenders.features.items import ItemFeatures
@@ -23,13 +25,14 @@ class Declined:
 
     name: str
     reason: str
+    provenance: dict[str, str] = field(default_factory=dict)
 
     def save(self, folder: Path) -> Path:
-        """Writes the reason where a bundle would have been."""
-        folder.mkdir(parents=True, exist_ok=True)
-        for old in folder.iterdir():
-            old.unlink() if old.is_file() else None
-        (folder / DECLINED).write_text(json.dumps(asdict(self)))
+        """Writes the reason in the place of a bundle; returns the folder."""
+        staging = folder.with_name(f".{folder.name}-{uuid.uuid4().hex[:8]}")
+        staging.mkdir(parents=True)
+        (staging / DECLINED).write_text(json.dumps(asdict(self)))
+        bundle.replace_folder(staging, folder)
         return folder
 
     @classmethod

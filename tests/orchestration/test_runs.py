@@ -108,10 +108,16 @@ def test_a_recipe_worse_than_the_champion_stays_a_challenger_until_someone_insis
     trained: Settings, tmp_path: Path, quick_configuration: Callable[..., Path]
 ) -> None:
     simple = quick_configuration(
-        tmp_path, hybrid={"model_weights": {"content_based": 1.0}}, hybrid_learned={"enabled": False}
+        tmp_path,
+        hybrid={"model_weights": {"content_based": 1.0}},
+        hybrid_learned={"enabled": False},
+        reorder={"max_memory_mb": 0.001},  # declines, and is gone without
     )
     before = read_pointer(trained.pointer)
-    materialise(Settings.read(home=trained.home, config=simple))
+    settings = Settings.read(home=trained.home, config=simple)
+    materialise(settings)
+    assert platform.is_trained(settings)
+    assert "reorder" not in platform.report(settings).models
     assert read_pointer(trained.pointer) == before
     registry = Registry(trained)
     with pytest.raises(ReleaseError, match="may be worse than"):
