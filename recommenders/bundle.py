@@ -23,7 +23,7 @@ from safetensors.numpy import load_file, save_file
 
 from recommenders.errors import BundleError
 
-FORMAT = 1
+FORMAT = 2  # 2: histories with order and times
 MANIFEST = "manifest.json"
 ARRAYS = "arrays.safetensors"
 MEMBERS = "members"
@@ -78,7 +78,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     except ValueError as error:
         raise BundleError(f"{path} is not JSON: {error}") from error
     if manifest.get("format") != FORMAT:
-        raise BundleError(f"{path}: format {manifest.get('format')!r}; this version reads {FORMAT}")
+        raise BundleError(f"{path}: format {manifest.get('format')!r}; this version reads {FORMAT}; train anew")
     return manifest
 
 

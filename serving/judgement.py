@@ -4,14 +4,15 @@ import json
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from recommenders.datasets.interactions import Interactions
-from recommenders.errors import ReleaseError
+from recommenders.errors import ReleaseError, UnsuitableError
 from recommenders.evaluation.protocol import Case
 from recommenders.evaluation.report import Report, evaluate
 from recommenders.features.items import ItemFeatures
 from recommenders.training.configuration import TrainingConfig
-from recommenders.training.training import fit_recipe
+from recommenders.training.training import fit_one
 from serving.gate import Decision, decide
 from serving.registry import Registry
 from serving.versions import RECORD_TAG, Version
@@ -27,11 +28,21 @@ def judge(
     features: ItemFeatures,
     case: Case,
 ) -> Decision:
-    """The gate's decision; `report` judged the challenger on `case`, the live recipe is judged there too."""
+    """The gate's decision; `report` judged the challenger on `case`, the live recipe is judged there too.
+
+    Where that recipe can no longer be fitted, of an older version say, popularity stands in for it.
+    """
     vectors = report.vectors(METRIC)
-    own = vectors[challenger.model]
-    champion = None if live is None else champion_vector(live, challenger, own, log, features, case)
-    return decide(own, vectors["popularity"], champion, candidate=challenger.model)
+    own, popularity = vectors[challenger.model], vectors["popularity"]
+    if live is None:
+        return decide(own, popularity, candidate=challenger.model)
+    try:
+        champion = champion_vector(live, challenger, own, log, features, case)
+    except (ValidationError, UnsuitableError) as error:
+        cause = " ".join(str(error).split())
+        name = f"popularity (the champion's recipe can no longer be fitted: {cause})"
+        return decide(own, popularity, popularity, candidate=challenger.model, champion_name=name)
+    return decide(own, popularity, champion, candidate=challenger.model)
 
 
 def champion_vector(
@@ -46,8 +57,8 @@ def champion_vector(
     if (live.model, live.tags.get("recipe")) == (challenger.model, challenger.tags.get("recipe")):
         return own
     config = TrainingConfig.model_validate_json(live.tags["configuration"])
-    fitted = fit_recipe(config, log, features)
-    return evaluate({live.model: fitted[live.model]}, case, features).vectors(METRIC)[live.model]
+    model = fit_one(live.model, config, log, features)
+    return evaluate({live.model: model}, case, features).vectors(METRIC)[live.model]
 
 
 def promote_judged(registry: Registry, dataset: str, number: int, force: str = "") -> Version:

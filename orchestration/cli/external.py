@@ -112,7 +112,10 @@ class Contest:
         members = {member: self.fitted[member] for member in self._members(name) if member in self.fitted}
         if absent := [member for member in self._members(name) if member not in members]:
             self.without[name] = absent
-        return measure(lambda: compose(name, self.config, self.external.log, members, self.features))
+        model, cost = measure(lambda: compose(name, self.config, self.external.log, members, self.features))
+        if isinstance(model, Composed) and (unused := [member for member in members if member not in model.members_]):
+            self.without[name] = self.without.get(name, []) + unused
+        return model, cost
 
     def _judge(self, name: str) -> None:
         case, candidates = self.external.case, self.external.candidates

@@ -40,8 +40,8 @@ def cold_buyers(log: Interactions, test: "pa.Table", protocol: Protocol, clicks:
     histories = Histories(
         np.concatenate([[0], np.cumsum(np.minimum(counts, clicks))]).astype(np.int64),
         columns[known],
-        times[known],
-        test["weight"].to_numpy().astype(np.float32)[known],
+        np.full(len(known), log.timestamps.max(initial=0)),  # as a request tells them: which items, in which order
+        np.ones(len(known), np.float32),
         len(log.items),
     )
     later_places, later = places[order[~first]][counted[later]], later[counted[later]]

@@ -12,7 +12,7 @@ from recommenders import bundle
 from recommenders.bundle import Bundle
 from recommenders.datasets.histories import Histories
 from recommenders.datasets.interactions import Interactions
-from recommenders.errors import ConfigurationError, UnsuitableError
+from recommenders.errors import UnsuitableError
 from recommenders.models.popularity import Popularity
 from recommenders.models.recommender import Recommender, Tracker
 
@@ -41,12 +41,12 @@ class Composed(Recommender):
     ) -> "Composed":
         """Learns from members already fitted on these interactions; those that are not given are gone without.
 
-        Raises ConfigurationError if popularity is missing, or everything but popularity.
+        Raises UnsuitableError if popularity is missing, or everything but popularity.
         """
         present = {name: members[name] for name in self.wanted() if name in members}
         if Popularity.name not in present or (len(present) < 2 and len(self.wanted()) > 1):
             wanted, got = ", ".join(self.wanted()), ", ".join(sorted(members)) or "none"
-            raise ConfigurationError(f"{self.name} needs popularity and another of {wanted}; got {got}; enable some")
+            raise UnsuitableError(f"{self.name} needs popularity and another of {wanted}; got {got}; enable some")
         self._remember(interactions)
         self.members_ = present
         self._learn(interactions, features, tracker)
@@ -68,8 +68,11 @@ class Composed(Recommender):
 
     def knows(self, user_rows: NDArray[np.int32], histories: Histories) -> NDArray[np.bool_]:
         """Where any member but popularity has something to say."""
-        others = [member for name, member in self.members_.items() if name != Popularity.name]
-        return np.asarray(np.any([member.knows(user_rows, histories) for member in others], axis=0))
+        known = np.zeros(len(user_rows), dtype=np.bool_)
+        for name, member in self.members_.items():
+            if name != Popularity.name:
+                known |= member.knows(user_rows, histories)
+        return known
 
     def member_bundles(self) -> dict[str, Bundle]:
         """Each member's own bundle; ids and histories stand once, in this model's."""

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from recommenders.datasets.histories import Histories
 from recommenders.datasets.interactions import Interactions
+from recommenders.errors import UnsuitableError
 from recommenders.models.boosted_trees import BoostedTrees
 from recommenders.models.composed import Composed
 from recommenders.models.popularity import Popularity
@@ -92,6 +93,11 @@ class HybridLearned(Composed):
     def _learn(self, interactions: Interactions, features: "ItemFeatures | None", tracker: Tracker | None) -> None:
         if interactions.dated and self.config.n_windows > 1:  # each window would cost another fit
             self.members_ = {name: member for name, member in self.members_.items() if not member.dear_to_fit}
+        if len(self.members_) < 2 and len(self.wanted()) > 1:
+            raise UnsuitableError(
+                f"hybrid_learned needs popularity and a member that is quick to fit; got {', '.join(self.members_)}; "
+                "enable one, or set models.hybrid_learned.n_windows: 1"
+            )
         self.look_at(interactions, features)
         taken = getattr(self, "trees_", None)
         if taken is None:
@@ -175,8 +181,7 @@ class HybridLearned(Composed):
         k: how many candidates must be found where there are so many; 0 asks for looks alone. exclude_known: None asks
         for the best of all items and half as many of the new ones, as training does.
         """
-        known = histories.matrix
-        entries = (np.repeat(np.arange(len(histories)), np.diff(known.indptr)), known.indices)
+        known = (histories.rows, histories.item_columns)
         looks, proposed = {}, []
         for name, member in self.members_.items():
             if not member.scans_cheaply:
@@ -188,7 +193,7 @@ class HybridLearned(Composed):
             new = open_
             if not self.repeat_ or exclude_known is not False:
                 new = open_.copy()
-                new[entries] = -np.inf
+                new[known] = -np.inf
             usual = top_k(open_ if self.repeat_ else new, width)
             looks[name] = _look(scores, usual[1])
             if not k:
@@ -249,7 +254,7 @@ class HybridLearned(Composed):
         n_references = len(self.references_)
         references = np.broadcast_to(self.references_, (len(columns), n_references))
         scores = member.score_items(user_rows, histories, np.hstack([references, columns.clip(min=0)]))
-        share = max(1, round(n_references * REFERENCE / max(len(self.items_), 1)))
+        share = min(n_references, max(1, round(n_references * REFERENCE / max(len(self.items_), 1))))
         best = -np.partition(-scores[:, :n_references], share - 1, axis=1)[:, share - 1 : share]
         zero = scores[:, :n_references].mean(axis=1, keepdims=True)
         unit = best - zero
@@ -301,6 +306,6 @@ def _unique_rows(parts: list[NDArray[np.int32]], n_items: int) -> NDArray[np.int
     fresh = together < n_items
     fresh[:, 1:] &= together[:, 1:] != together[:, :-1]
     counts = fresh.sum(axis=1)
-    columns = np.full((len(together), int(counts.max(initial=0))), -1, dtype=np.int32)
+    columns = np.full((len(together), max(1, int(counts.max(initial=0)))), -1, dtype=np.int32)
     columns[np.arange(columns.shape[1]) < counts[:, None]] = together[fresh]
     return columns

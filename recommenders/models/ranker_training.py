@@ -49,9 +49,12 @@ class Examples(NamedTuple):
 def grow(model: HybridLearned, log: Interactions, features: "ItemFeatures | None") -> BoostedTrees:
     """The trees of a model whose members stand, from windows of its own log. Raises UnsuitableError without any."""
     rng = np.random.default_rng(model.config.seed)
-    parts = []
+    parts: list[Examples] = []
     for window in windows(log, model.config.n_windows, model.horizon_):
+        n_members = len(model.members_)
         part = _examples(model, window, features, rng)
+        if len(model.members_) < n_members:  # what was learned before speaks of members that are gone
+            return grow(model, log, features)
         if part is not None and part.labels.any() and not part.labels.all():
             parts.append(part)
     if not parts:
@@ -135,12 +138,15 @@ def _examples(
 
 
 def _earlier(model: HybridLearned, log: Interactions, features: "ItemFeatures | None") -> HybridLearned:
-    """The same members, fitted on an earlier log."""
+    """The same members, fitted on an earlier log; one that cannot learn from it leaves the model too."""
     earlier = HybridLearned(model.config)
     earlier._remember(log)
-    earlier.members_ = {
-        name: type(member)(member.refit_config()).fit(log, features) for name, member in model.members_.items()
-    }
+    earlier.members_ = {}
+    for name, member in list(model.members_.items()):
+        try:
+            earlier.members_[name] = type(member)(member.refit_config()).fit(log, features)
+        except UnsuitableError:
+            del model.members_[name]
     earlier.look_at(log, features)
     return earlier
 

@@ -66,8 +66,8 @@ def item_facts(log: Interactions, horizon_days: float) -> Facts:
         sales[0] - sales[2],
         _relative(buyers),
         events / np.maximum(buyers, 1),
-        np.where(np.isinf(last), -1.0, last),
-        np.minimum(first, 6 * horizon_days),  # how long a log is must not tell how old an item is
+        np.minimum(last, 6 * horizon_days),  # of an item nobody has bought: long
+        np.clip(first, 0.0, 6 * horizon_days),  # how long a log is must not tell how old an item is
     ]
     return np.stack(columns, axis=1).astype(np.float32)
 

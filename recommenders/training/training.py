@@ -1,5 +1,6 @@
 """From a configuration and a log to fitted models."""
 
+import contextlib
 import json
 import uuid
 from collections.abc import Callable, Mapping
@@ -97,6 +98,20 @@ def fit_recipe(
     return fitted
 
 
+def fit_one(name: str, config: TrainingConfig, log: Interactions, features: ItemFeatures | None) -> Recommender:
+    """One enabled model, with the members it needs and no others. Raises as fit_member does."""
+    if name not in COMPOSED:
+        return fit_member(name, config, log, features)
+    model = model_class(name)(config.of(name))
+    assert isinstance(model, Composed)
+    members = {}
+    for member in model.wanted():
+        if config.section(member).enabled:
+            with contextlib.suppress(UnsuitableError):
+                members[member] = fit_member(member, config, log, features)
+    return compose(name, config, log, members, features)
+
+
 def refit(
     name: str,
     config: TrainingConfig,
@@ -113,9 +128,12 @@ def refit(
         return model_class(name)(evaluated[name].refit_config()).fit(log, features, tracker)
     judged = evaluated[name]
     assert isinstance(judged, Composed)
-    members = {member: refit(member, config, log, features, judged.members_, tracker) for member in judged.members_}
+    members = {}
+    for member in judged.members_:
+        with contextlib.suppress(UnsuitableError):
+            members[member] = refit(member, config, log, features, judged.members_, tracker)
     again = model_class(name)(judged.config)
-    if isinstance(again, HybridLearned) and isinstance(judged, HybridLearned):
+    if isinstance(again, HybridLearned) and isinstance(judged, HybridLearned) and len(members) == len(judged.members_):
         again.take_ranker(judged)
     assert isinstance(again, Composed)
     return again.compose(members, log, features, tracker)
