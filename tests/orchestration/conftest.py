@@ -16,7 +16,12 @@ def quick_configuration(folder: Path, **models: dict[str, object]) -> Path:
     """The default configuration with a market of 5 % and small networks; `models` overrides settings."""
     config = yaml.safe_load((PROJECT / "configs" / "training.yaml").read_text())
     config["data"]["scale"] = 0.05
-    config["models"]["neural_collaborative"] |= {"epochs": 2, "embedding_dim": 8, "hidden_layers": [16, 8]}
+    config["models"]["neural_collaborative"] |= {
+        "epochs": 2,
+        "embedding_dim": 8,
+        "hidden_layers": [16, 8],
+        "threads": 1,
+    }
     config["models"]["sequential"] |= {"fixed_epochs": 2, "embedding_dim": 8}
     config["models"]["implicit_factors"] |= {"embedding_dim": 16}
     config["models"]["hybrid_learned"] |= {"n_windows": 1, "trees": 30}
