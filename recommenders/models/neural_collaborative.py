@@ -47,7 +47,7 @@ class NeuralCollaborativeConfig(ModelConfig):
     dropout: float = Field(default=0.0, ge=0, lt=1)
     threads: int = Field(default=2, ge=1)  # 1.6 times as fast as one where cores are free; more gain little
     # A limit for slow machines. Where it strikes, the best epoch so far is kept, and another run may keep another one.
-    max_minutes: float = Field(default=5.0, gt=0)
+    max_minutes: float = Field(default=4.5, gt=0)
     fixed_epochs: int | None = Field(default=None, ge=1)  # a refit: so many epochs on everything, no validation
 
 

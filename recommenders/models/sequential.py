@@ -45,7 +45,7 @@ class SequentialConfig(ModelConfig):
     validation_users: int = Field(default=1000, ge=1)  # at most so many, and at most half of them, validate
     threads: int = Field(default=1, ge=1)  # steps this small gain little from more, and lose much on a busy machine
     # A limit for slow machines. Where it strikes, the best epoch so far is kept, and another run may keep another one.
-    max_minutes: float = Field(default=4.0, gt=0)
+    max_minutes: float = Field(default=3.5, gt=0)
     fixed_epochs: int | None = Field(default=None, ge=1)  # a refit: so many epochs on everything, no validation
 
     @model_validator(mode="after")
