@@ -124,29 +124,20 @@ class HybridLearned(Composed):
 
     # -- answering
 
-    def recommend(
+    def _recommend_block(
         self,
         user_rows: NDArray[np.int32],
         histories: Histories,
         k: int,
-        candidates: NDArray[np.bool_] | None = None,
-        exclude_known: bool | None = None,
+        candidates: NDArray[np.bool_],
+        exclude_known: bool,
     ) -> Ranked:
-        """As every model; what no member proposes is not ranked, and popularity proposes k items at least."""
-        self._check_fitted()
-        allowed = self.available_ if candidates is None else candidates
-        exclude_known = not self.repeat_ if exclude_known is None else exclude_known
-        ranked = []
-        for block in self._blocks(len(user_rows)):
-            rows, known = user_rows[block], histories[block]
-            looks, columns = self.propose(rows, known, k, allowed, exclude_known)
-            scores = self._ranked_scores(rows, known, columns, looks)
-            places, best = top_k(np.where(columns >= 0, scores, np.float32(-np.inf)), k)
-            found = np.take_along_axis(columns, places.clip(min=0).astype(np.int64), axis=1)
-            ranked.append(Ranked(np.where(np.isneginf(best), np.int32(-1), found), best))
-        if not ranked:
-            return Ranked(np.empty((0, k), np.int32), np.empty((0, k), np.float32))
-        return Ranked(*(np.concatenate(parts) for parts in zip(*ranked, strict=True)))
+        """What no member proposes is not ranked, and popularity proposes k items at least."""
+        looks, columns = self.propose(user_rows, histories, k, candidates, exclude_known)
+        scores = self._ranked_scores(user_rows, histories, columns, looks)
+        places, best = top_k(np.where(columns >= 0, scores, np.float32(-np.inf)), k)
+        found = np.take_along_axis(columns, places.clip(min=0).astype(np.int64), axis=1)
+        return Ranked(np.where(np.isneginf(best), np.int32(-1), found), best)
 
     def score(self, user_rows: NDArray[np.int32], histories: Histories) -> NDArray[np.float32]:
         """(n, n_items): the ranker's log odds of every item; recommend() asks for far fewer."""

@@ -157,15 +157,29 @@ class Recommender(ABC):
         self._check_fitted()
         candidates = self.available_ if candidates is None else candidates
         exclude_known = not self.repeat_ if exclude_known is None else exclude_known
-        ranked = []
-        for start in range(0, len(user_rows), BLOCK):
-            block = slice(start, start + BLOCK)
-            known = histories[block]
-            scores = self.score(user_rows[block], known)
-            ranked.append(mask_and_rank(scores, k, candidates, known.matrix if exclude_known else None))
+        ranked = [
+            self._recommend_block(user_rows[block], histories[block], k, candidates, exclude_known)
+            for block in self._blocks(len(user_rows))
+        ]
         if not ranked:
             return Ranked(np.empty((0, k), np.int32), np.empty((0, k), np.float32))
         return Ranked(*(np.concatenate(parts) for parts in zip(*ranked, strict=True)))
+
+    def _blocks(self, n: int) -> list[slice]:
+        """The buyers that are looked at together."""
+        return [slice(start, start + BLOCK) for start in range(0, n, BLOCK)]
+
+    def _recommend_block(
+        self,
+        user_rows: NDArray[np.int32],
+        histories: Histories,
+        k: int,
+        candidates: NDArray[np.bool_],
+        exclude_known: bool,
+    ) -> Ranked:
+        """recommend() for one block, with everything said."""
+        scores = self.score(user_rows, histories)
+        return mask_and_rank(scores, k, candidates, histories.matrix if exclude_known else None)
 
     def knows(self, user_rows: NDArray[np.int32], histories: Histories) -> NDArray[np.bool_]:
         """Whether the model has anything to say about each buyer, (n,); most need a history. A hybrid asks this."""

@@ -155,3 +155,25 @@ def test_features_have_names_and_no_nan(learned: HybridLearned) -> None:
 def test_a_buyer_of_whom_nothing_is_known_gets_a_list(learned: HybridLearned) -> None:
     ranked = learned.recommend(np.array([-1], np.int32), Histories.of_lists([[]], 22), 30)
     assert (ranked.item_columns[0] >= 0).sum() == learned.available_.sum()
+
+
+def test_where_nothing_may_be_recommended_the_list_is_empty(learned: HybridLearned) -> None:
+    nothing = np.zeros(22, dtype=np.bool_)
+    ranked = learned.recommend(np.array([0], np.int32), learned.histories_[:1], 3, candidates=nothing)
+    assert ranked.item_columns.tolist() == [[-1, -1, -1]]
+
+
+def test_a_member_that_cannot_learn_from_an_earlier_window_is_gone_without(reorder_world: Any) -> None:
+    log, features = reorder_world
+
+    class Late(LinearItems):
+        def _fit(self, interactions: Interactions, *others: Any) -> None:
+            if len(interactions) < len(log):
+                raise UnsuitableError("too short a log")
+            super()._fit(interactions, *others)
+
+    members = {"popularity": Popularity().fit(log), "linear_items": LinearItems().fit(log), "reorder": Late().fit(log)}
+    config = CONFIG.model_copy(update={"members": ("popularity", "linear_items", "reorder")})
+    model = HybridLearned(config).compose(members, log, features)
+    assert list(model.members_) == ["popularity", "linear_items"]
+    assert np.isfinite(model.recommend(np.array([0], np.int32), model.histories_[:1], 3).scores).all()

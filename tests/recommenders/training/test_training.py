@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from recommenders.errors import ConfigurationError, UnknownNameError
-from recommenders.models.catalog import MODELS
+from recommenders.models.catalog import MODELS, model_class
 from recommenders.training.configuration import TrainingConfig
 from recommenders.training.training import Declined, fit_member, fit_recipe, refit
 
@@ -54,3 +54,10 @@ def test_a_disabled_or_unknown_model_is_not_fitted(world: Any, small_config: Tra
     with pytest.raises(UnknownNameError, match="unknown model 'ncff'"):
         fit_member("ncff", config, *world)
     assert set(fit_recipe(config, *world)) == set(QUICK)
+
+
+@pytest.mark.parametrize("name", ["sequential", "neural_collaborative"])
+def test_a_network_is_fitted_again_with_the_epochs_that_were_found(name: str) -> None:
+    model: Any = model_class(name)()
+    model.epochs_ = 7
+    assert model.refit_config().fixed_epochs == 7
