@@ -26,6 +26,6 @@ bench: ## run the benchmarks (ARGS=--json for a last line that programs read)
 	@scripts/install.sh dev
 	@for script in benchmarks/*.py; do $(BIN)/python $$script $(ARGS) || exit 1; done
 
-docs: ## make the screenshots of the README anew
+docs: ## make the screenshots of the README anew (ARGS=HOME: in a home where the platform ran before)
 	@scripts/install.sh dev
-	@$(BIN)/python docs/screenshots.py
+	@$(BIN)/python docs/screenshots.py $(ARGS)

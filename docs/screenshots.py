@@ -1,71 +1,76 @@
-"""Makes the README's pictures anew: runs the platform in a temporary home and looks at it with a real browser.
+"""Makes the README's pictures anew: runs the platform and looks at it with a real browser.
 
-make docs          needs Debian's chromium (or CHROMIUM=/path/to/chromium)
+make docs              in a temporary home: trains everything first, which takes minutes
+make docs ARGS=HOME    in a home where it ran before: trains nothing
+
+Needs Debian's chromium (or CHROMIUM=/path/to/chromium).
 """
 
+import contextlib
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
-import httpx
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import ViewportSize, sync_playwright
 
 from orchestration.settings import Settings
 
 IMAGES = Path(__file__).parent / "images"
-START_S = 600
+GROUPS = ("data", "features", "models", "evaluation", "release", "monitoring")
+SIZE: ViewportSize = {"width": 1240, "height": 1150}  # room for the name of every asset beside the graph
+BROWSER = """
+localStorage.setItem("dagster-nav-collapsed", "true");
+localStorage.setItem("asset-graph-direction", '"vertical"');
+localStorage.setItem("asset-node-facets", "[]");
+"""
 
 
 def main() -> None:
-    """Starts `tradewind run`, waits for the champion, takes the pictures, ends it."""
-    with tempfile.TemporaryDirectory() as home:
+    """Starts `tradewind run`, waits until it serves, takes the pictures, ends it."""
+    given = contextlib.nullcontext(sys.argv[1]) if sys.argv[1:] else tempfile.TemporaryDirectory()
+    with given as home:
         os.environ["TRADEWIND_HOME"] = home
         settings = Settings.read()
         command = [str(Path(sys.executable).with_name("tradewind")), "run"]
-        with subprocess.Popen(command, start_new_session=True) as platform:
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as platform:
             try:
-                await_health(settings, platform)
-                photograph(settings)
+                await_serving(platform)
+                IMAGES.mkdir(exist_ok=True)
+                photograph_lineage(settings)
                 report = settings.lake / settings.dataset / "evaluation_report" / "report.png"
                 shutil.copyfile(report, IMAGES / "evaluation.png")
             finally:
-                platform.send_signal(signal.SIGINT)
-                platform.wait(60)
+                platform.terminate()
+                platform.communicate(timeout=60)
 
 
-def await_health(settings: Settings, platform: "subprocess.Popen[bytes]") -> None:
-    """Waits until the service serves a champion."""
-    deadline = time.monotonic() + START_S
-    while time.monotonic() < deadline and platform.poll() is None:
-        try:
-            if httpx.get(f"{settings.urls['service']}/health").status_code == 200:
-                return
-        except httpx.HTTPError:
-            time.sleep(1)
-        time.sleep(1)
-    raise SystemExit("the platform did not start; see its output above")
+def await_serving(platform: "subprocess.Popen[str]") -> None:
+    """Passes on what the platform says until everything is made and it serves; raises SystemExit if it ends before."""
+    for line in platform.stderr or ():
+        print(line, end="", flush=True)
+        if line.startswith("Serving"):
+            return
+    raise SystemExit("the platform ended before it served; see its last lines above")
 
 
-def photograph(settings: Settings) -> None:
-    """The lineage of all assets as Dagster draws it."""
-    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
+def photograph_lineage(settings: Settings) -> None:
+    """The flow between Dagster's asset groups, the release opened, with every asset's name in the list beside it.
+
+    With all groups opened no name in the graph can be read, and Dagster draws nothing that lies outside the window.
+    """
+    listed = "&".join(f"open-nodes[{place}]=global@global:{group}" for place, group in enumerate(GROUPS))
     with sync_playwright() as playwright:
+        chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
-        page = browser.new_page(viewport={"width": 1800, "height": 1780})
-        groups = ("data", "features", "models", "evaluation", "release", "monitoring")
-        opened = ",".join(f"global@global:{group}" for group in groups)
-        page.goto(f"{settings.urls['dagster']}/asset-groups?expanded={opened}")
-        page.get_by_text("evaluation_report").first.wait_for()
-        page.get_by_text("Hide navigation").click()
-        page.mouse.move(1000, 900)
-        page.mouse.wheel(0, -100)  # the graph is a little taller than it is centred
-        page.wait_for_timeout(4000)  # the layout settles
-        IMAGES.mkdir(exist_ok=True)
+        page = browser.new_page(viewport=SIZE, device_scale_factor=1.25)
+        page.add_init_script(BROWSER)
+        page.goto(f"{settings.urls['dagster']}/asset-groups?expanded=global@global:release&{listed}")
+        page.get_by_role("button", name="evaluation_report").wait_for()  # in the list
+        page.locator("foreignObject").get_by_text("champion").first.wait_for()  # in the graph
+        page.wait_for_timeout(3000)  # figures in the boxes come last
         page.screenshot(path=IMAGES / "lineage.png")
         browser.close()
 

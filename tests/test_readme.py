@@ -6,6 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.core import TyperGroup
+from typer.main import get_command
+
+from orchestration.cli import app
+from recommenders.models.catalog import MODELS
 
 PROJECT = Path(__file__).resolve().parent.parent
 PAGES = [PROJECT / "README.md", *sorted((PROJECT / "docs").rglob("*.md"))]
@@ -41,6 +46,20 @@ def test_commands_exist_with_their_options(command: tuple[str, ...]) -> None:
     assert done.returncode == 0, done.stderr
     for option in command[1:]:
         assert option in done.stdout, f"tradewind {command[0]} has no {option}"
+
+
+def test_the_readme_names_every_command() -> None:
+    table = [line.split("|")[1] for line in PAGES[0].read_text().splitlines() if line.startswith("| `tradewind")]
+    for name, command in vars(get_command(app))["commands"].items():
+        row = " ".join(cell for cell in table if f"tradewind {name}" in cell)
+        assert row, f"README.md lacks tradewind {name}"
+        for below in command.commands if isinstance(command, TyperGroup) else ():
+            assert re.search(rf"\b{below}\b", row), f"README.md lacks tradewind {name} {below}"
+
+
+def test_the_training_page_describes_every_model_in_a_row() -> None:
+    page = (PROJECT / "docs" / "training.md").read_text()
+    assert set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)) == set(MODELS)
 
 
 def test_make_targets_exist() -> None:

@@ -14,6 +14,10 @@ from scipy.sparse import csr_array
 
 Values = NDArray[np.float64]  # (n_users,)
 Found = NDArray[np.bool_]  # (n_users, k)
+Metric = Callable[[NDArray[np.int32], csr_array], Values]  # of lists and what is relevant
+Formula = Callable[[Found, Values], Values]  # of hits and how many items are relevant
+
+FORMULAS: dict[str, Formula] = {}  # "metric" -> how it is told from hits; each metric below adds its own
 
 
 def all_metrics(ranked: NDArray[np.int32], relevant: csr_array, ks: Sequence[int] | None = None) -> dict[str, Values]:
@@ -54,48 +58,38 @@ def relevant_counts(relevant: csr_array) -> Values:
     return counts
 
 
-def precision(ranked: NDArray[np.int32], relevant: csr_array) -> Values:
+def _metric(name: str) -> Callable[[Formula], Metric]:
+    """Makes a function of lists from one of their hits, which all_metrics knows by that name."""
+
+    def of(formula: Formula) -> Metric:
+        def metric(ranked: NDArray[np.int32], relevant: csr_array) -> Values:
+            return formula(hits(ranked, relevant), relevant_counts(relevant))
+
+        FORMULAS[name] = formula
+        metric.__name__, metric.__qualname__, metric.__doc__ = formula.__name__, formula.__qualname__, formula.__doc__
+        return metric
+
+    return of
+
+
+# counts is nan where nothing is relevant, which makes the value nan
+
+
+@_metric("precision")
+def precision(found: Found, counts: Values) -> Values:
     """Share of the k places that hold a relevant item, in [0, 1]."""
-    return _precision(hits(ranked, relevant), relevant_counts(relevant))
-
-
-def recall(ranked: NDArray[np.int32], relevant: csr_array) -> Values:
-    """Share of the relevant items that stand in the list, in [0, 1]."""
-    return _recall(hits(ranked, relevant), relevant_counts(relevant))
-
-
-def ndcg(ranked: NDArray[np.int32], relevant: csr_array) -> Values:
-    """DCG@k / ideal DCG@k, in [0, 1]: binary gains, an ideal of min(k, relevant) hits. Järvelin & Kekäläinen 2002."""
-    return _ndcg(hits(ranked, relevant), relevant_counts(relevant))
-
-
-def hit_rate(ranked: NDArray[np.int32], relevant: csr_array) -> Values:
-    """1 if any place holds a relevant item, else 0."""
-    return _hit_rate(hits(ranked, relevant), relevant_counts(relevant))
-
-
-def average_precision(ranked: NDArray[np.int32], relevant: csr_array) -> Values:
-    """Mean over min(k, relevant) of the precision at each hit, in [0, 1]; its mean over users is MAP@k."""
-    return _average_precision(hits(ranked, relevant), relevant_counts(relevant))
-
-
-def mrr(ranked: NDArray[np.int32], relevant: csr_array) -> Values:
-    """1 / place of the first relevant item, 0 where none is in the list. Voorhees 1999."""
-    return _mrr(hits(ranked, relevant), relevant_counts(relevant))
-
-
-# -- the same from hits already found; counts is nan where nothing is relevant, which makes the value nan
-
-
-def _precision(found: Found, counts: Values) -> Values:
     return np.asarray(_sums(found) / found.shape[1] + 0.0 * counts)
 
 
-def _recall(found: Found, counts: Values) -> Values:
+@_metric("recall")
+def recall(found: Found, counts: Values) -> Values:
+    """Share of the relevant items that stand in the list, in [0, 1]."""
     return np.asarray(_sums(found) / counts)
 
 
-def _ndcg(found: Found, counts: Values) -> Values:
+@_metric("ndcg")
+def ndcg(found: Found, counts: Values) -> Values:
+    """DCG@k / ideal DCG@k, in [0, 1]: binary gains, an ideal of min(k, relevant) hits. Järvelin & Kekäläinen 2002."""
     k = found.shape[1]
     discounts = 1.0 / np.log2(np.arange(2, k + 2))
     ideal = np.concatenate([[np.nan], np.cumsum(discounts)])
@@ -103,30 +97,26 @@ def _ndcg(found: Found, counts: Values) -> Values:
     return np.asarray(found @ discounts / ideal[possible])
 
 
-def _hit_rate(found: Found, counts: Values) -> Values:
+@_metric("hit_rate")
+def hit_rate(found: Found, counts: Values) -> Values:
+    """1 if any place holds a relevant item, else 0."""
     return np.asarray(found.any(axis=1) + 0.0 * counts)
 
 
-def _average_precision(found: Found, counts: Values) -> Values:
+@_metric("map")
+def average_precision(found: Found, counts: Values) -> Values:
+    """Mean over min(k, relevant) of the precision at each hit, in [0, 1]; its mean over users is MAP@k."""
     k = found.shape[1]
     at_hits = np.einsum("uk,uk,k->u", found, np.cumsum(found, axis=1), 1.0 / np.arange(1, k + 1))
     return np.asarray(at_hits / np.minimum(k, counts))
 
 
-def _mrr(found: Found, counts: Values) -> Values:
+@_metric("mrr")
+def mrr(found: Found, counts: Values) -> Values:
+    """1 / place of the first relevant item, 0 where none is in the list. Voorhees 1999."""
     reached = found.any(axis=1)
     return np.asarray(reached / (found.argmax(axis=1) + 1.0) + 0.0 * counts)
 
 
 def _sums(found: Found) -> Values:
     return np.asarray(found @ np.ones(found.shape[1]))
-
-
-FORMULAS: dict[str, Callable[[Found, Values], Values]] = {
-    "precision": _precision,
-    "recall": _recall,
-    "ndcg": _ndcg,
-    "hit_rate": _hit_rate,
-    "map": _average_precision,
-    "mrr": _mrr,
-}

@@ -9,7 +9,7 @@ from scipy.sparse import csr_array, vstack
 
 from recommenders.datasets.histories import Histories
 from recommenders.datasets.interactions import Interactions
-from recommenders.models.neighbours import NeighbourIndex, bytes_of_products
+from recommenders.models.neighbours import NeighbourIndex, bytes_of_products, dense_product
 from recommenders.models.recommender import BLOCK, ModelConfig, Recommender, Tracker
 from recommenders.models.sparse import pack_csr, row_places, unpack_csr, weighted_rows
 from recommenders.models.visits import KnownItems, known_items
@@ -133,12 +133,12 @@ class CollaborativeFiltering(Recommender):
         """(n, n_items) what the neighbours say."""
         queries = csr_array((tastes, known.item_columns, known.indptr), (len(user_rows), self.habits_.shape[1]))
         if self.config.neighbours == "items":
-            return np.asarray((queries @ self.similar_).toarray())
+            return dense_product(queries, self.similar_)
         nearest = self._index.nearest(queries, self.config.n_neighbours, user_rows)
         nearest.data **= np.float32(self._power)
         totals = np.maximum(nearest.sum(axis=1), np.float32(1e-30))
         nearest.data /= np.repeat(totals, np.diff(nearest.indptr))
-        return np.asarray((nearest @ self.habits_).toarray())
+        return dense_product(nearest, self.habits_)
 
     def _tastes(self, user_rows: NDArray[np.int32], known: KnownItems) -> NDArray[np.float32]:
         """(n_pairs,) how much each known item says of its buyer's taste."""

@@ -1,10 +1,8 @@
 """Which rows of a sparse matrix are most like given ones: products over shared columns, the k largest of each kept."""
 
-from functools import cached_property
-
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array, vstack
+from scipy.sparse import csc_array, csr_array, vstack
 
 from recommenders.models.recommender import BLOCK
 from recommenders.models.sparse import largest_of_rows, weighted_rows
@@ -12,8 +10,7 @@ from recommenders.models.topk import top_k
 
 DENSE_ROWS = 65_536  # where more rows than these are compared with, products stay sparse
 SPARSE_PRODUCTS = 4_000_000  # multiplications of one sparse product, about
-HEAD_SHARE = 0.08  # a column that such a share of the rows has is faster multiplied dense, zeros included
-HEAD_BYTES = 256e6  # of the dense columns, at most
+SUMMED_PRODUCTS = 400_000  # of one that becomes dense: few enough to stay in the cache between two looks at them
 PRECISION = 1 << 7  # sums in another order differ in their last bits; rounded to this many, equals stay equal
 
 
@@ -91,35 +88,17 @@ class NeighbourIndex:
         return csr_array((data, queries.indices, queries.indptr), queries.shape), (means * factors).astype(np.float32)
 
     def _similarities(self, queries: csr_array, means: NDArray[np.float32]) -> NDArray[np.float32]:
-        head, dense, tail = self._split
-        products: NDArray[np.float32] = (queries @ tail).toarray()
-        if len(head):
-            products += queries[:, head].toarray() @ dense
+        products = dense_product(queries, self.postings)
         if self.centred:
             products -= np.outer(means, self._offsets)
         return products
-
-    @cached_property
-    def _split(self) -> tuple[NDArray[np.int64], NDArray[np.float32], csr_array]:
-        """The columns that many rows have, the rows there (n_head, n), and the postings of all other columns."""
-        counts = np.diff(self.postings.indptr)
-        head = np.flatnonzero(counts > max(HEAD_SHARE * self.n_rows, 1.0))
-        head = np.sort(head[np.argsort(-counts[head], kind="stable")][: int(HEAD_BYTES / 4 / max(self.n_rows, 1))])
-        rare = np.ones(len(counts), dtype=np.bool_)
-        rare[head] = False
-        kept = np.repeat(rare, counts)
-        indptr = np.concatenate([[0], np.cumsum(np.where(rare, counts, 0))])
-        tail = csr_array((self.postings.data[kept], self.postings.indices[kept], indptr), shape=self.postings.shape)
-        return head, self.postings[head].toarray(), tail
 
     def _nearest_sparse(
         self, queries: csr_array, means: NDArray[np.float32], k: int, themselves: NDArray[np.int32]
     ) -> csr_array:
         """Only rows that share a column with the query are looked at, a bounded number of products at a time."""
-        costs = np.concatenate([[0], np.cumsum(np.diff(self.postings.indptr)[queries.indices])])[queries.indptr]
-        parts = np.flatnonzero(np.diff(costs[:-1] // SPARSE_PRODUCTS)) + 1
         found = []
-        for start, stop in zip([0, *parts], [*parts, queries.shape[0]], strict=True):
+        for start, stop in _parts(_costs(queries, self.postings), SPARSE_PRODUCTS):
             products = csr_array(queries[start:stop] @ self.postings)
             rows = np.repeat(np.arange(start, stop), np.diff(products.indptr))
             if self.centred:
@@ -135,7 +114,39 @@ def bytes_of_products(n_rows: int) -> float:
     """Bytes that NeighbourIndex.nearest takes at most for a block of queries, beside the matrices."""
     if n_rows > DENSE_ROWS:
         return 64.0 * (SPARSE_PRODUCTS + n_rows)
-    return 16.0 * BLOCK * n_rows + HEAD_BYTES
+    return 16.0 * BLOCK * n_rows + 16.0 * (SUMMED_PRODUCTS + n_rows)
+
+
+def dense_product(left: csr_array, right: csr_array) -> NDArray[np.float32]:
+    """left @ right, (n, m) dense, of two sparse matrices, some rows at a time.
+
+    The rows of `right` that a row of the result is made of are laid side by side, each at the place where the result
+    has that row: one sum over scattered places. A sparse product would keep lists of what it has met.
+    """
+    n_columns = right.shape[1]
+    product = np.empty((left.shape[0], n_columns), dtype=np.float32)
+    costs = _costs(left, right) + n_columns * np.arange(left.shape[0] + 1)  # a place of the result is one more
+    for start, stop in _parts(costs, SUMMED_PRODUCTS):
+        entries = slice(left.indptr[start], left.indptr[stop])
+        met = right[left.indices[entries]]
+        result_rows = np.repeat(np.arange(stop - start), np.diff(left.indptr[start : stop + 1]))
+        starts = (result_rows * n_columns).astype(met.indices.dtype)
+        places = met.indices + np.repeat(starts, np.diff(met.indptr))
+        scattered = csc_array((met.data, places, met.indptr), shape=((stop - start) * n_columns, len(starts)))
+        product[start:stop] = (scattered @ left.data[entries]).reshape(-1, n_columns)
+    return product
+
+
+def _costs(left: csr_array, right: csr_array) -> NDArray[np.int64]:
+    """(n + 1,) the multiplications that left @ right takes before each of its n rows, and in all."""
+    products = np.cumsum(np.diff(right.indptr)[left.indices], dtype=np.int64)
+    return np.asarray(np.concatenate([[0], products])[left.indptr])
+
+
+def _parts(costs: NDArray[np.int64], most: int) -> list[tuple[int, int]]:
+    """Start and end of runs of rows that cost about `most` each, or of one row that costs more."""
+    cuts = (np.flatnonzero(np.diff(costs[:-1] // most)) + 1).tolist()
+    return list(zip([0, *cuts], [*cuts, len(costs) - 1], strict=True))
 
 
 def _rounded(products: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -40,10 +40,11 @@ def top_k_products(
     """top_k(left @ right.T, k) for left (n, d) and right (m, d), holding ROW_BLOCK rows of the product at a time."""
     columns = np.empty((len(left), k), dtype=np.int32)
     best = np.empty((len(left), k), dtype=np.float32)
-    product = np.empty((min(ROW_BLOCK, len(left)), len(right)), dtype=np.float32)
+    right = np.ascontiguousarray(right.T)  # once, where every product would have to turn it again
+    product = np.empty((min(ROW_BLOCK, len(left)), right.shape[1]), dtype=np.float32)
     for start in range(0, len(left), ROW_BLOCK):
         rows = slice(start, min(start + ROW_BLOCK, len(left)))
-        block = np.matmul(left[rows], right.T, out=product[: rows.stop - start])
+        block = np.matmul(left[rows], right, out=product[: rows.stop - start])
         columns[rows], best[rows] = top_k(block, k)
     return columns, best
 
@@ -110,9 +111,11 @@ def _entries_above_bound(scores: NDArray[np.float32], k: int, n_bounds: int) -> 
     crowded = np.bincount(rows, minlength=len(scores)) > 4 * k  # as where most scores are 0
     if not crowded.any():
         return _within(scores, bound, hot, rows, maxima.shape[1])
-    calm = ~crowded[rows]
-    tied = _among_ties(scores, bound, np.flatnonzero(crowded), k)
-    entries = np.concatenate([_within(scores, bound, hot[calm], rows[calm], maxima.shape[1]), tied])
+    kept = ~crowded[rows] | (maxima.ravel()[hot] > bound[rows])
+    entries = _within(scores, bound, hot[kept], rows[kept], maxima.shape[1])
+    of = entries // scores.shape[1]
+    untied = entries[~crowded[of] | (scores.ravel()[entries] > bound[of])]
+    entries = np.concatenate([untied, _first_ties(scores, bound, np.flatnonzero(crowded), k)])
     entries.sort()
     return entries
 
@@ -154,18 +157,16 @@ def _within(
     return np.asarray(places[kept])
 
 
-def _among_ties(
+def _first_ties(
     scores: NDArray[np.float32], bound: NDArray[np.float32], crowded: NDArray[np.int64], k: int
 ) -> NDArray[np.int64]:
-    """Places of the entries above the bound, and of the first k that equal it, in the crowded rows."""
-    chosen, limit = scores[crowded], bound[crowded][:, None]
-    n_columns, width = scores.shape[1], 4 * k
-    while True:
-        equal = chosen[:, :width] == limit
-        met = np.cumsum(equal, axis=1)
-        if width >= n_columns or met[:, -1].min() >= k:
-            break
-        width *= 4
-    first = np.nonzero(equal & (met <= k))
-    above = np.divmod(np.flatnonzero(chosen > limit), n_columns)
-    return np.concatenate([crowded[rows] * n_columns + columns for rows, columns in (first, above)])
+    """Places of the first k entries that equal the bound in each crowded row, or of all where there are fewer."""
+    n_columns, width, found = scores.shape[1], 4 * k, [np.zeros(0, dtype=np.int64)]
+    while len(crowded):  # most rows are done with their first columns, the others look further
+        equal = scores[crowded, :width] == bound[crowded, None]
+        met = np.cumsum(equal, axis=1, dtype=np.int32)
+        done = (met[:, -1] >= k) | (width >= n_columns)
+        rows, columns = np.nonzero(equal & (met <= k) & done[:, None])
+        found.append(crowded[rows] * n_columns + columns)
+        crowded, width = crowded[~done], 4 * width
+    return np.concatenate(found)

@@ -59,10 +59,11 @@ def test_catalogues_of_any_size(n_rows: int, n_columns: int, k: int) -> None:
 
 
 def test_the_best_may_all_lie_in_one_chunk_and_rows_may_differ_in_kind() -> None:
-    scores = np.zeros((3, 4000), dtype=np.float32)
+    scores = np.zeros((4, 4000), dtype=np.float32)
     scores[0, 5::512] = np.arange(1, 9)
     scores[1] = np.random.default_rng(0).normal(size=4000)
     scores[2] = -np.inf
+    scores[3, -600:] = 1.0  # many tie, and the first of them come late
     check(scores, 5)
     check(np.asfortranarray(scores), 5)
 
