@@ -5,8 +5,13 @@ import shutil
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 import orchestration  # noqa: F401  (switches the vendors' telemetry off before any of them is imported)
+
+# A law that holds is no less true on a busy machine.
+settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("unhurried")
 
 REQUIRE_ALL = os.environ.get("TRADEWIND_REQUIRE_ALL") == "1"
 

@@ -102,7 +102,9 @@ class Interactions:
 
     def histories(self) -> Histories:
         """The log by user: (n_users, n_items), each user's events in time order."""
-        order = np.argsort(self.user_rows, kind="stable")
+        n, events = len(self), np.arange(len(self), dtype=np.int32)
+        by_user = csr_array((np.ones(n, np.int8), (self.user_rows, events)), shape=(len(self.users), n))
+        order = by_user.indices  # a stable sort by counting
         if (np.diff(self.timestamps) < 0).any():
             order = np.lexsort((self.timestamps, self.user_rows))
         counts = np.bincount(self.user_rows, minlength=len(self.users))

@@ -88,7 +88,7 @@ def test_impossible_rules_are_refused(wrong):
         GateRules(**wrong)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(VECTORS, VECTORS)
 def test_the_interval_holds_the_difference_and_turns_round_with_the_sides(left, right):
     there, back = compare(left, right, RULES), compare(right, left, RULES)

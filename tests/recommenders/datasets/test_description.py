@@ -215,7 +215,7 @@ def test_damaged_tables_are_told_in_one_line(tmp_path: Path) -> None:
         describe({name: [path] for name in TABLES}, Counts(1, 1))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.integers(1, 50), min_size=1, max_size=300))
 def test_the_long_tail_is_what_its_definition_says(n_events: list[int]) -> None:
     found = long_tail(np.array(n_events))
@@ -243,7 +243,7 @@ EVENTS = st.lists(
 )
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(EVENTS)
 def test_figures_are_those_of_plain_python(
     tmp_path_factory: pytest.TempPathFactory, events: list[tuple[str, str, int, str | None]]

@@ -207,7 +207,7 @@ def test_a_log_without_any_date_cannot_be_fed(tmp_path: Path) -> None:
     assert "check the column InvoiceDate" in told
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.lists(st.sampled_from(LINES), max_size=12))
 def test_no_row_is_lost_or_doubled(tmp_path_factory: pytest.TempPathFactory, lines: list[str]) -> None:
     folder = tmp_path_factory.mktemp("feed")

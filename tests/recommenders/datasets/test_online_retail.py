@@ -180,7 +180,7 @@ def test_one_day_first_date_puts_all_in_doubt(tmp_path: Path) -> None:
     assert len(dates(tmp_path, "12/13/2011 8:26", "13/12/2011 8:26")[1]) == 2
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.lists(st.sampled_from([GOOD, *SET_ASIDE.values(), *LIES.values()]), min_size=1, max_size=12))
 def test_counts_reconcile_whatever_the_mixture(tmp_path_factory: pytest.TempPathFactory, lines: Sequence[str]) -> None:
     counts = read(write(tmp_path_factory.mktemp("mix"), GOOD, *lines)).counts

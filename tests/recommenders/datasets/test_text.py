@@ -42,7 +42,7 @@ def rows_of(folder: Path, path: Path, columns: dict[str, str], how: str = "csv")
         return found
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(ROWS)
 def test_fields_are_those_of_pythons_reader(
     tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, ...]]
@@ -60,7 +60,7 @@ SCALARS = st.none() | FIELD | st.integers(-(2**60), 2**60)
 LINES = st.lists(st.dictionaries(KEYS, SCALARS, max_size=3), min_size=1, max_size=8)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(LINES)
 def test_objects_are_those_of_pythons_reader(
     tmp_path_factory: pytest.TempPathFactory, rows: list[dict[str, Any]]

@@ -83,7 +83,7 @@ def test_holm_by_hand() -> None:
     assert holm(np.array([])).shape == (0,)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(p_values=P_VALUES)
 def test_holm_lies_between_no_correction_and_bonferroni_and_keeps_the_order(p_values: np.ndarray) -> None:
     corrected = holm(p_values)

@@ -50,7 +50,7 @@ def case_of(relevant: np.ndarray) -> Case:
     )
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(0, 10_000), st.integers(1, 4))
 def test_places_are_those_counted_by_hand(seed: int, n_wanted: int) -> None:
     rng = np.random.default_rng(seed)

@@ -42,7 +42,7 @@ def test_a_basket_of_everything_likens_nothing() -> None:
     assert co_purchase(TOY, norm="count", largest=2).toarray()[0].tolist() == [0, 1, 0, 0]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(MATRICES)
 def test_it_is_the_gram_matrix_in_any_number_of_blocks(matrix: csr_array) -> None:
     dense = matrix.toarray()

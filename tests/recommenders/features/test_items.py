@@ -48,7 +48,7 @@ def test_an_unknown_id_is_a_row_of_zeros(items: pa.Table) -> None:
     assert features.categories.tolist() == ["packaging", ""]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(ROW, min_size=1, max_size=8))
 def test_rows_have_length_one_or_zero(rows: list[dict[str, object]]) -> None:
     table = table_of(rows)
@@ -59,7 +59,7 @@ def test_rows_have_length_one_or_zero(rows: list[dict[str, object]]) -> None:
     assert np.all(np.isclose(lengths, 1, atol=1e-5) | (lengths == 0))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(ROW, min_size=1, max_size=8), st.randoms(use_true_random=False))
 def test_the_order_of_the_table_does_not_matter(rows: list[dict[str, object]], random: object) -> None:
     table = table_of(rows)
@@ -86,7 +86,7 @@ def test_an_item_told_twice_is_refused(items: pa.Table) -> None:
         encode_items(pa.concat_tables([items, items.slice(0, 1)]), IdMap.of(["a"]))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.lists(WORD, max_size=5).map(" ".join), min_size=2, max_size=10))
 def test_tf_idf_is_that_of_scikit_learn(texts: list[str]) -> None:
     ours = tf_idf(texts)

@@ -94,7 +94,7 @@ LATER = st.lists(
 )
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(later=LATER, as_of=st.datetimes(datetime(2025, 12, 1), datetime(2026, 3, 10)))
 def test_what_comes_after_changes_nothing(
     events: pa.Table,

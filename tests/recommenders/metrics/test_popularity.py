@@ -19,7 +19,7 @@ def test_novelty_is_the_mean_surprise_in_bits() -> None:
     np.testing.assert_allclose(got, [0.5, 3.0, 1.0, np.nan])  # nobody had item 3: as surprising as one that one had
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(ranked=LIST, expected=LIST, wanted=st.sets(st.integers(0, N_ITEMS - 1), min_size=1))
 def test_serendipity_counts_the_hits_that_were_not_expected(
     ranked: list[int], expected: list[int], wanted: set[int]

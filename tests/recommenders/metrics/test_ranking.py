@@ -76,7 +76,7 @@ def of_trec(ranked: np.ndarray, cases: list[Any], k: int) -> dict[str, list[floa
     return found
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(cases=LISTS, k=st.integers(1, K))
 def test_agrees_with_trec_eval_at_every_k(cases: list[Any], k: int) -> None:
     ranked, relevant = table(cases)
@@ -86,7 +86,7 @@ def test_agrees_with_trec_eval_at_every_k(cases: list[Any], k: int) -> None:
 
 
 @pytest.mark.parametrize("name", SINGLE)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(cases=LISTS)
 def test_agrees_with_loops_and_stays_in_bounds(name: str, cases: list[Any]) -> None:
     ranked, relevant = table(cases)
@@ -96,7 +96,7 @@ def test_agrees_with_loops_and_stays_in_bounds(name: str, cases: list[Any]) -> N
     assert ((got >= 0) & (got <= 1) | np.isnan(got)).all()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(cases=LISTS)
 def test_one_look_tells_what_each_function_tells_alone(cases: list[Any]) -> None:
     ranked, relevant = table(cases)
@@ -107,7 +107,7 @@ def test_one_look_tells_what_each_function_tells_alone(cases: list[Any]) -> None
             np.testing.assert_array_equal(together[f"{name}@{k}"], metric(ranked[:, :k], relevant))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(wanted=st.sets(st.integers(0, N_ITEMS - 1), min_size=1))
 def test_the_ideal_ranking_scores_one(wanted: set[int]) -> None:
     order = [*sorted(wanted), *(i for i in range(N_ITEMS) if i not in wanted)]
@@ -117,7 +117,7 @@ def test_the_ideal_ranking_scores_one(wanted: set[int]) -> None:
     assert ranking.precision(ranked, relevant) == pytest.approx(min(5, len(wanted)) / 5)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(order=st.permutations(range(N_ITEMS)), wanted=st.sets(st.integers(0, N_ITEMS - 1), min_size=1), at=st.data())
 def test_moving_a_hit_up_lowers_nothing(order: list[int], wanted: set[int], at: Any) -> None:
     low = at.draw(st.integers(1, K - 1))

@@ -39,7 +39,7 @@ def test_coverage_counts_each_candidate_once() -> None:
     assert shown.tolist() == [1, 0, 0]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(lists=RANKED)
 def test_personalisation_is_one_minus_the_mean_overlap_of_pairs(lists: list[list[int]]) -> None:
     got = variety.personalisation(np.array(lists, np.int32), N_ITEMS)
@@ -55,7 +55,7 @@ def test_personalisation_of_like_unlike_empty_and_lone_lists() -> None:
     assert np.isnan(variety.personalisation(np.array([[0, 1]], np.int32), 4)).all()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(shown=st.lists(st.integers(0, 50), min_size=1, max_size=12).filter(any))
 def test_gini_is_half_the_relative_mean_difference(shown: list[int]) -> None:
     apart = np.abs(np.subtract.outer(shown, shown)).mean()

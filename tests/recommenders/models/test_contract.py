@@ -21,7 +21,7 @@ from recommenders.models.recommender import Recommender
 from recommenders.training.training import fit_member
 
 NAMES = [*catalog.MODELS]
-RELAXED = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+RELAXED = settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 NEW, ENDED = 20, 21  # columns nobody bought; ENDED is not on sale
 
 

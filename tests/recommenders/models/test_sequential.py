@@ -109,7 +109,7 @@ def test_numpy_answers_what_the_network_says(by_moment: bool, heads: int) -> Non
 
 
 @given(st.lists(st.lists(st.integers(0, N_ITEMS - 1), max_size=9), min_size=1, max_size=6), st.booleans())
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_company_changes_no_answer(lists: list[list[int]], by_moment: bool) -> None:
     net = network_of(network(by_moment)[2], 2)
     days = [[float(step // 2) for step in range(len(columns))] for columns in lists]
