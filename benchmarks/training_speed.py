@@ -91,7 +91,11 @@ def shown(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def neumf(log: Log, with_peers: bool, threads: int) -> list[dict[str, Any]]:
-    """Samples per processor second at equal widths, batch, negatives and rejection of known positives."""
+    """Samples per processor second at equal widths, rows a step, negatives, threads and rejection of known positives.
+
+    Both counts hold positives and negatives, both times the drawing of batches and the steps, and no validation: theirs
+    is that of the epochs alone, ours the difference between fits of one epoch and of more.
+    """
     what = f"NeuMF {NEUMF['size']} + {NEUMF['layers']}, batch {NEUMF['batch']}, {NEUMF['negatives']} uniform negatives"
     thinned = np.arange(len(log[0])) % max(len(log[0]) // NEUMF_EVENTS, 1) == 0
     log = (replace(log[0].select(thinned), version=f"{log[0].version}-thinned"), log[1])
@@ -108,6 +112,7 @@ def neumf(log: Log, with_peers: bool, threads: int) -> list[dict[str, Any]]:
             "negative_power": 0.0,
             "half_life_share": None,
             "fixed_epochs": epochs,
+            "threads": threads,  # its own default would take more than the peer is given
         }
 
     first, more = (ours("neural_collaborative", config(n), log, threads, lists=False) for n in (1, 1 + EPOCHS))
@@ -163,7 +168,11 @@ ALS_TRIED = [{"regularization": reg, "alpha": alpha} for reg in (0.1, 10.0) for 
 
 
 def user_neighbours(log: Log, with_peers: bool, threads: int) -> list[dict[str, Any]]:
-    """Fit and the top ten of all users, against the fastest peer; LensKit's lists are those of a sample of users."""
+    """Fit and the top ten of all users, against the fastest peer; LensKit's lists are those of a sample of users.
+
+    All do the same job: from the matrix (or, ours, the log) to each user's nearest k by cosine, their items summed,
+    known ones left out. implicit has no such model: its neighbour search is asked over users, the sum is scipy's.
+    """
     mine = ours("collaborative_filtering", {}, log, threads)
     neighbours = model_class("collaborative_filtering").Config().model_dump().get("n_neighbours", 50)
     found: dict[str, Figures | None] = {}
@@ -307,7 +316,7 @@ def run_one(name: str, folder: Path) -> None:
     config = model_class(name).Config.model_validate(wish["config"])
     small = log.select(np.arange(len(log)) < 3000)
     features = made_features(len(log.items)) if model_class(name).uses_features else None
-    recommend_all(model_class(name)(config).fit(small, features), small, 20)  # imports, compiled code
+    recommend_all(model_class(name)(config).fit(small, features), 20)  # imports, compiled code
     wall, processor = time.perf_counter(), time.process_time()
     model = model_class(name)(config).fit(log, features)
     figures = {"fit_cpu": time.process_time() - processor, "fit_wall": time.perf_counter() - wall}
@@ -315,16 +324,16 @@ def run_one(name: str, folder: Path) -> None:
     figures["peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
     if wish["lists"]:
         processor = time.process_time()
-        lists = recommend_all(model, log, len(log.users))
+        lists = recommend_all(model, len(log.users))
         figures["recommend_cpu"] = time.process_time() - processor
         figures["ndcg"] = float(np.nanmean(ranking.ndcg(lists, wanted)))
     print(json.dumps(figures))
 
 
-def recommend_all(model: Recommender, log: Interactions, n_users: int) -> Any:
-    """(n_users, K) lists without what is known."""
+def recommend_all(model: Recommender, n_users: int) -> Any:
+    """(n_users, K) lists without what is known; histories are those the model keeps, as the peers get theirs made."""
     rows = np.arange(n_users, dtype=np.int32)
-    return model.recommend(rows, log.histories()[:n_users], K, exclude_known=True).item_columns
+    return model.recommend(rows, model.histories_[:n_users], K, exclude_known=True).item_columns
 
 
 if __name__ == "__main__":

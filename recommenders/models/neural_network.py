@@ -7,6 +7,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
+from torch.nn.functional import embedding
+from torch.optim.adamw import adamw
 
 from recommenders.features.items import ItemFeatures
 from recommenders.models.neural_collaborative import NeuralCollaborativeConfig, shares
@@ -55,33 +57,43 @@ class NeuMF(nn.Module):
         return torch.add(items, self.of_sides(self.sides[ids]))
 
     def users(self, own: torch.Tensor, events: torch.Tensor, ends: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Buyers before each of ends (n, m), with own vectors (n, 2 size) and the items (n, length, 2 size) they took.
+        """Buyers before each of ends (n, m), of own vectors (n, 2 size) and items taken (n, length, 2 size + 1).
 
         Returns factors (n m, size) and the first layer's part (n m, widths[0]). Each half of the vectors is read apart:
         what belongs to a mean then lies side by side, and no step copies it.
         """
-        shares = self.shares[:, :, : events.shape[1]][ends].flatten(1, 2)  # (n, m n_means, length)
+        length = events.shape[1]
+        shares = embedding(ends, self.shares[:, :, :length].flatten(1))
+        shares = shares.view(len(ends), ends.shape[1] * self.shares.shape[1], length)  # (n, m n_means, length)
         own_factors, own_inputs = torch.split(own[:, None], self.size, dim=2)
         factors, inputs = (
-            torch.bmm(shares, half).view(*ends.shape, -1) for half in torch.split(events, self.size, dim=2)
+            torch.bmm(shares, half).view(*ends.shape, -1)
+            for half in torch.split(events, [self.size, self.size, 1], dim=2)[:2]
         )  # (n, m, n_means size)
         of_own, of_means = torch.split(self.first_user.weight, [self.size, inputs.shape[2]], dim=1)
         first = nn.functional.linear(inputs, of_means, self.first_user.bias) + nn.functional.linear(own_inputs, of_own)
         return (factors @ self.blend + own_factors).flatten(0, 1), first.flatten(0, 1)
 
-    def scored(self, items: torch.Tensor) -> torch.Tensor:
-        """items (n, 2 size + 1) -> (n, size + 1 + widths[0]): factors, bias, the first layer's part."""
+    def scored(self, items: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """items (n, 2 size + 1) -> factors and bias (n, size + 1), and the first layer's part (n, widths[0])."""
         factors, inputs, bias = torch.split(items, [self.size, self.size, 1], dim=1)
-        return torch.cat([factors, bias, self.first_item(inputs)], dim=1)
+        return torch.cat([factors, bias], dim=1), self.first_item(inputs)
 
-    def logits(self, factors: torch.Tensor, first: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
-        """factors (n, size) and first (n, widths[0]) of users(), items (n, m, ...) of scored() -> (n, m)."""
-        item_factors, bias, hidden = torch.split(items, [self.size, 1, first.shape[1]], dim=2)
-        product = (item_factors * factors[:, None]).sum(dim=2) + bias[..., 0]
-        hidden = hidden + first[:, None]
+    def logits(
+        self,
+        factors: torch.Tensor,
+        first: torch.Tensor,
+        items: torch.Tensor,
+        hidden: torch.Tensor,
+        columns: torch.Tensor,
+    ) -> torch.Tensor:
+        """factors (n, size) and first (n, widths[0]) of users(), both parts of scored(), columns (n, m) -> (n, m)."""
+        met = embedding(columns, items)
+        product = (met[..., :-1] * factors[:, None]).sum(dim=2) + met[..., -1]
+        inside = embedding(columns, hidden) + first[:, None]
         for layer in self.layers:
-            hidden = layer(self._dropped(torch.relu_(hidden)))
-        logits: torch.Tensor = product + hidden[..., 0]
+            inside = layer(self._dropped(torch.relu_(inside)))
+        logits: torch.Tensor = product + inside[..., 0]
         return logits
 
     def _dropped(self, hidden: torch.Tensor) -> torch.Tensor:
@@ -94,8 +106,8 @@ class NeuMF(nn.Module):
     def forward(self, own: torch.Tensor, history: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
         """own (n, 2 size), history (n, length) item columns, oldest first, items (n, m) item columns -> (n, m)."""
         ends = torch.full((len(own), 1), history.shape[1], device=own.device)
-        factors, first = self.users(own, self.items[history, :-1], ends)
-        return self.logits(factors, first, self.scored(self.items)[items])
+        factors, first = self.users(own, self.items[history], ends)
+        return self.logits(factors, first, *self.scored(self.items), items)
 
     @torch.no_grad()
     def arrays(self) -> dict[str, NDArray[Any]]:
@@ -142,22 +154,34 @@ class RowAdam:
     def __init__(self, table: torch.Tensor, learning_rate: float, weight_decay: float) -> None:
         self.table, self.rate, self.weight_decay = table, learning_rate * ROW_RATE, weight_decay
         self.mean, self.square = torch.zeros_like(table), torch.zeros_like(table)
-        self.n_steps = 0
+        self.n_steps = torch.zeros((), device=table.device)
 
     def take(self, asked: torch.Tensor) -> Taken:
         """The rows asked for, each once."""
         ids, places = torch.unique(asked, return_inverse=True)
-        return Taken(ids, places, self.table[ids].requires_grad_())
+        return Taken(ids, places, self.table.index_select(0, ids).requires_grad_())
 
     @torch.no_grad()
     def step(self, taken: Taken) -> None:
         """Moves the taken rows against their gradients."""
-        self.n_steps += 1
-        gradient, (keep, keep_square) = taken.vectors.grad, MOMENTS
+        rows, gradient = taken.vectors.detach(), taken.vectors.grad
         assert gradient is not None
-        mean = self.mean[taken.ids].mul_(keep).add_(gradient, alpha=1 - keep)
-        square = self.square[taken.ids].mul_(keep_square).addcmul_(gradient, gradient, value=1 - keep_square)
-        self.mean[taken.ids], self.square[taken.ids] = mean, square
-        scale = (square / (1 - keep_square**self.n_steps)).sqrt_().add_(TINY)
-        moved = taken.vectors.detach() * (1 - self.rate * self.weight_decay)
-        self.table[taken.ids] = moved.addcdiv_(mean, scale, value=-self.rate / (1 - keep**self.n_steps))
+        mean, square = self.mean.index_select(0, taken.ids), self.square.index_select(0, taken.ids)
+        adamw(
+            [rows],
+            [gradient],
+            [mean],
+            [square],
+            [],
+            [self.n_steps],  # counted on by the call
+            fused=True,
+            amsgrad=False,
+            beta1=MOMENTS[0],
+            beta2=MOMENTS[1],
+            lr=self.rate,
+            weight_decay=self.weight_decay,
+            eps=TINY,
+            maximize=False,
+        )
+        for whole, part in ((self.table, rows), (self.mean, mean), (self.square, square)):
+            whole.index_copy_(0, taken.ids, part)

@@ -50,8 +50,10 @@ class Sampler:
         self.weights = _weights(histories.timestamps, histories.weights, log.dated, config.half_life_share)
         self.stretches = _stretches(histories.indptr, config.history_length)
         counts = np.bincount(histories.item_columns, minlength=self.n_items)
-        chances = (1.0 + counts) ** config.negative_power
-        self.chances = torch.from_numpy(chances / chances.sum()).to(device)
+        chances = np.asarray((1.0 + counts) ** config.negative_power, dtype=np.float64)
+        chances /= chances.sum()
+        self.chances = torch.from_numpy(chances).to(device)
+        self.pooled = torch.from_numpy(_log_pooled(chances, config.negative_pool)).to(device)
         self.items = torch.from_numpy(histories.item_columns.astype(np.int64)).to(device)
         self.indptr = torch.from_numpy(histories.indptr).to(device)
         self.place = torch.full((self.n_items,), -1, device=device)  # of each item in the current pool
@@ -100,23 +102,30 @@ class Sampler:
         return torch.from_numpy(array).to(self.device, non_blocking=True)
 
     def _pool(self) -> tuple[torch.Tensor, torch.Tensor]:
-        size = self.config.negative_pool
-        if self.n_items <= size:
-            return torch.arange(self.n_items, device=self.device), torch.zeros(self.n_items, device=self.device)
-        pool = torch.unique(torch.multinomial(self.chances, size, replacement=True))
-        return pool, torch.log(-torch.expm1(size * torch.log1p(-self.chances[pool]))).float()
+        if self.n_items <= self.config.negative_pool:
+            return torch.arange(self.n_items, device=self.device), self.pooled
+        pool = torch.unique(torch.multinomial(self.chances, self.config.negative_pool, replacement=True))
+        return pool, self.pooled.index_select(0, pool)
 
     def _known(self, users: torch.Tensor, pool: torch.Tensor) -> torch.Tensor:
         """(n, n_pool): whether each buyer ever took each item of the pool; costs a look-up for each known event."""
         self.place[pool] = torch.arange(len(pool), device=self.device)
-        counts = self.indptr[users + 1] - self.indptr[users]
-        rows = torch.repeat_interleave(torch.arange(len(users), device=self.device), counts)
-        starts = self.indptr[users] - torch.cumsum(counts, 0) + counts
-        places = self.place[self.items[torch.arange(len(rows), device=self.device) + starts[rows]]]
-        known = torch.zeros(len(users), len(pool), dtype=torch.bool, device=self.device)
-        known[rows[places >= 0], places[places >= 0]] = True
+        starts = self.indptr[users]
+        counts = self.indptr[users + 1] - starts
+        rows = torch.repeat_interleave(counts)
+        events = torch.arange(len(rows), device=self.device) + (starts - torch.cumsum(counts, 0) + counts)[rows]
+        places = self.place.index_select(0, self.items.index_select(0, events))
+        known = torch.zeros(len(users), len(pool) + 1, dtype=torch.bool, device=self.device)
+        known[rows, places] = True  # what is not in the pool falls into the last column, -1
         self.place[pool] = -1
-        return known
+        return known[:, :-1]
+
+
+def _log_pooled(chances: NDArray[np.float64], size: int) -> NDArray[np.float32]:
+    """(n_items,) log of the probability that an item is among `size` draws; 0 where all items are a pool."""
+    if len(chances) <= size:
+        return np.zeros(len(chances), dtype=np.float32)
+    return np.asarray(np.log(-np.expm1(size * np.log1p(-chances))), dtype=np.float32)
 
 
 def _stretches(indptr: Integers, history_length: int) -> tuple[Integers, Integers, Integers]:

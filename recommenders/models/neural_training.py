@@ -1,6 +1,8 @@
 """How NeuMF learns: batches, losses, validation, when to stop. Imported while fitting, never to answer."""
 
 import time
+from collections import deque
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
+from torch import nn
 from torch.nn.functional import embedding
 
 from recommenders.datasets.histories import Histories
@@ -15,6 +18,7 @@ from recommenders.datasets.interactions import Interactions
 from recommenders.features.items import ItemFeatures
 from recommenders.metrics.ranking import ndcg
 from recommenders.models.neural_collaborative import Network, NeuralCollaborativeConfig, forward, own_rows
+from recommenders.models.neural_loss import Pairs, cross_entropy, pair_loss
 from recommenders.models.neural_network import MASKED, TINY, NeuMF, RowAdam, Taken, sides_of
 from recommenders.models.neural_sampling import Batch, Sampler
 from recommenders.models.recommender import Tracker, mask_and_rank
@@ -25,7 +29,7 @@ VALIDATION_ITEMS = 5000  # a larger catalogue is stood in for by so many of its 
 
 @dataclass(frozen=True)
 class Learned:
-    """Arrays of the best epoch, and the learning curve up to the last one."""
+    """Arrays of the best epoch, averaged with those before it, and the learning curve up to the last one."""
 
     arrays: dict[str, NDArray[Any]]
     curve: list[dict[str, float]]
@@ -80,7 +84,7 @@ class Trainer:
         own = self.own.take(self.own_rows[batch.users].clamp(min=0))
         items = self.items.take(torch.cat([batch.slots.flatten(), batch.pool]))
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
-            loss = self._losses(batch, own, items, factors_only).sum()
+            loss = self._loss(batch, own, items, factors_only)
         self.layers.zero_grad(set_to_none=True)
         (loss / batch.told.numel()).backward()  # type: ignore[no-untyped-call]
         self.layers.step()
@@ -88,8 +92,8 @@ class Trainer:
         self.items.step(items)
         return loss.detach()
 
-    def _losses(self, batch: Batch, own: Taken, items: Taken, factors_only: bool) -> torch.Tensor:
-        """(n m,) cross entropy of each target among negatives the network itself finds hard.
+    def _loss(self, batch: Batch, own: Taken, items: Taken, factors_only: bool) -> torch.Tensor:
+        """The sum of the cross entropies of each target among negatives the network itself finds hard.
 
         The factors, cheap for the whole pool, choose the negatives by their own softmax, and only those few go through
         the layers. Both choices are undone by importance weights, so what is estimated is the softmax over all items
@@ -98,24 +102,26 @@ class Trainer:
         network, width = self.network, self.network.size + 1
         slots, pool = items.places[: batch.slots.numel()].view_as(batch.slots), items.places[batch.slots.numel() :]
         vectors = network.with_sides(items.vectors, items.ids)
-        factors, first = network.users(self._own_vectors(batch, own), embedding(slots, vectors[:, :-1]), batch.ends)
-        told = slots.gather(1, batch.told).view(-1, 1)
+        factors, first = network.users(self._own_vectors(batch, own), embedding(slots, vectors), batch.ends)
+        told, weights = slots.gather(1, batch.told).view(-1, 1), batch.weights.flatten()
+        scored, hidden = network.scored(vectors)
         if factors_only:
-            scores = self._factor_scores(factors, vectors[:, : width - 1][pool], vectors[pool, -1], batch)
-            positive = (factors * vectors[told[:, 0], : width - 1]).sum(dim=1) + vectors[told[:, 0], -1]
-            return _cross_entropy(positive[:, None].float(), scores) * batch.weights.flatten()
-        scored = network.scored(vectors)  # (n_rows, size + 1 + first layer)
-        chosen, surprise, known = self._choose(factors.detach(), scored.detach()[pool, :width], batch)
-        logits = network.logits(factors, first, embedding(torch.cat([told, pool[chosen]], dim=1), scored)).float()
-        negative = (logits[:, 1:] - batch.chances[chosen] + surprise).masked_fill(known, MASKED)
-        return _cross_entropy(logits[:, :1], negative) * batch.weights.flatten()
+            positive = (factors * scored[told[:, 0], : width - 1]).sum(dim=1) + scored[told[:, 0], -1]
+            scores = self._pool_scores(factors, scored[pool], batch)
+            known = batch.known[:, None].expand(-1, batch.told.shape[1], -1).flatten(0, 1)
+            return (cross_entropy(positive[:, None].float(), scores.float().masked_fill(known, MASKED)) * weights).sum()
+        chosen, shift = self._choose(factors.detach(), scored.detach()[pool], batch)
+        columns = torch.cat([told, pool[chosen]], dim=1)
+        if self.device.type != "cpu":
+            logits = network.logits(factors, first, scored, hidden, columns).float()
+            return (cross_entropy(logits[:, :1], logits[:, 1:] + shift) * weights).sum()
+        pairs = Pairs(columns, nn.functional.pad(shift, (1, 0)), weights, network.dropout)
+        factors = nn.functional.pad(factors, (0, 1), value=1.0)  # what meets the bias
+        return pair_loss(pairs, factors, first, scored, hidden, *network.layers.parameters())
 
-    def _factor_scores(
-        self, factors: torch.Tensor, pool: torch.Tensor, bias: torch.Tensor, batch: Batch
-    ) -> torch.Tensor:
-        """(n m, n_pool) of factors (n m, size) and pool (n_pool, size), chances undone, known items masked."""
-        scores = torch.addmm(bias - batch.chances, factors, pool.T).float().view(len(batch.users), -1, len(pool))
-        return scores.masked_fill(batch.known[:, None], MASKED).flatten(0, 1)
+    def _pool_scores(self, factors: torch.Tensor, pool: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """(n m, n_pool) of factors (n m, size) and pool (n_pool, size + 1), what chance did for the pool undone."""
+        return torch.addmm(pool[:, -1] - batch.chances, factors, pool[:, :-1].T)
 
     def _own_vectors(self, batch: Batch, own: Taken) -> torch.Tensor:
         """(n, 2 size), 0 for who has none; now and then for others too, so that strangers are learned as well."""
@@ -124,27 +130,23 @@ class Trainer:
         return own.vectors[own.places] * left[:, None]
 
     @torch.no_grad()
-    def _choose(
-        self, factors: torch.Tensor, pool: torch.Tensor, batch: Batch
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Places in the pool, minus the log of how often each is expected to be drawn, and whether it is known.
+    def _choose(self, factors: torch.Tensor, pool: torch.Tensor, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        """Places in the pool, and what to add to their logits to undo both choices, each (n, n_negatives).
 
-        Each (n, n_negatives); the last is true where a buyer knows the whole pool. factors: (n, size). pool: (n_pool,
-        size + 1) factors and bias.
+        That is minus the log of how often each is expected to be drawn; where a buyer knows the whole pool, MASKED.
+        factors: (n, size). pool: (n_pool, size + 1) factors and bias.
         """
-        scores = self._factor_scores(factors, pool[:, :-1], pool[:, -1], batch)
+        scores = self._pool_scores(factors, pool, batch).float()
         scores = scores.sub_(scores.amax(dim=1, keepdim=True)).exp_()
+        # only now: an exponential of what is masked takes four times as long
+        scores.view(len(batch.users), -1, len(pool)).mul_((~batch.known).float()[:, None])
         sums = torch.cumsum(scores, dim=1)
-        total = sums[:, -1:].clone()
+        total = sums[:, -1:].clamp(min=torch.finfo(sums.dtype).tiny)
         drawn = torch.rand(len(sums), self.network.n_negatives, device=self.device) * total
         chosen = torch.searchsorted(sums, drawn).clamp_(max=scores.shape[1] - 1)
         known = batch.known.gather(1, chosen.view(len(batch.users), -1)).view_as(chosen)
-        return chosen, -torch.log(scores.gather(1, chosen).clamp_(min=TINY) / total * self.network.n_negatives), known
-
-
-def _cross_entropy(positive: torch.Tensor, negative: torch.Tensor) -> torch.Tensor:
-    """(n,) minus the log of the softmax at positive (n, 1) among negative (n, m)."""
-    return torch.logsumexp(torch.cat([positive, negative], dim=1), dim=1) - positive[:, 0]
+        surprise = -torch.log((scores.gather(1, chosen) / total).clamp_(min=TINY) * self.network.n_negatives)
+        return chosen, (surprise - batch.chances[chosen]).masked_fill_(known, MASKED)
 
 
 def train(
@@ -196,10 +198,12 @@ def _run(trainer: Trainer, validation: Validation | None, epochs: int, tracker: 
     config, started = trainer.config, time.monotonic()
     curve: list[dict[str, float]] = []
     best, best_epoch, best_arrays = -np.inf, 0, trainer.network.arrays()
+    newest: deque[dict[str, NDArray[Any]]] = deque(maxlen=config.averaged_epochs)
     for epoch in range(1, epochs + 1):
         point = {"epoch": float(epoch), "loss": trainer.epoch(factors_only=epoch <= config.pretraining_epochs)}
         reached = float(epoch)  # without a validation the last epoch is the best
-        arrays = trainer.network.arrays()
+        newest.append(trainer.network.arrays())
+        arrays = _mean(newest)
         if validation is not None:
             point[f"validation_ndcg@{VALIDATION_K}"] = reached = _validate(trainer, arrays, validation, config)
         curve.append(point)
@@ -211,6 +215,10 @@ def _run(trainer: Trainer, validation: Validation | None, epochs: int, tracker: 
             break
     told = {"own_rows": trainer.own_rows.cpu().numpy().astype(np.int32), "epochs": np.array([best_epoch])}
     return Learned({**best_arrays, **told}, curve)
+
+
+def _mean(networks: Collection[dict[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
+    return {name: np.mean([each[name] for each in networks], axis=0) for name in next(iter(networks))}
 
 
 def _validate(

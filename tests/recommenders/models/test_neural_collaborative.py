@@ -10,13 +10,15 @@ from recommenders.datasets.histories import Histories
 from recommenders.datasets.ids import IdMap
 from recommenders.datasets.interactions import Interactions
 from recommenders.errors import ConfigurationError, ModelTooLargeError
+from recommenders.models import neural_loss
 from recommenders.models.neural_collaborative import (
     NeuralCollaborative,
     NeuralCollaborativeConfig,
     own_rows,
     shares,
 )
-from recommenders.models.neural_network import NeuMF, RowAdam
+from recommenders.models.neural_loss import Pairs, cross_entropy, pair_loss
+from recommenders.models.neural_network import MASKED, NeuMF, RowAdam
 from recommenders.models.neural_sampling import Batch, Sampler
 from recommenders.models.neural_training import Trainer, hold_out_latest, train
 
@@ -72,7 +74,7 @@ def test_what_was_taken_lately_counts_more_and_all_counts_sum_to_one() -> None:
 def test_training_reads_a_history_as_answering_does(world: Any) -> None:
     config = NeuralCollaborativeConfig(**SMALL, history_length=4)
     network = NeuMF(1, 22, config)
-    events = network.items[torch.tensor([[5, 2, 9, 0]]), :-1]
+    events = network.items[torch.tensor([[5, 2, 9, 0]])]
     whole = network.users(network.own[:1], events, torch.tensor([[0, 2, 4]]))
     for row, end in enumerate((0, 2, 4)):
         alone = network.users(network.own[:1], events[:, :end], torch.tensor([[end]]))
@@ -121,8 +123,8 @@ def test_negatives_are_never_known_pairs(world: Any) -> None:
         for batch in trainer.sampler.epoch():
             assert (batch.known.numpy() == bought[batch.users][:, batch.pool]).all()
             factors = torch.randn(batch.told.numel(), 6)
-            chosen, _, known = trainer._choose(factors, torch.randn(len(batch.pool), 7), batch)
-            users = batch.users.repeat_interleave(batch.told.shape[1])[:, None]
+            chosen, shift = trainer._choose(factors, torch.randn(len(batch.pool), 7), batch)
+            users, known = batch.users.repeat_interleave(batch.told.shape[1])[:, None], shift == MASKED
             assert (bought[users, batch.pool[chosen]] == known.numpy()).all()
             left = ~bought[batch.users][:, batch.pool].all(axis=1)
             assert not known[np.repeat(left, batch.told.shape[1])].any()
@@ -140,14 +142,50 @@ def test_importance_weights_estimate_the_softmax_over_all_items(world: Any) -> N
     trainer = Trainer(world[0], NeuralCollaborativeConfig(**SMALL, negatives=4000), np.random.default_rng(0))
     batch = next(iter(trainer.sampler.epoch()))
     factors, items = torch.randn(batch.told.numel(), 6), torch.randn(22, 7)
-    chosen, surprise, _ = trainer._choose(factors, items, batch)
+    chosen, shift = trainer._choose(factors, items, batch)
     scores = (factors @ items[:, :-1].T + items[:, -1]).view(len(batch.users), -1, 22)
     exact = torch.logsumexp(scores.masked_fill(batch.known[:, None], -1e9), dim=2).flatten()
     other = torch.randn(22)  # what the layers would add
     shifted = torch.logsumexp((scores + other).masked_fill(batch.known[:, None], -1e9), dim=2).flatten()
-    logits = (scores.flatten(0, 1)).gather(1, chosen) + surprise
+    logits = (scores.flatten(0, 1)).gather(1, chosen) + shift
     torch.testing.assert_close(torch.logsumexp(logits, dim=1), exact, atol=1e-3, rtol=1e-3)
     torch.testing.assert_close(torch.logsumexp(logits + other[chosen], dim=1), shifted, atol=0.15, rtol=0.0)
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.25])
+def test_the_way_back_written_out_is_the_one_autograd_finds(dropout: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(3)
+    config = NeuralCollaborativeConfig(embedding_dim=6, hidden_layers=(12, 1, 5), dropout=dropout)
+    network = NeuMF(5, 40, config).train()
+    columns, shift, weights = torch.randint(0, 40, (33, 5)), torch.randn(33, 4), torch.rand(33)
+    inputs = [torch.randn(size, requires_grad=True) for size in ((33, 6), (33, 12), (40, 7), (40, 12))]
+    learned = [*inputs, *network.layers.parameters()]
+    torch.manual_seed(4)
+    logits = network.logits(inputs[0], inputs[1], inputs[2], inputs[3], columns)
+    plain = (cross_entropy(logits[:, :1], logits[:, 1:] + shift) * weights).sum()
+    expected = torch.autograd.grad(plain / 7, learned)
+    # drawn numbers follow the blocks, so dropout is the same in one block only
+    monkeypatch.setattr(neural_loss, "BLOCK", 30 if dropout == 0 else 1000)
+    torch.manual_seed(4)
+    factors = torch.nn.functional.pad(inputs[0], (0, 1), value=1.0)
+    pairs = Pairs(columns, torch.nn.functional.pad(shift, (1, 0)), weights, dropout)
+    loss = pair_loss(pairs, factors, *inputs[1:], *network.layers.parameters())
+    torch.testing.assert_close(loss, plain)
+    for found, gradient in zip(torch.autograd.grad(loss / 7, learned), expected, strict=True):
+        torch.testing.assert_close(found, gradient)
+
+
+def test_a_buyer_drawn_to_what_it_knows_still_draws_from_the_rest(world: Any) -> None:
+    trainer = Trainer(world[0], NeuralCollaborativeConfig(**SMALL), np.random.default_rng(0))
+    batch = next(iter(trainer.sampler.epoch()))
+    pool = torch.zeros(22, 7)
+    pool[batch.known[0], -1] = 40.0  # as dear to it as a trained network finds what it has seen
+    chosen, shift = trainer._choose(torch.zeros(batch.told.numel(), 6), pool, batch)
+    of_first = slice(0, batch.told.shape[1])
+    assert not batch.known[0, chosen[of_first]].any()
+    n_unknown, n_negatives = float((~batch.known[0]).sum()), trainer.config.negatives
+    expected = np.log(n_unknown / n_negatives) * torch.ones_like(shift[of_first])
+    torch.testing.assert_close(shift[of_first], expected, atol=1e-4, rtol=1e-4)
 
 
 def test_rows_learn_as_with_adam_and_others_stay() -> None:
