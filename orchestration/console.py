@@ -154,25 +154,6 @@ def versions_of(settings: Settings) -> list[dict[str, Any]]:
     return rows
 
 
-def print_versions(settings: Settings, rows: list[dict[str, Any]]) -> None:
-    """The versions for people."""
-    if not rows:
-        print(f"{settings.dataset} has no versions yet; start with: tradewind run --dataset {settings.dataset}")
-        return
-    table = Table("version", "model", "alias", "NDCG@10 [95 %]", "gate", "created")
-    for row in rows:
-        ndcg = row["ndcg@10"]
-        table.add_row(
-            str(row["version"]),
-            row["model"],
-            ", ".join(row["aliases"]),
-            f"{ndcg[0]:.3f} [{ndcg[1]:.3f}, {ndcg[2]:.3f}]" if ndcg else "",
-            {True: "passed", False: "held back", None: ""}[row["promoted"]],
-            row["created"],
-        )
-    Console().print(table)
-
-
 def _answers(url: str) -> bool:
     try:
         return httpx.get(url, timeout=2, follow_redirects=True).status_code < 500

@@ -1,13 +1,14 @@
 """The `tradewind` command.
 
-Exit codes: 0 done, 1 the platform refused or failed (a check, the gate, a service), 2 bad input, 130 interrupted.
+Exit codes: 0 done, 1 the platform refused or failed (a check, the gate, a service), 2 bad input, 130 interrupted,
+143 ended by SIGTERM.
 """
 
 import json
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 
@@ -31,13 +32,13 @@ def run(
     source: Source = None,
     config: Config = None,
     once: Annotated[
-        bool, typer.Option(help="Do everything once, ask /predict, print JSON as the last line, end.")
+        bool, typer.Option("--once", help="Do everything once, ask /predict, print JSON as the last line, end.")
     ] = False,
 ) -> None:
     """Run everything: data, models, champion, service and pages. Ctrl-C ends it all."""
     from orchestration.console import run_platform
 
-    signal.signal(signal.SIGTERM, _ended)
+    _end_on_signals()
     run_platform(settings_of(dataset, source, config), once, say)
 
 
@@ -66,19 +67,31 @@ def evaluate(
     ] = None,
     test: Annotated[Path | None, typer.Option(help="Its test events; with --train.")] = None,
     negatives: Annotated[
-        Path | None, typer.Option(help="Sampled items to rank the test items among; without: among all.")
+        Path | None, typer.Option(help="Sampled items to rank the test items among, else all; with --train.")
     ] = None,
-    items: Annotated[Path | None, typer.Option(help="CSV of item_id, title, category, brand, price ...")] = None,
-    models: Annotated[str, typer.Option(help="Names by commas [default: all that are enabled]; with --train.")] = "",
-    k: Annotated[int | None, typer.Option(help="Places of a list [default: 10]; with --train.")] = None,
-    repeat: Annotated[bool, typer.Option("--repeat", help="Users come back: known items stay in the lists.")] = False,
+    items: Annotated[
+        Path | None, typer.Option(help="CSV of item_id, title, category, brand, price ...; with --train.")
+    ] = None,
+    models: Annotated[
+        str | None, typer.Option(help="Names by commas; with --train.", show_default="all that are enabled")
+    ] = None,
+    k: Annotated[
+        int | None, typer.Option(help="Places of a list; with --train.", show_default=str(evaluation.K))
+    ] = None,
+    repeat: Annotated[
+        bool, typer.Option("--repeat", help="Users come back: known items stay in the lists; with --train.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Judge models on a data set's test window (fits them first where they are not), or on files of your own."""
     own = {"--test": test, "--negatives": negatives, "--items": items, "--models": models, "--k": k, "--repeat": repeat}
+    if models is not None and not models.strip(", "):
+        raise ConfigurationError(f"--models: got {models!r}; allowed: names by commas; name one or leave it out")
     if train is not None:
-        found, page = evaluation.of_files(train, own, {"--dataset": dataset, "--source": source}, config)
-    elif given := [name for name, value in own.items() if value]:
+        found, page = evaluation.of_files(
+            train, own | {"--models": models or ""}, {"--dataset": dataset, "--source": source}, config
+        )
+    elif given := [name for name, value in own.items() if value is not None and value is not False]:
         raise ConfigurationError(f"got {', '.join(given)} without --train; allowed: --train FILE --test FILE; add them")
     else:
         found, page = evaluation.of_dataset(dataset, source, config)
@@ -124,8 +137,22 @@ def status(dataset: Dataset = None, as_json: AsJson = False) -> None:
         print_status(found)
 
 
-def _ended(*_: object) -> NoReturn:
-    raise SystemExit(143)
+def _end_on_signals() -> None:
+    """SIGTERM ends this process, and SIGINT too unless whoever started it had it ignored.
+
+    One handler for both: Dagster gives SIGTERM the handler of SIGINT after each run, and a script's background jobs
+    ignore SIGINT, so nothing short of SIGKILL would end one.
+    """
+    ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+
+    def end(number: int, _: object) -> None:
+        if number == signal.SIGTERM:
+            raise SystemExit(143)
+        if not ignored:
+            raise KeyboardInterrupt
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, end)
 
 
 def main() -> None:

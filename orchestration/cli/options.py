@@ -8,9 +8,14 @@ import typer
 
 from recommenders.errors import ConfigurationError
 
-Dataset = Annotated[str | None, typer.Option(help="Data set by name [default: TRADEWIND_DATASET or custom_b2b].")]
+Dataset = Annotated[
+    str | None, typer.Option(help="Data set by name.", show_default="TRADEWIND_DATASET, or custom_b2b as configured")
+]
 Source = Annotated[Path | None, typer.Option(help="File or folder with the data set's files.")]
-Config = Annotated[Path | None, typer.Option(help="Training configuration [default: configs/training.yaml].")]
+Config = Annotated[
+    Path | None,
+    typer.Option(help="Training configuration.", show_default="TRADEWIND_CONFIG or configs/training.yaml"),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print figures as one line of JSON, for programs.")]
 
 

@@ -1,11 +1,14 @@
 """`tradewind release`: versions of models."""
 
 import json
-from typing import Annotated
+from collections.abc import Sequence
+from typing import Annotated, Any
 
 import typer
 
 from orchestration.cli.options import AsJson, Dataset, known, say
+
+GATE = {True: "passed", False: "held", None: ""}  # what a version's `promoted` says
 
 app = typer.Typer(help="Versions: list, promote, roll back, package.", no_args_is_help=True)
 
@@ -13,19 +16,21 @@ app = typer.Typer(help="Versions: list, promote, roll back, package.", no_args_i
 @app.command("list")
 def release_list(dataset: Dataset = None, as_json: AsJson = False) -> None:
     """All versions, newest first, with what the gate said."""
-    from orchestration.console import print_versions, versions_of
+    from orchestration.console import versions_of
 
     settings = known(dataset)
     rows = versions_of(settings)
     if as_json:
         print(json.dumps(rows))
+    elif not rows:
+        print(f"{settings.dataset} has no versions yet; start with: tradewind run --dataset {settings.dataset}")
     else:
-        print_versions(settings, rows)
+        print("\n".join(_lines(rows)))
 
 
 @app.command("promote")
 def release_promote(
-    version: Annotated[int, typer.Argument(help="Number of the version.")],
+    version: Annotated[int, typer.Argument(metavar="NUMBER", help="Number of the version.")],
     dataset: Dataset = None,
     force: Annotated[str, typer.Option(help="Promote against the gate; the reason given here is stored with it.")] = "",
 ) -> None:
@@ -59,3 +64,18 @@ def release_bento(dataset: Dataset = None, as_json: AsJson = False) -> None:
         print(json.dumps({"tag": built.tag, "path": str(built.path)}))
     else:
         say(f"Built {built.tag}. Serve it: BENTOML_HOME={settings.home / 'bentoml'} bentoml serve {built.tag}")
+
+
+def _lines(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """A heading, a line a version and, where the gate held one back, why; nothing is cut to a terminal's width."""
+    width = max(len(row["model"]) for row in rows)
+    columns = f"{{:>4}}  {{:<{width}}}  {{:<20}}  {{:<6}}  {{:<16}}  {{}}"
+    lines = [columns.format("", "model", "NDCG@10 [95 %]", "gate", "created (UTC)", "alias")]
+    for row in rows:
+        ndcg = "{:.3f} [{:.3f}, {:.3f}]".format(*row["ndcg@10"]) if row["ndcg@10"] else ""
+        created, aliases = row["created"][:16].replace("T", " "), ", ".join(row["aliases"])
+        lines.append(
+            columns.format(row["version"], row["model"], ndcg, GATE[row["promoted"]], created, aliases).rstrip()
+        )
+        lines += [f"      {reason}" for reason in row["reasons"] if row["promoted"] is False]
+    return lines

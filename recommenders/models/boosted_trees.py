@@ -1,6 +1,7 @@
 """Boosted regression trees as arrays: grown with scikit-learn, asked in numpy."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -24,26 +25,31 @@ class BoostedTrees:
         """Questions a row is asked by each tree."""
         return int(self.values.shape[1]).bit_length() - 1
 
+    @cached_property
+    def _levels(self) -> list[tuple[NDArray[np.intp], NDArray[np.float32]]]:
+        """Features and thresholds of each level, all trees side by side."""
+        bounds = [(2**level - 1, 2 ** (level + 1) - 1) for level in range(self.depth)]
+        return [(self.features[:, a:b].ravel().astype(np.intp), self.thresholds[:, a:b].ravel()) for a, b in bounds]
+
     def score(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(n,) sums of the leaves that rows (n, n_features) fall into, in the order of the trees."""
-        n_trees, n_nodes = self.features.shape
+        """(n,) sums of the leaves that rows (n, n_features) fall into."""
         scores = np.empty(len(rows), dtype=np.float32)
-        roots = np.arange(n_trees, dtype=np.int32) * n_nodes
-        features, thresholds = self.features.ravel(), self.thresholds.ravel()
-        leaves = (np.arange(n_trees, dtype=np.int32) * (n_nodes + 1)) - n_nodes
-        step = max(1, 200_000 // max(n_trees, 1))  # (rows, trees) pairs that stay in the cache
+        step = max(1, 200_000 // max(len(self.values), 1))  # (tree, row) pairs that stay in the cache
         for start in range(0, len(rows), step):
-            some = np.ascontiguousarray(rows[start : start + step])
-            firsts = (np.arange(len(some), dtype=np.int32) * some.shape[1])[:, None]
-            flat, nodes = some.ravel(), np.zeros((len(some), n_trees), dtype=np.int32)
-            for _ in range(self.depth):
-                places = nodes + roots
-                right = flat.take(firsts + features.take(places)) > thresholds.take(places)
-                nodes += nodes
-                nodes += right
-                nodes += 1
-            scores[start : start + step] = self.values.ravel().take(nodes + leaves).sum(axis=1)
+            scores[start : start + step] = self._sums(np.ascontiguousarray(rows[start : start + step].T))
         return scores + np.float32(self.baseline)
+
+    def _sums(self, columns: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(n,) for columns (n_features, n). `wrap` spares numpy the question whether a place is one: all are."""
+        n, flat, values = columns.shape[1], columns.ravel(), self.values.ravel()
+        places, nodes = np.arange(n), np.arange(len(self.values))[:, None].repeat(n, axis=1)
+        for features, thresholds in self._levels:
+            asked = (features * n).take(nodes, mode="wrap")
+            asked += places
+            right = flat.take(asked, mode="wrap") > thresholds.take(nodes, mode="wrap")
+            nodes += nodes
+            nodes += right
+        return np.asarray(values.take(nodes, mode="wrap").sum(axis=0))
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """For a bundle."""

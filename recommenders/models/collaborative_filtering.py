@@ -11,7 +11,7 @@ from recommenders.datasets.histories import Histories
 from recommenders.datasets.interactions import Interactions
 from recommenders.models.neighbours import NeighbourIndex, bytes_of_products, dense_product
 from recommenders.models.recommender import BLOCK, ModelConfig, Recommender, Tracker
-from recommenders.models.sparse import pack_csr, row_places, unpack_csr, weighted_rows
+from recommenders.models.sparse import RowSums, pack_csr, row_places, unpack_csr
 from recommenders.models.visits import KnownItems, known_items
 
 if TYPE_CHECKING:
@@ -70,17 +70,21 @@ class CollaborativeFiltering(Recommender):
         buyers = np.bincount(self.habits_.indices, minlength=len(interactions.items))
         rarity = np.log1p(len(interactions.users) / (1.0 + buyers)) ** self.config.item_damping
         self.rarity_ = rarity.astype(np.float32)
-        self._prepare()
         self.similar_ = csr_array((0, 0), dtype=np.float32)
         if self.config.neighbours == "items":
             self.similar_ = self._similar_items()
+        self._prepare()
 
     def _prepare(self) -> None:
         """What every answer needs and a bundle need not hold."""
-        config = self.config
-        self._power = config.similarity_power or (2.0 if config.neighbours == "users" else 1.0)
-        if config.neighbours == "users":
-            self._index = self._index_of(self._vectors())
+        if self.config.neighbours == "users":
+            self._index, self._said = self._index_of(self._vectors()), RowSums(self.habits_)
+        else:
+            self._said = RowSums(self.similar_)
+
+    @property
+    def _power(self) -> np.float32:
+        return np.float32(self.config.similarity_power or (2.0 if self.config.neighbours == "users" else 1.0))
 
     def _vectors(self) -> csr_array:
         """(n_users, n_items) what is compared."""
@@ -98,7 +102,7 @@ class CollaborativeFiltering(Recommender):
             block = np.arange(start, min(start + BLOCK, items.shape[0]), dtype=np.int32)
             blocks.append(index.nearest(items[start : start + BLOCK], self.config.n_neighbours, block))
         similar = vstack(blocks, format="csr")
-        similar.data **= np.float32(self._power)
+        similar.data **= self._power
         return csr_array(similar.T, dtype=np.float32)
 
     def score(self, user_rows: NDArray[np.int32], histories: Histories) -> NDArray[np.float32]:
@@ -122,10 +126,10 @@ class CollaborativeFiltering(Recommender):
     def _of_one(self, user_row: int, known: KnownItems, tastes: NDArray[np.float32]) -> NDArray[np.float32]:
         """(n_items,) what the neighbours of one buyer say."""
         if self.config.neighbours == "items":
-            return weighted_rows(self.similar_, known.item_columns, tastes)
+            return self._said(known.item_columns, tastes)
         nearest, weights = self._index.nearest_of_one(known.item_columns, tastes, self.config.n_neighbours, user_row)
-        weights = weights ** np.float32(self._power)
-        return weighted_rows(self.habits_, nearest, weights / max(float(weights.sum()), 1e-30))
+        weights = weights**self._power
+        return self._said(nearest, weights / np.float32(max(float(weights.sum()), 1e-30)))
 
     def _of_many(
         self, user_rows: NDArray[np.int32], known: KnownItems, tastes: NDArray[np.float32]
@@ -135,7 +139,7 @@ class CollaborativeFiltering(Recommender):
         if self.config.neighbours == "items":
             return dense_product(queries, self.similar_)
         nearest = self._index.nearest(queries, self.config.n_neighbours, user_rows)
-        nearest.data **= np.float32(self._power)
+        nearest.data **= self._power
         totals = np.maximum(nearest.sum(axis=1), np.float32(1e-30))
         nearest.data /= np.repeat(totals, np.diff(nearest.indptr))
         return dense_product(nearest, self.habits_)

@@ -13,7 +13,7 @@ from recommenders.datasets.interactions import Interactions
 from recommenders.errors import ConfigurationError, UnsuitableError
 from recommenders.models.popularity import decayed_sums
 from recommenders.models.recommender import BLOCK, ModelConfig, Reason, Recommender, Tracker
-from recommenders.models.sparse import pack_csr, unpack_csr, weighted_rows
+from recommenders.models.sparse import RowSums, pack_csr, unpack_csr
 from recommenders.models.visits import KnownItems, known_items
 
 if TYPE_CHECKING:
@@ -75,6 +75,7 @@ class ContentBased(Recommender):
         similarity.data **= np.float32(self.config.sharpness)
         similarity.data /= np.bincount(similarity.indices, similarity.data, minlength=n_items)[similarity.indices]
         self.similarity_ = similarity.astype(np.float32)
+        self._sums = RowSums(self.similarity_)
         self.prior_ = _prior(decayed_sums(interactions), features.categories)
 
     def _neighbours(self, vectors: csr_array) -> csr_array:
@@ -105,7 +106,7 @@ class ContentBased(Recommender):
         known = known_items(histories)
         tastes = self._tastes(known)
         if len(histories) == 1:
-            scores = weighted_rows(self.similarity_, known.item_columns, tastes)[None]
+            scores = self._sums(known.item_columns, tastes)[None]
         else:
             weighted = csr_array((tastes, known.item_columns, known.indptr), histories.shape)
             scores = np.asarray((weighted @ self.similarity_).toarray())
@@ -143,6 +144,7 @@ class ContentBased(Recommender):
     def restore(self, arrays: dict[str, NDArray[Any]]) -> None:
         """The inverse of arrays()."""
         self.similarity_, self.prior_ = unpack_csr("similarity", arrays), arrays["prior"]
+        self._sums = RowSums(self.similarity_)
 
 
 def _prior(sums: NDArray[np.float64], categories: NDArray[np.str_]) -> NDArray[np.float32]:

@@ -20,12 +20,13 @@ class EventValuesConfig(ModelConfig):
     """How the events of a pair add up.
 
     Where each pair has one event, `log` equals `binary`; where buyers come back, the tenth purchase says less than the
-    first. Old events fade where the log tells ages; half of its span leaves last season in sight.
+    first. Old events fade where the log tells ages; two half-lives in its span leave last season in sight.
     """
 
     values: Literal["log", "binary"] = "log"  # log2(1 + summed weights), or 1
     events: Literal["decayed", "summed"] = "decayed"
-    half_life_days: float | None = Field(default=None, gt=0)  # None: half of the log's span
+    half_life_days: float | None = Field(default=None, gt=0)  # None: half_lives of them make the log's span
+    half_lives: float = Field(default=2.0, gt=0)
 
 
 class Known(NamedTuple):
@@ -47,7 +48,7 @@ class EventValues:
         """The rule of a configuration; nothing fades in a log that does not tell the age of its events."""
         span = float(interactions.ages().max(initial=0.0))
         fades = config.events == "decayed" and span > 0
-        return cls(config.values, (config.half_life_days or span / 2) if fades else np.inf)
+        return cls(config.values, (config.half_life_days or span / config.half_lives) if fades else np.inf)
 
     def learned(self, interactions: Interactions) -> csr_array:
         """(n_users, n_items) float32 of a log: an event's weight halves every half-life before the newest event."""

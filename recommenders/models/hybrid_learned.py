@@ -1,6 +1,6 @@
 """A ranker over the candidates of all members, grown on earlier windows of the log."""
 
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,7 @@ from recommenders.datasets.interactions import Interactions
 from recommenders.errors import UnsuitableError
 from recommenders.models.boosted_trees import BoostedTrees
 from recommenders.models.composed import Composed
-from recommenders.models.popularity import Popularity
+from recommenders.models.looks import REFERENCE, Look, best_of_each, found_columns, looks_of, unique_rows
 from recommenders.models.ranking_features import (
     BUYER_FACTS,
     ITEM_FACTS,
@@ -36,7 +36,6 @@ MEMBERS = (
     "reorder",
     "neural_collaborative",
 )
-REFERENCE = 10  # a member's score is told relative to that of its item of this rank
 N_REFERENCES = 256  # items that stand for all others where a member scores only candidates
 CELLS = 20_000_000  # scores (buyers x items x members) held at once
 
@@ -52,14 +51,6 @@ class HybridLearnedConfig(ModelConfig):
     trees: int = Field(default=120, ge=1)
     depth: int = Field(default=5, ge=1, le=8)
     learning_rate: float = Field(default=0.06, gt=0)
-
-
-class Look(NamedTuple):
-    """One member's scores (n, n_items); the score of each buyer that counts as 0, and the distance to 1, (n, 1)."""
-
-    scores: NDArray[np.float32]
-    zero: NDArray[np.float32]
-    unit: NDArray[np.float32]
 
 
 class HybridLearned(Composed):
@@ -132,7 +123,7 @@ class HybridLearned(Composed):
         candidates: NDArray[np.bool_],
         exclude_known: bool,
     ) -> Ranked:
-        """What no member proposes is not ranked, and popularity proposes k items at least."""
+        """What no member proposes is not ranked; each proposes k items at least."""
         looks, columns = self.propose(user_rows, histories, k, candidates, exclude_known)
         scores = self._ranked_scores(user_rows, histories, columns, looks)
         places, best = top_k(np.where(columns >= 0, scores, np.float32(-np.inf)), k)
@@ -172,32 +163,25 @@ class HybridLearned(Composed):
         k: how many candidates must be found where there are so many; 0 asks for looks alone. exclude_known: None asks
         for the best of all items and half as many of the new ones, as training does.
         """
-        known = (histories.rows, histories.item_columns)
-        looks, proposed = {}, []
-        for name, member in self.members_.items():
-            if not member.scans_cheaply:
-                continue
-            scores = member.score(user_rows, histories)
-            width = max(self.config.n_candidates, REFERENCE)
-            width = max(width, k) if name == Popularity.name else width
-            open_ = np.where(allowed, scores, np.float32(-np.inf))
-            new = open_
-            if not self.repeat_ or exclude_known is not False:
-                new = open_.copy()
-                new[known] = -np.inf
-            usual = top_k(open_ if self.repeat_ else new, width)
-            looks[name] = _look(scores, usual[1])
-            if not k:
-                continue
-            if self.repeat_ == bool(exclude_known):  # the reference was looked for among other items
-                usual = top_k(new if exclude_known else open_, width)
-            proposed.append(usual)
-            if exclude_known is None and self.repeat_:
-                proposed.append(top_k(new, max(1, width // 2)))
+        members = [(name, member) for name, member in self.members_.items() if member.scans_cheaply]
+        scores = np.stack([member.score(user_rows, histories) for _, member in members])  # (n_members, n, n_items)
+        width = max(self.config.n_candidates, REFERENCE, k)
+        open_ = scores if allowed.all() else np.where(allowed, scores, np.float32(-np.inf))
+        new = open_
+        if not self.repeat_ or exclude_known is not False:
+            new = open_.copy()
+            new[:, histories.rows, histories.item_columns] = -np.inf
+        usual = best_of_each(open_ if self.repeat_ else new, width)
+        looks = dict(zip([name for name, _ in members], looks_of(scores, usual[1]), strict=True))
         if not k:
             return looks, np.empty((len(user_rows), 0), np.int32)
-        parts = [np.where(np.isneginf(best), np.int32(-1), columns) for columns, best in proposed]
-        return looks, _unique_rows(parts, len(allowed))
+        proposed = usual
+        if self.repeat_ == bool(exclude_known):  # the reference was looked for among other items
+            proposed = best_of_each(new if exclude_known else open_, width)
+        parts = [found_columns(*proposed)]
+        if exclude_known is None and self.repeat_:
+            parts.append(found_columns(*best_of_each(new, max(1, width // 2))))
+        return looks, unique_rows(np.hstack(parts), len(allowed))
 
     def _ranked_scores(
         self,
@@ -224,7 +208,7 @@ class HybridLearned(Composed):
         items = columns[rows, places]
         habits = Habits(histories, user_rows >= 0, self.as_of_, self.dated_, self.horizon_)
         said = [
-            _relative(looks[name], rows, items)
+            looks[name].relative(rows, items)
             if name in looks
             else self._asked(member, user_rows, histories, columns)[rows, places]
             for name, member in self.members_.items()
@@ -274,29 +258,3 @@ class HybridLearned(Composed):
         self.item_facts_, self.intervals_ = arrays["item_facts"], arrays["intervals"]
         self.categories_, self.references_ = arrays["categories"], arrays["references"]
         self.horizon_ = float(arrays["horizon"][0])
-
-
-def _look(scores: NDArray[np.float32], best: NDArray[np.float32]) -> Look:
-    """scores (n, n_items) and the best of them, (n, at least REFERENCE), largest first and -inf past the last."""
-    zero = scores.mean(axis=1, keepdims=True)
-    reference = best[:, REFERENCE - 1 : REFERENCE]
-    if np.isneginf(reference).any():  # fewer items than that: the last one there is
-        finite = np.where(np.isneginf(best), np.inf, best).min(axis=1, keepdims=True)
-        reference = np.where(np.isneginf(reference), np.where(np.isinf(finite), zero, finite), reference)
-    unit = reference - zero
-    return Look(scores, zero, np.where(unit > 0, unit, np.float32(1.0)).astype(np.float32))
-
-
-def _relative(look: Look, rows: NDArray[np.int64], items: NDArray[np.int32]) -> NDArray[np.float32]:
-    return np.asarray((look.scores[rows, items] - look.zero[rows, 0]) / look.unit[rows, 0], dtype=np.float32)
-
-
-def _unique_rows(parts: list[NDArray[np.int32]], n_items: int) -> NDArray[np.int32]:
-    """(n, most): the distinct columns of each row, ascending, -1 past the last."""
-    together = np.sort(np.where((joined := np.hstack(parts)) < 0, np.int32(n_items), joined), axis=1)
-    fresh = together < n_items
-    fresh[:, 1:] &= together[:, 1:] != together[:, :-1]
-    counts = fresh.sum(axis=1)
-    columns = np.full((len(together), max(1, int(counts.max(initial=0)))), -1, dtype=np.int32)
-    columns[np.arange(columns.shape[1]) < counts[:, None]] = together[fresh]
-    return columns

@@ -13,7 +13,7 @@ from recommenders.datasets.interactions import Interactions
 from recommenders.models.event_values import EventValues, EventValuesConfig
 from recommenders.models.gram import WORK, gram, inverted, sparse_gram
 from recommenders.models.recommender import BLOCK, Recommender, Tracker
-from recommenders.models.sparse import pack_csr, unpack_csr
+from recommenders.models.sparse import RowSums, pack_csr, unpack_csr
 
 if TYPE_CHECKING:
     from recommenders.features.items import ItemFeatures
@@ -28,6 +28,7 @@ class LinearItemsConfig(EventValuesConfig):
     """How much the weights are held back, and how many of them are kept."""
 
     reg: float | None = Field(default=None, gt=0)  # None: 8 x sqrt(buyers of two items or more), at most 1,000
+    half_lives: float = Field(default=4.0, gt=0)  # in the log's span: it speaks of what is new, reorder of what is old
     max_weights: int = Field(default=256, ge=1)  # kept of each known item, the largest by absolute value
     dense_items: int = Field(default=20_000, ge=1)  # the most bought items, whose weights are found exactly
 
@@ -80,35 +81,14 @@ class LinearItems(Recommender):
         found = _kept(ordered, counts[order], reg, dense, self._kept_of_each(len(order)))
         pairs = (found.values, (order[found.rows], order[found.columns]))
         self.weights_ = csr_array(pairs, shape=(len(order), len(order)), dtype=np.float32)
-        self._prepare()
-
-    def _prepare(self) -> None:
-        """The weights as a table, where every row has as many: then one buyer's rows are gathered in one step."""
-        self.weights_.sort_indices()
-        counts = np.diff(self.weights_.indptr)
-        width = int(counts[0]) if len(counts) and (counts == counts[0]).all() else 0
-        self._columns = self.weights_.indices.reshape(-1, width) if width else None
-        self._values = self.weights_.data.reshape(-1, width) if width else None
+        self._sums = RowSums(self.weights_)
 
     def score(self, user_rows: NDArray[np.int32], histories: Histories) -> NDArray[np.float32]:
         """(n, n_items): the weights of all known items, each times what it counts; 0 for an empty history."""
-        if len(histories) == 1:
-            return self._score_one(histories)
+        if len(histories) == 1:  # making a sparse product would take longer than its use
+            return self._sums(*self.event_values_.known_of_one(histories))[None]
         scores: NDArray[np.float32] = (self.event_values_.known(histories) @ self.weights_).toarray()
         return scores
-
-    def _score_one(self, history: Histories) -> NDArray[np.float32]:
-        """(1, n_items), without a sparse product: for one buyer its making would take longer than its use."""
-        known = self.event_values_.known_of_one(history)
-        if self._columns is not None and self._values is not None:
-            columns = self._columns[known.item_columns].ravel()
-            products = (self._values[known.item_columns] * known.values[:, None]).ravel()
-        else:
-            places, repeats = _places(self.weights_.indptr, known.item_columns)
-            columns = self.weights_.indices[places]
-            products = self.weights_.data[places] * np.repeat(known.values, repeats)
-        sums = np.bincount(columns, products, minlength=history.n_items)
-        return sums.astype(np.float32)[None]
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """The weights, and how events fade."""
@@ -118,7 +98,7 @@ class LinearItems(Recommender):
         """The inverse of arrays()."""
         self.weights_ = unpack_csr("weights", arrays)
         self.event_values_ = EventValues(self.config.values, float(arrays["half_life_days"][0]))
-        self._prepare()
+        self._sums = RowSums(self.weights_)
 
 
 def _kept(matrix: csr_array, counts: NDArray[np.int64], reg: float, dense: int, kept: int) -> Weights:
@@ -170,11 +150,3 @@ def _largest(weights: Weights, kept: int) -> Weights:
 
 def _joined(parts: list[Weights]) -> Weights:
     return Weights(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
-
-
-def _places(indptr: NDArray[np.int32], rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Where the entries of some rows of a CSR lie, row after row, and how many each has."""
-    starts = indptr[rows].astype(np.int64)
-    counts = indptr[rows + 1] - starts
-    before = np.cumsum(counts) - counts
-    return np.arange(counts.sum()) + np.repeat(starts - before, counts), counts

@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csc_array, csr_array, vstack
 
 from recommenders.models.recommender import BLOCK
-from recommenders.models.sparse import largest_of_rows, weighted_rows
+from recommenders.models.sparse import RowSums, largest_of_rows
 from recommenders.models.topk import top_k
 
 DENSE_ROWS = 65_536  # where more rows than these are compared with, products stay sparse
@@ -30,9 +30,9 @@ class NeighbourIndex:
         scales = np.divide(1.0, damped, out=np.zeros_like(damped), where=lengths > 0)
         data = (rows.data * scales[entry_rows]).astype(np.float32)
         self.postings: csr_array = csr_array(csr_array((data, rows.indices, rows.indptr), shape=rows.shape).T)  # (d, n)
-        self._offsets = (self.n_columns * means * scales).astype(
-            np.float32
-        )  # times a query's mean: what centring takes
+        self._sums = RowSums(self.postings)
+        offsets = self.n_columns * means * scales  # times a query's mean: what centring takes
+        self._offsets = offsets.astype(np.float32)
 
     def _moments(
         self, entry_rows: NDArray[np.int64], values: NDArray[np.float32], n_rows: int
@@ -52,7 +52,7 @@ class NeighbourIndex:
         The row `itself` is left out; who is unlike is no neighbour and has similarity 0.
         """
         mean, length = self._moments(np.zeros(len(columns), dtype=np.int64), values, 1)
-        similarities = weighted_rows(self.postings, columns, values / max(float(length[0]), 1e-30))
+        similarities = self._sums(columns, values / np.float32(max(float(length[0]), 1e-30)))
         if self.centred:
             similarities -= np.float32(mean[0] / max(float(length[0]), 1e-30)) * self._offsets
         if itself >= 0:

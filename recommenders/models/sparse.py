@@ -1,6 +1,7 @@
 """Sparse matrices: as the arrays of a bundle, and sums of their rows without a product's overhead."""
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,9 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 PARTS = ("data", "indices", "indptr")
+TABLE_BYTES = 64e6  # of a matrix laid out for questions, at most
+PADDING = 2.0  # rows padded to one length may take so many times their entries
+FULL = 1 / 8  # of a row filled: from there on it is summed faster with its zeros
 
 
 def pack_csr(name: str, matrix: csr_array) -> dict[str, NDArray[Any]]:
@@ -35,6 +39,53 @@ def weighted_rows(matrix: csr_array, rows: NDArray[Any], weights: NDArray[Any]) 
     places, counts = row_places(matrix.indptr, rows)
     products = matrix.data[places] * np.repeat(weights, counts)
     return np.bincount(matrix.indices[places], products, minlength=matrix.shape[1]).astype(np.float32)
+
+
+class RowSums:
+    """weighted_rows of one matrix, asked again and again.
+
+    What is asked most is laid out at the first question: rows of about one length side by side, or full rows dense.
+    """
+
+    def __init__(self, matrix: csr_array) -> None:
+        self.matrix = matrix
+
+    def __call__(self, rows: NDArray[Any], weights: NDArray[Any]) -> NDArray[np.float32]:
+        """(n_columns,) the sum of some rows, each times its weight."""
+        if self._even is not None:
+            columns, values = (part.take(rows, axis=0) for part in self._even)
+            values *= weights[:, None]
+            return np.bincount(columns.ravel(), values.ravel(), minlength=self.matrix.shape[1]).astype(np.float32)
+        places, full_rows = self._full
+        where = places[rows]
+        full = where >= 0
+        if not full.any():
+            return weighted_rows(self.matrix, rows, weights)
+        sums = weighted_rows(self.matrix, rows[~full], weights[~full])
+        sums += weights[full].astype(np.float32, copy=False) @ full_rows.take(where[full], axis=0)
+        return sums
+
+    @cached_property
+    def _even(self) -> tuple[NDArray[np.intp], NDArray[np.float32]] | None:
+        """Columns and values (n_rows, longest), padded with zeros; None where that were many."""
+        counts = np.diff(self.matrix.indptr)
+        shape = (len(counts), int(counts.max(initial=0)))
+        if not 0 < shape[0] * shape[1] <= min(PADDING * self.matrix.nnz, TABLE_BYTES / 12):
+            return None
+        columns, values = np.zeros(shape, np.intp), np.zeros(shape, np.float32)
+        filled = np.arange(shape[1]) < counts[:, None]
+        columns[filled], values[filled] = self.matrix.indices, self.matrix.data
+        return columns, values
+
+    @cached_property
+    def _full(self) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+        """Where each row stands (n_rows,) in the dense ones (n_full, n_columns), -1 where it does not."""
+        n_columns, counts = self.matrix.shape[1], np.diff(self.matrix.indptr)
+        fullest = np.argsort(-counts, kind="stable")[: int(TABLE_BYTES / 4 / max(n_columns, 1))]
+        fullest = fullest[counts[fullest] > FULL * n_columns]
+        places = np.full(len(counts), -1)
+        places[fullest] = np.arange(len(fullest))
+        return places, self.matrix[fullest].toarray()
 
 
 def largest_of_rows(matrix: csr_array, k: int) -> csr_array:

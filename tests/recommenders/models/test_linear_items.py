@@ -11,7 +11,7 @@ from recommenders.datasets.ids import IdMap
 from recommenders.datasets.interactions import Interactions
 from recommenders.errors import ModelTooLargeError
 from recommenders.models import gram as grams
-from recommenders.models.event_values import EventValues
+from recommenders.models.event_values import EventValues, EventValuesConfig
 from recommenders.models.gram import gram, inverted, sparse_gram
 from recommenders.models.linear import LinearItems, LinearItemsConfig
 
@@ -138,7 +138,8 @@ def test_old_events_fade_from_the_buyers_newest() -> None:
     assert columns.tolist() == [2, 4]
     np.testing.assert_allclose(worth, np.log2([1.5, 2.25]), rtol=1e-6)
     np.testing.assert_allclose(values.known(history).toarray()[0, [2, 4]], worth, rtol=1e-6)
-    assert EventValues.settled(LinearItemsConfig(), log).half_life_days == pytest.approx(log.ages().max() / 2)
+    assert EventValues.settled(LinearItemsConfig(), log).half_life_days == pytest.approx(log.ages().max() / 4)
+    assert EventValues.settled(EventValuesConfig(), log).half_life_days == pytest.approx(log.ages().max() / 2)
 
 
 def test_nothing_fades_where_ages_are_not_known() -> None:

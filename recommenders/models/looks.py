@@ -1,0 +1,65 @@
+"""What the members of a hybrid say of all items, made comparable; and which items they would propose."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recommenders.models.topk import top_k
+
+REFERENCE = 10  # a member's score is told relative to that of its item of this rank
+
+
+class Look(NamedTuple):
+    """One member's scores (n, n_items); the score of each buyer that counts as 0, and the distance to 1, (n, 1)."""
+
+    scores: NDArray[np.float32]
+    zero: NDArray[np.float32]
+    unit: NDArray[np.float32]
+
+    def relative(self, rows: NDArray[np.int64], items: NDArray[np.int32]) -> NDArray[np.float32]:
+        """(n_pairs,) what is said of some pairs of buyer and item, (n_pairs,) each."""
+        said: NDArray[np.float32] = (self.scores[rows, items] - self.zero[rows, 0]) / self.unit[rows, 0]
+        return said
+
+
+def best_of_each(scores: NDArray[np.float32], k: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """Columns and values (n_members, n, k) of the k best of scores (n_members, n, n_items), as top_k finds them."""
+    columns, best = top_k(scores.reshape(-1, scores.shape[2]), k)
+    shape = (*scores.shape[:2], k)
+    return columns.reshape(shape), best.reshape(shape)
+
+
+def looks_of(scores: NDArray[np.float32], best: NDArray[np.float32]) -> Iterator[Look]:
+    """A look for each member: 0 is its mean score of a buyer, 1 that of its REFERENCE-th best item.
+
+    scores (n_members, n, n_items); best (n_members, n, at least REFERENCE), largest first and -inf past the last.
+    """
+    zeros = scores.mean(axis=2, keepdims=True)
+    references = best[:, :, REFERENCE - 1 : REFERENCE]
+    if np.isneginf(references).any():  # fewer items than that: the last one there is
+        last = np.where(np.isneginf(best), np.inf, best).min(axis=2, keepdims=True)
+        references = np.where(np.isneginf(references), np.where(np.isinf(last), zeros, last), references)
+    units = references - zeros
+    units[units <= 0] = 1.0
+    return map(Look, scores, zeros, units)
+
+
+def found_columns(columns: NDArray[np.int32], best: NDArray[np.float32]) -> NDArray[np.int32]:
+    """(n, n_members k) what best_of_each found for each buyer, -1 where it was not allowed."""
+    found = np.where(np.isneginf(best), np.int32(-1), columns)
+    return found.transpose(1, 0, 2).reshape(found.shape[1], -1)
+
+
+def unique_rows(columns: NDArray[np.int32], n_items: int) -> NDArray[np.int32]:
+    """(n, most): the distinct columns of each row, ascending, -1 past the last; -1 of `columns` are none."""
+    together = np.sort(np.where(columns < 0, np.int32(n_items), columns), axis=1)
+    fresh = together < n_items
+    fresh[:, 1:] &= together[:, 1:] != together[:, :-1]
+    if len(together) == 1 and fresh.any():
+        return together[fresh][None]
+    counts = fresh.sum(axis=1)
+    found = np.full((len(together), max(1, int(counts.max(initial=0)))), -1, dtype=np.int32)
+    found[np.arange(found.shape[1]) < counts[:, None]] = together[fresh]
+    return found
