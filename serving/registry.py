@@ -43,6 +43,7 @@ class RunTracker:
 
     client: "MlflowClient"
     run_id: str
+    checkpoints: Path | None = None
 
     def log(self, step: int, metrics: dict[str, float]) -> None:
         """One point of the learning curve; ndcg@10 becomes ndcg_at_10, because MLflow allows no @."""
@@ -95,7 +96,7 @@ class Registry(Releases):
     def run(self, dataset: str, name: str, params: Mapping[str, Any], tags: Mapping[str, str]) -> Iterator[RunTracker]:
         """A run as long as the block; MLflow shows it as FAILED if the block raises."""
         run = self._client.create_run(self._experiment(dataset), tags={"dataset": dataset, **tags}, run_name=name)
-        tracker = RunTracker(self._client, run.info.run_id)
+        tracker = RunTracker(self._client, run.info.run_id, self.settings.home / "checkpoints" / dataset)
         try:
             tracker.log_params(params)
             yield tracker

@@ -17,6 +17,7 @@ from recommenders.datasets.histories import Histories
 from recommenders.datasets.interactions import Interactions
 from recommenders.features.items import ItemFeatures
 from recommenders.metrics.ranking import ndcg
+from recommenders.models.neural_checkpoint import Checkpoint, Progress
 from recommenders.models.neural_collaborative import Network, NeuralCollaborativeConfig, forward, own_rows
 from recommenders.models.neural_loss import Pairs, cross_entropy, pair_loss
 from recommenders.models.neural_network import MASKED, TINY, NeuMF, RowAdam, Taken, sides_of
@@ -155,17 +156,21 @@ def train(
     tracker: Tracker | None,
     features: ItemFeatures | None = None,
 ) -> Learned:
-    """Learns until the validation no longer improves, or for config.fixed_epochs on everything. Seeded."""
+    """Learns until the validation no longer improves, or for config.fixed_epochs on everything. Seeded.
+
+    With a folder for checkpoints, a fit of the same log and recipe that was cut goes on behind its last epoch.
+    """
     rng = np.random.default_rng(config.seed)
+    checkpoint = Checkpoint.of(None if tracker is None else tracker.checkpoints, log, config, features)
     threads = torch.get_num_threads()
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         try:
             torch.manual_seed(config.seed)
             torch.set_num_threads(config.threads)
             if config.fixed_epochs is not None:
-                return _run(Trainer(log, config, rng, features), None, config.fixed_epochs, tracker)
+                return _run(Trainer(log, config, rng, features), None, config.fixed_epochs, tracker, checkpoint)
             kept, validation = hold_out_latest(log, config, rng)
-            return _run(Trainer(kept, config, rng, features), validation, config.epochs, tracker)
+            return _run(Trainer(kept, config, rng, features), validation, config.epochs, tracker, checkpoint)
         finally:
             torch.set_num_threads(threads)
 
@@ -194,27 +199,41 @@ def hold_out_latest(
     return kept, Validation(rows, kept.histories()[rows], bought.astype(np.int64), relevant[:, bought], known)
 
 
-def _run(trainer: Trainer, validation: Validation | None, epochs: int, tracker: Tracker | None) -> Learned:
-    config, started = trainer.config, time.monotonic()
-    curve: list[dict[str, float]] = []
-    best, best_epoch, best_arrays = -np.inf, 0, trainer.network.arrays()
-    newest: deque[dict[str, NDArray[Any]]] = deque(maxlen=config.averaged_epochs)
-    for epoch in range(1, epochs + 1):
-        point = {"epoch": float(epoch), "loss": trainer.epoch(factors_only=epoch <= config.pretraining_epochs)}
-        reached = float(epoch)  # without a validation the last epoch is the best
-        newest.append(trainer.network.arrays())
-        arrays = _mean(newest)
-        if validation is not None:
-            point[f"validation_ndcg@{VALIDATION_K}"] = reached = _validate(trainer, arrays, validation, config)
-        curve.append(point)
-        if tracker is not None:
-            tracker.log(epoch, {name: value for name, value in point.items() if name != "epoch"})
-        if reached > best:
-            best, best_epoch, best_arrays = reached, epoch, arrays
-        if epoch - best_epoch >= config.patience or time.monotonic() - started > 60 * config.max_minutes:
-            break
-    told = {"own_rows": trainer.own_rows.cpu().numpy().astype(np.int32), "epochs": np.array([best_epoch])}
-    return Learned({**best_arrays, **told}, curve)
+def _run(
+    trainer: Trainer, validation: Validation | None, epochs: int, tracker: Tracker | None, checkpoint: Checkpoint
+) -> Learned:
+    config = trainer.config
+    first = Progress(trainer.network.arrays(), deque(maxlen=config.averaged_epochs))
+    so_far = checkpoint.load(trainer) or first
+    for point in so_far.curve:  # who tries again reports to another run, which is to show the whole curve
+        _tell(tracker, point)
+    started = time.monotonic() - so_far.seconds
+    while not so_far.ended(epochs, config):
+        _next_epoch(trainer, validation, so_far)
+        so_far.seconds = time.monotonic() - started
+        checkpoint.save(trainer, so_far)
+        _tell(tracker, so_far.curve[-1])
+    checkpoint.remove()
+    told = {"own_rows": trainer.own_rows.cpu().numpy().astype(np.int32), "epochs": np.array([so_far.best_epoch])}
+    return Learned({**so_far.best_arrays, **told}, so_far.curve)
+
+
+def _next_epoch(trainer: Trainer, validation: Validation | None, so_far: Progress) -> None:
+    config, epoch = trainer.config, len(so_far.curve) + 1
+    point = {"epoch": float(epoch), "loss": trainer.epoch(factors_only=epoch <= config.pretraining_epochs)}
+    reached = float(epoch)  # without a validation the last epoch is the best
+    so_far.newest.append(trainer.network.arrays())
+    arrays = _mean(so_far.newest)
+    if validation is not None:
+        point[f"validation_ndcg@{VALIDATION_K}"] = reached = _validate(trainer, arrays, validation, config)
+    so_far.curve.append(point)
+    if reached > so_far.best:
+        so_far.best, so_far.best_epoch, so_far.best_arrays = reached, epoch, arrays
+
+
+def _tell(tracker: Tracker | None, point: dict[str, float]) -> None:
+    if tracker is not None:
+        tracker.log(int(point["epoch"]), {name: value for name, value in point.items() if name != "epoch"})
 
 
 def _mean(networks: Collection[dict[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:

@@ -43,6 +43,10 @@ class Tracker(Protocol):
     def log(self, step: int, metrics: dict[str, float]) -> None:
         """One point of the learning curve."""
 
+    @property
+    def checkpoints(self) -> Path | None:
+        """The folder where a network keeps what it needs to go on after it was cut, one file a model; or None."""
+
 
 class Ranked(NamedTuple):
     """Lists, best first: item columns (n_users, k) int32, -1 past the last; scores (n_users, k), -inf there."""

@@ -44,6 +44,7 @@ def test_a_run_keeps_what_training_reports(registry, tmp_path):
     (tmp_path / "figures.txt").write_text("12")
     params = {"model": {"reg": 0.1, "layers": [1, 2]}, **{f"p{n}": n for n in range(150)}, "long": "x" * 9000}
     with registry.run("runs", "neural", params, {"stage": "evaluation"}) as run:
+        assert run.checkpoints == registry.settings.home / "checkpoints" / "runs"
         run.log(1, {"loss": 0.5, "undefined": float("nan")})
         run.log(2, {"loss": 0.4})
         run.log_bytes("plots/curve.txt", b"curve")

@@ -1,5 +1,8 @@
 """What NeuMF promises beyond the contract: its answers, what it is taught, and when it stops."""
 
+import logging
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +14,7 @@ from recommenders.datasets.ids import IdMap
 from recommenders.datasets.interactions import Interactions
 from recommenders.errors import ConfigurationError, ModelTooLargeError
 from recommenders.models import neural_loss
+from recommenders.models.neural_checkpoint import FILE
 from recommenders.models.neural_collaborative import (
     NeuralCollaborative,
     NeuralCollaborativeConfig,
@@ -24,6 +28,19 @@ from recommenders.models.neural_training import Trainer, hold_out_latest, train
 
 SMALL: dict[str, Any] = {"embedding_dim": 6, "hidden_layers": (12, 5), "batch_size": 64}
 CPU = torch.device("cpu")
+
+
+class Notes:
+    """A tracker that keeps what it is told, and once refuses to go on."""
+
+    def __init__(self, checkpoints: Path | None = None, cut_at: int = 0) -> None:
+        self.checkpoints, self.cut_at = checkpoints, cut_at
+        self.points: list[tuple[int, dict[str, float]]] = []
+
+    def log(self, step: int, metrics: dict[str, float]) -> None:
+        self.points.append((step, metrics))
+        if step == self.cut_at:
+            raise InterruptedError(f"cut at epoch {step}")
 
 
 def sampler(log: Interactions, **settings: Any) -> Sampler:
@@ -228,13 +245,6 @@ def test_validation_is_the_latest_order_and_never_taught(world: Any) -> None:
 
 
 def test_a_curve_is_told_to_the_tracker_and_a_refit_repeats_its_epochs(world: Any) -> None:
-    class Notes:
-        def __init__(self) -> None:
-            self.points: list[tuple[int, dict[str, float]]] = []
-
-        def log(self, step: int, metrics: dict[str, float]) -> None:
-            self.points.append((step, metrics))
-
     notes = Notes()
     model = NeuralCollaborative(NeuralCollaborativeConfig(**SMALL, epochs=4, patience=4)).fit(world[0], tracker=notes)
     assert [step for step, _ in notes.points] == [1, 2, 3, 4]
@@ -243,6 +253,121 @@ def test_a_curve_is_told_to_the_tracker_and_a_refit_repeats_its_epochs(world: An
     again = NeuralCollaborative(model.refit_config()).fit(world[0])
     assert again.epochs_ == len(again.learning_curve) == model.epochs_
     assert "validation_ndcg@50" not in again.learning_curve[0]
+
+
+RECIPES: dict[str, dict[str, Any]] = {
+    "stopped early": {"epochs": 6, "patience": 2, "learning_rate": 0.02},
+    "with features, first without the layers": {"epochs": 5, "patience": 5, "side_features": True}
+    | {"pretraining_epochs": 3, "weight_decay": 0.01, "dropout": 0.2},
+    "a refit": {"fixed_epochs": 5},
+}
+
+
+def cut_fit(folder: Path, world: Any, config: NeuralCollaborativeConfig, cut_at: int = 2) -> None:
+    """Leaves a fit that was cut at the end of an epoch."""
+    with pytest.raises(InterruptedError):
+        NeuralCollaborative(config).fit(*world, tracker=Notes(folder, cut_at))
+    assert [path.name for path in folder.iterdir()] == [FILE]
+
+
+def assert_same(model: NeuralCollaborative, expected: NeuralCollaborative) -> None:
+    assert model.learning_curve == expected.learning_curve
+    for name, array in expected.arrays().items():
+        np.testing.assert_array_equal(model.arrays()[name], array)
+
+
+@pytest.fixture
+def epochs_run(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Grows by one with every epoch that is really trained."""
+    run: list[bool] = []
+    real = Trainer.epoch
+
+    def epoch(self: Trainer, factors_only: bool = False) -> float:
+        run.append(factors_only)
+        return real(self, factors_only)
+
+    monkeypatch.setattr(Trainer, "epoch", epoch)
+    return run
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_fit_that_was_cut_goes_on_as_if_it_had_not_been(
+    world: Any, recipe: str, tmp_path: Path, epochs_run: list[bool]
+) -> None:
+    config = NeuralCollaborativeConfig(**SMALL, threads=1, **RECIPES[recipe])
+    whole = NeuralCollaborative(config).fit(*world)
+    n_epochs = len(whole.learning_curve)
+    assert n_epochs >= 3
+    assert epochs_run == [epoch <= config.pretraining_epochs for epoch in range(1, n_epochs + 1)]
+    epochs_run.clear()
+    cut_fit(tmp_path, world, config, cut_at=2)
+    cut_fit(tmp_path, world, config.model_copy(update={"enabled": False}), cut_at=n_epochs)  # nothing left to learn
+    notes = Notes(tmp_path)
+    resumed = NeuralCollaborative(config).fit(*world, tracker=notes)
+    assert len(epochs_run) == n_epochs
+    assert_same(resumed, whole)
+    assert [step for step, _ in notes.points] == list(range(1, n_epochs + 1))  # a new run shows the whole curve
+    assert not list(tmp_path.iterdir())
+
+
+def test_time_spent_before_a_cut_counts(world: Any, tmp_path: Path, epochs_run: list[bool]) -> None:
+    config = NeuralCollaborativeConfig(**SMALL, fixed_epochs=9, max_minutes=5e-3)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("recommenders.models.neural_training.time.monotonic", lambda: 0.25 * len(epochs_run))
+        cut_fit(tmp_path, world, config, cut_at=1)
+        model = NeuralCollaborative(config).fit(*world, tracker=Notes(tmp_path))
+    assert len(model.learning_curve) == 2  # 0.3 seconds are over after 0.5
+
+
+@pytest.mark.parametrize("damage", ["no archive", "empty", "short", "one bit of an array"])
+def test_a_damaged_checkpoint_is_told_and_not_used(
+    world: Any, damage: str, tmp_path: Path, epochs_run: list[bool], caplog: pytest.LogCaptureFixture
+) -> None:
+    config = NeuralCollaborativeConfig(**SMALL, fixed_epochs=3, threads=1)
+    whole = NeuralCollaborative(config).fit(*world)
+    cut_fit(tmp_path, world, config)
+    path = tmp_path / FILE
+    content = bytearray(path.read_bytes())
+    content[content.index(b"trainer/network/own.npy") + 300] ^= 1
+    damaged = {"no archive": b"nothing of the kind", "empty": b"", "short": content[:-1000]}
+    path.write_bytes(damaged.get(damage, content))
+    epochs_run.clear()
+    with caplog.at_level(logging.WARNING):
+        model = NeuralCollaborative(config).fit(*world, tracker=Notes(tmp_path))
+    assert f"{path} is damaged and not used" in caplog.text
+    assert len(epochs_run) == 3
+    assert_same(model, whole)
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("other", ["log", "question", "recipe", "features"])
+def test_a_checkpoint_of_another_fit_is_not_used(
+    world: Any, other: str, tmp_path: Path, epochs_run: list[bool], caplog: pytest.LogCaptureFixture
+) -> None:
+    (log, features), config = world, NeuralCollaborativeConfig(**SMALL, fixed_epochs=3, side_features=True)
+    cut_fit(tmp_path, world, config)
+    if other == "log":
+        log = replace(log, weights=log.weights * np.where(np.arange(len(log)) == 3, np.float32(2), np.float32(1)))
+    elif other == "question":
+        log = replace(log, horizon_days=10.0)
+    elif other == "features":
+        features = replace(features, vectors=features.vectors * 2)
+    else:
+        config = config.model_copy(update={"learning_rate": 0.002})
+    epochs_run.clear()
+    NeuralCollaborative(config).fit(log, features, Notes(tmp_path))
+    assert len(epochs_run) == 3
+    assert not caplog.records
+
+
+def test_a_disk_that_refuses_is_told_and_the_fit_goes_on(
+    world: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").touch()
+    config = NeuralCollaborativeConfig(**SMALL, fixed_epochs=1)
+    model = NeuralCollaborative(config).fit(*world, tracker=Notes(tmp_path / "file" / "folder"))
+    assert model.epochs_ == 1
+    assert "cannot be written" in caplog.text
 
 
 def test_training_leaves_torch_as_it_was(world: Any) -> None:
