@@ -34,6 +34,7 @@ def new_data_sensor(settings: Settings) -> dg.SensorDefinition:
         description=f"Retrains when the files of {settings.dataset} change.",
     )
     def new_data(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        """Looks at names, sizes and times of the source's files; the first look only notes them."""
         if held(settings):  # the cursor waits too, so that files which come meanwhile are seen afterwards
             return dg.SkipReason("an earlier version of the tables is held; see `tradewind data restore`")
         try:
@@ -69,39 +70,40 @@ def drift_sensor(settings: Settings) -> dg.SensorDefinition:
         description=f"Retrains when the drift report of {settings.dataset} fires, once a cause.",
     )
     def drift(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        """Looks at the newest drift report; the first look only notes it."""
         filter_ = dg.AssetRecordsFilter(DRIFT_REPORT, asset_partitions=[settings.dataset])
-        newest = context.instance.fetch_materializations(filter_, limit=1).records
-        if not newest:
+        newest = next(iter(context.instance.fetch_materializations(filter_, limit=1).records), None)
+        if newest is None:
             return dg.SkipReason("there is no drift report yet")
+        seen = str(newest.storage_id)
         if context.cursor is None:  # what happened before the daemon's first look is history
-            context.update_cursor(str(newest[0].storage_id))
+            context.update_cursor(seen)
             return dg.SkipReason("first look: the newest drift report is noted")
-        if str(newest[0].storage_id) == context.cursor:
+        if seen == context.cursor:
             return dg.SkipReason("no drift report since the last look")
         if retraining_under_way(context.instance, settings.dataset):
             return dg.SkipReason("a retraining is under way; looking again when it has ended")
-        context.update_cursor(str(newest[0].storage_id))
-        found = told(newest[0].asset_materialization)
-        champion = Registry(settings).champion(settings.dataset)
-        if champion is not None and champion.tags.get("data_version") == found["data version"]:
-            return dg.SkipReason(f"version {champion.number} has learned from this data already")
-        decision = should_retrain(
-            Facts(
-                bool(found["fired"]),
-                "drift",
-                datetime.fromisoformat(str(found["window end"])),
-                f"v{champion.number}" if champion else "none",
-                str(found["summary"]),
-            ),
-            past_retrainings(context.instance, settings.dataset),
-            timedelta(hours=settings.cool_down_hours),
-            datetime.now(UTC),
-        )
-        if not decision.retrain:
-            return dg.SkipReason(decision.reason)
-        return request(settings, decision.key, "drift")
+        context.update_cursor(seen)
+        return answer(settings, told(newest.asset_materialization), context.instance)
 
     return drift
+
+
+def answer(settings: Settings, found: dict[str, object], instance: dg.DagsterInstance) -> dg.RunRequest | dg.SkipReason:
+    """A retraining, or why none: what a drift report found, against the champion and the retrainings there were."""
+    champion = Registry(settings).champion(settings.dataset)
+    if champion is not None and champion.tags.get("data_version") == found["data version"]:
+        return dg.SkipReason(f"version {champion.number} has learned from this data already")
+    facts = Facts(
+        bool(found["fired"]),
+        "drift",
+        datetime.fromisoformat(str(found["window end"])),
+        f"v{champion.number}" if champion else "none",
+        str(found["summary"]),
+    )
+    cool_down = timedelta(hours=settings.cool_down_hours)
+    decision = should_retrain(facts, past_retrainings(instance, settings.dataset), cool_down, datetime.now(UTC))
+    return request(settings, decision.key, "drift") if decision.retrain else dg.SkipReason(decision.reason)
 
 
 def failure_sensor(settings: Settings) -> dg.SensorDefinition:
@@ -114,6 +116,7 @@ def failure_sensor(settings: Settings) -> dg.SensorDefinition:
         description="Alerts when a run fails.",
     )
     def failed_runs(context: dg.RunFailureSensorContext) -> None:
+        """Says which run failed on which data set, why, and where to look."""
         run = context.dagster_run
         dataset = run.tags.get("dagster/partition", "no data set")
         send(

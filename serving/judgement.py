@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from recommenders.datasets.interactions import Interactions
-from recommenders.errors import ReleaseError, UnsuitableError
+from recommenders.errors import ConfigurationError, ReleaseError
 from recommenders.evaluation.protocol import Case
 from recommenders.evaluation.report import Report, evaluate
 from recommenders.features.items import ItemFeatures
@@ -38,7 +38,7 @@ def judge(
         return decide(own, popularity, candidate=challenger.model)
     try:
         champion = champion_vector(live, challenger, own, log, features, case)
-    except (ValidationError, UnsuitableError) as error:
+    except (ValidationError, ConfigurationError) as error:
         cause = " ".join(str(error).split())
         name = f"popularity (the champion's recipe can no longer be fitted: {cause})"
         return decide(own, popularity, popularity, candidate=challenger.model, champion_name=name)
@@ -56,7 +56,7 @@ def champion_vector(
     """NDCG@10 of the champion's recipe at this cut; the challenger's own if it is the same one."""
     if (live.model, live.tags.get("recipe")) == (challenger.model, challenger.tags.get("recipe")):
         return own
-    config = TrainingConfig.model_validate_json(live.tags["configuration"])
+    config = TrainingConfig.model_validate_json(live.tags.get("configuration", ""))  # none: a ValidationError
     model = fit_one(live.model, config, log, features)
     return evaluate({live.model: model}, case, features).vectors(METRIC)[live.model]
 

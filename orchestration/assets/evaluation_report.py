@@ -1,6 +1,8 @@
 """Every model, one protocol, intervals and ceilings."""
 
 import contextlib
+from collections.abc import Mapping
+from typing import Any
 
 import dagster as dg
 import pyarrow as pa
@@ -10,11 +12,12 @@ from orchestration.assets.models import MODEL, standing
 from orchestration.metadata import picture
 from orchestration.partitions import datasets
 from orchestration.settings import Settings
-from recommenders.datasets.catalog import dataset
+from orchestration.source import fingerprint, held
 from recommenders.datasets.interactions import Interactions
 from recommenders.datasets.spec import Protocol
 from recommenders.datasets.splits import cut_time
 from recommenders.errors import DataError
+from recommenders.evaluation.ceilings import oracle_figures
 from recommenders.evaluation.cold import cold_buyers, cold_items
 from recommenders.evaluation.protocol import Case, make_case
 from recommenders.evaluation.report import Report
@@ -25,6 +28,8 @@ from recommenders.models.recommender import Recommender
 from recommenders.training.configuration import TrainingConfig
 from recommenders.training.training import Declined
 from serving.registry import Registry
+
+ORACLE_CELLS = 40_000_000  # buyers x items, about a minute's work; the oracle of more would outlast the training
 
 
 def report_asset(config: TrainingConfig) -> dg.AssetsDefinition:
@@ -46,7 +51,7 @@ def report_asset(config: TrainingConfig) -> dg.AssetsDefinition:
         **fitted: Recommender | Declined,
     ) -> Report:
         """Every model on the test window: accuracy, variety, slices, cold starts, comparisons, and the criteria."""
-        spec, models = dataset(context.partition_key), standing(fitted)
+        spec, models = settings.of(context.partition_key).spec, standing(fitted)
         test = split.filter(pc.field("part") == "test")
         case = make_case(training_log, test, spec.protocol)
         report = evaluate_models(
@@ -57,24 +62,47 @@ def report_asset(config: TrainingConfig) -> dg.AssetsDefinition:
             cut=cut_time(split),
             config=settings.training.evaluation,
             segments=by_segment(case, users),
+            oracle=oracle_of(settings.of(spec.name), case, training_log, split),
             cold=cold_cases(training_log, test, spec.protocol),
         )
-        registry = Registry(settings.of(spec.name))
-        for name, model in models.items():
-            with registry.resume(model.provenance["run_id"]) as run:
-                run.log_metrics({m: v[0] for m, v in report.models[name].items() if v[0] is not None})
-        context.add_output_metadata(
-            {
-                "report": dg.MetadataValue.md(report.to_markdown()),
-                "plot": picture(report.plot(), "quality of each model with its interval and ceiling"),
-                "cut": report.cut,
-                "users": report.n_users,
-                **{f"{name} ndcg@10": values["ndcg@10"][0] for name, values in report.models.items()},
-            }
-        )
+        tell_mlflow(settings.of(spec.name), report, models)
+        context.add_output_metadata(page_of(report))
         return report
 
     return evaluation_report
+
+
+def tell_mlflow(settings: Settings, report: Report, models: Mapping[str, Recommender]) -> None:
+    """Each model's figures into the run that fitted it."""
+    registry = Registry(settings)
+    for name, model in models.items():
+        with registry.resume(model.provenance["run_id"]) as run:
+            run.log_metrics({m: v[0] for m, v in report.models[name].items() if v[0] is not None})
+
+
+def page_of(report: Report) -> dict[str, Any]:
+    """What a person sees on the asset's page."""
+    return {
+        "report": dg.MetadataValue.md(report.to_markdown()),
+        "plot": picture(report.plot(), "quality of each model with its interval and ceiling"),
+        "cut": report.cut,
+        "users": report.n_users,
+        **{f"{name} ndcg@10": values["ndcg@10"][0] for name, values in report.models.items()},
+    }
+
+
+def oracle_of(settings: Settings, case: Case, log: Interactions, split: pa.Table) -> dict[str, dict[str, float]]:
+    """What a ranking by the true probabilities reaches on the market that the project has made; nothing elsewhere.
+
+    Files from outside, a version that is held, and files made anew since the log was read may be of another market.
+    """
+    data = settings.training.data
+    made_here = settings.dataset == "custom_b2b" and settings.source is None and not held(settings)
+    if not made_here or fingerprint(settings)["version"] != log.version:
+        return {}
+    if len(case.user_ids) * len(log.items) > ORACLE_CELLS:
+        return {}
+    return oracle_figures(data.scale, data.seed, case, log, split, settings.spec.protocol.test_days)
 
 
 def cold_cases(log: Interactions, test: pa.Table, protocol: Protocol) -> dict[str, Case]:

@@ -17,7 +17,7 @@ from recommenders.features.items import ItemFeatures
 from recommenders.models.catalog import COMPOSED
 from recommenders.models.recommender import Recommender
 from recommenders.training.configuration import TrainingConfig
-from recommenders.training.training import Declined, compose, fit_member
+from recommenders.training.training import Declined, fit_model
 from serving.registry import Registry, RunTracker
 
 KINDS = {"neural_collaborative": {"torch", "mlflow"}, "sequential": {"torch", "mlflow"}}
@@ -31,18 +31,16 @@ MODEL = dg.PythonObjectDagsterType((Recommender, Declined), name=MODEL_TYPE)
 def model_assets(config: TrainingConfig) -> list[dg.AssetsDefinition]:
     """The assets of the models that the configuration enables."""
     members = [name for name in config.enabled() if name not in COMPOSED]
-    return [
-        *(member_asset(name) for name in members),
-        *(composed_asset(name, members) for name in config.enabled() if name in COMPOSED),
-    ]
+    return [model_asset(name, members if name in COMPOSED else []) for name in config.enabled()]
 
 
-def member_asset(name: str) -> dg.AssetsDefinition:
-    """The asset that fits one model."""
+def model_asset(name: str, members: list[str]) -> dg.AssetsDefinition:
+    """The asset that fits one model, or makes it of the fitted members."""
 
     @dg.asset(
         name=name,
-        description=f"The {name} model, fitted on what lies before the cut.",
+        description=DESCRIPTIONS.get(name, f"The {name} model, fitted on what lies before the cut."),
+        ins={member: dg.AssetIn(dagster_type=MODEL) for member in members},
         partitions_def=datasets,
         group_name="models",
         kinds=KINDS.get(name, {"mlflow"}),
@@ -53,40 +51,14 @@ def member_asset(name: str) -> dg.AssetsDefinition:
         settings: dg.ResourceParam[Settings],
         training_log: Interactions,
         item_vectors: ItemFeatures,
+        **fitted: Recommender | Declined,
     ) -> Recommender | Declined:
         def fit(run: RunTracker) -> Recommender:
-            return fit_member(name, settings.training, training_log, item_vectors, run)
+            return fit_model(name, settings.training, training_log, standing(fitted), item_vectors, run)
 
         return tracked(context, settings, name, fit, training_log.version)
 
     return train
-
-
-def composed_asset(name: str, members: list[str]) -> dg.AssetsDefinition:
-    """The asset that makes one model of the fitted members."""
-
-    @dg.asset(
-        name=name,
-        description=DESCRIPTIONS[name],
-        ins={member: dg.AssetIn(dagster_type=MODEL) for member in members},
-        partitions_def=datasets,
-        group_name="models",
-        kinds={"mlflow"},
-        dagster_type=MODEL,
-    )
-    def combine(
-        context: dg.AssetExecutionContext,
-        settings: dg.ResourceParam[Settings],
-        training_log: Interactions,
-        item_vectors: ItemFeatures,
-        **fitted: Recommender | Declined,
-    ) -> Recommender | Declined:
-        def fit(run: RunTracker) -> Recommender:
-            return compose(name, settings.training, training_log, standing(fitted), item_vectors, run)
-
-        return tracked(context, settings, name, fit, training_log.version)
-
-    return combine
 
 
 def standing(models: Mapping[str, Recommender | Declined]) -> dict[str, Recommender]:

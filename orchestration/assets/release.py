@@ -50,35 +50,29 @@ def registered_model_asset(config: TrainingConfig) -> dg.AssetsDefinition:
         """The release candidate's recipe, refitted on all data and registered in MLflow as a challenger."""
         name = context.partition_key
         registry = Registry(settings.of(name))
-        vectors = evaluation_report.vectors("ndcg@10")
-        candidate = choose_candidate(vectors, has_champion=registry.champion(name) is not None)
+        has_champion = registry.champion(name) is not None
+        candidate = choose_candidate(evaluation_report.vectors("ndcg@10"), has_champion=has_champion)
         log = replace(build_log(interactions, items, dataset(name).protocol), version=raw_dataset["version"])
-        model = refit(
-            candidate,
-            settings.training,
-            log,
-            encode_items(items_as_of(items, log.last_event), log.items),
-            standing(fitted),
-        )
+        vectors = encode_items(items_as_of(items, log.last_event), log.items)
+        model = refit(candidate, settings.training, log, vectors, standing(fitted))
         model.provenance |= provenance(settings, evaluation_report, log)
         version = register(registry, settings, model, evaluation_report)
-        context.add_output_metadata(
-            {
-                "version": version.number,
-                "model": candidate,
-                "megabytes": evaluation_report.megabytes[candidate],
-                "mlflow version": dg.MetadataValue.url(registry.version_url(version)),
-                "mlflow run": dg.MetadataValue.url(registry.run_url(version.run_id)),
-            }
-        )
-        return {
-            "dataset": name,
-            "version": version.number,
-            "model": candidate,
-            "recipe": settings.training.recipe(),
-        }
+        context.add_output_metadata(links(registry, version, evaluation_report.megabytes[candidate]))
+        facts = {"version": version.number, "model": candidate, "recipe": settings.training.recipe()}
+        return {"dataset": name, **facts}
 
     return registered_model
+
+
+def links(registry: Registry, version: Version, megabytes: float) -> dict[str, Any]:
+    """What a person sees of a new version."""
+    return {
+        "version": version.number,
+        "model": version.model,
+        "megabytes": megabytes,
+        "mlflow version": dg.MetadataValue.url(registry.version_url(version)),
+        "mlflow run": dg.MetadataValue.url(registry.run_url(version.run_id)),
+    }
 
 
 def register(registry: Registry, settings: Settings, model: Recommender, report: Report) -> Version:

@@ -10,7 +10,9 @@ import typer
 from orchestration.cli.options import AsJson, Source, known, say, settings_of
 from recommenders.errors import ConfigurationError
 
-app = typer.Typer(help="Data sets: list, fetch, describe, replay; versions and the way back.", no_args_is_help=True)
+app = typer.Typer(
+    help="Data sets: list, fetch, make, describe, replay; versions and the way back.", no_args_is_help=True
+)
 
 
 @app.command("list")
@@ -28,7 +30,7 @@ def data_list(as_json: AsJson = False) -> None:
 
 @app.command("describe")
 def data_describe(
-    name: Annotated[str, typer.Argument(help="Data set by name.")],
+    name: Annotated[str, typer.Argument(metavar="DATASET", help="Data set by name.")],
     source: Source = None,
     output: Annotated[
         Path | None, typer.Option(help="Also write the page to this Markdown file, its picture beside it.")
@@ -52,7 +54,9 @@ def data_describe(
 
 @app.command("feed")
 def data_feed(
-    name: Annotated[str, typer.Argument(help="Data set by name; only online_retail is a shop's own log.")],
+    name: Annotated[
+        str, typer.Argument(metavar="DATASET", help="Data set by name; only online_retail is a shop's own log.")
+    ],
     until: Annotated[str, typer.Option(help="Last day to write, as YYYY-MM-DD.")],
     source: Source = None,
     to: Annotated[
@@ -79,7 +83,7 @@ def data_feed(
 
 @app.command("fetch")
 def data_fetch(
-    name: Annotated[str, typer.Argument(help="Data set by name, or all.")],
+    name: Annotated[str, typer.Argument(metavar="DATASET|all", help="Data set by name, or all.")],
     variant: Annotated[
         str, typer.Option(help="One of its variants, such as ml-25m or 2018-5core:All_Beauty; by default its own.")
     ] = "",
@@ -135,7 +139,7 @@ def data_make(
 
 @app.command("versions")
 def data_versions(
-    name: Annotated[str, typer.Argument(help="Data set by name.")],
+    name: Annotated[str, typer.Argument(metavar="DATASET", help="Data set by name.")],
     as_json: AsJson = False,
 ) -> None:
     """All versions of a data set's tables, newest first."""
@@ -162,8 +166,11 @@ def data_versions(
 
 @app.command("restore")
 def data_restore(
-    name: Annotated[str, typer.Argument(help="Data set by name.")],
-    version: Annotated[str, typer.Argument(help="Number of the version, or latest to follow the source again.")],
+    name: Annotated[str, typer.Argument(metavar="DATASET", help="Data set by name.")],
+    version: Annotated[
+        str,
+        typer.Argument(metavar="NUMBER|latest", help="Number of the version, or latest to follow the source again."),
+    ],
 ) -> None:
     """Go back to an earlier version of a data set's tables; it stays until `latest` is asked for."""
     store = known(name).tables

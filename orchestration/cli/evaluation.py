@@ -34,8 +34,10 @@ def of_files(
     k = K if own["--k"] is None else own["--k"]
     if k < 1:
         raise ConfigurationError(f"--k: got {k}; allowed: 1 or more; say how many places a list has")
-    from orchestration.cli.external import Files, evaluate_files, to_markdown
     from orchestration.settings import Settings
+    from recommenders.evaluation.external import Files
+    from recommenders.evaluation.external_report import to_markdown
+    from recommenders.training.contest import evaluate_files
 
     check_config(config)
     training = Settings.read(config=config).training

@@ -24,8 +24,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
-from recommenders.datasets.b2b.orders import World
+from recommenders.datasets.b2b.config import WorldConfig
+from recommenders.datasets.b2b.orders import World, make_world
 from recommenders.datasets.b2b.truth import purchase_probabilities
 from recommenders.datasets.interactions import Interactions
 from recommenders.datasets.spec import Protocol
@@ -38,12 +40,7 @@ from recommenders.metrics import ranking
 from recommenders.models.popularity import Popularity
 from recommenders.models.recommender import mask_and_rank
 
-METRICS = {
-    "precision": ranking.precision,
-    "recall": ranking.recall,
-    "ndcg": ranking.ndcg,
-    "hit_rate": ranking.hit_rate,
-}
+METRICS = ("precision", "recall", "ndcg", "hit_rate")
 
 Judged = dict[str, Interval]  # metric -> mean over buyers with its interval
 
@@ -90,6 +87,21 @@ def world_ceilings(
     }
 
 
+def oracle_figures(
+    scale: float, seed: int, case: Case, log: Interactions, interactions: pa.Table, days: int
+) -> dict[str, dict[str, float]]:
+    """View -> "metric@10" -> the oracle's mean over the buyers of the case with something relevant there.
+
+    scale, seed: of the world whose files the log was read from, which is made anew; the rest as oracle_lists(). It is
+    for reports alone: whoever learned or chose by it would know the answers.
+    """
+    views = case.views()
+    with threadpool_limits(limits=1):  # as its files were made: sums in another order would be another world
+        best = oracle_lists(make_world(WorldConfig.scaled(scale, seed)), case, log, views, interactions, days)
+    found = {name: ranking.all_metrics(best[name], view.relevant) for name, view in views.items() if view.relevant.nnz}
+    return {name: {metric: float(np.nanmean(v)) for metric, v in of.items()} for name, of in found.items()}
+
+
 def oracle_lists(
     world: World, case: Case, log: Interactions, views: dict[str, View], interactions: pa.Table, days: int, k: int = K
 ) -> dict[str, NDArray[np.int32]]:
@@ -116,10 +128,9 @@ def oracle_lists(
 
 def judged(ranked: NDArray[np.int32], view: View, config: EvaluationConfig) -> Judged:
     """The figures of lists (n_users, k) on one view."""
-    return {
-        f"{name}@{ranked.shape[1]}": mean_interval(metric(ranked, view.relevant), config.n_bootstrap, seed=config.seed)
-        for name, metric in METRICS.items()
-    }
+    found = ranking.all_metrics(ranked, view.relevant)
+    names = [f"{metric}@{ranked.shape[1]}" for metric in METRICS]
+    return {name: mean_interval(found[name], config.n_bootstrap, seed=config.seed) for name in names}
 
 
 def _numbers(ids: NDArray[np.str_]) -> NDArray[np.int64]:

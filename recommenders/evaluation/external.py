@@ -1,16 +1,23 @@
 """Somebody else's split as a log and a case: what a model may learn from, and what it is asked."""
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from recommenders.datasets.external import read_events, read_items, read_negatives
 from recommenders.datasets.ids import IdMap
 from recommenders.datasets.interactions import Interactions
 from recommenders.errors import DataError
-from recommenders.evaluation.protocol import Case, ones
-from recommenders.evaluation.sampled import Candidates, draw_lots
+from recommenders.evaluation import lists
+from recommenders.evaluation.figures import Values
+from recommenders.evaluation.protocol import Case, View, ones
+from recommenders.evaluation.sampled import Candidates, draw_lots, rank_candidates
+from recommenders.features.items import ItemFeatures, encode_items
+from recommenders.metrics.ranking import all_metrics
+from recommenders.models.recommender import Recommender
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -30,6 +37,35 @@ class External:
     order_given: bool  # whether the times say in which order any user's events came
     test_rows: dict[str, int]  # read = judged + repeated + cold_users + cold_items + known
     negatives: dict[str, int]  # read, other_users (not judged), unknown_items (in no row of the training data)
+    features: ItemFeatures | None = None  # what is known of its items, where a file tells
+
+    def judge(self, model: Recommender, k: int) -> dict[str, dict[str, Values]]:
+        """View -> "metric@k" -> one value a user, (n_users,): among the candidates, or all items in each view."""
+        if self.candidates is None:
+            views = self.case.views()
+            ranked = lists.rank(model, self.case, views, k)
+        else:
+            views = {"all": View(self.case.relevant, False)}
+            ranked = {"all": rank_candidates(model, self.case, self.candidates, k)}
+        return {name: all_metrics(ranked[name], view.relevant) for name, view in views.items()}
+
+
+@dataclass(frozen=True)
+class Files:
+    """Where a benchmark lies. repeat: users come back to items they know."""
+
+    train: Path
+    test: Path
+    negatives: Path | None = None
+    items: Path | None = None
+    repeat: bool = False
+
+    def read(self, seed: int) -> External:
+        """The benchmark, with what is known of its items where a file tells. Raises DataError."""
+        train, test = read_events(self.train, "--train"), read_events(self.test, "--test")
+        negatives = read_negatives(self.negatives) if self.negatives else None
+        found = make_external(train, test, negatives, self.repeat, seed)
+        return replace(found, features=encode_items(read_items(self.items), found.log.items)) if self.items else found
 
 
 def make_external(
@@ -68,7 +104,6 @@ def make_external(
     of_negatives: dict[str, int] = {}
     if negatives is not None:
         candidates, of_negatives = _candidates(case, log, negatives, seed)
-    if candidates:
         case = replace(case, description=candidates.describe(case))
     return External(log, case, candidates, _ordered(user_rows, times), test_rows, of_negatives)
 

@@ -154,24 +154,16 @@ def slices_table(report: "Report") -> str:
 
 
 def criteria_table(report: "Report", model: str) -> str:
-    """Target, reached, ceiling, share of the ceiling, protocol."""
-    rows = []
+    """Target, reached, the oracle's figure where one is known, ceiling, share of the ceiling, protocol."""
+    rows, best = [], report.oracle.get("all", {})
     for row in report.criteria(model):
         reached, ceiling = row["reached"], row["ceiling"]
         share = f"{reached / ceiling:.0%}" if ceiling and reached is not None else "-"
         met = "-" if reached is None else yes(reached < row["target"] if ceiling is None else reached > row["target"])
-        rows.append(
-            [
-                row["metric"],
-                figure(row["target"]),
-                figure(reached),
-                met,
-                figure(ceiling),
-                share,
-                row["protocol"],
-            ]
-        )
-    return table(["criterion", "target", "reached", "met", "ceiling", "share of ceiling", "protocol"], rows)
+        highest = [*([figure(best.get(row["metric"]))] if best else []), figure(ceiling), share]
+        rows.append([row["metric"], figure(row["target"]), figure(reached), met, *highest, row["protocol"]])
+    oracle = ["oracle"] if best else []
+    return table(["criterion", "target", "reached", "met", *oracle, "ceiling", "share of ceiling", "protocol"], rows)
 
 
 def targets_table(report: "Report") -> str:

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from recommenders import bundle
 from recommenders.evaluation import judging, lists, markdown, plots
-from recommenders.evaluation.comparison import Difference, Interval, compare_all, mean_intervals
 from recommenders.evaluation.criteria import ceilings, criteria, targets
-from recommenders.evaluation.judging import Crowd, Values
+from recommenders.evaluation.figures import Metrics, Values, Vectors, compared, intervals, plain
+from recommenders.evaluation.judging import Crowd
 from recommenders.evaluation.protocol import Case, EvaluationConfig, K, View
 from recommenders.evaluation.slices import slices_of
 from recommenders.features.items import ItemFeatures
@@ -29,8 +29,6 @@ RESPONSE_PROTOCOL = "95th percentile of one list for one buyer at a time, in pro
 
 HEADLINE = f"ndcg@{K}"  # models are compared by it
 SLICED = tuple(f"{metric}@{K}" for metric in ("precision", "recall", "ndcg", "hit_rate"))
-
-Metrics = dict[str, list[float | None]]  # metric -> [value, low, high]
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,10 +130,7 @@ def evaluate(
     what a ranking by the true probabilities reaches, on a simulated market. cold: name -> a case over the same items
     that is judged beside the main one, such as those of recommenders.evaluation.cold.
     """
-    config = config or EvaluationConfig()
-    views = case.views()
-    order = {name: place for place, name in enumerate(MODELS)}
-    models = {name: models[name] for name in sorted(models, key=lambda name: order.get(name, len(order)))}
+    config, views, models = config or EvaluationConfig(), case.views(), _in_order(models)
     vectors, metrics = _judge(models, case, views, features, config)
     return Report(
         dataset,
@@ -148,15 +143,19 @@ def evaluate(
         metrics,
         {name: ceilings(view.relevant, case.candidates, K) for name, view in views.items()},
         {name: {"users": int((np.diff(view.relevant.indptr) == 0).sum())} for name, view in views.items()},
-        {name: lists.latency(model, case, K) for name, model in models.items()},
-        {name: lists.bytes_on_disk(model) / 1e6 for name, model in models.items()},
-        _table(vectors["all"], case),
-        _sliced(vectors["all"], slices_of(case, features, segments), config),
-        {name: _compared(of_view, config) for name, of_view in vectors.items()},
-        {name: {m: float(v) for m, v in of_view.items()} for name, of_view in (oracle or {}).items()},
-        {name: _cost(model) for name, model in models.items()},
-        {name: _judged_cold(models, other, config) for name, other in (cold or {}).items()},
+        **_taken(models, case),
+        per_user=_table(vectors["all"], case),
+        slices=_sliced(vectors["all"], slices_of(case, features, segments), config),
+        comparisons={name: compared(of_view, HEADLINE, config) for name, of_view in vectors.items()},
+        oracle={name: dict(of_view) for name, of_view in (oracle or {}).items()},
+        cold={name: _judged_cold(models, other, config) for name, other in (cold or {}).items()},
     )
+
+
+def _in_order(models: Mapping[str, Recommender]) -> dict[str, Recommender]:
+    """As the catalogue has them; what it does not know comes last."""
+    order = {name: place for place, name in enumerate(MODELS)}
+    return {name: models[name] for name in sorted(models, key=lambda name: order.get(name, len(order)))}
 
 
 def _judge(
@@ -170,18 +169,30 @@ def _judge(
     crowd = Crowd.of(next(iter(models.values())).histories_, case, views, K)
     users: dict[str, dict[str, dict[str, Values]]] = {view: {} for view in views}
     items: dict[str, dict[str, dict[str, Values]]] = {view: {} for view in views}
-    whole: dict[str, dict[str, dict[str, float]]] = {view: {} for view in views}
+    whole: dict[str, dict[str, Metrics]] = {view: {} for view in views}
     for name, model in models.items():
         for view, ranked in lists.rank(model, case, views, K).items():
             users[view][name] = judging.per_user(ranked, case, views[view], features, crowd)
             items[view][name] = judging.per_item(ranked, case)
-            whole[view][name] = judging.overall(ranked, case)
+            whole[view][name] = {m: [plain(v), None, None] for m, v in judging.overall(ranked, case).items()}
     metrics = {}
     for view in views:
-        parts = [_intervals(users[view], config), _intervals(items[view], config)]
-        parts.append({n: {m: [_plain(v), None, None] for m, v in found.items()} for n, found in whole[view].items()})
+        parts = (intervals(users[view], config), intervals(items[view], config), whole[view])
         metrics[view] = {name: parts[0][name] | parts[1][name] | parts[2][name] for name in models}
     return users, metrics
+
+
+def _taken(models: Mapping[str, Recommender], case: Case) -> dict[str, Any]:
+    """What each model takes: milliseconds a list, megabytes on disk, and for fitting what was recorded then."""
+    known = ("fit_seconds", "peak_memory_mb")
+    return {
+        "milliseconds": {name: lists.latency(model, case, K) for name, model in models.items()},
+        "megabytes": {name: lists.bytes_on_disk(model) / 1e6 for name, model in models.items()},
+        "costs": {
+            name: {fact: float(model.provenance[fact]) for fact in known if model.provenance.get(fact) is not None}
+            for name, model in models.items()
+        },
+    }
 
 
 def _judged_cold(models: Mapping[str, Recommender], case: Case, config: EvaluationConfig) -> dict[str, Any]:
@@ -193,65 +204,23 @@ def _judged_cold(models: Mapping[str, Recommender], case: Case, config: Evaluati
         "n_users": len(case.user_ids),
         "models": {name: {m: found[m] for m in SLICED} for name, found in metrics["all"].items()},
         "ceilings": ceilings(case.relevant, case.candidates, K),
-        "comparison": _compared(vectors["all"], config),
+        "comparison": compared(vectors["all"], HEADLINE, config),
     }
 
 
-def _intervals(vectors: Mapping[str, Mapping[str, Values]], config: EvaluationConfig) -> dict[str, Metrics]:
-    """Model -> metrics, all from the same draws."""
-    flat = {(name, metric): values for name, found in vectors.items() for metric, values in found.items()}
-    intervals = mean_intervals(flat, config.n_bootstrap, seed=config.seed)
-    return {name: {metric: _cell(intervals[name, metric]) for metric in found} for name, found in vectors.items()}
-
-
 def _sliced(
-    vectors: Mapping[str, Mapping[str, Values]], slices: Mapping[str, NDArray[np.bool_]], config: EvaluationConfig
+    vectors: Vectors, slices: Mapping[str, NDArray[np.bool_]], config: EvaluationConfig
 ) -> dict[str, dict[str, Any]]:
     found = {}
     for name, members in slices.items():
         inside = {model: {m: v[members] for m, v in own.items() if m in SLICED} for model, own in vectors.items()}
-        found[name] = {"n_users": int(members.sum()), "models": _intervals(inside, config)}
+        found[name] = {"n_users": int(members.sum()), "models": intervals(inside, config)}
     return found
 
 
-def _compared(vectors: Mapping[str, Mapping[str, Values]], config: EvaluationConfig) -> dict[str, Any]:
-    """The model with the highest mean against each of the others; nothing where no mean is defined."""
-    headline = {name: values[HEADLINE] for name, values in vectors.items()}
-    means = {name: float(np.nanmean(values)) for name, values in headline.items() if not np.isnan(values).all()}
-    if not means:
-        return {}
-    best = max(means, key=lambda name: means[name])
-    others = compare_all(headline, best, config.n_bootstrap, seed=config.seed)
-    return {"metric": HEADLINE, "best": best, "others": {name: _told(found) for name, found in others.items()}}
-
-
-def _told(found: Difference) -> dict[str, Any]:
-    facts = {"p": found.p, "p_holm": found.p_holm}
-    return {
-        "difference": _cell(found.interval),
-        "n_users": found.n_users,
-        **{name: _plain(value) for name, value in facts.items()},
-        "verdict": found.verdict,
-    }
-
-
-def _table(vectors: Mapping[str, Mapping[str, Values]], case: Case) -> "pa.Table":
+def _table(vectors: Vectors, case: Case) -> "pa.Table":
     import pyarrow as pa
 
     n_users = len(case.user_ids)
     parts = [{"model": [name] * n_users, "user_id": case.user_ids, **found} for name, found in vectors.items()]
     return pa.concat_tables([pa.table(part) for part in parts])
-
-
-def _cost(model: Recommender) -> dict[str, float]:
-    known = ("fit_seconds", "peak_memory_mb")
-    return {name: float(model.provenance[name]) for name in known if model.provenance.get(name) is not None}
-
-
-def _cell(interval: Interval) -> list[float | None]:
-    return [_plain(value) for value in interval]
-
-
-def _plain(value: float) -> float | None:
-    """For JSON, which has no nan."""
-    return None if np.isnan(value) else value

@@ -1,5 +1,6 @@
 """Models made of other models: how members are held, saved and brought back."""
 
+import logging
 from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +20,8 @@ from recommenders.models.recommender import Recommender, Tracker
 if TYPE_CHECKING:
     from recommenders.features.items import ItemFeatures
 
+LOG = logging.getLogger(__name__)
+
 
 class Composed(Recommender):
     """A model whose knowledge lies with its members; popularity is always one, for whom nothing else is known."""
@@ -27,6 +30,7 @@ class Composed(Recommender):
     uses_features: ClassVar[bool] = True
 
     members_: dict[str, Recommender]
+    declined_: dict[str, str]  # member that fit() had to do without -> why; nothing of it is stored
 
     @abstractmethod
     def wanted(self) -> list[str]:
@@ -59,11 +63,13 @@ class Composed(Recommender):
         from recommenders.models.catalog import model_class
 
         members = {}
+        self.declined_ = {}
         for name in self.wanted():
             try:
                 members[name] = model_class(name)().fit(interactions, features, tracker)
-            except UnsuitableError:
-                continue  # compose() says so if too few are left
+            except UnsuitableError as error:  # compose() says so if too few are left
+                self.declined_[name] = str(error)
+                LOG.warning("%s goes on without %s: %s", self.name, name, error)
         self.compose(members, interactions, features, tracker)
 
     def knows(self, user_rows: NDArray[np.int32], histories: Histories) -> NDArray[np.bool_]:

@@ -54,27 +54,38 @@ def fit_member(
     Raises UnknownNameError, ConfigurationError for one that is not enabled, UnsuitableError for one that cannot learn
     from this log.
     """
-    section = config.of(name)
-    if not section.enabled:
-        raise ConfigurationError(f"{name} is not enabled; set models.{name}.enabled: true")
-    return model_class(name)(section).fit(log, features, tracker)
+    return _enabled(name, config).fit(log, features, tracker)
 
 
-def compose(
+def fit_model(
     name: str,
     config: TrainingConfig,
     log: Interactions,
-    members: Mapping[str, Recommender],
+    fitted: Mapping[str, Recommender],
     features: ItemFeatures | None = None,
     tracker: Tracker | None = None,
 ) -> Recommender:
-    """A model made of members that are fitted on this log already. Raises as fit_member does."""
+    """One model, whichever it is; a blend is made of those of its members that are fitted on this log already.
+
+    Raises as fit_member does.
+    """
+    model = _enabled(name, config)
+    if isinstance(model, Composed):
+        return model.compose(fitted, log, features, tracker)
+    return model.fit(log, features, tracker)
+
+
+def members_of(name: str, config: TrainingConfig) -> list[str]:
+    """What a blend is made of; nothing for a model that stands alone."""
+    model = model_class(name)(config.of(name)) if name in COMPOSED else None
+    return model.wanted() if isinstance(model, Composed) else []
+
+
+def _enabled(name: str, config: TrainingConfig) -> Recommender:
     section = config.of(name)
     if not section.enabled:
         raise ConfigurationError(f"{name} is not enabled; set models.{name}.enabled: true")
-    model = model_class(name)(section)
-    assert isinstance(model, Composed)
-    return model.compose(members, log, features, tracker)
+    return model_class(name)(section)
 
 
 def fit_recipe(
@@ -87,12 +98,8 @@ def fit_recipe(
     """All enabled models by name, members first; those that cannot learn from this log are told to `declined`."""
     fitted: dict[str, Recommender] = {}
     for name in config.enabled():
-        tracker = tracker_of(name)
         try:
-            if name in COMPOSED:
-                fitted[name] = compose(name, config, log, fitted, features, tracker)
-            else:
-                fitted[name] = fit_member(name, config, log, features, tracker)
+            fitted[name] = fit_model(name, config, log, fitted, features, tracker_of(name))
         except UnsuitableError as error:
             declined(Declined(name, str(error)))
     return fitted
@@ -100,16 +107,12 @@ def fit_recipe(
 
 def fit_one(name: str, config: TrainingConfig, log: Interactions, features: ItemFeatures | None) -> Recommender:
     """One enabled model, with the members it needs and no others. Raises as fit_member does."""
-    if name not in COMPOSED:
-        return fit_member(name, config, log, features)
-    model = model_class(name)(config.of(name))
-    assert isinstance(model, Composed)
     members = {}
-    for member in model.wanted():
+    for member in members_of(name, config):
         if config.section(member).enabled:
             with contextlib.suppress(UnsuitableError):
                 members[member] = fit_member(member, config, log, features)
-    return compose(name, config, log, members, features)
+    return fit_model(name, config, log, members, features)
 
 
 def refit(

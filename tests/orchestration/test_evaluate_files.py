@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 
-from orchestration.cli.external import Files, evaluate_files, to_markdown
 from recommenders.errors import ConfigurationError
+from recommenders.evaluation.external import Files
+from recommenders.evaluation.external_report import to_markdown
 from recommenders.training.configuration import TrainingConfig
+from recommenders.training.contest import evaluate_files
 
 TRADEWIND = str(Path(sys.executable).with_name("tradewind"))
 METRICS = {f"{name}@10" for name in ("hit_rate", "ndcg", "precision", "recall", "map", "mrr")}
@@ -131,6 +133,14 @@ def test_a_model_beyond_its_memory_is_left_out_with_the_figures(folder: Path, qu
     assert "collaborative_filtering on 24 users x 20 items would need" in found["left_out"]["collaborative_filtering"]
     with pytest.raises(ConfigurationError, match="no model could be judged: collaborative_filtering: "):
         judge(folder, config, "collaborative_filtering")
+
+
+def test_a_blend_that_is_left_out_itself_goes_on_without_nobody(folder: Path, quick: TrainingConfig) -> None:
+    alone = quick.models.hybrid.model_copy(update={"model_weights": {"content_based": 1.0}})
+    config = quick.model_copy(update={"models": quick.models.model_copy(update={"hybrid": alone})})
+    found = judge(folder, config, "popularity", "hybrid")
+    assert "hybrid needs popularity and another of" in found["left_out"]["hybrid"]
+    assert found["without"] == {}
 
 
 def test_a_blend_costs_its_members_too(folder: Path, quick: TrainingConfig) -> None:

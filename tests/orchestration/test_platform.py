@@ -20,16 +20,17 @@ from serving.champion import read_pointer
 pytestmark = pytest.mark.slow
 
 TRADEWIND = str(Path(sys.executable).with_name("tradewind"))
+BACKGROUND = ("sh", "-c", 'trap "" INT; exec "$@"', "sh")  # SIGINT ignored, as a script's `tradewind run &` has it
 START_S = 180.0
 TICK_S = 150.0
 
 
-def start(settings: Settings, log: Path, *arguments: str, **environment: str) -> "subprocess.Popen[bytes]":
-    """`tradewind run` in a session of its own, so that a signal reaches it alone."""
+def start(settings: Settings, log: Path, *before: str) -> "subprocess.Popen[bytes]":
+    """`tradewind run` in a session of its own, so that a signal reaches it alone. before: what starts it."""
     with log.open("wb") as output:
         return subprocess.Popen(
-            [TRADEWIND, "run", *arguments],
-            env={**os.environ, **settings.environment(), **environment},
+            [*before, TRADEWIND, "run"],
+            env={**os.environ, **settings.environment()},
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
@@ -66,6 +67,13 @@ def of_home(home: Path) -> list[psutil.Process]:
     return found
 
 
+def assert_nobody_left(home: Path) -> None:
+    deadline = time.monotonic() + 30
+    while of_home(home) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert not of_home(home), [p.cmdline() for p in of_home(home)]
+
+
 @pytest.fixture(scope="module")
 def settings(
     tmp_path_factory: pytest.TempPathFactory,
@@ -86,12 +94,12 @@ def settings(
 @pytest.fixture(scope="module")
 def platform(settings: Settings) -> Iterator["subprocess.Popen[bytes]"]:
     log = settings.home / "run.log"
-    process = start(settings, log)
+    process = start(settings, log, *BACKGROUND)
     try:
         until(lambda: "Serving until Ctrl-C" in log.read_text(), START_S, process, log)
         yield process
     finally:
-        process.send_signal(signal.SIGINT)
+        process.kill()
         process.wait(60)
 
 
@@ -190,7 +198,20 @@ def test_every_page_answers_in_a_real_browser(
         assert not outside
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_platform_in_the_background_heeds_sigterm_after_its_training(
+    platform: "subprocess.Popen[bytes]", settings: Settings
+) -> None:
+    """The last test on the shared platform."""
+    platform.send_signal(signal.SIGINT)
+    with pytest.raises(subprocess.TimeoutExpired):
+        platform.wait(1.5)
+    platform.send_signal(signal.SIGTERM)
+    assert platform.wait(40) == 128 + signal.SIGTERM
+    assert "Traceback" not in (settings.home / "run.log").read_text()
+    assert_nobody_left(settings.home)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_no_process_is_left_whatever_ends_it(
     number: signal.Signals,
     tmp_path: Path,
@@ -203,9 +224,6 @@ def test_no_process_is_left_whatever_ends_it(
     until(lambda: len(of_home(tmp_path)) >= 8, 60, process, log)
     process.send_signal(number)
     code = process.wait(30)
-    assert code == {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -signal.SIGKILL}[number]
+    assert code == {signal.SIGINT: 130, signal.SIGKILL: -signal.SIGKILL}[number]
     assert "Traceback" not in log.read_text()
-    deadline = time.monotonic() + 30
-    while of_home(tmp_path) and time.monotonic() < deadline:
-        time.sleep(0.2)
-    assert not of_home(tmp_path), [p.cmdline() for p in of_home(tmp_path)]
+    assert_nobody_left(tmp_path)

@@ -2,16 +2,21 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import dagster as dg
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
 from orchestration import platform
+from orchestration.assets.evaluation_report import oracle_of
 from orchestration.runs import RunFailedError, materialise, root_cause, upstream
 from orchestration.settings import Settings
+from recommenders.datasets.interactions import Interactions
 from recommenders.errors import DataError, ReleaseError
+from recommenders.evaluation.protocol import make_case
 from recommenders.models import catalog
 from serving.champion import read_pointer
 from serving.judgement import promote_judged
@@ -60,6 +65,26 @@ def test_pages_show_what_a_person_wants(trained: Settings) -> None:
         assert str(metadata("hybrid")["mlflow run"]).startswith(trained.urls["mlflow"])
         assert "data:image/png" in str(metadata("evaluation_report")["plot"])
         assert str(metadata("drift_report")["report"]).startswith(trained.urls["evidently"])
+
+
+@pytest.mark.slow
+def test_the_report_tells_the_share_of_the_oracle_on_the_market_made_here_and_nowhere_else(trained: Settings) -> None:
+    report = platform.report(trained)
+    assert list(report.oracle) == ["all", "reorder", "discovery"]
+    popularity = report.models["popularity"]["ndcg@10"][0]
+    assert popularity is not None
+    assert popularity < report.oracle["all"]["ndcg@10"] <= 1
+    page = report.to_markdown()
+    assert "| ndcg@10, all | ndcg@10, reorder | ndcg@10, discovery |" in page
+    assert f"{popularity:.3f} ({popularity / report.oracle['all']['ndcg@10']:.0%})" in page
+
+    lake = trained.lake / "custom_b2b"
+    log, split = Interactions.load(lake / "training_log"), pq.read_table(lake / "split.parquet")
+    case = make_case(log, split.filter(pc.field("part") == "test"), trained.spec.protocol)
+    assert oracle_of(trained, case, log, split) == report.oracle
+    assert oracle_of(trained, case, replace(log, version="of other files"), split) == {}
+    elsewhere = trained.model_copy(update={"source": trained.home / "sources" / "custom_b2b"})
+    assert oracle_of(elsewhere, case, log, split) == {}
 
 
 @pytest.mark.slow

@@ -1,6 +1,6 @@
 """The oracle of a simulated market: better than popularity, below perfect knowledge, and as good as it claims."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 import numpy as np
@@ -14,8 +14,9 @@ from recommenders.datasets.b2b.orders import World, make_world
 from recommenders.datasets.b2b.truth import history, purchase_probability
 from recommenders.datasets.catalog import dataset
 from recommenders.datasets.spec import Tables
-from recommenders.evaluation.ceilings import Ceiling, world_ceilings
-from recommenders.evaluation.protocol import K
+from recommenders.datasets.splits import cut_time, split, training_log
+from recommenders.evaluation.ceilings import Ceiling, oracle_figures, world_ceilings
+from recommenders.evaluation.protocol import K, make_case
 
 SPEC = dataset("custom_b2b")
 NAMES = [f"{name}@{K}" for name in ("precision", "recall", "ndcg", "hit_rate")]
@@ -62,6 +63,21 @@ def test_the_oracles_hits_are_those_it_expects(judged: Judged) -> None:
     hits = np.take_along_axis(bought[known], best, axis=1).sum(axis=1)
     error = (hits - expected).std() / len(known) ** 0.5
     assert abs(hits.mean() - expected.mean()) < 4 * error
+
+
+def test_what_a_report_is_told_of_the_oracle_is_what_the_ceilings_say(judged: Judged) -> None:
+    parts = split(judged.tables.interactions, SPEC.protocol)
+    test = parts.filter(pc.field("part") == "test")
+    log = training_log(parts.filter(pc.field("part") != "test"), judged.tables.items, SPEC.protocol, cut_time(parts))
+    case = make_case(log, test, SPEC.protocol)
+    found = oracle_figures(0.1, 11, case, log, parts, SPEC.protocol.test_days)
+    assert list(found) == list(judged.views)
+    for view, figures in found.items():
+        assert {*NAMES, f"map@{K}", f"mrr@{K}"} == set(figures)
+        for name in NAMES:
+            assert figures[name] == pytest.approx(judged.views[view].oracle[name].value)
+    first = replace(case, relevant=case.relevant.multiply(case.histories.matrix.astype(bool)).tocsr())
+    assert list(oracle_figures(0.1, 11, first, log, parts, SPEC.protocol.test_days)) == ["all", "reorder"]
 
 
 def _parts(times: pa.ChunkedArray, cut: object) -> tuple[pa.ChunkedArray, pa.ChunkedArray]:

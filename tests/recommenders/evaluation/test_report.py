@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
+from recommenders.datasets.interactions import Interactions
 from recommenders.datasets.spec import Protocol
 from recommenders.errors import DataError
 from recommenders.evaluation.criteria import ceilings
@@ -174,7 +175,11 @@ def test_costs_are_told_where_they_were_recorded(report: Report) -> None:
 def test_the_page_tells_shares_of_the_oracle_only_where_there_is_one(report: Report, tmp_path: Path) -> None:
     reached = report.models["collaborative_filtering"]["ndcg@10"][0]
     assert reached is not None
-    assert f"{reached:.3f} ({reached / 0.8:.0%})" in report.to_markdown()
+    page = report.to_markdown()
+    assert f"{reached:.3f} ({reached / 0.8:.0%})" in page
+    assert "| criterion | target | reached | met | oracle | ceiling |" in page
+    assert "| ndcg@10 | 0.820 |" in page
+    assert next(line for line in page.splitlines() if line.startswith("| ndcg@10 ")).split(" | ")[4] == "0.800"
     folder = report.save(tmp_path / "report")
     stored = json.loads((folder / "report.json").read_text())
     for name in ("oracle", "slices", "comparisons", "costs"):  # a report of before they were told
@@ -217,6 +222,25 @@ def test_without_item_features_all_but_diversity_is_told(case: Any, reorder_worl
     assert not any(name.startswith("category") for name in plain.slices)
     assert "most bought" in plain.to_markdown()
     assert plain.plot().startswith(PNG)
+
+
+@pytest.mark.parametrize("repeat", [False, True])
+def test_a_catalogue_with_fewer_items_than_places_is_judged(repeat: bool, toy_events: Any) -> None:
+    pairs = [(0, 0), (0, 1), (1, 1), (1, 2), (2, 0), (2, 2)]
+    log = Interactions.from_table(toy_events(pairs, [float(day) for day in range(len(pairs))]), repeat=repeat)
+    protocol = replace(PROTOCOL, repeat=repeat)
+    case = make_case(log, toy_events([(0, 2), (1, 0), (1, 1), (2, 1)], [50.0] * 4), protocol)
+    models = {"popularity": Popularity().fit(log), "collaborative_filtering": CollaborativeFiltering().fit(log)}
+    report = evaluate(models, case, config=EvaluationConfig(n_bootstrap=100))
+    for metrics in report.models.values():
+        assert metrics["hit_rate@10"] == metrics["coverage@10"][:1] * 3 == [1.0] * 3  # three items fill no ten places
+        assert (metrics["recall@10"][0] == 1.0) is repeat  # what buyer 1 knows stands in the list only where it stays
+    assert report.models["popularity"]["precision@10"][0] == pytest.approx((4 if repeat else 3) / 30)
+    found = report.ceilings["all"]
+    assert found["coverage@10"] == 1.0
+    json.dumps(report.to_json(), allow_nan=False)
+    assert "| popularity |" in report.to_markdown()
+    assert report.plot().startswith(PNG)
 
 
 def test_a_curve_is_drawn_and_an_empty_one_refused() -> None:

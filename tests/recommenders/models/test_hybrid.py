@@ -50,3 +50,11 @@ def test_who_is_unknown_to_all_members_gets_what_is_popular(toy_events: Any) -> 
 def test_a_blend_lacking_a_member_is_refused(world: Any) -> None:
     with pytest.raises(ConfigurationError, match="hybrid needs popularity and another of"):
         Hybrid().compose({"popularity": Popularity().fit(world[0])}, world[0])
+
+
+def test_a_member_that_declines_is_gone_without_and_says_why(world: Any, caplog: pytest.LogCaptureFixture) -> None:
+    weights = {"content_based": 0.5, "collaborative_filtering": 0.5}
+    hybrid = Hybrid(HybridConfig(model_weights=weights)).fit(world[0])  # no features
+    assert set(hybrid.members_) == {"popularity", "collaborative_filtering"}
+    assert "learns from item features" in hybrid.declined_["content_based"]
+    assert "hybrid goes on without content_based" in caplog.text
