@@ -21,8 +21,7 @@ from typing import Any
 
 import numpy as np
 from measuring import table
-from measuring.kept import code_version, kept_facts, key_of
-from peers.environments import environment, place
+from peers.environments import environment
 
 HEAVY = ("torch", "sklearn", "numba", "pandas", "pyarrow", "sparse_dot_topn")
 K = 10
@@ -54,19 +53,14 @@ def main() -> None:
 def make_bundles(scale: float, models: list[str]) -> dict[str, Path]:
     """Model -> its bundle, all of one recipe; fitted once and kept."""
     from measuring.entrants import configuration
+    from measuring.fitted import bundle_of
     from measuring.questions import question
 
-    from recommenders.training.training import fit_recipe
+    from recommenders.training.training import DECLINED
 
-    config = configuration(models)
-    asked = question("custom_b2b", scale=scale)
-    folder = place() / "bundles" / key_of(asked.version, scale, code_version(), config.recipe())
-
-    def make() -> list[str]:
-        fitted = fit_recipe(config, asked.log, asked.features)
-        return [model.save(folder / name).name for name, model in fitted.items()]
-
-    return {name: folder / name for name in kept_facts(folder.name, make)}
+    config, asked = configuration(models), question("custom_b2b", scale=scale)
+    folders = {name: bundle_of(name, asked, config) for name in config.enabled()}
+    return {name: folder for name, folder in folders.items() if not (folder / DECLINED).exists()}
 
 
 def measured(name: str, folder: Path, n_requests: int) -> list[dict[str, Any]]:

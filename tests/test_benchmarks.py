@@ -1,13 +1,20 @@
 """The benchmarks of models: their options, and the form of what they print, on tiny sizes and without peers."""
 
+import importlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
+
+from recommenders.evaluation.lists import rank
+from recommenders.training.training import fit_recipe
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 KEYS = {"what", "unit", "ours", "peer", "peer_value", "ratio", "goal", "met"}
@@ -60,3 +67,95 @@ def test_the_peers_settings_are_of_models_and_views_that_there_are() -> None:
             assert found["tried"] > 1
             assert set(found["views"]) <= {"all", "reorder", "discovery"}
             assert all(0 < best["validation"] < 1 and best["params"] for best in found["views"].values())
+
+
+@pytest.fixture
+def tuning(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    return importlib.import_module("peers.tuning")
+
+
+def test_what_is_wanted_of_a_peer_lies_in_its_grid_or_is_its_librarys_default(tuning: ModuleType) -> None:
+    for peers in tuning.settings().values():
+        for peer, found in peers.items():
+            for best in found["views"].values():
+                params = best["params"]
+                assert params == tuning.DEFAULTS[peer] or tuning.place_of(peer, params) is not None
+
+
+def test_every_peer_gets_as_many_different_trials_and_the_same_ones_every_time(tuning: ModuleType) -> None:
+    for peer in tuning.PEERS:
+
+        def search(measured: list[Any], peer: str = peer) -> list[Any]:
+            def measure(asked: dict[str, Any]) -> Any:
+                measured.append(asked)
+                return tuning.Trial(asked, {"all": len(str(asked)) / 1000, "reorder": 1 / len(str(asked))}, 1.0)
+
+            return tuning.search(peer, ["all", "reorder"], [tuning.DEFAULTS[peer]], measure)
+
+        tried: list[Any] = []
+        assert [trial.params for trial in search(tried)] == tried
+        assert [trial.params for trial in search([])] == tried
+        assert len(tried) == tuning.TRIALS
+        assert tried[0] == tuning.DEFAULTS[peer]
+        assert all(params not in tried[:place] for place, params in enumerate(tried))
+
+
+def test_a_search_climbs_to_a_best_that_no_lot_has_drawn(tuning: ModuleType) -> None:
+    peer, n = "rectools_ease", 18
+    top = tuning.params_at(peer, (8, 0))
+    assert top not in [tuning.params_at(peer, point) for point in tuning.scattered(peer, n // 2)]
+
+    def measure(params: dict[str, Any]) -> Any:
+        place = tuning.place_of(peer, params)
+        return tuning.Trial(params, {"all": 1.0 + place[0] - place[1]}, 1.0)
+
+    tried = tuning.search(peer, ["all"], [], measure, n)
+    found = tuning.best_of(peer, tried)
+    assert found["views"]["all"] == {"params": top, "validation": 9.0, "at_edge": ["regularization"]}
+    assert (found["tried"], found["failed"]) == (n, 0)
+
+
+def test_settings_that_a_peer_cannot_do_are_counted_and_never_the_best(tuning: ModuleType) -> None:
+    good, bad = ({"regularization": value, "values": "log"} for value in (20.0, 50.0))
+    tried = [tuning.Trial(bad, {}, 0.0), tuning.Trial(good, {"all": 0.1}, 2.0)]
+    found = tuning.best_of("rectools_ease", tried)
+    assert (found["tried"], found["failed"], found["views"]["all"]["params"]) == (2, 1, good)
+    with pytest.raises(tuning.PeerError, match="none of 1 settings"):
+        tuning.best_of("rectools_ease", tried[:1])
+
+
+def test_a_cut_run_loses_one_model_and_figures_are_those_of_fitting_at_once(
+    tuning: ModuleType, kept: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRADEWIND_BENCH", str(kept))
+    fitted, entrants, questions = (
+        importlib.import_module(f"measuring.{name}") for name in ("fitted", "entrants", "questions")
+    )
+    config = entrants.configuration(["reorder", "linear_items", "hybrid_learned"])
+    asked = questions.question("custom_b2b", scale=0.1)
+    folders = {name: fitted.bundle_of(name, asked, config) for name in config.enabled()}
+    members = {name: folder.stat().st_mtime_ns for name, folder in folders.items() if name != "hybrid_learned"}
+    shutil.rmtree(folders["hybrid_learned"])
+    again = fitted.fitted("hybrid_learned", asked, config)
+    assert {name: folders[name].stat().st_mtime_ns for name in members} == members
+    at_once = fit_recipe(config, asked.log, asked.features)["hybrid_learned"]
+    lists = [rank(model, asked.case, asked.views, 10) for model in (again, at_once)]
+    for view in asked.views:
+        np.testing.assert_array_equal(lists[0][view], lists[1][view])
+
+
+def test_a_peer_that_was_never_tuned_stands_in_the_table_and_says_so(
+    tuning: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accuracy = importlib.import_module("accuracy")
+    asked = SimpleNamespace(name="custom_b2b", protocol=SimpleNamespace(split="time_cut"))
+    params = {"factors": 32}
+    monkeypatch.setattr(
+        accuracy, "settings", lambda: {"custom_b2b": {"implicit_als": {"views": {"all": {"params": params}}}}}
+    )
+    monkeypatch.setattr(accuracy.entrants, "peer", lambda name, asked, best, threads: best)
+    found = accuracy.Field()
+    accuracy.ask_peers(asked, SimpleNamespace(peers=["implicit_als", "lenskit_als", "recbole_neumf"], threads=1), found)
+    assert found.others == {"implicit_als": {"all": params}, "lenskit_als": {}}
+    assert found.notes == {"implicit_als": "", "lenskit_als": "not tuned: library defaults"}

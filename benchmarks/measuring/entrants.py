@@ -1,37 +1,37 @@
 """The lists of everybody in benchmarks/accuracy.py: our models, the peers, plain baselines, the oracle.
 
 An entrant's answer to a question is a mapping: view -> (n_users, 10) item columns, "sampled" among the views where a
-question has sampled candidates.
+question has sampled candidates; of our models also: cold case -> lists of its buyers.
 """
 
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from peers.environments import HERE, ask
-from peers.spaces import PEERS
+from peers.spaces import DEFAULTS, PEERS
 from peers.tuning import exclusions, lists_of
-from scipy.sparse import csr_array
+from threadpoolctl import threadpool_limits
 
+from measuring.fitted import fit_key, fitted
 from measuring.kept import code_version, kept_arrays, key_of
 from measuring.questions import SEED, Question
 from recommenders.datasets.b2b.config import WorldConfig
 from recommenders.datasets.b2b.orders import make_world
-from recommenders.errors import ConfigurationError, DataError
 from recommenders.evaluation.ceilings import oracle_lists
-from recommenders.evaluation.cold import CLICKS, cold_buyers, cold_items
+from recommenders.evaluation.criteria import MODEL_TARGETS
 from recommenders.evaluation.lists import rank
-from recommenders.evaluation.protocol import Case, EvaluationConfig, K, View
+from recommenders.evaluation.protocol import EvaluationConfig, K
 from recommenders.evaluation.report import evaluate
 from recommenders.evaluation.sampled import Candidates, rank_candidates
-from recommenders.metrics import ranking
 from recommenders.models.popularity import Popularity
 from recommenders.models.recommender import BLOCK, Recommender, mask_and_rank
 from recommenders.models.topk import top_k
 from recommenders.training.configuration import TrainingConfig
-from recommenders.training.training import fit_recipe
+from recommenders.training.training import Declined
 
 Lists = Mapping[str, NDArray[np.int32]]
 
@@ -45,78 +45,50 @@ def configuration(models: Sequence[str] = ()) -> TrainingConfig:
     return TrainingConfig.model_validate({"models": off})
 
 
-def ours(asked: Question, config: TrainingConfig) -> tuple[dict[str, Lists], dict[str, Any]]:
-    """Model -> lists, and facts: "cold" (case -> model -> mean NDCG@10, with counts) and "targets" of the criteria."""
-    key = key_of("ours", asked.name, asked.version, asked.scale, code_version(), config.recipe())
+def ours(name: str, asked: Question, config: TrainingConfig) -> tuple[Lists, dict[str, Any]]:
+    """The lists of one model, {} if it cannot learn from the log; and facts: "declined" says why not, "targets" holds
+    the model's rows of the success criteria on the simulated market.
+    """
+    key = key_of("ours", fit_key(name, asked, config), Path(__file__).read_text())
 
     def make() -> dict[str, NDArray[Any]]:
-        models = fit_recipe(config, asked.log, asked.features)
-        arrays = {
-            f"{name}|{view}": lists for name, model in models.items() for view, lists in _answers(model, asked).items()
-        }
-        report = evaluate(models, asked.case, asked.features, dataset=asked.name, config=EvaluationConfig())
-        facts = {"cold": cold(models, asked), "targets": report.targets()}
-        return {**arrays, "facts": np.array(json.dumps(facts))}
+        model = fitted(name, asked, config)
+        if isinstance(model, Declined):
+            return {"facts": np.array(json.dumps({"declined": model.reason}))}
+        facts = {"targets": _targets(model, asked)}
+        return {**_answers(model, asked), "facts": np.array(json.dumps(facts))}
 
     found = kept_arrays(key, make)
     facts = json.loads(str(found.pop("facts")))
-    lists: dict[str, Lists] = {}
-    for name, array in found.items():
-        model, _, view = name.partition("|")
-        lists[model] = {**lists.get(model, {}), view: array}
-    return lists, facts
+    return found, facts
 
 
 def _answers(model: Recommender, asked: Question) -> Lists:
     lists = rank(model, asked.case, asked.views, K)
     if asked.sampled is not None:
-        lists = {**lists, "sampled": rank_candidates(model, asked.case, asked.sampled, K)}
+        lists["sampled"] = rank_candidates(model, asked.case, asked.sampled, K)
+    for name, case in asked.cold.items():
+        lists[name] = rank(model, case, {"all": asked.cold_view(name)}, K)["all"]
     return lists
 
 
-def cold(models: Mapping[str, Recommender], asked: Question) -> dict[str, dict[str, Any]]:
-    """Case -> {"n_users", "models": model -> NDCG@10 of each buyer}: new buyers, and items that nobody has bought."""
-    cases: dict[str, Case] = {}
-    for make in (_strangers, _new_items):
-        try:
-            cases |= make(asked)
-        except (DataError, ConfigurationError) as error:
-            print(f"{asked.name}: {error}")
-    return {
-        name: {
-            "n_users": len(case.user_rows),
-            "models": {
-                model: _ndcg(rank(fitted, case, _all(case), K)["all"], case.relevant).tolist()
-                for model, fitted in models.items()
-            },
-        }
-        for name, case in cases.items()
-    }
-
-
-def _strangers(asked: Question) -> dict[str, Case]:
-    return {f"new buyers of {CLICKS} events": cold_buyers(asked.log, asked.test, asked.protocol)}
-
-
-def _new_items(asked: Question) -> dict[str, Case]:
-    found = cold_items(asked.log, asked.test, asked.protocol)
-    return {f"items unseen in training, {name}": case for name, case in found.items()}
-
-
-def _all(case: Case) -> dict[str, View]:
-    return {"all": View(case.relevant, not case.repeat)}
-
-
-def _ndcg(lists: NDArray[np.int32], relevant: csr_array) -> NDArray[np.float64]:
-    return ranking.ndcg(lists, relevant)
+def _targets(model: Recommender, asked: Question) -> list[dict[str, Any]]:
+    if asked.name != "custom_b2b" or model.name not in MODEL_TARGETS:
+        return []
+    config = EvaluationConfig()
+    return evaluate({model.name: model}, asked.case, asked.features, dataset=asked.name, config=config).targets()
 
 
 def peer(name: str, asked: Question, tuned: Mapping[str, Any], threads: int) -> Lists:
-    """The lists of one peer's model with the settings that are best for each view. Raises PeerError."""
+    """The lists of one peer's model with the settings that are best for each view. Raises PeerError.
+
+    tuned: view -> settings; a view that is not named has the library's defaults.
+    """
     environment, model = PEERS[name]
-    jobs = {json.dumps(best["params"]): {"model": model, "params": best["params"]} for best in tuned["views"].values()}
+    chosen = {view: tuned.get(view, DEFAULTS[name]) for view in asked.views}
+    jobs = {json.dumps(params): {"model": model, "params": params} for params in chosen.values()}
     files = [(HERE / file).read_text() for file in ("task.py", f"run_{environment}.py", f"{environment}.txt")]
-    key = key_of("peer", asked.name, asked.version, asked.scale, sorted(jobs), files, threads)
+    key = key_of("peer", name, asked.key, chosen, files, Path(__file__).read_text(), threads)
 
     def make() -> dict[str, NDArray[Any]]:
         k = len(asked.log.items) if asked.sampled is not None else K
@@ -125,8 +97,8 @@ def peer(name: str, asked: Question, tuned: Mapping[str, Any], threads: int) -> 
             zip(jobs, ask(environment, asked.log, rows, list(jobs.values()), k, wanted, threads), strict=True)
         )
         lists = {}
-        for view, best in tuned["views"].items():
-            ranked = lists_of(answers[json.dumps(best["params"])], asked.views[view].exclude_known)
+        for view, params in chosen.items():
+            ranked = lists_of(answers[json.dumps(params)], asked.views[view].exclude_known)
             lists[view] = ranked[:, :K]
             if view == "all" and asked.sampled is not None:
                 lists["sampled"] = among(ranked, asked.sampled, len(asked.log.items))
@@ -171,8 +143,9 @@ def oracle(asked: Question) -> Lists:
     """On the simulated market: by the true probabilities."""
 
     def make() -> Lists:
-        world = make_world(WorldConfig.scaled(asked.scale, SEED))
+        with threadpool_limits(limits=1):  # as its files were made: sums in another order would be another world
+            world = make_world(WorldConfig.scaled(asked.scale, SEED))
         days = asked.protocol.test_days
         return oracle_lists(world, asked.case, asked.log, asked.views, asked.interactions, days)
 
-    return kept_arrays(key_of("oracle", asked.version, asked.scale, code_version()), make)
+    return kept_arrays(key_of("oracle", asked.key, code_version()), make)

@@ -20,6 +20,8 @@ from recommenders.datasets.items import items_as_of
 from recommenders.datasets.reading.ingest import TABLES
 from recommenders.datasets.spec import Protocol
 from recommenders.datasets.splits import cut_time, split, training_log
+from recommenders.errors import DataError
+from recommenders.evaluation.cold import CLICKS, cold_buyers, cold_items
 from recommenders.evaluation.protocol import Case, View, make_case
 from recommenders.evaluation.sampled import Candidates, draw_lots
 from recommenders.features.items import ItemFeatures, encode_items
@@ -53,6 +55,11 @@ class Question:
     features: ItemFeatures
     scale: float
 
+    @property
+    def key(self) -> tuple[str, str, float, str]:
+        """All that the question depends on, this file included."""
+        return self.name, self.version, self.scale, Path(__file__).read_text()
+
     @cached_property
     def views(self) -> Mapping[str, View]:
         """all and, where buyers come back, reorder and discovery."""
@@ -62,6 +69,15 @@ class Question:
     def sampled(self) -> Candidates | None:
         """Each buyer's held-out item among N_SAMPLED that the buyer never touched; None behind a time cut."""
         return _sampled(self.case) if self.protocol.split == "latest_out" else None
+
+    @cached_property
+    def cold(self) -> Mapping[str, Case]:
+        """New buyers, and items that nobody has bought, where the window holds such."""
+        return _cold(self)
+
+    def cold_view(self, name: str) -> View:
+        """What is wanted in a cold case."""
+        return View(self.cold[name].relevant, not self.cold[name].repeat)
 
     @cached_property
     def test(self) -> pa.Table:
@@ -159,6 +175,25 @@ def _ml_100k() -> Path:
 
 def _rows(path: Path) -> list[list[str]]:
     return [line.split("\t") for line in path.read_text(encoding="utf-8", errors="replace").splitlines()[1:]]
+
+
+def _cold(asked: Question) -> dict[str, Case]:
+    cases: dict[str, Case] = {}
+    for make in (_new_buyers, _new_items):
+        try:
+            cases |= make(asked)
+        except DataError as error:
+            print(f"{asked.name}: {error}")
+    return cases
+
+
+def _new_buyers(asked: Question) -> dict[str, Case]:
+    return {f"new buyers of {CLICKS} events": cold_buyers(asked.log, asked.test, asked.protocol)}
+
+
+def _new_items(asked: Question) -> dict[str, Case]:
+    found = cold_items(asked.log, asked.test, asked.protocol)
+    return {f"items unseen in training, {name}": case for name, case in found.items()}
 
 
 def _sampled(case: Case) -> Candidates:

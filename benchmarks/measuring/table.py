@@ -5,11 +5,18 @@ import json
 import os
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
+from recommenders.evaluation.comparison import Interval
+
 HEAD = f"{'what':<66} {'unit':<18} {'ours':>10} {'peer':>26} {'value':>10} {'ratio':>7}  floor / goal"
+
+ACCURACY_HEAD = (
+    f"{'data set, view, entrant':<66} {'NDCG@10':>8} {'95 % interval':>18} {'HR@10':>6} {'share':>6} "
+    f"{'flagship less it':>16} {'95 % interval':>18}  floor / goal"
+)
 
 
 def arguments(description: str | None) -> argparse.ArgumentParser:
@@ -77,6 +84,34 @@ def show(line: Mapping[str, Any]) -> None:
         line.get("note", ""),
     ]
     print(" ".join(text for text in texts if text).rstrip(), flush=True)
+
+
+def show_accuracy(line: Mapping[str, Any]) -> None:
+    """Prints a row of accuracy: an entrant's mean, what it is of the oracle's, the difference; a miss plainly."""
+    difference = line.get("difference")
+    texts = [
+        f"{line['what']:<66} {line['value']:>8.4f} {_interval(line['interval'], '.4f'):>18}",
+        f"{_fraction(line.get('hit_rate')):>6} {_fraction(line.get('share')):>6}",
+        f"{'' if difference is None else f'{difference[0]:+.4f}':>16}",
+        f"{'' if difference is None else _interval(difference[1:], '+.4f'):>18} ",
+        _verdict("floor", line["floor"], line["floor_met"]),
+        _verdict("goal", line["goal"], line["met"]),
+        line.get("note", ""),
+    ]
+    print(" ".join(text for text in texts if text).rstrip(), flush=True)
+
+
+def ends(interval: Interval) -> list[float]:
+    """[low, high] of an interval, rounded."""
+    return [round(interval.low, 4), round(interval.high, 4)]
+
+
+def _interval(parts: Sequence[float], form: str) -> str:
+    return f"[{', '.join(format(part, form) for part in parts)}]"
+
+
+def _fraction(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
 
 
 def _number(value: float | None) -> str:

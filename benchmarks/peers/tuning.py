@@ -1,25 +1,39 @@
 """Each peer's settings for a data set: the best of the same number of trials on the window before the test.
 
+Half of the trials are where a search begins: the library's defaults, what was best before, places of the grid drawn
+by lot. Each of the others is a step from the best so far, of one view after the other, so that a search goes on to
+where the settings get better. Every trial is kept when it ends: a cut search goes on where it was.
+
 The window is judged like the test; where buyers come back, the best settings of each view are kept apart, so that a
 peer is seen at its best in each.
 """
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from measuring.kept import kept_facts, key_of
 from measuring.questions import Question, question
 
-from peers.environments import Answer, ask
-from peers.spaces import PEERS, TRIALS, trials
+from peers.environments import HERE, Answer, PeerError, ask, pinned, python_of
+from peers.spaces import DEFAULTS, GRIDS, PEERS, TRIALS, Params, at_edge, neighbours, params_at, place_of, scattered
 from recommenders.evaluation.protocol import K
 from recommenders.metrics import ranking
 
 SETTINGS = Path(__file__).with_name("settings.json")
-Settings = dict[str, dict[str, dict[str, Any]]]  # data set -> peer's model -> {"tried", "seconds", "views"}
+PATIENCE = 900.0  # seconds a trial may take; one that takes longer counts as tried, and as the worst
+Settings = dict[str, dict[str, dict[str, Any]]]  # data set -> peer's model -> {"tried", "seconds", "space", "views"}
+
+
+class Trial(NamedTuple):
+    """Settings and the NDCG@10 they reached, view by view; nothing where the peer could not."""
+
+    params: Params
+    reached: dict[str, float]
+    seconds: float
 
 
 def settings() -> Settings:
@@ -28,42 +42,137 @@ def settings() -> Settings:
     return found
 
 
-def tune(name: str, peers: Mapping[str, tuple[str, str]] = PEERS, threads: int = 2, n: int = TRIALS) -> None:
-    """Tunes peers on a data set's validation window; settings.json is written after each."""
+def peers_of(protocol_split: str, names: Sequence[str] = ()) -> list[str]:
+    """The peers that are asked; NeuMF stands for NCF, which is compared where its paper does."""
+    return [
+        name
+        for name, (environment, _) in PEERS.items()
+        if (not names or name in names) and (environment != "recbole" or protocol_split == "latest_out")
+    ]
+
+
+def tune(name: str, peers: Sequence[str] = (), threads: int = 2) -> None:
+    """Tunes peers on a data set's validation window; settings.json is written after each.
+
+    A peer whose settings come from today's grid, version and data is left as it is.
+    """
     asked = question(name, validation=True)
-    for peer, (environment, model) in peers.items():
-        if environment == "recbole" and asked.protocol.split != "latest_out":
-            continue  # stands for NCF, which is compared where its paper does
+    fixed = () if np.ptp(asked.log.weights) else ("values",)  # counts that are all 1: every form of them is alike
+    for peer in peers_of(asked.protocol.split, peers):
+        space = key_of(GRIDS[peer], DEFAULTS[peer], TRIALS, pinned(PEERS[peer][0]), asked.version)
+        before = settings().get(name, {}).get(peer, {})
+        if before.get("space") == space:
+            print(f"{name} {peer}: tuned already", flush=True)
+            continue
+        try:
+            starts, measure = _starts(peer, before), _measure(peer, asked, threads)
+            trials = search(peer, list(asked.views), starts, measure, fixed=fixed)
+            found = best_of(peer, trials) | {"space": space}
+        except PeerError as error:
+            print(f"{name} {peer}: not tuned. {error}", flush=True)
+            continue
+        everything = settings()
+        everything.setdefault(name, {})[peer] = found
+        SETTINGS.write_text(json.dumps(everything, indent=1, sort_keys=True) + "\n")
+
+
+def search(
+    peer: str,
+    views: Sequence[str],
+    starts: Iterable[Params],
+    measure: Callable[[Params], Trial],
+    n: int = TRIALS,
+    fixed: Collection[str] = (),
+) -> list[Trial]:
+    """n trials of different settings, fewer where the grid holds fewer; the same ones every time.
+
+    fixed: axes along which no step is worth a trial.
+    """
+    planned: list[Params] = []
+    for params in (*starts, *(params_at(peer, point) for point in scattered(peer, n))):
+        if params not in planned:
+            planned.append(params)
+    tried = [measure(params) for params in planned[: n // 2]]
+    while len(tried) < n:
+        step = next_step(peer, tried, views[len(tried) % len(views)], fixed)
+        if step is None:
+            break
+        tried.append(measure(step))
+    return tried
+
+
+def next_step(peer: str, tried: Sequence[Trial], view: str, fixed: Collection[str] = ()) -> Params | None:
+    """Settings not tried yet, a step away from the best of a view, or from the next best where all those were tried."""
+    rng = np.random.default_rng(len(tried))
+    known = [trial.params for trial in tried]
+    for trial in sorted(tried, key=lambda trial: -trial.reached.get(view, -1.0)):
+        point = place_of(peer, trial.params)
+        around = [] if point is None else [params_at(peer, other) for other in neighbours(peer, point, fixed)]
+        new = [params for params in around if params not in known]
+        if new:
+            return new[rng.integers(len(new))]
+    return None
+
+
+def best_of(peer: str, tried: Sequence[Trial]) -> dict[str, Any]:
+    """{"tried", "failed", "seconds", "views": view -> {"params", "validation", "at_edge"}}.
+
+    Raises PeerError where no trial succeeded.
+    """
+    succeeded = [trial for trial in tried if trial.reached]
+    if not succeeded:
+        raise PeerError(f"{peer}: none of {len(tried)} settings could be tried; see the messages above")
+    views = {}
+    for view in succeeded[0].reached:
+        best = max(succeeded, key=lambda trial: trial.reached[view])
+        facts = {"params": best.params, "validation": round(best.reached[view], 4)}
+        views[view] = {**facts, "at_edge": at_edge(peer, best.params)}
+    seconds = round(sum(trial.seconds for trial in tried))
+    return {"tried": len(tried), "failed": len(tried) - len(succeeded), "seconds": seconds, "views": views}
+
+
+def _starts(peer: str, before: dict[str, Any]) -> list[Params]:
+    return [DEFAULTS[peer], *(best["params"] for best in before.get("views", {}).values())]
+
+
+def _measure(peer: str, asked: Question, threads: int) -> Callable[[Params], Trial]:
+    """A function that tries settings, or remembers them. Raises PeerError if the peer cannot be installed."""
+    environment, model = PEERS[peer]
+    python_of(environment)
+    files = [(HERE / file).read_text() for file in ("task.py", f"run_{environment}.py", f"{environment}.txt")]
+
+    def run(params: Params) -> dict[str, Any]:
         started = time.perf_counter()
-        tried = trials(peer, n)
-        jobs = [{"model": model, "params": params} for params in tried]
-        answers = ask(environment, asked.log, asked.case.user_rows, jobs, K, exclusions(asked), threads)
-        views = best_of(asked, tried, answers)
-        found = settings()
-        found.setdefault(name, {})[peer] = {
-            "tried": len(tried),
-            "seconds": round(time.perf_counter() - started),
-            "views": views,
-        }
-        SETTINGS.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n")
-        print(name, peer, {view: best["validation"] for view, best in views.items()}, flush=True)
+        job = {"model": model, "params": params}
+        wanted = exclusions(asked)
+        (answer,) = ask(environment, asked.log, asked.case.user_rows, [job], K, wanted, threads, timeout=PATIENCE)
+        return {"reached": _reached(asked, answer), "seconds": time.perf_counter() - started}
+
+    def measure(params: Params) -> Trial:
+        key = key_of("trial", peer, asked.key, files, sorted(params.items()))
+        try:
+            facts = kept_facts(key, lambda: run(params))
+        except PeerError as error:  # not kept: it may have been the machine's fault
+            print(f"{asked.name} {peer} {params}: failed. {error}", flush=True)
+            return Trial(params, {}, 0.0)
+        trial = Trial(params, **facts)
+        reached = {view: round(value, 4) for view, value in trial.reached.items()}
+        print(f"{asked.name} {peer} {params}: {reached} in {trial.seconds:.0f} s", flush=True)
+        return trial
+
+    return measure
+
+
+def _reached(asked: Question, answer: Answer) -> dict[str, float]:
+    return {
+        name: float(np.nanmean(ranking.ndcg(lists_of(answer, view.exclude_known), view.relevant)))
+        for name, view in asked.views.items()
+    }
 
 
 def exclusions(asked: Question) -> list[bool]:
     """Whether known items are left out, in every way that a view of the question wants it."""
     return sorted({view.exclude_known for view in asked.views.values()})
-
-
-def best_of(asked: Question, tried: list[dict[str, Any]], answers: list[Answer]) -> dict[str, Any]:
-    """View -> {"params", "validation"}: the settings with the highest mean NDCG@10."""
-    best = {}
-    for name, view in asked.views.items():
-        reached = [
-            float(np.nanmean(ranking.ndcg(lists_of(answer, view.exclude_known), view.relevant))) for answer in answers
-        ]
-        place = int(np.argmax(reached))
-        best[name] = {"params": tried[place], "validation": round(reached[place], 4)}
-    return best
 
 
 def lists_of(answer: Answer, exclude_known: bool) -> Any:
