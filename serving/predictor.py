@@ -48,6 +48,7 @@ class Predictor:
         on_sale = np.flatnonzero(self.model.available_)
         self._popular = on_sale[np.argsort(-sales[on_sale], kind="stable")].astype(np.int32)  # best first
         self._sales = sales.astype(np.float32)
+        self._nothing = Histories.of_lists([[]], known.n_items)
 
     def predict(self, user_id: str, history: Sequence[str], n: int) -> Prediction:
         """min(n, number of candidates) items.
@@ -77,17 +78,10 @@ class Predictor:
 
     def _known(self, user_id: str, columns: NDArray[np.int32]) -> tuple[int, Histories]:
         """The training row (-1 if it never bought) and all that is known of the buyer, the request's events last."""
-        stored, row = self.model.histories_, self.model.users_.row(user_id)
-        start, end = (stored.indptr[row], stored.indptr[row + 1]) if row >= 0 else (0, 0)
-        n_new = len(columns)
-        known = Histories(
-            np.array([0, end - start + n_new]),
-            np.concatenate([stored.item_columns[start:end], columns]),
-            np.concatenate([stored.timestamps[start:end], np.full(n_new, self.model.as_of_)]),
-            np.concatenate([stored.weights[start:end], np.full(n_new, EVENT_WEIGHT, dtype=np.float32)]),
-            stored.n_items,
-        )
-        return (row if end > start else -1), known
+        row = self.model.users_.row(user_id)
+        stored = self.model.histories_[row : row + 1] if row >= 0 else self._nothing
+        known = stored if not len(columns) else _continued(stored, columns, self.model.as_of_)
+        return (row if len(stored.item_columns) else -1), known
 
     def _usable(self, rows: NDArray[np.int32], known: Histories) -> bool:
         if not known.counts[0] or (rows[0] < 0 and not self.model.handles_new_users):
@@ -112,3 +106,15 @@ class Predictor:
             columns = columns[~np.isin(columns, excluded)]
         columns = columns[:n]
         return columns.tolist(), self._sales[columns].tolist()
+
+
+def _continued(stored: Histories, columns: NDArray[np.int32], now: int) -> Histories:
+    """One buyer's history, followed by an event for each of the columns."""
+    n_new = len(columns)
+    return Histories(
+        np.array([0, len(stored.item_columns) + n_new]),
+        np.concatenate([stored.item_columns, columns]),
+        np.concatenate([stored.timestamps, np.full(n_new, now)]),
+        np.concatenate([stored.weights, np.full(n_new, EVENT_WEIGHT, dtype=np.float32)]),
+        stored.n_items,
+    )

@@ -3,12 +3,51 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 DAY = 86_400_000_000  # microseconds
+
+
+class EventsByItem(NamedTuple):
+    """The order (n_events,) that brings each buyer's events of one item together, buyers and columns ascending and the
+    oldest event first; and where in it each pair of buyer and item begins and ends, (n_pairs,) both.
+    """
+
+    order: NDArray[np.int64]
+    starts: NDArray[np.int64]
+    ends: NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class KnownItems:
+    """The distinct items of some buyers, buyer by buyer and in the order of columns; all arrays are (n_pairs,)."""
+
+    indptr: NDArray[np.int64]  # (n + 1,): buyer i's items are those from indptr[i] to indptr[i + 1]
+    item_columns: NDArray[np.int64]
+    weights: NDArray[np.float32]  # summed over the events
+    visits_ago: NDArray[np.int64]  # of the newest event
+
+    @cached_property
+    def rows(self) -> NDArray[np.int64]:
+        """(n_pairs,) the buyer of each pair."""
+        return np.repeat(np.arange(len(self.indptr) - 1), np.diff(self.indptr))
+
+    def select(self, mask: NDArray[np.bool_]) -> "KnownItems":
+        """The same buyers with only the items where the mask (n_pairs,) is true."""
+        if mask.all():
+            return self
+        kept = np.concatenate([[0], np.cumsum(mask)])[self.indptr]
+        return KnownItems(kept, self.item_columns[mask], self.weights[mask], self.visits_ago[mask])
+
+    def largest(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(n,) the largest of each buyer's values, which are (n_pairs,) and 0 or more; 0 where nothing is known."""
+        largest = np.zeros(len(self.indptr) - 1, dtype=np.float32)
+        np.maximum.at(largest, self.rows, values)
+        return largest
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +97,41 @@ class Histories:
     def rows(self) -> NDArray[np.int64]:
         """(n_events,) the buyer of each event."""
         return np.repeat(np.arange(len(self)), self.counts)
+
+    @cached_property
+    def visits_ago(self) -> NDArray[np.int64]:
+        """(n_events,) how many later moments the buyer has events at; what happened at the same time shares a visit."""
+        later = np.zeros(len(self.timestamps), dtype=np.int64)
+        later[1:] = self.timestamps[1:] != self.timestamps[:-1]
+        visit = np.cumsum(later)
+        # where one buyer's events end and the next one's begin only differences within a buyer count
+        newest = visit[self.indptr[1:][self.counts > 0] - 1]
+        return np.asarray(np.repeat(newest, self.counts[self.counts > 0]) - visit)
+
+    @cached_property
+    def by_item(self) -> EventsByItem:
+        """The events of each pair of buyer and item, together."""
+        keys = self.rows * self.n_items + self.item_columns if len(self) > 1 else self.item_columns
+        order = keys.argsort(kind="stable")
+        keys = keys[order]
+        changes = np.flatnonzero(keys[1:] != keys[:-1])
+        if not len(keys):
+            return EventsByItem(order, changes, changes)
+        return EventsByItem(order, np.concatenate([[0], changes + 1]), np.append(changes, len(keys) - 1))
+
+    @cached_property
+    def known_items(self) -> KnownItems:
+        """Each buyer's events, one entry an item."""
+        order, _, ends = self.by_item
+        newest = order[ends]
+        indptr = np.searchsorted(ends, self.indptr)  # the events of earlier buyers come first in any order
+        columns = self.item_columns[newest].astype(np.int64)
+        return KnownItems(indptr, columns, self.sums(self.weights).astype(np.float32), self.visits_ago[newest])
+
+    def sums(self, values: NDArray[Any]) -> NDArray[Any]:
+        """(n_pairs,) the sum over the events of each pair of `by_item`, of values (n_events,) in the events' order."""
+        order, starts, _ = self.by_item
+        return np.add.reduceat(values[order], starts) if len(starts) else np.zeros(0, values.dtype)
 
     @cached_property
     def matrix(self) -> csr_array:

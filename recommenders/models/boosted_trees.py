@@ -42,8 +42,10 @@ class BoostedTrees:
     def _sums(self, columns: NDArray[np.float32]) -> NDArray[np.float32]:
         """(n,) for columns (n_features, n). `wrap` spares numpy the question whether a place is one: all are."""
         n, flat, values = columns.shape[1], columns.ravel(), self.values.ravel()
-        places, nodes = np.arange(n), np.arange(len(self.values))[:, None].repeat(n, axis=1)
-        for features, thresholds in self._levels:
+        features, thresholds = self._levels[0]  # every row begins with the same question of each tree
+        nodes = 2 * np.arange(len(features))[:, None] + (columns.take(features, axis=0) > thresholds[:, None])
+        places = np.arange(n)
+        for features, thresholds in self._levels[1:]:
             asked = (features * n).take(nodes, mode="wrap")
             asked += places
             right = flat.take(asked, mode="wrap") > thresholds.take(nodes, mode="wrap")

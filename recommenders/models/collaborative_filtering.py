@@ -7,12 +7,11 @@ from numpy.typing import NDArray
 from pydantic import Field
 from scipy.sparse import csr_array, vstack
 
-from recommenders.datasets.histories import Histories
+from recommenders.datasets.histories import Histories, KnownItems
 from recommenders.datasets.interactions import Interactions
 from recommenders.models.neighbours import NeighbourIndex, bytes_of_products, dense_product
 from recommenders.models.recommender import BLOCK, ModelConfig, Recommender, Tracker
 from recommenders.models.sparse import RowSums, pack_csr, row_places, unpack_csr
-from recommenders.models.visits import KnownItems, known_items
 
 if TYPE_CHECKING:
     from recommenders.features.items import ItemFeatures
@@ -107,7 +106,7 @@ class CollaborativeFiltering(Recommender):
 
     def score(self, user_rows: NDArray[np.int32], histories: Histories) -> NDArray[np.float32]:
         """(n, n_items): what the neighbours say and, where buyers come back, what the buyer bought."""
-        known = known_items(histories)
+        known = histories.known_items
         recent = known if self.config.max_visits is None else known.select(known.visits_ago < self.config.max_visits)
         tastes = self._tastes(user_rows, recent)
         if len(histories) == 1:
@@ -118,7 +117,7 @@ class CollaborativeFiltering(Recommender):
         if self.repeat_ and own_share and len(known.item_columns):
             own = np.log1p(known.weights)
             if self.config.neighbours == "items":  # similarities have no scale of their own: that of the habits is lent
-                scores *= _largest(own, known)[:, None] / np.maximum(scores.max(axis=1, keepdims=True), 1e-9)
+                scores *= known.largest(own)[:, None] / np.maximum(scores.max(axis=1, keepdims=True), 1e-9)
             scores *= np.float32(1.0) - own_share
             scores[known.rows, known.item_columns] += own_share * own
         return scores
@@ -194,10 +193,3 @@ def _usual(strengths: csr_array) -> NDArray[np.float32]:
     sums = np.bincount(strengths.indices, strengths.data, minlength=strengths.shape[1])
     overall = strengths.data.mean() if strengths.nnz else 1.0
     return np.asarray((sums + overall) / (counts + 1.0), dtype=np.float32)
-
-
-def _largest(values: NDArray[np.float32], known: KnownItems) -> NDArray[np.float32]:
-    """(n,) the largest value of each buyer, 0 where nothing is known."""
-    largest = np.zeros(len(known.indptr) - 1, dtype=np.float32)
-    np.maximum.at(largest, known.rows, values)
-    return largest

@@ -76,7 +76,7 @@ class Composed(Recommender):
         """Where any member but popularity has something to say."""
         known = np.zeros(len(user_rows), dtype=np.bool_)
         for name, member in self.members_.items():
-            if name != Popularity.name:
+            if name != Popularity.name and not known.all():
                 known |= member.knows(user_rows, histories)
         return known
 

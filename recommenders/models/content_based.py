@@ -8,13 +8,12 @@ from numpy.typing import NDArray
 from pydantic import Field
 from scipy.sparse import csr_array, csr_matrix
 
-from recommenders.datasets.histories import Histories
+from recommenders.datasets.histories import Histories, KnownItems
 from recommenders.datasets.interactions import Interactions
 from recommenders.errors import ConfigurationError, UnsuitableError
 from recommenders.models.popularity import decayed_sums
 from recommenders.models.recommender import BLOCK, ModelConfig, Reason, Recommender, Tracker
 from recommenders.models.sparse import RowSums, pack_csr, unpack_csr
-from recommenders.models.visits import KnownItems, known_items
 
 if TYPE_CHECKING:
     from recommenders.features.items import ItemFeatures
@@ -103,7 +102,7 @@ class ContentBased(Recommender):
 
     def score(self, user_rows: NDArray[np.int32], histories: Histories) -> NDArray[np.float32]:
         """(n, n_items): what is like the history, rather popular, and on repeat logs known; rows are not used."""
-        known = known_items(histories)
+        known = histories.known_items
         tastes = self._tastes(known)
         if len(histories) == 1:
             scores = self._sums(known.item_columns, tastes)[None]
@@ -114,9 +113,7 @@ class ContentBased(Recommender):
         scores += np.float32(self.config.popularity_prior) * self.prior_
         if self.repeat_ and self.config.own_share:
             habits = np.log1p(known.weights)
-            largest = np.zeros(len(histories), dtype=np.float32)
-            np.maximum.at(largest, known.rows, habits)
-            habits /= np.maximum(largest, np.float32(1e-12))[known.rows]
+            habits /= np.maximum(known.largest(habits), np.float32(1e-12))[known.rows]
             scores[known.rows, known.item_columns] += np.float32(self.config.own_share) * habits
         return np.asarray(scores, dtype=np.float32)
 
@@ -129,7 +126,7 @@ class ContentBased(Recommender):
 
     def explain_all(self, history: Histories, item_columns: Sequence[int], n_reasons: int = 3) -> list[list[Reason]]:
         """The known items that bring most of each item's likeness to the history; exact, as likeness is a sum."""
-        known = known_items(history)
+        known = history.known_items
         brought = self.similarity_[known.item_columns][:, list(item_columns)].toarray() * self._tastes(known)[:, None]
         best = np.argsort(-brought, axis=0, kind="stable")[:n_reasons]
         return [

@@ -30,7 +30,7 @@ class EventValuesConfig(ModelConfig):
 
 
 class Known(NamedTuple):
-    """One buyer's items, ascending and distinct, and what each counts; (m,) both."""
+    """A buyer's items, ascending and distinct, and what each counts; (m,) both."""
 
     item_columns: NDArray[np.int64]
     values: NDArray[np.float32]
@@ -65,17 +65,20 @@ class EventValues:
 
         Ages count from each buyer's own newest event: what a sleeping buyer likes is told by the same items as ever.
         """
-        matrix = csr_array(
-            (self._weights(histories), histories.item_columns, histories.indptr), shape=histories.shape
-        ).copy()  # sum_duplicates works in place, and the columns are not ours
-        matrix.sum_duplicates()
-        return self._valued(matrix)
+        return csr_array(self._known(histories), shape=histories.shape)
 
     def known_of_one(self, history: Histories) -> Known:
         """The only row of known(), without building a matrix."""
-        sums = np.bincount(history.item_columns, self._weights(history), minlength=history.n_items)
-        columns = np.flatnonzero(sums > FAINT)
-        return Known(columns, self._worth(sums[columns].astype(np.float32)))
+        values, columns, _ = self._known(history)
+        return Known(columns, values)
+
+    def _known(self, histories: Histories) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
+        """The parts of known()."""
+        sums, items = histories.sums(self._weights(histories)), histories.known_items
+        seen = sums > FAINT
+        if not seen.all():
+            sums, items = sums[seen], items.select(seen)
+        return self._worth(sums), items.item_columns, items.indptr
 
     def _weights(self, histories: Histories) -> NDArray[np.float32]:
         if not np.isfinite(self.half_life_days) or not len(histories.item_columns):

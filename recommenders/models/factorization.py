@@ -78,7 +78,7 @@ class ImplicitFactors(Recommender):
         weight = self.config.unobserved_weight or implied_weight(matrix, self.config.reg, used[0] * used[1])
         users, items = self._sides(matrix, weight, used)
         with ThreadPoolExecutor(self.config.n_threads) as pool:
-            for epoch in range(self.config.epochs):
+            for epoch in range(self.config.epochs if matrix.nnz else 0):  # of an empty log all vectors stay 0
                 self._alternate(users, items, weight, pool)
                 self._alternate(items, users, weight, pool)
                 if tracker is not None:

@@ -1,12 +1,12 @@
 """How often, how regularly and how recently buyers bought what they know: the signs of a purchase that is due."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recommenders.datasets.histories import DAY, Histories
-from recommenders.models.visits import visits_since
 
 SIGNS = (
     "purchases",  # log of the visits that brought the item
@@ -29,63 +29,112 @@ PRIOR_BUYERS = 5.0  # worth of buyers (or of gaps between purchases) with which 
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """The distinct (buyer, item) pairs of histories, by buyer and column; arrays are (n_pairs,) unless said."""
+    """The distinct (buyer, item) pairs of histories, by buyer and column; arrays are (n_pairs,) unless said.
 
-    indptr: NDArray[np.int64]  # (n + 1,): buyer i's pairs are those from indptr[i] to indptr[i + 1]
-    rows: NDArray[np.int64]
-    item_columns: NDArray[np.int64]
-    purchases: NDArray[np.float64]  # visits that brought the item; events, of a buyer who has but one visit
-    amount: NDArray[np.float64]  # summed weights
-    recent_amount: NDArray[np.float64]  # the same, decayed
-    days_since: NDArray[np.float64]
-    days_between: NDArray[np.float64]  # from the first to the last purchase
-    gaps: NDArray[np.float64]  # between visits that brought the item
-    visits_since: NDArray[np.int64]
-    n_visits: NDArray[np.int64]  # of the buyer, for any item; events, of a buyer who has but one visit
+    A visit is all that a buyer bought at one moment.
+    """
 
-    @classmethod
-    def of(cls, histories: Histories, now: int, half_life_days: float, dated: bool) -> "Pairs":
-        """As of `now` (microseconds; an event after it has age 0). Days are 0 where the log is not dated."""
-        order, starts, ends = _grouped(histories)
-        ages = np.maximum(now - histories.timestamps[order], 0) / DAY * dated
-        weights = histories.weights[order].astype(np.float64)
-        times = histories.timestamps[order]
-        visit = np.ones(len(order), dtype=np.int64)
-        visit[1:] = times[1:] != times[:-1]
-        visit[starts] = 1
-        rows = histories.rows[order[starts]]
-        since = visits_since(histories)
-        first = histories.indptr[:-1][histories.counts > 0]  # of each buyer's events: behind it lie all the visits
-        visits_of_buyer = np.repeat(since[first] + 1, np.bincount(rows)[np.unique(rows)])
-        visits = _summed(visit, starts)
+    histories: Histories
+    now: int  # microseconds; an event after it has age 0
+    dated: bool  # days are 0 where they mean nothing
+
+    @property
+    def rows(self) -> NDArray[np.int64]:
+        """The buyers."""
+        return self.histories.known_items.rows
+
+    @property
+    def item_columns(self) -> NDArray[np.int64]:
+        """The items."""
+        return self.histories.known_items.item_columns
+
+    @cached_property
+    def ages(self) -> NDArray[np.float64]:
+        """(n_events,) days before now, in the order of the histories."""
+        if not self.dated:
+            return np.zeros(len(self.histories.timestamps))
+        return np.asarray(np.maximum(self.now - self.histories.timestamps, 0) / DAY)
+
+    @cached_property
+    def _last(self) -> NDArray[np.int64]:
+        """The place of the pair's newest event in the histories."""
+        order, _, ends = self.histories.by_item
+        return order[ends]
+
+    @cached_property
+    def days_since(self) -> NDArray[np.float64]:
+        """Since the last purchase."""
+        return self.ages[self._last]
+
+    @cached_property
+    def days_between(self) -> NDArray[np.float64]:
+        """From the first to the last purchase."""
+        order, starts, _ = self.histories.by_item
+        return np.asarray(self.ages[order[starts]] - self.days_since)
+
+    @property
+    def visits_since(self) -> NDArray[np.int64]:
+        """How many visits of the buyer followed the last purchase."""
+        return self.histories.known_items.visits_ago
+
+    @cached_property
+    def _begins(self) -> NDArray[np.bool_]:
+        """(n_events,) whether the event is the first one of its pair and visit, ordered by pair."""
+        order, starts, _ = self.histories.by_item
+        times = self.histories.timestamps[order]
+        begins = np.ones(len(order), dtype=np.bool_)
+        begins[1:] = times[1:] != times[:-1]
+        begins[starts] = True
+        return begins
+
+    @cached_property
+    def visits(self) -> NDArray[np.float64]:
+        """Visits that brought the item."""
+        return self._summed(self._begins.astype(np.float64))
+
+    @cached_property
+    def n_visits(self) -> NDArray[np.int64]:
+        """(n,) visits of each buyer, for any item."""
+        found = np.zeros(len(self.histories), dtype=np.int64)
+        filled = self.histories.counts > 0  # behind a buyer's first event lie all the visits but one
+        found[filled] = self.histories.visits_ago[self.histories.indptr[:-1][filled]] + 1
+        return found
+
+    @cached_property
+    def amount(self) -> NDArray[np.float64]:
+        """Summed weights."""
+        return self._summed(self.histories.weights[self.histories.by_item.order].astype(np.float64))
+
+    def recent_amount(self, half_life_days: float) -> NDArray[np.float64]:
+        """The same, decayed."""
+        return np.asarray(self.histories.sums(self.histories.weights * np.exp2(-self.ages / half_life_days)))
+
+    def recent_visits(self, half_life_days: float) -> NDArray[np.float64]:
+        """Visits that brought the item, decayed."""
+        order = self.histories.by_item.order
+        return self._summed(np.exp2(-self.ages / half_life_days)[order] * self._begins)
+
+    def _summed(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The sums of values (n_events,) that are ordered by pair."""
+        starts = self.histories.by_item.starts
+        return np.add.reduceat(values, starts) if len(starts) else np.zeros(0)
+
+    def signs(self, items: "ItemHabits", half_life_days: float) -> NDArray[np.float64]:
+        """(n_pairs, len(SIGNS)); half_life_days is that of the recent amount."""
         # of who is known by a list alone, in one visit, how often an item stands there is all there is to know
-        at_once = visits_of_buyer == 1
-        purchases = np.where(at_once, ends - starts + 1, visits)
-        return cls(
-            np.searchsorted(rows, np.arange(len(histories) + 1)),
-            rows,
-            histories.item_columns[order[starts]].astype(np.int64),
-            purchases,
-            _summed(weights, starts),
-            _summed(weights * 0.5 ** (ages / half_life_days), starts),
-            ages[ends],
-            ages[starts] - ages[ends],
-            visits - 1.0,
-            since[order[ends]],
-            np.where(at_once, histories.counts[rows], visits_of_buyer),
-        )
-
-    def signs(self, items: "ItemHabits") -> NDArray[np.float64]:
-        """(n_pairs, len(SIGNS))."""
-        usual = items.days_between[self.item_columns]  # the pair's own gaps, with the item's as one more
-        usual = (self.days_between + usual) / (self.gaps + 1.0)
+        at_once = self.n_visits[self.rows] == 1
+        events = self.histories.by_item
+        purchases = np.where(at_once, events.ends - events.starts + 1, self.visits)
+        n_visits = np.where(at_once, self.histories.counts[self.rows], self.n_visits[self.rows])
+        # the pair's own gaps, with the item's as one more
+        usual = (self.days_between + items.days_between[self.item_columns]) / self.visits
         due = np.log((self.days_since + 1.0) / (usual + 1.0))
-        visits_due = np.log((self.visits_since + 1.0) * self.purchases / self.n_visits)
+        visits_due = np.log((self.visits_since + 1.0) * purchases / n_visits)
         columns = (
-            np.log(self.purchases),
-            np.log(self.amount / self.purchases + 1e-9),
-            np.log1p(self.recent_amount),
-            np.log(self.purchases / self.n_visits),
+            np.log(purchases),
+            np.log(self.amount / purchases + 1e-9),
+            np.log1p(self.recent_amount(half_life_days)),
+            np.log(purchases / n_visits),
             np.log1p(self.days_since),
             np.log1p(self.visits_since),
             due,
@@ -110,36 +159,29 @@ class ItemHabits:
     trend: NDArray[np.float64]  # log of the share of all its weights that decay has left
 
     @classmethod
-    def of(cls, pairs: Pairs, n_items: int) -> "ItemHabits":
+    def of(cls, pairs: Pairs, half_life_days: float) -> "ItemHabits":
         """Each statistic starts with PRIOR_BUYERS of what is usual over all items."""
-        gaps = np.bincount(pairs.item_columns, pairs.gaps, minlength=n_items)
-        days = np.bincount(pairs.item_columns, pairs.days_between, minlength=n_items)
-        usual = days.sum() / max(gaps.sum(), 1.0)
+        n_items = pairs.histories.n_items
         buyers = np.bincount(pairs.item_columns, minlength=n_items)
-        again = np.bincount(pairs.item_columns, pairs.gaps > 0, minlength=n_items)
+        again = np.bincount(pairs.item_columns, pairs.visits > 1, minlength=n_items)
         share = (again.sum() + 1.0) / (buyers.sum() + 2.0)
         ever = np.bincount(pairs.item_columns, pairs.amount, minlength=n_items)
-        recent = np.bincount(pairs.item_columns, pairs.recent_amount, minlength=n_items)
+        recent = np.bincount(pairs.item_columns, pairs.recent_amount(half_life_days), minlength=n_items)
         return cls(
-            (days + PRIOR_BUYERS * usual) / (gaps + PRIOR_BUYERS),
+            usual_days(pairs),
             np.log((again + PRIOR_BUYERS * share) / (buyers + PRIOR_BUYERS)),
             np.log1p(recent),
             np.log((recent + 1.0) / (ever + 1.0)),
         )
 
 
-def _grouped(histories: Histories) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """The events ordered by pair, the oldest first; and where each pair begins and ends in that order."""
-    keys = histories.rows * histories.n_items + histories.item_columns
-    order = np.argsort(keys, kind="stable")
-    changes = np.flatnonzero(np.diff(keys[order]))
-    if not len(keys):
-        return order, np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
-    return order, np.concatenate([[0], changes + 1]), np.append(changes, len(keys) - 1)
+def usual_days(pairs: Pairs, otherwise: float = 0.0) -> NDArray[np.float64]:
+    """(n_items,) mean days between two visits of a buyer for the item; with few such gaps, near the mean of all items.
 
-
-def _summed(values: NDArray[np.float64] | NDArray[np.int64], starts: NDArray[np.int64]) -> NDArray[np.float64]:
-    """The sum of each group of values; (n_groups,)."""
-    if not len(starts):
-        return np.zeros(0)
-    return np.add.reduceat(values.astype(np.float64), starts)
+    Where no buyer came back for anything on another day, `otherwise`.
+    """
+    n_items = pairs.histories.n_items
+    gaps = np.bincount(pairs.item_columns, pairs.visits - 1.0, minlength=n_items)
+    days = np.bincount(pairs.item_columns, pairs.days_between, minlength=n_items)
+    overall = days.sum() / gaps.sum() if days.sum() > 0 else otherwise
+    return np.asarray((days + PRIOR_BUYERS * overall) / (gaps + PRIOR_BUYERS))

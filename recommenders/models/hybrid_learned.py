@@ -11,7 +11,7 @@ from recommenders.datasets.interactions import Interactions
 from recommenders.errors import UnsuitableError
 from recommenders.models.boosted_trees import BoostedTrees
 from recommenders.models.composed import Composed
-from recommenders.models.looks import REFERENCE, Look, best_of_each, found_columns, looks_of, unique_rows
+from recommenders.models.looks import REFERENCE, Looks, best_of_each, found_columns, looks_of, unique_rows
 from recommenders.models.ranking_features import (
     BUYER_FACTS,
     ITEM_FACTS,
@@ -157,30 +157,29 @@ class HybridLearned(Composed):
         k: int,
         allowed: NDArray[np.bool_],
         exclude_known: bool | None,
-    ) -> tuple[dict[str, Look], NDArray[np.int32]]:
+    ) -> tuple[Looks, NDArray[np.int32]]:
         """What the members that score all items say, and their candidates, (n, m) with -1 past the last of a buyer.
 
         k: how many candidates must be found where there are so many; 0 asks for looks alone. exclude_known: None asks
         for the best of all items and half as many of the new ones, as training does.
         """
-        members = [(name, member) for name, member in self.members_.items() if member.scans_cheaply]
-        scores = np.stack([member.score(user_rows, histories) for _, member in members])  # (n_members, n, n_items)
+        names = [name for name, member in self.members_.items() if member.scans_cheaply]
+        scores = np.empty((len(names), *histories.shape), dtype=np.float32)
+        for place, name in enumerate(names):
+            scores[place] = self.members_[name].score(user_rows, histories)
         width = max(self.config.n_candidates, REFERENCE, k)
-        open_ = scores if allowed.all() else np.where(allowed, scores, np.float32(-np.inf))
-        new = open_
-        if not self.repeat_ or exclude_known is not False:
-            new = open_.copy()
-            new[:, histories.rows, histories.item_columns] = -np.inf
-        usual = best_of_each(open_ if self.repeat_ else new, width)
-        looks = dict(zip([name for name, _ in members], looks_of(scores, usual[1]), strict=True))
+        closed = [(..., np.flatnonzero(~allowed))]
+        known = [*closed, (slice(None), histories.rows, histories.item_columns)]
+        usual = best_of_each(scores, width, closed if self.repeat_ else known)
+        looks = looks_of(names, scores, usual[1])
         if not k:
             return looks, np.empty((len(user_rows), 0), np.int32)
         proposed = usual
         if self.repeat_ == bool(exclude_known):  # the reference was looked for among other items
-            proposed = best_of_each(new if exclude_known else open_, width)
+            proposed = best_of_each(scores, width, known if exclude_known else closed)
         parts = [found_columns(*proposed)]
         if exclude_known is None and self.repeat_:
-            parts.append(found_columns(*best_of_each(new, max(1, width // 2))))
+            parts.append(found_columns(*best_of_each(scores, max(1, width // 2), known)))
         return looks, unique_rows(np.hstack(parts), len(allowed))
 
     def _ranked_scores(
@@ -188,7 +187,7 @@ class HybridLearned(Composed):
         user_rows: NDArray[np.int32],
         histories: Histories,
         columns: NDArray[np.int32],
-        looks: dict[str, Look],
+        looks: Looks,
     ) -> NDArray[np.float32]:
         """(n, m) the trees' scores of the pairs with a column of 0 or more, 0 elsewhere."""
         rows, places = np.nonzero(columns >= 0)
@@ -201,21 +200,19 @@ class HybridLearned(Composed):
         user_rows: NDArray[np.int32],
         histories: Histories,
         columns: NDArray[np.int32],
-        looks: dict[str, Look],
+        looks: Looks,
     ) -> NDArray[np.float32]:
         """(n_pairs, n_features) of the pairs with a column of 0 or more, row by row; order: feature_names()."""
         rows, places = np.nonzero(columns >= 0)
         items = columns[rows, places]
         habits = Habits(histories, user_rows >= 0, self.as_of_, self.dated_, self.horizon_)
-        said = [
-            looks[name].relative(rows, items)
-            if name in looks
-            else self._asked(member, user_rows, histories, columns)[rows, places]
-            for name, member in self.members_.items()
-        ]
+        said = looks.relative(rows, items)
+        for name, member in self.members_.items():
+            if name not in said:
+                said[name] = self._asked(member, user_rows, histories, columns)[rows, places]
         return np.hstack(
             [
-                np.stack(said, axis=1),
+                np.stack([said[name] for name in self.members_], axis=1),
                 self.item_facts_[items],
                 habits.buyers[rows],
                 habits.pairs(rows, items, self.intervals_, self.categories_),

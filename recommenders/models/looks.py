@@ -1,7 +1,7 @@
 """What the members of a hybrid say of all items, made comparable; and which items they would propose."""
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,39 +11,47 @@ from recommenders.models.topk import top_k
 REFERENCE = 10  # a member's score is told relative to that of its item of this rank
 
 
-class Look(NamedTuple):
-    """One member's scores (n, n_items); the score of each buyer that counts as 0, and the distance to 1, (n, 1)."""
+class Looks(NamedTuple):
+    """What members say of every item, and where it stands on a scale that all share."""
 
-    scores: NDArray[np.float32]
-    zero: NDArray[np.float32]
-    unit: NDArray[np.float32]
+    names: list[str]  # of the members
+    scores: NDArray[np.float32]  # (n_members, n, n_items)
+    zeros: NDArray[np.float32]  # (n_members, n) the score that counts as 0: that of the mean item
+    units: NDArray[np.float32]  # (n_members, n) the distance from there to 1: to the REFERENCE-th best item
 
-    def relative(self, rows: NDArray[np.int64], items: NDArray[np.int32]) -> NDArray[np.float32]:
-        """(n_pairs,) what is said of some pairs of buyer and item, (n_pairs,) each."""
-        said: NDArray[np.float32] = (self.scores[rows, items] - self.zero[rows, 0]) / self.unit[rows, 0]
-        return said
-
-
-def best_of_each(scores: NDArray[np.float32], k: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    """Columns and values (n_members, n, k) of the k best of scores (n_members, n, n_items), as top_k finds them."""
-    columns, best = top_k(scores.reshape(-1, scores.shape[2]), k)
-    shape = (*scores.shape[:2], k)
-    return columns.reshape(shape), best.reshape(shape)
+    def relative(self, rows: NDArray[np.int64], items: NDArray[np.int32]) -> dict[str, NDArray[np.float32]]:
+        """Member -> what it says of some pairs of buyer and item, (n_pairs,) each."""
+        said = (self.scores[:, rows, items] - self.zeros[:, rows]) / self.units[:, rows]
+        return dict(zip(self.names, said, strict=True))
 
 
-def looks_of(scores: NDArray[np.float32], best: NDArray[np.float32]) -> Iterator[Look]:
-    """A look for each member: 0 is its mean score of a buyer, 1 that of its REFERENCE-th best item.
-
-    scores (n_members, n, n_items); best (n_members, n, at least REFERENCE), largest first and -inf past the last.
-    """
-    zeros = scores.mean(axis=2, keepdims=True)
-    references = best[:, :, REFERENCE - 1 : REFERENCE]
+def looks_of(names: list[str], scores: NDArray[np.float32], best: NDArray[np.float32]) -> Looks:
+    """scores (n_members, n, n_items); best (n_members, n, at least REFERENCE), largest first, -inf past the last."""
+    zeros = scores.mean(axis=2)
+    references = best[:, :, REFERENCE - 1]
     if np.isneginf(references).any():  # fewer items than that: the last one there is
-        last = np.where(np.isneginf(best), np.inf, best).min(axis=2, keepdims=True)
+        last = np.where(np.isneginf(best), np.inf, best).min(axis=2)
         references = np.where(np.isneginf(references), np.where(np.isinf(last), zeros, last), references)
     units = references - zeros
     units[units <= 0] = 1.0
-    return map(Look, scores, zeros, units)
+    return Looks(names, scores, zeros, units)
+
+
+def best_of_each(
+    scores: NDArray[np.float32], k: int, barred: Sequence[Any]
+) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """Columns and values (n_members, n, k) of the k best of scores (n_members, n, n_items), as top_k finds them.
+
+    barred: indices of scores that do not count and have -inf meanwhile; a copy would be as large as everything else.
+    """
+    kept = [scores[places] for places in barred]
+    for places in barred:
+        scores[places] = -np.inf
+    columns, best = top_k(scores.reshape(-1, scores.shape[2]), k)
+    for places, values in zip(barred, kept, strict=True):
+        scores[places] = values
+    shape = (*scores.shape[:2], k)
+    return columns.reshape(shape), best.reshape(shape)
 
 
 def found_columns(columns: NDArray[np.int32], best: NDArray[np.float32]) -> NDArray[np.int32]:

@@ -51,10 +51,12 @@ class NeighbourIndex:
 
         The row `itself` is left out; who is unlike is no neighbour and has similarity 0.
         """
-        mean, length = self._moments(np.zeros(len(columns), dtype=np.int64), values, 1)
-        similarities = self._sums(columns, values / np.float32(max(float(length[0]), 1e-30)))
+        exact = values.astype(np.float64)
+        mean = float(exact.sum()) / max(self.n_columns, 1) if self.centred else 0.0
+        length = max(float(exact @ exact) - self.n_columns * mean**2, 0.0) ** 0.5
+        similarities = self._sums(columns, values / np.float32(max(length, 1e-30)))
         if self.centred:
-            similarities -= np.float32(mean[0] / max(float(length[0]), 1e-30)) * self._offsets
+            similarities -= np.float32(mean / max(length, 1e-30)) * self._offsets
         if itself >= 0:
             similarities[itself] = 0.0
         nearest, best = top_k(_rounded(similarities)[None], min(k, self.n_rows))

@@ -10,8 +10,9 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from recommenders.datasets.histories import DAY, Histories
+from recommenders.datasets.histories import Histories
 from recommenders.datasets.interactions import Interactions
+from recommenders.models.habits import Pairs, usual_days
 
 Facts = NDArray[np.float32]
 
@@ -78,7 +79,7 @@ def _relative(counts: NDArray[np.int64]) -> NDArray[np.float64]:
 
 @dataclass(frozen=True, eq=False)
 class Habits:
-    """The orders of n buyers, counted by pair and by buyer. An order is all that a buyer bought at one moment."""
+    """What buyers did before, by buyer and by pair. An order is all that a buyer bought at one moment."""
 
     histories: Histories
     known: NDArray[np.bool_]  # (n,) buyers of the log; of others only the items are known, not when they were bought
@@ -87,73 +88,27 @@ class Habits:
     horizon_days: float
 
     @cached_property
-    def _ages(self) -> NDArray[np.float64]:
-        if not self.dated:
-            return np.zeros(len(self.histories.item_columns))
-        return np.asarray(np.maximum(self.as_of - self.histories.timestamps, 0) / DAY)
-
-    @cached_property
-    def _order(self) -> NDArray[np.int64]:
-        """(n_events,) the number of each event's order among its buyer's, from 0."""
-        histories = self.histories
-        if not len(histories.item_columns):
-            return np.empty(0, dtype=np.int64)
-        rows, times = histories.rows, histories.timestamps
-        new = np.empty(len(rows), dtype=np.int64)
-        new[0] = 0
-        new[1:] = (times[1:] != times[:-1]) | (rows[1:] != rows[:-1])
-        numbers = np.cumsum(new)
-        firsts = numbers[np.minimum(histories.indptr[:-1], len(numbers) - 1)]
-        return np.asarray(numbers - firsts[rows])
-
-    @cached_property
-    def n_orders(self) -> NDArray[np.int64]:
-        """(n,) orders of each buyer."""
-        found = np.zeros(len(self.histories), dtype=np.int64)
-        filled = self.histories.counts > 0
-        found[filled] = self._order[self.histories.indptr[1:][filled] - 1] + 1
-        return found
-
-    @cached_property
-    def _pairs(self) -> tuple[NDArray[np.int64], dict[str, NDArray[np.float64]]]:
-        """Keys row * n_items + column, ascending, and facts of each pair; the last key is above any other."""
-        histories = self.histories
-        keys = histories.rows * histories.n_items + histories.item_columns
-        by_pair = np.argsort(keys, kind="stable")  # in time order within a pair
-        keys, ages, orders = keys[by_pair], self._ages[by_pair], self._order[by_pair]
-        if len(keys):  # several lines of one order count once
-            kept = np.append(True, (keys[1:] != keys[:-1]) | (orders[1:] != orders[:-1]))
-            keys, ages, orders = keys[kept], ages[kept], orders[kept]
-        starts = np.flatnonzero(np.append(True, keys[1:] != keys[:-1])) if len(keys) else np.empty(0, np.int64)
-        ends = np.append(starts[1:], len(keys))[: len(starts)] - 1
-        counts = (ends - starts + 1).astype(np.float64)
-        facts = {"orders": counts, "last": ages[ends], "first": ages[starts], "last_order": orders[ends].astype(float)}
-        for name, half_life in (("short", self.horizon_days / 2), ("long", 2 * self.horizon_days)):
-            decayed = np.exp2(-ages / half_life)
-            facts[name] = np.add.reduceat(decayed, starts) if len(starts) else np.empty(0)
-        return np.append(keys[starts], np.iinfo(np.int64).max), facts
+    def _pairs(self) -> Pairs:
+        return Pairs(self.histories, self.as_of, self.dated)
 
     @cached_property
     def buyers(self) -> Facts:
         """(n, len(BUYER_FACTS))."""
-        histories, n = self.histories, len(self.histories)
-        keys, _ = self._pairs
-        n_items = np.bincount(keys[:-1] // max(histories.n_items, 1), minlength=n)
-        order_counts = np.maximum(self.n_orders, 1)
-        last, first = np.full(n, -1.0), np.full(n, -1.0)
+        histories, n_orders = self.histories, self._pairs.n_visits
+        n_items = np.diff(histories.known_items.indptr)
+        last, first = np.full(len(histories), -1.0), np.full(len(histories), -1.0)
         filled = histories.counts > 0
-        last[filled] = self._ages[histories.indptr[1:][filled] - 1]
-        first[filled] = self._ages[histories.indptr[:-1][filled]]
+        last[filled] = self._pairs.ages[histories.indptr[1:][filled] - 1]
+        first[filled] = self._pairs.ages[histories.indptr[:-1][filled]]
         timed = self.known & self.dated
-        gaps = np.where(timed & (self.n_orders > 1), (first - last) / np.maximum(self.n_orders - 1, 1), -1.0)
         columns = [
             self.known,
-            np.log1p(self.n_orders),
+            np.log1p(n_orders),
             np.log1p(n_items),
-            np.log1p(n_items / order_counts),
+            np.log1p(n_items / np.maximum(n_orders, 1)),
             1.0 - n_items / np.maximum(histories.counts, 1),
             np.where(timed, last, -1.0),
-            gaps,
+            np.where(timed & (n_orders > 1), (first - last) / np.maximum(n_orders - 1, 1), -1.0),
         ]
         return np.stack(columns, axis=1).astype(np.float32)
 
@@ -164,57 +119,50 @@ class Habits:
 
         intervals: (n_items,) usual days between two orders of an item by one buyer. categories: (n_items,), from 0.
         """
-        keys, facts = self._pairs
-        wanted = rows * self.histories.n_items + columns
+        n_items, pairs = self.histories.n_items, self._pairs
+        keys = np.append(pairs.rows * n_items + pairs.item_columns, np.iinfo(np.int64).max)
+        wanted = rows * n_items + columns
         places = np.searchsorted(keys, wanted)
-        bought = keys[places] == wanted
-        places = np.where(bought, places, 0)
-        timed = bought & self.known[rows] & self.dated
+        places[keys[places] != wanted] = len(keys) - 1
+        shares = self._category_shares(rows, columns, categories)
+        return np.hstack([self._of_bought(intervals)[places], shares[:, None]])
 
-        def of_pair(name: str, where: NDArray[np.bool_], otherwise: float) -> NDArray[np.float64]:
-            if not len(facts[name]):
-                return np.full(len(rows), otherwise)
-            return np.where(where, facts[name][places], otherwise)
-
-        orders = of_pair("orders", bought, 0.0)
-        last, first = of_pair("last", timed, -1.0), of_pair("first", timed, -1.0)
+    def _of_bought(self, intervals: Facts) -> Facts:
+        """(n_pairs + 1, all PAIR_FACTS but the last) of what buyers bought; in the last row, of what they did not."""
+        pairs, rows = self._pairs, self._pairs.rows
+        orders, last = pairs.visits, pairs.days_since
+        timed = self.known[rows] & self.dated
         again = timed & (orders > 1)
-        interval = np.where(again, (first - last) / np.maximum(orders - 1, 1), -1.0)
-        totals = self.n_orders[rows]
+        interval = pairs.days_between / np.maximum(orders - 1, 1)
+        table = np.zeros((len(rows) + 1, len(PAIR_FACTS) - 1), dtype=np.float32)
+        table[-1, PAIR_FACTS.index("pair_days_since") :] = -1.0
         found = [
             np.log1p(orders),
-            orders / np.maximum(totals, 1),
-            of_pair("short", timed, 0.0),
-            of_pair("long", timed, 0.0),
-            last,
-            np.where(bought, totals - 1 - of_pair("last_order", bought, 0.0), -1.0),
-            interval,
+            orders / pairs.n_visits[rows],
+            np.where(timed, pairs.recent_visits(self.horizon_days / 2), 0.0),
+            np.where(timed, pairs.recent_visits(2 * self.horizon_days), 0.0),
+            np.where(timed, last, -1.0),
+            pairs.visits_since,
+            np.where(again, interval, -1.0),
             np.where(again, last / np.maximum(interval, 1.0), -1.0),
-            np.where(timed, last / intervals[columns], -1.0),
-            self._category_shares(rows, columns, categories),
+            np.where(timed, last / intervals[pairs.item_columns], -1.0),
         ]
-        return np.stack(found, axis=1).astype(np.float32)
+        for column, facts in enumerate(found):
+            table[:-1, column] = facts
+        return table
 
     def _category_shares(
         self, rows: NDArray[np.int64], columns: NDArray[np.int32], categories: NDArray[np.int32]
-    ) -> NDArray[np.float64]:
+    ) -> Facts:
         """(n_pairs,) the share of the buyer's events that are of the item's category."""
         histories, n_categories = self.histories, int(categories.max(initial=0)) + 1
         of_events = histories.rows * n_categories + categories[histories.item_columns]
         counts = np.bincount(of_events, minlength=len(histories) * n_categories)
         of_pairs = counts[rows * n_categories + categories[columns]]
-        return np.asarray(of_pairs / np.maximum(histories.counts[rows], 1))
+        return np.asarray(of_pairs / np.maximum(histories.counts[rows], 1), dtype=np.float32)
 
 
 def usual_intervals(log: Interactions, horizon_days: float) -> Facts:
     """(n_items,) mean days between two orders of an item by one buyer; the seldom reordered tend to the mean."""
-    histories = log.histories()
-    habits = Habits(histories, np.ones(len(histories), np.bool_), int(log.timestamps.max(initial=0)), log.dated, 1.0)
-    keys, facts = habits._pairs
-    gaps, spans = facts["orders"] - 1, facts["first"] - facts["last"]
-    columns = keys[:-1] % len(log.items)
-    n_gaps = np.bincount(columns, gaps, minlength=len(log.items))
-    days = np.bincount(columns, spans, minlength=len(log.items))
-    overall = days.sum() / n_gaps.sum() if n_gaps.sum() and days.sum() else horizon_days
-    prior = 5.0  # gaps at which an item's own mean counts half
-    return ((days + prior * overall) / (n_gaps + prior)).astype(np.float32)
+    pairs = Pairs(log.histories(), int(log.timestamps.max(initial=0)), log.dated)
+    return usual_days(pairs, otherwise=horizon_days).astype(np.float32)

@@ -14,7 +14,6 @@ from recommenders.errors import UnsuitableError
 from recommenders.models.habits import SIGNS, ItemHabits, Pairs
 from recommenders.models.popularity import decayed_sums
 from recommenders.models.recommender import BLOCK, ModelConfig, Recommender, Tracker
-from recommenders.models.visits import visits_since
 
 if TYPE_CHECKING:
     from recommenders.features.items import ItemFeatures
@@ -74,8 +73,8 @@ class Reorder(Recommender):
         signs = np.concatenate([np.zeros((0, len(SIGNS))), *(part[0] for part in described)])
         labels = np.concatenate([np.zeros(0), *(part[1] for part in described)])
         self.coefficients_ = _regression(*self._sample(signs, labels), self.config.reg)
-        pairs = Pairs.of(self.histories_, self.as_of_, self.half_life_, self.dated_)
-        self.items_habits_ = ItemHabits.of(pairs, len(interactions.items))
+        pairs = Pairs(self.histories_[:], self.as_of_, self.dated_)  # a view: what is worked out goes with it
+        self.items_habits_ = ItemHabits.of(pairs, self.half_life_)
         sums = decayed_sums(interactions)
         self.popularity_ = (TIE_BREAK * sums / max(float(sums.max(initial=0.0)), 1e-30)).astype(np.float32)
 
@@ -85,7 +84,7 @@ class Reorder(Recommender):
         Where ages mean nothing, there is one window: every buyer's last visit.
         """
         if not self.dated_:
-            last = visits_since(self.histories_) == 0
+            last = self.histories_[:].visits_ago == 0
             yield self.histories_.select(~last), self.histories_.select(last), self.as_of_
             return
         ages = log.ages()
@@ -100,8 +99,8 @@ class Reorder(Recommender):
         self, past: Histories, future: Histories, now: int
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Signs and labels (was it bought in the window) of the pairs of buyers who bought anything in the window."""
-        pairs = Pairs.of(past, now, self.half_life_, self.dated_)
-        signs = pairs.signs(ItemHabits.of(pairs, past.n_items))
+        pairs = Pairs(past, now, self.dated_)
+        signs = pairs.signs(ItemHabits.of(pairs, self.half_life_), self.half_life_)
         active = future.counts[pairs.rows] > 0
         bought = np.unique(future.rows * past.n_items + future.item_columns)
         labels = np.isin(pairs.rows * past.n_items + pairs.item_columns, bought)
@@ -118,8 +117,8 @@ class Reorder(Recommender):
     def score(self, user_rows: NDArray[np.int32], histories: Histories) -> NDArray[np.float32]:
         """(n, n_items): probabilities of what is known, next to nothing for the rest; rows are not used."""
         scores = np.tile(self.popularity_, (len(histories), 1))
-        pairs = Pairs.of(histories, self.as_of_, self.half_life_, self.dated_)
-        logits = pairs.signs(self.items_habits_) @ self.coefficients_[1:] + self.coefficients_[0]
+        pairs = Pairs(histories, self.as_of_, self.dated_)
+        logits = pairs.signs(self.items_habits_, self.half_life_) @ self.coefficients_[1:] + self.coefficients_[0]
         scores[pairs.rows, pairs.item_columns] += (TIE_BREAK + _sigmoid(logits)).astype(np.float32)
         return scores
 

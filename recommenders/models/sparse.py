@@ -37,8 +37,11 @@ def row_places(indptr: NDArray[Any], rows: NDArray[Any]) -> tuple[NDArray[np.int
 def weighted_rows(matrix: csr_array, rows: NDArray[Any], weights: NDArray[Any]) -> NDArray[np.float32]:
     """(n_columns,) the sum of some rows, each times its weight: a vector times the matrix, for few rows."""
     places, counts = row_places(matrix.indptr, rows)
-    products = matrix.data[places] * np.repeat(weights, counts)
-    return np.bincount(matrix.indices[places], products, minlength=matrix.shape[1]).astype(np.float32)
+    if not len(places):
+        return np.zeros(matrix.shape[1], dtype=np.float32)
+    columns = matrix.indices.take(places, mode="wrap")  # which spares numpy the question whether a place is one
+    products = matrix.data.take(places, mode="wrap") * np.repeat(weights, counts)
+    return np.bincount(columns, products, minlength=matrix.shape[1]).astype(np.float32)
 
 
 class RowSums:

@@ -169,9 +169,7 @@ def test_pearson_takes_strengths_of_the_log_and_the_usual_one_for_what_is_new() 
     log = make_log([(0, 0), (0, 1), (1, 0), (1, 1), (2, 1)])
     model = fitted(log, similarity_metric="pearson", recency_visits=None, item_damping=0.0)
     longer = Histories.of_lists([[0, 1], [0]], 2)
-    from recommenders.models.visits import known_items
-
-    known = known_items(longer)
+    known = longer.known_items
     np.testing.assert_array_equal(model._tastes(np.array([1, -1], np.int32), known)[:2], [2.0, 3.0])
     assert model._tastes(np.array([1, -1], np.int32), known)[2] == model.usual_strength_[0]
 

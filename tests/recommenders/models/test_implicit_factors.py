@@ -188,10 +188,11 @@ def test_a_saved_model_scores_alike_and_answers_without_a_compiler(tmp_path: Any
     assert told.stdout.strip() == "[]"
 
 
-def test_one_event_in_all_and_one_item_in_all() -> None:
+def test_one_event_in_all_none_and_one_item_in_all() -> None:
     log = blocks()
     one = log.select(np.arange(len(log)) == 5)
     assert np.isfinite(ImplicitFactors().fit(one).score(STRANGER, Histories.of_lists([[0, 3]], 40))).all()
+    assert not ImplicitFactors().fit(log.select(np.zeros(len(log), bool))).score(STRANGER, log.histories()[:1]).any()
     lonely = blocks(n_items=2, n_groups=1)
     assert np.isfinite(ImplicitFactors().fit(lonely).score(STRANGER, Histories.of_lists([[0]], 2))).all()
 

@@ -48,23 +48,23 @@ def staples() -> Interactions:
 
 def test_a_pair_is_described_by_its_visits_and_days() -> None:
     log = make_log([(0, 0, 1), (10, 0, 1), (10, 0, 1), (30, 0, 1), (34, 0, 2), (5, 1, 2)], 2)
-    pairs = Pairs.of(log.histories(), 40 * DAY, half_life_days=10.0, dated=True)
+    pairs = Pairs(log.histories(), 40 * DAY, dated=True)
     assert pairs.rows.tolist() == [0, 0, 1]
     assert pairs.item_columns.tolist() == [1, 2, 2]
-    assert pairs.purchases.tolist() == [3, 1, 1]
+    assert pairs.visits.tolist() == [3, 1, 1]
     assert pairs.amount.tolist() == [4, 1, 1]
     assert pairs.days_since.tolist() == [10, 6, 35]
     assert pairs.days_between.tolist() == [30, 0, 0]
     assert pairs.visits_since.tolist() == [1, 0, 0]
-    assert pairs.gaps.tolist() == [2, 0, 0]
-    assert pairs.n_visits.tolist() == [4, 4, 1]
-    np.testing.assert_allclose(pairs.recent_amount[:2], [0.5 + 2 * 0.5**3 + 0.5**4, 0.5**0.6])
-    assert pairs.signs(ItemHabits.of(pairs, N_ITEMS)).shape == (3, len(SIGNS))
+    assert pairs.n_visits.tolist() == [4, 1]
+    np.testing.assert_allclose(pairs.recent_amount(10.0)[:2], [0.5 + 2 * 0.5**3 + 0.5**4, 0.5**0.6])
+    np.testing.assert_allclose(pairs.recent_visits(10.0)[:2], [0.5 + 0.5**3 + 0.5**4, 0.5**0.6])
+    assert pairs.signs(ItemHabits.of(pairs, 10.0), 10.0).shape == (3, len(SIGNS))
 
 
 def test_without_dates_days_say_nothing() -> None:
     log = make_log([(0, 0, 1), (10, 0, 1), (34, 0, 2)], 1)
-    pairs = Pairs.of(log.histories(), 40 * DAY, half_life_days=10.0, dated=False)
+    pairs = Pairs(log.histories(), 40 * DAY, dated=False)
     assert not pairs.days_since.any()
     assert not pairs.days_between.any()
     assert pairs.visits_since.tolist() == [1, 0]
@@ -72,8 +72,8 @@ def test_without_dates_days_say_nothing() -> None:
 
 def test_items_start_from_what_is_usual() -> None:
     events = [(day, user, 0) for user in range(9) for day in (0, 10, 20)] + [(0, 0, 1)]
-    pairs = Pairs.of(make_log(events, 9).histories(), 30 * DAY, 10.0, dated=True)
-    habits = ItemHabits.of(pairs, N_ITEMS)
+    pairs = Pairs(make_log(events, 9).histories(), 30 * DAY, dated=True)
+    habits = ItemHabits.of(pairs, 10.0)
     np.testing.assert_allclose(habits.days_between, 10.0)  # no gap but of 10 days was ever seen
     assert habits.reordered[0] > habits.reordered[2] > habits.reordered[1]
 
