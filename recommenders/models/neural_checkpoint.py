@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 FORMAT = 1  # rises when what is stored changes, or what an epoch does with it
 FILE = "neural_collaborative.npz"
 FACTS = "facts"
+TOLD = ("curve", "best", "best_epoch", "gained", "gained_at", "seconds")  # of Progress, beside the networks
 log = logging.getLogger(__name__)
 
 
@@ -38,12 +39,14 @@ class Progress:
     curve: list[dict[str, float]] = field(default_factory=list)
     best: float = -np.inf
     best_epoch: int = 0
+    gained: float = -np.inf  # what was reached when it last was clearly better than before, and in which epoch
+    gained_at: int = 0
     seconds: float = 0.0
 
     def ended(self, epochs: int, config: NeuralCollaborativeConfig) -> bool:
-        """Whether all epochs are over, nothing gets better, or time is up."""
+        """Whether all epochs are over, nothing gets clearly better, or time is up."""
         epoch, limit = len(self.curve), 60 * config.max_minutes
-        return epoch >= epochs or epoch - self.best_epoch >= config.patience or self.seconds > limit
+        return epoch >= epochs or epoch - self.gained_at >= config.patience or self.seconds > limit
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,7 @@ class Checkpoint:
         """Replaces the file as one step. Where the disk refuses, it warns: the fit can do without."""
         if self.path is None:
             return
-        told = {name: getattr(progress, name) for name in ("curve", "best", "best_epoch", "seconds")}
+        told = {name: getattr(progress, name) for name in TOLD}
         facts = {"key": self.key, "rng": trainer.sampler.rng.bit_generator.state, "told": told}
         arrays: dict[str, Any] = {f"trainer/{name}": part.cpu().numpy() for name, part in _state(trainer).items()}
         for place, network in enumerate([progress.best_arrays, *progress.newest]):

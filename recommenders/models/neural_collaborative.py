@@ -41,7 +41,8 @@ class NeuralCollaborativeConfig(ModelConfig):
     negative_power: float = Field(default=0.75, ge=0, le=1)  # how much more often popular items are in the pool
     half_life_share: float | None = Field(default=1 / 6, gt=0)  # of the log's span: the age that teaches half as much
     averaged_epochs: int = Field(default=3, ge=1)  # newest ones whose mean weights are validated and kept
-    patience: int = Field(default=2, ge=1)  # epochs without a better validation before training stops
+    patience: int = Field(default=2, ge=1)  # epochs without a clearly better validation before training stops
+    min_gain: float = Field(default=0.01, ge=0)  # of the validation, relative, that is clearly better
     validation_split: float = Field(default=0.2, gt=0, lt=1)  # share of buyers whose latest orders validate
     validation_users: int = Field(default=1000, ge=1)  # at most so many of them
     weight_decay: float = Field(default=0.0, ge=0)  # decoupled (AdamW)

@@ -229,6 +229,8 @@ def _next_epoch(trainer: Trainer, validation: Validation | None, so_far: Progres
     so_far.curve.append(point)
     if reached > so_far.best:
         so_far.best, so_far.best_epoch, so_far.best_arrays = reached, epoch, arrays
+    if validation is None or reached > so_far.gained * (1 + config.min_gain):
+        so_far.gained, so_far.gained_at = reached, epoch
 
 
 def _tell(tracker: Tracker | None, point: dict[str, float]) -> None:

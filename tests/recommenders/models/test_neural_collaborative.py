@@ -244,6 +244,12 @@ def test_validation_is_the_latest_order_and_never_taught(world: Any) -> None:
         assert validation.item_columns[np.flatnonzero(relevant)].tolist() == sorted(latest.tolist())
 
 
+def test_training_stops_where_nothing_gets_clearly_better(world: Any) -> None:
+    never = NeuralCollaborativeConfig(**SMALL, epochs=9, patience=2, min_gain=1e6)
+    assert len(NeuralCollaborative(never).fit(world[0]).learning_curve) == 3  # the first epoch is always a gain
+    assert len(NeuralCollaborative(never.model_copy(update={"patience": 4})).fit(world[0]).learning_curve) == 5
+
+
 def test_a_curve_is_told_to_the_tracker_and_a_refit_repeats_its_epochs(world: Any) -> None:
     notes = Notes()
     model = NeuralCollaborative(NeuralCollaborativeConfig(**SMALL, epochs=4, patience=4)).fit(world[0], tracker=notes)
