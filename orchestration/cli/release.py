@@ -72,7 +72,7 @@ def _lines(rows: Sequence[dict[str, Any]]) -> list[str]:
     columns = f"{{:>4}}  {{:<{width}}}  {{:<20}}  {{:<6}}  {{:<16}}  {{}}"
     lines = [columns.format("", "model", "NDCG@10 [95 %]", "gate", "created (UTC)", "alias")]
     for row in rows:
-        ndcg = "{:.3f} [{:.3f}, {:.3f}]".format(*row["ndcg@10"]) if row["ndcg@10"] else ""
+        ndcg = "{:.3f} [{:.3f}, {:.3f}]".format(*row["ndcg@10"]) if None not in (row["ndcg@10"] or [None]) else ""
         created, aliases = row["created"][:16].replace("T", " "), ", ".join(row["aliases"])
         lines.append(
             columns.format(row["version"], row["model"], ndcg, GATE[row["promoted"]], created, aliases).rstrip()

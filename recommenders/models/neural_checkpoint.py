@@ -45,8 +45,8 @@ class Progress:
 
     def ended(self, epochs: int, config: NeuralCollaborativeConfig) -> bool:
         """Whether all epochs are over, nothing gets clearly better, or time is up."""
-        epoch, limit = len(self.curve), 60 * config.max_minutes
-        return epoch >= epochs or epoch - self.gained_at >= config.patience or self.seconds > limit
+        epoch, gained_at = len(self.curve), max(self.gained_at, config.pretraining_epochs)
+        return epoch >= epochs or epoch - gained_at >= config.patience or self.seconds > 60 * config.max_minutes
 
 
 @dataclass(frozen=True)

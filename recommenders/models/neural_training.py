@@ -15,6 +15,7 @@ from torch.nn.functional import embedding
 
 from recommenders.datasets.histories import Histories
 from recommenders.datasets.interactions import Interactions
+from recommenders.errors import UnsuitableError
 from recommenders.features.items import ItemFeatures
 from recommenders.metrics.ranking import ndcg
 from recommenders.models.neural_checkpoint import Checkpoint, Progress
@@ -221,6 +222,9 @@ def _run(
 def _next_epoch(trainer: Trainer, validation: Validation | None, so_far: Progress) -> None:
     config, epoch = trainer.config, len(so_far.curve) + 1
     point = {"epoch": float(epoch), "loss": trainer.epoch(factors_only=epoch <= config.pretraining_epochs)}
+    if not np.isfinite(point["loss"]):
+        got = f"loss {point['loss']} in epoch {epoch} with learning_rate {config.learning_rate}"
+        raise UnsuitableError(f"neural_collaborative diverged: {got}; set a lower learning_rate")
     reached = float(epoch)  # without a validation the last epoch is the best
     so_far.newest.append(trainer.network.arrays())
     arrays = _mean(so_far.newest)

@@ -68,8 +68,8 @@ class Contest:
         return {*members, *(part for member in members for part in self._parts(member))}
 
     def _cost(self, name: str) -> Cost:
-        """What the model cost, with everything it is made of, each part once."""
-        return self.costs[name].after([self.costs[part] for part in self._parts(name) if part in self.costs])
+        """What the model cost, with everything it came to be made of, each part once."""
+        return self.costs[name].after([self.costs[part] for part in _made_of(self.fitted[name])])
 
     def _fit(self, name: str) -> None:
         log, features = self.external.log, self.external.features
@@ -91,3 +91,10 @@ class Contest:
         self.outcome.costs[name] = self._cost(name)
         for view, found in self.external.judge(self.fitted[name], self.k).items():
             self.outcome.vectors.setdefault(view, {})[name] = found
+
+
+def _made_of(model: Recommender) -> set[str]:
+    """Members and their members, by name; those that a blend has left aside are none."""
+    if not isinstance(model, Composed):
+        return set()
+    return set(model.members_).union(*(_made_of(member) for member in model.members_.values()))

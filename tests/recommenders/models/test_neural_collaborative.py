@@ -12,7 +12,7 @@ import torch
 from recommenders.datasets.histories import Histories
 from recommenders.datasets.ids import IdMap
 from recommenders.datasets.interactions import Interactions
-from recommenders.errors import ConfigurationError, ModelTooLargeError
+from recommenders.errors import ConfigurationError, ModelTooLargeError, UnsuitableError
 from recommenders.models import neural_loss
 from recommenders.models.neural_checkpoint import FILE
 from recommenders.models.neural_collaborative import (
@@ -242,6 +242,17 @@ def test_validation_is_the_latest_order_and_never_taught(world: Any) -> None:
         of_user = log.user_rows == row
         latest = log.item_columns[of_user & (log.timestamps == log.timestamps[of_user].max())]
         assert validation.item_columns[np.flatnonzero(relevant)].tolist() == sorted(latest.tolist())
+
+
+def test_training_never_stops_before_the_layers_are_trained(world: Any) -> None:
+    config = NeuralCollaborativeConfig(**SMALL, epochs=9, patience=2, min_gain=1e6, pretraining_epochs=4)
+    assert len(NeuralCollaborative(config).fit(world[0]).learning_curve) == 6
+
+
+def test_a_fit_that_diverges_says_so(world: Any) -> None:
+    config = NeuralCollaborativeConfig(**{**SMALL, "learning_rate": 1e30}, epochs=3)
+    with pytest.raises(UnsuitableError, match=r"diverged: loss (nan|inf) .* set a lower learning_rate"):
+        NeuralCollaborative(config).fit(world[0])
 
 
 def test_training_stops_where_nothing_gets_clearly_better(world: Any) -> None:
