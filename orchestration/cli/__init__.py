@@ -88,9 +88,7 @@ def evaluate(
     if models is not None and not models.strip(", "):
         raise ConfigurationError(f"--models: got {models!r}; allowed: names by commas; name one or leave it out")
     if train is not None:
-        found, page = evaluation.of_files(
-            train, own | {"--models": models or ""}, {"--dataset": dataset, "--source": source}, config
-        )
+        found, page = evaluation.of_files(train, own, {"--dataset": dataset, "--source": source}, config)
     elif given := [name for name, value in own.items() if value is not None and value is not False]:
         raise ConfigurationError(f"got {', '.join(given)} without --train; allowed: --train FILE --test FILE; add them")
     else:

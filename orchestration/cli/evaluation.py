@@ -41,7 +41,7 @@ def of_files(
 
     check_config(config)
     training = Settings.read(config=config).training
-    asked = _names(own["--models"]) or training.enabled()
+    asked = _names(own["--models"] or "") or training.enabled()
     files = Files(train, own["--test"], own["--negatives"], own["--items"], own["--repeat"])
     found = evaluate_files(files, asked, k, training, say)
     return found, to_markdown(found)
