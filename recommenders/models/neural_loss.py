@@ -3,15 +3,37 @@
 from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch.autograd.function import FunctionCtx
 
+from recommenders.models.neural_kernels import meet, meet_back
+
 BLOCK = 2048  # pairs whose hidden layers are held at once; they stay in the cache on their way there and back
+BYTE, LEAST = 256, torch.iinfo(torch.int64).min
 Tensors = tuple[torch.Tensor, ...]
 
 
 def cross_entropy(positive: torch.Tensor, negative: torch.Tensor) -> torch.Tensor:
     """(n,) minus the log of the softmax at positive (n, 1) among negative (n, m)."""
     return torch.logsumexp(torch.cat([positive, negative], dim=1), dim=1) - positive[:, 0]
+
+
+def dropped_of_a_byte(dropout: float) -> int:
+    """How many of 256 values of a random byte drop a unit; never all."""
+    return min(round(BYTE * dropout), BYTE - 1)
+
+
+def units_left(like: torch.Tensor, dropout: float) -> torch.Tensor:
+    """(n, w) what dropout leaves of a layer (n, w), on average 1; a share of it is rounded to 256ths.
+
+    One random number does for eight units: the drawing would otherwise take longer than the layer.
+    """
+    if dropout == 0:
+        return torch.ones_like(like)
+    numbers = torch.empty(-(-like.numel() // 8), dtype=torch.int64, device=like.device).random_(LEAST, None)
+    gone = dropped_of_a_byte(dropout)
+    left = numbers.view(torch.uint8)[: like.numel()].view(like.shape) >= gone
+    return left.to(like.dtype).mul_(BYTE / (BYTE - gone))
 
 
 def pair_loss(pairs: "Pairs", *learned: torch.Tensor) -> torch.Tensor:
@@ -62,37 +84,31 @@ class Pairs:
     def block(self, rows: slice, learned: Tensors, gradients: Tensors) -> torch.Tensor:
         """The loss of some rows, (); adds to the gradients."""
         (factors, first, items, hidden), layers = learned[:4], learned[4:]
-        columns, of_rows = self.columns[rows].flatten(), (factors[rows], first[rows])
-        met = items.index_select(0, columns).view(*self.columns[rows].shape, -1)
-        logits = (met * of_rows[0][:, None]).sum(dim=2).add_(self.shift[rows])
-        seen = self._forward(hidden.index_select(0, columns), of_rows[1], layers)
+        columns, shift, weights = self.columns[rows], self.shift[rows], self.weights[rows, None]
+        logits, inside = shift.clone(), first.new_empty(columns.numel(), first.shape[1])
+        left = units_left(first[rows], self.dropout)
+        meet(*arrays(columns, factors[rows], first[rows], items, hidden, left, logits, inside))
+        seen = self._forward(inside, len(columns), layers)
         logits += seen.pop().view_as(logits)
         chances = torch.log_softmax(logits, dim=1)
-        loss = -torch.dot(chances[:, 0], self.weights[rows])
+        loss = -(chances[:, :1] * weights).sum()
         chances.exp_()[:, 0] -= 1
-        ahead = chances.mul_(self.weights[rows, None])[:, :, None]
-        gradients[0][rows] = (ahead * met).sum(dim=1)
-        gradients[2].index_add_(0, columns, (ahead * of_rows[0][:, None]).flatten(0, 1))
-        back = self._backward(ahead.flatten(0, 1), seen, layers, gradients[4:])
-        gradients[3].index_add_(0, columns, back)
-        torch.sum(back.view(*ahead.shape[:2], -1), dim=1, out=gradients[1][rows])
+        ahead = chances.mul_(weights)
+        back = self._backward(ahead.view(-1, 1), seen, layers, gradients[4:])
+        to_rows = (gradients[0][rows], gradients[1][rows])
+        meet_back(*arrays(columns, ahead, back, factors[rows], items, *to_rows, *gradients[2:4]))
         return loss
 
-    def _forward(self, hidden: torch.Tensor, first: torch.Tensor, layers: Tensors) -> list[torch.Tensor]:
-        """What goes into each layer behind the first, and what comes out of the last; takes hidden (n m, w) over."""
-        hidden.view(len(first), -1, first.shape[1]).add_(first[:, None])
-        seen = [self._cut(hidden, len(first))]
+    def _forward(self, inside: torch.Tensor, n_rows: int, layers: Tensors) -> list[torch.Tensor]:
+        """What goes into each layer behind the first, and what comes out of the last."""
+        seen = [inside]
         for weights, biases in zip(layers[:-2:2], layers[1:-2:2], strict=True):
-            seen.append(self._cut(torch.addmm(biases, seen[-1], weights.T), len(first)))
+            hidden = torch.addmm(biases, seen[-1], weights.T).relu_()
+            if self.dropout > 0:
+                of_rows = hidden.view(n_rows, -1, hidden.shape[1])
+                of_rows.mul_(units_left(of_rows[:, 0], self.dropout)[:, None])
+            seen.append(hidden)
         return [*seen, torch.addmm(layers[-1], seen[-1], layers[-2].T)]
-
-    def _cut(self, hidden: torch.Tensor, n_rows: int) -> torch.Tensor:
-        """Rectified in place, with the same units dropped for all items of a buyer."""
-        hidden.relu_()
-        if self.dropout > 0:
-            left = torch.rand(n_rows, 1, hidden.shape[1]).ge_(self.dropout).mul_(1 / (1 - self.dropout))
-            hidden.view(n_rows, -1, hidden.shape[1]).mul_(left)
-        return hidden
 
     def _backward(
         self, ahead: torch.Tensor, seen: list[torch.Tensor], layers: Tensors, gradients: Tensors
@@ -104,5 +120,10 @@ class Pairs:
             passed = seen[place].sign_()  # what came out positive was neither rectified away nor dropped
             ahead = (ahead @ layers[2 * place]).mul_(passed)
             if self.dropout > 0:
-                ahead.mul_(1 / (1 - self.dropout))
+                ahead.mul_(BYTE / (BYTE - dropped_of_a_byte(self.dropout)))
         return ahead
+
+
+def arrays(*tensors: torch.Tensor) -> list[NDArray[Any]]:
+    """The memory of tensors, as compiled code takes it."""
+    return [tensor.detach().numpy() for tensor in tensors]

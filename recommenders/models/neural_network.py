@@ -11,7 +11,10 @@ from torch.nn.functional import embedding
 from torch.optim.adamw import adamw
 
 from recommenders.features.items import ItemFeatures
-from recommenders.models.neural_collaborative import NeuralCollaborativeConfig, shares
+from recommenders.models.neural_collaborative import NeuralCollaborativeConfig, decays, shares
+from recommenders.models.neural_kernels import move_rows
+from recommenders.models.neural_loss import units_left
+from recommenders.models.neural_means import history_means
 
 SIDES = 64  # numbers that stand for an item's features
 SPREAD = 0.05  # of the vectors to start from
@@ -42,6 +45,8 @@ class NeuMF(nn.Module):
         self.register_buffer("items", torch.randn(n_items, 2 * self.size + 1) * SPREAD)  # and the item's bias
         self.items[:, -1] = 0.0
         self.register_buffer("shares", torch.from_numpy(oldest_first(shares(config))))
+        self.decays: torch.Tensor
+        self.register_buffer("decays", torch.from_numpy(decays(config)))
         self.sides: torch.Tensor | None
         self.register_buffer("sides", None if sides is None else torch.from_numpy(sides))
         self.of_sides = None if sides is None else nn.Linear(sides.shape[1], 2 * self.size + 1, bias=False)
@@ -56,23 +61,37 @@ class NeuMF(nn.Module):
             return items
         return torch.add(items, self.of_sides(self.sides[ids]))
 
-    def users(self, own: torch.Tensor, events: torch.Tensor, ends: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Buyers before each of ends (n, m), of own vectors (n, 2 size) and items taken (n, length, 2 size + 1).
+    def users(
+        self, own: torch.Tensor, vectors: torch.Tensor, slots: torch.Tensor, ends: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Buyers before each of ends (n, m), of own vectors (n, 2 size) and the items in their slots (n, length).
 
-        Returns factors (n m, size) and the first layer's part (n m, widths[0]). Each half of the vectors is read apart:
-        what belongs to a mean then lies side by side, and no step copies it.
+        vectors: (n_items, 2 size + 1), what the slots name. Returns factors (n m, size) and the first layer's part
+        (n m, widths[0]).
         """
-        length = events.shape[1]
-        shares = embedding(ends, self.shares[:, :, :length].flatten(1))
-        shares = shares.view(len(ends), ends.shape[1] * self.shares.shape[1], length)  # (n, m n_means, length)
+        factors, inputs = self.means(vectors, slots, ends)
         own_factors, own_inputs = torch.split(own[:, None], self.size, dim=2)
-        factors, inputs = (
-            torch.bmm(shares, half).view(*ends.shape, -1)
-            for half in torch.split(events, [self.size, self.size, 1], dim=2)[:2]
-        )  # (n, m, n_means size)
         of_own, of_means = torch.split(self.first_user.weight, [self.size, inputs.shape[2]], dim=1)
         first = nn.functional.linear(inputs, of_means, self.first_user.bias) + nn.functional.linear(own_inputs, of_own)
         return (factors @ self.blend + own_factors).flatten(0, 1), first.flatten(0, 1)
+
+    def means(
+        self, vectors: torch.Tensor, slots: torch.Tensor, ends: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Both halves of what the slots before each of ends show, (n, m, n_means size); 0 where there is none."""
+        if vectors.device.type == "cpu":
+            return history_means(vectors, slots, ends, self.decays)
+        return self.plain_means(vectors, slots, ends)
+
+    def plain_means(
+        self, vectors: torch.Tensor, slots: torch.Tensor, ends: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """means() in its readable form, the one for a GPU: a product of each target's shares and the events."""
+        events, length = embedding(slots, vectors), slots.shape[1]
+        shares = embedding(ends, self.shares[:, :, :length].flatten(1))
+        shares = shares.view(len(ends), ends.shape[1] * self.shares.shape[1], length)  # (n, m n_means, length)
+        halves = torch.split(events, [self.size, self.size, 1], dim=2)  # so that no step copies a mean
+        return torch.bmm(shares, halves[0]).view(*ends.shape, -1), torch.bmm(shares, halves[1]).view(*ends.shape, -1)
 
     def scored(self, items: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """items (n, 2 size + 1) -> factors and bias (n, size + 1), and the first layer's part (n, widths[0])."""
@@ -100,13 +119,12 @@ class NeuMF(nn.Module):
         """Dropout of the same units for all items of a buyer: they are compared with each other, and it is cheaper."""
         if not self.training or self.dropout == 0:
             return hidden
-        left = torch.rand(len(hidden), 1, hidden.shape[-1], device=hidden.device) >= self.dropout
-        return hidden * (left / (1 - self.dropout)).to(hidden.dtype)
+        return hidden * units_left(hidden[:, 0], self.dropout)[:, None]
 
     def forward(self, own: torch.Tensor, history: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
         """own (n, 2 size), history (n, length) item columns, oldest first, items (n, m) item columns -> (n, m)."""
         ends = torch.full((len(own), 1), history.shape[1], device=own.device)
-        factors, first = self.users(own, self.items[history], ends)
+        factors, first = self.users(own, self.items, history, ends)
         return self.logits(factors, first, *self.scored(self.items), items)
 
     @torch.no_grad()
@@ -164,8 +182,15 @@ class RowAdam:
     @torch.no_grad()
     def step(self, taken: Taken) -> None:
         """Moves the taken rows against their gradients."""
-        rows, gradient = taken.vectors.detach(), taken.vectors.grad
+        gradient = taken.vectors.grad
         assert gradient is not None
+        if self.table.device.type == "cpu":
+            self.n_steps += 1
+            table, mean_of, square_of = (tensor.numpy() for tensor in (self.table, self.mean, self.square))
+            how = (MOMENTS, int(self.n_steps), self.rate, self.weight_decay, TINY)
+            move_rows(table, mean_of, square_of, taken.ids.numpy(), gradient.numpy(), how)
+            return
+        rows = taken.vectors.detach()
         mean, square = self.mean.index_select(0, taken.ids), self.square.index_select(0, taken.ids)
         adamw(
             [rows],

@@ -11,7 +11,6 @@ import torch
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from torch import nn
-from torch.nn.functional import embedding
 
 from recommenders.datasets.histories import Histories
 from recommenders.datasets.interactions import Interactions
@@ -104,7 +103,7 @@ class Trainer:
         network, width = self.network, self.network.size + 1
         slots, pool = items.places[: batch.slots.numel()].view_as(batch.slots), items.places[batch.slots.numel() :]
         vectors = network.with_sides(items.vectors, items.ids)
-        factors, first = network.users(self._own_vectors(batch, own), embedding(slots, vectors), batch.ends)
+        factors, first = network.users(self._own_vectors(batch, own), vectors, slots, batch.ends)
         told, weights = slots.gather(1, batch.told).view(-1, 1), batch.weights.flatten()
         scored, hidden = network.scored(vectors)
         if factors_only:

@@ -91,12 +91,26 @@ def test_what_was_taken_lately_counts_more_and_all_counts_sum_to_one() -> None:
 def test_training_reads_a_history_as_answering_does(world: Any) -> None:
     config = NeuralCollaborativeConfig(**SMALL, history_length=4)
     network = NeuMF(1, 22, config)
-    events = network.items[torch.tensor([[5, 2, 9, 0]])]
-    whole = network.users(network.own[:1], events, torch.tensor([[0, 2, 4]]))
+    slots = torch.tensor([[5, 2, 9, 0]])
+    whole = network.users(network.own[:1], network.items, slots, torch.tensor([[0, 2, 4]]))
     for row, end in enumerate((0, 2, 4)):
-        alone = network.users(network.own[:1], events[:, :end], torch.tensor([[end]]))
+        alone = network.users(network.own[:1], network.items, slots[:, :end], torch.tensor([[end]]))
         for part, expected in zip(whole, alone, strict=True):
             torch.testing.assert_close(part[row : row + 1], expected)
+
+
+def test_compiled_means_of_histories_are_the_plain_ones_there_and_back() -> None:
+    torch.manual_seed(5)
+    network = NeuMF(1, 40, NeuralCollaborativeConfig(embedding_dim=6, hidden_layers=(8,), history_length=9))
+    slots, ends = torch.randint(0, 40, (5, 7)), torch.randint(0, 8, (5, 4))  # in no order, some behind no event
+    vectors = torch.randn(40, 13, requires_grad=True)
+    found, expected = network.means(vectors, slots, ends), network.plain_means(vectors, slots, ends)
+    outer = [torch.randn_like(half) for half in expected]
+    for half, plain in zip(found, expected, strict=True):
+        torch.testing.assert_close(half, plain)
+    gradient, wanted = (torch.autograd.grad(halves, vectors, outer)[0] for halves in (found, expected))
+    torch.testing.assert_close(gradient, wanted)
+    assert not gradient[:, -1].any()  # the bias is no part of what is read
 
 
 def test_every_event_is_told_once_behind_the_ones_before_it(world: Any) -> None:
@@ -205,10 +219,11 @@ def test_a_buyer_drawn_to_what_it_knows_still_draws_from_the_rest(world: Any) ->
     torch.testing.assert_close(shift[of_first], expected, atol=1e-4, rtol=1e-4)
 
 
-def test_rows_learn_as_with_adam_and_others_stay() -> None:
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+def test_rows_learn_as_with_adamw_and_others_stay(decay: float) -> None:
     table = torch.randn(5, 3)
     start, twin = table.clone(), torch.nn.Parameter(table.clone())
-    ours, theirs = RowAdam(table, 0.1, 0.0), torch.optim.Adam([twin], lr=0.1)
+    ours, theirs = RowAdam(table, 0.1, decay), torch.optim.AdamW([twin], lr=0.1, weight_decay=decay)
     theirs.param_groups[0]["lr"] = ours.rate
     for _ in range(3):
         taken = ours.take(torch.tensor([[4, 1], [1, 4]]))
