@@ -6,34 +6,16 @@ import torch
 from numpy.typing import NDArray
 from torch.autograd.function import FunctionCtx
 
+from recommenders.models.dropout import made_up_by, units_left
 from recommenders.models.neural_kernels import meet, meet_back
 
 BLOCK = 2048  # pairs whose hidden layers are held at once; they stay in the cache on their way there and back
-BYTE, LEAST = 256, torch.iinfo(torch.int64).min
 Tensors = tuple[torch.Tensor, ...]
 
 
 def cross_entropy(positive: torch.Tensor, negative: torch.Tensor) -> torch.Tensor:
     """(n,) minus the log of the softmax at positive (n, 1) among negative (n, m)."""
     return torch.logsumexp(torch.cat([positive, negative], dim=1), dim=1) - positive[:, 0]
-
-
-def dropped_of_a_byte(dropout: float) -> int:
-    """How many of 256 values of a random byte drop a unit; never all."""
-    return min(round(BYTE * dropout), BYTE - 1)
-
-
-def units_left(like: torch.Tensor, dropout: float) -> torch.Tensor:
-    """(n, w) what dropout leaves of a layer (n, w), on average 1; a share of it is rounded to 256ths.
-
-    One random number does for eight units: the drawing would otherwise take longer than the layer.
-    """
-    if dropout == 0:
-        return torch.ones_like(like)
-    numbers = torch.empty(-(-like.numel() // 8), dtype=torch.int64, device=like.device).random_(LEAST, None)
-    gone = dropped_of_a_byte(dropout)
-    left = numbers.view(torch.uint8)[: like.numel()].view(like.shape) >= gone
-    return left.to(like.dtype).mul_(BYTE / (BYTE - gone))
 
 
 def pair_loss(pairs: "Pairs", *learned: torch.Tensor) -> torch.Tensor:
@@ -120,7 +102,7 @@ class Pairs:
             passed = seen[place].sign_()  # what came out positive was neither rectified away nor dropped
             ahead = (ahead @ layers[2 * place]).mul_(passed)
             if self.dropout > 0:
-                ahead.mul_(BYTE / (BYTE - dropped_of_a_byte(self.dropout)))
+                ahead.mul_(made_up_by(self.dropout))
         return ahead
 
 

@@ -11,9 +11,9 @@ from torch.nn.functional import embedding
 from torch.optim.adamw import adamw
 
 from recommenders.features.items import ItemFeatures
+from recommenders.models.dropout import units_left
 from recommenders.models.neural_collaborative import NeuralCollaborativeConfig, decays, shares
 from recommenders.models.neural_kernels import move_rows
-from recommenders.models.neural_loss import units_left
 from recommenders.models.neural_means import history_means
 
 SIDES = 64  # numbers that stand for an item's features

@@ -13,6 +13,7 @@ from torch import nn
 from recommenders.datasets.interactions import Interactions
 from recommenders.errors import ConfigurationError, UnsuitableError
 from recommenders.metrics.ranking import ndcg
+from recommenders.models.dropout import Dropout
 from recommenders.models.recommender import Tracker, mask_and_rank
 from recommenders.models.sequential import (
     EPSILON,
@@ -53,7 +54,7 @@ class Block(nn.Module):
         size, self.heads = config.embedding_dim, config.heads
         self.qkv, self.out = nn.Linear(size, 3 * size), nn.Linear(size, size)
         self.up, self.down = nn.Linear(size, size), nn.Linear(size, size)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         for name in LAYERS:
             nn.init.xavier_normal_(getattr(self, name).weight)
             nn.init.zeros_(getattr(self, name).bias)
@@ -76,7 +77,7 @@ class Attention(nn.Module):
         super().__init__()
         self.positions = nn.Embedding(config.length, config.embedding_dim)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.blocks))
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         nn.init.normal_(self.positions.weight, std=SPREAD)
 
     def forward(self, items: torch.Tensor, cells: torch.Tensor, shape: tuple[int, int]) -> torch.Tensor:
