@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from orchestration.assets.models import MODEL, standing
-from orchestration.metadata import picture
+from orchestration.metadata import picture, rounded
 from orchestration.partitions import datasets
 from orchestration.settings import Settings
 from orchestration.source import fingerprint, held
@@ -87,7 +87,7 @@ def page_of(report: Report) -> dict[str, Any]:
         "plot": picture(report.plot(), "quality of each model with its interval and ceiling"),
         "cut": report.cut,
         "users": report.n_users,
-        **{f"{name} ndcg@10": values["ndcg@10"][0] for name, values in report.models.items()},
+        **{f"{name} ndcg@10": rounded(values["ndcg@10"][0]) for name, values in report.models.items()},
     }
 
 
@@ -109,7 +109,8 @@ def cold_cases(log: Interactions, test: pa.Table, protocol: Protocol) -> dict[st
     """New buyers and new items of the test window, where there are any."""
     found: dict[str, Case] = {}
     with contextlib.suppress(DataError):
-        found["buyers"] = cold_buyers(log, test, protocol)
+        found["new buyers"] = cold_buyers(log, test, protocol)
     with contextlib.suppress(DataError):
-        found |= {f"items, {name}": case for name, case in cold_items(log, test, protocol).items()}
+        cases = cold_items(log, test, protocol)
+        found |= {"new items among themselves": cases["cold_only"], "new items among all": cases["among_all"]}
     return found

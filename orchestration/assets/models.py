@@ -5,7 +5,7 @@ from typing import Any
 
 import dagster as dg
 
-from orchestration.metadata import picture
+from orchestration.metadata import picture, rounded
 from orchestration.partitions import datasets
 from orchestration.settings import Settings
 from orchestration.storage import MODEL_TYPE
@@ -22,6 +22,14 @@ from serving.registry import Registry, RunTracker
 
 KINDS = {"neural_collaborative": {"torch", "mlflow"}, "sequential": {"torch", "mlflow"}}
 DESCRIPTIONS = {
+    "popularity": "What sells, lately and in the buyer's segment; the answer where nothing else is known.",
+    "content_based": "Items like those the buyer took, by category, brand, price, rating and text.",
+    "collaborative_filtering": "What the most similar buyers took.",
+    "reorder": "What the buyer is due to take again: how often, how regularly, how long ago.",
+    "linear_items": "EASE: how much each item speaks for each other one, in closed form.",
+    "implicit_factors": "Factors of buyers and items by alternating least squares (iALS).",
+    "sequential": "SASRec: attention over the buyer's events, in their order.",
+    "neural_collaborative": "NeuMF: factors and layers over a buyer and the newest events.",
     "hybrid": "The blend of the members by the configured weights.",
     "hybrid_learned": "The ranker over all members' candidates, grown on earlier windows of the log.",
 }
@@ -39,7 +47,7 @@ def model_asset(name: str, members: list[str]) -> dg.AssetsDefinition:
 
     @dg.asset(
         name=name,
-        description=DESCRIPTIONS.get(name, f"The {name} model, fitted on what lies before the cut."),
+        description=DESCRIPTIONS[name],
         ins={member: dg.AssetIn(dagster_type=MODEL) for member in members},
         partitions_def=datasets,
         group_name="models",
@@ -99,7 +107,11 @@ def parameters(config: TrainingConfig, name: str) -> dict[str, Any]:
 
 def describe(context: dg.AssetExecutionContext, registry: Registry, run: RunTracker, model: Recommender) -> None:
     """Metadata of a fitted model, in Dagster and in its MLflow run."""
-    metadata: dict[str, Any] = {"mlflow run": dg.MetadataValue.url(registry.run_url(run.run_id))}
+    metadata: dict[str, Any] = {
+        "fit seconds": rounded(model.provenance["fit_seconds"], 1),
+        "peak memory, MB": round(model.provenance["peak_memory_mb"]),
+        "mlflow run": dg.MetadataValue.url(registry.run_url(run.run_id)),
+    }
     if model.learning_curve:
         curve = plot_learning_curve(model.learning_curve)
         run.log_bytes("learning_curve.png", curve)

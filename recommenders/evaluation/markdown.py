@@ -73,12 +73,13 @@ def view_sections(report: "Report", view: str, models: Mapping[str, Mapping[str,
 def cold_section(name: str, found: Mapping[str, Any]) -> str:
     """A case beside the main one: who was asked what, how well it was met, and how the best compares."""
     compared = found["comparison"]
+    anything = compared.get("others") and found["models"][compared["best"]][compared["metric"]][0]
     return "\n\n".join(
         [
             f"## {name.capitalize()}",
             f"{found['description'].capitalize()}. {found['n_users']} buyers.",
             metrics_table(found["models"], found["ceilings"]),
-            *([comparison_table(compared)] if compared.get("others") else []),
+            *([comparison_table(compared)] if anything else []),
         ]
     )
 

@@ -211,7 +211,16 @@ def test_a_cold_case_is_judged_beside_the_main_one(case: Any, reorder_world: Any
     assert found["ceilings"]["precision@10"] == pytest.approx(0.1)
     page = report.to_markdown()
     assert "## Cold items\n\nCold items: ranked among two. 3 buyers." in page
+    assert "less that of **content_based**" in page.partition("## Cold items")[2]
     assert Report.load(report.save(tmp_path / "report")).to_markdown() == page
+
+
+def test_no_model_is_called_the_best_where_nobody_found_anything(case: Any, reorder_world: Any) -> None:
+    log, features = reorder_world
+    models = {"popularity": Popularity().fit(log), "content_based": ContentBased().fit(log, features)}
+    out_of_reach = replace(case, candidates=np.zeros(22, np.bool_), description="ranked among nothing", apart=False)
+    report = evaluate(models, case, features, config=EvaluationConfig(n_bootstrap=100), cold={"nothing": out_of_reach})
+    assert "less that of" not in report.to_markdown().partition("## Nothing")[2]
 
 
 def test_without_item_features_all_but_diversity_is_told(case: Any, reorder_world: Any) -> None:
