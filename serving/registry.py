@@ -82,6 +82,16 @@ class RunTracker:
             self.log_file(path, "" if place.parent == PurePosixPath() else str(place.parent))
 
 
+@dataclass(frozen=True)
+class Unlogged:
+    """A tracker of fits that no run tells of; where they are cut, they go on from here."""
+
+    checkpoints: Path
+
+    def log(self, step: int, metrics: dict[str, float]) -> None:
+        """Nobody asks."""
+
+
 class Registry(Releases):
     """Runs, versions and releases of all data sets; the first use imports MLflow and makes its store."""
 
@@ -96,7 +106,7 @@ class Registry(Releases):
     def run(self, dataset: str, name: str, params: Mapping[str, Any], tags: Mapping[str, str]) -> Iterator[RunTracker]:
         """A run as long as the block; MLflow shows it as FAILED if the block raises."""
         run = self._client.create_run(self._experiment(dataset), tags={"dataset": dataset, **tags}, run_name=name)
-        tracker = RunTracker(self._client, run.info.run_id, self.settings.home / "checkpoints" / dataset)
+        tracker = RunTracker(self._client, run.info.run_id, self.checkpoints(dataset))
         try:
             tracker.log_params(params)
             yield tracker
@@ -113,6 +123,10 @@ class Registry(Releases):
         """
         self._run_info(run_id)
         yield RunTracker(self._client, run_id)
+
+    def checkpoints(self, dataset: str) -> Path:
+        """Where fits on the data set keep what they need to go on."""
+        return self.settings.home / "checkpoints" / dataset
 
     def run_url(self, run_id: str) -> str:
         """The run's page in MLflow."""

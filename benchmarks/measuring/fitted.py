@@ -36,12 +36,12 @@ def bundle_of(name: str, asked: Question, config: TrainingConfig) -> Path:
 
 def fit_key(name: str, asked: Question, config: TrainingConfig) -> str:
     """A short name of all that a fitted model depends on."""
-    settings = [config.of(part).model_dump_json() for part in (name, *_parts(name, config))]
+    settings = [config.of(part).model_dump_json() for part in (name, *_parts(name, asked, config))]
     return key_of("fit", name, asked.key, code_version(), settings)
 
 
 def _fit(name: str, asked: Question, config: TrainingConfig) -> Recommender | Declined:
-    parts = {part: fitted(part, asked, config) for part in _parts(name, config)}
+    parts = {part: fitted(part, asked, config) for part in _parts(name, asked, config)}
     members = {part: model for part, model in parts.items() if isinstance(model, Recommender)}
     try:
         return fit_model(name, config, asked.log, members, asked.features)
@@ -49,8 +49,8 @@ def _fit(name: str, asked: Question, config: TrainingConfig) -> Recommender | De
         return Declined(name, str(error))
 
 
-def _parts(name: str, config: TrainingConfig) -> list[str]:
-    return [part for part in members_of(name, config) if config.section(part).enabled]
+def _parts(name: str, asked: Question, config: TrainingConfig) -> list[str]:
+    return [part for part in members_of(name, config, asked.log) if config.section(part).enabled]
 
 
 def forget_older(versions: Path, days: float = KEPT_DAYS) -> None:

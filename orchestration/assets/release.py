@@ -25,7 +25,7 @@ from recommenders.training.configuration import TrainingConfig
 from recommenders.training.training import Declined, refit
 from serving.gate import choose_candidate
 from serving.judgement import judge
-from serving.registry import Registry
+from serving.registry import Registry, Unlogged
 from serving.versions import Version
 
 
@@ -54,7 +54,8 @@ def registered_model_asset(config: TrainingConfig) -> dg.AssetsDefinition:
         candidate = choose_candidate(evaluation_report.vectors("ndcg@10"), has_champion=has_champion)
         log = replace(build_log(interactions, items, dataset(name).protocol), version=raw_dataset["version"])
         vectors = encode_items(items_as_of(items, log.last_event), log.items)
-        model = refit(candidate, settings.training, log, vectors, standing(fitted))
+        unlogged = Unlogged(registry.checkpoints(name))
+        model = refit(candidate, settings.training, log, vectors, standing(fitted), unlogged)
         model.provenance |= provenance(settings, evaluation_report, log)
         version = register(registry, settings, model, evaluation_report)
         context.add_output_metadata(links(registry, version, evaluation_report.megabytes[candidate]))

@@ -36,6 +36,10 @@ class Composed(Recommender):
     def wanted(self) -> list[str]:
         """The members by name, popularity among them."""
 
+    def worth_fitting(self, interactions: Interactions) -> list[str]:
+        """Those of them that it makes use of on such a log."""
+        return self.wanted()
+
     def compose(
         self,
         members: Mapping[str, Recommender],
@@ -64,7 +68,7 @@ class Composed(Recommender):
 
         members = {}
         self.declined_ = {}
-        for name in self.wanted():
+        for name in self.worth_fitting(interactions):
             try:
                 members[name] = model_class(name)().fit(interactions, features, tracker)
             except UnsuitableError as error:  # compose() says so if too few are left

@@ -79,11 +79,19 @@ class HybridLearned(Composed):
         """The configured members."""
         return list(self.config.members)
 
+    def worth_fitting(self, interactions: Interactions) -> list[str]:
+        """Without those that take minutes where each of several windows would cost another fit of them."""
+        from recommenders.models.catalog import model_class
+
+        if not interactions.dated or self.config.n_windows == 1:
+            return self.wanted()
+        return [name for name in self.wanted() if not model_class(name).dear_to_fit]
+
     # -- learning
 
     def _learn(self, interactions: Interactions, features: "ItemFeatures | None", tracker: Tracker | None) -> None:
-        if interactions.dated and self.config.n_windows > 1:  # each window would cost another fit
-            self.members_ = {name: member for name, member in self.members_.items() if not member.dear_to_fit}
+        useful = self.worth_fitting(interactions)
+        self.members_ = {name: member for name, member in self.members_.items() if name in useful}
         if len(self.members_) < 2 and len(self.wanted()) > 1:
             raise UnsuitableError(
                 f"hybrid_learned needs popularity and a member that is quick to fit; got {', '.join(self.members_)}; "

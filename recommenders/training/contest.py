@@ -59,12 +59,12 @@ class Contest:
             self._fit(name)
             if name in asked and name in self.fitted:
                 self._judge(name)
-            needed = {member for blend in waiting for member in members_of(blend, self.config)}
+            needed = {member for blend in waiting for member in members_of(blend, self.config, self.external.log)}
             self.fitted = {kept: model for kept, model in self.fitted.items() if kept in needed}
 
     def _parts(self, name: str) -> set[str]:
         """All models that must stand before this one can, members of members too."""
-        members = members_of(name, self.config)
+        members = members_of(name, self.config, self.external.log)
         return {*members, *(part for member in members for part in self._parts(member))}
 
     def _cost(self, name: str) -> Cost:

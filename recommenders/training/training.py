@@ -75,10 +75,10 @@ def fit_model(
     return model.fit(log, features, tracker)
 
 
-def members_of(name: str, config: TrainingConfig) -> list[str]:
-    """What a blend is made of; nothing for a model that stands alone."""
+def members_of(name: str, config: TrainingConfig, log: Interactions) -> list[str]:
+    """What a blend makes use of on such a log; nothing for a model that stands alone."""
     model = model_class(name)(config.of(name)) if name in COMPOSED else None
-    return model.wanted() if isinstance(model, Composed) else []
+    return model.worth_fitting(log) if isinstance(model, Composed) else []
 
 
 def _enabled(name: str, config: TrainingConfig) -> Recommender:
@@ -108,7 +108,7 @@ def fit_recipe(
 def fit_one(name: str, config: TrainingConfig, log: Interactions, features: ItemFeatures | None) -> Recommender:
     """One enabled model, with the members it needs and no others. Raises as fit_member does."""
     members = {}
-    for member in members_of(name, config):
+    for member in members_of(name, config, log):
         if config.section(member).enabled:
             with contextlib.suppress(UnsuitableError):
                 members[member] = fit_member(member, config, log, features)

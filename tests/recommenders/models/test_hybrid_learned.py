@@ -49,6 +49,16 @@ def told(habits: Habits, column: int, categories: tuple[int, ...] = (0, 0, 1, 1,
     return dict(zip(PAIR_FACTS, facts[0].tolist(), strict=True))
 
 
+def test_members_that_take_minutes_are_not_fitted_where_each_window_would_fit_them_anew(reorder_world: Any) -> None:
+    log, _ = reorder_world
+    dear = {"sequential", "neural_collaborative"}
+    many, one = HybridLearned(HybridLearnedConfig()), HybridLearned(HybridLearnedConfig(n_windows=1))
+    assert log.dated
+    assert set(many.wanted()) - set(many.worth_fitting(log)) == dear
+    assert many.worth_fitting(replace(log, dated=False)) == many.wanted()
+    assert one.worth_fitting(log) == one.wanted()
+
+
 def test_a_habit_is_told_by_orders_not_by_lines() -> None:
     habits = habits_of([10, 40, 40, 70, 90], [1, 1, 1, 1, 2])  # two lines of one order on day 40
     found = told(habits, 1)
