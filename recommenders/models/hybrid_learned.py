@@ -9,9 +9,9 @@ from pydantic import Field
 from recommenders.datasets.histories import Histories
 from recommenders.datasets.interactions import Interactions
 from recommenders.errors import UnsuitableError
-from recommenders.models.boosted_trees import BoostedTrees
 from recommenders.models.composed import Composed
 from recommenders.models.looks import REFERENCE, Looks, best_of_each, found_columns, looks_of, unique_rows
+from recommenders.models.rankers import Rankers
 from recommenders.models.ranking_features import (
     BUYER_FACTS,
     ITEM_FACTS,
@@ -47,8 +47,8 @@ class HybridLearnedConfig(ModelConfig):
     n_candidates: int = Field(default=40, ge=1)  # of each member
     n_windows: int = Field(default=3, ge=1)  # earlier windows to learn from, each begun half a horizon before the next
     max_users: int = Field(default=6000, ge=1)  # learned from in each window
-    stranger_share: float = Field(default=0.25, ge=0, le=1)  # of them seen as strangers of whom only items are known
-    trees: int = Field(default=120, ge=1)
+    stranger_share: float = Field(default=0.25, ge=0, le=1)  # of them also seen as strangers, by their items alone
+    trees: int = Field(default=120, ge=1)  # of each ranker
     depth: int = Field(default=5, ge=1, le=8)
     learning_rate: float = Field(default=0.06, gt=0)
 
@@ -68,7 +68,7 @@ class HybridLearned(Composed):
     scans_cheaply: ClassVar[bool] = False
     ranks_candidates: ClassVar[bool] = True
 
-    trees_: BoostedTrees
+    rankers_: Rankers
     item_facts_: NDArray[np.float32]  # (n_items, len(ITEM_FACTS))
     intervals_: NDArray[np.float32]  # (n_items,) days
     categories_: NDArray[np.int32]  # (n_items,)
@@ -98,15 +98,15 @@ class HybridLearned(Composed):
                 "enable one, or set models.hybrid_learned.n_windows: 1"
             )
         self.look_at(interactions, features)
-        taken = getattr(self, "trees_", None)
+        taken = getattr(self, "rankers_", None)
         if taken is None:
             from recommenders.models.ranker_training import grow  # scikit-learn, which answering never needs
 
-            self.trees_ = grow(self, interactions, features)
+            self.rankers_ = grow(self, interactions, features)
 
     def take_ranker(self, other: "HybridLearned") -> None:
         """Ranks as another model of the same recipe does, which was grown on an earlier cut of the same log."""
-        self.trees_ = other.trees_
+        self.rankers_ = other.rankers_
 
     def look_at(self, interactions: Interactions, features: "ItemFeatures | None") -> None:
         """Gathers what the features need of a log; members stand already."""
@@ -197,10 +197,11 @@ class HybridLearned(Composed):
         columns: NDArray[np.int32],
         looks: Looks,
     ) -> NDArray[np.float32]:
-        """(n, m) the trees' scores of the pairs with a column of 0 or more, 0 elsewhere."""
+        """(n, m) the rankers' scores of the pairs with a column of 0 or more, 0 elsewhere."""
         rows, places = np.nonzero(columns >= 0)
         scores = np.zeros(columns.shape, dtype=np.float32)
-        scores[rows, places] = self.trees_.score(self.features(user_rows, histories, columns, looks))
+        features = self.features(user_rows, histories, columns, looks)
+        scores[rows, places] = self.rankers_.score(features, user_rows[rows] >= 0)
         return scores
 
     def features(
@@ -249,7 +250,7 @@ class HybridLearned(Composed):
     def arrays(self) -> dict[str, NDArray[Any]]:
         """The trees, and what features need of the log."""
         return {
-            **self.trees_.arrays(),
+            **self.rankers_.arrays(),
             "item_facts": self.item_facts_,
             "intervals": self.intervals_,
             "categories": self.categories_,
@@ -259,7 +260,7 @@ class HybridLearned(Composed):
 
     def restore(self, arrays: dict[str, NDArray[Any]]) -> None:
         """The inverse of arrays()."""
-        self.trees_ = BoostedTrees.of_arrays(arrays)
+        self.rankers_ = Rankers.of_arrays(arrays)
         self.item_facts_, self.intervals_ = arrays["item_facts"], arrays["intervals"]
         self.categories_, self.references_ = arrays["categories"], arrays["references"]
         self.horizon_ = float(arrays["horizon"][0])

@@ -14,6 +14,7 @@ from recommenders.datasets.interactions import Interactions
 from recommenders.errors import UnsuitableError
 from recommenders.models.boosted_trees import BoostedTrees, of_estimator
 from recommenders.models.hybrid_learned import HybridLearned
+from recommenders.models.rankers import Rankers
 
 if TYPE_CHECKING:
     from recommenders.features.items import ItemFeatures
@@ -22,6 +23,7 @@ NEGATIVES = 40  # candidates of each buyer that were not wanted; or three to eac
 OTHERS = 30  # items of each buyer from the whole catalogue where what comes next is asked: one answer among them all
 FAR_WEIGHT = 0.1  # how much one of them counts beside a candidate
 NEWEST = 3  # events of each user to learn from where there is no window
+FIRST_EVENTS = (1, 3, 8)  # of a buyer who comes for the first time: what is seen before the next is asked for
 BATCH = 256  # buyers whose candidates are gathered at once
 
 
@@ -32,6 +34,7 @@ class Window:
     log: Interactions
     user_rows: NDArray[np.int32]  # (n,) who wanted something
     wanted: csr_array  # (n, n_items)
+    newcomers: Histories  # (m, n_items) what those did next who had never come before; of more than one event
 
 
 class Examples(NamedTuple):
@@ -40,14 +43,20 @@ class Examples(NamedTuple):
     features: NDArray[np.float32]
     labels: NDArray[np.bool_]
     weights: NDArray[np.float64]
+    known: NDArray[np.bool_]  # (n,) whether the buyer was looked at as one of the log
+    new: NDArray[np.bool_]  # (n,) whether the buyer really was none
+
+    def of(self, some: NDArray[np.bool_]) -> "Examples":
+        """Some of them, by a mask (n,)."""
+        return Examples(self.features[some], self.labels[some], self.weights[some], self.known[some], self.new[some])
 
     @classmethod
     def joined(cls, parts: "list[Examples]") -> "Examples":
         return cls(*(np.concatenate(some) for some in zip(*parts, strict=True)))
 
 
-def grow(model: HybridLearned, log: Interactions, features: "ItemFeatures | None") -> BoostedTrees:
-    """The trees of a model whose members stand, from windows of its own log. Raises UnsuitableError without any."""
+def grow(model: HybridLearned, log: Interactions, features: "ItemFeatures | None") -> Rankers:
+    """The rankers of a model whose members stand, from windows of its own log. Raises UnsuitableError without any."""
     rng = np.random.default_rng(model.config.seed)
     parts: list[Examples] = []
     for window in windows(log, model.config.n_windows, model.horizon_):
@@ -63,7 +72,16 @@ def grow(model: HybridLearned, log: Interactions, features: "ItemFeatures | None
             "bring a longer log or set models.hybrid_learned.enabled: false"
         )
     examples = Examples.joined(parts)
-    return of_estimator(_estimator(model, len(examples.labels)).fit(*examples), model.config.depth)
+    # those of the log seen as strangers teach both: what is left of a habit where half of it is not told
+    return Rankers(*(_grown(model, examples, side) for side in (~examples.new, ~examples.known)))
+
+
+def _grown(model: HybridLearned, examples: Examples, side: NDArray[np.bool_]) -> BoostedTrees:
+    """Trees for one side, or for both where that side alone holds nothing to tell apart."""
+    wanted = examples.labels[side]
+    some = examples.of(side) if wanted.any() and not wanted.all() else examples
+    estimator = _estimator(model, len(some.labels)).fit(some.features, some.labels, some.weights)
+    return of_estimator(estimator, model.config.depth)
 
 
 def _estimator(model: HybridLearned, n_examples: int) -> HistGradientBoostingClassifier:
@@ -91,7 +109,7 @@ def windows(log: Interactions, n_windows: int, horizon_days: float) -> Iterator[
             before = ages > cut
             if before.sum() * 3 < len(log):
                 return
-            yield _window(log, before, ~before & (ages > cut - horizon))
+            yield _window(log, before, ~before & ((ages > cut - horizon) | (number == 0)))
     else:
         yield _window(log, *_latest_out(log))
 
@@ -113,7 +131,8 @@ def _window(log: Interactions, before: NDArray[np.bool_], after: NDArray[np.bool
     known = np.bincount(earlier.user_rows, minlength=len(log.users)) > 0
     wanted = log.select(after).matrix("binary")
     rows = np.flatnonzero(known & (np.diff(wanted.indptr) > 0)).astype(np.int32)
-    return Window(earlier, rows, csr_array(wanted[rows]))
+    new = log.select(after & ~known[log.user_rows]).histories()
+    return Window(earlier, rows, csr_array(wanted[rows]), new[np.flatnonzero(new.counts > min(FIRST_EVENTS))])
 
 
 def _examples(
@@ -125,16 +144,31 @@ def _examples(
         return None
     earlier = _earlier(model, window.log, features)
     chosen = np.sort(rng.permutation(len(window.user_rows))[: config.max_users])
-    strangers = rng.random(len(chosen)) < config.stranger_share
+    strangers = chosen[rng.random(len(chosen)) < config.stranger_share]
     known = window.log.histories()
     parts = []
-    for start in range(0, len(chosen), BATCH):
-        some, strange = chosen[start : start + BATCH], strangers[start : start + BATCH]
+    for some in _batches(chosen):
         rows = window.user_rows[some]
-        histories = _as_seen(known[rows], strange, earlier.as_of_)
-        seen_as = np.where(strange, np.int32(-1), rows)
-        parts.append(_labelled(earlier, seen_as, histories, window.wanted[some], rng))
+        parts.append(_labelled(earlier, rows, known[rows], window.wanted[some], rng))
+    for some in _batches(strangers):
+        items = _items_of(known[window.user_rows[some]], earlier.as_of_)
+        parts.append(_labelled(earlier, _nobody(items), items, window.wanted[some], rng))
+    for first in FIRST_EVENTS:
+        come = rng.permutation(np.flatnonzero(window.newcomers.counts > first))
+        for some in _batches(np.sort(come[: config.max_users // len(FIRST_EVENTS)])):
+            seen, wanted = _first_met(window.newcomers[some], first)
+            items = _items_of(seen, earlier.as_of_)
+            parts.append(_labelled(earlier, _nobody(items), items, wanted, rng, new=True))
     return Examples.joined(parts)
+
+
+def _batches(chosen: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+    for start in range(0, len(chosen), BATCH):
+        yield chosen[start : start + BATCH]
+
+
+def _nobody(histories: Histories) -> NDArray[np.int32]:
+    return np.full(len(histories), -1, np.int32)
 
 
 def _earlier(model: HybridLearned, log: Interactions, features: "ItemFeatures | None") -> HybridLearned:
@@ -151,21 +185,19 @@ def _earlier(model: HybridLearned, log: Interactions, features: "ItemFeatures | 
     return earlier
 
 
-def _as_seen(histories: Histories, strange: NDArray[np.bool_], now: int) -> Histories:
-    """The same buyers; of the strange ones only which items, in the order they were first bought."""
-    if not strange.any():
-        return histories
-    of_strange = strange[histories.rows]
+def _first_met(newcomers: Histories, n_events: int) -> tuple[Histories, csr_array]:
+    """What is seen of newcomers (n, n_items) after so many events, and what they wanted behind those."""
+    places = np.arange(len(newcomers.item_columns)) - newcomers.indptr[newcomers.rows]
+    return newcomers.select(places < n_events), newcomers.select(places >= n_events).matrix
+
+
+def _items_of(histories: Histories, now: int) -> Histories:
+    """The same buyers as strangers: only which items, in the order they were first bought."""
     keys = histories.rows * histories.n_items + histories.item_columns
     first = np.zeros(len(keys), dtype=np.bool_)
     first[np.unique(keys, return_index=True)[1]] = True
-    kept = histories.select(first | ~of_strange)
-    of_strange = strange[kept.rows]
-    return replace(
-        kept,
-        timestamps=np.where(of_strange, np.int64(now), kept.timestamps),
-        weights=np.where(of_strange, np.float32(1.0), kept.weights),
-    )
+    kept = histories.select(first)
+    return replace(kept, timestamps=np.full_like(kept.timestamps, now), weights=np.ones_like(kept.weights))
 
 
 def _labelled(
@@ -174,6 +206,7 @@ def _labelled(
     histories: Histories,
     wanted: csr_array,
     rng: np.random.Generator,
+    new: bool = False,
 ) -> Examples:
     """Candidates thinned out, and a few of all other items; each stands for as many as it was drawn from."""
     n, n_items = histories.shape
@@ -196,4 +229,5 @@ def _labelled(
     counts = np.bincount(rows, minlength=n)
     padded = np.full((n, int(counts.max(initial=0))), -1, dtype=np.int32)
     padded[np.arange(padded.shape[1]) < counts[:, None]] = items
-    return Examples(earlier.features(user_rows, histories, padded, looks), labels, weights)
+    found = earlier.features(user_rows, histories, padded, looks)
+    return Examples(found, labels, weights, user_rows[rows] >= 0, np.full(len(labels), new))

@@ -113,7 +113,7 @@ def test_windows_lie_behind_what_is_known(reorder_world: Any) -> None:
     for number, window in enumerate(found):
         cut = log.timestamps.max() - int(20 * (1 + number / 2) * DAY)
         assert window.log.timestamps.max() < cut
-        later = (log.timestamps >= cut) & (log.timestamps < cut + 20 * DAY)
+        later = (log.timestamps >= cut) & ((log.timestamps < cut + 20 * DAY) | (number == 0))  # the newest event too
         wanted = {(u, i) for u, i in zip(log.user_rows[later], log.item_columns[later], strict=True)}
         rows, columns = window.wanted.nonzero()
         assert {(window.user_rows[r], c) for r, c in zip(rows, columns, strict=True)} <= wanted
@@ -136,6 +136,41 @@ def test_without_a_calendar_the_newest_events_are_foretold(world: Any) -> None:
         ]
     )
     assert (first_held >= last[window.user_rows]).all()
+
+
+@pytest.fixture(scope="module")
+def market(toy_events: Any) -> Interactions:
+    """40 settled buyers buy their own two of items 3..22 every ten days; a newcomer a day, which begins with one of
+    those and then buys the three that newcomers need, 0, 1 and 2, and is not seen again."""
+    pairs, days = [], []
+    for day in range(120):
+        settled = [(u, 3 + (u + side) % 20) for u in range(40) for side in (0, 7) if (u + day) % 10 == 0]
+        come = [(40 + day, 3 + day % 20), *((40 + day, item) for item in (0, 1, 2))]
+        pairs += settled + come
+        days += [float(day)] * len(settled) + [day + 0.2 * (1 + place) for place in range(4)]
+    return Interactions.from_table(toy_events(pairs, days), repeat=True, horizon_days=20.0)
+
+
+def test_newcomers_of_a_window_are_those_who_never_came_before_it(market: Interactions) -> None:
+    (window, *_) = windows(market, 3, 20.0)
+    came = window.newcomers
+    assert len(came) == 20
+    assert (came.counts == 4).all()
+    assert came.timestamps.min() > window.log.timestamps.max()
+    assert (came.item_columns.reshape(20, 4)[:, 1:] == [0, 1, 2]).all()  # the oldest first
+
+
+def test_a_stranger_is_shown_what_newcomers_want_and_a_settled_buyer_its_own(market: Interactions) -> None:
+    config = CONFIG.model_copy(update={"n_windows": 3, "trees": 60})
+    members = {"popularity": Popularity().fit(market), "linear_items": LinearItems().fit(market)}
+    model = HybridLearned(config).compose(members, market)
+    stranger = model.recommend(np.array([-1], np.int32), Histories.of_lists([[5]], 23), 3)
+    assert set(stranger.item_columns[0].tolist()) == {0, 1, 2}
+    settled = model.recommend(np.array([4], np.int32), model.histories_[[4]], 2)
+    assert set(settled.item_columns[0].tolist()) == {7, 14}
+    both = model.recommend(np.array([4, -1], np.int32), model.histories_[[4, 4]], 2)
+    np.testing.assert_array_equal(both.item_columns[0], settled.item_columns[0])
+    assert both.scores[0, 0] != both.scores[1, 0]  # the same history, seen as a stranger's
 
 
 def test_a_log_without_second_events_is_declined(toy_events: Any) -> None:

@@ -42,7 +42,7 @@ def test_a_refit_takes_what_was_found(recipe: Any, world: Any, small_config: Tra
     rows = np.arange(24, dtype=np.int32)
     assert np.isfinite(again.score(rows, again.histories_)).all()
     if blend == "hybrid_learned":
-        assert again.trees_ is recipe.fitted[blend].trees_
+        assert again.rankers_ is recipe.fitted[blend].rankers_
 
 
 def test_a_disabled_or_unknown_model_is_not_fitted(world: Any, small_config: TrainingConfig) -> None:
