@@ -59,7 +59,7 @@ def grow(model: HybridLearned, log: Interactions, features: "ItemFeatures | None
     """The rankers of a model whose members stand, from windows of its own log. Raises UnsuitableError without any."""
     rng = np.random.default_rng(model.config.seed)
     parts: list[Examples] = []
-    for window in windows(log, model.config.n_windows, model.horizon_):
+    for window in _tried(log, model, parts):
         n_members = len(model.members_)
         part = _examples(model, window, features, rng)
         if len(model.members_) < n_members:  # what was learned before speaks of members that are gone
@@ -74,6 +74,13 @@ def grow(model: HybridLearned, log: Interactions, features: "ItemFeatures | None
     examples = Examples.joined(parts)
     # those of the log seen as strangers teach both: what is left of a habit where half of it is not told
     return Rankers(*(_grown(model, examples, side) for side in (~examples.new, ~examples.known)))
+
+
+def _tried(log: Interactions, model: HybridLearned, parts: list[Examples]) -> Iterator[Window]:
+    """The windows; and each user's newest events where those have shown nothing, as the last minutes of a year may."""
+    yield from windows(log, model.config.n_windows, model.horizon_)
+    if log.dated and not parts:
+        yield _window(log, *_latest_out(log))
 
 
 def _grown(model: HybridLearned, examples: Examples, side: NDArray[np.bool_]) -> BoostedTrees:

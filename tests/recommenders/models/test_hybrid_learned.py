@@ -173,6 +173,11 @@ def test_a_stranger_is_shown_what_newcomers_want_and_a_settled_buyer_its_own(mar
     assert both.scores[0, 0] != both.scores[1, 0]  # the same history, seen as a stranger's
 
 
+def test_windows_too_short_to_hold_anything_are_stood_in_for_by_the_newest_events(market: Interactions) -> None:
+    model = small(replace(market, horizon_days=1e-6))
+    assert np.isfinite(model.recommend(np.array([4], np.int32), model.histories_[[4]], 3).scores).all()
+
+
 def test_a_log_without_second_events_is_declined(toy_events: Any) -> None:
     log = Interactions.from_table(toy_events([(u, u % 3) for u in range(6)], [0.0] * 6), repeat=False, dated=False)
     with pytest.raises(UnsuitableError, match="no second event"):
