@@ -51,10 +51,15 @@ class Composed(Recommender):
 
         Raises UnsuitableError if popularity is missing, or everything but popularity.
         """
-        present = {name: members[name] for name in self.wanted() if name in members}
+        useful = self.worth_fitting(interactions)
+        present = {name: members[name] for name in useful if name in members}
         if Popularity.name not in present or (len(present) < 2 and len(self.wanted()) > 1):
-            wanted, got = ", ".join(self.wanted()), ", ".join(sorted(members)) or "none"
-            raise UnsuitableError(f"{self.name} needs popularity and another of {wanted}; got {got}; enable some")
+            wanted, got = ", ".join(useful), ", ".join(sorted(members)) or "none"
+            aside = ", ".join(name for name in self.wanted() if name not in useful)
+            instead = f", or set models.{self.name}.n_windows: 1 to make use of {aside}" if aside else ""
+            raise UnsuitableError(
+                f"{self.name} needs popularity and another of {wanted}; got {got}; enable some{instead}"
+            )
         self._remember(interactions)
         self.members_ = present
         self._learn(interactions, features, tracker)

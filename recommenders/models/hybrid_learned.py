@@ -8,7 +8,6 @@ from pydantic import Field
 
 from recommenders.datasets.histories import Histories
 from recommenders.datasets.interactions import Interactions
-from recommenders.errors import UnsuitableError
 from recommenders.models.composed import Composed
 from recommenders.models.looks import REFERENCE, Looks, best_of_each, found_columns, looks_of, unique_rows
 from recommenders.models.rankers import Rankers
@@ -90,13 +89,6 @@ class HybridLearned(Composed):
     # -- learning
 
     def _learn(self, interactions: Interactions, features: "ItemFeatures | None", tracker: Tracker | None) -> None:
-        useful = self.worth_fitting(interactions)
-        self.members_ = {name: member for name, member in self.members_.items() if name in useful}
-        if len(self.members_) < 2 and len(self.wanted()) > 1:
-            raise UnsuitableError(
-                f"hybrid_learned needs popularity and a member that is quick to fit; got {', '.join(self.members_)}; "
-                "enable one, or set models.hybrid_learned.n_windows: 1"
-            )
         self.look_at(interactions, features)
         taken = getattr(self, "rankers_", None)
         if taken is None:

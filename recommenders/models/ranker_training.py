@@ -23,6 +23,7 @@ NEGATIVES = 40  # candidates of each buyer that were not wanted; or three to eac
 OTHERS = 30  # items of each buyer from the whole catalogue where what comes next is asked: one answer among them all
 FAR_WEIGHT = 0.1  # how much one of them counts beside a candidate
 NEWEST = 3  # events of each user to learn from where there is no window
+ENOUGH = 50  # wanted pairs that a ranker can learn something from
 FIRST_EVENTS = (1, 3, 8)  # of a buyer who comes for the first time: what is seen before the next is asked for
 BATCH = 256  # buyers whose candidates are gathered at once
 
@@ -72,21 +73,22 @@ def grow(model: HybridLearned, log: Interactions, features: "ItemFeatures | None
             "bring a longer log or set models.hybrid_learned.enabled: false"
         )
     examples = Examples.joined(parts)
+    parts.clear()  # each holds its share of some hundred megabytes
     # those of the log seen as strangers teach both: what is left of a habit where half of it is not told
     return Rankers(*(_grown(model, examples, side) for side in (~examples.new, ~examples.known)))
 
 
 def _tried(log: Interactions, model: HybridLearned, parts: list[Examples]) -> Iterator[Window]:
-    """The windows; and each user's newest events where those have shown nothing, as the last minutes of a year may."""
+    """The windows; and each user's newest events where those show too little, as the last minutes of a year may."""
     yield from windows(log, model.config.n_windows, model.horizon_)
-    if log.dated and not parts:
+    if log.dated and sum(int(part.labels.sum()) for part in parts) < ENOUGH:
         yield _window(log, *_latest_out(log))
 
 
 def _grown(model: HybridLearned, examples: Examples, side: NDArray[np.bool_]) -> BoostedTrees:
-    """Trees for one side, or for both where that side alone holds nothing to tell apart."""
+    """Trees for one side, or for both where that side alone holds too little."""
     wanted = examples.labels[side]
-    some = examples.of(side) if wanted.any() and not wanted.all() else examples
+    some = examples.of(side) if ENOUGH <= wanted.sum() < len(wanted) else examples
     estimator = _estimator(model, len(some.labels)).fit(some.features, some.labels, some.weights)
     return of_estimator(estimator, model.config.depth)
 
@@ -145,9 +147,9 @@ def _window(log: Interactions, before: NDArray[np.bool_], after: NDArray[np.bool
 def _examples(
     model: HybridLearned, window: Window, features: "ItemFeatures | None", rng: np.random.Generator
 ) -> Examples | None:
-    """A sample of buyers, each with candidates and others; None where nobody came back."""
+    """A sample of buyers, each with candidates and others; None where nobody came."""
     config = model.config
-    if not len(window.user_rows):
+    if not len(window.user_rows) and not len(window.newcomers):
         return None
     earlier = _earlier(model, window.log, features)
     chosen = np.sort(rng.permutation(len(window.user_rows))[: config.max_users])
@@ -162,7 +164,7 @@ def _examples(
         parts.append(_labelled(earlier, _nobody(items), items, window.wanted[some], rng))
     for first in FIRST_EVENTS:
         come = rng.permutation(np.flatnonzero(window.newcomers.counts > first))
-        for some in _batches(np.sort(come[: config.max_users // len(FIRST_EVENTS)])):
+        for some in _batches(np.sort(come[: int(config.max_users * config.stranger_share)])):
             seen, wanted = _first_met(window.newcomers[some], first)
             items = _items_of(seen, earlier.as_of_)
             parts.append(_labelled(earlier, _nobody(items), items, wanted, rng, new=True))

@@ -9,6 +9,7 @@ import pytest
 from recommenders.datasets.histories import DAY, Histories
 from recommenders.datasets.interactions import Interactions
 from recommenders.errors import UnsuitableError
+from recommenders.models import ranker_training
 from recommenders.models.hybrid_learned import HybridLearned, HybridLearnedConfig
 from recommenders.models.linear import LinearItems
 from recommenders.models.popularity import Popularity
@@ -173,9 +174,34 @@ def test_a_stranger_is_shown_what_newcomers_want_and_a_settled_buyer_its_own(mar
     assert both.scores[0, 0] != both.scores[1, 0]  # the same history, seen as a stranger's
 
 
-def test_windows_too_short_to_hold_anything_are_stood_in_for_by_the_newest_events(market: Interactions) -> None:
-    model = small(replace(market, horizon_days=1e-6))
-    assert np.isfinite(model.recommend(np.array([4], np.int32), model.histories_[[4]], 3).scores).all()
+def test_a_log_of_newcomers_alone_teaches_what_newcomers_want(market: Interactions) -> None:
+    model = small(market.select(market.user_rows >= 40))
+    stranger = model.recommend(np.array([-1], np.int32), Histories.of_lists([[5]], 23), 3)
+    assert set(stranger.item_columns[0].tolist()) == {0, 1, 2}
+
+
+def test_windows_too_short_to_hold_much_are_helped_by_the_newest_events(
+    market: Interactions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    examples = ranker_training._examples
+
+    def told(model: Any, window: Any, *others: Any) -> Any:
+        asked.append(len(window.user_rows))
+        return examples(model, window, *others)
+
+    monkeypatch.setattr(ranker_training, "_examples", told)
+    small(replace(market, horizon_days=1e-6))  # the newest event alone lies in such a window
+    assert asked == [1, 160]
+    asked.clear()
+    small(market)
+    assert len(asked) == 1
+
+
+def test_members_left_aside_are_named_where_too_few_are_left(market: Interactions) -> None:
+    config = HybridLearnedConfig(members=("popularity", "sequential"))
+    with pytest.raises(UnsuitableError, match=r"set models\.hybrid_learned\.n_windows: 1 to make use of sequential"):
+        HybridLearned(config).fit(market)
 
 
 def test_a_log_without_second_events_is_declined(toy_events: Any) -> None:
