@@ -46,7 +46,7 @@ class HybridLearnedConfig(ModelConfig):
     n_candidates: int = Field(default=40, ge=1)  # of each member
     n_windows: int = Field(default=3, ge=1)  # earlier windows to learn from, each begun half a horizon before the next
     max_users: int = Field(default=6000, ge=1)  # learned from in each window
-    stranger_share: float = Field(default=0.25, ge=0, le=1)  # of them also seen as strangers, by their items alone
+    stranger_share: float = Field(default=0.25, ge=0, le=1)  # of them seen as strangers, by their items alone
     trees: int = Field(default=120, ge=1)  # of each ranker
     depth: int = Field(default=5, ge=1, le=8)
     learning_rate: float = Field(default=0.06, gt=0)

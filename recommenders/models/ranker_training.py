@@ -153,13 +153,13 @@ def _examples(
         return None
     earlier = _earlier(model, window.log, features)
     chosen = np.sort(rng.permutation(len(window.user_rows))[: config.max_users])
-    strangers = chosen[rng.random(len(chosen)) < config.stranger_share]
+    strange = rng.random(len(chosen)) < config.stranger_share
     known = window.log.histories()
     parts = []
-    for some in _batches(chosen):
+    for some in _batches(chosen[~strange]):
         rows = window.user_rows[some]
         parts.append(_labelled(earlier, rows, known[rows], window.wanted[some], rng))
-    for some in _batches(strangers):
+    for some in _batches(chosen[strange]):
         items = _items_of(known[window.user_rows[some]], earlier.as_of_)
         parts.append(_labelled(earlier, _nobody(items), items, window.wanted[some], rng))
     for first in FIRST_EVENTS:
