@@ -47,7 +47,7 @@ class NeuralCollaborativeConfig(ModelConfig):
     validation_users: int = Field(default=1000, ge=1)  # at most so many of them
     weight_decay: float = Field(default=0.0, ge=0)  # decoupled (AdamW)
     dropout: float = Field(default=0.0, ge=0, lt=1)
-    threads: int = Field(default=1, ge=1)  # two gain a sixth where cores are free, and lose where one is not
+    threads: int = Field(default=1, ge=1)  # more gain little: much of a step is loops of one thread
     # A limit for slow machines. Where it strikes, the best epoch so far is kept, and another run may keep another one.
     max_minutes: float = Field(default=4.5, gt=0)
     fixed_epochs: int | None = Field(default=None, ge=1)  # a refit: so many epochs on everything, no validation
