@@ -133,7 +133,8 @@ def neumf(log: Log, with_peers: bool, threads: int) -> list[dict[str, Any]]:
         )
         firsts.append(first["fit_cpu"])
         mores.append(more["fit_cpu"])
-        found = theirs("recbole", "neumf", params, log, threads, n_lists=1, number=number) if with_peers else None
+        turn = f"{number} beside {code_version()}"  # nothing kept from a quieter or a busier hour
+        found = theirs("recbole", "neumf", params, log, threads, n_lists=1, turn=turn) if with_peers else None
         if found:
             peers.append(found["samples"] / found["fit_cpu"])
     speed, peer = samples / (min(mores) - min(firsts)), ("RecBole", max(peers)) if peers else None
@@ -278,9 +279,9 @@ def renamed(name: str, wanted: dict[str, Any]) -> dict[str, Any]:
 
 
 def theirs(
-    peer: str, model: str, params: dict[str, Any], log: Log, threads: int, n_lists: int | None = None, number: int = 0
+    peer: str, model: str, params: dict[str, Any], log: Log, threads: int, n_lists: int | None = None, turn: str = ""
 ) -> Figures | None:
-    """A peer's figures with the NDCG of its lists; None, told, if it is missing. number: of the round."""
+    """A peer's figures with the NDCG of its lists; None, told, if it is missing. turn: names one measurement."""
     rows = np.arange(n_lists or len(log[0].users), dtype=np.int32)
     files = [(HERE / file).read_text() for file in ("task.py", f"run_{peer}.py", f"{peer}.txt")]
 
@@ -289,7 +290,7 @@ def theirs(
         assert answer.masked is not None
         return {**answer.figures, "ndcg": float(np.nanmean(ranking.ndcg(answer.masked, log[1][: len(rows)])))}
 
-    key = key_of(peer, model, params, log[0].version, len(rows), threads, files, number)
+    key = key_of(peer, model, params, log[0].version, len(rows), threads, files, turn)
     try:
         figures: Figures = kept_facts(key, make)
     except PeerError as error:
