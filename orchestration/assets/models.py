@@ -22,7 +22,7 @@ from serving.registry import Registry, RunTracker
 
 KINDS = {"neural_collaborative": {"torch", "mlflow"}, "sequential": {"torch", "mlflow"}}
 DESCRIPTIONS = {
-    "popularity": "What sells, lately and in the buyer's segment; the answer where nothing else is known.",
+    "popularity": "What sells, newer purchases counting more; the answer where nothing else is known.",
     "content_based": "Items like those the buyer took, by category, brand, price, rating and text.",
     "collaborative_filtering": "What the most similar buyers took.",
     "reorder": "What the buyer is due to take again: how often, how regularly, how long ago.",
@@ -47,7 +47,7 @@ def model_asset(name: str, members: list[str]) -> dg.AssetsDefinition:
 
     @dg.asset(
         name=name,
-        description=DESCRIPTIONS[name],
+        description=DESCRIPTIONS.get(name, f"The {name} model, fitted on what lies before the cut."),
         ins={member: dg.AssetIn(dagster_type=MODEL) for member in members},
         partitions_def=datasets,
         group_name="models",

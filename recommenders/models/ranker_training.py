@@ -168,7 +168,7 @@ def _examples(
             seen, wanted = _first_met(window.newcomers[some], first)
             items = _items_of(seen, earlier.as_of_)
             parts.append(_labelled(earlier, _nobody(items), items, wanted, rng, new=True))
-    return Examples.joined(parts)
+    return Examples.joined(parts) if parts else None
 
 
 def _batches(chosen: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:

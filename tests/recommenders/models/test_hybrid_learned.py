@@ -180,6 +180,13 @@ def test_a_log_of_newcomers_alone_teaches_what_newcomers_want(market: Interactio
     assert set(stranger.item_columns[0].tolist()) == {0, 1, 2}
 
 
+def test_newcomers_teach_as_known_buyers_where_no_share_is_for_strangers(market: Interactions) -> None:
+    log = replace(market.select(market.user_rows >= 40), horizon_days=19.9)  # nobody comes on both sides of the cut
+    members = {"popularity": Popularity().fit(log), "linear_items": LinearItems().fit(log)}
+    model = HybridLearned(CONFIG.model_copy(update={"stranger_share": 0.0})).compose(members, log)
+    assert np.isfinite(model.recommend(np.array([-1], np.int32), Histories.of_lists([[5]], 23), 3).scores).all()
+
+
 def test_windows_too_short_to_hold_much_are_helped_by_the_newest_events(
     market: Interactions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
