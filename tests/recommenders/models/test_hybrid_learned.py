@@ -152,6 +152,11 @@ def market(toy_events: Any) -> Interactions:
     return Interactions.from_table(toy_events(pairs, days), repeat=True, horizon_days=20.0)
 
 
+def newcomers_of(market: Interactions) -> Interactions:
+    numbers = np.array([int(name.removeprefix("u")) for name in market.users.ids])  # rows are in the order of text
+    return market.select(numbers[market.user_rows] >= 40)
+
+
 def test_newcomers_of_a_window_are_those_who_never_came_before_it(market: Interactions) -> None:
     (window, *_) = windows(market, 3, 20.0)
     came = window.newcomers
@@ -175,16 +180,16 @@ def test_a_stranger_is_shown_what_newcomers_want_and_a_settled_buyer_its_own(mar
 
 
 def test_a_log_of_newcomers_alone_teaches_what_newcomers_want(market: Interactions) -> None:
-    model = small(market.select(market.user_rows >= 40))
+    model = small(newcomers_of(market))
     stranger = model.recommend(np.array([-1], np.int32), Histories.of_lists([[5]], 23), 3)
     assert set(stranger.item_columns[0].tolist()) == {0, 1, 2}
 
 
-def test_newcomers_teach_as_known_buyers_where_no_share_is_for_strangers(market: Interactions) -> None:
-    log = replace(market.select(market.user_rows >= 40), horizon_days=19.9)  # nobody comes on both sides of the cut
+def test_newcomers_alone_are_declined_where_no_share_is_for_strangers(market: Interactions) -> None:
+    log = replace(newcomers_of(market), horizon_days=19.9)  # nobody comes on both sides of the cut
     members = {"popularity": Popularity().fit(log), "linear_items": LinearItems().fit(log)}
-    model = HybridLearned(CONFIG.model_copy(update={"stranger_share": 0.0})).compose(members, log)
-    assert np.isfinite(model.recommend(np.array([-1], np.int32), Histories.of_lists([[5]], 23), 3).scores).all()
+    with pytest.raises(UnsuitableError, match="what buyers wanted next"):
+        HybridLearned(CONFIG.model_copy(update={"stranger_share": 0.0})).compose(members, log)
 
 
 def test_windows_too_short_to_hold_much_are_helped_by_the_newest_events(
