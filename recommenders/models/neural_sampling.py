@@ -12,6 +12,7 @@ from recommenders.datasets.interactions import Interactions
 from recommenders.models.neural_collaborative import NeuralCollaborativeConfig
 
 OLDEST = 0.2  # weight of an event long past, beside 1 for one of today
+ALWAYS = 0.999  # mean weight of a stretch that is told in each epoch: sums of equal weights round
 STRETCH = 64  # events of one buyer that are told together, from one history; fewer would mix buyers better
 Integers = NDArray[np.int64]
 
@@ -31,7 +32,10 @@ class Batch:
 
 
 class Sampler:
-    """Draws an epoch at a time: every event once as a target, behind what its buyer had done before.
+    """Draws an epoch at a time: events as targets, each behind what its buyer had done before.
+
+    An event is told once an epoch. A stretch that counts less than the mean one is told that much less often instead,
+    at full weight: the same gradient in expectation, for fewer steps.
 
     What is told follows the question of the log: where it is what comes next, the events before the target are seen;
     where it is what will be wanted within a window, only those up to a random moment less than the window earlier.
@@ -49,6 +53,7 @@ class Sampler:
         self.users = histories.rows
         self.weights = _weights(histories.timestamps, histories.weights, log.dated, config.half_life_share)
         self.stretches = _stretches(histories.indptr, config.history_length)
+        self.shares = _shares(self.weights, *self.stretches[1:])
         counts = np.bincount(histories.item_columns, minlength=self.n_items)
         chances = np.asarray((1.0 + counts) ** config.negative_power, dtype=np.float64)
         chances /= chances.sum()
@@ -59,9 +64,10 @@ class Sampler:
         self.place = torch.full((self.n_items,), -1, device=device)  # of each item in the current pool
 
     def epoch(self) -> Iterator[Batch]:
-        """All targets once, in batches of about batch_size from stretches of like length."""
+        """The targets in batches of about batch_size, from stretches of like length."""
         first, start, stop = self.stretches
         order = np.lexsort((self.rng.random(len(start)), stop - first, stop - start))  # like lengths waste no slots
+        order = order[self.rng.random(len(order)) < self.shares[order]]
         before = np.cumsum((stop - start)[order]) - 1
         batches = np.split(order, np.flatnonzero(np.diff(before // self.config.batch_size)) + 1)
         ends = self._ends()
@@ -92,7 +98,7 @@ class Sampler:
             torch.where(to(places < stop), self.items[to(places.clip(max=len(self.users) - 1))], 0),
             to(targets - first),
             to((ends[targets] - first).clip(min=0)),
-            to(np.where(tells, self.weights[targets], np.float32(0.0))),
+            to(np.where(tells, self.weights[targets] / self.shares[chosen, None], np.float32(0.0))),
             pool,
             chances,
             self._known(users, pool),
@@ -138,6 +144,13 @@ def _stretches(indptr: Integers, history_length: int) -> tuple[Integers, Integer
     start = indptr[rows] + number * length
     first = np.maximum(start - (history_length - length), indptr[rows])
     return first, start, np.minimum(start + length, indptr[rows + 1])
+
+
+def _shares(weights: NDArray[np.float32], start: Integers, stop: Integers) -> NDArray[np.float32]:
+    """(n,) how often each stretch is told in an epoch: its mean weight, but 1 where that is the log's mean or more."""
+    sums = np.concatenate([[0.0], np.cumsum(weights, dtype=np.float64)])
+    means = (sums[stop] - sums[start]) / np.maximum(stop - start, 1)
+    return np.asarray(np.where(means > ALWAYS, 1.0, means), dtype=np.float32)
 
 
 def _weights(

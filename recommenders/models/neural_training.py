@@ -75,7 +75,7 @@ class Trainer:
         )
 
     def epoch(self, factors_only: bool = False) -> float:
-        """Learns from every event once; returns the mean loss of an event."""
+        """One pass over the events; returns the mean loss of an event."""
         self.network.train()
         losses = [self.step(batch, factors_only) for batch in self.sampler.epoch()]
         return float(torch.stack(losses).sum()) / max(len(self.sampler.users), 1)

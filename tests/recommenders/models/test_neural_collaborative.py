@@ -115,7 +115,7 @@ def test_compiled_means_of_histories_are_the_plain_ones_there_and_back() -> None
 
 def test_every_event_is_told_once_behind_the_ones_before_it(world: Any) -> None:
     log, _ = world
-    histories, drawn = log.histories(), list(sampler(log).epoch())
+    histories, drawn = log.histories(), list(sampler(log, half_life_share=None).epoch())
     assert sorted(targets(drawn)) == sorted(zip(log.user_rows.tolist(), log.item_columns.tolist(), strict=True))
     for batch in drawn:
         assert torch.equal(batch.ends, batch.told)  # what comes next is asked: all that came before is seen
@@ -124,10 +124,25 @@ def test_every_event_is_told_once_behind_the_ones_before_it(world: Any) -> None:
             assert batch.slots[row, : len(events)].tolist() == events.tolist()
 
 
+def test_what_counts_less_is_told_less_often_and_teaches_the_same_in_all(toy_events: Any) -> None:
+    pairs, days = [(user, item) for user in range(40) for item in range(5)], [float(user) for user in range(40)] * 5
+    log = Interactions.from_table(toy_events(pairs, sorted(days)), horizon_days=10.0)
+    told, epochs = sampler(log), 400
+    drawn = [list(told.epoch()) for _ in range(epochs)]
+    weights = np.zeros(40)
+    for batch in (batch for epoch in drawn for batch in epoch):
+        weights[batch.users.numpy()] += batch.weights.sum(dim=1).double().numpy() / epochs
+    once = told.weights.reshape(40, 5).sum(axis=1)  # each buyer is one stretch
+    n_told = np.bincount([user for epoch in drawn for user, _ in targets(epoch)], minlength=40) / (5 * epochs)
+    assert (n_told[once >= 5] == 1).all()
+    assert n_told[:10].max() < 0.6 < n_told[-15:].min()
+    np.testing.assert_allclose(weights, once, rtol=0.2)  # four standard errors of the rarest, and seeded
+
+
 def test_a_long_history_is_told_in_stretches_that_see_what_came_before(toy_events: Any) -> None:
     pairs = [(0, item % 7) for item in range(300)]
     log = Interactions.from_table(toy_events(pairs, list(range(300))))
-    drawn = list(sampler(log, history_length=100).epoch())
+    drawn = list(sampler(log, history_length=100, half_life_share=None).epoch())
     assert len(targets(drawn)) == 300
     for batch in drawn:
         assert batch.slots.shape[1] <= 100
@@ -137,7 +152,7 @@ def test_a_long_history_is_told_in_stretches_that_see_what_came_before(toy_event
 def test_within_a_window_only_what_came_a_while_before_is_seen(toy_events: Any) -> None:
     pairs, days = [(user, item) for user in range(3) for item in range(20)], [float(i % 20) for i in range(60)]
     log = Interactions.from_table(toy_events(pairs, days), horizon_days=10.0)
-    seen = torch.cat([(batch.told - batch.ends).flatten() for batch in sampler(log).epoch()])
+    seen = torch.cat([(batch.told - batch.ends).flatten() for batch in sampler(log, half_life_share=None).epoch()])
     assert int(seen.min()) >= 0
     assert 7 < int(seen.max()) <= 11
     same_day = Interactions.from_table(toy_events(pairs, [0.0] * 60), horizon_days=10.0)
