@@ -12,6 +12,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from recommenders.datasets.histories import Histories
 from recommenders.datasets.interactions import Interactions
 from recommenders.errors import UnsuitableError
+from recommenders.models.bins import Bins
 from recommenders.models.boosted_trees import BoostedTrees, of_estimator
 from recommenders.models.hybrid_learned import HybridLearned
 from recommenders.models.rankers import Rankers
@@ -89,8 +90,9 @@ def _grown(model: HybridLearned, examples: Examples, side: NDArray[np.bool_]) ->
     """Trees for one side, or for both where that side alone holds too little."""
     wanted = examples.labels[side]
     some = examples.of(side) if ENOUGH <= wanted.sum() < len(wanted) else examples
-    estimator = _estimator(model, len(some.labels)).fit(some.features, some.labels, some.weights)
-    return of_estimator(estimator, model.config.depth)
+    bins = Bins.of(some.features, some.weights)
+    estimator = _estimator(model, len(some.labels)).fit(bins.numbers(some.features), some.labels, some.weights)
+    return bins.in_features(of_estimator(estimator, model.config.depth))
 
 
 def _estimator(model: HybridLearned, n_examples: int) -> HistGradientBoostingClassifier:
