@@ -15,9 +15,10 @@ DENSE_SHARE = (
 
 
 def gram(matrix: csr_array, item_counts: NDArray[np.int64]) -> NDArray[np.float32]:
-    """X'X of X (n_users, n_items), its columns in descending order of item_counts; (n_items, n_items) float32.
+    """The lower triangle of X'X, (n_items, n_items) float32; what stands above the diagonal means nothing.
 
-    Items that many users have are multiplied as dense blocks, the rare ones as sparse ones.
+    X: (n_users, n_items), its columns in descending order of item_counts. Items that many users have are multiplied as
+    dense blocks, the rare ones as sparse ones.
     """
     n_users, n_items = matrix.shape
     head = int(np.count_nonzero(item_counts > DENSE_SHARE * n_users))
@@ -29,7 +30,6 @@ def gram(matrix: csr_array, item_counts: NDArray[np.int64]) -> NDArray[np.float3
         result[head:, :head] += rarely[start : start + ROWS].T @ block
     for rows, products in sparse_gram(rarely):
         result[head + rows.start : head + rows.stop, head:] = products.toarray()
-    _mirror(result)
     return result
 
 
@@ -49,7 +49,7 @@ def sparse_gram(matrix: csr_array, first: int = 0) -> Iterator[tuple[slice, csr_
 def inverted(matrix: NDArray[np.float32]) -> NDArray[np.float32]:
     """The inverse of a symmetric positive definite matrix (n, n), in its place, by Cholesky in single precision.
 
-    Raises ValueError where the matrix is not positive definite.
+    Only the lower triangle is read. Raises ValueError where the matrix is not positive definite.
     """
     factor, failed = lapack.spotrf(matrix.T, lower=0, overwrite_a=1, clean=0)  # the transpose is in LAPACK's order
     if failed:
