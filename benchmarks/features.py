@@ -13,7 +13,6 @@ import argparse
 import json
 import os
 import platform
-import resource
 import subprocess
 import sys
 import tempfile
@@ -27,6 +26,7 @@ from typing import Any
 import duckdb
 import numpy as np
 import pandas as pd
+from peers.task import peak_mb
 
 from recommenders.features.co_purchase import baskets_of, co_purchase
 from recommenders.features.pairs import pair_features
@@ -126,9 +126,7 @@ def run_one(kind: str, folder: Path) -> None:
         make_log(folder, int(what))
     else:
         (PEERS if who == "pandas" else KINDS)[what](folder)
-    unit = 2**20 if sys.platform == "darwin" else 2**10  # bytes there, kilobytes on Linux
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
-    print(json.dumps([time.perf_counter() - started, time.process_time() - processor, peak]))
+    print(json.dumps([time.perf_counter() - started, time.process_time() - processor, peak_mb()]))
 
 
 def items(folder: Path) -> None:

@@ -15,7 +15,6 @@ import argparse
 import json
 import os
 import platform
-import resource
 import shutil
 import subprocess
 import sys
@@ -30,6 +29,7 @@ import duckdb
 import layouts
 import numpy as np
 import pandas as pd
+from peers.task import peak_mb
 
 from recommenders.datasets.catalog import DATASETS
 
@@ -142,8 +142,7 @@ def one(way: str, name: str, source: str) -> None:
     started = time.perf_counter()
     {"ours": ours, "bare copy": bare, "pandas": with_pandas, "polars": with_polars}[way](kind, Path(source), out)
     seconds = time.perf_counter() - started
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps({"seconds": round(seconds, 3), "megabytes": round(peak)}))
+    print(json.dumps({"seconds": round(seconds, 3), "megabytes": round(peak_mb())}))
 
 
 def ours(kind: str, source: Path, out: Path) -> None:

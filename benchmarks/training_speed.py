@@ -12,7 +12,6 @@ least of each counts. NDCG@10 stands beside speed where quality could pay for it
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -28,6 +27,7 @@ from measuring import table
 from measuring.kept import code_version, kept_facts, key_of
 from measuring.made_logs import made_features, movielens_like, retailrocket_like
 from peers.environments import HERE, Answer, PeerError, ask, environment, pinned
+from peers.task import peak_mb
 from scipy.sparse import csr_array, load_npz, save_npz
 
 from recommenders.datasets.interactions import Interactions
@@ -344,8 +344,7 @@ def run_one(name: str, folder: Path) -> None:
     wall, processor = time.perf_counter(), time.process_time()
     model = model_class(name)(config).fit(log, features)
     figures = {"fit_cpu": time.process_time() - processor, "fit_wall": time.perf_counter() - wall}
-    unit = 2**20 if sys.platform == "darwin" else 2**10  # bytes there, kilobytes on Linux
-    figures["peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+    figures["peak_mb"] = peak_mb()
     if wish["lists"]:
         processor = time.process_time()
         lists = recommend_all(model, len(log.users))
