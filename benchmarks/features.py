@@ -26,7 +26,7 @@ from typing import Any
 import duckdb
 import numpy as np
 import pandas as pd
-from peers.task import peak_mb
+from peers.memory import peak_mb
 
 from recommenders.features.co_purchase import baskets_of, co_purchase
 from recommenders.features.pairs import pair_features
@@ -91,7 +91,7 @@ def compare(sizes: list[int]) -> list[dict[str, Any]]:
     peers: dict[str, Cost] = {}
     for size in sizes:
         with tempfile.TemporaryDirectory() as folder:
-            measured(f"log {size}", Path(folder), size)  # apart, for a process inherits its parent's peak
+            measured(f"log {size}", Path(folder), size)  # apart: its memory is nobody's cost
             for kind in KINDS:
                 found[kind].append(measured(kind, Path(folder), size))
             if size == sizes[0]:

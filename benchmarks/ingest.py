@@ -29,7 +29,7 @@ import duckdb
 import layouts
 import numpy as np
 import pandas as pd
-from peers.task import peak_mb
+from peers.memory import peak_mb
 
 from recommenders.datasets.catalog import DATASETS
 

@@ -27,7 +27,7 @@ from measuring import table
 from measuring.kept import code_version, kept_facts, key_of
 from measuring.made_logs import made_features, movielens_like, retailrocket_like
 from peers.environments import HERE, Answer, PeerError, ask, environment, pinned
-from peers.task import peak_mb
+from peers.memory import peak_mb
 from scipy.sparse import csr_array, load_npz, save_npz
 
 from recommenders.datasets.interactions import Interactions
@@ -288,9 +288,14 @@ def in_turn(
 
 
 def least(rounds: list[Figures]) -> Figures:
-    """The figures of the first round with the lowest cost of all."""
+    """The first round's figures, but of each cost the lowest of all rounds."""
     costs = [cost for cost in ("fit_cpu", "recommend_cpu", "peak_mb") if cost in rounds[0]]
     return rounds[0] | {cost: min(figures[cost] for figures in rounds) for cost in costs}
+
+
+def turn(number: int) -> tuple[Any, ...]:
+    """What one round is kept by, ours and the peers' alike: neither is kept from another hour than the other."""
+    return (number, code_version(), *(path.read_text() for path in (Path(__file__), HERE / "task.py")))
 
 
 def theirs(
@@ -298,15 +303,14 @@ def theirs(
 ) -> Figures | None:
     """A peer's figures with the NDCG of its lists; None, told, if it is missing. number: of the round."""
     rows = np.arange(n_lists or len(log[0].users), dtype=np.int32)
-    files = [(HERE / file).read_text() for file in ("task.py", f"run_{peer}.py", f"{peer}.txt")]
+    files = [(HERE / file).read_text() for file in (f"run_{peer}.py", f"{peer}.txt")]
 
     def make() -> Figures:
         answer: Answer = ask(peer, log[0], rows, [{"model": model, "params": params}], K, [True], threads)[0]
         assert answer.masked is not None
         return {**answer.figures, "ndcg": float(np.nanmean(ranking.ndcg(answer.masked, log[1][: len(rows)])))}
 
-    turn = (number, code_version())  # nothing is kept from a quieter or a busier hour than ours
-    key = key_of(peer, model, params, log[0].version, len(rows), threads, files, turn)
+    key = key_of(peer, model, params, log[0].version, len(rows), threads, files, turn(number))
     try:
         figures: Figures = kept_facts(key, make)
     except PeerError as error:
@@ -317,7 +321,7 @@ def theirs(
 
 def ours(name: str, config: dict[str, Any], log: Log, threads: int, lists: bool = True, number: int = 0) -> Figures:
     """The same of one of our models, in a process of its own."""
-    key = key_of(name, config, log[0].version, threads, lists, number, code_version(), Path(__file__).read_text())
+    key = key_of(name, config, log[0].version, threads, lists, turn(number))
 
     def make() -> Figures:
         with tempfile.TemporaryDirectory() as folder:
@@ -344,12 +348,12 @@ def run_one(name: str, folder: Path) -> None:
     wall, processor = time.perf_counter(), time.process_time()
     model = model_class(name)(config).fit(log, features)
     figures = {"fit_cpu": time.process_time() - processor, "fit_wall": time.perf_counter() - wall}
-    figures["peak_mb"] = peak_mb()
     if wish["lists"]:
         processor = time.process_time()
         lists = recommend_all(model, len(log.users))
         figures["recommend_cpu"] = time.process_time() - processor
         figures["ndcg"] = float(np.nanmean(ranking.ndcg(lists, wanted)))
+    figures["peak_mb"] = peak_mb()  # lists included, as in the peers' figures
     print(json.dumps(figures))
 
 

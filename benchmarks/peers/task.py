@@ -8,7 +8,6 @@ FOLDER/figures.json   of each job: fit_cpu, fit_wall, recommend_cpu, recommend_w
 """
 
 import json
-import resource
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from memory import peak_mb
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
@@ -118,18 +118,6 @@ def serve(package: str, models: dict[str, Callable[[Job], Callable[[bool], Lists
         np.savez(folder / f"answer-{number}.npz", **lists)
         figures.append({**job.figures, "peak_mb": peak_mb()})
     (folder / "figures.json").write_text(json.dumps(figures))
-
-
-def peak_mb() -> float:
-    """The most memory this process held so far, in MB of 2^20 bytes.
-
-    Where Linux tells it, that of the program: getrusage's figure begins with what the parent held when it started us.
-    """
-    status = Path("/proc/self/status")
-    for line in status.read_text().splitlines() if status.exists() else ():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) / 2**10
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 def _job(log: Any, request: dict[str, Any], wish: dict[str, Any]) -> Job:

@@ -24,13 +24,13 @@ class Bins:
 
     @classmethod
     def of(cls, rows: NDArray[np.float32], weights: NDArray[np.float64]) -> "Bins":
-        """Bins of the features (n, n_features) that hold the same weight (n,) each, as far as ties allow."""
+        """Bins of finite features (n, n_features) that hold the same weight (n,) each, as far as ties allow."""
         some = slice(None, None, max(1, len(rows) // LOOKED_AT))
         return cls([_edges(column, weights[some]) for column in rows[some].T])
 
-    def numbers(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    def numbers(self, rows: NDArray[np.float32]) -> NDArray[np.uint8]:
         """(n, n_features) the bin of each value."""
-        found = np.empty(rows.shape, dtype=np.float32)
+        found = np.empty(rows.shape, dtype=np.uint8)
         for feature, edges in enumerate(self.edges):
             found[:, feature] = np.searchsorted(edges, rows[:, feature])
         return found

@@ -23,7 +23,7 @@ from recommenders.models.neural_collaborative import NeuralCollaborativeConfig
 if TYPE_CHECKING:
     from recommenders.models.neural_training import Trainer
 
-FORMAT = 2  # rises when what is stored changes, or what an epoch does with it
+FORMAT = 3  # rises when what is stored changes, or what an epoch does with it
 FILE = "neural_collaborative.npz"
 FACTS = "facts"
 TOLD = ("curve", "best", "best_epoch", "gained", "gained_at", "seconds")  # of Progress, beside the networks

@@ -13,6 +13,7 @@ from recommenders.models.neural_collaborative import NeuralCollaborativeConfig
 
 OLDEST = 0.2  # weight of an event long past, beside 1 for one of today
 ALWAYS = 0.999  # mean weight of a stretch that is told in each epoch: sums of equal weights round
+RARELY = 0.25  # of the epochs tell a stretch that hardly counts: far fewer steps an epoch would end training too early
 STRETCH = 64  # events of one buyer that are told together, from one history; fewer would mix buyers better
 Integers = NDArray[np.int64]
 
@@ -34,8 +35,8 @@ class Batch:
 class Sampler:
     """Draws an epoch at a time: events as targets, each behind what its buyer had done before.
 
-    An event is told once an epoch. A stretch that counts less than the mean one is told that much less often instead,
-    at full weight: the same gradient in expectation, for fewer steps.
+    Most are told once an epoch. Stretches whose events count less than the log's mean are told in fewer epochs, with a
+    weight that makes up for it: the same gradient in expectation, for fewer steps.
 
     What is told follows the question of the log: where it is what comes next, the events before the target are seen;
     where it is what will be wanted within a window, only those up to a random moment less than the window earlier.
@@ -147,10 +148,10 @@ def _stretches(indptr: Integers, history_length: int) -> tuple[Integers, Integer
 
 
 def _shares(weights: NDArray[np.float32], start: Integers, stop: Integers) -> NDArray[np.float32]:
-    """(n,) how often each stretch is told in an epoch: its mean weight, but 1 where that is the log's mean or more."""
+    """(n,) the share of the epochs that tell each stretch: its mean weight where that is below the log's, 1."""
     sums = np.concatenate([[0.0], np.cumsum(weights, dtype=np.float64)])
     means = (sums[stop] - sums[start]) / np.maximum(stop - start, 1)
-    return np.asarray(np.where(means > ALWAYS, 1.0, means), dtype=np.float32)
+    return np.asarray(np.where(means > ALWAYS, 1.0, means.clip(min=RARELY)), dtype=np.float32)
 
 
 def _weights(
@@ -161,4 +162,5 @@ def _weights(
     ages = (timestamps.max(initial=0) - timestamps).astype(np.float64)
     if dated and half_life_share is not None and ages.any():
         taught = taught * (np.exp2(-ages / (half_life_share * ages.max())) + OLDEST)
-    return (taught / max(taught.mean(), 1e-12) if len(taught) else taught).astype(np.float32)
+    mean = taught.mean() if len(taught) else 0.0
+    return (taught / mean if mean > 0 else np.ones_like(taught)).astype(np.float32)
