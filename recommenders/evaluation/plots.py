@@ -6,7 +6,7 @@ from typing import Any
 
 PLOTTED = ("ndcg", "precision", "recall", "map", "coverage", "diversity")  # what an eye can take in at once
 
-DPI = 96  # three panels a row then fit the dialog that Dagster shows pictures in
+DPI = 90  # three panels a row then fit the dialog that Dagster shows pictures in
 PER_ROW = 3
 INK, BAR, BEST, LIMIT = "#1f2933", "#9db4c8", "#2f6f9f", "#b44d3b"
 
