@@ -60,6 +60,14 @@ def test_what_is_finished_is_not_done_again(kept: Path) -> None:
     assert max(path.stat().st_mtime_ns for path in (kept / "finished").iterdir()) == newest
 
 
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux tells a program's own peak")
+def test_a_programs_peak_memory_is_not_that_of_who_started_it() -> None:
+    held = np.ones(40_000_000)
+    command = [sys.executable, "-c", "from memory import peak_mb; print(peak_mb())"]
+    told = subprocess.run(command, cwd=BENCHMARKS / "peers", check=True, capture_output=True, text=True).stdout
+    assert 1 < float(told) < held.nbytes / 2**20 / 3
+
+
 def test_the_peers_settings_are_of_models_and_views_that_there_are() -> None:
     settings = json.loads((BENCHMARKS / "peers" / "settings.json").read_text())
     for peers in settings.values():
