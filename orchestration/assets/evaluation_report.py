@@ -18,7 +18,7 @@ from recommenders.datasets.spec import Protocol
 from recommenders.datasets.splits import cut_time
 from recommenders.errors import DataError
 from recommenders.evaluation.ceilings import oracle_figures
-from recommenders.evaluation.cold import cold_buyers, cold_items
+from recommenders.evaluation.cold import cold_buyers, cold_items, rest_of_basket
 from recommenders.evaluation.protocol import Case, make_case
 from recommenders.evaluation.report import Report
 from recommenders.evaluation.report import evaluate as evaluate_models
@@ -109,7 +109,9 @@ def cold_cases(log: Interactions, test: pa.Table, protocol: Protocol) -> dict[st
     """New buyers and new items of the test window, where there are any."""
     found: dict[str, Case] = {}
     with contextlib.suppress(DataError):
-        found["new buyers"] = cold_buyers(log, test, protocol)
+        found["cold-start users, later visits"] = cold_buyers(log, test, protocol)
+    with contextlib.suppress(DataError):
+        found["cold-start users, rest of the basket"] = rest_of_basket(log, test, protocol)
     with contextlib.suppress(DataError):
         cases = cold_items(log, test, protocol)
         found |= {"new items among themselves": cases["cold_only"], "new items among all": cases["among_all"]}

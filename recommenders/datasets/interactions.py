@@ -58,23 +58,25 @@ class Interactions:
     ) -> "Interactions":
         """The log of a table in schema.INTERACTIONS; events whose user or item is not in a given map are left out.
 
-        Without `available` every item may be recommended.
+        Without `available` every item may be recommended. The order of the table's rows changes nothing (in_order).
         """
-        table = table.sort_by([("timestamp", "ascending")])
         user_ids = table["user_id"].to_numpy().astype(np.str_)
         item_ids = table["item_id"].to_numpy().astype(np.str_)
         users = users or IdMap(np.unique(user_ids))
         items = items or IdMap(np.unique(item_ids))
         user_rows, item_columns = users.rows(user_ids), items.rows(item_ids)
-        kept = (user_rows >= 0) & (item_columns >= 0)
+        times = table["timestamp"].to_numpy().astype("datetime64[us]").astype(np.int64)
+        weights, strengths = table["weight"].to_numpy().astype(np.float32), _strengths(table)
+        order = in_order(times, user_rows, item_columns, weights, strengths)
+        kept = order[(user_rows[order] >= 0) & (item_columns[order] >= 0)]
         return cls(
             users,
             items,
             user_rows[kept],
             item_columns[kept],
-            table["timestamp"].to_numpy().astype("datetime64[us]").astype(np.int64)[kept],
-            table["weight"].to_numpy().astype(np.float32)[kept],
-            _strengths(table)[kept],
+            times[kept],
+            weights[kept],
+            strengths[kept],
             np.ones(len(items), dtype=np.bool_) if available is None else available,
             repeat,
             dated,
@@ -159,6 +161,21 @@ class Interactions:
             weights=self.weights[mask],
             strengths=self.strengths[mask],
         )
+
+
+def in_order(
+    times: NDArray[np.int64],
+    user_rows: NDArray[np.int32],
+    item_columns: NDArray[np.int32],
+    weights: NDArray[np.float32],
+    strengths: NDArray[np.float32],
+) -> NDArray[np.int64]:
+    """The order of events, (n_events,): by time; within a moment by user id, item id, weight and strength.
+
+    Events of one moment have no order of their own, so a fixed one stands in: it depends on what the events are and not
+    on the row they came in. Only events alike in all five may change places.
+    """
+    return np.lexsort((strengths, weights, item_columns, user_rows, times))
 
 
 def _strengths(table: "pa.Table") -> NDArray[np.float32]:

@@ -1,6 +1,6 @@
 """Cold starts: buyers whom the log has never seen, and items that nobody has bought yet."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,39 +15,114 @@ from recommenders.evaluation.protocol import Case, case_of_strangers, ones, rele
 if TYPE_CHECKING:
     import pyarrow as pa
 
-CLICKS = 3  # events of a new buyer's first visit
+CLICKS = 3  # lines of a basket that are known where the rest of it is asked for
 
 
-def cold_buyers(log: Interactions, test: "pa.Table", protocol: Protocol, clicks: int = CLICKS) -> Case:
-    """Buyers of the test window whom `log` does not know: their first events are the history, what follows is wanted.
+def cold_buyers(log: Interactions, test: "pa.Table", protocol: Protocol, clicks: int | None = None) -> Case:
+    """Buyers of the test window whom `log` does not know: known by their first visit, asked for later visits.
 
-    The first `clicks` events, of any kind, on items that the log knows make the history; of those after them the ones
-    that the protocol calls relevant count. user_rows are -1. Raises ConfigurationError if clicks is below 1, DataError
-    if no new buyer goes on after that many.
+    A visit is all of a buyer's events at one moment. The history holds the first visit or, where `clicks` is given, no
+    more than the first `clicks` events (within a moment by item id); events of any kind on items that the log knows.
+    Wanted is what the protocol calls relevant in later visits, never what came at the same moment: that is
+    rest_of_basket(). user_rows are -1. Raises ConfigurationError if clicks is below 1, DataError if no new buyer
+    comes back.
     """
+    events = _new_buyers(log, test, protocol)
+    if clicks is None:
+        known = events.times == events.first_times
+        what = "first visit"
+    else:
+        known = events.numbers < _checked(clicks)
+        what = f"first {clicks} events"
+    last = np.full(len(events.ids), np.iinfo(np.int64).min)
+    np.maximum.at(last, events.rows[known], events.times[known])
+    wanted = events.relevant & (events.times > last[events.rows])
+    description = f"cold-start users: known by their {what} alone, what they want in later visits is asked for"
+    return _case(log, events, known, wanted, log.repeat, description)
+
+
+def rest_of_basket(log: Interactions, test: "pa.Table", protocol: Protocol, clicks: int = CLICKS) -> Case:
+    """New buyers as in cold_buyers(), known by the first `clicks` events of their first visit (by item id), asked for
+    the other items of that same visit. What stands in the basket already is never asked for again.
+
+    Raises ConfigurationError if clicks is below 1, DataError if no first visit of a new buyer holds more items.
+    """
+    events = _new_buyers(log, test, protocol)
+    first_visit = events.times == events.first_times
+    known = events.numbers < _checked(clicks)
+    known &= first_visit
+    wanted = events.relevant & first_visit & ~known
+    description = f"rest of the basket: cold-start users, {clicks} lines of the first order known, the others asked for"
+    return _case(log, events, known, wanted, False, description)
+
+
+@dataclass(frozen=True, eq=False)
+class _Events:
+    """The events of new buyers on items that the log knows, by buyer, time and item id; arrays are (n_events,)."""
+
+    ids: NDArray[np.str_]  # (n_users,)
+    rows: NDArray[np.int64]  # places in ids
+    item_columns: NDArray[np.int32]
+    times: NDArray[np.int64]  # microseconds
+    relevant: NDArray[np.bool_]  # whether the protocol counts the event as something wanted
+
+    @property
+    def starts(self) -> NDArray[np.int64]:
+        """The place of the first event of each event's buyer."""
+        counts = np.bincount(self.rows, minlength=len(self.ids))
+        return np.repeat(np.cumsum(counts) - counts, counts)
+
+    @property
+    def numbers(self) -> NDArray[np.int64]:
+        """How many events the buyer has before each one."""
+        return np.arange(len(self.rows)) - self.starts
+
+    @property
+    def first_times(self) -> NDArray[np.int64]:
+        """When the buyer of each event came first."""
+        return self.times[self.starts]
+
+
+def _new_buyers(log: Interactions, test: "pa.Table", protocol: Protocol) -> _Events:
+    user_ids = test["user_id"].to_numpy().astype(np.str_)
+    columns = log.items.rows(test["item_id"].to_numpy().astype(np.str_))
+    times = test["timestamp"].to_numpy().astype("datetime64[us]").astype(np.int64)
+    relevant = np.isin(test["event"].to_numpy().astype(np.str_), protocol.relevant_events)
+    new = np.flatnonzero((log.users.rows(user_ids) < 0) & (columns >= 0))
+    ids, rows = np.unique(user_ids[new], return_inverse=True)
+    # of one item at one moment what is relevant comes first, so that no order of the table's rows is left to decide
+    order = np.lexsort((~relevant[new], columns[new], times[new], rows))
+    new, rows = new[order], rows[order]
+    return _Events(ids, rows, columns[new], times[new], relevant[new])
+
+
+def _case(
+    log: Interactions,
+    events: _Events,
+    known: NDArray[np.bool_],
+    wanted: NDArray[np.bool_],
+    repeat: bool,
+    description: str,
+) -> Case:
+    """known and wanted: masks of the events, (n_events,)."""
+    counts = np.bincount(events.rows[known], minlength=len(events.ids))
+    histories = Histories(
+        np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+        events.item_columns[known],
+        np.full(int(known.sum()), log.timestamps.max(initial=0)),  # as a request says it: which items, in which order
+        np.ones(int(known.sum()), np.float32),
+        len(log.items),
+    )
+    asked = ones(events.rows[wanted], events.item_columns[wanted], histories.shape)
+    return case_of_strangers(log, events.ids, histories, asked, log.available, description, repeat)
+
+
+def _checked(clicks: int) -> int:
     if clicks < 1:
         raise ConfigurationError(
             f"clicks: got {clicks}; allowed: 1 or more; say how many events a new buyer begins with"
         )
-    user_ids, columns, times = _events(log, test)
-    new = (log.users.rows(user_ids) < 0) & (columns >= 0)
-    ids, places = np.unique(user_ids[new], return_inverse=True)
-    order = np.lexsort((times[new], places))  # stable: events of one moment stay in the table's order
-    counts = np.bincount(places, minlength=len(ids))
-    first = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts) < clicks
-    counted = np.isin(test["event"].to_numpy().astype(np.str_), protocol.relevant_events)
-    known, later = np.flatnonzero(new)[order[first]], np.flatnonzero(new)[order[~first]]
-    histories = Histories(
-        np.concatenate([[0], np.cumsum(np.minimum(counts, clicks))]).astype(np.int64),
-        columns[known],
-        np.full(len(known), log.timestamps.max(initial=0)),  # as a request tells them: which items, in which order
-        np.ones(len(known), np.float32),
-        len(log.items),
-    )
-    later_places, later = places[order[~first]][counted[later]], later[counted[later]]
-    wanted = ones(later_places, columns[later], histories.shape)
-    description = f"cold buyers: known by their first {clicks} events alone, what follows is wanted"
-    return case_of_strangers(log, ids, histories, wanted, log.available, description)
+    return clicks
 
 
 def cold_items(log: Interactions, test: "pa.Table", protocol: Protocol) -> dict[str, Case]:
@@ -86,10 +161,3 @@ def cold_items(log: Interactions, test: "pa.Table", protocol: Protocol) -> dict[
     )
     alone = f"cold items: {n_cold} without an event before the cut, ranked among themselves"
     return {"cold_only": replace(among_all, candidates=cold, description=alone), "among_all": among_all}
-
-
-def _events(log: Interactions, test: "pa.Table") -> tuple[NDArray[np.str_], NDArray[np.int32], NDArray[np.int64]]:
-    """User id, item column (-1: unknown) and microseconds of each row."""
-    columns = log.items.rows(test["item_id"].to_numpy().astype(np.str_))
-    times = test["timestamp"].to_numpy().astype("datetime64[us]").astype(np.int64)
-    return test["user_id"].to_numpy().astype(np.str_), columns, times

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from recommenders.datasets.external import read_events, read_items, read_negatives
 from recommenders.datasets.ids import IdMap
-from recommenders.datasets.interactions import Interactions
+from recommenders.datasets.interactions import Interactions, in_order
 from recommenders.errors import DataError
 from recommenders.evaluation import lists
 from recommenders.evaluation.figures import Values
@@ -75,25 +75,27 @@ def make_external(
 
     The log holds the users and items of train and no others, each event with weight 1. It is dated where all times look
     like seconds, milliseconds or microseconds since 1970 and no test event comes before the last of train; else times
-    only order each user's events, ties in the order of the rows. Users and items of test that train lacks are left out
-    and counted (among sampled candidates such an item ranks last), and in full ranking pairs of user and item that
-    train holds already, unless `repeat`. Raises DataError if nobody is left to ask.
+    only order each user's events. Ties are put in order as in every log (interactions.in_order). Users and items of
+    test that train lacks are left out and counted (among sampled candidates such an item ranks last), and in full
+    ranking pairs of user and item that train holds already, unless `repeat`. Raises DataError if nobody is left to ask.
     """
     users, user_rows = _coded(train["user_id"])
     items, item_columns = _coded(train["item_id"])
     if negatives is not None:  # as in papers, a wanted item that nobody could know is a miss, not a user less to judge
         items, item_columns = _extended(items, item_columns, test["item_id"])
     times, dated, horizon = _times(_doubles(train, "time"), _doubles(test, "time"))
-    order = np.argsort(times, kind="stable")
     ratings = _doubles(train, "rating")
+    strengths = np.where(np.isnan(ratings), np.log(2.0), ratings).astype(np.float32)
+    alike = np.ones(len(times), np.float32)
+    order = in_order(times, user_rows, item_columns, alike, strengths)
     log = Interactions(
         users,
         items,
         user_rows[order],
         item_columns[order],
         times[order],
-        np.ones(len(order), np.float32),
-        np.where(np.isnan(ratings), np.log(2.0), ratings).astype(np.float32)[order],
+        alike,
+        strengths[order],
         np.bincount(item_columns, minlength=len(items)) > 0,
         repeat,
         dated,

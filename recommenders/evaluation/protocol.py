@@ -102,15 +102,17 @@ def case_of_strangers(
     wanted: csr_array,
     candidates: NDArray[np.bool_],
     description: str,
+    repeat: bool | None = None,
 ) -> Case:
     """The question about buyers of whom nothing was learned, (n,), by their histories alone; user_rows are -1.
 
-    wanted: (n, n_items). What is no candidate is not asked for, and where buyers do not come back to items they know,
-    neither is what the history holds; a buyer who wants nothing then is left out and counted as cold. Raises DataError
-    if nobody is left.
+    wanted: (n, n_items). repeat: whether items of the history may be asked for, by default as in the log. What is no
+    candidate is not asked for, and without `repeat` neither is what the history holds; a buyer who wants nothing then
+    is left out and counted as cold. Raises DataError if nobody is left.
     """
+    repeat = log.repeat if repeat is None else repeat
     relevant = csr_array(wanted.multiply(candidates.astype(np.float32)))
-    if not log.repeat:
+    if not repeat:
         relevant = csr_array(relevant - relevant.multiply(histories.matrix.astype(bool).astype(np.float32)))
     relevant.eliminate_zeros()
     relevant.sort_indices()
@@ -127,7 +129,7 @@ def case_of_strangers(
         histories[asked],
         relevant[asked],
         candidates,
-        log.repeat,
+        repeat,
         description,
         len(user_ids) - len(asked),
         len(missed),

@@ -25,7 +25,7 @@ OTHERS = 30  # items of each buyer from the whole catalogue where what comes nex
 FAR_WEIGHT = 0.1  # how much one of them counts beside a candidate
 NEWEST = 3  # events of each user to learn from where there is no window
 ENOUGH = 50  # wanted pairs that a ranker can learn something from
-FIRST_EVENTS = (1, 3, 8)  # of a buyer who comes for the first time: what is seen before the next is asked for
+FIRST_EVENTS = (None, 1, 3, 8)  # what is known of a new buyer before later visits are asked for; None: the first visit
 BATCH = 256  # buyers whose candidates are gathered at once
 
 
@@ -36,7 +36,7 @@ class Window:
     log: Interactions
     user_rows: NDArray[np.int32]  # (n,) who wanted something
     wanted: csr_array  # (n, n_items)
-    newcomers: Histories  # (m, n_items) what those did next who had never come before; of more than one event
+    newcomers: Histories  # (m, n_items) what those did next who had never come before; of more than one visit
 
 
 class Examples(NamedTuple):
@@ -143,7 +143,9 @@ def _window(log: Interactions, before: NDArray[np.bool_], after: NDArray[np.bool
     wanted = log.select(after).matrix("binary")
     rows = np.flatnonzero(known & (np.diff(wanted.indptr) > 0)).astype(np.int32)
     new = log.select(after & ~known[log.user_rows]).histories()
-    return Window(earlier, rows, csr_array(wanted[rows]), new[np.flatnonzero(new.counts > min(FIRST_EVENTS))])
+    visits = np.zeros(len(new), dtype=np.int64)
+    np.maximum.at(visits, new.rows, new.visits_ago + 1)
+    return Window(earlier, rows, csr_array(wanted[rows]), new[np.flatnonzero(visits > 1)])
 
 
 def _examples(
@@ -165,11 +167,11 @@ def _examples(
         items = _items_of(known[window.user_rows[some]], earlier.as_of_)
         parts.append(_labelled(earlier, _nobody(items), items, window.wanted[some], rng))
     for first in FIRST_EVENTS:
-        come = rng.permutation(np.flatnonzero(window.newcomers.counts > first))
+        seen, wanted = first_events(window.newcomers, first)
+        come = rng.permutation(np.flatnonzero(np.diff(wanted.indptr) > 0))
         for some in _batches(np.sort(come[: int(config.max_users * config.stranger_share)])):
-            seen, wanted = _first_met(window.newcomers[some], first)
-            items = _items_of(seen, earlier.as_of_)
-            parts.append(_labelled(earlier, _nobody(items), items, wanted, rng, new=True))
+            items = _items_of(seen[some], earlier.as_of_)
+            parts.append(_labelled(earlier, _nobody(items), items, csr_array(wanted[some]), rng, new=True))
     return Examples.joined(parts) if parts else None
 
 
@@ -196,10 +198,17 @@ def _earlier(model: HybridLearned, log: Interactions, features: "ItemFeatures | 
     return earlier
 
 
-def _first_met(newcomers: Histories, n_events: int) -> tuple[Histories, csr_array]:
-    """What is seen of newcomers (n, n_items) after so many events, and what they wanted behind those."""
-    places = np.arange(len(newcomers.item_columns)) - newcomers.indptr[newcomers.rows]
-    return newcomers.select(places < n_events), newcomers.select(places >= n_events).matrix
+def first_events(newcomers: Histories, n_events: int | None) -> tuple[Histories, csr_array]:
+    """What is known of new buyers, (n, n_items), after so many events (None: their first visit), and what they wanted
+    in later visits, (n, n_items). The cut never falls inside a visit: the rest of one that has begun is neither.
+    """
+    starts = newcomers.indptr[newcomers.rows]
+    places = np.arange(len(newcomers.item_columns)) - starts
+    times = newcomers.timestamps
+    known = times == times[starts] if n_events is None else places < n_events
+    last = np.full(len(newcomers), np.iinfo(np.int64).min)
+    np.maximum.at(last, newcomers.rows[known], times[known])
+    return newcomers.select(known), newcomers.select(times > last[newcomers.rows]).matrix
 
 
 def _items_of(histories: Histories, now: int) -> Histories:

@@ -1,10 +1,14 @@
 """What is known of buyers, as events in order."""
 
+from typing import Any
+
 import numpy as np
-from hypothesis import given
+import pyarrow as pa
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from recommenders.datasets.histories import Histories
+from recommenders.datasets.interactions import Interactions
 
 lists = st.lists(st.lists(st.integers(0, 6), max_size=6), max_size=5)
 
@@ -79,3 +83,21 @@ def test_known_items_sum_like_the_matrix_and_keep_the_newest_visit(buyers: list[
     some = known.select(known.visits_ago < 1)
     assert (some.visits_ago == 0).all()
     assert np.diff(some.indptr).sum() == len(some.item_columns) == (known.visits_ago == 0).sum()
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seed=st.integers(0, 2**32 - 1))
+def test_the_order_of_a_tables_rows_changes_no_log(toy_events: Any, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    pairs = [(int(user), int(item)) for user, item in rng.integers(4, size=(30, 2))]
+    table = toy_events(pairs, rng.integers(3, size=30).astype(float))  # many events share a moment
+    for name in ("weight", "quantity"):
+        place = table.column_names.index(name)
+        field = table.schema.field(place)
+        table = table.set_column(place, field, pa.array(rng.integers(1, 4, 30).astype(float)).cast(field.type))
+    one = Interactions.from_table(table)
+    other = Interactions.from_table(table.take(rng.permutation(30)))
+    for name in ("user_rows", "item_columns", "timestamps", "weights", "strengths"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+    for name in ("indptr", "item_columns", "timestamps", "weights"):
+        np.testing.assert_array_equal(getattr(one.histories(), name), getattr(other.histories(), name))

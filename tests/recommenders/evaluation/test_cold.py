@@ -1,16 +1,19 @@
 """New buyers by their first clicks, new items by what is written about them: on the checkerboard both are known."""
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from recommenders.datasets.spec import Protocol
 from recommenders.errors import ConfigurationError, DataError
 from recommenders.evaluation import lists
-from recommenders.evaluation.cold import cold_buyers, cold_items
+from recommenders.evaluation.cold import cold_buyers, cold_items, rest_of_basket
 from recommenders.metrics import ranking
 from recommenders.models.collaborative_filtering import CollaborativeFiltering
 from recommenders.models.content_based import ContentBased
@@ -24,17 +27,61 @@ def ids_of(world: Any, columns: np.ndarray) -> list[str]:
     return [str(id_) for id_ in world[0].items.ids[columns]]
 
 
-def test_first_clicks_are_known_and_what_follows_is_wanted(reorder_world: Any, toy_events: Any) -> None:
-    # u50 clicks 2, 4, (99: unknown) and 6, then wants 8 and again 2; u51 stops at three; u00 is known
-    pairs = [(50, 8), (50, 2), (50, 4), (50, 99), (50, 6), (50, 2), (51, 1), (51, 3), (51, 5), (0, 2)]
-    days = [109.0, 100.0, 101.0, 102.0, 103.0, 110.0, 100.0, 101.0, 102.0, 100.0]
+def test_the_first_visit_is_known_and_later_visits_are_asked_for(reorder_world: Any, toy_events: Any) -> None:
+    # u50 buys 2, 4 and (unknown) 99 at once, later 8 and 2; u51 comes once; u00 is known
+    pairs = [(50, 8), (50, 2), (50, 4), (50, 99), (50, 2), (51, 1), (51, 3), (0, 2)]
+    days = [109.0, 100.0, 100.0, 100.0, 110.0, 100.0, 100.0, 100.0]
     case = cold_buyers(reorder_world[0], toy_events(pairs, days), ON_SALE)
     assert case.user_ids.tolist() == ["u50"]
     assert case.user_rows.tolist() == [-1]
-    assert ids_of(reorder_world, case.histories.item_columns) == ["i02", "i04", "i06"]
+    assert ids_of(reorder_world, case.histories.item_columns) == ["i02", "i04"]
     assert ids_of(reorder_world, case.relevant.indices) == ["i02", "i08"]
-    assert case.cold_users == 1  # u51 wanted nothing more
+    assert case.cold_users == 1  # u51 did not come back
     assert ids_of(reorder_world, case.views()["reorder"].relevant.indices) == ["i02"]
+
+
+def test_after_some_clicks_the_rest_of_their_visit_is_not_asked_for(reorder_world: Any, toy_events: Any) -> None:
+    # three clicks end inside the second visit, of 4, 6 and 8: 8 is neither known nor wanted
+    pairs = [(50, 2), (50, 8), (50, 6), (50, 4), (50, 10), (50, 2)]
+    days = [100.0, 101.0, 101.0, 101.0, 102.0, 103.0]
+    case = cold_buyers(reorder_world[0], toy_events(pairs, days), ON_SALE, clicks=3)
+    assert ids_of(reorder_world, case.histories.item_columns) == ["i02", "i04", "i06"]
+    assert ids_of(reorder_world, case.relevant.indices) == ["i02", "i10"]
+
+
+def test_the_rest_of_the_basket_is_a_task_of_its_own(reorder_world: Any, toy_events: Any) -> None:
+    # the first order is 2, 4, 6, 8 with 2 in two lines; the later one is not asked for
+    pairs = [(50, 8), (50, 2), (50, 2), (50, 6), (50, 4), (50, 10), (51, 1)]
+    case = rest_of_basket(reorder_world[0], toy_events(pairs, [100.0] * 5 + [101.0, 100.0]), ON_SALE)
+    assert case.user_ids.tolist() == ["u50"]
+    assert ids_of(reorder_world, case.histories.item_columns) == ["i02", "i02", "i04"]
+    assert ids_of(reorder_world, case.relevant.indices) == ["i06", "i08"]
+    assert list(case.views()) == ["all"]
+    assert case.views()["all"].exclude_known  # what lies in the basket is not offered again
+    assert case.description.startswith("rest of the basket")
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seed=st.integers(0, 2**32 - 1))
+def test_the_order_of_rows_decides_nothing(reorder_world: Any, toy_events: Any, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    pairs = [(50 + int(user), int(item)) for user, item in rng.integers((3, 20), size=(40, 2))]
+    test = toy_events(pairs, rng.integers(3, size=40).astype(float) + 100)
+    place = test.column_names.index("event")
+    events = pa.array(rng.choice(["view", "purchase"], 40))
+    test = test.set_column(place, test.schema.field(place), events)
+    shuffled = test.take(rng.permutation(40))
+    for make in (cold_buyers, partial(cold_buyers, clicks=3), rest_of_basket):
+        try:
+            one = make(reorder_world[0], test, ON_SALE)
+        except DataError:
+            with pytest.raises(DataError):
+                make(reorder_world[0], shuffled, ON_SALE)
+            continue
+        other = make(reorder_world[0], shuffled, ON_SALE)
+        np.testing.assert_array_equal(one.user_ids, other.user_ids)
+        np.testing.assert_array_equal(one.histories.item_columns, other.histories.item_columns)
+        np.testing.assert_array_equal(one.relevant.toarray(), other.relevant.toarray())
 
 
 def test_where_nobody_comes_back_what_was_clicked_is_not_asked_for(world: Any, toy_events: Any) -> None:
@@ -54,7 +101,7 @@ def test_clicks_may_be_of_any_kind_and_what_is_wanted_may_not(reorder_world: Any
 
 def test_three_clicks_tell_the_colour(reorder_world: Any, toy_events: Any) -> None:
     pairs = [(50 + colour, item) for colour in (0, 1) for item in range(colour, 20, 2)]
-    case = cold_buyers(reorder_world[0], toy_events(pairs, [100.0 + i for i in range(len(pairs))]), ON_SALE)
+    case = cold_buyers(reorder_world[0], toy_events(pairs, [100.0 + i for i in range(len(pairs))]), ON_SALE, clicks=3)
     log = reorder_world[0]
 
     def precision(model: Any) -> float:
@@ -97,7 +144,9 @@ def test_nothing_cold_is_told(reorder_world: Any, toy_events: Any) -> None:
     test = toy_events([(0, 2), (50, 2)], [100.0] * 2)
     with pytest.raises(DataError, match="cold items cannot be evaluated: 1 items have no event"):
         cold_items(reorder_world[0], test, ON_SALE)
-    with pytest.raises(DataError, match="cold buyers: known by their first 3 events alone"):
+    with pytest.raises(DataError, match="cold-start users: known by their first visit alone"):
         cold_buyers(reorder_world[0], test, ON_SALE)
+    with pytest.raises(DataError, match="rest of the basket: cold-start users"):
+        rest_of_basket(reorder_world[0], test, ON_SALE)
     with pytest.raises(ConfigurationError, match="clicks: got 0; allowed: 1 or more"):
         cold_buyers(reorder_world[0], test, ON_SALE, clicks=0)

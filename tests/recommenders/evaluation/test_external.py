@@ -51,11 +51,11 @@ def test_where_users_come_back_known_items_are_asked_for_and_stay() -> None:
     assert "known items stay" in again.case.description
 
 
-def test_any_numbers_order_a_users_events_and_ties_stay_in_file_order() -> None:
+def test_any_numbers_order_a_users_events_and_ties_are_in_the_order_of_item_ids() -> None:
     train = table([("a", "i3", 0.5), ("a", "i1", -7), ("a", "i2", 0.5), ("b", "i1", 1e18), ("a", "i4", 0.25)])
     found = make_external(train, table([("b", "i2")]))
     events = found.log.histories()[[found.log.users.row("a")]]
-    assert found.log.items.ids[events.item_columns].tolist() == ["i1", "i4", "i3", "i2"]
+    assert found.log.items.ids[events.item_columns].tolist() == ["i1", "i4", "i2", "i3"]
     assert found.order_given
     assert not found.log.dated
     assert (np.diff(found.log.timestamps) >= 0).all()
@@ -67,7 +67,7 @@ def test_an_order_that_is_not_given_is_said_so(times: tuple[float | None, ...]) 
     found = make_external(table(list(zip(users, items, times, strict=True))), table([("b", "i1")]))
     assert not found.order_given
     events = found.log.histories()[[0]]
-    assert found.log.items.ids[events.item_columns].tolist() == ["i2", "i1"]
+    assert found.log.items.ids[events.item_columns].tolist() == ["i1", "i2"]
     assert len(set(events.timestamps.tolist())) == 1
 
 

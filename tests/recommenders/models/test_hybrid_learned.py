@@ -166,6 +166,22 @@ def test_newcomers_of_a_window_are_those_who_never_came_before_it(market: Intera
     assert (came.item_columns.reshape(20, 4)[:, 1:] == [0, 1, 2]).all()  # the oldest first
 
 
+def test_new_buyers_are_asked_for_later_visits_never_for_the_rest_of_one() -> None:
+    # visits: {1, 2}, {3, 4}, {5}
+    came = Histories(
+        np.array([0, 5]),
+        np.array([1, 2, 3, 4, 5], np.int32),
+        np.array([1, 1, 2, 2, 3], np.int64),
+        np.ones(5, np.float32),
+        6,
+    )
+    found = {first: ranker_training.first_events(came, first) for first in (None, 1, 3)}
+    known = {first: seen.item_columns.tolist() for first, (seen, _) in found.items()}
+    wanted = {first: later.indices.tolist() for first, (_, later) in found.items()}
+    assert known == {None: [1, 2], 1: [1], 3: [1, 2, 3]}
+    assert wanted == {None: [3, 4, 5], 1: [3, 4, 5], 3: [5]}
+
+
 def test_a_stranger_is_shown_what_newcomers_want_and_a_settled_buyer_its_own(market: Interactions) -> None:
     config = CONFIG.model_copy(update={"n_windows": 3, "trees": 60})
     members = {"popularity": Popularity().fit(market), "linear_items": LinearItems().fit(market)}
