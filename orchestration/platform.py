@@ -1,6 +1,7 @@
 """`tradewind run`: services up, champion current, one request answered, and a summary of it all."""
 
 import json
+import shlex
 import statistics
 import time
 from collections.abc import Iterator, Mapping
@@ -12,6 +13,7 @@ from typing import Any
 import dagster as dg
 import httpx
 import psutil
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from dagster._core.storage.dagster_run import IN_PROGRESS_RUN_STATUSES
 
@@ -25,6 +27,7 @@ from recommenders.training.training import DECLINED, Declined
 from serving.champion import Pointer, read_pointer
 from serving.locks import locked
 from serving.registry import Registry
+from serving.requests import LONGEST_ID, as_sent
 from serving.versions import RECORD_TAG
 
 N_REQUESTS = 20  # of which the median is told
@@ -118,14 +121,18 @@ def report(settings: Settings) -> Report:
 
 
 def example_request(settings: Settings) -> dict[str, Any]:
-    """A request that the service answers for a buyer it knows."""
-    table = pq.read_table(lists_file(settings), columns=["user_id"])
-    user_id = table["user_id"][0].as_py()
-    return {
-        "user_id": int(user_id) if user_id.isdecimal() else user_id,
-        "history": [],
-        "n_recommendations": 10,
-    }
+    """A request about the first known user of the batch lists, the id as it is written in the data.
+
+    Raises RunFailedError where there is no list to ask about.
+    """
+    user_ids = pq.read_table(lists_file(settings), columns=["user_id"])["user_id"]
+    user_ids = user_ids.filter(pc.less_equal(pc.utf8_length(user_ids), LONGEST_ID))
+    if not len(user_ids):
+        raise RunFailedError(
+            f"{settings.dataset} has no list to show: no item of the catalogue is on sale today, or no user id is "
+            f"short enough for /predict ({LONGEST_ID} characters); see the items' available_from and available_until"
+        )
+    return {"user_id": as_sent(user_ids[0].as_py(), numbers=True), "history": [], "n_recommendations": 10}
 
 
 def await_champion(settings: Settings, version: int, timeout: float = 60.0) -> None:
@@ -144,15 +151,19 @@ def await_champion(settings: Settings, version: int, timeout: float = 60.0) -> N
 
 
 def ask(settings: Settings) -> Answer:
-    """Asks /predict over HTTP, as a client would."""
+    """Asks /predict over HTTP, as a client would. Raises RunFailedError if a request is refused."""
     request, times = example_request(settings), []
     with httpx.Client(base_url=settings.urls["service"], timeout=10) as client:
         for _ in range(N_REQUESTS):
             started = time.perf_counter()
             response = client.post("/predict", json=request)
             times.append((time.perf_counter() - started) * 1000)
-    items = len(response.json()["items"]) if response.status_code == 200 else 0
-    return Answer(response.status_code, items, round(statistics.median(times), 3))
+            if response.status_code != 200:  # the time of a refusal says nothing about the time of an answer
+                raise RunFailedError(
+                    f"/predict answered {response.status_code} to {json.dumps(request)}: {response.text[:300]}; "
+                    f"see {settings.logs / 'service.log'}"
+                )
+    return Answer(response.status_code, len(response.json()["items"]), round(statistics.median(times), 3))
 
 
 def criteria_of(report: Report, model: str, answer: Answer) -> list[dict[str, Any]]:
@@ -166,10 +177,8 @@ def criteria_of(report: Report, model: str, answer: Answer) -> list[dict[str, An
 
 def curl_line(settings: Settings) -> str:
     """A line to try in a shell."""
-    return (
-        f"curl -s {settings.urls['service']}/predict -H 'Content-Type: application/json' "
-        f"-d '{json.dumps(example_request(settings))}'"
-    )
+    body = shlex.quote(json.dumps(example_request(settings), ensure_ascii=False))
+    return f"curl -s {settings.urls['service']}/predict -H 'Content-Type: application/json' -d {body}"
 
 
 def alive(tag: str) -> bool:
