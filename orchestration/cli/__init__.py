@@ -14,7 +14,7 @@ import typer
 
 from orchestration.cli import data, evaluation, release
 from orchestration.cli.options import AsJson, Config, Dataset, Source, known, say, settings_of
-from recommenders.errors import ConfigurationError, DataError, ReleaseError, TradewindError
+from recommenders.errors import ConfigurationError, DataError, TradewindError
 
 app = typer.Typer(
     help="A recommender platform that keeps itself good: train, gate, serve, watch, retrain.",
@@ -159,7 +159,7 @@ def main() -> None:
         app()
     except TradewindError as error:
         say(f"tradewind: {error}")
-        sys.exit(2 if isinstance(error, ConfigurationError | DataError | ReleaseError) else 1)
+        sys.exit(2 if isinstance(error, ConfigurationError | DataError) else 1)
     except OSError as error:
         what = error.filename or "the system"
         say(f"tradewind: {what}: {error.strerror or error}; check the path, its rights and the disk")

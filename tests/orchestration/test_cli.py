@@ -48,8 +48,8 @@ def here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
     return run
 
 
-def one_line(done: "subprocess.CompletedProcess[str]") -> str:
-    assert done.returncode == 2, done.stderr
+def one_line(done: "subprocess.CompletedProcess[str]", code: int = 2) -> str:
+    assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr
     lines = [line for line in done.stderr.splitlines() if line.startswith("tradewind: ")]
     assert len(lines) == 1, done.stderr
@@ -119,9 +119,9 @@ def test_a_setting_that_is_no_number_is_one_line(here: Command, tmp_path: Path) 
     assert "soon" in message
 
 
-def test_release_without_versions_says_so(tmp_path: Path) -> None:
-    assert "none is published" in one_line(tradewind("release", "promote", "3", home=tmp_path))
-    one_line(tradewind("release", "rollback", home=tmp_path))
+def test_a_release_that_is_refused_is_one_line_and_no_bad_input(here: Command, tmp_path: Path) -> None:
+    assert "none is published" in one_line(here("release", "promote", "3", home=tmp_path), code=1)
+    assert "no version was promoted" in one_line(here("release", "rollback", home=tmp_path), code=1)
 
 
 def test_status_of_an_empty_home_is_no_error(tmp_path: Path) -> None:
