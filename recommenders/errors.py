@@ -16,6 +16,14 @@ Each message says what, got, allowed and fix, in one line.
 """
 
 from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+def choices(got: str, allowed: Iterable[str]) -> str:
+    """The end of a message about a wrong name: all allowed names, and the nearest one if `got` resembles any."""
+    names = sorted(allowed)
+    nearest = get_close_matches(got, names, n=1)
+    return f"choose from {', '.join(names)}" + (f"; did you mean {nearest[0]}?" if nearest else "")
 
 
 class TradewindError(Exception):
@@ -27,10 +35,10 @@ class ConfigurationError(TradewindError):
 
 
 class UnknownNameError(ConfigurationError):
-    """A name outside its catalogue, told with the names that would do."""
+    """A name outside its catalogue; the message lists the names that exist, and the nearest one."""
 
     def __init__(self, kind: str, got: str, allowed: Iterable[str]) -> None:
-        super().__init__(f"unknown {kind} {got!r}; choose from {', '.join(sorted(allowed))}")
+        super().__init__(f"unknown {kind} {got!r}; {choices(got, allowed)}")
 
 
 class UnsuitableError(ConfigurationError):

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from pydantic import field_validator
 
 from recommenders.datasets.histories import Histories
+from recommenders.errors import choices
 from recommenders.models.composed import Composed
 from recommenders.models.popularity import Popularity
 from recommenders.models.recommender import ModelConfig
@@ -24,7 +25,7 @@ class HybridConfig(ModelConfig):
     @classmethod
     def _weights_make_sense(cls, weights: dict[str, float]) -> dict[str, float]:
         if unknown := sorted(set(weights) - set(BLENDED)):
-            raise ValueError(f"unknown member {', '.join(unknown)}; choose from {', '.join(sorted(BLENDED))}")
+            raise ValueError(f"unknown member {', '.join(unknown)}; {choices(unknown[0], BLENDED)}")
         if not all(0 <= weight < np.inf for weight in weights.values()) or not any(weights.values()):
             raise ValueError("weights must be 0 or more, and at least one of them more than 0")
         return weights

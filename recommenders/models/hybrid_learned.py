@@ -4,12 +4,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from recommenders.datasets.histories import Histories
 from recommenders.datasets.interactions import Interactions
+from recommenders.errors import choices
 from recommenders.models.composed import Composed
 from recommenders.models.looks import REFERENCE, Looks, best_of_each, found_columns, looks_of, unique_rows
+from recommenders.models.popularity import Popularity
 from recommenders.models.rankers import Rankers
 from recommenders.models.ranking_features import (
     BUYER_FACTS,
@@ -50,6 +52,17 @@ class HybridLearnedConfig(ModelConfig):
     trees: int = Field(default=120, ge=1)  # of each ranker
     depth: int = Field(default=5, ge=1, le=8)
     learning_rate: float = Field(default=0.06, gt=0)
+
+    @field_validator("members")
+    @classmethod
+    def _members_exist(cls, members: tuple[str, ...]) -> tuple[str, ...]:
+        if unknown := [name for name in members if name not in MEMBERS]:
+            raise ValueError(f"unknown member {', '.join(unknown)}; {choices(unknown[0], MEMBERS)}")
+        if twice := sorted({name for name in members if members.count(name) > 1}):
+            raise ValueError(f"{', '.join(twice)} is there more than once; name each member once")
+        if Popularity.name not in members or len(members) < 2:
+            raise ValueError("allowed: popularity, which ranks for users without a history, and at least one other")
+        return members
 
 
 class HybridLearned(Composed):

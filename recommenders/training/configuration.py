@@ -7,7 +7,7 @@ from typing import Any, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from recommenders.errors import ConfigurationError, UnknownNameError
+from recommenders.errors import ConfigurationError, UnknownNameError, choices
 from recommenders.evaluation.protocol import EvaluationConfig
 from recommenders.models.catalog import MODELS
 from recommenders.models.collaborative_filtering import CollaborativeFilteringConfig
@@ -143,6 +143,6 @@ def _one_line(error: ValidationError) -> str:
         owner: Any = TrainingConfig
         for part in place[:-1]:
             owner = owner.model_fields[part].annotation
-        return f"unknown key {'.'.join(place)!r}; choose from {', '.join(sorted(owner.model_fields))}"
+        return f"unknown key {'.'.join(place)!r}; {choices(place[-1], owner.model_fields)}"
     message = first["msg"].removeprefix("Value error, ")
     return f"{'.'.join(place)}: got {first['input']!r}; {message}" if place else message

@@ -18,7 +18,7 @@ from recommenders.datasets.own.entry import TABLES, Entry, ProtocolConfig, Sql, 
 from recommenders.datasets.own.pull import pull
 from recommenders.datasets.own.rows import parse
 from recommenders.datasets.spec import DatasetSpec, Protocol, check_names, on_disk, real_files
-from recommenders.errors import ConfigurationError, DataError
+from recommenders.errors import ConfigurationError, DataError, choices
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")  # also part of file names, of Dagster's partitions and of MLflow's models
 WILD = set("*?[")  # what makes part of a path a glob
@@ -198,7 +198,7 @@ def _told(name: str, error: ValidationError) -> str:
     key = ".".join([name, *place])
     if first["type"] == "extra_forbidden":
         owner = next((SECTIONS[part] for part in reversed(place[:-1]) if part in SECTIONS), Entry)
-        return f"unknown key {key!r}; choose from {', '.join(sorted(owner.model_fields))}"
+        return f"unknown key {key!r}; {choices(place[-1], owner.model_fields)}"
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "value_error":
         return f"{key}{'.' if not place or ':' in message.split(' ')[0] else ': '}{message}"

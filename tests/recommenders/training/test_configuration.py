@@ -43,6 +43,13 @@ def test_the_large_file_has_the_large_column() -> None:
         ("models: {content_based: {similarity_threshold: 2}}", ["content_based.similarity_threshold", "2"]),
         ("models: {hybrid: {model_weights: {ncff: 1}}}", ["model_weights", "ncff", "choose from"]),
         ("models: {hybrid: {model_weights: {content_based: -1}}}", ["0 or more"]),
+        (
+            "models: {hybrid_learned: {members: [popularity, linear_itms]}}",
+            ["hybrid_learned.members", "unknown member linear_itms", "did you mean linear_items?"],
+        ),
+        ("models: {hybrid_learned: {members: [linear_items, reorder]}}", ["hybrid_learned.members", "popularity"]),
+        ("models: {hybrid_learned: {members: [popularity, popularity]}}", ["popularity is there more than once"]),
+        ("models: {hybrid_learned: {treees: 3}}", ["unknown key", "did you mean trees?"]),
         ("data: [1]", ["data"]),
         ("- 1", ["got a list", "models"]),
         ("data: {", ["not YAML"]),
