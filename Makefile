@@ -14,9 +14,9 @@ setup: ## create .venv and install what running needs
 run: setup ## run everything: data, models, champion, service, pages (Ctrl-C ends it; ARGS=--once ends by itself)
 	@$(BIN)/tradewind run $(ARGS)
 
-test: ## run all tests
+test: ## run all tests on all cores (ARGS=tests/FILE for some, ARGS=-n0 in one process)
 	@scripts/install.sh dev
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: ## ruff, mypy and the import contracts
 	@scripts/install.sh dev

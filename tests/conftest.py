@@ -1,29 +1,78 @@
-"""Fixtures that several rooms share."""
+"""Fixtures that several rooms share, and how the suite runs: in parallel, and what a skipped test means."""
 
+import fcntl
 import os
 import shutil
+import socket
+import sys
+import tempfile
+from collections.abc import Callable, Generator
 from pathlib import Path
+from typing import Any
 
-import pytest
-from hypothesis import HealthCheck, settings
+PARALLEL = "PYTEST_XDIST_WORKER" in os.environ
+if PARALLEL:  # before numpy is imported: as many processes as cores, so one thread in each
+    for library in ("OMP", "OPENBLAS", "MKL", "NUMBA"):
+        os.environ.setdefault(f"{library}_NUM_THREADS", "1")
 
-import orchestration  # noqa: F401  (switches the vendors' telemetry off before any of them is imported)
+import pytest  # noqa: E402
+from hypothesis import HealthCheck, settings  # noqa: E402
+
+import orchestration  # noqa: E402, F401  (switches the vendors' telemetry off before any of them is imported)
+
+pytest_plugins = ["pytester"]
 
 # A law that holds is no less true on a busy machine.
 settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("unhurried")
 
-REQUIRE_ALL = os.environ.get("TRADEWIND_REQUIRE_ALL") == "1"
+PORTS = range(20_000, 32_000)  # below those that the system gives to connections
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """As many processes as this one may use cores, at most 8: each takes up to 1.5 GB."""
+    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    return min(cores, 8)
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m selects
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Fast tests first, so that a mistake shows within seconds."""
-    items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
+    """In one process fast tests first, so that a mistake shows within seconds.
+
+    In parallel the files that start servers first: the longest file must not be the last to begin.
+    """
+    items.sort(key=lambda item: (item.get_closest_marker("slow") is None) is PARALLEL)
+    for item in items:
+        if "real_data" in getattr(item, "fixturenames", ()):
+            item.add_marker("real_data")
+
+
+def _required(report: Any) -> Any:
+    """A skipped test is a failed one where everything is required (TRADEWIND_REQUIRE_ALL=1)."""
+    if os.environ.get("TRADEWIND_REQUIRE_ALL") == "1" and report.skipped and not hasattr(report, "wasxfail"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+        report.outcome = "failed"
+        report.longrepr = f"{reason} (TRADEWIND_REQUIRE_ALL=1: no test may be skipped)"
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    return _required((yield))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    return _required((yield))
 
 
 @pytest.fixture(autouse=True, scope="session")
 def _own_home(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """No test touches the user's own state: every home, default included, lies below a temporary folder."""
+    """No test touches the user's own state: every home, default included, lies below a temporary folder.
+
+    In parallel each process has such a folder of its own.
+    """
     home = tmp_path_factory.mktemp("home")
     os.environ["TRADEWIND_HOME"] = str(home)
     os.environ["BENTOML_HOME"] = str(home / "bentoml")
@@ -31,21 +80,48 @@ def _own_home(tmp_path_factory: pytest.TempPathFactory) -> None:
         os.environ.pop(name, None)
 
 
-def missing(what: str) -> None:
-    """Skips with a clear word; where everything is required (CI), fails instead."""
-    if REQUIRE_ALL:
-        pytest.fail(f"{what} (TRADEWIND_REQUIRE_ALL=1)")
-    pytest.skip(what)
+def ports_in_turn() -> Callable[[], int]:
+    """A function that gives a free port of 127.0.0.1 that no other test of any process gets until this process ends.
+
+    A port found free and let go is anybody's until a server listens there. So each is held by a lock on its byte of
+    one file, which the system lets go with the process.
+    """
+    path = Path(tempfile.gettempdir()) / f"tradewind-tests-{os.getuid()}.ports"
+    held = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)  # never closed: the locks go with it
+    places = iter(PORTS)
+
+    def pick() -> int:
+        for port in places:
+            try:
+                fcntl.lockf(held, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
+                with socket.create_server(("127.0.0.1", port)):
+                    return port
+            except OSError:
+                continue
+        pytest.fail(f"no port of {PORTS} is free")
+
+    return pick
+
+
+@pytest.fixture(scope="session")
+def pick_port() -> Callable[[], int]:
+    return ports_in_turn()
+
+
+@pytest.fixture
+def free_port(pick_port: Callable[[], int]) -> int:
+    return pick_port()
 
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:
-    """The folder of real data sets."""
+    """The folder of real data sets, which may not be committed."""
     folder = os.environ.get("TRADEWIND_REAL_DATA", "")
     if not folder or not Path(folder).is_dir():
-        # Real data may not be committed, so that even CI has it only where the folder is at hand.
         pytest.skip(
-            "real data is not at hand: set TRADEWIND_REAL_DATA to a folder with online_retail/ and ml-latest-small/"
+            f"real data is not at hand: TRADEWIND_REAL_DATA is {folder or 'not set'}; "
+            "set it to a folder with online_retail/, ml-latest-small/ and amazon-2018-5core/, "
+            "or leave these tests out by -m 'not real_data'"
         )
     return Path(folder)
 
@@ -55,6 +131,5 @@ def chromium() -> str:
     """The path of a Chromium on this machine."""
     path = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
     if not path:
-        missing("chromium is not installed (Debian: apt-get install chromium)")
-    assert path
+        pytest.skip("chromium is not installed (Debian: apt-get install chromium)")
     return path

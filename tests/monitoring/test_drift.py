@@ -4,7 +4,6 @@ import json
 import math
 import os
 import re
-import socket
 import subprocess
 import sys
 import time
@@ -158,17 +157,15 @@ def test_evidently_is_not_imported_with_the_module():
 
 
 @pytest.mark.slow
-def test_evidently_s_own_pages_show_the_report(market, compare, tmp_path):
+def test_evidently_s_own_pages_show_the_report(market, compare, tmp_path, free_port):
     before = compare(market.window(1, 120, 14))
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-    base = f"http://127.0.0.1:{port}"
+    base = f"http://127.0.0.1:{free_port}"
 
     def get(url: str) -> str:
         with urllib.request.urlopen(url, timeout=10) as answer:
             return answer.read().decode()
 
-    command = [sys.executable, "-m", "evidently.cli", "ui", "--host", "127.0.0.1", "--port", str(port)]
+    command = [sys.executable, "-m", "evidently.cli", "ui", "--host", "127.0.0.1", "--port", str(free_port)]
     with (tmp_path / "ui.log").open("wb") as log:
         ui = subprocess.Popen(
             [*command, "--workspace", str(tmp_path / "workspace")],

@@ -1,7 +1,5 @@
 """A small market and a quick configuration, so that the whole graph materialises in seconds."""
 
-import contextlib
-import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -49,16 +47,6 @@ def make_settings() -> Callable[..., Settings]:
 
 
 @pytest.fixture(scope="session")
-def free_ports() -> Callable[[], dict[str, int]]:
-    """Settings that put every service on a port nobody listens on at this moment."""
-
-    def ports() -> dict[str, int]:
-        with contextlib.ExitStack() as stack:
-            probes = {
-                name: stack.enter_context(socket.socket()) for name in ("dagster", "service", "mlflow", "evidently")
-            }
-            for probe in probes.values():
-                probe.bind(("127.0.0.1", 0))
-            return {f"{name}_port": probe.getsockname()[1] for name, probe in probes.items()}
-
-    return ports
+def free_ports(pick_port: Callable[[], int]) -> Callable[[], dict[str, int]]:
+    """Settings that put every service on a port of its own."""
+    return lambda: {f"{name}_port": pick_port() for name in ("dagster", "service", "mlflow", "evidently")}

@@ -243,10 +243,3 @@ def test_tail_reads_only_this_start(tmp_path: Path) -> None:
     log.write_text("old\n" + "\n".join(f"line {n}" for n in range(100)))
     assert tail(log, 4, lines=2) == "line 98\nline 99"
     assert tail(log, 1000) == ""
-
-
-@pytest.fixture
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port

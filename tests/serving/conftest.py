@@ -2,12 +2,11 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import httpx
@@ -27,20 +26,22 @@ N_USERS, N_ITEMS = 6, 12
 class Market:
     """What the room's tests make, handed out as the fixture `market`: test files cannot import this one."""
 
-    def __init__(self) -> None:
+    def __init__(self, pick_port: Callable[[], int]) -> None:
         self.log, self.bundle, self.release, self.settings = toy_log, toy_bundle, release, settings_of
-        self.serve, self.until = serve, until
+        self.until, self._pick_port = until, pick_port
+
+    def serve(
+        self, target: str, home: Path, cwd: Path = PROJECT, **environment: str
+    ) -> AbstractContextManager[httpx.Client]:
+        return serve(target, home, cwd, self._pick_port(), **environment)
 
 
 @contextmanager
-def serve(target: str, home: Path, cwd: Path = PROJECT, **environment: str) -> Iterator[httpx.Client]:
+def serve(target: str, home: Path, cwd: Path, port: int, **environment: str) -> Iterator[httpx.Client]:
     """A BentoML server in a session of its own, asked once it answers at all.
 
     The whole group ends with the block.
     """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     command = [sys.executable, "-m", "bentoml", "serve", target, "--host", "127.0.0.1", "--port", str(port)]
     own = {"TRADEWIND_HOME": str(home), "BENTOML_HOME": str(home / "bentoml"), **environment}
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("TRADEWIND_", "BENTOML_"))}
@@ -138,9 +139,9 @@ def settings_of(home: Path, dataset: str = "toy") -> ServingSettings:
 
 
 @pytest.fixture(scope="session")
-def market() -> Market:
+def market(pick_port: Callable[[], int]) -> Market:
     """The toy market's tools."""
-    return Market()
+    return Market(pick_port)
 
 
 @pytest.fixture(autouse=True)

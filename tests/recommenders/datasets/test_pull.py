@@ -6,10 +6,10 @@ import shutil
 import socket
 import sqlite3
 import subprocess
+import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from decimal import Decimal
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,6 @@ from recommenders.datasets.own.pull import pull
 from recommenders.datasets.own.pull_sql import pull_queries
 from recommenders.datasets.own.spec import read_specs
 from recommenders.errors import ConfigurationError, DataError
-from tests.conftest import missing
 
 COLUMNS = {"user_id": "who", "item_id": "what", "timestamp": "at", "unit_price": "price"}
 ROWS = [(n % 7, f"item {n % 11}", f"2024-01-{1 + n % 28:02} 12:00:00", n / 8) for n in range(3_000)]
@@ -164,9 +163,10 @@ def test_values_are_written_as_a_text_file_would_have_them(tmp_path: Path) -> No
         ("postgresql://reader:${OWN_PASSWORD}@127.0.0.1/shop", r"\$\{OWN_PASSWORD\} is not set"),
     ],
 )
-def test_what_the_environment_lacks_is_told_with_the_remedy(url: str, told: str, tmp_path: Path) -> None:
-    if "pymysql" in told and find_spec("pymysql"):
-        pytest.skip("the driver is installed")
+def test_what_the_environment_lacks_is_told_with_the_remedy(
+    url: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pymysql", None)  # as where it is not installed
     with pytest.raises(ConfigurationError, match=told) as caught:
         pull("ours", entry(url), tmp_path, tmp_path / "pulled")
     assert "hush" not in str(caught.value)
@@ -256,37 +256,39 @@ def test_a_store_that_does_not_answer_is_told_without_its_key(tmp_path: Path, mo
 # -- PostgreSQL
 
 
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
-
-
 @pytest.fixture(scope="module")
-def postgres() -> Iterator[str]:
+def postgres(pick_port: Callable[[], int]) -> Iterator[str]:
     """The URL of a server of this test alone, of a user whose password is 'p@ss/w:rd'."""
-    pytest.importorskip("psycopg2")
-    if not (shutil.which("initdb") and shutil.which("postgres")):
-        missing("PostgreSQL is not installed (Debian: apt-get install postgresql)")
+    pytest.importorskip("psycopg2", reason="psycopg2 is not installed (pip install -e '.[dev]')")
+    programs = [program("initdb"), program("postgres")]
     as_nobody = ["runuser", "-u", "nobody", "--"] if os.geteuid() == 0 else []  # initdb refuses root
     if as_nobody and not shutil.which("runuser"):
-        missing("runuser is not installed, and PostgreSQL does not run as root")
+        pytest.skip("runuser is not installed (Debian: apt-get install util-linux), and PostgreSQL refuses root")
     folder = Path(tempfile.mkdtemp(prefix="tradewind-postgres-"))  # pytest's folders are closed to nobody
     folder.chmod(0o777)
     try:
-        yield from _served(folder, as_nobody)
+        yield from _served(folder, [[*as_nobody, path] for path in programs], pick_port())
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _served(folder: Path, as_nobody: list[str]) -> Iterator[str]:
-    port, password = free_port(), folder / "password"
+def program(name: str) -> str:
+    """The path of a program of PostgreSQL's server, which Debian keeps off PATH."""
+    found = [shutil.which(name), *sorted(map(str, Path("/usr/lib/postgresql").glob(f"*/bin/{name}")))[::-1]]
+    path = next(filter(None, found), None)
+    if not path:
+        pytest.skip("PostgreSQL is not installed (Debian: apt-get install postgresql)")
+    return path
+
+
+def _served(folder: Path, programs: list[list[str]], port: int) -> Iterator[str]:
+    (initdb, postgres), password = programs, folder / "password"
     password.write_text("p@ss/w:rd\n")
-    make = ["initdb", "-D", f"{folder}/db", "-U", "reader", f"--pwfile={password}", "-A", "scram-sha-256", "-N"]
-    subprocess.run([*as_nobody, *make], check=True, capture_output=True, cwd=folder)
-    serve = ["postgres", "-D", f"{folder}/db", "-p", str(port), "-h", "127.0.0.1", "-k", "", "-F"]
+    make = ["-D", f"{folder}/db", "-U", "reader", f"--pwfile={password}", "-A", "scram-sha-256", "-N"]
+    subprocess.run([*initdb, *make], check=True, capture_output=True, cwd=folder)
+    serve = ["-D", f"{folder}/db", "-p", str(port), "-h", "127.0.0.1", "-k", "", "-F"]
     server = subprocess.Popen(
-        [*as_nobody, *serve], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        [*postgres, *serve], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     assert server.stdout is not None
     try:
