@@ -15,8 +15,9 @@ from recommenders.datasets.b2b.truth import history, purchase_probability
 from recommenders.datasets.catalog import dataset
 from recommenders.datasets.spec import Tables
 from recommenders.datasets.splits import cut_time, split, training_log
-from recommenders.evaluation.ceilings import Ceiling, oracle_figures, world_ceilings
+from recommenders.evaluation.ceilings import Ceiling, oracle_figures, oracle_lists, world_ceilings
 from recommenders.evaluation.protocol import K, make_case
+from recommenders.models.recommender import mask_and_rank
 
 SPEC = dataset("custom_b2b")
 NAMES = [f"{name}@{K}" for name in ("precision", "recall", "ndcg", "hit_rate")]
@@ -63,6 +64,27 @@ def test_the_oracles_hits_are_those_it_expects(judged: Judged) -> None:
     hits = np.take_along_axis(bought[known], best, axis=1).sum(axis=1)
     error = (hits - expected).std() / len(known) ** 0.5
     assert abs(hits.mean() - expected.mean()) < 4 * error
+
+
+def test_the_oracle_knows_what_the_models_know_and_nothing_later(judged: Judged) -> None:
+    """Its lists are those of the true probabilities at the cut: after all training events, before all test events."""
+    parts = split(judged.tables.interactions, SPEC.protocol)
+    test = parts.filter(pc.field("part") == "test")
+    cut = pc.max(parts["timestamp"]).as_py() - timedelta(days=SPEC.protocol.test_days)
+    assert cut_time(parts) <= cut < pc.min(test["timestamp"]).as_py()
+    log = training_log(parts.filter(pc.field("part") != "test"), judged.tables.items, SPEC.protocol, cut)
+    case = make_case(log, test, SPEC.protocol)
+    found = oracle_lists(judged.world, case, log, case.views(), judged.tables.interactions, SPEC.protocol.test_days)
+    past = history(judged.world, case.user_ids.astype(np.int64) - 1, cut)
+    probability = purchase_probability(judged.world, past, SPEC.protocol.test_days)[:, log.items.ids.astype(int) - 1]
+    np.testing.assert_array_equal(found["all"], mask_and_rank(probability, K, case.candidates).item_columns)
+    known = case.histories.matrix.toarray() > 0
+    chance = np.take_along_axis(np.where(known, 0, probability), found["discovery"], axis=1)
+    best = -np.sort(-np.where(known | ~case.candidates, 0, probability), axis=1)[:, :K]
+    np.testing.assert_array_equal(chance, best)  # of the rest, those a buyer does not know yet
+    chance = np.take_along_axis(np.where(known, probability, 0), found["reorder"], axis=1)
+    best = -np.sort(-np.where(known & case.candidates, probability, 0), axis=1)[:, :K]
+    np.testing.assert_array_equal(chance, best)
 
 
 def test_what_a_report_is_told_of_the_oracle_is_what_the_ceilings_say(judged: Judged) -> None:

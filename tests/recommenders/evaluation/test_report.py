@@ -6,7 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy.sparse import csr_array
 
 from recommenders.datasets.interactions import Interactions
@@ -16,6 +19,7 @@ from recommenders.evaluation.criteria import ceilings
 from recommenders.evaluation.plots import plot_learning_curve
 from recommenders.evaluation.protocol import EvaluationConfig, make_case
 from recommenders.evaluation.report import Report, evaluate
+from recommenders.metrics.ranking import all_metrics
 from recommenders.models.collaborative_filtering import CollaborativeFiltering
 from recommenders.models.content_based import ContentBased
 from recommenders.models.popularity import Popularity
@@ -75,12 +79,41 @@ def test_a_window_without_known_buyers_cannot_be_judged(world: Any, toy_events: 
         make_case(world[0], toy_events([(98, 2)], [100.0]), PROTOCOL)
 
 
-def test_ceilings_are_those_of_perfect_knowledge(case: Any) -> None:
-    found = ceilings(case.relevant, case.candidates, 10)
-    assert found["precision@10"] == pytest.approx(np.mean([0.2, 0.1, 0.1]))
-    assert found["recall@10"] == found["ndcg@10"] == 1.0
-    assert found["coverage@10"] == 1.0
+@settings(max_examples=30)
+@given(st.lists(st.sets(st.integers(0, 29)), min_size=1, max_size=6).filter(any), st.integers(1, 12))
+def test_ceilings_are_what_lists_reach_that_know_the_window(wanted: list[set[int]], k: int) -> None:
+    """Each list begins with what its buyer wants; buyers who want nothing count in no mean."""
+    relevant = csr_array(np.array([[item in of for item in range(30)] for of in wanted], np.float32))
+    perfect = np.array([[*of, *(item for item in range(30) if item not in of)][:k] for of in wanted], np.int32)
+    reached = {name: np.nanmean(values) for name, values in all_metrics(perfect, relevant).items()}
+    found = ceilings(relevant, np.ones(30, np.bool_), k)
+    coverage = found.pop(f"coverage@{k}")
+    assert found == pytest.approx(reached)
+    assert coverage == pytest.approx(min(1, len(wanted) * k / 30))
+
+
+def test_coverage_can_reach_no_more_than_the_candidates(case: Any) -> None:
     assert ceilings(case.relevant, case.candidates, 1)["coverage@1"] == pytest.approx(3 / 21)
+    assert ceilings(case.relevant, np.zeros(22, np.bool_), 10) == {}  # nothing to recommend, nothing to reach
+    assert ceilings(csr_array((3, 22), dtype=np.float32), case.candidates, 10) == {}
+
+
+@pytest.mark.parametrize("kinds", [("purchase",), ("view", "cart"), ("view", "cart", "purchase")])
+def test_only_events_that_the_protocol_calls_relevant_are_asked_for(
+    kinds: tuple[str, ...], reorder_world: Any, toy_events: Any
+) -> None:
+    of_kind = {"purchase": [(0, 2), (1, 3), (98, 2)], "view": [(0, 2), (0, 6), (3, 5)], "cart": [(4, 8), (0, 99)]}
+    tables = {kind: toy_events(pairs, [100.0] * len(pairs)) for kind, pairs in of_kind.items()}
+    place = tables["purchase"].schema.get_field_index("event")
+    window = pa.concat_tables(
+        [table.set_column(place, "event", pa.array([kind] * len(table))) for kind, table in tables.items()]
+    )
+    case = make_case(reorder_world[0], window, replace(PROTOCOL, relevant_events=kinds))
+    asked = {(case.user_ids[row], f"i{column:02}") for row, column in zip(*case.relevant.nonzero(), strict=True)}
+    wanted = {(f"u{u:02}", f"i{i:02}") for kind in kinds for u, i in of_kind[kind] if u != 98 and i != 99}
+    assert asked == wanted
+    assert case.cold_users == ("purchase" in kinds)
+    assert case.cold_items == ("cart" in kinds)
 
 
 def test_criteria_have_their_five_keys(report: Report) -> None:
