@@ -4,7 +4,8 @@ TradewindError
 ├── ConfigurationError      a setting that cannot be used
 │   ├── UnknownNameError    a name outside its catalogue
 │   └── UnsuitableError     a model that cannot learn from this log; others can
-│       └── ModelTooLargeError  it would need more memory for fitting than it may take
+│       ├── ModelTooLargeError  it would need more memory for fitting than it may take
+│       └── NoFeaturesError     it learns from item features and got none
 ├── DataError               a source that cannot be read as what it claims to be
 ├── BundleError             a model on disk that is damaged or not ours
 ├── NotFittedError          a model asked before it learned
@@ -53,6 +54,13 @@ class ModelTooLargeError(UnsuitableError):
             f"{model} on {shape[0]:,} users x {shape[1]:,} items would need {needed_mb:,.0f} MB; allowed: "
             f"{allowed_mb:,.0f}; raise models.{model}.max_memory_mb or set models.{model}.enabled: false"
         )
+
+
+class NoFeaturesError(UnsuitableError):
+    """A model that learns from item features, fitted without any."""
+
+    def __init__(self, model: str) -> None:
+        super().__init__(f"{model} learns from item features and got none; pass features=encode_items(items, ids)")
 
 
 class DataError(TradewindError):

@@ -24,7 +24,11 @@ LOG = logging.getLogger(__name__)
 
 
 class Composed(Recommender):
-    """A model whose knowledge lies with its members; popularity is always one, for whom nothing else is known."""
+    """A model whose knowledge lies with its members; popularity is always one, for whom nothing else is known.
+
+    fit() fits the members with their default configurations. training.fit_one, and compose() with members fitted
+    before, keep the configurations of a training file, as the platform does.
+    """
 
     handles_new_items: ClassVar[bool] = True
     uses_features: ClassVar[bool] = True

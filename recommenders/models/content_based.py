@@ -10,7 +10,7 @@ from scipy.sparse import csr_array, csr_matrix
 
 from recommenders.datasets.histories import Histories, KnownItems
 from recommenders.datasets.interactions import Interactions
-from recommenders.errors import ConfigurationError, UnsuitableError
+from recommenders.errors import ConfigurationError, NoFeaturesError
 from recommenders.models.popularity import decayed_sums
 from recommenders.models.recommender import BLOCK, ModelConfig, Reason, Recommender, Tracker
 from recommenders.models.sparse import RowSums, pack_csr, unpack_csr
@@ -62,9 +62,7 @@ class ContentBased(Recommender):
     def _fit(self, interactions: Interactions, features: "ItemFeatures | None", tracker: Tracker | None) -> None:
         n_items = len(interactions.items)
         if features is None:
-            raise UnsuitableError(
-                "content_based learns from item features and got none; pass features=encode_items(items, ids)"
-            )
+            raise NoFeaturesError(self.name)
         if features.vectors.shape[0] != n_items:
             raise ConfigurationError(
                 f"item features have {features.vectors.shape[0]} rows for {n_items} items; "

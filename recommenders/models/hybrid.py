@@ -53,7 +53,7 @@ class Hybrid(Composed):
 
     def score(self, user_rows: NDArray[np.int32], histories: Histories) -> NDArray[np.float32]:
         """(n, n_items): the weighted mean of the members' standardised scores, in standard deviations."""
-        popular = self.members_[Popularity.name].score(user_rows[:1], histories[:1])
+        popular = self.members_[Popularity.name].score(user_rows, histories)  # of each user: `by` may be category
         total = np.zeros((len(user_rows), 1), dtype=np.float32)
         scores = np.zeros((len(user_rows), len(self.items_)), dtype=np.float32)
         for name, member in self.members_.items():

@@ -5,11 +5,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from recommenders.errors import ConfigurationError
+from recommenders.errors import ConfigurationError, NoFeaturesError
 from recommenders.evaluation.cost import Cost, measure
 from recommenders.evaluation.external import External, Files
 from recommenders.evaluation.external_report import Outcome, facts, figures, in_words
-from recommenders.models.catalog import COMPOSED, MODELS, model_class
+from recommenders.models.catalog import MODELS
 from recommenders.models.composed import Composed
 from recommenders.models.recommender import Recommender
 from recommenders.training.configuration import TrainingConfig
@@ -76,8 +76,7 @@ class Contest:
         try:
             model, self.costs[name] = measure(lambda: fit_model(name, self.config, log, self.fitted, features))
         except ConfigurationError as error:
-            blind = features is None and model_class(name).uses_features and name not in COMPOSED
-            reason = NEEDS_ITEMS if blind and "features" in str(error) else str(error)
+            reason = NEEDS_ITEMS if isinstance(error, NoFeaturesError) else str(error)
             self.outcome.left_out[name] = reason
             self.say(f"  - {name} is left out: {reason}")
             return

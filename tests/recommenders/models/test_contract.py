@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from recommenders.bundle import MANIFEST
 from recommenders.datasets.histories import Histories
-from recommenders.errors import BundleError, ConfigurationError, NotFittedError
+from recommenders.errors import BundleError, NoFeaturesError, NotFittedError
 from recommenders.models import catalog
 from recommenders.models.composed import Composed
 from recommenders.models.recommender import Recommender
@@ -210,7 +210,7 @@ def test_nobody_asked_nothing_answered(model: Recommender) -> None:
 
 
 def test_content_without_features_is_refused(world: Any) -> None:
-    with pytest.raises(ConfigurationError, match="got none"):
+    with pytest.raises(NoFeaturesError, match="got none"):
         catalog.model_class("content_based")().fit(world[0])
 
 
