@@ -24,6 +24,7 @@ from serving.requests import (
     as_sent,
     as_text,
     parse,
+    unknown_as_sent,
     wants_numbers,
 )
 
@@ -132,6 +133,7 @@ class Application:
         champion = self.live.current if self.live else None
         if champion is None:
             return Answer(503, orjson.dumps({"status": "starting", "reason": self._why_not()}), JSON, RETRY_AFTER)
+        on_sale = int(champion.predictor.lists.on_sale().sum())
         state = {
             "status": "ok",
             "dataset": champion.pointer.dataset,
@@ -139,7 +141,10 @@ class Application:
             "version": champion.pointer.version,
             "promoted_at": champion.pointer.promoted_at,
             "age_seconds": champion.age_seconds,
+            "items_on_sale": on_sale,
         }
+        if not on_sale:
+            state["warning"] = "every list is empty: by the items' available_from and available_until none is on sale"
         if self.live and self.live.problem:
             state["warning"] = f"still serving version {champion.pointer.version}; {self.live.problem}"
         return Answer(200, orjson.dumps(state))
@@ -160,7 +165,6 @@ class Application:
 
 def respond(champion: "Champion", request: PredictRequest, request_id: str, start: float) -> tuple[Answer, str]:
     """The list as an answer, and the strategy it came by."""
-    sent = {as_text(id_): id_ for id_ in request.history}
     found = champion.predictor.predict(
         as_text(request.user_id), [as_text(id_) for id_ in request.history], request.n_recommendations
     )
@@ -174,7 +178,7 @@ def respond(champion: "Champion", request: PredictRequest, request_id: str, star
         "model": champion.pointer.model,
         "version": champion.pointer.version,
         "strategy": found.strategy,
-        "unknown_items": [sent[item_id] for item_id in found.unknown_items],
+        "unknown_items": unknown_as_sent(request.history, set(found.unknown_items)),
         "request_id": request_id,
         "milliseconds": round((time.perf_counter() - start) * 1000, 3),
     }

@@ -1,25 +1,28 @@
 """What a request may say, and the words for what it may not."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, ValidationError
 
-LONGEST_ID = 256  # characters
+LONGEST_ID = 1024  # characters: the address of a product page fits
 LONGEST_HISTORY = 1000  # events
 MOST_ITEMS = 100
 LARGEST_INT = 2**53 - 1  # beyond it JavaScript and many JSON readers round
 LONGEST_NUMBER = len(str(LARGEST_INT))
-LARGEST_BODY = 512 * 1024  # bytes: a full history of long ids fits
+LARGEST_BODY = 1100 * 1024  # bytes: a full history of the longest ids fits
 SHOWN = 60  # characters of a wrong value that an error repeats
 
 TextId = Annotated[StrictStr, Field(min_length=1, max_length=LONGEST_ID)]
 NumberId = Annotated[StrictInt, Field(ge=0, le=LARGEST_INT)]
 Id = TextId | NumberId
 
+ID = (
+    f"a string of 1 to {LONGEST_ID} characters or a whole number from 0 to {LARGEST_INT}, send any other id as a string"
+)
 ALLOWED = {
-    "user_id": f"a string of 1 to {LONGEST_ID} characters or a whole number from 0 to {LARGEST_INT}",
-    "history": f"a list of up to {LONGEST_HISTORY} item ids, each a string or a whole number like user_id",
+    "user_id": ID,
+    "history": f"a list of up to {LONGEST_HISTORY} item ids",
     "n_recommendations": f"a whole number from 1 to {MOST_ITEMS}",
 }
 
@@ -29,11 +32,15 @@ class PredictRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, title="PredictRequest")
 
-    user_id: Id = Field(description="The buyer. A stranger is welcome.", examples=[17])
+    user_id: Id = Field(
+        description="The user, by the id as the data writes it; one that is not known is answered too. "
+        "Any id may be sent as a string.",
+        examples=[17, "000055", "1700000000000435545"],
+    )
     history: list[Id] = Field(
         default=[],
         max_length=LONGEST_HISTORY,
-        description="A known buyer's newest items, or all of a stranger's. Unknown ids are ignored.",
+        description="The newest items of a known user, or all of any other's. Unknown ids are ignored and named.",
         examples=[[101, 2048]],
     )
     n_recommendations: Annotated[StrictInt, Field(ge=1, le=MOST_ITEMS)] = 10
@@ -78,7 +85,7 @@ def _details(faults: Sequence[Any]) -> list[dict[str, str]]:
         if fault["type"] == "extra_forbidden":
             allowed = f"only the fields {', '.join(ALLOWED)}"
         else:
-            allowed = ALLOWED.get(field, "an object with user_id")
+            allowed = ID if index else ALLOWED.get(field, "an object with user_id")
         got = "nothing" if fault["type"] == "missing" else shown(fault["input"])
         found.setdefault(field + index, {"field": field + index, "got": got, "allowed": allowed})
     return list(found.values())[:10]
@@ -99,6 +106,11 @@ def shown(value: object) -> str:
 def as_text(id_: str | int) -> str:
     """The id as it is known inside."""
     return id_ if isinstance(id_, str) else str(id_)
+
+
+def unknown_as_sent(history: Sequence[str | int], unknown: Collection[str]) -> list[str | int]:
+    """The ids of the history that are unknown, each once in the type and writing it was sent in."""
+    return list(dict.fromkeys(id_ for id_ in history if as_text(id_) in unknown))
 
 
 def wants_numbers(request: PredictRequest) -> bool:

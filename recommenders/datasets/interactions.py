@@ -13,6 +13,7 @@ from recommenders import bundle
 from recommenders.bundle import Bundle, pack_strings, unpack_strings
 from recommenders.datasets.histories import DAY, Histories
 from recommenders.datasets.ids import IdMap
+from recommenders.datasets.sale_periods import SalePeriods, pack_periods, unpack_periods
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -30,6 +31,8 @@ class Interactions:
     `dated` says whether the age of an event at the moment of the question is known, as behind a time cut; where each
     user's latest event is held out, or where time stamps are but numbers, only the order of each user's events is.
     The question is what will be wanted within `horizon_days` of the newest event; where it is None, what comes next.
+    `sale_periods` has the items' dates of sale, where any is known: who serves a list leaves out what is not on sale at
+    that moment. Evaluation and training go by `available` alone.
     """
 
     users: IdMap
@@ -44,6 +47,7 @@ class Interactions:
     dated: bool = True
     horizon_days: float | None = None
     version: str = ""  # of the data behind the log, where it has one
+    sale_periods: SalePeriods | None = None
 
     @classmethod
     def from_table(
@@ -136,6 +140,7 @@ class Interactions:
         arrays: dict[str, NDArray[Any]] = {name: getattr(self, name) for name in _ARRAYS}
         for axis, ids in (("users", self.users), ("items", self.items)):
             arrays |= {f"{axis}.{part}": array for part, array in pack_strings(ids.ids).items()}
+        arrays |= pack_periods(self.sale_periods)
         facts = {"repeat": self.repeat, "dated": self.dated, "horizon_days": self.horizon_days}
         return bundle.write(folder, Bundle("interactions", {**facts, "version": self.version}, arrays))
 
@@ -149,7 +154,8 @@ class Interactions:
 
         arrays = {name: content.arrays[name] for name in _ARRAYS}
         facts: dict[str, Any] = {**arrays, **content.config}
-        return cls(users=ids("users"), items=ids("items"), **facts)
+        periods = unpack_periods(content.arrays)
+        return cls(users=ids("users"), items=ids("items"), sale_periods=periods, **facts)
 
     def select(self, mask: NDArray[np.bool_]) -> "Interactions":
         """The events where the mask is true, under the same id maps."""

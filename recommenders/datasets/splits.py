@@ -1,5 +1,6 @@
 """Train, validation and test parts of a log, and the log a model may learn from (docs/protocols.md)."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -11,6 +12,7 @@ from recommenders import schema
 from recommenders.datasets.ids import IdMap
 from recommenders.datasets.interactions import Interactions
 from recommenders.datasets.items import items_as_of
+from recommenders.datasets.sale_periods import ALWAYS, SalePeriods
 from recommenders.datasets.spec import Protocol
 from recommenders.errors import DataError
 
@@ -103,16 +105,19 @@ def training_log(events: pa.Table, items: pa.Table, protocol: Protocol, as_of: d
 
     The items are those of the log and those of the table, as it was then, launched by then. Where the protocol's
     candidates are on_sale, an unknown launch means always, and an item may be recommended if it is launched and not yet
-    ended; where they are seen_before_cut, it may if it has an event. Events after as_of are the caller's to
-    leave out: a DataError if there are any.
+    ended; where they are seen_before_cut, it may if it has an event. Whatever the protocol, `sale_periods` holds the
+    items' dates of sale, for who serves: as they were at as_of, or, where that is left out, as they are now. Events
+    after as_of are the caller's to leave out: a DataError if there are any.
     """
     if events.num_rows == 0:
         raise DataError("a training log needs events; got none; look at the split or at the quarantine")
     last = _utc(pc.max(events["timestamp"].cast(schema.TIME)).as_py())
+    now = _utc(as_of) if as_of else max(last, datetime.now(UTC))
     as_of = _utc(as_of) if as_of else last
     if last > as_of:
         raise DataError(f"the training log reaches {last.isoformat()}, past as_of {as_of.isoformat()}; filter it first")
-    items = items_as_of(items, as_of)
+    newest = items_as_of(items, now)
+    items = items_as_of(items, as_of) if as_of < now else newest
     launched, on_sale = _on_sale(items, as_of, unknown_is_launched=protocol.candidates == "on_sale")
     seen = np.unique(events["item_id"].to_numpy().astype(np.str_))
     known = items["item_id"].to_numpy().astype(np.str_)
@@ -120,7 +125,8 @@ def training_log(events: pa.Table, items: pa.Table, protocol: Protocol, as_of: d
     available = np.isin(ids.ids, known[on_sale] if protocol.candidates == "on_sale" else seen)
     dated = protocol.split == "time_cut"
     horizon = float(protocol.test_days) if dated else None
-    return Interactions.from_table(events, ids, None, available, protocol.repeat, dated, horizon)
+    log = Interactions.from_table(events, ids, None, available, protocol.repeat, dated, horizon)
+    return replace(log, sale_periods=_sale_periods(newest, ids))
 
 
 def _on_sale(
@@ -131,6 +137,19 @@ def _on_sale(
     launched = pc.fill_null(pc.less_equal(items["available_from"], now), unknown_is_launched).to_numpy()
     ended = pc.fill_null(pc.less_equal(items["available_until"], now), False).to_numpy()
     return launched, launched & ~ended
+
+
+def _sale_periods(items: pa.Table, ids: IdMap) -> SalePeriods | None:
+    """When each item of the map is sold by the table, which has one row an item; None where it holds no date."""
+    if all(items[name].null_count == items.num_rows for name in ("available_from", "available_until")):
+        return None
+    columns = ids.rows(items["item_id"].to_numpy().astype(np.str_))
+    dates = []
+    for name, unknown in (("available_from", ALWAYS.min), ("available_until", ALWAYS.max)):
+        given = pc.fill_null(items[name].cast(schema.TIME).cast(pa.int64()), unknown).to_numpy()
+        dates.append(np.full(len(ids), unknown, dtype=np.int64))
+        dates[-1][columns[columns >= 0]] = given[columns >= 0]
+    return SalePeriods(*dates)
 
 
 def _utc(time: datetime) -> datetime:

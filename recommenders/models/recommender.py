@@ -15,6 +15,7 @@ from recommenders.bundle import Bundle
 from recommenders.datasets.histories import Histories
 from recommenders.datasets.ids import IdMap
 from recommenders.datasets.interactions import Interactions
+from recommenders.datasets.sale_periods import SalePeriods, pack_periods, unpack_periods
 from recommenders.errors import BundleError, ModelTooLargeError, NotFittedError
 from recommenders.models.topk import top_k
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 BLOCK = 512  # users scored at once: (512, n_items) float32 is the largest dense array held
 
 
-CONTEXT = ("users_", "items_", "histories_", "available_", "repeat_", "dated_", "as_of_")
+CONTEXT = ("users_", "items_", "histories_", "available_", "sale_periods_", "repeat_", "dated_", "as_of_")
 
 
 class ModelConfig(BaseModel):
@@ -81,6 +82,7 @@ class Recommender(ABC):
     items_: IdMap
     histories_: Histories  # (n_users, n_items): all that was learned from
     available_: NDArray[np.bool_]  # (n_items,)
+    sale_periods_: SalePeriods | None  # what is on sale when, where any date is known
     repeat_: bool
     dated_: bool  # whether ages of events mean something (Interactions.dated)
     as_of_: int  # microseconds since 1970, UTC: the newest event, which is "now" for every answer
@@ -114,6 +116,7 @@ class Recommender(ABC):
         self.users_, self.items_ = interactions.users, interactions.items
         self.histories_ = interactions.histories()
         self.available_, self.repeat_, self.dated_ = interactions.available, interactions.repeat, interactions.dated
+        self.sale_periods_ = interactions.sale_periods
         self.as_of_ = int(interactions.timestamps.max(initial=0))
         self.provenance["data_version"] = interactions.version
 
@@ -281,6 +284,7 @@ def _pack_context(model: Recommender) -> dict[str, NDArray[Any]]:
         "context.repeat": np.array([model.repeat_]),
         "context.dated": np.array([model.dated_]),
         "context.as_of": np.array([model.as_of_]),
+        **{f"context.{name}": array for name, array in pack_periods(model.sale_periods_).items()},
         **{f"context.histories.{part}": getattr(model.histories_, part) for part in EVENTS},
     }
     for axis, ids in (("users", model.users_), ("items", model.items_)):
@@ -296,5 +300,6 @@ def _unpack_context(model: Recommender, arrays: dict[str, NDArray[Any]]) -> None
     model.available_ = arrays["context.available"]
     model.repeat_, model.dated_ = bool(arrays["context.repeat"][0]), bool(arrays["context.dated"][0])
     model.as_of_ = int(arrays["context.as_of"][0])
+    model.sale_periods_ = unpack_periods({name.removeprefix("context."): array for name, array in arrays.items()})
     events = {part: arrays[f"context.histories.{part}"] for part in EVENTS}
     model.histories_ = Histories(**events, n_items=len(model.items_))

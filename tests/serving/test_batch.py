@@ -1,8 +1,12 @@
 """Lists for everyone are the lists the service gives."""
 
+from dataclasses import replace
+
+import numpy as np
 import pyarrow as pa
 import pytest
 
+from recommenders.datasets.sale_periods import ALWAYS, SalePeriods
 from recommenders.errors import ConfigurationError
 from recommenders.models.collaborative_filtering import CollaborativeFiltering
 from serving.batch import batch_recommendations
@@ -25,6 +29,25 @@ def test_every_buyer_gets_the_list_the_service_would_give(market, tmp_path):
 def test_lists_end_where_the_candidates_end(market):
     model = CollaborativeFiltering().fit(market.log(available=[n < 3 for n in range(12)]))
     assert batch_recommendations(model, 10).num_rows == 6 * 3
+
+
+def test_what_is_not_on_sale_now_is_in_no_list(market):
+    ends = np.where(np.arange(12) < 4, 1, ALWAYS.max)  # 1970
+    log = replace(market.log(), sale_periods=SalePeriods(np.full(12, ALWAYS.min), ends))
+    served = batch_recommendations(CollaborativeFiltering().fit(log), 10)["item_id"].to_pylist()
+    assert set(served) == {str(item) for item in range(105, 113)}
+
+
+def test_whom_the_model_does_not_know_gets_what_the_service_would_give(market, tmp_path, monkeypatch):
+    monkeypatch.setattr(CollaborativeFiltering, "knows", lambda self, rows, _: rows % 2 == 0)
+    model = CollaborativeFiltering().fit(market.log())
+    predictor = Predictor(model.save(tmp_path / "b"))
+    rows = batch_recommendations(model, 4).to_pylist()
+    for user_id, strategy in (("1", "known_buyer"), ("2", "popularity")):
+        found = predictor.predict(user_id, [], 4)
+        assert found.strategy == strategy
+        assert [row["item_id"] for row in rows if row["user_id"] == user_id] == found.item_ids
+        assert [row["score"] for row in rows if row["user_id"] == user_id] == found.scores
 
 
 def test_no_list_is_no_request(market):

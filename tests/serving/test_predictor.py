@@ -1,14 +1,20 @@
 """Who is served how, on a market whose lists are known."""
 
+import time
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 
+from recommenders.datasets.histories import DAY, Histories
+from recommenders.datasets.interactions import Interactions
+from recommenders.datasets.sale_periods import ALWAYS, SalePeriods
 from recommenders.errors import BundleError
 from recommenders.models import catalog
 from recommenders.models.collaborative_filtering import CollaborativeFiltering
-from recommenders.models.popularity import Popularity
+from recommenders.models.hybrid import Hybrid, HybridConfig
+from recommenders.models.popularity import Popularity, PopularityConfig
 from recommenders.models.recommender import Recommender
 from serving.predictor import Predictor
 
@@ -92,6 +98,74 @@ def test_items_not_on_sale_are_never_recommended(market, monkeypatch, tmp_path):
     model = predictor(Popularity().fit(market.log(available=on_sale)), monkeypatch, tmp_path)
     for user_id in ("3", "nobody"):
         assert model.predict(user_id, [], 100).item_ids == ["101", "102", "103", "104"]
+
+
+NOW = 1_800_000_000_000_000  # microseconds
+DATES = {"101": (ALWAYS.min, NOW - 5), "102": (NOW + 5, ALWAYS.max), "103": (NOW - 5, NOW + 5), "104": (0, NOW)}
+
+
+def dated(log: Interactions) -> Interactions:
+    """The log, four of its items with dates of sale."""
+    begins, ends = zip(*(DATES.get(item, (ALWAYS.min, ALWAYS.max)) for item in log.items.ids.tolist()), strict=True)
+    return replace(log, sale_periods=SalePeriods(np.array(begins), np.array(ends)))
+
+
+@pytest.mark.parametrize("repeat", [True, False])
+@pytest.mark.parametrize("model", [Popularity, CollaborativeFiltering])
+@pytest.mark.parametrize(
+    ("moment", "gone"),
+    [(NOW - 6, {"102", "103"}), (NOW - 5, {"101", "102"}), (NOW, {"101", "102", "104"}), (NOW + 5, {*DATES} - {"102"})],
+)
+def test_an_item_is_served_only_between_its_dates(market, tmp_path, model, repeat, moment, gone):
+    log = dated(market.log(repeat=repeat))
+    predictor = Predictor(model().fit(log).save(tmp_path / "b"))
+    predictor.predict("5", [], 1, NOW - 10**9)  # what was on sale at another moment is of no account
+    for user_id, history in (("5", []), ("5", ["102"]), ("nobody", ["101", "104"]), ("nobody", [])):
+        served = predictor.predict(user_id, history, 100, moment).item_ids
+        known = set() if repeat else set(history) | ({"101", "105"} if user_id == "5" else set())
+        assert set(served) == set(log.items.ids.tolist()) - gone - known, (user_id, history)
+
+
+def test_the_clock_decides_what_is_on_sale_and_a_log_that_is_ahead_of_it_decides_itself(market, tmp_path):
+    now = time.time_ns() // 1000
+    log = market.log()
+    for newest, served in ((now - DAY, "102"), (now + 2 * DAY, "103")):
+        began, ends = np.full(12, now + 3 * DAY), np.full(12, ALWAYS.max)
+        began[1:3] = ALWAYS.min
+        ends[1] = now + DAY  # 102; 103 goes on
+        began[2] = now + DAY
+        moved = replace(log, timestamps=log.timestamps + newest, sale_periods=SalePeriods(began, ends))
+        assert Predictor(Popularity().fit(moved).save(tmp_path / served)).predict("3", [], 9).item_ids == [served]
+
+
+def test_where_nothing_is_on_sale_the_list_is_empty(market, tmp_path):
+    over = SalePeriods(np.full(12, ALWAYS.min), np.full(12, 5))
+    predictor = Predictor(CollaborativeFiltering().fit(replace(market.log(), sale_periods=over)).save(tmp_path / "b"))
+    for user_id in ("3", "nobody"):
+        assert predictor.predict(user_id, ["101"], 10).item_ids == []
+
+
+def test_popularity_is_the_one_that_was_evaluated(market, tmp_path):
+    log = market.log()
+    days = np.where(log.item_columns == 0, 0, 200) * DAY  # 101 sold most and long ago
+    log = replace(
+        log,
+        timestamps=days[order := np.argsort(days, kind="stable")],
+        user_rows=log.user_rows[order],
+        item_columns=log.item_columns[order],
+    )
+    config = PopularityConfig(half_life_days=20.0)
+    members = {"popularity": Popularity(config).fit(log), "collaborative_filtering": CollaborativeFiltering().fit(log)}
+    blend = Hybrid(HybridConfig(model_weights={"collaborative_filtering": 1.0})).compose(members, log)
+    evaluated = members["popularity"].recommend(np.array([-1]), Histories.of_lists([[]], 12), 12)
+    found = Predictor(blend.save(tmp_path / "b")).predict("nobody", [], 12)
+    assert found.strategy == "popularity"
+    assert found.item_ids == log.items.ids[evaluated.item_columns[0]].tolist()
+    assert found.scores == evaluated.scores[0].tolist()
+    assert found.item_ids[0] != "101"
+    alone = Predictor(members["collaborative_filtering"].save(tmp_path / "alone")).predict("nobody", [], 12)
+    ranked = Popularity().fit(log).recommend(np.array([-1]), Histories.of_lists([[]], 12), 12)
+    assert alone.scores == pytest.approx(ranked.scores[0].tolist())
 
 
 def test_a_short_list_is_filled_with_what_sells(market, monkeypatch, tmp_path):

@@ -3,13 +3,32 @@
 import json
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.requests import LARGEST_INT, RefusedError, as_sent, as_text, parse, wants_numbers
+from recommenders.datasets.ids import IdMap
+from recommenders.datasets.interactions import Interactions
+from recommenders.models.reorder import Reorder
+from serving.application import respond
+from serving.champion import Pointer
+from serving.live import Champion
+from serving.predictor import Predictor
+from serving.requests import (
+    LARGEST_BODY,
+    LARGEST_INT,
+    LONGEST_HISTORY,
+    LONGEST_ID,
+    RefusedError,
+    as_sent,
+    as_text,
+    parse,
+    unknown_as_sent,
+    wants_numbers,
+)
 
-USER = f"a string of 1 to 256 characters or a whole number from 0 to {LARGEST_INT}"
+USER = f"a string of 1 to 1024 characters or a whole number from 0 to {LARGEST_INT}, send any other id as a string"
 
 
 def body(**fields: Any) -> bytes:
@@ -29,9 +48,17 @@ def test_defaults():
         (body(user_id=1.0), f"user_id: got 1.0; allowed: {USER}"),
         (body(user_id=None), f"user_id: got None; allowed: {USER}"),
         (body(user_id=-1), f"user_id: got -1; allowed: {USER}"),
+        (body(user_id=2**53), f"user_id: got 9007199254740992; allowed: {USER}"),
+        (body(user_id=1700000000000435545), f"user_id: got 1700000000000435545; allowed: {USER}"),
+        (body(user_id=1, history=["a", 2**53]), f"history[1]: got 9007199254740992; allowed: {USER}"),
+        (body(user_id=1, history=[False]), f"history[0]: got False; allowed: {USER}"),
+        (body(user_id=1, history=[5.0]), f"history[0]: got 5.0; allowed: {USER}"),
+        (body(user_id=1, history=[""]), f"history[0]: got ''; allowed: {USER}"),
+        (body(user_id=1, history=None), "history: got None; allowed: a list of up to 1000 item ids"),
+        (body(user_id=1, history="5"), "history: got '5'; allowed: a list of up to 1000 item ids"),
         (body(user_id=10**400), f"user_id: got a number of 1329 bits; allowed: {USER}"),
         (body(user_id=""), f"user_id: got ''; allowed: {USER}"),
-        (body(user_id="x" * 300), f"user_id: got '{'x' * 59}...; allowed: {USER}"),
+        (body(user_id="x" * 1025), f"user_id: got '{'x' * 59}...; allowed: {USER}"),
         (
             body(user_id=1, n_recommendations=0),
             "n_recommendations: got 0; allowed: a whole number from 1 to 100",
@@ -92,3 +119,40 @@ def test_what_is_no_plain_decimal_stays_a_string(id_):
 @given(st.integers(0, LARGEST_INT))
 def test_numbers_come_back_as_they_were_sent(number):
     assert as_sent(as_text(number), numbers=True) == number
+
+
+def test_a_full_history_of_the_longest_ids_fits():
+    content = body(user_id="u" * LONGEST_ID, history=["i" * LONGEST_ID] * LONGEST_HISTORY)
+    assert len(content) < LARGEST_BODY
+    assert len(parse(content, "application/json").history) == LONGEST_HISTORY
+
+
+# Ids that other software would take for numbers, for the same id as another, for nothing or for a path.
+IDS = ("7", "007", " 7", "7 ", "5.0", "5", "1700000000000435545", "9007199254740993", "-1", "nan", "null", "True", "٣")
+ODD = ("a/b", "Ü-3", "U\u0308-3", "日本4", "😀", "'; drop table--", "x" * LONGEST_ID, "line\nend", "<b>", "%20", "..")
+
+
+def test_every_id_travels_as_it_was_written(tmp_path):
+    """User i bought item i alone: whoever is taken for another user gets another list."""
+    ids = IdMap.of((*IDS, *ODD))
+    n = len(ids)
+    rows, ones = np.arange(n, dtype=np.int32), np.ones(n, dtype=np.float32)
+    log = Interactions(ids, ids, rows, rows, np.zeros(n, np.int64), ones, ones, np.ones(n, np.bool_), repeat=True)
+    predictor = Predictor(Reorder().fit(log).save(tmp_path / "bundle"))
+    champion = Champion(Pointer("toy", "reorder", 1, "", "", "", ""), predictor, 0.0)
+    for id_ in (*IDS, *ODD):
+        for user_id in (as_sent(id_, numbers=True), id_):
+            answer = ask(champion, user_id=user_id, n_recommendations=1)
+            assert (answer["user_id"], answer["strategy"]) == (user_id, "known_buyer")
+            assert answer["items"][0]["item_id"] == user_id
+            assert ask(champion, user_id="?", history=[user_id], n_recommendations=1)["items"] == answer["items"]
+    assert ask(champion, user_id="?", history=["x", *IDS, *ODD, 8])["unknown_items"] == ["x", 8]
+
+
+def ask(champion: Champion, **fields: Any) -> Any:
+    return json.loads(respond(champion, parse(body(**fields), "application/json"), "", 0.0)[0].body)
+
+
+def test_unknown_items_are_named_once_each_as_they_were_sent():
+    history = parse(body(user_id=1, history=[9, "9", 9, "007", 7, " 9"]), "application/json").history
+    assert unknown_as_sent(history, {"9", "007", " 9"}) == [9, "9", "007", " 9"]

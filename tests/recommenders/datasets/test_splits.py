@@ -1,5 +1,6 @@
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -8,6 +9,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from recommenders import schema
+from recommenders.datasets.interactions import Interactions
 from recommenders.datasets.items import items_as_of
 from recommenders.datasets.spec import Protocol
 from recommenders.datasets.splits import cut_time, split, training_log
@@ -145,6 +147,42 @@ def test_seen_before_cut_is_every_item_with_an_event() -> None:
     assert not found.repeat
 
 
+@pytest.mark.parametrize("candidates", ["on_sale", "seen_before_cut"])
+def test_dates_of_sale_are_kept_whatever_the_protocol_counts(candidates: str, tmp_path: Path) -> None:
+    table = items(i0=(None, 3), i1=(0, None), i2=(5000, None), never_sold=(0, 7))
+    protocol = replace(TIME_CUT, candidates=candidates)  # type: ignore[arg-type]
+    built = training_log(log([(0, 0, 1), (0, 1, 2), (0, 2, 3), (1, 9, 10)]), table, protocol)
+    built = Interactions.load(built.save(tmp_path / "log"))
+
+    def on_sale(hour: int) -> set[str]:
+        assert built.sale_periods is not None
+        moment = int((START + timedelta(hours=hour)).timestamp() * 1e6)
+        return set(built.items.ids[built.sale_periods.at(moment).items].tolist()) - {"never_sold"}
+
+    assert on_sale(-1) == {"i0", "i9"}
+    assert on_sale(2) == {"i0", "i1", "i9"}
+    assert on_sale(3) == {"i1", "i9"}
+    assert on_sale(5000) == {"i1", "i2", "i9"}
+    no_dates = training_log(log([(0, 0, 1), (0, 1, 2)]), items(i0=(None, None)), protocol)
+    assert Interactions.load(no_dates.save(tmp_path / "log")).sale_periods is None
+
+
+def test_who_serves_knows_the_newest_dates_and_who_is_judged_those_of_the_cut() -> None:
+    """The item table says a day after the last event that i0 is sold no longer."""
+    rows = [{"item_id": "i0", "valid_from": START}]
+    rows.append({"item_id": "i0", "valid_from": START + timedelta(days=1), "available_until": START})
+    table = schema.conform(pa.Table.from_pylist(rows, schema=schema.ITEMS), schema.ITEMS, "items")
+    events = log([(0, 0, 1), (0, 1, 2)])
+    served, judged = (
+        training_log(events, table, TIME_CUT),
+        training_log(events, table, TIME_CUT, START + timedelta(hours=2)),
+    )
+    assert served.sale_periods is not None
+    assert not served.sale_periods.at(int(START.timestamp() * 1e6)).items[0]
+    assert judged.sale_periods is None
+    assert served.available.tolist() == judged.available.tolist() == [True, True]
+
+
 def test_a_training_log_refuses_the_future_and_the_void() -> None:
     events = log([(0, 0, 1), (0, 1, 200)])
     with pytest.raises(DataError, match=r"past as_of 2026-01-02.*; filter it first"):
@@ -193,6 +231,10 @@ def test_what_models_learn_from_is_unchanged_by_anything_after_the_moment(
         assert (now.available == other.available).all()
         assert (now.item_columns == other.item_columns).all()
         assert (now.strengths == other.strengths).all()
+        assert (now.sale_periods is None) == (other.sale_periods is None)
+        if now.sale_periods is not None and other.sale_periods is not None:
+            assert (now.sale_periods.begins == other.sale_periods.begins).all()
+            assert (now.sale_periods.ends == other.sale_periods.ends).all()
 
 
 @settings(max_examples=60)
