@@ -81,7 +81,6 @@ def stage(folder: Path, pointer: Pointer, bundle: Path) -> None:
 
 def recipe(name: str, pointer: Pointer) -> dict[str, Any]:
     """The bentofile; `bentoml containerize` makes an image of it where there is docker."""
-    windows = sys.platform == "win32"
     return {
         "service": "serving.service:Tradewind",
         "name": name,
@@ -89,7 +88,7 @@ def recipe(name: str, pointer: Pointer) -> dict[str, Any]:
         "labels": {"dataset": pointer.dataset, "model": pointer.model, "version": str(pointer.version)},
         "include": [*(f"{package}/" for package in PACKAGES), f"{CARRIED.parent.name}/"],
         "python": {
-            "packages": [f"{p}=={installed(p)}" for p in REQUIREMENTS if not (windows and p == "uvloop")],
+            "packages": [f"{package}=={installed(package)}" for package in REQUIREMENTS],
             "lock_packages": False,  # would ask a package index
         },
         "envs": [{"name": key, "value": value} for key, value in TELEMETRY_OFF.items()],
