@@ -1,8 +1,11 @@
 """What must hold before the next step may run (blocking), and what a person should know (warnings)."""
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from datetime import timedelta
+from functools import wraps
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pyarrow as pa
@@ -12,7 +15,6 @@ import pyarrow.parquet as pq
 from monitoring.drift import DriftReport
 from orchestration.settings import Settings
 from recommenders import schema
-from recommenders.datasets.catalog import dataset
 from recommenders.datasets.interactions import Interactions
 from recommenders.datasets.reading.ingest import Counts, count_nulls
 from recommenders.datasets.spec import Protocol
@@ -26,10 +28,11 @@ from serving.registry import Registry
 
 MIN_INTERACTIONS = 1_000
 
+Check = Callable[..., dg.AssetCheckResult]
+
 ERROR, WARN = dg.AssetCheckSeverity.ERROR, dg.AssetCheckSeverity.WARN
 
 
-@dg.asset_check(asset="interactions", blocking=True)
 def interactions_schema(
     context: dg.AssetCheckExecutionContext, settings: dg.ResourceParam[Settings]
 ) -> dg.AssetCheckResult:
@@ -56,15 +59,14 @@ def misfits(files: Sequence[Path], wanted: pa.Schema) -> list[str]:
     return found
 
 
-@dg.asset_check(asset="interactions", blocking=True, additional_deps=["quarantine"])
 def interactions_volume(
     context: dg.AssetCheckExecutionContext, settings: dg.ResourceParam[Settings]
 ) -> dg.AssetCheckResult:
     """There are enough rows to learn from, and not too many had to be quarantined."""
-    spec = dataset(context.partition_key)
-    version = settings.of(spec.name).tables.current()
+    platform = settings.of(context.partition_key)
+    version = platform.tables.current()
     assert version is not None  # the asset has just been made
-    return volume(version.counts, spec.max_quarantined)
+    return volume(version.counts, platform.spec.max_quarantined)
 
 
 def volume(counts: Counts, most: float) -> dg.AssetCheckResult:
@@ -79,12 +81,14 @@ def volume(counts: Counts, most: float) -> dg.AssetCheckResult:
     )
 
 
-@dg.asset_check(asset="training_log", blocking=True, additional_ins={"split": dg.AssetIn("split")})
 def no_future_in_training_data(
-    context: dg.AssetCheckExecutionContext, training_log: Interactions, split: pa.Table
+    context: dg.AssetCheckExecutionContext,
+    settings: dg.ResourceParam[Settings],
+    training_log: Interactions,
+    split: pa.Table,
 ) -> dg.AssetCheckResult:
     """No event that models learn from lies after the cut, and none of the test window is among them."""
-    found = leaks(training_log, split, dataset(context.partition_key).protocol)
+    found = leaks(training_log, split, settings.of(context.partition_key).spec.protocol)
     return dg.AssetCheckResult(
         passed=not found,
         severity=ERROR,
@@ -110,7 +114,6 @@ def leaks(log: Interactions, split: pa.Table, protocol: Protocol) -> list[str]:
     return found
 
 
-@dg.asset_check(asset="evaluation_report", blocking=True)
 def release_candidate_beats_popularity(
     context: dg.AssetCheckExecutionContext, settings: dg.ResourceParam[Settings], evaluation_report: Report
 ) -> dg.AssetCheckResult:
@@ -131,7 +134,6 @@ def release_candidate_beats_popularity(
     )
 
 
-@dg.asset_check(asset="evaluation_report")
 def members_beat_popularity(evaluation_report: Report) -> dg.AssetCheckResult:
     """Each member ranks better than popularity; one that does not is a warning, not a stop."""
     scores = {name: values["ndcg@10"][0] or 0.0 for name, values in evaluation_report.models.items()}
@@ -144,16 +146,11 @@ def members_beat_popularity(evaluation_report: Report) -> dg.AssetCheckResult:
     )
 
 
-@dg.asset_check(asset="drift_report")
 def no_drift(drift_report: DriftReport) -> dg.AssetCheckResult:
     """The newest window is like the training window."""
     return dg.AssetCheckResult(passed=not drift_report.fired, severity=WARN, description=drift_report.summary)
 
 
-FEATURE_INS = {name: dg.AssetIn(name) for name in ("item_features", "split", "items", "users")}
-
-
-@dg.asset_check(asset="user_features", blocking=True, additional_ins=FEATURE_INS)
 def features_know_no_future(
     user_features: pa.Table, item_features: pa.Table, split: pa.Table, items: pa.Table, users: pa.Table
 ) -> dg.AssetCheckResult:
@@ -181,12 +178,32 @@ def feature_leaks(
     ]
 
 
-CHECKS = [
-    interactions_schema,
-    interactions_volume,
-    no_future_in_training_data,
-    features_know_no_future,
-    release_candidate_beats_popularity,
-    members_beat_popularity,
-    no_drift,
-]
+def checks(partitions: dg.PartitionsDefinition[str]) -> list[dg.AssetChecksDefinition]:
+    """All checks with the partitions of the assets, so that Dagster shows which data set a result is about."""
+
+    def check(function: Check, asset: str, *, blocking: bool = False, **options: Any) -> dg.AssetChecksDefinition:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", dg.PreviewWarning)  # partitions of a check, as of Dagster 1.13
+            return dg.asset_check(asset=asset, blocking=blocking, partitions_def=partitions, **options)(named(function))
+
+    features = {name: dg.AssetIn(name) for name in ("item_features", "split", "items", "users")}
+    return [
+        check(interactions_schema, "interactions", blocking=True),
+        check(interactions_volume, "interactions", blocking=True, additional_deps=["quarantine"]),
+        check(no_future_in_training_data, "training_log", blocking=True, additional_ins={"split": dg.AssetIn("split")}),
+        check(features_know_no_future, "user_features", blocking=True, additional_ins=features),
+        check(release_candidate_beats_popularity, "evaluation_report", blocking=True),
+        check(members_beat_popularity, "evaluation_report"),
+        check(no_drift, "drift_report"),
+    ]
+
+
+def named(function: Check) -> Check:
+    """The check with the data set's name at the start of its description."""
+
+    @wraps(function)
+    def check(*given: Any, **inputs: Any) -> dg.AssetCheckResult:
+        name, found = dg.AssetCheckExecutionContext.get().partition_key, function(*given, **inputs)
+        return found._replace(description=f"{name}: {found.description}")
+
+    return check

@@ -11,8 +11,9 @@ from orchestration.assets.raw_dataset import raw_dataset
 from orchestration.assets.release import champion, registered_model_asset
 from orchestration.assets.split import split
 from orchestration.assets.tables import tables
-from orchestration.checks import CHECKS
+from orchestration.checks import checks
 from orchestration.jobs import drift_job, retraining_job
+from orchestration.partitions import partitioned, partitions_of
 from orchestration.progress import console
 from orchestration.schedules import schedules
 from orchestration.sensors import sensors
@@ -22,25 +23,26 @@ from orchestration.storage import Lake
 
 def definitions(settings: Settings) -> dg.Definitions:
     """Everything Dagster knows of the platform under these settings. Raises ConfigurationError."""
-    config = settings.training
+    config, partitions = settings.training, partitions_of(settings)
+    assets = [
+        raw_dataset,
+        tables,
+        split,
+        training_log,
+        item_vectors,
+        item_features,
+        user_features,
+        *model_assets(config),
+        report_asset(config),
+        registered_model_asset(config),
+        champion,
+        bento,
+        batch_recommendations,
+        drift_report,
+    ]
     return dg.Definitions(
-        assets=[
-            raw_dataset,
-            tables,
-            split,
-            training_log,
-            item_vectors,
-            item_features,
-            user_features,
-            *model_assets(config),
-            report_asset(config),
-            registered_model_asset(config),
-            champion,
-            bento,
-            batch_recommendations,
-            drift_report,
-        ],
-        asset_checks=CHECKS,
+        assets=partitioned(assets, partitions),
+        asset_checks=checks(partitions),
         jobs=[retraining_job, drift_job],
         schedules=schedules(settings),
         sensors=sensors(settings),

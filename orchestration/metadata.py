@@ -1,9 +1,18 @@
 """What a person sees on an asset's page in Dagster: counts, previews, pictures, links."""
 
 import base64
+from collections.abc import Mapping
+from typing import Any
 
 import dagster as dg
 import pyarrow as pa
+
+APPLICABLE = "applicable"  # of a check's metadata: false where there was nothing to compare
+
+
+def show(context: dg.AssetExecutionContext, facts: Mapping[str, Any]) -> None:
+    """Adds facts to the asset's page, the data set that they are about first: one page serves all data sets."""
+    context.add_output_metadata({"dataset": context.partition_key, **facts})
 
 
 def preview(table: pa.Table, n_rows: int = 10) -> dg.MetadataValue:

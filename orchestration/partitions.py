@@ -1,7 +1,19 @@
 """One partition a data set, the user's own too: the same graph, materialised for each source on its own."""
 
+from collections.abc import Iterable
+
 import dagster as dg
 
-from recommenders.datasets import catalog
+from orchestration.settings import Settings
 
-datasets = dg.StaticPartitionsDefinition(list(catalog.datasets()))
+
+def partitions_of(settings: Settings) -> dg.PartitionsDefinition[str]:
+    """One partition for each data set of the settings' catalogue. Raises ConfigurationError."""
+    return dg.StaticPartitionsDefinition(list(settings.specs))
+
+
+def partitioned(
+    assets: Iterable[dg.AssetsDefinition], partitions: dg.PartitionsDefinition[str]
+) -> list[dg.AssetsDefinition]:
+    """The same assets with these partitions."""
+    return [a.map_asset_specs(lambda spec: spec.replace_attributes(partitions_def=partitions)) for a in assets]

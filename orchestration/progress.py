@@ -5,9 +5,14 @@ import sys
 import time
 
 import dagster as dg
-from dagster import DagsterEventType
+from dagster import AssetCheckEvaluation, DagsterEventType
 from rich.console import Console
 from rich.markup import escape
+
+from orchestration.metadata import APPLICABLE
+
+DONE, FAILED, WARNING = "[green]✓[/]", "[red]✗[/]", "[yellow]![/]"
+NOT_APPLICABLE = "[dim]-[/]"
 
 
 class StepLines(logging.Handler):
@@ -15,9 +20,10 @@ class StepLines(logging.Handler):
 
     def __init__(self) -> None:
         super().__init__()
-        self._console = Console(stderr=True, highlight=False)
+        self._console = Console(stderr=True, highlight=False, soft_wrap=True)
         self._status = self._console.status("") if sys.stderr.isatty() else None
         self._started: dict[str, float] = {}
+        self._checked: dict[str, AssetCheckEvaluation] = {}  # by step: what its check found
 
     def emit(self, record: logging.LogRecord) -> None:
         """One line for a step that ended, a warning, or a failure."""
@@ -25,13 +31,15 @@ class StepLines(logging.Handler):
         if event is None:
             if record.levelno >= logging.WARNING:
                 said = getattr(record, "dagster_meta", {}).get("orig_message", record.msg)
-                self._console.print(f"  [yellow]![/] {escape(str(said))}")
+                self._console.print(f"  {WARNING} {escape(str(said))}")
         elif event.event_type == DagsterEventType.STEP_START:
             self._begin(event.step_key)
+        elif event.event_type == DagsterEventType.ASSET_CHECK_EVALUATION:
+            self._checked[event.step_key] = event.asset_check_evaluation_data
         elif event.event_type == DagsterEventType.STEP_SUCCESS:
-            self._end(event.step_key, "[green]✓[/]")
+            self._end(event.step_key, DONE)
         elif event.event_type == DagsterEventType.STEP_FAILURE:
-            self._end(event.step_key, "[red]✗[/]")
+            self._end(event.step_key, FAILED)
 
     def _begin(self, step: str) -> None:
         self._started[step] = time.perf_counter()
@@ -43,7 +51,19 @@ class StepLines(logging.Handler):
         if self._status:
             self._status.stop()
         seconds = time.perf_counter() - self._started.get(step, time.perf_counter())
-        self._console.print(f"  {mark} {step:<42} {seconds:6.1f} s")
+        name, why = step, ""
+        if found := self._checked.pop(step, None):
+            name, mark = f"check {found.check_name}", mark_of(found)
+            why = "" if mark == DONE else f"  {escape(str(found.description))}"
+        self._console.print(f"  {mark} {name:<42} {seconds:6.1f} s{why}")
+
+
+def mark_of(found: AssetCheckEvaluation) -> str:
+    """A check's mark: a green tick only for one that applied and passed."""
+    if not found.passed:
+        return WARNING if found.severity is dg.AssetCheckSeverity.WARN else FAILED
+    applicable = found.metadata.get(APPLICABLE)
+    return NOT_APPLICABLE if applicable is not None and not applicable.value else DONE
 
 
 @dg.logger(None, description="One line a step on standard error.")

@@ -1,6 +1,7 @@
 """Everything the platform can be told from outside, on top of what serving needs to know."""
 
 import json
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -8,7 +9,7 @@ from typing import Annotated, Any, Self
 from dagster._utils.schedules import is_valid_cron_schedule
 from pydantic import AfterValidator, ValidationError, model_validator
 
-from recommenders.datasets.catalog import dataset
+from recommenders.datasets.catalog import dataset, datasets
 from recommenders.datasets.spec import DatasetSpec
 from recommenders.datasets.store import TableStore
 from recommenders.errors import ConfigurationError, DataError
@@ -94,6 +95,11 @@ class Settings(ServingSettings):
         """The same settings for another data set; a source given for this one is not its source."""
         own = {"dataset": name, "source": None, "champion_file": None}
         return self if name == self.dataset else self.model_copy(update=own)
+
+    @property
+    def specs(self) -> Mapping[str, DatasetSpec]:
+        """All data sets by name, the user's own too. Raises ConfigurationError where their file cannot be used."""
+        return datasets(self.datasets)
 
     @property
     def spec(self) -> DatasetSpec:

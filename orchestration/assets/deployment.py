@@ -5,8 +5,7 @@ from typing import Any
 import dagster as dg
 import pyarrow as pa
 
-from orchestration.metadata import preview
-from orchestration.partitions import datasets
+from orchestration.metadata import preview, show
 from orchestration.settings import Settings
 from recommenders.errors import ReleaseError
 from recommenders.models import catalog
@@ -15,18 +14,18 @@ from serving.batch import batch_recommendations as lists_for_everyone
 from serving.champion import read_pointer
 
 
-@dg.asset(partitions_def=datasets, group_name="release", kinds={"bentoml"})
+@dg.asset(group_name="release", kinds={"bentoml"})
 def bento(
     context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings], champion: dict[str, Any]
 ) -> dict[str, Any]:
     """The champion as a Bento: code, bundle and requirements in one, no MLflow needed where it runs."""
     built = packaging.build(settings.of(context.partition_key))
     command = f"bentoml serve {built.tag}"
-    context.add_output_metadata({"tag": built.tag, "path": dg.MetadataValue.path(str(built.path)), "serve": command})
+    show(context, {"tag": built.tag, "path": dg.MetadataValue.path(str(built.path)), "serve": command})
     return {"tag": built.tag, "path": str(built.path), "version": champion["version"]}
 
 
-@dg.asset(partitions_def=datasets, group_name="release")
+@dg.asset(group_name="release")
 def batch_recommendations(
     context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings], champion: dict[str, Any]
 ) -> pa.Table:
@@ -36,12 +35,13 @@ def batch_recommendations(
     if pointer is None:
         raise ReleaseError(f"no champion of {context.partition_key} at {path}; materialise the asset champion first")
     table = lists_for_everyone(catalog.load(pointer.bundle_folder(path)), k=10)
-    context.add_output_metadata(
+    show(
+        context,
         {
             "rows": table.num_rows,
             "version": pointer.version,
             "preview": preview(table),
             "buyers": len(set(table["user_id"].to_pylist())),
-        }
+        },
     )
     return table

@@ -9,14 +9,13 @@ import pyarrow.compute as pc
 from monitoring.alerts import Alert, recent, send
 from monitoring.drift import DriftReport, report_url
 from monitoring.drift import drift_report as compare
-from orchestration.partitions import datasets
+from orchestration.metadata import show
 from orchestration.settings import Settings
-from recommenders.datasets.catalog import dataset
 from recommenders.datasets.items import items_as_of
 from recommenders.datasets.splits import newest_window
 
 
-@dg.asset(partitions_def=datasets, group_name="monitoring", kinds={"evidently"})
+@dg.asset(group_name="monitoring", kinds={"evidently"})
 def drift_report(
     context: dg.AssetExecutionContext,
     settings: dg.ResourceParam[Settings],
@@ -27,7 +26,7 @@ def drift_report(
 ) -> DriftReport:
     """Evidently's comparison of the newest window with all that came before it, the models' training window."""
     name = context.partition_key
-    learned, newest = newest_window(interactions, dataset(name).protocol.test_days)
+    learned, newest = newest_window(interactions, settings.of(name).spec.protocol.test_days)
     report = compare(
         learned,
         newest,
@@ -37,7 +36,8 @@ def drift_report(
         project=name,
         users=users,
     )
-    context.add_output_metadata(
+    show(
+        context,
         {
             "fired": report.fired,
             "summary": report.summary,
@@ -45,7 +45,7 @@ def drift_report(
             "window end": str(report.current.end),
             "data version": raw_dataset["version"],
             **links(settings, report),
-        }
+        },
     )
     if report.fired:
         key = f"drift/{name}/{raw_dataset['version']}"

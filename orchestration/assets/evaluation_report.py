@@ -9,8 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from orchestration.assets.models import MODEL, standing
-from orchestration.metadata import picture, rounded
-from orchestration.partitions import datasets
+from orchestration.metadata import picture, rounded, show
 from orchestration.settings import Settings
 from orchestration.source import fingerprint, held
 from recommenders.datasets.interactions import Interactions
@@ -37,7 +36,6 @@ def report_asset(config: TrainingConfig) -> dg.AssetsDefinition:
 
     @dg.asset(
         ins={name: dg.AssetIn(dagster_type=MODEL) for name in config.enabled()},
-        partitions_def=datasets,
         group_name="evaluation",
         kinds={"mlflow"},
     )
@@ -66,7 +64,7 @@ def report_asset(config: TrainingConfig) -> dg.AssetsDefinition:
             cold=cold_cases(training_log, test, spec.protocol),
         )
         tell_mlflow(settings.of(spec.name), report, models)
-        context.add_output_metadata(page_of(report))
+        show(context, page_of(report))
         return report
 
     return evaluation_report

@@ -7,9 +7,8 @@ import dagster as dg
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from orchestration.metadata import preview
-from orchestration.partitions import datasets
-from recommenders.datasets.catalog import dataset
+from orchestration.metadata import preview, show
+from orchestration.settings import Settings
 from recommenders.datasets.interactions import Interactions
 from recommenders.datasets.items import items_as_of
 from recommenders.datasets.splits import cut_time
@@ -18,17 +17,22 @@ from recommenders.features import tables
 from recommenders.features.items import ItemFeatures, encode_items
 
 
-@dg.asset(partitions_def=datasets, group_name="features")
+@dg.asset(group_name="features")
 def training_log(
-    context: dg.AssetExecutionContext, raw_dataset: dict[str, Any], split: pa.Table, items: pa.Table
+    context: dg.AssetExecutionContext,
+    settings: dg.ResourceParam[Settings],
+    raw_dataset: dict[str, Any],
+    split: pa.Table,
+    items: pa.Table,
 ) -> Interactions:
     """Everything before the cut as arrays: what every model learns from."""
-    protocol = dataset(context.partition_key).protocol
+    protocol = settings.of(context.partition_key).spec.protocol
     log = build_log(split.filter(pc.field("part") != "test"), items, protocol, cut_time(split))
     log = replace(log, version=raw_dataset["version"])
     n_users, n_items = log.shape
     pairs = log.matrix().nnz
-    context.add_output_metadata(
+    show(
+        context,
         {
             "events": len(log),
             "buyers": n_users,
@@ -36,34 +40,34 @@ def training_log(
             "items that may be recommended": int(log.available.sum()),
             "distinct pairs": int(pairs),
             "density": pairs / (n_users * n_items),
-        }
+        },
     )
     return log
 
 
-@dg.asset(partitions_def=datasets, group_name="features")
+@dg.asset(group_name="features")
 def item_vectors(context: dg.AssetExecutionContext, training_log: Interactions, items: pa.Table) -> ItemFeatures:
     """Items as sparse vectors over category, brand, price and words."""
     vectors = encode_items(items_as_of(items, training_log.last_event), training_log.items)
-    context.add_output_metadata({"items": vectors.vectors.shape[0], "dimensions": vectors.vectors.shape[1]})
+    show(context, {"items": vectors.vectors.shape[0], "dimensions": vectors.vectors.shape[1]})
     return vectors
 
 
-@dg.asset(partitions_def=datasets, group_name="features")
+@dg.asset(group_name="features")
 def item_features(context: dg.AssetExecutionContext, split: pa.Table, items: pa.Table) -> pa.Table:
     """One row an item: price, age, buyers, popularity and its trend, rhythm of reorders, as of the cut."""
     cut = cut_time(split)
     table = tables.item_features(split, items, cut)
-    context.add_output_metadata({"as of": cut.isoformat(), **known_share(table), "preview": preview(table)})
+    show(context, {"as of": cut.isoformat(), **known_share(table), "preview": preview(table)})
     return table
 
 
-@dg.asset(partitions_def=datasets, group_name="features")
+@dg.asset(group_name="features")
 def user_features(context: dg.AssetExecutionContext, split: pa.Table, users: pa.Table, items: pa.Table) -> pa.Table:
     """One row a buyer: company, recency, frequency, spend, rhythm and taste, as of the cut."""
     cut = cut_time(split)
     table = tables.user_features(split, users, cut, items)
-    context.add_output_metadata({"as of": cut.isoformat(), **known_share(table), "preview": preview(table)})
+    show(context, {"as of": cut.isoformat(), **known_share(table), "preview": preview(table)})
     return table
 
 

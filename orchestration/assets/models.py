@@ -5,8 +5,7 @@ from typing import Any
 
 import dagster as dg
 
-from orchestration.metadata import picture, rounded
-from orchestration.partitions import datasets
+from orchestration.metadata import picture, rounded, show
 from orchestration.settings import Settings
 from orchestration.storage import MODEL_TYPE
 from recommenders.datasets.interactions import Interactions
@@ -49,7 +48,6 @@ def model_asset(name: str, members: list[str]) -> dg.AssetsDefinition:
         name=name,
         description=DESCRIPTIONS.get(name, f"The {name} model, fitted on what lies before the cut."),
         ins={member: dg.AssetIn(dagster_type=MODEL) for member in members},
-        partitions_def=datasets,
         group_name="models",
         kinds=KINDS.get(name, {"mlflow"}),
         dagster_type=MODEL,
@@ -92,7 +90,7 @@ def tracked(
             model, cost = measure(lambda: fit(run))
         except UnsuitableError as error:
             context.log.warning(str(error))
-            context.add_output_metadata({"declined": str(error)})
+            show(context, {"declined": str(error)})
             return Declined(name, str(error), {"data_version": data_version, "recipe": config.recipe()})
         model.provenance |= {"run_id": run.run_id, "recipe": config.recipe()}
         model.provenance |= {"fit_seconds": cost.seconds, "peak_memory_mb": cost.peak_mb}
@@ -116,4 +114,4 @@ def describe(context: dg.AssetExecutionContext, registry: Registry, run: RunTrac
         curve = plot_learning_curve(model.learning_curve)
         run.log_bytes("learning_curve.png", curve)
         metadata |= {"learning curve": picture(curve, "learning curve"), "epochs": len(model.learning_curve)}
-    context.add_output_metadata(metadata)
+    show(context, metadata)

@@ -4,20 +4,20 @@ from typing import Any
 
 import dagster as dg
 
-from orchestration.partitions import datasets
+from orchestration.metadata import show
 from orchestration.settings import Settings
 from orchestration.source import fingerprint, held
-from recommenders.datasets.catalog import dataset
 
 
-@dg.asset(partitions_def=datasets, group_name="data", kinds={"file"})
+@dg.asset(group_name="data", kinds={"file"})
 def raw_dataset(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]) -> dict[str, Any]:
     """The files of the data set's source, with their hashes; a data set that the project makes is made here."""
-    spec = dataset(context.partition_key)
-    platform = settings.of(spec.name)
+    platform = settings.of(context.partition_key)
+    spec = platform.spec
     facts = fingerprint(platform)  # prepares the source, unless an earlier version is held
     source = "" if (kept := held(platform)) else str(platform.source_of(spec))
-    context.add_output_metadata(
+    show(
+        context,
         {
             "source": dg.MetadataValue.path(source) if kept is None else f"none: version {kept.restored_from} is held",
             "title": spec.title,
@@ -26,6 +26,6 @@ def raw_dataset(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Se
             "files": dg.MetadataValue.json(facts["files"]),
             "bytes": sum(file["bytes"] for file in facts["files"]),
             "data_version": facts["version"],
-        }
+        },
     )
     return {**facts, "dataset": spec.name, "source": source}

@@ -11,9 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from orchestration.assets.models import MODEL, parameters, standing
-from orchestration.partitions import datasets
+from orchestration.metadata import show
 from orchestration.settings import Settings
-from recommenders.datasets.catalog import dataset
 from recommenders.datasets.interactions import Interactions
 from recommenders.datasets.items import items_as_of
 from recommenders.datasets.splits import training_log as build_log
@@ -34,7 +33,6 @@ def registered_model_asset(config: TrainingConfig) -> dg.AssetsDefinition:
 
     @dg.asset(
         ins={name: dg.AssetIn(dagster_type=MODEL) for name in config.enabled()},
-        partitions_def=datasets,
         group_name="release",
         kinds={"mlflow"},
     )
@@ -52,13 +50,14 @@ def registered_model_asset(config: TrainingConfig) -> dg.AssetsDefinition:
         registry = Registry(settings.of(name))
         has_champion = registry.champion(name) is not None
         candidate = choose_candidate(evaluation_report.vectors("ndcg@10"), has_champion=has_champion)
-        log = replace(build_log(interactions, items, dataset(name).protocol), version=raw_dataset["version"])
+        protocol = settings.of(name).spec.protocol
+        log = replace(build_log(interactions, items, protocol), version=raw_dataset["version"])
         vectors = encode_items(items_as_of(items, log.last_event), log.items)
         unlogged = Unlogged(registry.checkpoints(name))
         model = refit(candidate, settings.training, log, vectors, standing(fitted), unlogged)
         model.provenance |= provenance(settings, evaluation_report, log)
         version = register(registry, settings, model, evaluation_report)
-        context.add_output_metadata(links(registry, version, evaluation_report.megabytes[candidate]))
+        show(context, links(registry, version, evaluation_report.megabytes[candidate]))
         facts = {"version": version.number, "model": candidate, "recipe": settings.training.recipe()}
         return {"dataset": name, **facts}
 
@@ -106,7 +105,7 @@ def version_tags(settings: Settings, model: Recommender, report: Report) -> dict
     }
 
 
-@dg.asset(partitions_def=datasets, group_name="release", kinds={"mlflow"})
+@dg.asset(group_name="release", kinds={"mlflow"})
 def champion(
     context: dg.AssetExecutionContext,
     settings: dg.ResourceParam[Settings],
@@ -120,7 +119,7 @@ def champion(
     name = context.partition_key
     registry = Registry(settings.of(name))
     challenger = registry.version(name, registered_model["version"])
-    case = make_case(training_log, split.filter(pc.field("part") == "test"), dataset(name).protocol)
+    case = make_case(training_log, split.filter(pc.field("part") == "test"), settings.of(name).spec.protocol)
     decision = judge(registry.champion(name), challenger, evaluation_report, training_log, item_vectors, case)
     if decision.promote:
         serving = registry.promote(name, challenger.number, decision.record)
@@ -128,7 +127,8 @@ def champion(
         registry.set_tags(challenger, {"gate_record": json.dumps(decision.record)})
         context.log.warning(f"version {challenger.number} of {name} stays a challenger: {'; '.join(decision.reasons)}")
         serving = registry.champion(name) or challenger
-    context.add_output_metadata(
+    show(
+        context,
         {
             "version": serving.number,
             "model": serving.model,
@@ -136,6 +136,6 @@ def champion(
             "reasons": dg.MetadataValue.md("\n".join(f"- {reason}" for reason in decision.reasons)),
             "gate record": dg.MetadataValue.json(decision.record),
             "mlflow version": dg.MetadataValue.url(registry.version_url(serving)),
-        }
+        },
     )
     return {"dataset": name, "version": serving.number, "model": serving.model, "promoted": decision.promote}

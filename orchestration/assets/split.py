@@ -3,19 +3,19 @@
 import dagster as dg
 import pyarrow as pa
 
-from orchestration.partitions import datasets
-from recommenders.datasets.catalog import dataset
+from orchestration.metadata import show
+from orchestration.settings import Settings
 from recommenders.datasets.splits import cut_time
 from recommenders.datasets.splits import split as split_by_protocol
 
 
-@dg.asset(partitions_def=datasets, group_name="data")
-def split(context: dg.AssetExecutionContext, interactions: pa.Table) -> pa.Table:
+@dg.asset(group_name="data")
+def split(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings], interactions: pa.Table) -> pa.Table:
     """The interactions with a column `part`: train, validation or test, by the data set's protocol."""
-    protocol = dataset(context.partition_key).protocol
+    protocol = settings.of(context.partition_key).spec.protocol
     parts = split_by_protocol(interactions, protocol)
     sizes = {row["values"]: row["counts"] for row in parts["part"].value_counts().to_pylist()}
-    context.add_output_metadata(
-        {**sizes, "cut": cut_time(parts).isoformat(), "protocol": protocol.describe(), "rows": parts.num_rows}
+    show(
+        context, {**sizes, "cut": cut_time(parts).isoformat(), "protocol": protocol.describe(), "rows": parts.num_rows}
     )
     return parts

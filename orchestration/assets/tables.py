@@ -11,9 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from orchestration.metadata import picture, preview
-from orchestration.partitions import datasets
 from orchestration.settings import Settings
-from recommenders.datasets.catalog import dataset
 from recommenders.datasets.description import describe
 from recommenders.datasets.reading.ingest import Counts
 
@@ -29,7 +27,7 @@ OUTS = {
 }
 
 
-@dg.multi_asset(outs=OUTS, partitions_def=datasets, group_name="data")
+@dg.multi_asset(outs=OUTS, group_name="data")
 def tables(
     context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings], raw_dataset: dict[str, Any]
 ) -> Iterator[dg.Output[dict[str, Any]]]:
@@ -37,8 +35,8 @@ def tables(
 
     The same files twice make no new version. A version that somebody went back to stays.
     """
-    spec = dataset(context.partition_key)
-    store = settings.of(spec.name).tables
+    platform = settings.of(context.partition_key)
+    spec, store = platform.spec, platform.tables
     version = spec.take_in(Path(raw_dataset["source"]), store, raw_dataset)
     files = {name: store.files(name, version) for name in OUTS}
     page = describe(files, version.counts, spec.name, spill=store.folder)
@@ -51,8 +49,8 @@ def tables(
         "quarantine": {"reasons": reasons(files["quarantine"])},
     }
     for name in OUTS:
-        rows = {"rows": sum(pq.read_metadata(path).num_rows for path in files[name])}
-        metadata = {**rows, "version": version.number, "preview": preview(head(files[name])), **told.get(name, {})}
+        facts = {"dataset": spec.name, "rows": sum(pq.read_metadata(path).num_rows for path in files[name])}
+        metadata = {**facts, "version": version.number, "preview": preview(head(files[name])), **told.get(name, {})}
         yield versioned({"version": version.number}, name, metadata, version.data_version)
 
 

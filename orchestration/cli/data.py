@@ -18,9 +18,10 @@ app = typer.Typer(
 @app.command("list")
 def data_list(as_json: AsJson = False) -> None:
     """The data sets there are, with their licence and what --source expects."""
-    from recommenders.datasets.catalog import datasets
+    from orchestration.settings import Settings
 
-    rows = [{"name": s.name, "title": s.title, "licence": s.licence, "source": s.layout} for s in datasets().values()]
+    specs = Settings.read().specs.values()
+    rows = [{"name": s.name, "title": s.title, "licence": s.licence, "source": s.layout} for s in specs]
     if as_json:
         print(json.dumps(rows))
         return

@@ -1,6 +1,5 @@
 """The data sets by name: the project's own, and the user's (docs/own-data.md)."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -76,11 +75,11 @@ DATASETS: dict[str, DatasetSpec] = {
 def datasets(own: Path | None = None) -> Mapping[str, DatasetSpec]:
     """The project's data sets and the user's, by name. Raises ConfigurationError if the user's file cannot be used.
 
-    own: the user's file; by default the one that TRADEWIND_DATASETS names, else configs/datasets.yaml of the checkout.
+    own: the user's file; by default configs/datasets.yaml of the checkout.
     """
     from recommenders.datasets.own.spec import read_specs
 
-    path = own or Path(os.environ.get("TRADEWIND_DATASETS") or OWN).expanduser()
+    path = own or OWN
     return DATASETS if path == OWN and not OWN.exists() else {**DATASETS, **read_specs(path, DATASETS)}
 
 

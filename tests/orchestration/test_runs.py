@@ -162,6 +162,32 @@ def test_a_source_that_lies_stops_the_run_with_its_own_error(
     assert not (settings.lake / "online_retail" / "interactions.parquet").exists()
 
 
+def test_a_stop_says_its_figures_and_shows_in_dagster_where_it_belongs(
+    tmp_path: Path, make_settings: Callable[..., Settings]
+) -> None:
+    rows = "".join(f"5{n},85123A,HEART,6,2010-12-0{n} 08:26:00,2.55,17850,UK\n" for n in range(1, 4))
+    header = "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country\n"
+    (tmp_path / "retail.csv").write_text(header + rows)
+    settings = make_settings(tmp_path / "home", dataset="online_retail", source=tmp_path / "retail.csv")
+    stop = r"^check interactions_volume failed: online_retail: 3 rows \(least: 1000\)"
+    with pytest.raises(RunFailedError, match=stop):
+        materialise(settings, upstream(settings, "split"))
+    with dg.DagsterInstance.from_config(str(settings.dagster_home)) as instance:
+        (run,) = instance.get_runs()
+        assert run.status is dg.DagsterRunStatus.FAILURE
+        assert run.remote_job_origin is not None  # without, the timeline leaves it out and no sensor sees it fail
+        assert run.remote_job_origin.location_name == "tradewind"
+        event = instance.get_latest_materialization_event(dg.AssetKey("interactions"))
+        assert event is not None
+        assert event.asset_materialization is not None
+        assert next(iter(event.asset_materialization.metadata.items())) == (
+            "dataset",
+            dg.MetadataValue.text("online_retail"),
+        )
+        checks = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION)
+        assert {log.get_dagster_event().asset_check_evaluation_data.partition for log in checks} == {"online_retail"}
+
+
 def test_upstream_names_what_an_asset_is_made_from(tmp_path: Path, make_settings: Callable[..., Settings]) -> None:
     names = upstream(make_settings(tmp_path), "split")
     assert {"raw_dataset", "interactions", "split"} <= set(names)

@@ -71,9 +71,8 @@ def shop(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_the_example_of_the_page_is_read_as_it_says(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TRADEWIND_DATASETS", str(shop / "datasets.yaml"))
-    spec = catalog.dataset("shop")
+def test_the_example_of_the_page_is_read_as_it_says(shop: Path) -> None:
+    spec = catalog.dataset("shop", shop / "datasets.yaml")
     spec.make(shop / "pulled", scale=1.0, seed=0)
     tables = spec.read(shop / "pulled")
     first, second = tables.interactions.to_pylist()
@@ -148,19 +147,19 @@ def test_the_file_that_is_shipped_is_empty_and_its_example_can_be_used(tmp_path:
 
 def test_own_data_sets_stand_beside_the_project_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spec_of(tmp_path, entry())
-    monkeypatch.setenv("TRADEWIND_DATASETS", str(tmp_path / "datasets.yaml"))
-    assert set(catalog.datasets()) == {*catalog.DATASETS, "ours"}
-    assert catalog.dataset("ours") is catalog.dataset("ours")  # read once
+    own = tmp_path / "datasets.yaml"
+    assert set(catalog.datasets(own)) == {*catalog.DATASETS, "ours"}
+    assert catalog.dataset("ours", own) is catalog.dataset("ours", own)  # read once
     with pytest.raises(UnknownNameError, match=r"choose from .*ours"):
-        catalog.dataset("theirs")
+        catalog.dataset("theirs", own)
     spec_of(tmp_path, entry(), "changed")
     os.utime(tmp_path / "datasets.yaml", ns=(1, 1))
-    assert "changed" in catalog.datasets()
+    assert "changed" in catalog.datasets(own)
     (tmp_path / "datasets.yaml").write_text("ours: {titel: Ours}")
-    assert catalog.dataset("movielens").name == "movielens"
+    assert catalog.dataset("movielens", own).name == "movielens"
     with pytest.raises(ConfigurationError):
-        catalog.datasets()
-    monkeypatch.delenv("TRADEWIND_DATASETS")
+        catalog.datasets(own)
+    monkeypatch.setenv("TRADEWIND_DATASETS", str(own))  # a setting of the platform, which the library does not read
     assert "ours" not in catalog.datasets()
 
 
