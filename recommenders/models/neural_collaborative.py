@@ -10,6 +10,7 @@ from pydantic import Field
 from recommenders.datasets.histories import Histories
 from recommenders.datasets.interactions import Interactions
 from recommenders.errors import ConfigurationError
+from recommenders.models.network_logs import require_repeated_items
 from recommenders.models.recommender import ModelConfig, Recommender, Tracker
 
 if TYPE_CHECKING:
@@ -130,6 +131,8 @@ class NeuralCollaborative(Recommender):
                 "neural_collaborative.side_features: got true without item features; allowed where items have any; "
                 "bring an items table or set it to false"
             )
+        if not self.config.side_features:  # which may tell of items what their events do not
+            require_repeated_items(self.name, interactions)
         learned = train(interactions, self.config, tracker, features)
         self.restore(learned.arrays)
         self.learning_curve = learned.curve

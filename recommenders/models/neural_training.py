@@ -17,6 +17,7 @@ from recommenders.datasets.interactions import Interactions
 from recommenders.errors import UnsuitableError
 from recommenders.features.items import ItemFeatures
 from recommenders.metrics.ranking import ndcg
+from recommenders.models.network_logs import latest_moments, one_of_each, users_of_both
 from recommenders.models.neural_checkpoint import Checkpoint, Progress
 from recommenders.models.neural_collaborative import Network, NeuralCollaborativeConfig, forward, own_rows
 from recommenders.models.neural_loss import Pairs, cross_entropy, pair_loss
@@ -170,6 +171,11 @@ def train(
             if config.fixed_epochs is not None:
                 return _run(Trainer(log, config, rng, features), None, config.fixed_epochs, tracker, checkpoint)
             kept, validation = hold_out_latest(log, config, rng)
+            if validation is None:
+                raise UnsuitableError(
+                    "neural_collaborative has nothing to learn from: got 0 users with two events; allowed: from 1; "
+                    "bring a longer log or set models.neural_collaborative.enabled: false"
+                )
             return _run(Trainer(kept, config, rng, features), validation, config.epochs, tracker, checkpoint)
         finally:
             torch.set_num_threads(threads)
@@ -178,12 +184,16 @@ def train(
 def hold_out_latest(
     log: Interactions, config: NeuralCollaborativeConfig, rng: np.random.Generator
 ) -> tuple[Interactions, Validation | None]:
-    """The log without the latest order of some buyers, and these orders; None if no buyer has two orders."""
-    n_users = len(log.users)
-    latest = np.full(n_users, np.iinfo(np.int64).min)
-    np.maximum.at(latest, log.user_rows, log.timestamps)
-    is_latest = log.timestamps == latest[log.user_rows]
-    eligible = np.flatnonzero(np.bincount(log.user_rows[~is_latest], minlength=n_users) > 0)
+    """The log without the latest order of some users, and these orders; None if no user has two events.
+
+    Where no user has two orders, one event of each, drawn at random, stands for the latest order: without validation
+    nothing would end the training before the last epoch.
+    """
+    is_latest = latest_moments(log)
+    eligible = users_of_both(log, is_latest)
+    if not len(eligible):
+        is_latest = one_of_each(log, rng)
+        eligible = users_of_both(log, is_latest)
     n_held = min(config.validation_users, int(np.ceil(config.validation_split * len(eligible))))
     if n_held == 0:
         return log, None

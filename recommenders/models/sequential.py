@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from recommenders.datasets.histories import Histories
 from recommenders.datasets.interactions import Interactions
 from recommenders.errors import UnsuitableError
+from recommenders.models.network_logs import require_repeated_items
 from recommenders.models.recommender import ModelConfig, Recommender, Tracker
 
 if TYPE_CHECKING:
@@ -74,8 +75,9 @@ class Sequential(Recommender):
     foretold from those before it. Where it is what will be wanted within a window, a buyer's events of one moment are
     one token, and each foretells the items of the window behind it, all together: an order's lines are no sequence.
 
-    The order of events within one moment is unknown, and drawn anew in every epoch where it matters. A log without any
-    order is declined. A fitted model given as `start_from` before fit(...) lends its weights, the items' by their ids.
+    The order of events within one moment is unknown, and drawn anew in every epoch where it matters; when answering, it
+    is that of the histories (datasets.interactions.in_order). A log without any order, or where each item was seen
+    once, is skipped. A fitted model given as `start_from` before fit(...) lends its weights, the items' by their ids.
     """
 
     name = "sequential"
@@ -94,6 +96,7 @@ class Sequential(Recommender):
         return self.config.model_copy(update={"fixed_epochs": self.epochs_})
 
     def _fit(self, interactions: Interactions, features: "ItemFeatures | None", tracker: Tracker | None) -> None:
+        require_repeated_items(self.name, interactions)
         share = ordered_share(self.histories_)
         if share < ORDERED_SHARE:
             raise UnsuitableError(

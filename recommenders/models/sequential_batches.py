@@ -10,6 +10,7 @@ from scipy.sparse import csr_array
 
 from recommenders.datasets.histories import DAY, Histories
 from recommenders.datasets.interactions import Interactions
+from recommenders.models.network_logs import latest_moments, users_of_both
 from recommenders.models.sequential import SequentialConfig, expand, token_starts
 
 SECOND = 1_000_000  # microseconds
@@ -161,21 +162,20 @@ class Validation:
 def hold_out_latest(
     log: Interactions, config: SequentialConfig, rng: np.random.Generator
 ) -> tuple[Interactions, Validation | None]:
-    """The log without the last window, or where there is none the latest event, of some buyers who have earlier ones.
+    """The log without the last window, or where there is none the latest event, of some users who have earlier ones.
 
-    None where no buyer has both.
+    Where no user has events both within the last window and before it, the latest moment of each user stands for it:
+    without validation nothing would end the training before the last epoch. None where no user has two events.
     """
-    n_users = len(log.users)
     if log.horizon_days is None:
         order = np.argsort(log.user_rows, kind="stable")  # a log is in the order of time
         held = np.zeros(len(log), dtype=np.bool_)
         held[order[np.append(np.diff(log.user_rows[order]) != 0, True)[: len(log)]]] = True
     else:
         held = log.timestamps > log.timestamps.max(initial=0) - log.horizon_days * DAY
-    both = (np.bincount(log.user_rows[held], minlength=n_users) > 0) & (
-        np.bincount(log.user_rows[~held], minlength=n_users) > 0
-    )
-    eligible = np.flatnonzero(both)
+        if not len(users_of_both(log, held)):
+            held = latest_moments(log)
+    eligible = users_of_both(log, held)
     n_held = min(config.validation_users, (len(eligible) + 1) // 2)
     if n_held == 0:
         return log, None

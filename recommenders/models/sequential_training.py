@@ -151,9 +151,8 @@ class Trainer:
                 n_positions += float(batch.weights.sum())
             if self.steps == before:
                 raise UnsuitableError(
-                    "sequential has nothing to foretell: got 0 events with another of the same buyer behind them "
-                    "within the log's horizon; allowed: from 1; bring a longer log or set "
-                    "models.sequential.enabled: false"
+                    "sequential has nothing to learn from: got 0 events that another of the same user follows within "
+                    "the log's horizon; allowed: from 1; bring a longer log or set models.sequential.enabled: false"
                 )
         return total / max(n_positions, 1e-9)
 

@@ -24,7 +24,7 @@ from recommenders.models.neural_collaborative import (
 from recommenders.models.neural_loss import Pairs, cross_entropy, pair_loss
 from recommenders.models.neural_network import MASKED, NeuMF, RowAdam
 from recommenders.models.neural_sampling import Batch, Sampler
-from recommenders.models.neural_training import Trainer, hold_out_latest, train
+from recommenders.models.neural_training import Trainer, hold_out_latest
 
 SMALL: dict[str, Any] = {"embedding_dim": 6, "hidden_layers": (12, 5), "batch_size": 64}
 CPU = torch.device("cpu")
@@ -474,10 +474,10 @@ def test_pretraining_moves_the_factors_and_no_layer(world: Any) -> None:
     assert torch.equal(after["items"][:, 6:12], before["items"][:, 6:12])
 
 
-def test_a_log_without_two_events_still_teaches(toy_events: Any) -> None:
-    log = Interactions.from_table(toy_events([(0, 0)], [0]))
-    learned = train(log, NeuralCollaborativeConfig(**SMALL, epochs=2), None)
-    assert np.isfinite(learned.arrays["items"]).all()
+def test_a_log_without_two_events_of_any_user_is_skipped(toy_events: Any) -> None:
+    log = Interactions.from_table(toy_events([(0, 0), (1, 0), (2, 1)], [0, 1, 2]))
+    with pytest.raises(UnsuitableError, match=r"nothing to learn from: got 0 users with two events.*enabled: false"):
+        NeuralCollaborative(NeuralCollaborativeConfig(**SMALL, epochs=2)).fit(log)
 
 
 def test_a_network_that_would_not_fit_declines_before_it_is_made(world: Any) -> None:

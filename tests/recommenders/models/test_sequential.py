@@ -234,8 +234,8 @@ def test_a_log_without_order_is_declined_in_one_line() -> None:
 
 
 def test_buyers_who_never_return_within_the_horizon_teach_nothing() -> None:
-    log = log_of([[1, 2], [3, 4]], [[0, 50], [10, 70]], horizon_days=5.0)
-    with pytest.raises(UnsuitableError, match="nothing to foretell: got 0 events"):
+    log = log_of([[1, 2], [3, 1]], [[0, 50], [10, 70]], horizon_days=5.0)
+    with pytest.raises(UnsuitableError, match="nothing to learn from: got 0 events"):
         Sequential(SequentialConfig(**SMALL)).fit(log)
 
 

@@ -1,0 +1,139 @@
+"""Logs with little or nothing to learn: every model either answers, or is skipped with its reason, and soon."""
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from recommenders import schema
+from recommenders.datasets.histories import DAY
+from recommenders.datasets.ids import IdMap
+from recommenders.datasets.interactions import Interactions, in_order
+from recommenders.errors import UnsuitableError
+from recommenders.features.items import ItemFeatures, encode_items
+from recommenders.models import catalog
+from recommenders.models.neural_collaborative import NeuralCollaborative, NeuralCollaborativeConfig
+from recommenders.models.neural_training import hold_out_latest as hold_out_orders
+from recommenders.models.sequential import Sequential, SequentialConfig
+from recommenders.models.sequential_batches import hold_out_latest
+from recommenders.training.configuration import TrainingConfig
+from recommenders.training.training import Declined, fit_recipe
+
+EPOCHS = 40  # an early stop, a few epochs after the best one, comes long before
+CONFIG = TrainingConfig.model_validate(
+    {
+        "models": {
+            "sequential": {"embedding_dim": 4, "epochs": EPOCHS},
+            "neural_collaborative": {"embedding_dim": 4, "hidden_layers": [8], "epochs": EPOCHS, "min_gain": 0.1},
+            "implicit_factors": {"embedding_dim": 4},
+            "hybrid_learned": {"trees": 5, "depth": 2},
+        }
+    }
+)
+
+
+def log_of(users: list[int], items: list[int], days: list[float]) -> Interactions:
+    """One event of weight 1 each, in a log that asks for the next 30 days."""
+    rows, columns = np.array(users, np.int32), np.array(items, np.int32)
+    times, ones = (np.array(days) * DAY).astype(np.int64), np.ones(len(users), np.float32)
+    order = in_order(times, rows, columns, ones, ones)
+    return Interactions(
+        *(
+            IdMap.of(f"{kind}{i:03}" for i in range(max(of, default=-1) + 1))
+            for kind, of in (("u", users), ("i", items))
+        ),
+        *(rows[order], columns[order], times[order], ones, ones),
+        available=np.ones(max(items, default=-1) + 1, dtype=np.bool_),
+        repeat=True,
+        horizon_days=30.0,
+    )
+
+
+def spread(n: int, up_to: float = 200.0) -> list[float]:
+    return np.linspace(0.0, up_to, n).tolist()
+
+
+LOGS: dict[str, Callable[[], Interactions]] = {
+    "each item once": lambda: log_of([i % 10 for i in range(60)], [*range(60)], spread(60)),
+    "nobody before and in the last window": lambda: log_of(
+        [*(i // 2 for i in range(40)), *range(20, 30)], [i % 7 for i in range(50)], [*spread(40, 100), *[195.0] * 10]
+    ),
+    "one event a user": lambda: log_of([*range(30)], [i % 7 for i in range(30)], spread(30)),
+    "one order a user": lambda: log_of(
+        [i // 3 for i in range(30)], [i % 7 for i in range(30)], [i // 3 for i in range(30)]
+    ),
+    "one user": lambda: log_of([0] * 40, [i * i % 11 for i in range(40)], spread(40)),
+    "two users": lambda: log_of([i % 2 for i in range(40)], [i * i % 11 for i in range(40)], spread(40)),
+    "one item": lambda: log_of([i % 9 for i in range(40)], [0] * 40, spread(40)),
+    "one moment": lambda: log_of([i % 9 for i in range(40)], [i * i % 11 for i in range(40)], [5.0] * 40),
+    "two events": lambda: log_of([0, 0], [0, 1], [0.0, 5.0]),
+    "one event": lambda: log_of([0], [0], [0.0]),
+}
+QUESTIONS: dict[str, dict[str, Any]] = {
+    "the window": {},
+    "what comes next": {"repeat": False, "dated": False, "horizon_days": None},
+}
+
+
+def features_of(log: Interactions) -> ItemFeatures:
+    n = len(log.items)
+    table = pa.table(
+        {
+            "item_id": log.items.ids.tolist(),
+            "title": ["pen" if item % 2 else "cup" for item in range(n)],
+            "category": ["things"] * n,
+            "price": [1.0 + item for item in range(n)],
+        }
+    )
+    return encode_items(schema.conform(table, schema.ITEMS, "toy items"), log.items)
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+@pytest.mark.parametrize("kind", LOGS)
+def test_every_model_answers_or_is_skipped_with_a_reason(
+    kind: str, question: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("recommenders.models.sequential_training.STEPS_AN_EPOCH", 2)
+    log = replace(LOGS[kind](), **QUESTIONS[question])
+    skipped: list[Declined] = []
+    fitted = fit_recipe(CONFIG, log, features_of(log), declined=skipped.append)
+    assert {*fitted, *(one.name for one in skipped)} == {*catalog.MODELS}
+    for one in skipped:
+        assert "\n" not in one.reason
+        assert re.search(rf"^{one.name} .*(got|and in this log|holds no)", one.reason), one.reason
+    rows = np.arange(-1, len(log.users), dtype=np.int32)
+    for name, model in fitted.items():
+        assert np.isfinite(model.score(rows, model.histories_[rows.clip(min=0)])).all(), name
+        assert len(model.learning_curve) < EPOCHS, name
+
+
+def test_users_who_were_away_in_the_last_window_validate_by_their_latest_moment() -> None:
+    log = LOGS["nobody before and in the last window"]()
+    kept, validation = hold_out_latest(log, SequentialConfig(), np.random.default_rng(0))
+    assert validation is not None
+    assert len(kept) == len(log) - len(validation.histories)
+    rows = kept.users.rows(kept.users.ids)[:20]
+    without = rows[kept.histories().counts[:20] == 1]
+    assert len(without) == len(validation.histories) == 10  # half of the twenty with two events
+    for row, wanted in zip(without, np.split(validation.relevant.indices, 10), strict=True):
+        assert wanted.tolist() == [int(log.histories()[[row]].item_columns[-1])]
+
+
+def test_users_of_one_order_validate_by_one_of_its_items() -> None:
+    log = LOGS["one order a user"]()
+    kept, validation = hold_out_orders(log, NeuralCollaborativeConfig(validation_split=0.5), np.random.default_rng(0))
+    assert validation is not None
+    assert validation.histories.counts.tolist() == [2] * 5
+    assert validation.relevant.sum() == len(log) - len(kept) == 5
+
+
+@pytest.mark.parametrize("kind", ["each item once", "one item"])
+def test_a_network_is_not_trained_where_no_item_can_be_compared(kind: str) -> None:
+    log, what = LOGS[kind](), {"each item once": "60 items .* at most 1 ", "one item": "1 items .* at most 40 "}[kind]
+    for model in (Sequential(), NeuralCollaborative()):
+        with pytest.raises(UnsuitableError, match=rf"^{model.name} has nothing to learn: got {what}.*enabled: false"):
+            model.fit(log)
