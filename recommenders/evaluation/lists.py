@@ -31,18 +31,21 @@ def rank(model: Recommender, case: Case, views: Mapping[str, View], k: int) -> d
         asked = (case.user_rows, case.histories, k, case.candidates)
         found = {exclude: model.recommend(*asked, exclude).item_columns for exclude in masks}
     else:
-        found = rank_scores(model.score, case, masks, k)
+        found = rank_scores(model.score, case, masks, k, model.block)
     return {name: found[view.exclude_known] for name, view in views.items()}
 
 
-def rank_scores(score: Score, case: Case, masks: set[bool], k: int) -> dict[bool, Lists]:
-    """Whether known items are left out -> lists, for each of `masks`; what `score` returns is overwritten."""
+def rank_scores(score: Score, case: Case, masks: set[bool], k: int, block: int = BLOCK) -> dict[bool, Lists]:
+    """Whether known items are left out -> lists, for each of `masks`; what `score` returns is overwritten.
+
+    block: how many users `score` is asked for at once, or fewer where there are many items.
+    """
     parts: dict[bool, list[Lists]] = {exclude: [np.empty((0, k), np.int32)] for exclude in masks}
-    step = max(1, min(BLOCK, CELLS // max(1, len(case.candidates))))
+    step = max(1, min(block, CELLS // max(1, len(case.candidates))))
     for start in range(0, len(case.user_rows), step):
-        block = slice(start, start + step)
-        histories = case.histories[block]
-        scores = score(case.user_rows[block], histories)
+        some = slice(start, start + step)
+        histories = case.histories[some]
+        scores = score(case.user_rows[some], histories)
         for exclude in sorted(masks):  # the second mask adds to the first, so both work on the same scores
             known = _events(histories) if exclude else None
             parts[exclude].append(mask_and_rank(scores, k, case.candidates, known).item_columns)

@@ -32,6 +32,9 @@ class Composed(Recommender):
 
     handles_new_items: ClassVar[bool] = True
     uses_features: ClassVar[bool] = True
+    # One user at a time, as the service asks: in a block members sum in another order, and items whose scores differ by
+    # rounding alone would change places, in lists that are judged and in those that are served.
+    block: ClassVar[int] = 1
 
     members_: dict[str, Recommender]
     declined_: dict[str, str]  # member that fit() had to do without -> why; nothing of it is stored

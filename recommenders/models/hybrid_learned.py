@@ -153,13 +153,13 @@ class HybridLearned(Composed):
     ) -> NDArray[np.float32]:
         """(n, m): the ranker's log odds that the buyer will want the item."""
         scores = [np.empty((0, item_columns.shape[1]), np.float32)]
-        for block in self._blocks(len(user_rows)):
+        for block in self._scored_together(len(user_rows)):
             rows, known = user_rows[block], histories[block]
             looks, _ = self.propose(rows, known, 0, self.available_, not self.repeat_)
             scores.append(self._ranked_scores(rows, known, item_columns[block], looks))
         return np.concatenate(scores)
 
-    def _blocks(self, n: int) -> list[slice]:
+    def _scored_together(self, n: int) -> list[slice]:
         size = int(np.clip(CELLS // max(1, len(self.items_) * len(self.members_)), 1, 512))
         return [slice(start, start + size) for start in range(0, n, size)]
 

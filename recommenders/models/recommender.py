@@ -76,6 +76,7 @@ class Recommender(ABC):
     uses_features: ClassVar[bool] = False
     scans_cheaply: ClassVar[bool] = True  # scoring every item costs little more than scoring a few
     dear_to_fit: ClassVar[bool] = False  # minutes, where others take seconds
+    block: ClassVar[int] = BLOCK  # users whose lists are made together
     ranks_candidates: ClassVar[bool] = False  # recommend() looks at candidates only, where score() would at all items
 
     users_: IdMap
@@ -173,8 +174,8 @@ class Recommender(ABC):
         return Ranked(*(np.concatenate(parts) for parts in zip(*ranked, strict=True)))
 
     def _blocks(self, n: int) -> list[slice]:
-        """The buyers that are looked at together."""
-        return [slice(start, start + BLOCK) for start in range(0, n, BLOCK)]
+        """The users whose lists are made together."""
+        return [slice(start, start + self.block) for start in range(0, n, self.block)]
 
     def _recommend_block(
         self,

@@ -1,0 +1,131 @@
+"""What is served is what was evaluated: the lists of both, user by user, on a log full of ties."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+
+from recommenders import schema
+from recommenders.datasets.interactions import Interactions
+from recommenders.datasets.spec import Protocol
+from recommenders.datasets.splits import cut_time, split, training_log
+from recommenders.evaluation.cold import cold_buyers
+from recommenders.evaluation.lists import rank
+from recommenders.evaluation.protocol import Case, make_case
+from recommenders.features.items import encode_items
+from recommenders.models.catalog import model_class
+from recommenders.models.composed import Composed
+from recommenders.models.hybrid import Hybrid, HybridConfig
+from recommenders.models.hybrid_learned import HybridLearned, HybridLearnedConfig
+from serving.batch import batch_recommendations
+from serving.predictor import Predictor
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+N_ITEMS, N_TWINS, N_TASTES, DAYS, K = 120, 40, 6, 100, 10
+
+
+def market(n_users: int) -> tuple[pa.Table, pa.Table]:
+    """Events and items. Users buy two items a visit, mostly of their taste; every tenth user comes late in the log.
+
+    Of the first N_TWINS items each odd one is bought whenever the one before is, and described alike: they tie.
+    """
+    rng = np.random.default_rng(7)
+    visits = np.repeat(np.arange(n_users), 5)
+    days = np.where(visits % 10, rng.integers(0, DAYS, len(visits)), rng.integers(DAYS - 15, DAYS, len(visits)))
+    users, days = np.repeat(visits, 2), np.repeat(days, 2)
+    size = N_ITEMS // N_TASTES
+    of_taste = users % N_TASTES * size + rng.zipf(1.6, len(users)) % size
+    items = np.where(rng.random(len(users)) < 0.8, of_taste, rng.integers(0, N_ITEMS, len(users)))
+    items -= (items < N_TWINS) & (items % 2 == 1)
+    twins = np.flatnonzero(items < N_TWINS)
+    users, days, items = (
+        np.append(users, users[twins]),
+        np.append(days, days[twins]),
+        np.append(items, items[twins] + 1),
+    )
+    events = {
+        "user_id": [f"u{user}" for user in users],
+        "item_id": [f"i{item:03}" for item in items],
+        "timestamp": [START + timedelta(days=int(day)) for day in days],
+        "event": ["purchase"] * len(users),
+        "weight": [1.0] * len(users),
+    }
+    names = [item - item % 2 if item < N_TWINS else item for item in range(N_ITEMS)]
+    described = {
+        "item_id": [f"i{item:03}" for item in range(N_ITEMS)],
+        "title": [f"thing {name}" for name in names],
+        "category": [f"taste {name // size}" for name in names],
+    }
+    return schema.conform(pa.table(events), schema.INTERACTIONS, "e"), schema.conform(
+        pa.table(described), schema.ITEMS, "i"
+    )
+
+
+@dataclass(frozen=True)
+class World:
+    """A release candidate, what it is asked in evaluation, and the same model as the service has it."""
+
+    log: Interactions
+    model: Composed
+    known: Case
+    cold: Case
+    predictor: Predictor
+
+    @classmethod
+    def made(cls, folder: Path, n_users: int, candidate: Composed, repeat: bool = True) -> "World":
+        events, items = market(n_users)
+        protocol = Protocol("time_cut", test_days=15, repeat=repeat)
+        parts = split(events, protocol)
+        test = parts.filter(pc.field("part") == "test")
+        log = training_log(parts.filter(pc.field("part") != "test"), items, protocol, cut_time(parts))
+        features = encode_items(items, log.items)
+        fitted = {name: model_class(name)().fit(log, features) for name in candidate.wanted()}
+        model = candidate.compose(fitted, log, features)
+        case, cold = make_case(log, test, protocol), cold_buyers(log, test, protocol)
+        return cls(log, model, case, cold, Predictor(model.save(folder / "bundle")))
+
+    def assert_served_as_evaluated(self, case: Case) -> int:
+        """Every user's list, item by item; returns how many lists hold a tie."""
+        ids, tied = self.log.items.ids, 0
+        evaluated = rank(self.model, case, {"all": case.views()["all"]}, K)["all"]
+        for place, user_id in enumerate(case.user_ids.tolist()):
+            cold = case.user_rows[place] < 0
+            history = ids[case.histories[place : place + 1].item_columns].tolist() if cold else []
+            served = self.predictor.predict(user_id, history, K)
+            assert served.item_ids == ids[evaluated[place]].tolist(), user_id
+            assert served.strategy == ("history" if cold else "known_buyer")
+            tied += len(set(served.scores)) < K
+        return tied
+
+
+def learned(*members: str) -> HybridLearned:
+    return HybridLearned(HybridLearnedConfig(members=members, n_windows=1, trees=20, max_users=1000))
+
+
+CHEAP = ("popularity", "linear_items", "collaborative_filtering", "content_based")
+BLEND = HybridConfig(model_weights={"content_based": 0.5, "collaborative_filtering": 0.5})
+
+
+@pytest.mark.parametrize(
+    ("candidate", "repeat"), [(learned(*CHEAP, "reorder"), True), (learned(*CHEAP), False), (Hybrid(BLEND), True)]
+)
+def test_served_lists_are_the_evaluated_ones(tmp_path: Path, candidate: Composed, repeat: bool) -> None:
+    world = World.made(tmp_path, 300, candidate, repeat)
+    assert world.assert_served_as_evaluated(world.known) > 50
+    assert world.assert_served_as_evaluated(world.cold) > 0
+    rows = batch_recommendations(world.model, K).to_pylist()
+    for user_id in world.known.user_ids[:50].tolist():
+        listed = [row["item_id"] for row in rows if row["user_id"] == user_id]
+        assert listed == world.predictor.predict(user_id, [], K).item_ids
+
+
+@pytest.mark.slow
+def test_served_lists_of_five_thousand_users_are_the_evaluated_ones(tmp_path: Path) -> None:
+    world = World.made(tmp_path, 9000, learned("popularity", "linear_items", "reorder"))
+    assert len(world.known.user_ids) + len(world.cold.user_ids) >= 5000
+    assert world.assert_served_as_evaluated(world.known) > 500
+    assert world.assert_served_as_evaluated(world.cold) > 50
