@@ -29,6 +29,7 @@ def run_platform(settings: Settings, once: bool, say: Callable[[str], None]) -> 
     ensure_ports(settings)
     settings.workspace.mkdir(parents=True, exist_ok=True)
     with platform.sole_owner(settings):
+        settings.remember_dataset("run")
         Registry(settings).prepare()
         with Supervisor(services(settings)) as group:
             group.start()
@@ -41,12 +42,12 @@ def run_platform(settings: Settings, once: bool, say: Callable[[str], None]) -> 
             platform.await_champion(settings, platform.live(settings).version)
             seconds["services"] = time.perf_counter() - waiting
             answer = platform.ask(settings)
-            print_summary(settings, answer)
+            print_figures(settings, answer)
             seconds["total"] = time.perf_counter() - started
+            say(closing(settings, once))
             if once:
                 print(json.dumps(summary(settings, answer, seconds)), flush=True)
                 return
-            say("Serving until Ctrl-C.")
             serve(group, say)
 
 
@@ -69,14 +70,13 @@ def summary(settings: Settings, answer: platform.Answer, seconds: dict[str, floa
         "champion": {"model": pointer.model, "version": pointer.version},
         "metrics": report.models,
         "criteria": platform.criteria_of(report, pointer.model, answer),
-        "urls": settings.urls,
         "predict": {"status": answer.status, "items": answer.items, "milliseconds": answer.milliseconds},
         "seconds": {stage: round(value, 3) for stage, value in seconds.items()},
     }
 
 
-def print_summary(settings: Settings, answer: platform.Answer) -> None:
-    """Addresses, the champion's figures against the criteria, and a line to try."""
+def print_figures(settings: Settings, answer: platform.Answer) -> None:
+    """The champion's figures against the criteria."""
     console = Console(stderr=True, highlight=False)
     pointer, report = platform.live(settings), platform.report(settings)
     console.print(f"\n[bold]{pointer.model}[/] version {pointer.version} serves {settings.dataset}")
@@ -84,10 +84,16 @@ def print_summary(settings: Settings, answer: platform.Answer) -> None:
     for row in platform.criteria_of(report, pointer.model, answer):
         table.add_row(row["metric"], *(_figure(row[key]) for key in ("target", "reached", "ceiling")))
     console.print(table)
-    console.print(f"{report.protocol}; {report.n_users} buyers. The whole report: tradewind evaluate\n", soft_wrap=True)
-    for name, url in settings.urls.items():
-        console.print(f"  {name:<10} {url}{'/docs' if name == 'service' else ''}")
-    console.out(f"\nTry it:\n  {platform.curl_line(settings)}\n")  # as it is: an id may look like markup
+    whole = f"The whole report: tradewind evaluate --dataset {settings.dataset}"
+    console.print(f"{report.protocol}; {report.n_users} buyers. {whole}\n", soft_wrap=True)
+
+
+def closing(settings: Settings, once: bool) -> str:
+    """What a person can do next: ask the service where it stays up, else how to have it stay."""
+    if once:
+        return f"Done once; the services end now. To keep them up: tradewind run --dataset {settings.dataset}"
+    pages = [f"  {name:<10} {url}{'/docs' if name == 'service' else ''}" for name, url in settings.urls.items()]
+    return "\n".join([*pages, f"\nTry it:\n  {platform.curl_line(settings)}\n", "Serving until Ctrl-C."])
 
 
 def status_of(settings: Settings) -> dict[str, Any]:

@@ -32,6 +32,9 @@ scheduler:
     max_catchup_runs: 1      # after a week off, one retraining is enough
 """
 
+# Whose data set a command takes where none is named, the first that there is.
+COMMANDS = {"run": "the one that `tradewind run` served last here", "train": "the one that was trained last here"}
+
 
 def _cron(line: str) -> str:
     if not is_valid_cron_schedule(line):
@@ -60,9 +63,15 @@ class Settings(ServingSettings):
     def read(cls, **given: Any) -> "Settings":
         """The settings of the environment, with the given values on top. Raises ConfigurationError in one line.
 
-        The data set is the given one, else the environment's, else the training configuration's. A source that the
+        The data set is the given one, else the environment's, else that of a given configuration file, else the one
+        that this home served last, else the one it trained last, else the configured default. A source that the
         environment names for its data set is none of another one's.
         """
+        return cls.read_named(**given)[0]
+
+    @classmethod
+    def read_named(cls, **given: Any) -> tuple["Settings", str]:
+        """As read(), and who named the data set: an option, a variable, or what this home did last."""
         given = {name: value for name, value in given.items() if value is not None}
         try:
             settings, environment = cls(**given), cls()
@@ -72,11 +81,27 @@ class Settings(ServingSettings):
                 raise ConfigurationError(first["msg"].removeprefix("Value error, ")) from None
             name = "TRADEWIND_" + "_".join(str(part) for part in first["loc"]).upper()
             raise ConfigurationError(f"{name}: got {first['input']!r}; {first['msg']}") from None
-        if "dataset" not in settings.model_fields_set:
-            return settings.model_copy(update={"dataset": settings.training.data.dataset})
-        if "source" not in given and settings.dataset != environment.dataset:
-            return settings.model_copy(update={"source": None})
-        return settings
+        dataset, named_by = settings._choose(given, environment)
+        source = settings.source
+        if source is not None and "source" not in given:
+            own = environment.dataset if "dataset" in environment.model_fields_set else settings.training.data.dataset
+            source = source if dataset == own else None
+        return settings.model_copy(update={"dataset": dataset, "source": source}), named_by
+
+    def _choose(self, given: Mapping[str, Any], environment: "Settings") -> tuple[str, str]:
+        """The data set, and who named it."""
+        if "dataset" in given:
+            return self.dataset, "--dataset"
+        if "dataset" in environment.model_fields_set:
+            return self.dataset, "TRADEWIND_DATASET"
+        configured = self.training.data
+        if "config" in given and "dataset" in configured.model_fields_set:
+            return configured.dataset, "--config"
+        known = _read(self._dataset_file)
+        for command, what in COMMANDS.items():
+            if command in known:
+                return known[command], what
+        return configured.dataset, "the configured default"
 
     @model_validator(mode="after")
     def _ports_differ(self) -> Self:
@@ -171,7 +196,7 @@ class Settings(ServingSettings):
             return self.source
         if spec.generator:
             return self.home / "sources" / spec.name
-        if remembered := self._remembered().get(spec.name):
+        if remembered := _read(self._sources_file).get(spec.name):
             return Path(remembered)
         if spec.folder:
             return spec.folder
@@ -192,20 +217,34 @@ class Settings(ServingSettings):
 
     def remember_source(self) -> None:
         """Keeps the source given for this run, so that sensors and schedules find it later."""
-        if self.source is None:
-            return
-        known = self._remembered() | {self.dataset: str(self.source)}
-        self._sources_file.parent.mkdir(parents=True, exist_ok=True)
-        staging = self._sources_file.with_suffix(".new")
-        staging.write_text(json.dumps(known, indent=2))
-        staging.replace(self._sources_file)
+        if self.source is not None:
+            _add(self._sources_file, self.dataset, str(self.source))
+
+    def remember_dataset(self, command: str) -> None:
+        """Keeps the data set of a `run` or a `train`, which later commands then take where none is named."""
+        _add(self._dataset_file, command, self.dataset)
 
     @property
     def _sources_file(self) -> Path:
         return self.home / "sources.json"
 
-    def _remembered(self) -> dict[str, str]:
-        if not self._sources_file.exists():
-            return {}
-        known: dict[str, str] = json.loads(self._sources_file.read_text())
-        return known
+    @property
+    def _dataset_file(self) -> Path:
+        return self.home / "dataset.json"
+
+
+def _read(file: Path) -> dict[str, str]:
+    """What a file below home remembers; nothing where there is none yet."""
+    if not file.exists():
+        return {}
+    known: dict[str, str] = json.loads(file.read_text())
+    return known
+
+
+def _add(file: Path, name: str, value: str) -> None:
+    """Remembers one more value, in one step."""
+    known = _read(file) | {name: value}
+    file.parent.mkdir(parents=True, exist_ok=True)
+    staging = file.with_suffix(".new")
+    staging.write_text(json.dumps(known, indent=2))
+    staging.replace(file)

@@ -50,6 +50,7 @@ def train(dataset: Dataset = None, source: Source = None, config: Config = None,
     settings = settings_of(dataset, source, config)
     done = materialise(settings, upstream(settings, *settings.training.enabled()))
     settings.remember_source()
+    settings.remember_dataset("train")
     if as_json:
         print(json.dumps({"dataset": settings.dataset, "run_id": done.run_id, "seconds": done.seconds}))
     else:

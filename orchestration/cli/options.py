@@ -2,14 +2,20 @@
 
 import logging
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from recommenders.errors import ConfigurationError
 
+if TYPE_CHECKING:
+    from orchestration.settings import Settings
+
 Dataset = Annotated[
-    str | None, typer.Option(help="Data set by name.", show_default="TRADEWIND_DATASET, or custom_b2b as configured")
+    str | None,
+    typer.Option(
+        help="Data set by name.", show_default="TRADEWIND_DATASET, else the one last served here, else as configured"
+    ),
 ]
 Source = Annotated[Path | None, typer.Option(help="File or folder with the data set's files.")]
 Config = Annotated[
@@ -19,13 +25,14 @@ Config = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print figures as one line of JSON, for programs.")]
 
 
-def settings_of(dataset: str | None = None, source: Path | None = None, config: Path | None = None) -> Any:
+def settings_of(dataset: str | None = None, source: Path | None = None, config: Path | None = None) -> "Settings":
     """The settings of this call, checked: data set, configuration and source exist."""
     from orchestration.platform import check_source
     from orchestration.settings import Settings
 
     check_config(config)
-    settings = Settings.read(dataset=dataset, source=source, config=config)
+    settings, named_by = Settings.read_named(dataset=dataset, source=source, config=config)
+    say_which(settings, named_by)
     _ = settings.spec, settings.training
     check_source(settings)
     settings.logs.mkdir(parents=True, exist_ok=True)
@@ -39,13 +46,20 @@ def check_config(config: Path | None) -> None:
         raise ConfigurationError(f"--config: no such file: {config}; see configs/training.yaml for one to start from")
 
 
-def known(dataset: str | None) -> Any:
+def known(dataset: str | None) -> "Settings":
     """The settings of a call that reads no source; the data set exists."""
     from orchestration.settings import Settings
 
-    settings = Settings.read(dataset=dataset)
+    settings, named_by = Settings.read_named(dataset=dataset)
+    say_which(settings, named_by)
     _ = settings.spec
     return settings
+
+
+def say_which(settings: "Settings", named_by: str) -> None:
+    """Names the data set where the call itself does not."""
+    if named_by != "--dataset":
+        say(f"Data set {settings.dataset}: {named_by}; --dataset names another.")
 
 
 def say(text: str) -> None:

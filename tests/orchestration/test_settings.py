@@ -114,3 +114,29 @@ def test_what_lies_afar_is_pulled_when_a_run_starts_and_at_no_other_time(tmp_pat
     assert spec.fingerprint(settings.source_of(spec))["version"] == seen
     assert spec.fingerprint(settings.prepare_source())["version"] != seen
     assert spec.read(source).counts.kept == 2
+
+
+def test_the_data_set_is_the_one_named_else_what_this_home_served_or_trained_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def named(**given: object) -> tuple[str, str]:
+        settings, by = Settings.read_named(home=tmp_path, **given)
+        return settings.dataset, by
+
+    monkeypatch.setenv("TRADEWIND_SOURCE", "/files/of/the/default")
+    assert named() == ("custom_b2b", "the configured default")
+    assert Settings.read(home=tmp_path).source == Path("/files/of/the/default")
+    Settings.read(home=tmp_path, dataset="movielens").remember_dataset("train")
+    assert named() == ("movielens", "the one that was trained last here")
+    assert Settings.read(home=tmp_path).source is None  # not its files
+    Settings.read(home=tmp_path, dataset="online_retail").remember_dataset("run")
+    Settings.read(home=tmp_path, dataset="movielens").remember_dataset("train")
+    assert named() == ("online_retail", "the one that `tradewind run` served last here")
+    config = tmp_path / "training.yaml"
+    config.write_text("evaluation: {seed: 1}")
+    assert named(config=config)[0] == "online_retail"
+    config.write_text("data: {dataset: retailrocket}")
+    assert named(config=config) == ("retailrocket", "--config")
+    monkeypatch.setenv("TRADEWIND_DATASET", "amazon")
+    assert named(config=config) == ("amazon", "TRADEWIND_DATASET")
+    assert named(config=config, dataset="custom_b2b") == ("custom_b2b", "--dataset")
