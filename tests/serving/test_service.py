@@ -64,6 +64,7 @@ def test_health_names_what_serves(client):
         1,
     )
     assert state["age_seconds"] >= 0
+    assert state["items_on_sale"] == 12
     assert "warning" not in state
     assert client.get("/readyz").status_code == 200
 

@@ -1,0 +1,66 @@
+"""The application as an ASGI server calls it, over a champion on disk."""
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+from recommenders.datasets.sale_periods import ALWAYS, SalePeriods
+from recommenders.models.popularity import Popularity
+from serving.application import Application
+from serving.champion import fingerprint, read_pointer, write_pointer
+from serving.live import Live
+
+
+def asked(application: Application, method: str, path: str, **content: Any) -> httpx.Response:
+    async def ask() -> httpx.Response:
+        transport = httpx.ASGITransport(app=application)
+        async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+            return await client.request(method, path, **content)
+
+    return asyncio.run(ask())
+
+
+@pytest.fixture
+def serve(market: Any, tmp_path: Path) -> Any:
+    """An application that serves the toy market, of whose items the last ones have ended long ago."""
+
+    def made(n_ended: int) -> Application:
+        settings = market.settings(tmp_path)
+        folder = market.release(settings, 1, 0)
+        ends = np.where(np.arange(12) < 12 - n_ended, ALWAYS.max, 1)
+        Popularity().fit(replace(market.log(), sale_periods=SalePeriods(np.full(12, ALWAYS.min), ends))).save(folder)
+        pointer = read_pointer(settings.pointer)
+        assert pointer is not None
+        write_pointer(settings.pointer, replace(pointer, bundle_sha256=fingerprint(folder)))
+        application = Application(tmp_path)
+        application.live = Live(settings.pointer)
+        application.live.look()
+        return application
+
+    return made
+
+
+def test_health_counts_what_is_on_sale_and_warns_where_nothing_is(serve):
+    state = asked(serve(n_ended=4), "GET", "/health").json()
+    assert state["items_on_sale"] == 8
+    assert "warning" not in state
+    application = serve(n_ended=12)
+    assert "none is on sale" in asked(application, "GET", "/health").json()["warning"]
+    assert asked(application, "POST", "/predict", json={"user_id": 1}).json()["items"] == []
+
+
+def test_a_number_too_large_is_refused_with_the_fix_and_answered_as_a_string(serve):
+    application = serve(n_ended=0)
+    refused = asked(application, "POST", "/predict", json={"user_id": 1700000000000435545})
+    assert refused.status_code == 422
+    assert "user_id: got 1700000000000435545" in refused.json()["error"]
+    assert "send any other id as a string" in refused.json()["error"]
+    answer = asked(application, "POST", "/predict", json={"user_id": "1700000000000435545"}).json()
+    assert (answer["user_id"], len(answer["items"])) == ("1700000000000435545", 10)
+    mixed = asked(application, "POST", "/predict", json={"user_id": 3, "history": [999, "999", 101, "101", " 101"]})
+    assert mixed.json()["unknown_items"] == [999, "999", " 101"]
