@@ -7,7 +7,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from deltalake import DeltaTable
+from deltalake import DeltaTable, PostCommitHookProperties
 
 from recommenders.datasets.catalog import DATASETS
 from recommenders.datasets.store import TableStore
@@ -85,13 +85,17 @@ def test_old_versions_are_never_forgotten(tmp_path: Path, store: TableStore) -> 
     for n in (1, 2):
         day(tmp_path / "days", f"{n}.csv", line(n, n))
         SPEC.take_in(tmp_path / "days", store)
-    long_ago = time.time() - 100 * 86_400
-    while len(store.versions()) < 103:  # Delta tidies up at every hundredth commit
-        store.restore(0)
-        store.release()
-        for entry in (store.folder / "interactions" / "_delta_log").iterdir():
+    log = store.folder / "interactions"
+    keep = PostCommitHookProperties(cleanup_expired_logs=False)
+    for _ in range(100):  # from the hundredth commit on, Delta tidies up
+        DeltaTable(log).restore(0, post_commithook_properties=keep)
+    day(tmp_path / "days", "3.csv", line(3, 3))
+    for commit in (lambda: SPEC.take_in(tmp_path / "days", store), lambda: store.restore(0), store.release):
+        long_ago = time.time() - 100 * 86_400
+        for entry in (log / "_delta_log").iterdir():
             os.utime(entry, (long_ago, long_ago))
-    assert [version.number for version in store.versions()] == list(range(len(store.versions())))[::-1]
+        commit()
+    assert [version.number for version in store.versions()] == [104, 103, 102, 1, 0]
     assert store.read("interactions", store.version(1)).num_rows == 2
 
 
