@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
+from threadpoolctl import threadpool_limits
 
 from recommenders.bundle import size_in_bytes
 from recommenders.datasets.histories import Histories
@@ -24,14 +25,16 @@ Score = Callable[[NDArray[np.int32], Histories], NDArray[np.float32]]  # as Reco
 def rank(model: Recommender, case: Case, views: Mapping[str, View], k: int) -> dict[str, Lists]:
     """View -> lists. Views that leave out the same items hold the same array: do not write into it.
 
-    A model that ranks candidates is asked for its lists, as it would be to serve them.
+    A model that ranks candidates is asked for its lists, as it would be to serve them; one that answers one user at a
+    time, with one thread, as the service does: two sum a product in another order.
     """
     masks = {view.exclude_known for view in views.values()}
-    if model.ranks_candidates:
-        asked = (case.user_rows, case.histories, k, case.candidates)
-        found = {exclude: model.recommend(*asked, exclude).item_columns for exclude in masks}
-    else:
-        found = rank_scores(model.score, case, masks, k, model.block)
+    with threadpool_limits(1 if model.block == 1 else None):
+        if model.ranks_candidates:
+            asked = (case.user_rows, case.histories, k, case.candidates)
+            found = {exclude: model.recommend(*asked, exclude).item_columns for exclude in masks}
+        else:
+            found = rank_scores(model.score, case, masks, k, model.block)
     return {name: found[view.exclude_known] for name, view in views.items()}
 
 

@@ -5,10 +5,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from recommenders.datasets.spec import Protocol
 from recommenders.evaluation import lists
 from recommenders.evaluation.protocol import make_case
+from recommenders.models.catalog import COMPOSED, model_class
 from recommenders.models.collaborative_filtering import CollaborativeFiltering
 from recommenders.models.recommender import BLOCK, Ranked
 
@@ -52,6 +54,30 @@ def test_a_block_is_scored_once_for_all_views(case: Any, reorder_world: Any) -> 
         alone = model.recommend(case.user_rows, case.histories, 5, case.candidates, exclude).item_columns
         np.testing.assert_array_equal(ranked[name], alone)
     assert ranked["all"] is ranked["reorder"]
+
+
+class AsServed(CollaborativeFiltering):
+    """A model that answers one user at a time; it remembers how, and with how many threads."""
+
+    block = 1
+    asked: tuple[tuple[int, int], ...] = ()
+
+    def score(self, user_rows: Any, histories: Any) -> Any:
+        threads = max(pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas")
+        self.asked = (*self.asked, (len(user_rows), threads))
+        return super().score(user_rows, histories)
+
+
+@pytest.mark.parametrize("ranks_candidates", [True, False])
+def test_what_may_be_released_is_asked_as_the_service_asks(
+    case: Any, reorder_world: Any, monkeypatch: pytest.MonkeyPatch, ranks_candidates: bool
+) -> None:
+    monkeypatch.setattr(AsServed, "ranks_candidates", ranks_candidates)
+    model = AsServed().fit(reorder_world[0])
+    with threadpool_limits(2):
+        lists.rank(model, case, {"all": case.views()["all"]}, 3)
+    assert model.asked == ((1, 1),) * 24
+    assert all(model_class(name).block == 1 for name in COMPOSED)
 
 
 def test_never_more_than_a_block_is_scored(case: Any, reorder_world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
