@@ -116,8 +116,8 @@ def lists_file(settings: Settings) -> Path:
 
 
 def report(settings: Settings) -> Report:
-    """The last evaluation report."""
-    return Report.load(report_folder(settings))
+    """The last evaluation report, against the targets that are configured now."""
+    return Report.load(report_folder(settings)).against(settings.training.evaluation)
 
 
 def example_request(settings: Settings) -> dict[str, Any]:

@@ -100,7 +100,7 @@ def version_tags(settings: Settings, model: Recommender, report: Report) -> dict
     """The same on the registered version, with the evaluation of its recipe."""
     return {
         **{key: str(value) for key, value in model.provenance.items() if key != "run_id"},
-        "configuration": settings.training.resolved().model_dump_json(),
+        "configuration": settings.training.resolved(report.dataset).model_dump_json(),
         "evaluation": json.dumps(report.models[model.name]),
     }
 

@@ -1,20 +1,36 @@
-"""The project's success criteria, held against what was reached and what could have been.
+"""Success criteria, held against what was reached and what could have been.
 
-The targets are goals. Where the arithmetic ceiling of a protocol lies below one, no model can reach it, and the
-table says so.
+The targets are goals; a training configuration can set others. Where the arithmetic ceiling of a protocol lies below
+one, no model can reach it, and the table says so.
 """
 
+import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import AfterValidator
 from scipy.sparse import csr_array
 
-TARGETS = {"precision@10": 0.85, "recall@10": 0.80, "ndcg@10": 0.82, "coverage@10": 0.70}
-RESPONSE_MS = 100.0
-SIZE_MB = 100.0
+from recommenders.errors import choices
+from recommenders.metrics.ranking import FORMULAS
 
+K = 10  # places of a list
+
+RESPONSE, SIZE = "response_ms", "model_megabytes"
+OF_LISTS = ("diversity", "novelty", "serendipity", "coverage", "personalisation", "gini", "popularity_lift")
+MEASURED = (*(f"{metric}@{K}" for metric in (*FORMULAS, *OF_LISTS)), RESPONSE, SIZE)
+AT_MOST = {f"gini@{K}", f"popularity_lift@{K}", RESPONSE, SIZE}  # of the others more is better
+
+CRITERIA = {
+    "precision@10": 0.85,
+    "recall@10": 0.80,
+    "ndcg@10": 0.82,
+    "coverage@10": 0.70,
+    RESPONSE: 100.0,
+    SIZE: 100.0,
+}
 MODEL_TARGETS: dict[str, dict[str, float]] = {
     name: dict(zip(("precision@10", "recall@10", "ndcg@10", "coverage@10", "diversity@10"), row, strict=True))
     for name, row in {
@@ -24,6 +40,18 @@ MODEL_TARGETS: dict[str, dict[str, float]] = {
         "hybrid": (0.88, 0.85, 0.86, 0.80, 0.82),
     }.items()
 }
+
+
+def _measured(targets: dict[str, float]) -> dict[str, float]:
+    for metric, target in targets.items():
+        if metric not in MEASURED:
+            raise ValueError(f"unknown metric {metric!r}; {choices(metric, MEASURED)}")
+        if not math.isfinite(target):
+            raise ValueError(f"{metric}: got {target}; allowed: a finite number")
+    return targets
+
+
+Targets = Annotated[dict[str, float], AfterValidator(_measured)]  # metric -> target, of the metrics that reports hold
 
 
 def ceilings(relevant: csr_array, candidates: NDArray[np.bool_], k: int) -> dict[str, float]:
@@ -51,29 +79,36 @@ def criteria(
     megabytes: float,
     protocol: str,
     response_protocol: str,
+    wanted: Mapping[str, float] = CRITERIA,
 ) -> list[dict[str, Any]]:
-    """One row a criterion: {"metric", "target", "reached", "ceiling", "protocol"}; None where there is no ceiling."""
-    rows: list[dict[str, Any]] = [
-        {
-            "metric": metric,
-            "target": target,
-            "reached": metrics[metric][0] if metric in metrics else None,
-            "ceiling": ceiling.get(metric),
-            "protocol": protocol,
-        }
-        for metric, target in TARGETS.items()
-    ]
-    rows.append(_limit("response_ms", RESPONSE_MS, milliseconds, response_protocol))
-    rows.append(_limit("model_megabytes", SIZE_MB, megabytes, "the bundle's files on disk"))
+    """One row a criterion: {"metric", "target", "reached", "ceiling", "protocol"}; None where there is no ceiling.
+
+    metrics: metric -> [value, low, high]. wanted: metric -> target.
+    """
+    limits = {RESPONSE: (milliseconds, response_protocol), SIZE: (megabytes, "the bundle's files on disk")}
+    rows = []
+    for metric, target in wanted.items():
+        reached, how = limits.get(metric) or (metrics.get(metric, [None])[0], protocol)
+        row = {"metric": metric, "target": target, "reached": reached, "ceiling": ceiling.get(metric)}
+        rows.append({**row, "protocol": how})
     return rows
 
 
+def met(row: Mapping[str, Any]) -> bool | None:
+    """Whether a row's figure reaches its target; None where the figure is undefined."""
+    if row["reached"] is None:
+        return None
+    return bool(row["reached"] <= row["target"] if row["metric"] in AT_MOST else row["reached"] >= row["target"])
+
+
 def targets(
-    models: Mapping[str, Mapping[str, list[float | None]]], ceiling: Mapping[str, float]
+    models: Mapping[str, Mapping[str, list[float | None]]],
+    ceiling: Mapping[str, float],
+    wanted: Mapping[str, Mapping[str, float]] = MODEL_TARGETS,
 ) -> list[dict[str, Any]]:
     """One row a metric of each named model that was judged: {"model", "metric", "target", "reached", "ceiling"}.
 
-    models: model -> metric -> [value, low, high]. ceiling: as ceilings() tells it; None where there is none.
+    models: model -> metric -> [value, low, high]. ceiling: as ceilings() returns it. wanted: model -> metric -> target.
     """
     return [
         {
@@ -83,11 +118,7 @@ def targets(
             "reached": models[name].get(metric, [None])[0],
             "ceiling": ceiling.get(metric),
         }
-        for name, wanted in MODEL_TARGETS.items()
+        for name, own in wanted.items()
         if name in models
-        for metric, target in wanted.items()
+        for metric, target in own.items()
     ]
-
-
-def _limit(metric: str, target: float, reached: float, protocol: str) -> dict[str, Any]:
-    return {"metric": metric, "target": target, "reached": reached, "ceiling": None, "protocol": protocol}

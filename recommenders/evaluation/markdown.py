@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from recommenders.evaluation.criteria import MODEL_TARGETS
+from recommenders.evaluation.criteria import met
 from recommenders.evaluation.protocol import K
 from recommenders.metrics.ranking import FORMULAS
 
@@ -39,11 +39,11 @@ def render(report: "Report") -> str:
         sections.append("## Share of what the oracle reaches\n\n" + oracle_table(report))
     if report.slices:
         sections.append(f"## {HEADLINE} by part of the buyers\n\n" + slices_table(report))
-    sections += [
-        f"## Success criteria, {named}\n\n" + criteria_table(report, named),
-        "## Targets of each model\n\n" + targets_table(report),
-        "## Cost\n\n" + cost_table(report),
-    ]
+    if report.wanted:
+        sections.append(f"## Success criteria, {named}\n\n" + criteria_table(report, named))
+    if report.targets():
+        sections.append("## Targets of each model\n\n" + targets_table(report))
+    sections.append("## Cost\n\n" + cost_table(report))
     return "\n\n".join(sections) + "\n"
 
 
@@ -114,7 +114,7 @@ def plain_table(models: Mapping[str, Mapping[str, Cell]], metrics: Sequence[str]
 
 def comparison_table(compared: Mapping[str, Any]) -> str:
     """The best model against each of the others: how far they are behind, and whether that can be chance."""
-    ordered = sorted(compared["others"].items(), key=lambda other: -(other[1]["difference"][0] or 0.0))
+    ordered = sorted(compared["others"].items(), key=lambda other: _defined_first(other[1]["difference"][0]))
     rows = [
         [name, with_interval(found["difference"]), p_value(found["p"]), p_value(found["p_holm"]), found["verdict"]]
         for name, found in ordered
@@ -144,8 +144,8 @@ def oracle_table(report: "Report") -> str:
 
 def slices_table(report: "Report") -> str:
     """One row a part; the most telling models side by side: the best ones over all buyers, and popularity."""
-    means = {name: values[HEADLINE][0] or 0.0 for name, values in report.models.items()}
-    shown = sorted(means, key=lambda name: -means[name])[:BESIDE]
+    means = {name: values[HEADLINE][0] for name, values in report.models.items()}
+    shown = sorted(means, key=lambda name: _defined_first(means[name]))[:BESIDE]
     shown += [name for name in ("popularity",) if name in means and name not in shown]
     rows = [
         [name, str(part["n_users"]), *(with_interval(part["models"][model][HEADLINE]) for model in shown)]
@@ -158,24 +158,24 @@ def criteria_table(report: "Report", model: str) -> str:
     """Target, reached, the oracle's figure where one is known, ceiling, share of the ceiling, protocol."""
     rows, best = [], report.oracle.get("all", {})
     for row in report.criteria(model):
-        reached, ceiling = row["reached"], row["ceiling"]
+        reached, ceiling, reaches = row["reached"], row["ceiling"], met(row)
         share = f"{reached / ceiling:.0%}" if ceiling and reached is not None else "-"
-        met = "-" if reached is None else yes(reached < row["target"] if ceiling is None else reached > row["target"])
+        verdict = "-" if reaches is None else yes(reaches)
         highest = [*([figure(best.get(row["metric"]))] if best else []), figure(ceiling), share]
-        rows.append([row["metric"], figure(row["target"]), figure(reached), met, *highest, row["protocol"]])
+        rows.append([row["metric"], figure(row["target"]), figure(reached), verdict, *highest, row["protocol"]])
     oracle = ["oracle"] if best else []
     return table(["criterion", "target", "reached", "met", *oracle, "ceiling", "share of ceiling", "protocol"], rows)
 
 
 def targets_table(report: "Report") -> str:
     """Each named model against its own targets: reached / target."""
-    metrics = list(next(iter(MODEL_TARGETS.values())))
+    metrics = list(dict.fromkeys(row["metric"] for row in report.targets()))
     cells: dict[str, dict[str, str]] = {}
     for row in report.targets():
         beyond = row["ceiling"] is not None and row["target"] > row["ceiling"]
         told = f"{figure(row['reached'])} / {figure(row['target'])}{' †' if beyond else ''}"
         cells.setdefault(row["model"], {})[row["metric"]] = told
-    rows = [[name, *(told[metric] for metric in metrics)] for name, told in cells.items()]
+    rows = [[name, *(told.get(metric, "") for metric in metrics)] for name, told in cells.items()]
     rows.append(["*ceiling*", *(figure(report.ceilings["all"].get(metric)) for metric in metrics)])
     told = table(["model (reached / target)", *metrics], rows)
     return f"{told}\n\n† {OUT_OF_REACH}" if "†" in told else told
@@ -209,7 +209,7 @@ def with_interval(cell: Cell) -> str:
 
 
 def figure(value: float | None) -> str:
-    """Three digits, or a dash where there is nothing to tell."""
+    """Three digits, or a dash where the figure is undefined."""
     return "-" if value is None else f"{value:.3f}"
 
 
@@ -224,11 +224,17 @@ def p_value(value: float | None) -> str:
 
 
 def _best(models: Mapping[str, Mapping[str, Cell]], metric: str) -> float | None:
-    return max((values[metric][0] or 0.0 for values in models.values()), default=None)
+    known = [value for value in (values[metric][0] for values in models.values()) if value is not None]
+    return max(known, default=None)
+
+
+def _defined_first(value: float | None) -> tuple[bool, float]:
+    """A key that sorts the highest figure first and undefined ones last."""
+    return (value is None, -(value or 0.0))
 
 
 def _bold(text: str, value: float | None, best: float | None) -> str:
-    if not value or value != best:
+    if not value or value != best:  # no bold zeros: where the best is 0, nothing was found
         return text
     number, space, interval = text.partition(" ")
     return f"**{number}**{space}{interval}"

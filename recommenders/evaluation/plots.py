@@ -1,6 +1,7 @@
 """Pictures of figures, drawn without a screen."""
 
 import io
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -22,15 +23,16 @@ def plot_models(
     figure, axes = _figure(len(metrics), width, height, PER_ROW)
     names = list(models)
     for axis, metric in zip(axes, metrics, strict=True):
-        values = [models[name][metric][0] or 0.0 for name in names]
-        best = max(values)
-        axis.barh(names, values, color=[BEST if value == best else BAR for value in values], height=0.62)
+        values = [models[name][metric][0] for name in names]
+        best = max((value for value in values if value is not None), default=None)
+        widths = [math.nan if value is None else value for value in values]  # no bar where the figure is undefined
+        axis.barh(names, widths, color=[BEST if value == best else BAR for value in values], height=0.62)
         for place, name in enumerate(names):
             value, low, high = models[name][metric]
             if value is not None and low is not None and high is not None:
                 axis.plot([low, high], [place, place], color=INK, linewidth=1.4)
             axis.annotate(
-                f"{value or 0:.3f}",
+                "undefined" if value is None else f"{value:.3f}",
                 (high or value or 0, place),
                 xytext=(5, 0),
                 textcoords="offset points",

@@ -12,12 +12,11 @@ from recommenders.datasets.histories import Histories
 from recommenders.datasets.interactions import Interactions
 from recommenders.datasets.spec import Protocol
 from recommenders.errors import DataError
+from recommenders.evaluation.criteria import CRITERIA, MODEL_TARGETS, Targets
+from recommenders.evaluation.criteria import K as K
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-
-K = 10  # places of a list
 
 
 class EvaluationConfig(BaseModel):
@@ -27,6 +26,8 @@ class EvaluationConfig(BaseModel):
 
     n_bootstrap: int = Field(default=1000, ge=100)  # resamples behind an interval
     seed: int = 42
+    criteria: Targets = CRITERIA  # what the model that is released should reach
+    model_targets: dict[str, Targets] = MODEL_TARGETS  # what single models should reach
 
 
 @dataclass(frozen=True, eq=False)

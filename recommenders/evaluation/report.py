@@ -3,7 +3,7 @@
 import json
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from recommenders import bundle
 from recommenders.evaluation import judging, lists, markdown, plots
-from recommenders.evaluation.criteria import ceilings, criteria, targets
+from recommenders.evaluation.criteria import CRITERIA, MODEL_TARGETS, ceilings, criteria, targets
 from recommenders.evaluation.figures import Metrics, Values, Vectors, compared, intervals, plain
 from recommenders.evaluation.judging import Crowd
 from recommenders.evaluation.protocol import Case, EvaluationConfig, K, View
@@ -53,6 +53,8 @@ class Report:
     oracle: dict[str, dict[str, float]] = field(default_factory=dict)  # view -> metric -> value, where one is known
     costs: dict[str, dict[str, float]] = field(default_factory=dict)  # model -> {"fit_seconds", "peak_memory_mb"}
     cold: dict[str, dict[str, Any]] = field(default_factory=dict)  # case -> what was found there, see _judged_cold
+    wanted: dict[str, float] = field(default_factory=lambda: dict(CRITERIA))  # metric -> target of the criteria
+    model_targets: dict[str, dict[str, float]] = field(default_factory=lambda: dict(MODEL_TARGETS))
 
     def vectors(self, metric: str) -> dict[str, NDArray[np.float64]]:
         """Model -> (n_users,) values of one metric, over the same users in the same order."""
@@ -69,11 +71,16 @@ class Report:
             self.megabytes[model],
             self.protocol,
             RESPONSE_PROTOCOL,
+            self.wanted,
         )
 
     def targets(self) -> list[dict[str, Any]]:
-        """The project's own targets of the four named models, as far as they were judged."""
-        return targets(self.models, self.ceilings["all"])
+        """The targets of single models, as far as those were judged."""
+        return targets(self.models, self.ceilings["all"], self.model_targets)
+
+    def against(self, config: EvaluationConfig) -> "Report":
+        """The same figures, held against the targets of this configuration."""
+        return replace(self, wanted=dict(config.criteria), model_targets=dict(config.model_targets))
 
     def to_json(self) -> dict[str, Any]:
         """Everything but the values of single users; nan becomes null."""
@@ -149,7 +156,7 @@ def evaluate(
         comparisons={name: compared(of_view, HEADLINE, config) for name, of_view in vectors.items()},
         oracle={name: dict(of_view) for name, of_view in (oracle or {}).items()},
         cold={name: _judged_cold(models, other, config) for name, other in (cold or {}).items()},
-    )
+    ).against(config)
 
 
 def _in_order(models: Mapping[str, Recommender]) -> dict[str, Recommender]:

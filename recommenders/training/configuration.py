@@ -84,7 +84,7 @@ class TrainingConfig(BaseModel):
             raise ConfigurationError(f"{path}: {_one_line(error)}") from None
 
     @model_validator(mode="after")
-    def _popularity_is_the_yardstick(self) -> Self:
+    def _sections_fit(self) -> Self:
         if not self.models.popularity.enabled:
             raise ValueError(
                 "models.popularity.enabled: got false; popularity is what every model is held against, keep it"
@@ -96,6 +96,8 @@ class TrainingConfig(BaseModel):
                     f"models.hybrid.model_weights: got {', '.join(absent)}, which is not enabled; "
                     "enable it or give it no weight"
                 )
+        if unknown := [name for name in self.evaluation.model_targets if name not in MODELS]:
+            raise ValueError(f"evaluation.model_targets: unknown model {unknown[0]!r}; {choices(unknown[0], MODELS)}")
         return self
 
     def section(self, name: str) -> ModelConfig:
@@ -120,10 +122,14 @@ class TrainingConfig(BaseModel):
         }
         return section.model_copy(update=inherited)
 
-    def resolved(self) -> "TrainingConfig":
-        """The same recipe with nothing inherited: written out and read again, it is still the same."""
+    def resolved(self, dataset: str | None = None) -> "TrainingConfig":
+        """The same recipe with nothing inherited: written out and read again, it is still the same.
+
+        dataset: what it was fitted on, where the call named another data set than the file.
+        """
         sections = {name: self.of(name) for name in ModelsConfig.model_fields}
-        return self.model_copy(update={"models": self.models.model_copy(update=sections)})
+        data = self.data.model_copy(update={"dataset": dataset or self.data.dataset})
+        return self.model_copy(update={"data": data, "models": self.models.model_copy(update=sections)})
 
     def enabled(self) -> list[str]:
         """The models to fit, members before the hybrid."""

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import dagster as dg
 import pyarrow.compute as pc
@@ -12,6 +13,7 @@ import pytest
 
 from orchestration import platform
 from orchestration.assets.evaluation_report import oracle_of
+from orchestration.assets.release import version_tags
 from orchestration.runs import RunFailedError, materialise, root_cause, upstream
 from orchestration.settings import Settings
 from recommenders.datasets.interactions import Interactions
@@ -186,6 +188,14 @@ def test_a_stop_says_its_figures_and_shows_in_dagster_where_it_belongs(
         )
         checks = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION)
         assert {log.get_dagster_event().asset_check_evaluation_data.partition for log in checks} == {"online_retail"}
+
+
+def test_a_version_s_record_names_its_own_data_set(tmp_path: Path, make_settings: Callable[..., Settings]) -> None:
+    settings = make_settings(tmp_path)  # whose configuration names custom_b2b
+    model = SimpleNamespace(name="hybrid", provenance={})
+    report = SimpleNamespace(dataset="online_retail", models={"hybrid": {}})
+    tags = version_tags(settings, model, report)  # type: ignore[arg-type]
+    assert json.loads(tags["configuration"])["data"]["dataset"] == "online_retail"
 
 
 def test_upstream_names_what_an_asset_is_made_from(tmp_path: Path, make_settings: Callable[..., Settings]) -> None:

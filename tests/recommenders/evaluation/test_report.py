@@ -16,6 +16,7 @@ from recommenders.datasets.interactions import Interactions
 from recommenders.datasets.spec import Protocol
 from recommenders.errors import DataError
 from recommenders.evaluation.criteria import ceilings
+from recommenders.evaluation.markdown import comparison_table, criteria_table, slices_table
 from recommenders.evaluation.plots import plot_learning_curve
 from recommenders.evaluation.protocol import EvaluationConfig, make_case
 from recommenders.evaluation.report import Report, evaluate
@@ -120,6 +121,39 @@ def test_criteria_have_their_five_keys(report: Report) -> None:
     rows = report.criteria("collaborative_filtering")
     assert all(list(row) == ["metric", "target", "reached", "ceiling", "protocol"] for row in rows)
     assert [row["target"] for row in rows] == [0.85, 0.80, 0.82, 0.70, 100, 100]
+
+
+def test_configured_criteria_replace_the_defaults_and_know_which_way_is_better(report: Report, tmp_path: Path) -> None:
+    gini = report.models["popularity"]["gini@10"][0]
+    assert gini is not None
+    wanted = {"hit_rate@10": 0.0, "diversity@10": 0.0, "gini@10": gini / 2, "response_ms": 1e9}
+    config = EvaluationConfig(criteria=wanted, model_targets={"popularity": {"hit_rate@10": 0.5}})
+    held = Report.load(report.against(config).save(tmp_path / "report"))
+    assert {row["metric"]: row["target"] for row in held.criteria("popularity")} == wanted
+    rows = [line.split(" | ") for line in criteria_table(held, "popularity").splitlines()[2:]]
+    assert [cells[3] for cells in rows] == ["yes", "yes", "no", "yes"]
+    assert [row["model"] for row in held.targets()] == ["popularity"]
+    page = report.against(EvaluationConfig(criteria={}, model_targets={})).to_markdown()
+    assert "Success criteria" not in page
+    assert "Targets of each model" not in page
+
+
+def test_an_undefined_figure_is_shown_as_such_and_never_as_zero(report: Report) -> None:
+    models = {name: dict(metrics) for name, metrics in report.models.items()}
+    models["collaborative_filtering"] |= {"ndcg@10": [0.0, None, None]}
+    models["popularity"] |= {"ndcg@10": [0.0, None, None]}
+    zero = replace(report, models=models)
+    undefined = replace(report, models=models | {"popularity": models["popularity"] | {"ndcg@10": [None, None, None]}})
+    assert undefined.plot() != zero.plot()
+    assert slices_table(undefined).splitlines()[0].endswith("| collaborative_filtering | popularity |")
+    row = next(line for line in undefined.to_markdown().splitlines() if line.startswith("| popularity |"))
+    assert row.split(" | ")[3] == "-"
+    others = {
+        name: {"difference": [value, None, None], "p": None, "p_holm": None, "verdict": "open"}
+        for name, value in {"unknown": None, "behind": -0.1}.items()
+    }
+    table = comparison_table({"metric": "ndcg@10", "best": "best", "others": others})
+    assert table.index("| behind |") < table.index("| unknown |")
 
 
 def test_vectors_are_aligned_on_users_and_average_to_the_report(report: Report) -> None:

@@ -39,6 +39,9 @@ def test_the_large_file_has_the_large_column() -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
+        ("evaluation: {criteria: {ncdg@10: 0.4}}", ["evaluation.criteria", "'ncdg@10'", "did you mean ndcg@10?"]),
+        ("evaluation: {criteria: {ndcg@10: .nan}}", ["evaluation.criteria", "ndcg@10: got nan", "a finite number"]),
+        ("evaluation: {model_targets: {hybird: {}}}", ["evaluation.model_targets", "'hybird'", "did you mean hybrid?"]),
         ("models: {ncff: {}}", ["models.ncff", "neural_collaborative"]),
         ("models: {content_based: {similarity_threshold: 2}}", ["content_based.similarity_threshold", "2"]),
         ("models: {hybrid: {model_weights: {ncff: 1}}}", ["model_weights", "ncff", "choose from"]),
@@ -100,3 +103,9 @@ def test_what_is_switched_off_is_not_fitted(tmp_path: Path) -> None:
 def test_a_recipe_written_out_and_read_again_is_the_same(name: str) -> None:
     config = TrainingConfig.load(CONFIGS / name)
     assert TrainingConfig.model_validate_json(config.resolved().model_dump_json()).recipe() == config.recipe()
+
+
+def test_the_record_of_a_recipe_names_the_data_set_it_was_fitted_on(tmp_path: Path) -> None:
+    config = TrainingConfig.load(written(tmp_path, "data: {dataset: custom_b2b, seed: 7}"))
+    assert config.resolved("online_retail").data == config.data.model_copy(update={"dataset": "online_retail"})
+    assert config.resolved("online_retail").recipe() == config.resolved().recipe()
