@@ -1,12 +1,12 @@
 # One target a habit. ARGS goes to the command behind it: make run ARGS="--once --dataset online_retail --source FOLDER"
-.PHONY: help setup run test lint bench docs
+.PHONY: help setup run test lint mutants bench docs
 .DEFAULT_GOAL := help
 
 export TORCH_INDEX PYTHON
 BIN := .venv/bin
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-6s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' Makefile
 
 setup: ## create .venv and install what running needs
 	@scripts/install.sh run
@@ -21,6 +21,10 @@ test: ## run all tests on all cores (ARGS=tests/FILE for some, ARGS=-n0 in one p
 lint: ## ruff, mypy and the import contracts
 	@scripts/install.sh dev
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
+
+mutants: ## change the code in one place at a time and count what the tests let pass (ARGS=gate.py for some modules; resumes)
+	@scripts/install.sh dev
+	@nice -n 10 $(BIN)/python scripts/mutants.py $(ARGS)
 
 bench: ## run the benchmarks (ARGS=--json for a last line that programs read)
 	@scripts/install.sh dev

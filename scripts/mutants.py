@@ -1,0 +1,302 @@
+"""Mutation tests: changes the code in one place at a time and counts the changes that the tests let pass.
+
+    make mutants                             all modules
+    make mutants ARGS="metrics gate.py"      modules whose path holds one of these words
+    make mutants ARGS=--report               what is known so far, without running anything
+
+Cosmic Ray makes the mutants. Each runs in a fork of a process that holds the libraries, so that it costs the tests and
+not the imports; the tests run on a copy of the checkout below .mutants/. What was run is kept there and run again only
+where the module or its tests changed, so a run that is cut continues. tests/mutants.json keeps how many mutants each
+module has, how many were killed, and the survivors, each with a word on why it may live: write it there, it stays. One
+without a word calls for a test.
+"""
+
+import argparse
+import ast
+import hashlib
+import importlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+PROJECT = Path(__file__).resolve().parents[1]
+STATE, RESULTS = PROJECT / ".mutants", PROJECT / "tests" / "mutants.json"
+
+EVALUATION = "tests/recommenders/evaluation"
+TARGETS: dict[str, list[str]] = {  # module -> the tests that hold it
+    "recommenders/datasets/splits.py": ["tests/recommenders/datasets/test_splits.py"],
+    **{
+        f"recommenders/metrics/{name}.py": [f"tests/recommenders/metrics/test_{name}.py"]
+        for name in ("ranking", "popularity", "variety")
+    },
+    **{
+        f"recommenders/evaluation/{name}.py": [f"{EVALUATION}/test_{test}.py" for test in tests.split()]
+        for name, tests in {
+            "comparison": "comparison",
+            "criteria": "report",
+            "ceilings": "ceilings",
+            "judging": "judging report",
+            "lists": "lists",
+            "protocol": "report cold slices",
+            "cold": "cold",
+            "cost": "cost",
+            "external": "external",
+            "figures": "report comparison",
+            "report": "report",
+            "sampled": "sampled",
+            "slices": "slices",
+            "strong": "strong",
+        }.items()
+    },
+    "recommenders/models/ranker_training.py": ["tests/recommenders/models/test_hybrid_learned.py"],
+    "serving/gate.py": ["tests/serving/test_gate.py", "tests/serving/test_judgement.py"],
+    "serving/judgement.py": ["tests/serving/test_judgement.py"],
+    "monitoring/verdict.py": ["tests/monitoring/test_shift.py", "tests/monitoring/test_drift.py"],
+    "monitoring/shift.py": ["tests/monitoring/test_shift.py", "tests/monitoring/test_drift.py"],
+    "monitoring/retraining.py": ["tests/monitoring/test_retraining.py"],
+    "orchestration/sensors.py": ["tests/orchestration/test_sensors.py"],
+    "orchestration/checks.py": ["tests/orchestration/test_checks.py", "tests/orchestration/test_feature_check.py"],
+}
+
+SWAPS = {
+    "ReplaceBinaryOperator": "Add_Sub Sub_Add Mul_Div Div_Mul FloorDiv_Div Mod_Mul Pow_Mul BitOr_BitAnd BitAnd_BitOr",
+    "ReplaceComparisonOperator": "Eq_NotEq NotEq_Eq Lt_LtE Lt_GtE LtE_Lt LtE_Gt Gt_GtE Gt_LtE GtE_Gt GtE_Lt "
+    "Is_IsNot IsNot_Is In_NotIn NotIn_In",
+    "ReplaceUnaryOperator": "USub_UAdd Delete_Not Delete_Invert",
+}
+OTHERS = (
+    "AddNot ReplaceTrueWithFalse ReplaceFalseWithTrue ReplaceAndWithOr ReplaceOrWithAnd ReplaceBreakWithContinue "
+    "ReplaceContinueWithBreak ExceptionReplacer NumberReplacer ZeroIterationForLoop"
+)
+PYTEST = ["-xq", "--assert=plain", "-p", "no:cacheprovider", "-p", "no:xdist", "-m", "not slow and not real_data"]
+SLOWEST = 8  # times as long as the tests take on the code as it is, and a minute: then a mutant counts as killed
+
+
+@dataclass(frozen=True)
+class Mutant:
+    change: str  # "line before -> line after", by which it is known wherever the line goes
+    code: str  # the whole module
+
+
+# -- making mutants
+
+
+def mutants(source: str) -> Iterator[Mutant]:
+    """Every mutant of a module, equal ones once."""
+    from cosmic_ray.ast import ast_nodes, get_ast
+    from cosmic_ray.mutating import mutate_code
+    from cosmic_ray.plugins import get_operator, operator_names
+
+    names = [f"core/{kind}_{swap}" for kind, swaps in SWAPS.items() for swap in swaps.split()]
+    names += [f"core/{name}" for name in OTHERS.split()]
+    left_out, seen = ranges_left_out(source), set()
+    for name in [name for name in names if name in operator_names()]:
+        operator = get_operator(name)()
+        places = [place for node in ast_nodes(get_ast(source)) for place in operator.mutation_positions(node)]
+        for number, (start, _) in enumerate(places):
+            if any(first <= start < last for first, last in left_out):
+                continue
+            code = mutate_code(source, operator, number)
+            if code is not None and code not in seen and code != source:
+                seen.add(code)
+                yield Mutant(change(source, code, start[0]), code)
+
+
+def ranges_left_out(source: str) -> list[tuple[tuple[int, int], tuple[int, int]]]:
+    """(line, column) from and to of what says nothing at run time.
+
+    These are annotations, decorators of classes, what is imported for annotations alone, and strict= of zip, which
+    guards against mistakes of ours.
+    """
+    found: list[ast.AST] = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ClassDef):
+            found += node.decorator_list
+        elif isinstance(node, ast.FunctionDef) and node.returns:
+            found.append(node.returns)
+        elif isinstance(node, ast.arg | ast.AnnAssign) and node.annotation:
+            found.append(node.annotation)
+        elif isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            found.append(node)
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) == "zip":
+            found += node.keywords
+    return [((n.lineno, n.col_offset), (n.end_lineno, n.end_col_offset)) for n in found]
+
+
+def change(source: str, code: str, line: int) -> str:
+    """The line of a change as it was and as it is; and which of several equal lines it is."""
+    before, after = source.splitlines(), code.splitlines()
+    at = next((n for n, (old, new) in enumerate(zip(before, after, strict=False)) if old != new), line - 1)
+    text, same = before[at].strip(), [old.strip() for old in before[:at]].count(before[at].strip())
+    return f"{text}  ->  {after[at].strip()}" + (f"  (line {same + 1} of this text)" if same else "")
+
+
+# -- running them
+
+
+def run_target(module: str) -> None:
+    """Runs what was not run yet of one module. In a process of its own: it imports what the tests import."""
+    tree = STATE / "trees" / module.replace("/", ".")
+    copy_checkout(tree)
+    os.chdir(tree)
+    os.environ |= {"PYTHONPATH": str(tree), "HOME": str(tree), "TRADEWIND_REQUIRE_ALL": ""}
+    os.environ |= {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL", "NUMBA")}
+    sys.path.insert(0, str(tree))
+    tests, source = TARGETS[module], (PROJECT / module).read_text()
+    results = load(module)
+    preload(tests)
+    began = time.monotonic()
+    if (code := forked(tests, 3600)) != 0:
+        raise SystemExit(f"{module}: its tests fail on the code as it is (exit {code}); see {tree}/mutant.log")
+    limit = 60 + SLOWEST * (time.monotonic() - began)
+    every = list(mutants(source))
+    results = {m.change: results[m.change] for m in every if m.change in results}
+    for number, mutant in enumerate(every, 1):
+        if mutant.change not in results:
+            (tree / module).write_text(mutant.code)
+            results[mutant.change] = "survived" if forked(tests, limit) == 0 else "killed"
+            (tree / module).write_text(source)
+            save(module, results)
+        if sys.stderr.isatty() or number == len(every):
+            print(f"\r{module}: {number} of {len(every)}", end="", file=sys.stderr, flush=True)
+    print(file=sys.stderr)
+    save(module, results)
+
+
+def copy_checkout(tree: Path) -> None:
+    """What git knows or would add, as it is now."""
+    shutil.rmtree(tree, ignore_errors=True)
+    files = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard"], cwd=PROJECT, capture_output=True, text=True, check=True
+    )
+    for name in filter(lambda name: (PROJECT / name).is_file(), files.stdout.splitlines()):
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(PROJECT / name, tree / name)
+
+
+def preload(tests: list[str]) -> None:
+    """Imports the libraries that collecting the tests imports, and nothing of ours."""
+    script = (
+        "import json, sys, pytest\n"
+        f"pytest.main([*{PYTEST!r}, '--collect-only', '-qq', *{tests!r}])\n"
+        "held = [n for n, m in sys.modules.items() if 'site-packages' in (getattr(m, '__file__', None) or '')]\n"
+        "print('LOADED', json.dumps(held))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    for name in json.loads(done.stdout.split("LOADED", 1)[1]):
+        if not name.startswith(("xdist", "_pytest.", "__editable__")):
+            try:
+                importlib.import_module(name)
+            except Exception as error:  # the tests import it themselves then
+                print(f"{name}: {error}", file=sys.stderr)
+    sys.dont_write_bytecode = True  # a mutant's would stand for the next one's
+
+
+def forked(tests: list[str], limit: float) -> int:
+    """Exit status of the tests in a fork; 1 if they take longer than so many seconds."""
+    child = os.fork()
+    if not child:
+        os.setsid()
+        log = os.open("mutant.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        for stream in (1, 2):
+            os.dup2(log, stream)
+        import pytest
+
+        code = 3
+        try:
+            code = int(pytest.main([*PYTEST, *tests]))
+        finally:
+            os._exit(code)
+    end = time.monotonic() + limit
+    while time.monotonic() < end:
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.02)
+    os.killpg(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    return 1
+
+
+# -- what is known
+
+
+def digest(module: str) -> str:
+    """Of the module and its tests: where it differs, what was run says nothing any more."""
+    folders = {parent for test in TARGETS[module] for parent in Path(test).parents}
+    files = [module, *TARGETS[module], *(f"{folder}/conftest.py" for folder in folders)]
+    content = b"".join((PROJECT / name).read_bytes() for name in sorted(files) if (PROJECT / name).is_file())
+    return hashlib.sha256(content).hexdigest()
+
+
+def state_of(module: str) -> Path:
+    return STATE / f"{module.replace('/', '.')}.json"
+
+
+def load(module: str) -> dict[str, str]:
+    """Change -> "killed" or "survived", of today's module and tests."""
+    path = state_of(module)
+    held = json.loads(path.read_text()) if path.is_file() else {}
+    return held["mutants"] if held.get("digest") == digest(module) else {}
+
+
+def save(module: str, results: dict[str, str]) -> None:
+    part = state_of(module).with_suffix(".part")
+    part.write_text(json.dumps({"digest": digest(module), "mutants": results}, indent=1))
+    part.replace(state_of(module))
+
+
+def line_of(module: str, row: dict[str, Any]) -> str:
+    left = sum(not why for why in row["survivors"].values())
+    share = f"{row['killed'] / row['mutants']:.0%}" if row["mutants"] else "no mutants"
+    return f"{module}: {row['killed']} of {row['mutants']} killed ({share}), {left} survivors without a word"
+
+
+def report() -> dict[str, dict[str, Any]]:
+    """Module -> its counts and survivors, of every module that was run whole, now or when the file was written."""
+    rows: dict[str, dict[str, Any]] = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
+    for module in TARGETS:
+        results = load(module)
+        if results and len(results) == len({m.change for m in mutants((PROJECT / module).read_text())}):
+            alive = [change for change, result in results.items() if result == "survived"]
+            words = rows.get(module, {}).get("survivors", {})
+            survivors = {change: words.get(change, "") for change in alive}
+            rows[module] = {"mutants": len(results), "killed": len(results) - len(alive), "survivors": survivors}
+    RESULTS.write_text(json.dumps({m: rows[m] for m in TARGETS if m in rows}, indent=2, ensure_ascii=False) + "\n")
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("words", nargs="*", help="of the modules' paths; default: all modules")
+    parser.add_argument("--jobs", type=int, default=1, help="modules at once")
+    parser.add_argument("--report", action="store_true", help="run nothing")
+    parser.add_argument("--one", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    STATE.mkdir(exist_ok=True)
+    if options.one:
+        return run_target(options.one)
+    chosen = [m for m in TARGETS if not options.words or any(word in m for word in options.words)]
+    if not chosen:
+        parser.error(f"no module matches {' '.join(options.words)}; allowed: {', '.join(TARGETS)}")
+    failed = []
+    if not options.report:
+        with ThreadPoolExecutor(options.jobs) as pool:
+            codes = pool.map(lambda m: subprocess.run([sys.executable, __file__, "--one", m]).returncode, chosen)
+            failed = [module for module, code in zip(chosen, codes, strict=True) if code]
+    rows = report()
+    print("\n".join(line_of(m, rows[m]) if m in rows else f"{m}: not run whole yet" for m in chosen))
+    sys.exit(bool(failed))
+
+
+if __name__ == "__main__":
+    main()

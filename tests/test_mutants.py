@@ -1,0 +1,58 @@
+"""What `make mutants` changes, and that it asks the tests that there are."""
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parents[1]
+SOURCE = '''
+@dataclass(frozen=True)
+class Rule:
+    least: "int | None" = 2
+
+    def holds(self, n: int | None) -> bool | None:
+        """3 < 4"""
+        return n < self.least and all(a for a, _ in zip(n, n, strict=True))
+'''
+
+
+@pytest.fixture(scope="module")
+def tool() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("mutants", PROJECT / "scripts" / "mutants.py")
+    assert spec
+    assert spec.loader
+    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_what_runs_is_changed_and_what_only_describes_is_not(tool: ModuleType) -> None:
+    changes = {mutant.change for mutant in tool.mutants(SOURCE)}
+    before = "return n < self.least and all(a for a, _ in zip(n, n, strict=True))"
+    assert {change for change in changes if change.startswith("return")} == {
+        f"{before}  ->  {before.replace('<', '<=')}",
+        f"{before}  ->  {before.replace('<', '>=')}",
+        f"{before}  ->  {before.replace('and', 'or')}",
+    }
+    assert {change.partition("  ->  ")[2] for change in changes if change.startswith("least")} == {
+        'least: "int | None" = 1',
+        'least: "int | None" = 3',
+    }
+    assert len(changes) == 5
+
+
+def test_equal_lines_are_told_apart(tool: ModuleType) -> None:
+    changes = [mutant.change for mutant in tool.mutants("a = 1\nb = 0\na = 1\n")]
+    assert len(changes) == len(set(changes)) == 6
+
+
+def test_modules_and_their_tests_are_there_and_every_survivor_counts(tool: ModuleType) -> None:
+    for module, tests in tool.TARGETS.items():
+        assert all((PROJECT / name).is_file() for name in (module, *tests)), module
+    for module, row in json.loads(tool.RESULTS.read_text()).items():
+        assert module in tool.TARGETS
+        assert row["mutants"] == row["killed"] + len(row["survivors"])
