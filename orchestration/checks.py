@@ -19,14 +19,13 @@ from recommenders.datasets.interactions import Interactions
 from recommenders.datasets.reading.ingest import Counts, count_nulls
 from recommenders.datasets.spec import Protocol
 from recommenders.datasets.splits import cut_time
+from recommenders.datasets.stops import MIN_INTERACTIONS, volume_stops
 from recommenders.evaluation.comparison import paired_difference
 from recommenders.evaluation.report import Report
 from recommenders.features import hindsight
 from recommenders.features import tables as feature_tables
 from serving.gate import beats_popularity, choose_candidate
 from serving.registry import Registry
-
-MIN_INTERACTIONS = 1_000
 
 Check = Callable[..., dg.AssetCheckResult]
 
@@ -66,17 +65,24 @@ def interactions_volume(
     platform = settings.of(context.partition_key)
     version = platform.tables.current()
     assert version is not None  # the asset has just been made
-    return volume(version.counts, platform.spec.max_quarantined)
+    return volume(version.counts, platform.spec.max_quarantined, platform.tables.files("quarantine", version))
 
 
-def volume(counts: Counts, most: float) -> dg.AssetCheckResult:
-    """Passed with MIN_INTERACTIONS rows kept, and no more than a share `most` of those read in quarantine."""
+def volume(counts: Counts, most: float, quarantine: Sequence[Path] = ()) -> dg.AssetCheckResult:
+    """Passed with MIN_INTERACTIONS rows kept, and no more than a share `most` of those read in quarantine.
+
+    quarantine: the files of that table, from which the reasons are told.
+    """
     kept, bad = counts.kept, counts.quarantined
     share = bad / max(counts.read, 1)
+    found = volume_stops(counts, most, quarantine)
+    fine = (
+        f"{kept:,} interactions (at least {MIN_INTERACTIONS:,}), {share:.1%} of rows quarantined (at most {most:.1%})"
+    )
     return dg.AssetCheckResult(
-        passed=kept >= MIN_INTERACTIONS and share <= most,
+        passed=not found,
         severity=ERROR,
-        description=f"{kept} rows (least: {MIN_INTERACTIONS}), {share:.1%} quarantined (most: {most:.0%})",
+        description="; ".join(found) or fine,
         metadata={"rows": kept, "quarantined": bad, "share quarantined": share},
     )
 

@@ -8,6 +8,8 @@ import pyarrow.parquet as pq
 from orchestration.settings import Settings
 from recommenders.datasets.description import Description, describe
 from recommenders.datasets.reading.ingest import TABLES
+from recommenders.datasets.stops import stops
+from recommenders.datasets.store import Version
 from recommenders.errors import DataError
 
 
@@ -35,6 +37,12 @@ def describe_tables(settings: Settings) -> Description:
         raise DataError(f"{settings.dataset}: there are no tables in {store.folder} yet; materialise them first")
     files = {name: store.files(name, version) for name in TABLES}
     return describe(files, version.counts, settings.dataset, spill=store.folder)
+
+
+def stops_of(settings: Settings, version: Version) -> list[str]:
+    """What would stop a run on a version of a data set's tables, in words."""
+    files = {name: settings.tables.files(name, version) for name in TABLES}
+    return stops(settings.spec, version.counts, files)
 
 
 def write_page(found: Description, output: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from orchestration.cli.options import AsJson, Source, known, say, settings_of
+from orchestration.cli.options import AsJson, Source, echo_warnings, known, say, settings_of
 from recommenders.errors import ConfigurationError
 
 app = typer.Typer(
@@ -38,16 +38,17 @@ def data_describe(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Read a data set and tell what it holds and where every row went."""
-    from orchestration.exports import describe_tables, write_page
+    """Read a data set and report what it holds, where every row went, and what would stop a run."""
+    from orchestration.exports import describe_tables, stops_of, write_page
     from orchestration.source import take_in
 
     settings = settings_of(name, source)
-    version = take_in(settings)
+    with echo_warnings("recommenders.datasets"):
+        version = take_in(settings)
     settings.remember_source()
     found = describe_tables(settings)
-    if version.counts.quarantined > settings.spec.max_quarantined * version.counts.read:
-        say(f"More than {settings.spec.max_quarantined:.0%} of the rows are quarantined: a run would stop here.")
+    for stop in stops_of(settings, version):
+        say(f"A run would stop here: {stop}.")
     if output:
         write_page(found, output)
     print(json.dumps(found.to_json()) if as_json else found.to_markdown())

@@ -1,6 +1,8 @@
 """Options that commands share, and the settings they make."""
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -60,6 +62,18 @@ def say_which(settings: "Settings", named_by: str) -> None:
     """Names the data set where the call itself does not."""
     if named_by != "--dataset":
         say(f"Data set {settings.dataset}: {named_by}; --dataset names another.")
+
+
+@contextmanager
+def echo_warnings(logger: str) -> Iterator[None]:
+    """Prints the warnings that a package logs meanwhile."""
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: say(record.getMessage())  # type: ignore[method-assign]
+    logging.getLogger(logger).addHandler(handler)
+    try:
+        yield
+    finally:
+        logging.getLogger(logger).removeHandler(handler)
 
 
 def say(text: str) -> None:

@@ -115,7 +115,7 @@ def _text_files(paths: Sequence[Path], work: Path) -> list[Path]:
     """The paths; a workbook is written as CSV first."""
     from recommenders.datasets.workbook import to_csv
 
-    return [to_csv(p, work / f"{p.stem}.csv") if p.suffix == ".xlsx" else p for p in paths]
+    return [to_csv(p, work / f"{p.stem}.csv", COLUMNS) if p.suffix == ".xlsx" else p for p in paths]
 
 
 def _until(until: date | str, days: Sequence[date]) -> date:
@@ -211,14 +211,20 @@ def _header(paths: Sequence[Path]) -> bytes:
 
 
 def _raw_rows(rows: Days) -> Iterator[tuple[date, bytes]]:
-    """Each row with its day, in the source's order."""
+    """Each row with its day, in the source's order, all lines of it; blank lines between rows are none of them."""
     for path, found in rows.items():
         wanted = iter(found)
-        line, day = next(wanted)
+        line, next_day = next(wanted)
+        day, blank = None, b""
         for number, raw in enumerate(_lines(path), 1):
             if number == line:
-                yield day, raw
-                line, day = next(wanted, (0, day))
+                day, blank = next_day, b""
+                line, next_day = next(wanted, (0, day))
+            if not raw.strip():
+                blank += raw
+            elif day is not None:
+                yield day, blank + raw
+                blank = b""
 
 
 def _lines(path: Path) -> Iterator[bytes]:

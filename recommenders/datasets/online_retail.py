@@ -119,7 +119,7 @@ def _files(reading: Reading, source: Path) -> list[Path]:
     from recommenders.datasets.workbook import to_csv
 
     found = DATASETS["online_retail"].locate(source)
-    return [to_csv(p, reading.work / f"{p.stem}.csv") if p.suffix == ".xlsx" else p for p in found]
+    return [to_csv(p, reading.work / f"{p.stem}.csv", COLUMNS) if p.suffix == ".xlsx" else p for p in found]
 
 
 ORDER = "time, customer, code, invoice, quantity, price"

@@ -16,10 +16,11 @@ import pyarrow.parquet as pq
 from recommenders import schema
 from recommenders.bundle import replace_folder, sha256
 from recommenders.datasets.reading.ingest import TABLES, Counts, Parser, ingest
+from recommenders.datasets.reading.text import is_blank
 from recommenders.datasets.store import TableStore, Version, in_time_order
 from recommenders.errors import DataError
 
-READER = 3  # grows when the same files would become other tables
+READER = 4  # grows when the same files would become other tables
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ class DatasetSpec:
     folder: Path | None = None  # where the files lie unless a source is given
 
     def locate(self, source: Path) -> list[Path]:
-        """The source's files, sorted; one of a glob may be empty among others and is left out: a quiet day.
+        """The source's files, sorted; one of a glob may hold nothing among others and is left out: a quiet day.
 
         Raises DataError if there are none, if all or a file of a set name are empty, or if they cannot be looked at.
         """
@@ -79,7 +80,7 @@ class DatasetSpec:
                 raise DataError(f"{self.name}: no such file or folder: {source}; --source expects {self.layout}")
             found = [source] if source.is_file() else real_files(source, self.files)
             check_names(self.name, found)
-            full = [path for path in found if path.stat().st_size]
+            full = [path for path in found if not is_blank(path)]
         if not found:
             patterns = ", ".join(self.files)
             raise DataError(f"{self.name}: {source} holds none of {patterns}; --source expects {self.layout}")

@@ -1,4 +1,4 @@
-"""A spreadsheet as CSV: Online Retail is published as an .xlsx, and its reader takes lines of text."""
+"""A sheet of a workbook as CSV, since readers take lines of text."""
 
 import csv
 from collections.abc import Iterable, Iterator, Sequence
@@ -6,65 +6,69 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from recommenders.datasets.online_retail import COLUMNS
-from recommenders.errors import DataError
+from recommenders.errors import DataError, choices
 
 
-def to_csv(path: Path, out: Path) -> Path:
-    """Writes the first sheet of an .xlsx as UTF-8 CSV with the columns of Online Retail, in their order; returns `out`.
+def to_csv(path: Path, out: Path, columns: Sequence[str] = (), sheet: str | None = None) -> Path:
+    """Writes a sheet of an .xlsx as UTF-8 CSV with these columns in their order, or with all; returns `out`.
 
-    Times become `YYYY-MM-DD HH:MM:SS`, rounded to the second; whole numbers lose their ".0"; a line break inside a
-    cell becomes a space, since one line is one row; empty rows and other columns are left out. `out` appears whole or
+    sheet: its name; by default the first. Times become `YYYY-MM-DD HH:MM:SS`, rounded to the second; whole numbers
+    lose their ".0"; a line break inside a cell becomes a space; an empty row is an empty line. `out` appears whole or
     not at all. The sheet is held in memory once, in the reader's compact form; rows come from it one by one.
-    Raises DataError if the file is no workbook, wants a password, or its first sheet is empty or lacks a column.
+    Raises DataError if the file is no workbook, wants a password, lacks the sheet, or if that is empty or lacks a
+    column; with `columns`, also if it has no rows.
     """
     staging = out.with_name(f"{out.name}.new")
     try:
         with staging.open("w", encoding="utf-8", newline="") as file:
-            csv.writer(file, lineterminator="\n").writerows(_lines(path))
+            csv.writer(file, lineterminator="\n").writerows(_lines(path, columns, sheet))
         staging.replace(out)
     finally:
         staging.unlink(missing_ok=True)
     return out
 
 
-def _lines(path: Path) -> Iterator[Sequence[str]]:
-    rows = (row for row in _rows(path) if any(cell != "" for cell in row))
-    header = [str(cell).strip() for cell in next(rows, [])]
-    places = _places(header, path)
-    yield COLUMNS
-    first = next(rows, None)
-    if first is None:
-        raise DataError(f"{path}: the first sheet has a header but no rows; expected invoice lines; fetch it again")
-    yield _texts(first, places)
+def _lines(path: Path, columns: Sequence[str], sheet: str | None) -> Iterator[Sequence[str]]:
+    rows = _rows(path, sheet)
+    first = next((row for row in rows if _is_full(row)), [])
+    header = [_text(cell).strip() for cell in first]
+    what = f"the sheet {sheet}" if sheet else "the first sheet"
+    if not header:
+        wanted = ", ".join(columns) or "a header and rows"
+        raise DataError(f"{path}: {what} is empty; expected {wanted}; fetch it again")
+    if missing := [name for name in columns if name not in header]:
+        got, wanted = ", ".join(header)[:200], ", ".join(columns)
+        raise DataError(f"{path} lacks {', '.join(missing)}; got {got}; expected {wanted}; put them in {what}")
+    places = [header.index(name) for name in columns] if columns else range(len(header))
+    yield [header[place] for place in places]
+    n_rows = 0
     for row in rows:
-        yield _texts(row, places)
+        n_rows += _is_full(row)
+        yield _texts(row, places) if _is_full(row) else []
+    if columns and not n_rows:
+        raise DataError(f"{path}: {what} has a header but no rows; expected some; fetch it again")
 
 
-def _rows(path: Path) -> Iterator[Sequence[Any]]:
-    """The cells of the first sheet; an empty cell is ""."""
+def _is_full(row: Sequence[Any]) -> bool:
+    return any(cell != "" for cell in row)
+
+
+def _rows(path: Path, sheet: str | None) -> Iterator[Sequence[Any]]:
+    """The cells of a sheet; an empty cell is ""."""
     from python_calamine import CalamineError, PasswordError, load_workbook
 
     try:
         with load_workbook(path) as book:
-            yield from book.get_sheet_by_index(0).iter_rows()
+            if sheet and sheet not in book.sheet_names:
+                raise DataError(f"{path} has no sheet {sheet!r}; {choices(sheet, book.sheet_names)}")
+            found = book.get_sheet_by_name(sheet) if sheet else book.get_sheet_by_index(0)
+            yield from found.iter_rows()
     except PasswordError as error:
         fix = "open it in a spreadsheet program and save it without one"
         raise DataError(f"{path} is protected by a password; expected a plain .xlsx; {fix}") from error
     except CalamineError as error:
         reason = " ".join(str(error).split())
         raise DataError(f"{path} is not a workbook: {reason}; expected an .xlsx; fetch it again") from error
-
-
-def _places(header: Sequence[str], path: Path) -> list[int]:
-    if not header:
-        raise DataError(f"{path}: the first sheet is empty; expected {', '.join(COLUMNS)}; fetch it again")
-    missing = [name for name in COLUMNS if name not in header]
-    if missing:
-        got = ", ".join(header)[:200]
-        wanted = ", ".join(COLUMNS)
-        raise DataError(f"{path} lacks {', '.join(missing)}; got {got}; expected {wanted}; put them in the first sheet")
-    return [header.index(name) for name in COLUMNS]
 
 
 def _texts(row: Sequence[Any], places: Iterable[int]) -> list[str]:

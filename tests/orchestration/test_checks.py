@@ -54,6 +54,8 @@ def test_volume_check_wants_enough_rows_and_few_bad_ones() -> None:
     assert not checks.volume(Counts(10, 10), 0.05).passed
     assert not checks.volume(Counts(2500, 2000, quarantined=500), 0.05).passed
     assert checks.volume(Counts(2500, 2000, quarantined=500), 0.25).passed
+    stop = checks.volume(Counts(2500, 2000, quarantined=500), 0.05)
+    assert stop.description == "500 of 2,500 rows (20.0%) are quarantined; at most 5.0% may be (max_quarantined)"
 
 
 def test_a_planted_leak_is_caught() -> None:

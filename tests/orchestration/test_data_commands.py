@@ -107,7 +107,8 @@ def test_what_a_run_would_refuse_can_be_described(data: Data, tmp_path: Path) ->
     found = data("describe", "online_retail", "--source", str(path))
     assert found.code == 0
     assert "quantity is not a number" in found.out
-    assert "a run would stop here" in found.err
+    assert "A run would stop here: 1 of 2 rows (50.0%) are quarantined; at most 5.0% may be" in found.err
+    assert "A run would stop here: 1 interactions are kept; at least 1,000" in found.err
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,11 @@
 """One column of an own data set: where its values come from, what they mean, what they must be."""
 
 from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import duckdb
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from recommenders import schema
 from recommenders.datasets.reading.lines import text_literal
@@ -14,6 +14,39 @@ STRICT = ConfigDict(frozen=True, extra="forbid")
 EPOCHS = {"seconds": 1_000_000, "milliseconds": 1_000, "microseconds": 1}  # since 1970 -> microseconds a unit
 SCALES = {"cents": 0.01, "dozens": 12.0, "thousands": 1000.0}
 RESERVED = ("file", "line", "raw", "broken")  # what a reading calls its own columns
+
+# What people and programs write where a value is missing, unless the entry says otherwise; an empty text always is.
+NULLS = (
+    "-",
+    "--",
+    "\u2013",
+    "\u2014",
+    "NULL",
+    "Null",
+    "null",
+    "\\N",
+    "N/A",
+    "n/a",
+    "#N/A",
+    "NaN",
+    "nan",
+    "NAN",
+    "<NA>",
+    "None",
+)
+NULL_NUMBERS = (*NULLS, "NA", "na", "N.A.", "n.a.", "none")  # of numbers and times; as text NA is North America, too
+
+
+def _as_texts(given: Any) -> Any:
+    """Markers as texts; a number among them is one as it is written. YAML reads a bare NULL as nothing."""
+    many = given if isinstance(given, list | tuple) else (given,)
+    if any(one is None or isinstance(one, bool) for one in many):
+        raise ValueError("got a value without quotes that YAML reads otherwise; allowed: texts, such as ['NULL', '-']")
+    return tuple(str(one) if isinstance(one, int | float) else one for one in many)
+
+
+Decimal = Literal[".", ","]
+Nulls = Annotated[tuple[str, ...], BeforeValidator(_as_texts)]
 
 
 def as_column(given: Any) -> Any:
@@ -35,6 +68,9 @@ class Column(BaseModel):
     scale: float | None = Field(default=None, gt=0, allow_inf_nan=False)  # ours = theirs x scale
     unit: Literal["seconds", "milliseconds", "microseconds", "cents", "dozens", "thousands"] | None = None
     format: str | None = None  # of a time, as strptime has it; without one it is ISO 8601
+    decimal: Decimal | None = None  # of a number written as text; by default the table's
+    nulls: Nulls | None = None  # texts that mean a missing value; by default the table's
+    total: bool = False  # a unit price given as the total of the line: it is divided by the quantity
 
     @model_validator(mode="after")
     def _one_of_each(self) -> Self:
@@ -42,6 +78,8 @@ class Column(BaseModel):
             raise ValueError("needs either column (a name of theirs) or value (the same for all rows)")
         if sum(given is not None for given in (self.scale, self.unit, self.format)) > 1:
             raise ValueError("takes one of scale, unit and format")
+        if self.column is None and (self.decimal or self.nulls is not None or self.total):
+            raise ValueError("decimal, nulls and total are of a column of theirs; leave them out")
         if self.column is not None and ('"' in self.column or self.column.casefold() in RESERVED):
             taken = ", ".join(RESERVED)
             raise ValueError(
@@ -55,6 +93,8 @@ class Column(BaseModel):
             raise ValueError("scale and unit are of numbers; leave them out")
         if (self.format is not None or self.unit in EPOCHS) and type_ != schema.TIME:
             raise ValueError("format and unit are of times; leave them out")
+        if self.decimal is not None and type_ != pa.float64():
+            raise ValueError("decimal is of numbers; leave it out")
         if self.format is not None:
             _check_format(self.format)
 

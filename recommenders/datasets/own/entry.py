@@ -11,9 +11,15 @@ import pyarrow as pa
 from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
 from recommenders import schema
-from recommenders.datasets.own.columns import RULES, STRICT, Column, Range, as_column
+from recommenders.datasets.own.columns import RULES, STRICT, Column, Decimal, Nulls, Range, as_column
 
-FORMATS = {".json": "json", ".jsonl": "json", ".ndjson": "json", ".parquet": "parquet"}  # any other end: CSV
+FORMATS = {
+    ".json": "json",
+    ".jsonl": "json",
+    ".ndjson": "json",
+    ".parquet": "parquet",
+    ".xlsx": "xlsx",
+}  # any other end: CSV
 SCHEMES = ("s3", "gs", "file")  # of object stores
 DATABASES = ("sqlite", "postgresql", "mysql", "mariadb", "duckdb")
 TABLES: Mapping[str, pa.Schema] = {
@@ -53,10 +59,12 @@ class Table(BaseModel):
 
     files: Names = ()  # paths, globs, or URLs of an object store
     query: str | None = None  # of the entry's database
-    format: Literal["csv", "json", "parquet"] | None = None  # by the name's end where it is not said
+    format: Literal["csv", "json", "parquet", "xlsx"] | None = None  # by the name's end where it is not said
+    sheet: str | None = Field(default=None, min_length=1)  # of a workbook; by default its first
     delimiter: str | None = Field(default=None, min_length=1)
     encoding: str | None = None
-    decimal: Literal[".", ","] = "."
+    decimal: Decimal | None = None  # None: a point; thousands are parted only where that can mean nothing else
+    nulls: Nulls | None = None  # texts that mean a missing value; by default columns.NULLS
     columns: dict[str, Annotated[Column, BeforeValidator(as_column)]]
     rules: dict[str, Range] = {}
 
@@ -75,8 +83,10 @@ class Table(BaseModel):
 
     @model_validator(mode="after")
     def _text_as_csv_only(self) -> Self:
-        if self.kind != "csv" and (self.delimiter or self.encoding or self.decimal == ","):
+        if self.kind != "csv" and (self.delimiter or self.encoding or self.decimal):
             raise ValueError(f"delimiter, encoding and decimal are of CSV files; this is {self.kind}; leave them out")
+        if self.kind != "xlsx" and self.sheet:
+            raise ValueError(f"sheet is of .xlsx files; this is {self.kind}; leave it out")
         if self.delimiter is not None and (len(self.delimiter) > 1 or self.delimiter in NO_DELIMITER):
             raise ValueError(f"delimiter: got {self.delimiter!r}; allowed: one character, no quote or line end")
         try:
@@ -104,16 +114,16 @@ class Table(BaseModel):
 
     @property
     def kind(self) -> str:
-        """csv, json or parquet."""
+        """csv, json, parquet or xlsx."""
         if self.query is not None:
             return "parquet"
         return self.format or FORMATS.get(self._end, "csv")
 
     @property
     def _end(self) -> str:
-        """How the first file's name ends, gzipped or not."""
+        """How the first file's name ends, gzipped or not, as in *.jsonl*."""
         name = self.files[0].partition("?")[0] if self.pulled else self.files[0]
-        return Path(name.removesuffix(".gz")).suffix
+        return Path(name.removesuffix(".gz").rstrip("*?.")).suffix
 
     @property
     def separator(self) -> str:
@@ -144,6 +154,8 @@ class Table(BaseModel):
                 column.check(types[role])
             except ValueError as error:
                 raise ValueError(f"{name}.columns.{role}: {error}") from None
+            if column.total and (role != "unit_price" or "quantity" not in self.columns):
+                raise ValueError(f"{name}.columns.{role}.total: allowed: of unit_price, where there is a quantity")
         for role, rule in self.rules.items():
             if role not in self.columns or types[role] != pa.float64() or not rule.bounds:
                 numbers = ", ".join(r for r in self.columns if types[r] == pa.float64()) or "none is a number"
@@ -186,7 +198,7 @@ class Entry(BaseModel):
 
     model_config = STRICT
 
-    title: str = Field(min_length=1)
+    title: str | None = Field(default=None, min_length=1)  # by default the entry's name
     licence: str = "the owner's"
     time_zone: str = "UTC"  # of times that name none
     sql: Sql | None = None

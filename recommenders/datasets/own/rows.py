@@ -1,6 +1,6 @@
 """The tables of an own data set as clean rows: their columns become ours, rules judge them (docs/own-data.md)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -8,17 +8,27 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recommenders import schema
-from recommenders.datasets.own.columns import EPOCHS, SCALES, Column
+from recommenders.datasets.own.columns import EPOCHS, NULL_NUMBERS, NULLS, SCALES, Column, Range
 from recommenders.datasets.own.entry import REQUIRED, TABLES, Entry, Table
 from recommenders.datasets.reading.ingest import Plan
 from recommenders.datasets.reading.lines import check_parquet, text_literal
 from recommenders.datasets.reading.reading import Reading
+from recommenders.datasets.workbook import to_csv
 
 MAX_AHEAD = timedelta(days=1)  # clocks differ; what lies further ahead of the reading cannot be true
 LAST = 253_402_300_799_000_000  # microseconds since 1970 of the year 9999
 ISO = r"\d{4}-\d{1,2}-\d{1,2}([T ]\d{1,2}:\d\d(:\d\d(\.\d+)?)?)?"
 ZONED = r"\d{4}-\d{1,2}-\d{1,2}[T ]\d{1,2}:\d\d(:\d\d(\.\d+)?)? ?(Z|z|[+-]\d\d(:?\d\d)?)"
-COMMA_NUMBER = r"[+-]?(\d+|\d{1,3}(\.\d{3})+)(,\d+)?"  # 1.234,50
+EPOCH = r"\d{9,16}(\.\d+)?"  # seconds, milliseconds or microseconds since 1970, rather than a date
+# What a number may look like, by its decimal sign: 1,249.50, 1.249,50 or 1'249.50. Where no sign is declared, 1,249
+# could be either, and only 1,249.50 is sure.
+NUMBERS: Mapping[str | None, str] = {
+    ".": r"\d+(\.\d+)?|\d{1,3}([,'\x{2019} \x{a0}\x{202f}]\d{3})+(\.\d+)?",
+    ",": r"\d+(,\d+)?|\d{1,3}([.'\x{2019} \x{a0}\x{202f}]\d{3})+(,\d+)?",
+    None: r"\d+(\.\d+)?|\d{1,3}(,\d{3})+\.\d+",
+}
+CURRENCY = r"[ \x{a0}]?([A-Z]{0,3}\p{Sc}|[A-Z]{3})?[ \x{a0}]?"  # $, US$, EUR
+MONEY = ("unit_price", "price", "annual_revenue", "credit_limit")
 MAX_ID = 200  # characters; ids become arrays as wide as the longest one
 IDS = ("user_id", "item_id", "order_id")
 OPTIONAL = ("items", "users")  # tables that may have no rows
@@ -37,7 +47,9 @@ def parse(entry: Entry, files: Callable[[Path, str], Sequence[Path]], reading: R
         if name in entry.tables:
             reading.by_line(name)  # which row came first decides between two of one key
             table = entry.tables[name]
-            reading.judge(name, _lies(name, table, _keys(table)), select=_select(table, entry.time_zone))
+            reading.judge(
+                name, _lies(name, table, _keys(table)), select=_select(table, entry.time_zone), flaws=_flaws(table)
+            )
     log = _with_event(entry.interactions)
     reading.judge(
         "interactions",
@@ -58,20 +70,45 @@ def _with_event(table: Table) -> Table:
 
 def _read(reading: Reading, name: str, table: Table, paths: Sequence[Path]) -> None:
     columns = {column.column: "VARCHAR" for column in table.columns.values() if column.column is not None}
+    needed = (*REQUIRED[name], "event")
+    may_lack = [column.column for role, column in table.columns.items() if role not in needed and column.column]
     if table.kind == "parquet":
-        _read_parquet(reading, name, paths, columns)
+        _read_parquet(reading, name, paths, columns, may_lack)
     elif table.kind == "json":
-        reading.json(name, paths, columns)
+        reading.json(name, paths, columns, may_lack=list(columns))
     else:
-        reading.csv(name, paths, columns, delimiter=table.separator, encoding=table.codec, optional=name in OPTIONAL)
+        texts = [_as_text(path, table, reading.work) for path in paths]
+        reading.csv(
+            name,
+            texts,
+            columns,
+            delimiter=table.separator,
+            encoding=table.codec,
+            optional=name in OPTIONAL,
+            may_lack=may_lack,
+            origins=paths,
+            unique=True,
+        )
 
 
-def _read_parquet(reading: Reading, name: str, paths: Sequence[Path], columns: dict[str, str]) -> None:
+def _as_text(path: Path, table: Table, work: Path) -> Path:
+    """The file, or a workbook's sheet as a text file of the same name."""
+    if table.kind != "xlsx":
+        return path
+    folder = work / f"book-{len(list(work.iterdir()))}"
+    folder.mkdir()
+    return to_csv(path, folder / path.name, sheet=table.sheet)
+
+
+def _read_parquet(
+    reading: Reading, name: str, paths: Sequence[Path], columns: dict[str, str], may_lack: Collection[str]
+) -> None:
     """The files that hold rows; if none does, an optional table is one without rows."""
-    checked = [check_parquet(path, reading.dataset, columns, may_be_empty=True) for path in paths]
+    needed = [column for column in columns if column not in may_lack]
+    checked = [check_parquet(path, reading.dataset, needed, may_be_empty=True) for path in paths]
     full = [path for path in checked if pq.read_metadata(path).num_rows]
     if full or name not in OPTIONAL:
-        reading.parquet(name, full or paths, columns)
+        reading.parquet(name, full or paths, columns, may_lack)
     else:
         reading.csv(name, [], columns, optional=True)  # of no files: a table of these columns without rows
 
@@ -85,8 +122,12 @@ def _select(table: Table, zone: str) -> str:
     # rule; past a random number it moves nothing.
     parts = ["file", "line", "raw", "case when random() >= 0 then broken end as broken"]
     for role, column in table.columns.items():
-        text = _text(column, table.kind)
-        parts += [f'{text} as "{role} text"', f'{_value(text, column, _type(role), table.decimal, zone)} as "{role}"']
+        text, value = _text(role, table), _value(role, table, zone)
+        parts.append(f'{text} as "{role} text"')
+        if column.total:
+            parts.append(f'{value} as "{role} total"')
+            value = f"({value}) / nullif({_value('quantity', table, zone)}, 0)"
+        parts.append(f'{value} as "{role}"')
     return ", ".join(parts)
 
 
@@ -94,24 +135,42 @@ def _type(role: str) -> pa.DataType:
     return next(fields.field(role).type for fields in TABLES.values() if role in fields.names)
 
 
-def _text(column: Column, kind: str) -> str:
+def _text(role: str, table: Table) -> str:
+    """What is written there, null where that means nothing; text files are trimmed already."""
+    column = table.columns[role]
     if column.column is None:
         return text_literal(str(column.value))
     written = f'"{column.column}"'
-    return f"nullif(trim({written}), '')" if kind == "parquet" else written  # text files are trimmed already
+    text = f"nullif(trim({written}), '')" if table.kind == "parquet" else written
+    usual = NULLS if _type(role) == pa.string() else NULL_NUMBERS
+    nulls = next((given for given in (column.nulls, table.nulls) if given is not None), usual)
+    listed = ", ".join(text_literal(null) for null in nulls)
+    return f"case when {text} not in ({listed}) then {text} end" if listed else text
 
 
-def _value(text: str, column: Column, type_: pa.DataType, decimal: str, zone: str) -> str:
+def _value(role: str, table: Table, zone: str) -> str:
+    text, column, type_ = _text(role, table), table.columns[role], _type(role)
     if type_ == schema.TIME:
         return _time(text, column, text_literal(zone))
-    return _number(text, column, decimal) if type_ == pa.float64() else text
+    return _scaled(_number(text, role, column, table), column) if type_ == pa.float64() else text
 
 
-def _number(text: str, column: Column, decimal: str) -> str:
-    number = f"try_cast({text} as double)"
-    if decimal == "," and column.column is not None:
-        plain = f"try_cast(replace(replace({text}, '.', ''), ',', '.') as double)"
-        number = f"case when regexp_full_match({text}, {text_literal(COMMA_NUMBER)}) then {plain} end"
+def _number(text: str, role: str, column: Column, table: Table) -> str:
+    """The number that a text means: plain, with thousands parted, or an amount of money with its currency."""
+    plain = f"try_cast({text} as double)"
+    if column.column is None:
+        return plain
+    decimal = column.decimal or table.decimal
+    currency = CURRENCY if role in MONEY else ""
+    pattern = f"[+-]?{currency}[+-]?({NUMBERS[decimal]}){currency}"
+    sign = decimal or "."
+    digits = rf"regexp_replace({text}, '[^0-9{sign}+-]', '', 'g')"
+    meant = f"try_cast(replace({digits}, ',', '.') as double)"
+    written = f"case when regexp_full_match({text}, {text_literal(pattern)}) then {meant} end"
+    return written if decimal == "," else f"coalesce({plain}, {written})"
+
+
+def _scaled(number: str, column: Column) -> str:
     scale = column.scale or SCALES.get(column.unit or "", 1.0)
     parts = round(1 / scale)
     if scale < 1 and abs(1 / scale - parts) < 1e-9:
@@ -143,34 +202,62 @@ def _label(table: Table, role: str) -> str:
 
 
 def _lies(name: str, table: Table, keys: Sequence[str] = ()) -> dict[str, str]:
-    """Empty ids and times, values that do not read as what they are, numbers out of range; then keys that repeat."""
+    """Empty ids and times, values that do not read as what they are, numbers out of range; then keys that repeat.
+
+    keys: of a table of items or users, what tells its rows apart. Its other values are no reason to lose a row: _flaws.
+    """
     lies = {f"{_label(table, role)} is empty": f'"{role} text" is null' for role in REQUIRED[name]}
     lies |= {
         f"{_label(table, role)} is longer than {MAX_ID} characters": f'length("{role}") > {MAX_ID}'
         for role in IDS
         if role in table.columns
     }
-    for role, column in table.columns.items():
-        if (kind := _kind(column, _type(role), table.decimal)) is not None:
-            odd = f'not isfinite("{role}")'
-            lies[f"{_label(table, role)} is not {kind}"] = f'"{role} text" is not null and coalesce({odd}, true)'
-    lies |= _range_rules(table, "quarantine")
+    lies |= _misfits(table, keys or table.columns)
     if keys:
-        bad = " or ".join(f"coalesce({condition}, false)" for condition in lies.values())
         among = ", ".join(f'"{key}"' for key in keys)
-        place = f"row_number() over (partition by {among} order by broken is not null or {bad}, file, line)"
-        lies[f"{' and '.join(_label(table, key) for key in keys)} occurs twice"] = f"{place} > 1"
-    return lies
+        order = f"broken is not null or {_any(lies)}, {_any(_flaws(table))}, file, line"
+        place = f"row_number() over (partition by {among} order by {order})"
+        return lies | {f"{' and '.join(_label(table, key) for key in keys)} occurs twice": f"{place} > 1"}
+    return lies | _range_rules(table, "quarantine")
+
+
+def _flaws(table: Table) -> dict[str, str]:
+    """Values of items or users that do not read or are out of range: they are left out, and their row is kept."""
+    roles = [role for role in table.columns if role not in _keys(table)]
+    found = _misfits(table, roles) | _range_rules(table, "quarantine")
+    return {f"{reason}: left out": condition for reason, condition in found.items()}
+
+
+def _misfits(table: Table, roles: Iterable[str]) -> dict[str, str]:
+    found = {}
+    for role in roles:
+        column, label, text = table.columns[role], _label(table, role), f'"{role} text"'
+        if (kind := _kind(column, role, table)) is None:
+            continue
+        if _type(role) == schema.TIME and column.unit is None and column.format is None:
+            found[f"{label} is a number, not a time: say by unit what it counts since 1970"] = (
+                f"regexp_full_match({text}, '{EPOCH}')"
+            )
+        value = f'"{role} total"' if column.total else f'"{role}"'
+        found[f"{label} is not {kind}"] = f"{text} is not null and coalesce(not isfinite({value}), true)"
+    return found
+
+
+def _any(conditions: Mapping[str, str]) -> str:
+    return " or ".join(f"coalesce({condition}, false)" for condition in conditions.values()) or "false"
 
 
 def _keys(table: Table) -> list[str]:
     return [role for role in ("item_id", "user_id", "valid_from") if role in table.columns]
 
 
-def _kind(column: Column, type_: pa.DataType, decimal: str) -> str | None:
+def _kind(column: Column, role: str, table: Table) -> str | None:
     """What a value that does not read should have been; none for a text."""
+    type_ = _type(role)
     if type_ == pa.float64():
-        return "a number with a decimal comma" if decimal == "," and column.column else "a number"
+        return (
+            "a number with a decimal comma" if "," in (column.decimal, table.decimal) and column.column else "a number"
+        )
     if type_ != schema.TIME:
         return None
     if column.unit is not None:
@@ -226,10 +313,19 @@ def _things(entry: Entry, kind: str) -> str:
     key, table = f"{kind}_id", entry.tables.get(f"{kind}s")
     if table is None:
         return f"select distinct {key} from kept order by {key}"
-    columns = ", ".join(f'"{role}"' for role in table.columns)
+    columns = ", ".join(_kept(role, table) for role in table.columns)
     order = f"{key}, valid_from nulls first" if "valid_from" in table.columns else key
     told = f"select {columns} from good_{kind}s"
     if getattr(entry, f"unknown_{kind}s") == "quarantine":
         return f"{told} order by {order}"
     others = f"select {key} from (select distinct {key} from kept) anti join good_{kind}s using ({key})"
     return f"select * from ({told} union all by name {others}) order by {order}"
+
+
+def _kept(role: str, table: Table) -> str:
+    """A value of items or users, null where it is left out."""
+    if _type(role) == pa.string() or role in _keys(table):
+        return f'"{role}"'
+    bounds = table.ranges().get(role, Range()).bounds.values()
+    conditions = [f'isfinite("{role}")', *(f'"{role}" {operator} {bound!r}::double' for operator, bound in bounds)]
+    return f'case when {" and ".join(conditions)} then "{role}" end as "{role}"'

@@ -17,6 +17,7 @@ from recommenders.datasets.own.columns import Column, Range
 from recommenders.datasets.own.entry import TABLES, Entry, ProtocolConfig, Sql, Table
 from recommenders.datasets.own.pull import pull
 from recommenders.datasets.own.rows import parse
+from recommenders.datasets.reading.text import is_blank
 from recommenders.datasets.spec import DatasetSpec, Protocol, check_names, on_disk, real_files
 from recommenders.errors import ConfigurationError, DataError, choices
 
@@ -50,7 +51,7 @@ class OwnSpec(DatasetSpec):
         return [name for name, table in self.entry.tables.items() if table.pulled]
 
     def files_of(self, source: Path, name: str) -> list[Path]:
-        """The files of one table, sorted, without empty ones among others.
+        """The files of one table, sorted, without those among others that hold nothing.
 
         Raises DataError if there are none, all are empty, or they cannot be looked at.
         """
@@ -59,7 +60,7 @@ class OwnSpec(DatasetSpec):
         with on_disk(self.name, base):
             found = _pulled_files(base / name) if table.pulled else _all_matches(base, table.files)
             check_names(self.name, found)
-            full = [path for path in found if path.stat().st_size]
+            full = [path for path in found if not is_blank(path)]
         if not found and table.pulled:
             raise DataError(f"{self.name}: {source / name} holds nothing yet; it is pulled when a run starts")
         if not found:
@@ -170,7 +171,7 @@ def _spec(name: object, content: object, path: Path) -> OwnSpec:
     told = entry.protocol
     return OwnSpec(
         name=name,
-        title=entry.title,
+        title=entry.title or name,
         licence=entry.licence,
         layout=_layout(name, entry, path),
         files=tuple(pattern for table in entry.tables.values() for pattern in table.files),

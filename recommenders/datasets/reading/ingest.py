@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -27,6 +28,7 @@ TABLES: Mapping[str, pa.Schema] = {
 
 PARTS = 4  # a power of two
 BATCH = 1 << 20  # rows in hand at once
+N_REASONS, MAX_RAW = 3, 120  # reasons that a message tells, characters of a row that it shows
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ class Plan:
     items: str
     users: str
     events: tuple[str, ...]  # names whose good rows are the interactions
-    attributes: tuple[str, ...] = ()  # names whose bad rows are quarantined besides
+    attributes: tuple[str, ...] = ()  # names whose bad rows are quarantined besides, and flawed ones noted there
     one_each: bool = True  # a good row of an event is one interaction; else the parser has merged some itself
     merged: int = 0  # by the parser, among the good rows; so the next two
     netted: int = 0
@@ -67,9 +69,9 @@ Parser = Callable[[Reading, Path], Plan]
 def ingest(dataset: str, parser: Parser, source: Path, folder: Path, memory: str = "2GB") -> Counts:
     """Writes TABLES as Parquet files below `folder`, an empty or missing one; returns where every row went.
 
-    Counts are of events, plus the rows of attributes that had to be quarantined. memory: what the engine may hold
-    before it writes to disk, below `folder`. Raises DataError if a file cannot be read as a whole, or if nothing is
-    kept; what has been written then is to be thrown away.
+    Counts are of events, plus the rows of attributes that had to be quarantined or lost a value. memory: what the
+    engine may hold before it writes to disk, below `folder`. Raises DataError if a file cannot be read as a whole, or
+    if nothing is kept; what has been written then is to be thrown away.
     """
     folder.mkdir(parents=True, exist_ok=True)
     work = folder / "work"
@@ -82,10 +84,38 @@ def ingest(dataset: str, parser: Parser, source: Path, folder: Path, memory: str
         shutil.rmtree(work, ignore_errors=True)
     if not kept:
         raise DataError(
-            f"{dataset}: none of the {counts.read} rows of {source} can be kept: set aside {dict(counts.set_aside)}, "
-            f"quarantined {counts.quarantined}; check the columns"
+            f"{dataset}: none of the {counts.read} rows of {source} can be kept: "
+            f"{'; '.join(_why(counts, folder / 'quarantine.parquet'))}; mend the columns"
         )
     return counts
+
+
+def _why(counts: Counts, quarantine: Path) -> list[str]:
+    """Where the rows went, most first, in words."""
+    aside = sorted(counts.set_aside.items(), key=lambda pair: -pair[1])
+    return [*commonest([quarantine]), *(f"{n} set aside: {reason}" for reason, n in aside[:N_REASONS])]
+
+
+def commonest(quarantine: Sequence[Path], n: int = N_REASONS) -> list[str]:
+    """The reasons that most rows were quarantined for, each with its rows and one of them, in words."""
+    with duckdb.connect() as engine:
+        show(engine, "quarantine", quarantine, schema.QUARANTINE)
+        found = engine.execute(
+            "select reason, count(*) as n, unnest(min({'file': file, 'line': line, 'raw': raw}), recursive := true)"
+            f" from quarantine group by reason order by n desc, reason limit {n}"
+        ).fetchall()
+    return [
+        f"{n_rows} x {reason} (as in {_place(file, line)}: {_short(raw)})" for reason, n_rows, file, line, raw in found
+    ]
+
+
+def _place(file: str, line: int | None) -> str:
+    return file if line is None else f"{file}, line {line}"
+
+
+def _short(raw: str | None) -> str:
+    text = " ".join((raw or "").split())
+    return text if len(text) <= MAX_RAW else f"{text[:MAX_RAW]}..."
 
 
 def _write_tables(reading: Reading, plan: Plan, folder: Path) -> tuple[int, int]:
@@ -209,6 +239,10 @@ def _quarantine(reading: Reading, plan: Plan) -> str:
         f"select '{reading.dataset}' as dataset, file, line, lie as reason, raw from rest_{name} where lie is not null"
         for name in (*plan.events, *plan.attributes)
     ]
+    parts += [
+        f"select '{reading.dataset}' as dataset, file, line, flaw as reason, raw from ({reading.flawed(name)})"
+        for name in plan.attributes
+    ]
     return " union all ".join(parts) + " order by file, line"
 
 
@@ -217,7 +251,8 @@ def _account(reading: Reading, plan: Plan, n_rows: int, kept: int) -> Counts:
     for name in plan.events:
         for reason, n in reading.run(f"select aside, count(*) from rest_{name} where aside is not null group by 1"):
             aside[reason] = aside.get(reason, 0) + int(n)
-    bad_attributes = _n_bad(reading, plan.attributes)
+    n_flawed = sum(int(reading.one(f"select count(*) from ({reading.flawed(name)})")) for name in plan.attributes)
+    bad_attributes = _n_bad(reading, plan.attributes) + n_flawed
     quarantined = _n_bad(reading, plan.events) + bad_attributes
     read = sum(reading.n_rows(name) for name in plan.events) + bad_attributes
     merged = n_rows - kept + plan.merged

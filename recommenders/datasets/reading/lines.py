@@ -4,9 +4,11 @@ import glob
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from recommenders.datasets.reading.joining import JOINT
 from recommenders.datasets.reading.text import TextFile
 from recommenders.errors import DataError
 
@@ -32,16 +34,20 @@ def typed_rows(file: TextFile, columns: Mapping[str, str], delimiter: str) -> st
     A row that has other fields, or not of these types, is left out: their number tells.
     """
     header = file.header or list(columns)
-    place = {name: f"c{header.index(name)}" for name in columns}  # names of theirs may be empty, or stand twice
+    # names of theirs may be empty, or stand twice
+    place = {name: f"c{header.index(name)}" for name in columns if name in header}
     # DuckDB reads 1.5 as the whole number 2, so these are read as what they are, and null where they are not whole
-    read_as = {place[name]: "DOUBLE" if type_ in WHOLE_NUMBERS else type_ for name, type_ in columns.items()}
+    read_as = {at: "DOUBLE" if columns[name] in WHOLE_NUMBERS else columns[name] for name, at in place.items()}
     types = ", ".join(f"c{number}: '{read_as.get(f'c{number}', 'VARCHAR')}'" for number in range(len(header)))
     parts = " ".join(
         f"when {_is_part(place[name], type_)} then {text_literal(f'{name} is not {kind(type_)}')}"
         for name, type_ in columns.items()
-        if type_ in WHOLE_NUMBERS
+        if type_ in WHOLE_NUMBERS and name in place
     )
-    trimmed = [f'{_trim(place[name], type_, file.has_spaces)} as "{name}"' for name, type_ in columns.items()]
+    trimmed = [
+        f'{_trim(place[name], type_, file.has_spaces) if name in place else f"null::{type_}"} as "{name}"'
+        for name, type_ in columns.items()
+    ]
     return f"""
         select {text_literal(file.name)} as file, null::bigint as line, null::varchar as raw,
             {f"case {parts} end" if parts else "null::varchar"} as broken, {", ".join(trimmed)}
@@ -81,7 +87,10 @@ def _numbered(file: TextFile) -> str:
 
 
 def csv_rows(file: TextFile, columns: Mapping[str, str], delimiter: str) -> str:
-    """Rows of a file, one a line: a quotation mark that is never closed spoils its own line and no other."""
+    """Rows of a file, one a line: a quotation mark that is never closed spoils its own line and no other.
+
+    A column that the header lacks is null.
+    """
     header = file.header or list(columns)
     width, d = len(header), text_literal(delimiter)
     pattern = {"d": _escape(delimiter), "c": _escape(delimiter[0])}
@@ -93,15 +102,26 @@ def csv_rows(file: TextFile, columns: Mapping[str, str], delimiter: str) -> str:
              else string_split(raw, {d}) end
     """
     whole = f"regexp_full_match({d} || raw, {text_literal(WHOLE.format(**pattern))})"
-    texts = [f"nullif(trim(fields[{header.index(name) + 1}]), '') as t{place}" for place, name in enumerate(columns)]
+    found = [f"fields[{header.index(name) + 1}]" if name in header else "null::varchar" for name in columns]
+    texts = [f"nullif({_stripped(value, file)}, '') as t{place}" for place, value in enumerate(found)]
     return f"""
-        select {text_literal(file.name)} as file, line, raw,
+        select {text_literal(file.name)} as file, line, {_with_line_ends("raw", file)} as raw,
             case when odd is not null then odd when contains(raw, '"') and not {whole} then 'broken quotes'
                  when len(fields) <> {width} then 'wrong number of fields' {_misfits(columns)} end as broken,
             {_typed(columns)}
         from (select *, {", ".join(texts)} from (select line, raw, {fields} as fields from {_numbered(file)}))
         left join {_odd(file)} using (line)
     """
+
+
+def _stripped(value: str, file: TextFile) -> str:
+    ends = "chr(10) || ' '"
+    return f"trim(trim({_with_line_ends(value, file)}, {ends}))" if file.has_joined else f"trim({value})"
+
+
+def _with_line_ends(value: str, file: TextFile) -> str:
+    """The text with its own line ends, where records of several lines were joined."""
+    return f"replace({value}, {text_literal(JOINT)}, chr(10))" if file.has_joined else value
 
 
 def json_objects(file: TextFile, columns: Mapping[str, str]) -> str:
@@ -185,16 +205,48 @@ def check_parquet(
         if missing:
             got = ", ".join(file.schema_arrow.names)
             raise DataError(f"{dataset}: {path} lacks {', '.join(missing)}; got {got}; rename or add the columns")
+        if twice := [name for name in columns if file.schema_arrow.names.count(name) > 1]:
+            raise DataError(f"{dataset}: {path} holds {', '.join(twice)} twice; expected it once; rename one of them")
         if file.metadata.num_rows == 0 and not may_be_empty:
             raise DataError(f"{dataset}: {path} holds no rows; expected at least one; export it again")
     return path
 
 
+def parquet_names(path: Path) -> list[str]:
+    """The columns of a Parquet file."""
+    return list(pq.read_schema(path).names)
+
+
 def parquet_rows(paths: Sequence[Path], columns: Mapping[str, str]) -> str:
-    """Rows of Parquet files; one whose values do not cast is broken."""
-    typed = ", ".join(f'try_cast("{name}" as {type_}) as "{name}"' for name, type_ in columns.items())
-    misfits = " ".join(_misfit(f'"{name}"', name, type_) for name, type_ in columns.items())
-    fields = ", ".join(f'{text_literal(name)}: "{name}"' for name in columns)
+    """Rows of Parquet files; one whose values do not cast is broken. A column that a file lacks is null in its rows.
+
+    Names count to the letter, as in text files: DuckDB, to which U and u are one, calls the second one u_1.
+    """
+    alike: dict[tuple[str | None, ...], list[Path]] = {}
+    for path in paths:
+        called = _engine_names(path)
+        alike.setdefault(tuple(called.get(name) for name in columns), []).append(path)
+    return " union all by name ".join(_parquet_rows(group, columns, called) for called, group in alike.items())
+
+
+def _engine_names(path: Path) -> dict[str, str]:
+    """Column of a Parquet file -> what DuckDB calls it."""
+    names = parquet_names(path)
+    if len({name.casefold() for name in names}) == len(names):
+        return {name: name for name in names}
+    with duckdb.connect() as engine:
+        described = engine.execute(f"describe from read_parquet({path_literal(path)})").fetchall()
+    return dict(zip(names, (row[0] for row in described), strict=True))
+
+
+def _parquet_rows(paths: Sequence[Path], columns: Mapping[str, str], called: Sequence[str | None]) -> str:
+    values = {
+        name: f"null::{columns[name]}" if given is None else f'"{given}"'
+        for name, given in zip(columns, called, strict=True)
+    }
+    typed = ", ".join(f'try_cast({values[name]} as {type_}) as "{name}"' for name, type_ in columns.items())
+    misfits = " ".join(_misfit(values[name], name, type_) for name, type_ in columns.items())
+    fields = ", ".join(f"{text_literal(name)}: {value}" for name, value in values.items())
     files = ", ".join(path_literal(path) for path in paths)
     return f"""
         select parse_filename("tradewind file") as file, file_row_number + 1 as line,

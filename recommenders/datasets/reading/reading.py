@@ -5,7 +5,8 @@ reason. Large files go through DuckDB's own parallel readers; only where those d
 looked at again, to tell the number, text and reason of each bad one.
 """
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -14,8 +15,10 @@ import duckdb
 
 from recommenders.datasets.reading import lines
 from recommenders.datasets.reading.lines import text_literal
-from recommenders.datasets.reading.text import TextFile, prepare
+from recommenders.datasets.reading.text import TextFile, mentioned, prepare
 from recommenders.errors import DataError
+
+log = logging.getLogger(__name__)
 
 Rules = Mapping[str, str]  # reason -> SQL condition that is true of such a row
 SOURCE = "<source>"  # stands in the SQL of a judgement for where its rows come from
@@ -73,33 +76,74 @@ class Reading:
         header: bool = True,
         encoding: str = "utf-8",
         optional: bool = False,
+        may_lack: Collection[str] = (),
+        origins: Sequence[Path] = (),
+        unique: bool = False,
     ) -> None:
         """Makes `name` of text files with these columns, among others: file, line, raw, broken, then the columns.
 
         columns: name -> DuckDB type; without a header they are the file's in order. `broken` says why a row has no
-        fields, or not of these types. Text is trimmed, null where empty; blank lines are no rows. Raises DataError,
-        also if there are no rows at all unless the files are optional.
+        fields, or not of these types. Text is trimmed, null where empty; blank lines are no rows. may_lack: columns
+        that some files may lack, and that are null there. origins: the files that a person knows, where these were
+        made of them. unique: a header may not hold a column twice; else the first one counts. Raises DataError, also
+        if there are no rows at all unless the files are optional.
         """
-        files = [prepare(p, self.dataset, self.work, list(columns), delimiter, header, encoding) for p in paths]
+        known, wanted = origins or paths, list(columns)
+        files = [
+            prepare(p, self.dataset, self.work, wanted, delimiter, header, encoding, may_lack=may_lack, origin=origin)
+            for p, origin in zip(paths, known, strict=True)
+        ]
+        headers = {path: file.header for path, file in zip(known, files, strict=True)}
+        self._note_lacking(may_lack, headers)
+        for path, found in headers.items() if unique else ():
+            if twice := [column for column in wanted if found.count(column) > 1]:
+                raise DataError(f"{self.dataset}: {path} holds {', '.join(twice)} twice; expected it once; rename one")
         exact = [lines.csv_rows(file, columns, delimiter) for file in files]
         plain = bool(files) and not any(file.has_quotes or file.odd for file in files)
         fast = [lines.typed_rows(file, columns, delimiter) for file in files] if plain else []
         self._register(name, files, columns, exact, fast)
         if files and not optional and not any(file.n_rows for file in files):
-            raise DataError(f"{self.dataset}: {paths[0]} has a header but no rows; expected some; fetch it again")
+            raise DataError(f"{self.dataset}: {known[0]} has a header but no rows; expected some; fetch it again")
 
-    def json(self, name: str, paths: Sequence[Path], columns: Mapping[str, str]) -> None:
-        """The same of files with one JSON object a line; columns: key -> DuckDB type. Other keys are ignored."""
+    def json(
+        self, name: str, paths: Sequence[Path], columns: Mapping[str, str], may_lack: Collection[str] = ()
+    ) -> None:
+        """The same of files with one JSON object a line; columns: key -> DuckDB type. Other keys are ignored.
+
+        may_lack: keys that some objects may lack, but not all of every file; of other keys that is not looked at.
+        """
+        if may_lack:
+            self._note_lacking(may_lack, {path: mentioned(path, self.dataset, may_lack) for path in paths})
         files = [prepare(p, self.dataset, self.work, header=False, zipped=True) for p in paths]
         exact = [lines.json_rows(file, columns) for file in files]
         self._register(name, files, columns, exact, [lines.json_objects(file, columns) for file in files])
 
-    def parquet(self, name: str, paths: Sequence[Path], columns: Mapping[str, str]) -> None:
+    def parquet(
+        self, name: str, paths: Sequence[Path], columns: Mapping[str, str], may_lack: Collection[str] = ()
+    ) -> None:
         """The same of Parquet files; `line` is the row from 1, `raw` the row as JSON."""
-        self._files[name] = []
-        self._exact[name] = lines.parquet_rows([lines.check_parquet(p, self.dataset, columns) for p in paths], columns)
+        needed = [column for column in columns if column not in may_lack]
+        for path in paths:
+            lines.check_parquet(path, self.dataset, needed)
+        self._note_lacking(may_lack, {path: lines.parquet_names(path) for path in paths})
+        self._files[name], self._exact[name] = [], lines.parquet_rows(paths, columns)
         self._streamed.add(name)
         self.run(f"create view {name} as {self._exact[name]}")
+
+    def _note_lacking(self, columns: Collection[str], names: Mapping[Path, Sequence[str]]) -> None:
+        """Logs which files lack one of the columns. Raises DataError if all of them do."""
+        for column in columns:
+            lacking = [path for path, found in names.items() if column not in found]
+            if lacking and len(lacking) == len(names):
+                got = ", ".join(names[lacking[0]])[:200]
+                raise DataError(
+                    f"{self.dataset}: {lacking[0]} lacks {column}; got {got}; mend the name or leave it out"
+                )
+            if lacking:
+                log.warning(
+                    "%s: %d of %d files lack %s, such as %s; it is empty in their rows",
+                    *(self.dataset, len(lacking), len(names), column, lacking[0].name),
+                )
 
     def _register(
         self, name: str, files: list[TextFile], columns: Mapping[str, str], exact: list[str], fast: list[str]
@@ -137,20 +181,28 @@ class Reading:
         select: str = "*",
         joins: str = "",
         references: Rules | None = None,
+        flaws: Rules | None = None,
     ) -> None:
         """Makes `good_NAME`: the rows of `name`, as `select` and `joins` widen them, of which no rule is true.
 
         lies: reasons for quarantine; asides: reasons to set aside; references: reasons that look into another table.
-        The first reason that holds is the row's. References are dear at millions of rows, so a streamed name obeys
-        them only once `be_strict(name)` says that one is broken.
+        flaws: reasons to leave out a value, of names that are read line by line: the row is good all the same, and is
+        also among flawed(NAME). The first reason that holds is the row's. References are dear at millions of rows, so
+        a streamed name obeys them only once `be_strict(name)` says that one is broken.
         """
         every = {**lies, **(references or {})}
-        self._judging[name] = _judgement(select, joins, every, asides or {})
+        self._judging[name] = _judgement(select, joins, every, asides or {}, flaws or {})
         streamed = name in self._streamed
         lax = _judgement(select, joins, lies, asides or {}) if streamed else self._judging[name]
         kind = "view" if streamed else "table"
         self.run(f"create {kind} judged_{name} as {lax.replace(SOURCE, name)}")
         self.run(f"create view good_{name} as select * from judged_{name} where lie is null and aside is null")
+
+    def flawed(self, name: str) -> str:
+        """SQL of the good rows of which a value is left out: file, line, raw, flaw."""
+        return (
+            f"select file, line, raw, flaw from judged_{name} where coalesce(lie, aside) is null and flaw is not null"
+        )
 
     def be_strict(self, name: str) -> None:
         """Lets `good_NAME` obey references too."""
@@ -183,11 +235,14 @@ class Reading:
         return False
 
 
-def _judgement(select: str, joins: str, lies: Rules, asides: Rules) -> str:
-    lie = " ".join(f"when {condition} then {text_literal(reason)}" for reason, condition in lies.items())
-    aside = " ".join(f"when {condition} then {text_literal(reason)}" for reason, condition in asides.items())
+def _judgement(select: str, joins: str, lies: Rules, asides: Rules, flaws: Rules | None = None) -> str:
+    lie, aside, flaw = (
+        " ".join(f"when {condition} then {text_literal(reason)}" for reason, condition in rules.items())
+        for rules in (lies, asides, flaws or {})
+    )
     return f"""
-        select *, case when lie is null then case {aside or "when false then ''"} end end as aside
+        select *, case when lie is null then case {aside or "when false then ''"} end end as aside,
+            {f"case {flaw} end" if flaw else "null::varchar"} as flaw
         from (select *, case when broken is not null then broken {lie} end as lie
               from (select {select} from {SOURCE} {joins}))
     """

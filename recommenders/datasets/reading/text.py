@@ -3,18 +3,20 @@
 DuckDB's reader takes a truncated gzip for a whole one and stops at a byte that is no text. So each file is looked at
 once, in blocks, before it is read; a file that is not plain UTF-8 with one kind of line end is copied with its odd
 lines mended and noted. What is left then can be split into lines by DuckDB, in parallel, and every line has its number.
+Records of several lines (RFC 4180: a line end between quotation marks) are joined before that; see joining.py.
 """
 
 import codecs
-import csv
 import gzip
+import json
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Container, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+from recommenders.datasets.reading.joining import Lines, fields, has_open_lines, join_records
 from recommenders.errors import DataError
 
 BLOCK = 1 << 24  # bytes in hand at once
@@ -34,6 +36,7 @@ class TextFile:
     newline: str = "\\n"
     has_quotes: bool = False
     has_spaces: bool = False
+    has_joined: bool = False  # some record took several lines; JOINT stands for the line ends inside it
     odd: dict[int, str] = field(default_factory=dict)  # line -> why it is no text
 
     @property
@@ -51,10 +54,15 @@ def prepare(
     header: bool = True,
     encoding: str = "utf-8",
     zipped: bool = False,
+    may_lack: Container[str] = (),
+    origin: Path | None = None,
 ) -> TextFile:
     """The file, checked and counted. work: a folder for copies; zipped: the reader unzips, so no copy for that alone.
 
-    Raises DataError, in one line, if the file is empty, damaged, a web page, in another encoding, or lacks a column.
+    columns: of a CSV file, those that are read; without a header, all that it has; without any, each line is a row of
+    its own. may_lack: those of them that the header need not have. origin: what the file was made of, for messages
+    about its header. Raises DataError, in one line, if the file is empty, damaged, a web page, in another encoding,
+    or lacks a column.
     """
     first = _first_bytes(path, dataset)
     _check_kind(first, path, dataset)
@@ -71,9 +79,34 @@ def prepare(
             f"{dataset}: {path} is not {encoding.upper()} text: {len(found.odd)} of {found.n_lines} lines, "
             f"the first being line {line} ({why}); save it as {encoding.upper()}"
         )
+    if columns and found.has_quotes and has_open_lines(_blocks(found.path, dataset)):
+        _join(found, dataset, work, len(columns), delimiter, header)
     if header:
-        found.header = _header(found.path, path, dataset, columns, delimiter)
+        found.header = _header(found.path, origin or path, dataset, columns, delimiter, may_lack)
     return found
+
+
+def is_blank(path: Path) -> bool:
+    """Whether a file, unzipped where it is gzip, holds nothing but blank lines. A damaged one is not blank."""
+    try:
+        return not any(block.lstrip(codecs.BOM_UTF8).strip() for block in _blocks(path, "", 1 << 16))
+    except DataError:
+        return False
+
+
+def mentioned(path: Path, dataset: str, keys: Collection[str]) -> list[str]:
+    """Those of the keys that stand somewhere in a file of JSON objects."""
+    written = {key: {json.dumps(key).encode(), json.dumps(key, ensure_ascii=False).encode()} for key in keys}
+    longest = max(len(text) for texts in written.values() for text in texts)
+    found: set[str] = set()
+    last = b""
+    for block in _blocks(path, dataset):
+        block = last + block  # a key may lie across two blocks
+        found |= {key for key in written.keys() - found if any(text in block for text in written[key])}
+        if len(found) == len(written):
+            break
+        last = block[-longest:]
+    return sorted(found)
 
 
 def _first_bytes(path: Path, dataset: str) -> bytes:
@@ -176,11 +209,23 @@ def _clean_line(line: bytes, number: int, found: TextFile, encoding: str) -> byt
     return text.replace("\0", "\\x00").replace("\r", "\\r").encode()
 
 
-def _header(plain: Path, path: Path, dataset: str, columns: Sequence[str], delimiter: str) -> list[str]:
+def _join(found: TextFile, dataset: str, work: Path, width: int, delimiter: str, header: bool) -> None:
+    """Copies the file with each record on one line, which leaves every record's line number as it was."""
+    copy = work / f"{len(list(work.iterdir()))}-joined-{found.path.name}"
+    with found.path.open("rb") as file, copy.open("wb") as out:
+        found.has_joined = join_records(Lines(file), out, width, delimiter, header, found.odd)
+    found.path, found.newline = copy, "\\n"
+    found.n_lines = found.n_blank = 0
+    _scan(found, _blocks(copy, dataset))
+
+
+def _header(
+    plain: Path, path: Path, dataset: str, columns: Sequence[str], delimiter: str, may_lack: Container[str]
+) -> list[str]:
     with plain.open(encoding="utf-8") as file:
         first = file.readline().rstrip("\r\n")
-    header = [name.strip() for name in next(csv.reader([first], delimiter=delimiter))]
-    missing = [name for name in columns if name not in header]
+    header = fields(first, delimiter)
+    missing = [name for name in columns if name not in header and name not in may_lack]
     if missing:
         got, wanted = ", ".join(header)[:200], ", ".join(columns)
         raise DataError(f"{dataset}: {path} lacks {', '.join(missing)}; got {got}; expected {wanted}; mend its header")

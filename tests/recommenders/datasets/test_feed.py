@@ -231,3 +231,10 @@ def test_days_of_the_real_log(real_data: Path, tmp_path: Path) -> None:
     assert all(rows[0] == whole[0] for rows in days)
     assert joined == whole[1 : len(joined) + 1]
     assert read(tmp_path / "fed").counts.read == len(joined)
+
+
+def test_a_row_of_several_lines_stays_whole(tmp_path: Path) -> None:
+    row = '9,85123A,"HEART\n\nHOLDER",6,2010-12-02 08:26:00,2.55,17850.0,United Kingdom'
+    source = write(tmp_path / "log.csv", LINES[0], row, "", LINES[0])
+    feed(source, tmp_path / "fed", END)
+    assert (tmp_path / "fed" / "2010-12-02.csv").read_text() == f"{HEADER}\n{row}\n"

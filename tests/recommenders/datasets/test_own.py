@@ -1,5 +1,6 @@
 """The user's own data sets: an entry of YAML is all there is to write, and a mistake in it is one line."""
 
+import codecs
 import gzip
 import json
 import os
@@ -198,7 +199,15 @@ PARTS: list[tuple[dict[str, Any], str]] = [
     (entry(columns={"order_id": 3}), r"columns\.order_id: got 3; allowed: a name of theirs, in quotes where it is a"),
     (entry(columns={"at": "x"}), "ours.interactions.columns: got 'at'; allowed: user_id, item_id, timestamp, event"),
     (entry(columns={"weight": "x"}), "got 'weight'; allowed: user_id"),
-    (entry(columns={"quantity": {"column": "n", "factor": 2}}), "unknown key .*factor'; choose from column, format"),
+    (entry(columns={"quantity": {"column": "n", "factor": 2}}), "unknown key .*factor'; choose from column, decimal"),
+    (entry(columns={"order_id": {"column": "n", "decimal": ","}}), "decimal is of numbers; leave it out"),
+    (entry(columns={"order_id": {"value": "n", "nulls": ["-"]}}), "nulls and total are of a column of theirs"),
+    (
+        entry(columns={"unit_price": {"column": "p", "total": True}}),
+        "unit_price.total: allowed: .* there is a quantity",
+    ),
+    (entry(log={"nulls": [None]}), r"nulls.*YAML reads otherwise; allowed: texts, such as \['NULL', '-'\]"),
+    (entry(log={"sheet": "May"}), r"sheet is of \.xlsx files; this is csv; leave it out"),
     (entry(columns={"quantity": {"column": "n", "scale": 0}}), "scale: got 0; Input should be greater than 0"),
     (entry(columns={"quantity": {"column": "n", "scale": 2, "unit": "cents"}}), "takes one of scale, unit and format"),
     (entry(columns={"quantity": {"column": "n", "unit": "seconds"}}), "format and unit are of times; leave them out"),
@@ -287,6 +296,7 @@ def test_a_file_that_is_none_is_told_in_one_line(text: str, told: str, tmp_path:
         ({"unit": "seconds"}, "1711848600.5", "2024-03-31 01:30:00.500000"),
         ({"unit": "milliseconds"}, "1711848600123", "2024-03-31 01:30:00.123000"),
         ({"unit": "microseconds"}, "1711848600123456", "2024-03-31 01:30:00.123456"),
+        ({"format": "%A, %B %d, %Y"}, '"Saturday, July 1, 2017"', "2017-06-30 22:00:00"),
     ],
 )
 def test_a_time_is_what_it_says(form: dict[str, str], written: str, meant: str, tmp_path: Path) -> None:
@@ -332,7 +342,7 @@ def test_numbers_are_read_in_their_own_way_and_rules_hold(tmp_path: Path) -> Non
     content["interactions"] |= {"columns": COLUMNS | columns, "rules": rules}
     kept = ["1;a;2024-01-01;1,5;1999", "1;b;2024-01-01;;1.234.567,5"]
     aside = ["1;c;2024-01-01;-1;5", "1;d;2024-01-01;11;5"]
-    bad = ["1;e;2024-01-01;1.5;5", "1;f;2024-01-01;1;-5", "1;g;2024-01-01;nan;5", "1;h;2024-01-01;12"]
+    bad = ["1;e;2024-01-01;1.5;5", "1;f;2024-01-01;1;-5", "1;g;2024-01-01;six;5", "1;h;2024-01-01;12"]
     tables = read(tmp_path, content, [*kept, *aside, *bad], head="who;what;at;n;p")
     found = {row["item_id"]: (row["quantity"], row["unit_price"]) for row in tables.interactions.to_pylist()}
     assert found == {"a": (18, 19.99), "b": (None, 12345.675)}
@@ -344,6 +354,87 @@ def test_numbers_are_read_in_their_own_way_and_rules_hold(tmp_path: Path) -> Non
     ]
     assert dict(tables.counts.set_aside) == {"n is not above 0": 1, "n is not at most 120": 1}
     assert (tables.counts.read, tables.counts.kept, tables.counts.quarantined) == (8, 2, 4)
+
+
+PRICES: list[tuple[dict[str, Any], dict[str, float | None]]] = [
+    ({}, {"$2,024.99": 2024.99, "US$ 5": 5, "5.50 EUR": 5.5, "-$1": -1, "9.99": 9.99, "1e3": 1000, ".5": 0.5}),
+    (
+        {},
+        dict.fromkeys(("$1,249", "1,249", "2.024,99", "12 pieces", "1,24.50", "$", "$$5")),
+    ),  # could be two things, or none
+    ({"decimal": "."}, {"$1,249": 1249, "1'249.5": 1249.5, "1 249 €": 1249, "1,249,000": 1249000, "1,24": None}),
+    ({"decimal": ","}, {"2.024,99 €": 2024.99, "1 249,5": 1249.5, "9,99": 9.99, "1.249": 1249, "9.99": None}),
+    ({"decimal": ",", "unit": "cents"}, {"1.999": 19.99}),
+]
+
+
+@pytest.mark.parametrize(("form", "prices"), PRICES)
+def test_money_is_read_where_it_can_mean_one_thing(
+    form: dict[str, Any], prices: dict[str, float | None], tmp_path: Path
+) -> None:
+    content = entry(columns={"unit_price": {"column": "p", **form}}, log={"rules": {"unit_price": {"above": -10}}})
+    log = [f'1,{n},2024-01-01,"{price}"' for n, price in enumerate(prices)]
+    tables = read(tmp_path, content, [*log, "1,good,2024-01-01,"], head="who,what,at,p")
+    found = {row["item_id"]: row["unit_price"] for row in tables.interactions.to_pylist()}
+    assert {price: found.get(str(n)) for n, price in enumerate(prices)} == prices
+    assert tables.counts.quarantined == sum(meant is None for meant in prices.values())
+
+
+def test_a_line_s_total_becomes_the_price_of_one(tmp_path: Path) -> None:
+    columns = {"quantity": "n", "unit_price": {"column": "amount", "total": True, "unit": "cents"}}
+    log = ["1,a,2024-01-01,4,1000", "1,b,2024-01-01,,1000", "1,c,2024-01-01,0,1000", "1,d,2024-01-01,2,ten"]
+    tables = read(tmp_path, entry(columns=columns), log, head="who,what,at,n,amount")
+    found = {row["item_id"]: row["unit_price"] for row in tables.interactions.to_pylist()}
+    assert found == {"a": 2.5, "b": None}
+    assert [told[2] for told in reasons(tables)] == ["n is not above 0", "amount is not a number"]
+
+
+# -- values that are missing
+
+
+def items_of(**columns: Any) -> dict[str, Any]:
+    return entry(items={"files": "items.csv", "columns": {"item_id": "id", "title": "name"} | columns})
+
+
+MARKERS = ("-", "—", "NULL", "null", r"\N", "N/A", "#N/A", "nan", "NaN", "None", "NA", " ")
+
+
+@pytest.mark.parametrize("marker", MARKERS)
+def test_a_marker_of_a_missing_value_is_no_value(marker: str, tmp_path: Path) -> None:
+    (tmp_path / "items.csv").write_text(f"id,name,price,group\na,Apple,{marker},{marker}\n")
+    log = ["1,a,2024-01-01", f"{marker},a,2024-01-02"]
+    tables = read(tmp_path, items_of(price="price", category="group"), log)
+    (item,) = tables.items.to_pylist()
+    text = "NA" if marker == "NA" else None  # as text it may be North America
+    assert (item["title"], item["price"], item["category"]) == ("Apple", None, text)
+    assert [told[2] for told in reasons(tables)] == ([] if text else ["who is empty"])
+
+
+def test_markers_can_be_declared(tmp_path: Path) -> None:
+    (tmp_path / "items.csv").write_text("id,name,price\n-,Dash,-1\n0,?,2\n")
+    content = items_of(price="price")
+    content["items"] |= {"nulls": ["?", -1, "0"]}
+    content["items"]["columns"]["item_id"] = {"column": "id", "nulls": []}
+    tables = read(tmp_path, content, ["1,0,2024-01-01"])
+    found = [(row["item_id"], row["title"], row["price"]) for row in tables.items.to_pylist()]
+    assert found == [("-", "Dash", None), ("0", None, 2)]
+
+
+def test_a_value_that_does_not_read_costs_an_item_nothing_else(tmp_path: Path) -> None:
+    rows = ["a,Apple,on request,2024-01-01", "b,Pear,-5,", "c,Plum,3,soon"]
+    (tmp_path / "items.csv").write_text("\n".join(["id,name,price,until", *rows]))
+    tables = read(tmp_path, items_of(price="price", available_until="until"), ["1,a,2024-01-01"])
+    assert [(row["title"], row["price"]) for row in tables.items.to_pylist()] == [
+        ("Apple", None),
+        ("Pear", None),
+        ("Plum", 3),
+    ]
+    assert [told[1:3] for told in reasons(tables)] == [
+        (2, "price is not a number: left out"),
+        (3, "price is not at least 0: left out"),
+        (4, "until is not a time like 2024-05-31 14:05:00: left out"),
+    ]
+    assert (tables.counts.read, tables.counts.kept, tables.counts.quarantined) == (4, 1, 3)
 
 
 @pytest.mark.parametrize("other", ["quarantine", "set_aside"])
@@ -421,7 +512,7 @@ def test_the_first_good_row_of_an_id_stays(tmp_path: Path) -> None:
     tables = read(tmp_path, entry(items={"files": "items.csv", "columns": columns}), ["1,a,2024-01-01"])
     assert tables.items["title"].to_pylist() == ["Apple", "Zebra"]
     assert [told[1:3] for told in reasons(tables)] == [
-        (2, "price is not at least 0"),
+        (2, "id occurs twice"),
         (5, "id occurs twice"),
         (6, "id is empty"),
     ]
@@ -460,6 +551,107 @@ def test_json_lines_gzip_latin_1_and_parquet_say_the_same(tmp_path: Path) -> Non
         assert tables.interactions["item_id"].to_pylist() == ["Käse"]
         assert [row["reason"] for row in tables.quarantine.to_pylist()] == ["what is empty"]
     assert [reasons(tables)[0][1] for tables in found] == [2, 3, 2]
+
+
+def written(folder: Path, name: str, rows: list[dict[str, Any]]) -> None:
+    """Rows as a file of the kind that its name says."""
+    path, table = folder / name, pa.Table.from_pylist(rows)
+    if name.endswith(".parquet"):
+        pq.write_table(table, path)
+    elif name.endswith(".jsonl"):
+        path.write_text("\n".join(json.dumps(row) for row in rows))
+    elif name.endswith(".csv"):
+        lines = [table.column_names, *(map(str, row.values()) for row in rows)]
+        path.write_text("\n".join(",".join(line) for line in lines))
+    else:
+        openpyxl = pytest.importorskip("openpyxl", reason="openpyxl makes the workbooks of these tests")
+        book = openpyxl.Workbook()
+        for line in (table.column_names, *(list(row.values()) for row in rows)):
+            book.active.append(line)
+        book.save(path)
+
+
+KINDS = ("csv", "jsonl", "parquet", "xlsx")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_column_that_older_files_lack_is_empty_there(
+    kind: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    row = {"who": "1", "what": "a", "at": "2024-01-01"}
+    written(tmp_path, f"2023.{kind}", [row])
+    written(tmp_path, f"2024.{kind}", [row | {"what": "b", "p": 2.5}])
+    tables = read(tmp_path, entry(log={"files": f"*.{kind}"}, columns={"unit_price": "p"}) | {})
+    assert dict(zip(*(tables.interactions[name].to_pylist() for name in ("item_id", "unit_price")), strict=True)) == {
+        "a": None,
+        "b": 2.5,
+    }
+    assert f"1 of 2 files lack p, such as 2023.{kind}" in caplog.text
+    with pytest.raises(DataError, match=rf"2023\.{kind} lacks q; got .*; mend the name or leave it out"):
+        read(tmp_path, entry(log={"files": f"*.{kind}"}, columns={"unit_price": "q"}))
+    if kind != "jsonl":  # there each row is looked at on its own
+        written(tmp_path, f"2025.{kind}", [{"who": "1", "at": "2024-01-01"}])
+        with pytest.raises(DataError, match=rf"2025\.{kind} lacks what; got who, at"):
+            read(tmp_path, entry(log={"files": f"*.{kind}"}))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_names_of_columns_count_to_the_letter(kind: str, tmp_path: Path) -> None:
+    rows = [{"WHO": "wrong", "who": "1", "what": "a", "at": "2024-01-01"}]
+    written(tmp_path, f"log.{kind}", rows)
+    other = [{key: row[key] for key in ("at", "what", "who", "WHO")} for row in rows]
+    written(tmp_path, f"log2.{kind}", [other[0] | {"who": "2"}])
+    tables = read(tmp_path, entry(log={"files": f"log*.{kind}"}))
+    assert sorted(tables.interactions["user_id"].to_pylist()) == ["1", "2"]
+
+
+def test_a_column_that_stands_twice_is_ambiguous(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"log\.csv holds what twice; expected it once; rename one"):
+        read(tmp_path, entry(), ["1,a,b,2024-01-01"], head="who,what,what,at")
+
+
+@pytest.mark.parametrize(
+    ("name", "nothing"), [("b.csv", b"\n"), ("b.csv.gz", b""), ("b.csv.gz", b" \n\n"), ("b.csv.gz", codecs.BOM_UTF8)]
+)
+def test_a_file_of_nothing_among_others_is_passed_over(name: str, nothing: bytes, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("who,what,at\n1,a,2024-01-01\n")
+    (tmp_path / name).write_bytes(gzip.compress(nothing) if name.endswith(".gz") else nothing)
+    assert read(tmp_path, entry(log={"files": "*.csv*"})).counts.kept == 1
+    (tmp_path / "a.csv").rename(tmp_path / "a.jsonl")
+    (tmp_path / "a.jsonl").write_text('{"who": 1, "what": "a", "at": "2024-01-01"}')
+    (tmp_path / name).rename(tmp_path / name.replace("csv", "jsonl"))
+    spec = spec_of(tmp_path, entry(log={"files": "*.jsonl*"}))
+    assert spec.read(tmp_path).counts.kept == 1
+    (tmp_path / "a.jsonl").unlink()
+    with pytest.raises(DataError, match="is empty; expected rows"):
+        spec.locate(tmp_path)
+
+
+def test_a_workbook_is_a_table_too(tmp_path: Path) -> None:
+    rows = [{"who": 17850, "what": "00A", "at": datetime(2024, 1, 1, 12, 30), "p": 2.5}]
+    written(tmp_path, "log.xlsx", [*rows, rows[0] | {"what": None}])
+    tables = read(tmp_path, entry(log={"files": "log.xlsx", "sheet": "Sheet"}, columns={"unit_price": "p"}))
+    (row,) = tables.interactions.to_pylist()
+    assert (row["user_id"], row["item_id"], row["unit_price"]) == ("17850", "00A", 2.5)
+    assert times(tables) == [datetime(2024, 1, 1, 12, 30, tzinfo=UTC)]
+    assert reasons(tables) == [("log.xlsx", 3, "what is empty", "17850,,2024-01-01 12:30:00,2.5")]
+
+
+def test_a_title_may_be_left_out(tmp_path: Path) -> None:
+    content = entry()
+    del content["title"]
+    assert spec_of(tmp_path, content).title == "ours"
+
+
+def test_where_no_row_is_good_the_commonest_reasons_are_told(tmp_path: Path) -> None:
+    log = ["1,a,1709287200000", "1,b,1709287201000", "1,,2024-01-01"]
+    with pytest.raises(DataError) as caught:
+        read(tmp_path, entry(), log)
+    assert str(caught.value) == (
+        f"ours: none of the 3 rows of {tmp_path} can be kept: 2 x at is a number, not a time: say by unit what it "
+        "counts since 1970 (as in log.csv, line 2: 1,a,1709287200000); 1 x what is empty "
+        "(as in log.csv, line 4: 1,,2024-01-01); mend the columns"
+    )
 
 
 def test_globs_absolute_paths_and_another_folder(tmp_path: Path) -> None:

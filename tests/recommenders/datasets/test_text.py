@@ -35,7 +35,8 @@ def rows_of(folder: Path, path: Path, columns: dict[str, str], how: str = "csv")
         getattr(reading, how)("rows", [path], columns)
         names = ", ".join(f'"{name}"' for name in columns)
         good = Counter(reading.run(f"select {names} from rows where broken is null"))
-        file = text.prepare(path, "test", folder / "work", header=how == "csv")
+        wanted = list(columns) if how == "csv" else ()
+        file = text.prepare(path, "test", folder / "work", wanted, header=how == "csv")
         exact = lines.csv_rows(file, columns, ",") if how == "csv" else lines.json_rows(file, columns)
         found = reading.run(f"select line, broken, {names} from ({exact}) order by line")
         assert good <= Counter(row[2:] for row in found if row[1] is None)
@@ -53,6 +54,47 @@ def test_fields_are_those_of_pythons_reader(
     (folder / "a.csv").write_bytes(made.getvalue().encode())
     found = rows_of(folder, folder / "a.csv", {"c": "VARCHAR", "a": "VARCHAR"})
     assert found == [(n, None, trimmed(c), trimmed(a)) for n, (a, _, c) in enumerate(rows, start=2)]
+
+
+LONG = st.text(st.sampled_from('ab",\n é'), max_size=8)
+
+
+@settings(max_examples=50)
+@given(st.lists(st.tuples(LONG, LONG, LONG), min_size=1, max_size=8), st.sampled_from(["\n", "\r\n"]), st.booleans())
+def test_records_of_several_lines_are_those_of_pythons_reader(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, ...]], end: str, zipped: bool
+) -> None:
+    folder = tmp_path_factory.mktemp("csv")
+    made = io.StringIO()
+    csv.writer(made, lineterminator=end, quoting=csv.QUOTE_ALL).writerows([("a\nb", "b", "c"), *rows])
+    path = folder / ("a.csv.gz" if zipped else "a.csv")
+    path.write_bytes(gzip.compress(made.getvalue().encode()) if zipped else made.getvalue().encode())
+    with Reading("test", folder / "work") as reading:
+        reading.csv("rows", [path], {"c": "VARCHAR", "a b": "VARCHAR"})
+        found = reading.run('select line, broken, c, "a b" from rows order by line')
+    starts = [2 + sum("".join(row).count("\n") + 1 for row in rows[:n]) + 1 for n in range(len(rows))]
+    texts = [tuple((value.strip(" \n") or None) for value in (c, a)) for a, _, c in rows]
+    assert found == [(line, None, *text) for line, text in zip(starts, texts, strict=True)]
+
+
+OPEN = ['1,"Desk,3', '2,Chair,"4', '3,"Sofa"x,5', '"']
+
+
+@given(st.lists(st.sampled_from([*OPEN, '7,"two\nlines",8', '7,"Bed, wide",8', "7,Bed,8"]), min_size=1, max_size=12))
+@settings(max_examples=50)
+def test_an_open_quote_takes_no_row_with_it(tmp_path_factory: pytest.TempPathFactory, rows: list[str]) -> None:
+    folder = tmp_path_factory.mktemp("csv")
+    (folder / "a.csv").write_text("\n".join(["a,b,c", *(line for row in rows for line in (row, *["7,Row,8"] * 9))]))
+    with Reading("test", folder / "work") as reading:
+        reading.csv("rows", [folder / "a.csv"], {"a": "VARCHAR", "b": "VARCHAR", "c": "VARCHAR"})
+        n_good = reading.one("select count(*) from rows where broken is null and a = '7'")
+        assert n_good == 9 * len(rows) + sum(row not in OPEN for row in rows)
+
+
+def test_what_is_no_text_is_told_of_the_record_it_stands_in(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(b'a,b\n1,"one\n\xff\ntwo"\n' + b"2,x\n" * 20)
+    found = rows_of(tmp_path, tmp_path / "a.csv", {"a": "VARCHAR", "b": "VARCHAR"})
+    assert (found[0][:2], found[1][:2], len(found)) == ((2, "not UTF-8 text"), (5, None), 21)
 
 
 KEYS = st.sampled_from(["a", "b", "c"])

@@ -29,7 +29,7 @@ def book_of(folder: Path, *rows: tuple[Any, ...], header: tuple[str, ...] = COLU
 
 
 def lines(folder: Path, *rows: tuple[Any, ...], header: tuple[str, ...] = COLUMNS) -> list[list[str]]:
-    out = to_csv(book_of(folder, *rows, header=header), folder / "out.csv")
+    out = to_csv(book_of(folder, *rows, header=header), folder / "out.csv", COLUMNS)
     with out.open(encoding="utf-8", newline="") as file:
         return list(csv.reader(file))
 
@@ -37,7 +37,7 @@ def lines(folder: Path, *rows: tuple[Any, ...], header: tuple[str, ...] = COLUMN
 def message(path: Path, out: Path) -> str:
     """The error of a workbook that cannot be read; one line, and no output is left."""
     with pytest.raises(DataError) as caught:
-        to_csv(path, out)
+        to_csv(path, out, COLUMNS)
     assert "\n" not in str(caught.value)
     assert not list(out.parent.glob("out.csv*"))
     return str(caught.value)
@@ -85,12 +85,20 @@ def test_every_minute_of_a_day_survives_the_serial_number(tmp_path: Path) -> Non
     assert [row[4] for row in read] == [f"{time:%Y-%m-%d %H:%M:%S}" for time in times]
 
 
-def test_other_columns_and_empty_rows_are_left_out_and_the_order_is_ours(tmp_path: Path) -> None:
+def test_other_columns_are_left_out_an_empty_row_is_an_empty_line_and_the_order_is_ours(tmp_path: Path) -> None:
     header = ("Note", *reversed(COLUMNS))
     read = lines(tmp_path, ("x", *reversed(LINE)), (None,) * 9, ("y", *reversed(LINE)), header=header)
     assert tuple(read[0]) == COLUMNS
-    assert [row[0] for row in read[1:]] == ["536365", "536365"]
-    assert {row[7] for row in read[1:]} == {"United Kingdom"}
+    assert [row[:1] for row in read[1:]] == [["536365"], [], ["536365"]]
+    assert {row[7] for row in read[1:] if row} == {"United Kingdom"}
+
+
+def test_all_columns_of_a_sheet_by_its_name(tmp_path: Path) -> None:
+    path = book_of(tmp_path, LINE)
+    assert to_csv(path, tmp_path / "out.csv").read_text().splitlines()[0] == ",".join(COLUMNS)
+    assert to_csv(path, tmp_path / "out.csv", sheet="Second").read_text() == "not,read\n"
+    with pytest.raises(DataError, match="has no sheet 'Secnd'; choose from Second, Sheet; did you mean Second"):
+        to_csv(path, tmp_path / "out.csv", sheet="Secnd")
 
 
 def test_missing_columns_are_named(tmp_path: Path) -> None:
@@ -130,7 +138,7 @@ def test_an_old_csv_stays_where_the_new_one_fails(tmp_path: Path) -> None:
     (tmp_path / "Online Retail.xlsx").write_bytes(b"no")
     (tmp_path / "out.csv").write_text("old")
     with pytest.raises(DataError):
-        to_csv(tmp_path / "Online Retail.xlsx", tmp_path / "out.csv")
+        to_csv(tmp_path / "Online Retail.xlsx", tmp_path / "out.csv", COLUMNS)
     assert (tmp_path / "out.csv").read_text() == "old"
 
 
