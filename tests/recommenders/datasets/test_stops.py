@@ -58,7 +58,7 @@ def test_a_log_that_is_enough_stops_nothing(tmp_path: Path) -> None:
             "160 of 2,000 rows (8.0%) are quarantined; at most 5.0% may be (max_quarantined): "
             "1 x q is not above 0 (as in x.csv, line 7: 1,a,-1)",
         ),
-        (FINE[1:], WEEK, {}, "the log spans 5.0 days; test and validation take 14"),
+        ([FINE[0], ("1", "a", 10, "purchase")], WEEK, {}, "the log spans 10.0 days; test and validation take 14"),
         (
             [*FINE[:2], ("2", "a", 20, "purchase")],
             WEEK,
