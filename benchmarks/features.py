@@ -26,6 +26,7 @@ from typing import Any
 import duckdb
 import numpy as np
 import pandas as pd
+from measuring.table import save
 from peers.memory import peak_mb
 
 from recommenders.features.co_purchase import baskets_of, co_purchase
@@ -79,9 +80,12 @@ def main() -> None:
         return
     started = time.perf_counter()
     rows = compare(sorted(options.sizes))
+    result = {"name": "features", "rows": rows, "versions": versions(), "hardware": hardware()}
+    result |= {"seconds": round(time.perf_counter() - started, 1)}
+    if options.sizes == SIZES:
+        save(result)
     if options.as_json:
-        result = {"name": "features", "rows": rows, "versions": versions(), "hardware": hardware()}
-        print(json.dumps({**result, "seconds": round(time.perf_counter() - started, 1)}))
+        print(json.dumps(result))
 
 
 def compare(sizes: list[int]) -> list[dict[str, Any]]:

@@ -29,6 +29,7 @@ import duckdb
 import layouts
 import numpy as np
 import pandas as pd
+from measuring.table import save
 from peers.memory import peak_mb
 
 from recommenders.datasets.catalog import DATASETS
@@ -64,9 +65,12 @@ def main() -> None:
     print()
     for row in rows:
         print(f"{row['what']:<60} {row['ratio']:8.2f}  goal {row['goal']:<7} {'met' if row['met'] else 'MISSED'}")
+    report = {"name": "ingest", "rows": rows, "versions": versions(), "hardware": hardware(), "measured": found}
+    report |= {"seconds": round(time.perf_counter() - started, 1)}
+    if options.sizes == SIZES and not options.only and options.ways == WAYS:
+        save(report)
     if options.as_json:
-        report = {"name": "ingest", "rows": rows, "versions": versions(), "hardware": hardware(), "measured": found}
-        print(json.dumps(report | {"seconds": round(time.perf_counter() - started, 1)}))
+        print(json.dumps(report))
 
 
 def cases(options: argparse.Namespace) -> Iterator[tuple[str, int, Callable[[Path], Path]]]:

@@ -23,6 +23,7 @@ from typing import Any
 import dagster as dg
 import httpx
 import yaml
+from measuring.table import save
 
 from orchestration.graph import definitions
 from orchestration.jobs import RETRAINING
@@ -55,18 +56,16 @@ def main() -> None:
     print(f"{'the functions called plainly':<44} {plain:8.1f} {1:6.2f}")
     print(f"{'materialised in process, persistent instance':<44} {managed:8.1f} {ratio:6.2f}  goal at most {GOAL}")
     print(f"{'a run through the daemon':<44} {through_daemon:8.1f} {through_daemon / plain:6.2f}")
+    rows = [
+        row("materialise all assets in process", managed, plain, ratio, GOAL),
+        row("run all assets through the daemon", through_daemon, plain, through_daemon / plain, None),
+    ]
+    result = {"name": "orchestration_overhead", "rows": rows, "versions": versions(), "hardware": hardware()}
+    result |= {"seconds": round(time.perf_counter() - started, 1)}
+    if options.scale == 1.0:
+        save(result)
     if options.as_json:
-        rows = [
-            row("materialise all assets in process", managed, plain, ratio, GOAL),
-            row("run all assets through the daemon", through_daemon, plain, through_daemon / plain, None),
-        ]
-        result = {
-            "name": "orchestration_overhead",
-            "rows": rows,
-            "versions": versions(),
-            "hardware": hardware(),
-        }
-        print(json.dumps({**result, "seconds": round(time.perf_counter() - started, 1)}))
+        print(json.dumps(result))
 
 
 def home(folder: Path, scale: float) -> Settings:

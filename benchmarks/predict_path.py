@@ -49,7 +49,7 @@ def main() -> None:
     bundles = make_bundles(QUICK_SCALE if options.quick else 1.0, options.models)
     print(table.HEAD)
     rows = [line for name, folder in bundles.items() for line in measured(name, folder, n_requests)]
-    table.finish("predict_path", rows, started, options.as_json, {})
+    table.finish("predict_path", rows, started, options.as_json, {}, not (options.quick or options.models))
 
 
 def make_bundles(scale: float, models: list[str]) -> dict[str, Path]:

@@ -64,7 +64,7 @@ def main() -> None:
         rows += full_ranking(n_judged, n_items, not options.no_peers, options.threads)
         rows += judging(n_judged, n_items, not options.no_peers, options.threads)
     used = {} if options.no_peers else {of: pinned(of) for of in ("implicit", "rectools", "recbole")}
-    table.finish("topk", rows, started, options.as_json, used)
+    table.finish("topk", rows, started, options.as_json, used, not (options.quick or options.no_peers))
 
 
 def best_of(work: Callable[[], Any]) -> tuple[float, Any]:

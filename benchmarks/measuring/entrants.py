@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from peers.environments import HERE, ask
+from peers.environments import PeerError, ask, sources
 from peers.spaces import DEFAULTS, PEERS
 from peers.tuning import exclusions, lists_of
 from threadpoolctl import threadpool_limits
@@ -36,13 +36,13 @@ from recommenders.training.training import Declined
 Lists = Mapping[str, NDArray[np.int32]]
 
 
-def configuration(models: Sequence[str] = ()) -> TrainingConfig:
+def configuration(models: Sequence[str] = (), seed: int = SEED) -> TrainingConfig:
     """The defaults; with names, those models alone and popularity, which is always there."""
-    everything = TrainingConfig()
+    everything = TrainingConfig.model_validate({"data": {"seed": seed}})
     if not models:
         return everything
     off = {name: {"enabled": False} for name in everything.enabled() if name not in (*models, Popularity.name)}
-    return TrainingConfig.model_validate({"models": off})
+    return TrainingConfig.model_validate({"data": {"seed": seed}, "models": off})
 
 
 def ours(name: str, asked: Question, config: TrainingConfig) -> tuple[Lists, dict[str, Any]]:
@@ -80,15 +80,16 @@ def _targets(model: Recommender, asked: Question) -> list[dict[str, Any]]:
 
 
 def peer(name: str, asked: Question, tuned: Mapping[str, Any], threads: int) -> Lists:
-    """The lists of one peer's model with the settings that are best for each view. Raises PeerError.
+    """The lists of one peer's model with the settings that are best for each view.
+
+    Raises PeerError where it cannot be asked, or where its lists hold what they may not.
 
     tuned: view -> settings; a view that is not named has the library's defaults.
     """
     environment, model = PEERS[name]
     chosen = {view: tuned.get(view, DEFAULTS[name]) for view in asked.views}
     jobs = {json.dumps(params): {"model": model, "params": params} for params in chosen.values()}
-    files = [(HERE / file).read_text() for file in ("task.py", f"run_{environment}.py", f"{environment}.txt")]
-    key = key_of("peer", name, asked.key, chosen, files, Path(__file__).read_text(), threads)
+    key = key_of("peer", name, asked.key, chosen, sources(environment), Path(__file__).read_text(), threads)
 
     def make() -> dict[str, NDArray[Any]]:
         k = len(asked.log.items) if asked.sampled is not None else K
@@ -99,12 +100,27 @@ def peer(name: str, asked: Question, tuned: Mapping[str, Any], threads: int) -> 
         lists = {}
         for view, params in chosen.items():
             ranked = lists_of(answers[json.dumps(params)], asked.views[view].exclude_known)
+            check_lists(name, asked, view, ranked)
             lists[view] = ranked[:, :K]
             if view == "all" and asked.sampled is not None:
                 lists["sampled"] = among(ranked, asked.sampled, len(asked.log.items))
         return lists
 
     return kept_arrays(key, make)
+
+
+def check_lists(name: str, asked: Question, view: str, ranked: NDArray[np.int32]) -> None:
+    """Raises PeerError if lists (n, k) hold an item twice, no candidate or, in a view without them, a known item."""
+    case = asked.case
+    rows, places = np.nonzero(ranked >= 0)
+    columns = ranked[rows, places]
+    held = np.zeros((len(ranked), len(case.candidates)), dtype=np.int64)
+    np.add.at(held, (rows, columns), 1)
+    wrong = {"an item twice": held.max(initial=0) > 1, "what is no candidate": bool(held[:, ~case.candidates].any())}
+    if asked.views[view].exclude_known:
+        wrong["what a user knows"] = bool(held[case.histories.matrix.nonzero()].any())
+    if found := [what for what, is_so in wrong.items() if is_so]:
+        raise PeerError(f"{name}: its lists of {view} hold {', '.join(found)}; look at its runner")
 
 
 def among(ranked: NDArray[np.int32], candidates: Candidates, n_items: int) -> NDArray[np.int32]:

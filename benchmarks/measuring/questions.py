@@ -1,7 +1,7 @@
 """The questions that every model and every peer is asked: a log, the buyers, what they wanted afterwards."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import cached_property
@@ -21,7 +21,7 @@ from recommenders.datasets.reading.ingest import TABLES
 from recommenders.datasets.spec import Protocol
 from recommenders.datasets.splits import cut_time, split, training_log
 from recommenders.errors import DataError
-from recommenders.evaluation.cold import CLICKS, cold_buyers, cold_items
+from recommenders.evaluation.cold import CLICKS, cold_buyers, cold_items, rest_of_basket
 from recommenders.evaluation.protocol import Case, View, make_case
 from recommenders.evaluation.sampled import Candidates, draw_lots
 from recommenders.features.items import ItemFeatures, encode_items
@@ -34,6 +34,8 @@ DATASETS = {
     "ml-100k": "movielens",
 }
 SEED = 42
+LATER_VISITS = "cold-start users, first visit, later visits"
+COLD_ITEMS = "items unseen in training"
 N_SAMPLED = 99  # items a buyer does not know beside the one held out, as in He et al. 2017
 
 
@@ -54,6 +56,7 @@ class Question:
     case: Case
     features: ItemFeatures
     scale: float
+    validation: bool = False  # whether the window before the test is asked about
 
     @property
     def key(self) -> tuple[str, str, float, str]:
@@ -72,7 +75,7 @@ class Question:
 
     @cached_property
     def cold(self) -> Mapping[str, Case]:
-        """New buyers, and items that nobody has bought, where the window holds such."""
+        """Cold-start users and items that nobody has bought, where the window holds such."""
         return _cold(self)
 
     def cold_view(self, name: str) -> View:
@@ -86,9 +89,10 @@ class Question:
         return parts.filter(pc.equal(parts["part"], "test"))
 
 
-def question(name: str, validation: bool = False, scale: float = 1.0) -> Question:
+def question(name: str, validation: bool = False, scale: float = 1.0, ties: int | None = None) -> Question:
     """The test window of a data set, or the validation window before it, as if the log ended there.
 
+    ties: seed of another order of the events of one moment than that of ids, in which the library puts them.
     Raises MissingData.
     """
     spec = dataset(DATASETS[name])
@@ -102,11 +106,21 @@ def question(name: str, validation: bool = False, scale: float = 1.0) -> Questio
         parts = split(interactions, protocol)
     events = parts.filter(pc.not_equal(parts["part"], "test"))
     log = training_log(events, items, protocol, cut_time(parts))
+    if ties is not None:
+        log = ties_in_another_order(log, ties)
     case = make_case(log, parts.filter(pc.equal(parts["part"], "test")), protocol)
     features = encode_items(items_as_of(items, log.last_event), log.items)
-    version = f"{version}-{'validation' if validation else 'test'}"
+    version = f"{version}-{'validation' if validation else 'test'}{'' if ties is None else f'-ties{ties}'}"
     log = replace(log, version=version)
-    return Question(name, version, protocol, interactions, items, log, case, features, scale)
+    return Question(name, version, protocol, interactions, items, log, case, features, scale, validation)
+
+
+def ties_in_another_order(log: Interactions, seed: int) -> Interactions:
+    """The same events, those of one moment in an order drawn by lot."""
+    drawn = np.random.default_rng(seed).random(len(log))
+    order = np.lexsort((drawn, log.timestamps))
+    arrays = ("user_rows", "item_columns", "timestamps", "weights", "strengths")
+    return replace(log, **{name: getattr(log, name)[order] for name in arrays})
 
 
 def _until(interactions: pa.Table, days: int) -> pa.Table:
@@ -178,22 +192,22 @@ def _rows(path: Path) -> list[list[str]]:
 
 
 def _cold(asked: Question) -> dict[str, Case]:
+    of = asked.log, asked.test, asked.protocol
+    makers: dict[str, Callable[[], Case | dict[str, Case]]] = {
+        LATER_VISITS: lambda: cold_buyers(*of),
+        f"cold-start users, {CLICKS} events, later visits": lambda: cold_buyers(*of, clicks=CLICKS),
+        f"rest of the basket, {CLICKS} lines": lambda: rest_of_basket(*of),
+        COLD_ITEMS: lambda: cold_items(*of),
+    }
     cases: dict[str, Case] = {}
-    for make in (_new_buyers, _new_items):
+    for name, make in makers.items():
         try:
-            cases |= make(asked)
+            found = make()
         except DataError as error:
             print(f"{asked.name}: {error}")
+            continue
+        cases |= {name: found} if isinstance(found, Case) else {f"{name}, {part}": one for part, one in found.items()}
     return cases
-
-
-def _new_buyers(asked: Question) -> dict[str, Case]:
-    return {f"new buyers of {CLICKS} events": cold_buyers(asked.log, asked.test, asked.protocol)}
-
-
-def _new_items(asked: Question) -> dict[str, Case]:
-    found = cold_items(asked.log, asked.test, asked.protocol)
-    return {f"items unseen in training, {name}": case for name, case in found.items()}
 
 
 def _sampled(case: Case) -> Candidates:

@@ -4,13 +4,17 @@ import argparse
 import json
 import os
 import platform
+import subprocess
 import time
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from recommenders.evaluation.comparison import Interval
 
+RESULTS = Path(__file__).resolve().parents[1] / "results"
 HEAD = f"{'what':<66} {'unit':<18} {'ours':>10} {'peer':>26} {'value':>10} {'ratio':>7}  floor / goal"
 
 ACCURACY_HEAD = (
@@ -126,15 +130,50 @@ def _verdict(name: str, bound: float | None, met: bool | None) -> str:
     return f"{name} {bound:g} {'met' if met else 'MISSED' if met is not None else 'unknown'};"
 
 
-def finish(name: str, rows: list[dict[str, Any]], started: float, as_json: bool, peers: Mapping[str, str]) -> None:
-    """Counts floors and goals, and with as_json prints the last line."""
+def finish(
+    name: str,
+    rows: list[dict[str, Any]],
+    started: float,
+    as_json: bool,
+    peers: Mapping[str, str],
+    whole: bool = False,
+) -> None:
+    """Counts floors and goals, and with as_json prints the last line. A whole run also writes its results file."""
     for bound, met in (("floor", "floor_met"), ("goal", "met")):
         judged = [line[met] for line in rows if line[bound] is not None]
         if judged:
             print(f"{name}: {sum(map(bool, judged))} of {len(judged)} {bound}s met")
+    found = result(name, rows, started, peers)
+    if whole:
+        save(found)
     if as_json:
-        result = {"name": name, "rows": rows, "versions": versions() | dict(peers), "hardware": hardware()}
-        print(json.dumps({**result, "seconds": round(time.perf_counter() - started, 1)}))
+        print(json.dumps(found))
+
+
+def result(name: str, rows: list[dict[str, Any]], started: float, peers: Mapping[str, str]) -> dict[str, Any]:
+    """What a benchmark found, for programs."""
+    facts = {"name": name, "rows": rows, "versions": versions() | dict(peers), "hardware": hardware()}
+    return {**facts, "seconds": round(time.perf_counter() - started, 1)}
+
+
+def save(found: Mapping[str, Any]) -> None:
+    """Writes benchmarks/results/NAME.json, with date and commit: published figures come from there."""
+    path = RESULTS / f"{found['name']}.json"
+    path.parent.mkdir(exist_ok=True)
+    facts = {**found, "date": datetime.now(UTC).date().isoformat(), "commit": commit()}
+    path.write_text(json.dumps(facts, indent=1) + "\n")
+    print(f"written: benchmarks/results/{path.name}")
+
+
+def commit() -> str:
+    """The commit of the source, with a word where files that git knows were changed since."""
+
+    def git(*words: str) -> str:
+        done = subprocess.run(["git", *words], cwd=RESULTS.parent, capture_output=True, text=True, check=False)
+        return done.stdout.strip()
+
+    changed = git("status", "--porcelain", "--untracked-files=no", "--", ":/recommenders", ":/benchmarks/*.py")
+    return (git("rev-parse", "HEAD") or "unknown") + (" and uncommitted changes" if changed else "")
 
 
 def versions() -> dict[str, str]:

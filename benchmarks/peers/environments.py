@@ -19,6 +19,8 @@ from recommenders.datasets.interactions import Interactions
 HERE = Path(__file__).resolve().parent
 PLACE = HERE.parents[1] / ".bench"  # ignored; TRADEWIND_BENCH names another folder
 THREADS = ("OMP", "OPENBLAS", "MKL", "NUMBA", "RAYON", "VECLIB_MAXIMUM", "LK")  # what libraries take theirs from
+EPOCHS, STOPPING = 300, 10  # most epochs of a network, and validations without a better one: RecBole's own defaults
+TRAINING_SECONDS = 400.0  # of the processor: most that a peer's network trains; the same in tuning and in the table
 Job = Mapping[str, Any]  # {"model", "params"}
 
 
@@ -32,7 +34,7 @@ class Answer:
 
     stay: NDArray[np.int32] | None
     masked: NDArray[np.int32] | None
-    figures: dict[str, float]
+    figures: dict[str, Any]
 
 
 def place() -> Path:
@@ -73,9 +75,17 @@ def _run(command: list[str], peer: str) -> None:
         raise PeerError(f"{peer} cannot be installed: {' '.join(reason.split())}; check the network, then run again")
 
 
+def sources(peer: str) -> list[str]:
+    """The texts that a peer's answers depend on: its runner, what the runner imports, its pins."""
+    files = [HERE / "task.py", *sorted(HERE.glob(f"*{peer}*.py")), HERE / f"{peer}.txt"]
+    return [*(path.read_text() for path in files), str((EPOCHS, STOPPING, TRAINING_SECONDS))]
+
+
 def environment(threads: int) -> dict[str, str]:
     """This process's environment with the number of threads set for whatever library looks."""
-    return {**os.environ, **{f"{name}_NUM_THREADS": str(threads) for name in THREADS}, "PYTHONWARNINGS": "ignore"}
+    counts = {f"{name}_NUM_THREADS": str(threads) for name in THREADS}
+    # threads that wait sleep: on a busy machine they would burn the processor seconds that are counted
+    return {**os.environ, **counts, "OMP_WAIT_POLICY": "PASSIVE", "PYTHONWARNINGS": "ignore"}
 
 
 def ask(
@@ -88,14 +98,19 @@ def ask(
     threads: int = 2,
     seed: int = 42,
     timeout: float = 1800.0,
+    warm: bool = False,
 ) -> list[Answer]:
-    """The answers of a peer, a job each, all done by one process. Raises PeerError."""
+    """The answers of a peer, a job each, all done by one process. Raises PeerError.
+
+    warm: whether each model learns a small log first, so that the figures of time do not hold imports and compilation.
+    """
     python = python_of(peer)
     request = {"version": pinned(peer), "threads": threads, "seed": seed, "k": k, "jobs": list(jobs)}
+    request |= {"seconds": TRAINING_SECONDS, "epochs": EPOCHS, "patience": STOPPING, "warm": warm}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "request.json").write_text(json.dumps({**request, "exclude_known": list(exclude_known)}))
-        np.savez(folder / "log.npz", **pairs_of(log), user_rows=user_rows, candidates=log.available)
+        np.savez(folder / "log.npz", **pairs_of(log), **events_of(log), user_rows=user_rows, candidates=log.available)
         command = [str(python), str(HERE / f"run_{peer}.py"), name]
         try:
             done = subprocess.run(
@@ -115,7 +130,7 @@ def ask(
         return [_answer(folder / f"answer-{number}.npz", found) for number, found in enumerate(figures)]
 
 
-def _answer(path: Path, figures: dict[str, float]) -> Answer:
+def _answer(path: Path, figures: dict[str, Any]) -> Answer:
     lists = np.load(path)
     return Answer(*(lists.get(name) for name in ("stay", "masked")), figures)
 
@@ -133,4 +148,20 @@ def pairs_of(log: Interactions) -> dict[str, Any]:
         "timestamps": newest,
         "n_users": len(log.users),
         "n_items": len(log.items),
+    }
+
+
+def events_of(log: Interactions) -> dict[str, Any]:
+    """Each event in time order, for models that read sequences or learn from earlier windows; and what is asked.
+
+    horizon_days: length of the window that is asked about, 0 where what comes next is; repeat: whether users come back
+    to items they know.
+    """
+    return {
+        "event_users": log.user_rows,
+        "event_items": log.item_columns,
+        "event_weights": log.weights,
+        "event_timestamps": log.timestamps,
+        "horizon_days": log.horizon_days or 0.0,
+        "repeat": log.repeat,
     }

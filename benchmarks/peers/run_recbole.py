@@ -1,7 +1,8 @@
-"""NeuMF and the metric code of RecBole."""
+"""NeuMF, SASRec and the metric code of RecBole."""
 
 import functools
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from recbole.model.abstract_recommender import GeneralRecommender
 from recbole.model.general_recommender import NeuMF
 from recbole.trainer import Trainer
 from recbole.utils import InputType, init_seed
+from recbole_training import sequences, trained
 from task import Job, Lists, serve, top_lists
 
 BLOCK = 64  # buyers whose pairs with every item are predicted at once
@@ -25,13 +27,35 @@ METRICS = {"Precision": "precision", "Recall": "recall", "Hit": "hit_rate", "NDC
 
 
 def neumf(job: Job) -> Callable[[bool], Lists]:
-    """params: epochs, negatives, batch_size, learning_rate and the widths of RecBole's NeuMF. A fixed number of epochs.
+    """params: learning_rate, dropout_prob, the widths of RecBole's NeuMF, negatives, batch_size."""
+    params = dict(job.params)
+    model, dataset = trained(job, "NeuMF", params, params.pop("negatives"))
+    rows, columns = numbers_of(dataset, job)
+    return ranking(job, lambda some: predicted(model, rows[some], columns))
 
-    Figures: samples (positives and negatives of all epochs) and fit_cpu over the epochs alone.
+
+def sasrec(job: Job) -> Callable[[bool], Lists]:
+    """params: learning_rate, widths, layers, heads and dropout of RecBole's SASRec, batch_size."""
+    model, dataset = trained(job, "SASRec", dict(job.params), None)
+    return ranking(job, sequences(job, model, numbers_of(dataset, job)[1]))
+
+
+def neumf_epochs(job: Job) -> Callable[[bool], Lists]:
+    """params: epochs, negatives, batch_size, learning_rate and the widths. A fixed number of epochs, no validation.
+
+    Figures: samples (positives and negatives) of one epoch; ends, the processor seconds at the end of each.
     """
     torch.set_num_threads(job.threads)
-    params = dict(job.params)
-    epochs, negatives = params.pop("epochs"), params.pop("negatives")
+    model, dataset = _epochs(job, dict(job.params), job.params["epochs"])
+    job.add("samples", len(job.users) * (1 + job.params["negatives"]))
+    rows, columns = numbers_of(dataset, job)
+    return ranking(job, lambda some: predicted(model, rows[some], columns))
+
+
+def _epochs(job: Job, params: dict[str, Any], epochs: int) -> tuple[NeuMF, Any]:
+    """NeuMF after that many of its trainer's epochs, and the data set."""
+    params.pop("epochs")
+    negatives = params.pop("negatives")
     with tempfile.TemporaryDirectory() as folder:
         config = configuration(job, Path(folder), negatives, params)
         init_seed(config["seed"], config["reproducibility"])
@@ -42,15 +66,28 @@ def neumf(job: Job) -> Callable[[bool], Lists]:
         model = NeuMF(config, train)
         trainer = Trainer(config, model)
         with job.measured("fit"):
+            started = time.process_time()
+            ends = []
             for epoch in range(epochs):
                 trainer._train_epoch(loader, epoch)
-    job.add("samples", epochs * len(job.users) * (1 + negatives))
-    rows, columns = (tokens(whole, name, n) for name, n in zip(("user_id", "item_id"), job.shape, strict=True))
+                ends.append(time.process_time() - started)
+    job.figures["ends"] = ends
+    return model, whole
+
+
+def numbers_of(dataset: Any, job: Job) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """RecBole's numbers of all rows and of all columns."""
+    rows, columns = (tokens(dataset, name, n) for name, n in zip(("user_id", "item_id"), job.shape, strict=True))
+    return rows, columns
+
+
+def ranking(job: Job, score: Callable[[NDArray[np.int32]], NDArray[np.float32]]) -> Callable[[bool], Lists]:
+    """The lists by a function that gives the scores, (n, n_items), of user rows."""
     known = job.matrix()
 
     @functools.cache  # scores serve both kinds of list
     def scores_of(start: int) -> NDArray[np.float32]:
-        return predicted(model, rows[job.user_rows[start : start + BLOCK]], columns)
+        return score(job.user_rows[start : start + BLOCK])
 
     def lists_of(exclude_known: bool) -> Lists:
         parts = []
@@ -173,4 +210,5 @@ def rank_and_judge(job: Job) -> Callable[[bool], Lists]:
 
 
 if __name__ == "__main__":
-    serve("recbole", {"neumf": neumf, "evaluate": evaluate, "rank_and_judge": rank_and_judge})
+    models = {"neumf": neumf, "sasrec": sasrec, "neumf_epochs": neumf_epochs}
+    serve("recbole", {**models, "evaluate": evaluate, "rank_and_judge": rank_and_judge})

@@ -88,5 +88,20 @@ def rank_and_judge(job: Job) -> Callable[[bool], Lists]:
     return lambda exclude_known: np.full((len(job.user_rows), job.k), -1, dtype=np.int32)
 
 
+def two_stage(job: Job) -> Callable[[bool], Lists]:
+    """Its params are those of rectools_two_stage; imported here, so that EASE's process does not hold CatBoost."""
+    from rectools_two_stage import two_stage
+
+    return two_stage(job)
+
+
+def sasrec(job: Job) -> Callable[[bool], Lists]:
+    """Its params are those of rectools_sasrec; imported here, so that EASE's process does not hold torch."""
+    from rectools_sasrec import sasrec
+
+    return sasrec(job)
+
+
 if __name__ == "__main__":
-    serve("rectools", {"ease": ease, "evaluate": evaluate, "rank_and_judge": rank_and_judge})
+    models = {"ease": ease, "two_stage": two_stage, "sasrec": sasrec}
+    serve("rectools", {**models, "evaluate": evaluate, "rank_and_judge": rank_and_judge})

@@ -1,8 +1,10 @@
 """What a peer's process is given and what it gives back. Runs under the peer's own Python: numpy and scipy, no more.
 
 FOLDER/log.npz        users, items, weights, timestamps (each (n_pairs,), one row a pair that occurs), n_users, n_items,
-                      user_rows (n,) whose lists are wanted, candidates (n_items,) bool
-FOLDER/request.json   {"version", "threads", "seed", "k", "exclude_known": [bool ...], "jobs": [{"model", "params"}]}
+                      user_rows (n,) whose lists are wanted, candidates (n_items,) bool; event_users, event_items,
+                      event_weights, event_timestamps (each (n_events,), in time order), horizon_days, repeat
+FOLDER/request.json   {"version", "threads", "seed", "k", "epochs", "patience", "seconds", "warm",
+                      "exclude_known": [bool ...], "jobs": [{"model", "params"}]}
 FOLDER/answer-J.npz   of job J: stay and masked, each (n, k) int32 item columns, best first, -1 past the last; figures
 FOLDER/figures.json   of each job: fit_cpu, fit_wall, recommend_cpu, recommend_wall (seconds), peak_mb, and more
 """
@@ -12,7 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,10 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 Lists = NDArray[np.int32]
+EVENTS = ("event_users", "event_items", "event_weights", "event_timestamps")
+PAIRS = ("users", "items", "weights", "timestamps")
+ARRAYS = (*PAIRS, "user_rows", "candidates", *EVENTS)
+SMALL = 3000  # pairs
 
 
 @dataclass
@@ -38,11 +44,20 @@ class Job:
     shape: tuple[int, int]
     user_rows: NDArray[np.int32]
     candidates: NDArray[np.bool_]
+    event_users: NDArray[np.int32]
+    event_items: NDArray[np.int32]
+    event_weights: NDArray[np.float32]
+    event_timestamps: NDArray[np.int64]  # microseconds
+    horizon_days: float  # of the window that is asked about; 0 where what comes next is
+    repeat: bool  # whether users come back to items they know
     k: int
     exclude_known: tuple[bool, ...]
     threads: int
     seed: int
-    figures: dict[str, float] = field(default_factory=dict)
+    epochs: int  # at most, of a network
+    patience: int  # validations without a better one after which a network's training ends
+    seconds: float  # of the processor that the training of a network may take
+    figures: dict[str, Any] = field(default_factory=dict)
 
     def values(self, kind: str) -> NDArray[np.float32]:
         """(n_pairs,) what a pair counts: `count` as it is, `log` its log(1 + count), `binary` one."""
@@ -66,6 +81,29 @@ class Job:
         yield
         self.add(f"{what}_cpu", time.process_time() - processor)
         self.add(f"{what}_wall", time.perf_counter() - wall)
+
+    def small(self) -> "Job":
+        """The same model on the first SMALL pairs of the log, with figures of its own."""
+        pairs = slice(SMALL)
+        rows = np.unique(self.users[pairs]).astype(np.int32)
+        events = np.isin(self.event_users, rows)
+        return replace(
+            self,
+            **{name: getattr(self, name)[pairs] for name in PAIRS},
+            **{name: getattr(self, name)[events] for name in EVENTS},
+            user_rows=rows,
+            figures={},
+        )
+
+    def clock(self) -> Callable[[], bool]:
+        """A function that says whether the processor seconds of a training, which begin now, are over."""
+        started = time.process_time()
+        return lambda: time.process_time() - started > self.seconds
+
+    def ended(self, epochs: int, early: bool) -> None:
+        """Adds how many epochs a network learned, and whether early stopping ended them."""
+        self.add("epochs", epochs)
+        self.add("ended_early", float(early))
 
     def add(self, what: str, value: float) -> None:
         """Sums a figure up."""
@@ -110,6 +148,11 @@ def serve(package: str, models: dict[str, Callable[[Job], Callable[[bool], Lists
     figures = []
     for number, wish in enumerate(request["jobs"]):
         job = _job(log, request, wish)
+        if request["warm"]:  # libraries are imported, and compiled code is made, before the clock starts
+            small = job.small()
+            warmed = models[small.model](small)
+            for exclude_known in small.exclude_known:
+                warmed(exclude_known)
         lists_of = models[job.model](job)
         lists = {}
         for exclude_known in job.exclude_known:
@@ -121,13 +164,16 @@ def serve(package: str, models: dict[str, Callable[[Job], Callable[[bool], Lists
 
 
 def _job(log: Any, request: dict[str, Any], wish: dict[str, Any]) -> Job:
-    arrays = {name: log[name] for name in ("users", "items", "weights", "timestamps", "user_rows", "candidates")}
+    arrays = {name: log[name] for name in ARRAYS}
     return Job(
         **arrays,
         **wish,
+        horizon_days=float(log["horizon_days"]),
+        repeat=bool(log["repeat"]),
         shape=(int(log["n_users"]), int(log["n_items"])),
         k=request["k"],
         exclude_known=tuple(request["exclude_known"]),
         threads=request["threads"],
         seed=request["seed"],
+        **{name: request[name] for name in ("epochs", "patience", "seconds")},
     )

@@ -16,16 +16,23 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from measuring.kept import kept_facts, key_of
-from measuring.questions import Question, question
+from measuring.questions import DATASETS, Question, question
 
-from peers.environments import HERE, Answer, PeerError, ask, pinned, python_of
+from peers.environments import EPOCHS, TRAINING_SECONDS, Answer, PeerError, ask, pinned, python_of, sources
 from peers.spaces import DEFAULTS, GRIDS, PEERS, TRIALS, Params, at_edge, neighbours, params_at, place_of, scattered
+from recommenders.datasets.catalog import dataset
 from recommenders.evaluation.protocol import K
 from recommenders.metrics import ranking
 
 SETTINGS = Path(__file__).with_name("settings.json")
+TO_BE_TUNED = Path(__file__).with_name("to_be_tuned.json")  # data set -> peers whose settings are not of today's grid
 PATIENCE = 900.0  # seconds a trial may take; one that takes longer counts as tried, and as the worst
-Settings = dict[str, dict[str, dict[str, Any]]]  # data set -> peer's model -> {"tried", "seconds", "space", "views"}
+# data set -> peer's model -> {"tried", "failed", "seconds", "grid", "data", "views"}
+Settings = dict[str, dict[str, dict[str, Any]]]
+
+
+class OutOfTime(RuntimeError):
+    """The minutes of a tuning are over; what it has tried is kept."""
 
 
 class Trial(NamedTuple):
@@ -34,6 +41,8 @@ class Trial(NamedTuple):
     params: Params
     reached: dict[str, float]
     seconds: float
+    epochs: int | None = None  # of a network
+    ended_early: bool = False  # whether early stopping ended its training, not the seconds or the most epochs
 
 
 def settings() -> Settings:
@@ -43,7 +52,7 @@ def settings() -> Settings:
 
 
 def peers_of(protocol_split: str, names: Sequence[str] = ()) -> list[str]:
-    """The peers that are asked; NeuMF stands for NCF, which is compared where its paper does."""
+    """The peers that are asked; RecBole's stand for NCF and what comes next, and are compared where their papers do."""
     return [
         name
         for name, (environment, _) in PEERS.items()
@@ -51,29 +60,65 @@ def peers_of(protocol_split: str, names: Sequence[str] = ()) -> list[str]:
     ]
 
 
-def tune(name: str, peers: Sequence[str] = (), threads: int = 2) -> None:
+def grid_of(peer: str) -> str:
+    """A short name of all that a tuning of the peer depends on but the data: grid, defaults, budget, version."""
+    parts = (GRIDS[peer], DEFAULTS[peer], TRIALS, pinned(PEERS[peer][0]), EPOCHS, TRAINING_SECONDS)
+    return key_of(*parts)
+
+
+def shortcomings(peer: str, found: dict[str, Any] | None) -> list[str]:
+    """Why settings are not those of today's grid and budget, [] if they are. found: an entry of settings()."""
+    if not found:
+        return ["never tuned"]
+    reasons = []
+    if found.get("grid") != grid_of(peer):
+        reasons.append("of an older grid")
+    if found["tried"] < TRIALS:
+        reasons.append(f"of {found['tried']} trials, not {TRIALS}")
+    for view, best in found["views"].items():
+        edges = {*best.get("at_edge", ()), *at_edge(peer, best["params"])}
+        reasons += [f"{axis} on the edge of the grid ({view})" for axis in sorted(edges)]
+    return reasons
+
+
+def to_be_tuned(found: Settings) -> dict[str, list[str]]:
+    """Data set -> peers that are asked there and whose settings have shortcomings."""
+    waiting = {
+        name: [peer for peer in peers_of(_split(name)) if shortcomings(peer, found.get(name, {}).get(peer))]
+        for name in DATASETS
+    }
+    return {name: peers for name, peers in waiting.items() if peers}
+
+
+def _split(name: str) -> str:
+    return dataset(DATASETS[name]).protocol.split
+
+
+def tune(name: str, peers: Sequence[str] = (), threads: int = 2, until: float = float("inf")) -> None:
     """Tunes peers on a data set's validation window; settings.json is written after each.
 
-    A peer whose settings come from today's grid, version and data is left as it is.
+    A peer whose settings come from today's grid, version and data is left as it is. until: the moment, of
+    time.monotonic(), past which no trial begins; then OutOfTime is raised.
     """
     asked = question(name, validation=True)
     fixed = () if np.ptp(asked.log.weights) else ("values",)  # counts that are all 1: every form of them is alike
     for peer in peers_of(asked.protocol.split, peers):
-        space = key_of(GRIDS[peer], DEFAULTS[peer], TRIALS, pinned(PEERS[peer][0]), asked.version)
+        of = {"grid": grid_of(peer), "data": asked.version}
         before = settings().get(name, {}).get(peer, {})
-        if before.get("space") == space:
+        if all(before.get(part) == value for part, value in of.items()):
             print(f"{name} {peer}: tuned already", flush=True)
             continue
         try:
-            starts, measure = _starts(peer, before), _measure(peer, asked, threads)
+            starts, measure = _starts(peer, before), _measure(peer, asked, threads, until)
             trials = search(peer, list(asked.views), starts, measure, fixed=fixed)
-            found = best_of(peer, trials) | {"space": space}
+            found = best_of(peer, trials) | of
         except PeerError as error:
             print(f"{name} {peer}: not tuned. {error}", flush=True)
             continue
         everything = settings()
         everything.setdefault(name, {})[peer] = found
         SETTINGS.write_text(json.dumps(everything, indent=1, sort_keys=True) + "\n")
+        TO_BE_TUNED.write_text(json.dumps(to_be_tuned(everything), indent=1) + "\n")
 
 
 def search(
@@ -117,7 +162,8 @@ def next_step(peer: str, tried: Sequence[Trial], view: str, fixed: Collection[st
 def best_of(peer: str, tried: Sequence[Trial]) -> dict[str, Any]:
     """{"tried", "failed", "seconds", "views": view -> {"params", "validation", "at_edge"}}.
 
-    Raises PeerError where no trial succeeded.
+    Of a network also its epochs and what ended its training; all epochs used up is an edge, too. Raises
+    PeerError where no trial succeeded.
     """
     succeeded = [trial for trial in tried if trial.reached]
     if not succeeded:
@@ -125,28 +171,43 @@ def best_of(peer: str, tried: Sequence[Trial]) -> dict[str, Any]:
     views = {}
     for view in succeeded[0].reached:
         best = max(succeeded, key=lambda trial: trial.reached[view])
-        facts = {"params": best.params, "validation": round(best.reached[view], 4)}
-        views[view] = {**facts, "at_edge": at_edge(peer, best.params)}
+        edges = at_edge(peer, best.params)
+        views[view] = {"params": best.params, "validation": round(best.reached[view], 4), "at_edge": edges}
+        if best.epochs is not None:
+            used_up = best.epochs >= EPOCHS
+            ended = "early stopping" if best.ended_early else "all epochs" if used_up else "the seconds of a training"
+            views[view] |= {"epochs": best.epochs, "ended_by": ended, "at_edge": edges + ["epochs"] * used_up}
     seconds = round(sum(trial.seconds for trial in tried))
     return {"tried": len(tried), "failed": len(tried) - len(succeeded), "seconds": seconds, "views": views}
 
 
 def _starts(peer: str, before: dict[str, Any]) -> list[Params]:
-    return [DEFAULTS[peer], *(best["params"] for best in before.get("views", {}).values())]
+    """The library's defaults, and what was best before where it is still of the grid."""
+    best = [facts["params"] for facts in before.get("views", {}).values()]
+    return [DEFAULTS[peer], *(params for params in best if place_of(peer, params) is not None)]
 
 
-def _measure(peer: str, asked: Question, threads: int) -> Callable[[Params], Trial]:
-    """A function that tries settings, or remembers them. Raises PeerError if the peer cannot be installed."""
+def _measure(peer: str, asked: Question, threads: int, until: float = float("inf")) -> Callable[[Params], Trial]:
+    """A function that tries settings, or remembers them; it raises OutOfTime where a trial would begin past `until`.
+
+    Raises PeerError if the peer cannot be installed.
+    """
     environment, model = PEERS[peer]
     python_of(environment)
-    files = [(HERE / file).read_text() for file in ("task.py", f"run_{environment}.py", f"{environment}.txt")]
+    files = sources(environment)
 
     def run(params: Params) -> dict[str, Any]:
+        if time.monotonic() > until:
+            raise OutOfTime(f"{asked.name} {peer}: the minutes are over; give the command again to go on")
         started = time.perf_counter()
         job = {"model": model, "params": params}
         wanted = exclusions(asked)
         (answer,) = ask(environment, asked.log, asked.case.user_rows, [job], K, wanted, threads, timeout=PATIENCE)
-        return {"reached": _reached(asked, answer), "seconds": time.perf_counter() - started}
+        facts = {"reached": _reached(asked, answer), "seconds": time.perf_counter() - started}
+        if "epochs" in answer.figures:
+            facts["epochs"] = int(answer.figures["epochs"])
+            facts["ended_early"] = bool(answer.figures["ended_early"])
+        return facts
 
     def measure(params: Params) -> Trial:
         key = key_of("trial", peer, asked.key, files, sorted(params.items()))

@@ -1,0 +1,137 @@
+"""The figures of README.md and docs/accuracy.md, as text made of benchmarks/results/.
+
+Rounding: three places, a half goes to the even digit, as Python does; shares of the oracle in whole per cent. The
+results hold four places.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from measuring.judging import AHEAD, AHEAD_ON, FLAGSHIP, LEVEL, NOT_BEHIND, corrected
+from measuring.questions import DATASETS, LATER_VISITS
+from measuring.table import RESULTS
+
+BEGIN, END = "<!-- figures of benchmarks/results -->", "<!-- end of figures -->"
+STALE = "Settings that are not of today's grid and budget:"
+COMMAND = "`python benchmarks/readme.py --write`"
+WIDE = {
+    "all": "all items",
+    "reorder": "bought before",
+    "discovery": "never bought before",
+    "sampled": "99 sampled items",
+}
+Rows = Sequence[Mapping[str, Any]]
+
+
+def accuracy_results(folder: Path = RESULTS) -> dict[str, dict[str, Any]]:
+    """Data set -> what the newest whole run on its test window found, of those that there are."""
+    paths = {name: folder / f"accuracy-{name}.json" for name in DATASETS}
+    return {name: json.loads(path.read_text()) for name, path in paths.items() if path.exists()}
+
+
+def figures(results: Mapping[str, Mapping[str, Any]], tables: Sequence[str] = tuple(DATASETS)) -> str:
+    """The text between the markers of a page: tables of some data sets, and what the comparisons of all came to."""
+    if not results:
+        return f"*Not measured with this version yet: run `benchmarks/accuracy.py`, then {COMMAND}.*"
+    rows = [dict(row) for result in results.values() for row in result["rows"]]
+    n_compared = corrected(rows)
+    parts = [_table(name, _of(rows, name), results[name]) for name in results if name in tables]
+    missing = [f"`{name}`" for name in DATASETS if name not in results]
+    parts += [f"Not measured with this version yet: {', '.join(missing)}."] if missing else []
+    return "\n\n".join([*parts, _comparisons(rows, n_compared), *_sentences(rows)])
+
+
+def page_with(page: str, text: str) -> str:
+    """The page with the text between its markers. Raises ValueError without them."""
+    before, begin, rest = page.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"the page has no markers {BEGIN} and {END}")
+    return f"{before}{BEGIN}\n\n{text}\n\n{END}{after}"
+
+
+def _of(rows: Rows, name: str, view: str | None = None) -> list[Mapping[str, Any]]:
+    return [row for row in rows if row["data_set"] == name and view in (None, row["view"])]
+
+
+def _table(name: str, rows: Rows, result: Mapping[str, Any]) -> str:
+    views = [view for view in WIDE if any(row["view"] == view for row in rows)]
+    values = {(row["entrant"], row["view"]): row for row in rows}
+    first = _of(rows, name, "all")
+    lines = [
+        f"`{name}`, {first[0]['users']:,} users, NDCG@10 with the 95 % interval of the mean "
+        f"({result['date']}, commit {result['commit'][:7]}):",
+        "",
+        f"| | {' | '.join(WIDE[view] for view in views)} |",
+        f"|---|{'---|' * len(views)}",
+    ]
+    for row in first:  # best first over all items
+        cells = [_cell(values.get((row["entrant"], view))) for view in views]
+        lines.append(f"| `{row['entrant']}` | {' | '.join(cells)} |")
+    notes = sorted({f"`{row['entrant']}`: {note}" for row in first if (note := _settings_note(row))})
+    if notes:
+        lines += ["", f"{STALE} {'; '.join(notes)}."]
+    return "\n".join(lines)
+
+
+def _cell(row: Mapping[str, Any] | None) -> str:
+    if row is None:
+        return ""
+    return f"{_short(row['value'])} [{_short(row['interval'][0])}, {_short(row['interval'][1])}]"
+
+
+def _short(value: float) -> str:
+    return f"{value:.3f}".replace("0.", ".", 1)
+
+
+def _settings_note(row: Mapping[str, Any]) -> str:
+    return "; ".join(part for part in row["note"].split("; ") if "older grid" in part or "not tuned" in part)
+
+
+def _comparisons(rows: Rows, n_compared: int) -> str:
+    """Who is not shown to lie behind the flagship, of everybody it must be ahead of; every miss is named."""
+    asked = [row for row in rows if row.get("bounds") in (AHEAD, NOT_BEHIND)]
+    missed = [row for row in asked if not row["floor_met"]]
+    others = [row for row in rows if "p" in row and row["view"] in AHEAD_ON and not row["p_holm"] <= LEVEL]
+    text = (
+        f"`{FLAGSHIP}` was compared {n_compared} times, user by user, with Holm's correction over all of them. It must "
+        "be ahead of every peer over all items and on discovery, and not behind its best member and the plain blend: "
+        f"{len(asked) - len(missed)} of {len(asked)} such comparisons hold."
+    )
+    if missed:
+        text += " Missed: " + "; ".join(_difference(row) for row in missed) + "."
+    if others:
+        text += " No difference is shown to: " + "; ".join(_difference(row) for row in others) + "."
+    return text
+
+
+def _difference(row: Mapping[str, Any]) -> str:
+    value, low, high = row["difference"]
+    text = f"`{row['entrant']}` on {row['data_set']} {row['view']} ({value:+.3f} [{low:+.3f}, {high:+.3f}]"
+    for kind, words in (("seed", "seeds"), ("ties", "orders of ties")):
+        if lead := row.get(f"{kind}_lead"):
+            text += f"; {lead['n']} {words} {lead['low']:+.3f} to {lead['high']:+.3f}"
+    return text + ")"
+
+
+def _sentences(rows: Rows) -> list[str]:
+    found = []
+    for row in rows:
+        if row["entrant"] == FLAGSHIP and row["view"] == "all" and "share" in row:
+            low, high = row["share_interval"]
+            found.append(
+                "On the simulated market the oracle ranks by the true purchase probabilities; for NDCG it is a very "
+                f"good model rather than a proven bound. `{FLAGSHIP}` reaches {row['share']:.0%} "
+                f"[{low:.0%}, {high:.0%}] of it over all items."
+            )
+    for name in dict.fromkeys(row["data_set"] for row in rows):
+        cold = {row["entrant"]: row for row in _of(rows, name, LATER_VISITS)}
+        if {FLAGSHIP, "popularity"} <= set(cold):
+            ours, popular = cold[FLAGSHIP], cold["popularity"]
+            found.append(
+                f"Cold-start users of `{name}`, known by their first visit and asked for later ones "
+                f"({ours['users']:,}): {_cell(ours)}; popularity {_cell(popular)}."
+            )
+    return found

@@ -1,0 +1,301 @@
+"""What peers are handed, what their lists may hold, and how their settings come about."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import accuracy
+import numpy as np
+import pytest
+import task
+from hypothesis import given
+from hypothesis import strategies as st
+from measuring import entrants
+from peers import tuning
+from peers.environments import Answer, PeerError, events_of, pairs_of, pinned, sources
+from peers.spaces import DEFAULTS, GRIDS, PEERS, TRIALS, WHOLE, at_edge, params_at, scattered
+from scipy.sparse import csr_array, csr_matrix
+
+from recommenders.datasets.ids import IdMap
+from recommenders.datasets.interactions import Interactions
+from recommenders.evaluation.protocol import View
+from recommenders.evaluation.sampled import Candidates
+
+N_USERS, N_ITEMS = 4, 12
+
+
+def log_of(users: list[int], items: list[int], weights: list[float] | None = None) -> Interactions:
+    n = len(users)
+    values = np.array(weights or [1.0] * n, dtype=np.float32)
+    return Interactions(
+        IdMap(np.array([f"u{i}" for i in range(N_USERS)])),
+        IdMap(np.array([f"i{i:02}" for i in range(N_ITEMS)])),
+        np.array(users, dtype=np.int32),
+        np.array(items, dtype=np.int32),
+        np.arange(n, dtype=np.int64) * 10,
+        values,
+        values,
+        np.ones(N_ITEMS, dtype=np.bool_),
+        repeat=True,
+    )
+
+
+# -- what they are handed
+
+
+def test_a_peer_gets_one_row_a_pair_with_summed_weight_and_the_newest_time() -> None:
+    found = pairs_of(log_of([1, 0, 1, 1], [2, 3, 2, 0], [1.0, 2.0, 4.0, 8.0]))
+    rows = sorted(zip(*(found[name].tolist() for name in ("users", "items", "weights", "timestamps")), strict=True))
+    assert rows == [(0, 3, 2.0, 10), (1, 0, 8.0, 30), (1, 2, 5.0, 20)]
+    assert (found["n_users"], found["n_items"]) == (N_USERS, N_ITEMS)
+
+
+def test_models_of_sequences_get_every_event_in_time_order() -> None:
+    log = log_of([1, 0, 1, 1], [2, 3, 2, 0])
+    found = events_of(log)
+    assert found["event_users"].tolist() == [1, 0, 1, 1]
+    assert found["event_items"].tolist() == [2, 3, 2, 0]
+    assert np.all(np.diff(found["event_timestamps"]) >= 0)
+    assert found["repeat"]
+
+
+def test_answers_depend_on_everything_their_runner_imports() -> None:
+    folder = Path(tuning.__file__).parent
+    for environment in {environment for environment, _ in PEERS.values()}:
+        texts = sources(environment)
+        for name in ("task.py", f"run_{environment}.py", f"{environment}.txt"):
+            assert (folder / name).read_text() in texts
+        for path in folder.glob("*.py"):
+            if f"from {path.stem} import" in (folder / f"run_{environment}.py").read_text() and path.stem != "memory":
+                assert path.read_text() in texts, f"{environment} lacks {path.name}"
+        assert pinned(environment)
+
+
+# -- their lists
+
+
+def job_of(scores: np.ndarray, candidates: np.ndarray, k: int) -> Any:
+    return SimpleNamespace(k=k, candidates=candidates, shape=scores.shape)
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, N_ITEMS))
+def test_a_runners_lists_are_the_best_candidates_that_are_not_known(seed: int, k: int) -> None:
+    rng = np.random.default_rng(seed)
+    scores = rng.permuted(np.tile(np.arange(N_ITEMS, dtype=np.float64), (N_USERS, 1)), axis=1)
+    candidates, known = rng.random(N_ITEMS) < 0.7, csr_matrix(rng.random(scores.shape) < 0.3)
+    masked = task.top_lists(scores, job_of(scores, candidates, k), known)
+    stay = task.top_lists(scores, job_of(scores, candidates, k), None)
+    for user in range(N_USERS):
+        order = [item for item in np.argsort(-scores[user]) if candidates[item]]
+        free = [item for item in order if not known[user, item]]
+        assert [item for item in stay[user] if item >= 0] == order[:k]
+        assert [item for item in masked[user] if item >= 0] == free[:k]
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, N_ITEMS))
+def test_a_librarys_own_lists_keep_their_order_without_what_is_no_candidate(seed: int, k: int) -> None:
+    rng = np.random.default_rng(seed)
+    ranked = rng.permuted(np.tile(np.arange(N_ITEMS), (N_USERS, 1)), axis=1)
+    candidates = rng.random(N_ITEMS) < 0.7
+    found = task.first_candidates(ranked, job_of(ranked, candidates, k))
+    for user in range(N_USERS):
+        assert [item for item in found[user] if item >= 0] == [item for item in ranked[user] if candidates[item]][:k]
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_sampled_candidates_keep_the_order_of_the_peers_whole_ranking(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    ranked = rng.permuted(np.tile(np.arange(N_ITEMS, dtype=np.int32), (N_USERS, 1)), axis=1)
+    columns = rng.permuted(np.tile(np.arange(N_ITEMS, dtype=np.int32), (N_USERS, 1)), axis=1)[:, :10]
+    found = entrants.among(ranked, Candidates(columns, np.full(N_USERS, 10)), N_ITEMS)
+    for user in range(N_USERS):
+        assert found[user].tolist() == [item for item in ranked[user] if item in columns[user]]
+
+
+def asked_of(log: Interactions) -> Any:
+    histories = log.histories()
+    wanted = csr_array(np.eye(N_USERS, N_ITEMS, dtype=np.float32))
+    case = SimpleNamespace(
+        user_rows=np.arange(N_USERS, dtype=np.int32), histories=histories, candidates=log.available, relevant=wanted
+    )
+    views = {"all": View(wanted, False), "discovery": View(wanted, True)}
+    return SimpleNamespace(name="toy", key=("toy", 1), log=log, case=case, views=views, sampled=None)
+
+
+LOG = log_of([0, 1, 2, 3, 3], [0, 1, 2, 3, 4])
+EVERYTHING = np.tile(np.arange(N_ITEMS, dtype=np.int32), (N_USERS, 1))
+MASKED = np.array([[i for i in range(N_ITEMS) if i not in known][:10] for known in ({0}, {1}, {2}, {3, 4})], np.int32)
+
+
+@pytest.fixture
+def answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[np.ndarray, np.ndarray], None]:
+    monkeypatch.setenv("TRADEWIND_BENCH", str(tmp_path))
+
+    def prepare(stay: np.ndarray, masked: np.ndarray) -> None:
+        monkeypatch.setattr(entrants, "ask", lambda *_, **__: [Answer(stay, masked, {})])
+
+    return prepare
+
+
+def test_a_view_without_known_items_gets_the_lists_without_them(answer: Any) -> None:
+    answer(EVERYTHING[:, :10], MASKED)
+    found = entrants.peer("implicit_als", asked_of(LOG), {}, 1)
+    np.testing.assert_array_equal(found["all"], EVERYTHING[:, :10])
+    np.testing.assert_array_equal(found["discovery"], MASKED)
+
+
+def test_sampled_lists_follow_the_peers_whole_ranking(answer: Any) -> None:
+    asked = asked_of(LOG)
+    asked.sampled = Candidates(
+        np.tile(np.arange(N_ITEMS - 1, -1, -1, dtype=np.int32), (N_USERS, 1)), np.full(4, N_ITEMS)
+    )
+    answer(EVERYTHING, np.hstack([MASKED, np.full((N_USERS, 2), -1, np.int32)]))
+    found = entrants.peer("implicit_als", asked, {}, 1)
+    np.testing.assert_array_equal(found["sampled"], EVERYTHING[:, :10])
+
+
+def test_lists_with_known_items_where_none_may_stand_are_refused(answer: Any) -> None:
+    answer(EVERYTHING[:, :10], EVERYTHING[:, :10])
+    with pytest.raises(PeerError, match="discovery hold what a user knows"):
+        entrants.peer("implicit_als", asked_of(LOG), {}, 1)
+
+
+def test_lists_with_what_is_no_candidate_or_stands_twice_are_refused(answer: Any) -> None:
+    gone = asked_of(LOG)
+    gone.case.candidates = np.arange(N_ITEMS) != 5
+    answer(EVERYTHING[:, :10], MASKED)
+    with pytest.raises(PeerError, match="what is no candidate"):
+        entrants.peer("implicit_als", gone, {}, 1)
+    answer(np.zeros((N_USERS, 10), np.int32), MASKED)
+    with pytest.raises(PeerError, match="an item twice"):
+        entrants.peer("implicit_als", asked_of(LOG), {}, 1)
+
+
+def test_a_runner_masks_on_request_and_learns_a_small_log_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = np.arange(N_USERS, dtype=np.int32)
+    np.savez(tmp_path / "log.npz", **pairs_of(LOG), **events_of(LOG), user_rows=rows, candidates=LOG.available)
+    request = {"version": "1", "threads": 1, "seed": 42, "k": 10, "epochs": 3, "patience": 1, "seconds": 1.0}
+    request |= {"warm": True, "exclude_known": [False, True], "jobs": [{"model": "first", "params": {}}]}
+    (tmp_path / "request.json").write_text(json.dumps(request))
+    monkeypatch.setattr("sys.argv", ["run", str(tmp_path)])
+    monkeypatch.setattr(task, "version", lambda _: "1")
+    fitted = []
+
+    def first(job: task.Job) -> Callable[[bool], np.ndarray]:
+        fitted.append(job)
+        with job.measured("fit"):
+            known = job.matrix()
+        scores = np.tile(-np.arange(N_ITEMS, dtype=np.float64), (len(job.user_rows), 1))
+        return lambda masked: task.top_lists(scores, job, known[job.user_rows] if masked else None)
+
+    task.serve("some", {"first": first})
+    lists = np.load(tmp_path / "answer-0.npz")
+    np.testing.assert_array_equal(lists["stay"], EVERYTHING[:, :10])
+    np.testing.assert_array_equal(lists["masked"], MASKED)
+    small, whole = fitted
+    assert small.figures is not whole.figures
+    (figures,) = json.loads((tmp_path / "figures.json").read_text())
+    assert {"fit_cpu", "recommend_cpu", "peak_mb"} <= set(figures)
+
+
+def test_each_kind_of_list_that_a_view_wants_is_asked_for() -> None:
+    asked = asked_of(LOG)
+    assert tuning.exclusions(asked) == [False, True]
+    asked.views = {"all": asked.views["discovery"]}
+    assert tuning.exclusions(asked) == [True]
+
+
+# -- their settings
+
+
+def test_settings_are_of_todays_grid_and_budget_or_on_the_list_to_be_tuned() -> None:
+    """Of an older grid or version, of fewer trials, or on an edge that was not widened: tune anew, no other way."""
+    listed = json.loads(tuning.TO_BE_TUNED.read_text())
+    assert listed == tuning.to_be_tuned(tuning.settings()), (
+        "peers/to_be_tuned.json names exactly the peers whose settings have shortcomings; "
+        "run benchmarks/accuracy.py --tune, which keeps both files"
+    )
+
+
+def tuned(peer: str, **changed: Any) -> dict[str, Any]:
+    middle = params_at(peer, tuple(len(values) // 2 for values in GRIDS[peer].values()))
+    views = {"all": {"params": middle, "validation": 0.1, "at_edge": []}}
+    return {"grid": tuning.grid_of(peer), "tried": TRIALS, "failed": 0, "seconds": 1, "views": views} | changed
+
+
+@pytest.mark.parametrize("peer", PEERS)
+def test_shortcomings_are_an_older_grid_fewer_trials_and_an_edge(peer: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert tuning.shortcomings(peer, tuned(peer)) == []
+    assert tuning.shortcomings(peer, None) == ["never tuned"]
+    assert tuning.shortcomings(peer, tuned(peer, grid="before")) == ["of an older grid"]
+    assert tuning.shortcomings(peer, tuned(peer, tried=TRIALS - 1)) == [f"of {TRIALS - 1} trials, not {TRIALS}"]
+    on_edge = tuned(peer)
+    on_edge["views"]["all"]["at_edge"] = ["epochs"]
+    assert tuning.shortcomings(peer, on_edge) == ["epochs on the edge of the grid (all)"]
+    before = tuned(peer)
+    axis, values = next((axis, values) for axis, values in GRIDS[peer].items() if len(values) > 1)
+    monkeypatch.setitem(GRIDS[peer], axis, values[:-1])
+    assert "of an older grid" in tuning.shortcomings(peer, before)
+
+
+def test_an_edge_is_an_end_of_the_grid_with_something_beyond() -> None:
+    inner = params_at("lenskit_als", (2, 4, 4, 0, 0))
+    assert at_edge("lenskit_als", inner) == []
+    assert at_edge("lenskit_als", inner | {"weight": GRIDS["lenskit_als"]["weight"][0]}) == ["weight"]
+    assert at_edge("lenskit_als", inner | {"embedding_size": GRIDS["lenskit_als"]["embedding_size"][-1]}) == [
+        "embedding_size"
+    ]
+    assert at_edge("lenskit_item_neighbours", {"max_nbrs": 20, "min_sim": 1e-6, "save_nbrs": None}) == []
+
+
+@pytest.mark.parametrize("peer", PEERS)
+def test_lots_leave_room_to_step_beyond_what_they_drew(peer: str) -> None:
+    drawn = [params_at(peer, point) for point in scattered(peer, 64)]
+    assert not any(at_edge(peer, params) for params in drawn)
+    assert not any(axis in WHOLE for params in drawn for axis in at_edge(peer, params))
+
+
+def test_networks_end_by_early_stopping_with_room() -> None:
+    for peer in ("recbole_neumf", "recbole_sasrec", "rectools_sasrec"):
+        assert "epochs" not in {**GRIDS[peer], **DEFAULTS[peer]}
+    assert GRIDS["recbole_neumf"]["negatives"] == (1, 4)
+    assert tuning.EPOCHS == 300
+    params = params_at("recbole_neumf", (1, 1, 1, 1, 1, 1, 0))
+    found = tuning.best_of("recbole_neumf", [tuning.Trial(params, {"all": 0.1}, 1.0, 300, False)])
+    assert "epochs" in found["views"]["all"]["at_edge"]
+    assert found["views"]["all"]["ended_by"] == "all epochs"
+    found = tuning.best_of("recbole_neumf", [tuning.Trial(params, {"all": 0.1}, 1.0, 40, True)])
+    assert (found["views"]["all"]["at_edge"], found["views"]["all"]["ended_by"]) == ([], "early stopping")
+
+
+def test_a_tuning_whose_minutes_are_over_begins_no_trial_and_goes_on_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRADEWIND_BENCH", str(tmp_path))
+    monkeypatch.setattr(tuning, "python_of", lambda _: tmp_path)
+    monkeypatch.setattr(tuning, "ask", lambda *_, **__: [Answer(EVERYTHING, MASKED, {})])
+    asked, params = asked_of(LOG), params_at("rectools_ease", (3, 0))
+    done = tuning._measure("rectools_ease", asked, 1)(params)
+    late = tuning._measure("rectools_ease", asked, 1, until=0.0)
+    assert late(params) == done  # kept, so it costs nothing
+    with pytest.raises(tuning.OutOfTime, match="go on"):
+        late(params_at("rectools_ease", (4, 0)))
+
+
+def test_old_settings_begin_a_search_where_they_are_still_of_the_grid() -> None:
+    good = params_at("recbole_neumf", (2, 1, 2, 2, 1, 0, 0))
+    before = {"views": {"all": {"params": good}, "reorder": {"params": good | {"epochs": 30}}}}
+    assert tuning._starts("recbole_neumf", before) == [DEFAULTS["recbole_neumf"], good]
+
+
+def test_the_table_says_how_a_peer_came_to_its_settings() -> None:
+    assert accuracy.note_on("rectools_ease", None) == "not tuned: library defaults"
+    assert accuracy.note_on("rectools_ease", tuned("rectools_ease")) == ""
+    assert accuracy.note_on("rectools_ease", tuned("rectools_ease", grid="x")) == "settings of an older grid"
+    network = tuned("recbole_neumf")
+    network["views"]["all"]["ended_by"] = "the seconds of a training"
+    assert accuracy.note_on("recbole_neumf", network) == "its training was ended by the seconds of a training"

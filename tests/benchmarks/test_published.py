@@ -1,0 +1,77 @@
+"""Figures in README.md and docs/accuracy.md are those of the results files, to three places."""
+
+import importlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from measuring import published
+from measuring.judging import AHEAD, NOT_BEHIND
+from measuring.questions import LATER_VISITS
+
+readme = importlib.import_module("readme")
+
+
+@pytest.mark.parametrize("page", readme.PAGES, ids=lambda page: page.name)
+def test_a_pages_figures_are_those_of_the_results_files(page: Path) -> None:
+    written = page.read_text()
+    text = published.figures(published.accuracy_results(), readme.PAGES[page])
+    assert written == published.page_with(written, text), f"{page.name}: run `python benchmarks/readme.py --write`"
+
+
+def line(entrant: str, value: float, view: str = "all", **more: Any) -> dict[str, Any]:
+    what = {"data_set": "custom_b2b", "view": view, "entrant": entrant, "users": 970, "value": value}
+    nothing = {"floor": None, "floor_met": None, "met": None, "note": ""}
+    return {**what, **nothing, "interval": [round(value - 0.01, 4), round(value + 0.01, 4)], **more}
+
+
+def against(role: str, met: bool, p: float = 0.0005) -> dict[str, Any]:
+    return {"difference": [0.02, 0.01, 0.03], "p": p, "bounds": role, "floor": 0.0, "floor_met": met, "met": met}
+
+
+def results(*rows: dict[str, Any]) -> dict[str, Any]:
+    return {"custom_b2b": {"rows": list(rows), "date": "2026-11-29", "commit": "0123456789"}}
+
+
+def test_a_changed_figure_changes_the_page() -> None:
+    page = f"before\n{published.BEGIN}\nold\n{published.END}\nafter"
+    texts = [published.figures(results(line("hybrid_learned", value))) for value in (0.3814, 0.3816)]
+    assert [(".381 [" in text, ".382 [" in text) for text in texts] == [(True, False), (False, True)]
+    written = published.page_with(page, texts[0])
+    assert written != published.page_with(page, texts[1])
+    assert written == published.page_with(written, texts[0])
+    with pytest.raises(ValueError, match="no markers"):
+        published.page_with("a page", "text")
+
+
+def test_misses_and_stale_settings_stand_on_the_page() -> None:
+    text = published.figures(
+        results(
+            line("hybrid_learned", 0.5, share=0.866, share_interval=[0.854, 0.878]),
+            line("reorder", 0.48, **against(NOT_BEHIND, False)),
+            line("implicit_als", 0.4, **against(AHEAD, True), note="settings of an older grid"),
+            line("hybrid_learned", 0.3, LATER_VISITS),
+            line("popularity", 0.2, LATER_VISITS),
+        )
+    )
+    assert "1 of 2 such comparisons hold. Missed: `reorder` on custom_b2b all" in text
+    assert f"{published.STALE} `implicit_als`: settings of an older grid." in text
+    assert "reaches 87% [85%, 88%]" in text
+    assert "rather than a proven bound" in text
+    assert "(970): .300 [.290, .310]; popularity .200" in text
+    assert "Not measured with this version yet: `online_retail`" in text
+
+
+def test_a_lead_that_holm_does_not_bear_out_is_named() -> None:
+    text = published.figures(
+        results(line("hybrid_learned", 0.5), line("implicit_als", 0.49, **against(AHEAD, True, 0.2)))
+    )
+    assert "0 of 1 such comparisons hold. Missed: `implicit_als`" in text
+
+
+def test_results_are_read_for_the_test_window_of_each_data_set_there_is(tmp_path: Path) -> None:
+    (tmp_path / "accuracy-ml-100k.json").write_text(json.dumps({"rows": [1]}))
+    (tmp_path / "accuracy-ml-100k-validation.json").write_text(json.dumps({"rows": [2]}))
+    assert published.accuracy_results(tmp_path) == {"ml-100k": {"rows": [1]}}
+    assert published.figures({}).startswith("*Not measured")

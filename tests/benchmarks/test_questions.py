@@ -1,0 +1,110 @@
+"""What is asked of everybody: no question about the validation window knows the test window."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+from measuring import entrants, questions
+
+from recommenders import schema
+from recommenders.datasets.interactions import Interactions
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+N_USERS, N_ITEMS, DAYS = 12, 15, 365
+
+
+def tables(late: int = 0, event: str = "purchase") -> tuple[pa.Table, pa.Table]:
+    """A year of two events a day, and the items; late: seed of other items in the last 60 days, the test window."""
+    rng = np.random.default_rng(7)
+    rows = [
+        (day, int(rng.integers(N_USERS)), int(rng.integers(N_ITEMS))) for day in range(0, DAYS, 1) for _ in range(2)
+    ]
+    end = DAYS - 60
+    other = np.random.default_rng(late)
+    changed = [(day, user, int(other.integers(N_ITEMS)) if late and day >= end else item) for day, user, item in rows]
+    table = {
+        "user_id": [f"u{user:02}" for _, user, _ in changed],
+        "item_id": [f"i{item:02}" for _, _, item in changed],
+        "timestamp": [START + timedelta(days=day) for day, _, _ in changed],
+        "event": [event] * len(changed),
+        "weight": [1.0] * len(changed),
+    }
+    interactions = schema.conform(pa.table(table), schema.INTERACTIONS, "toy")
+    items = {"item_id": [f"i{item:02}" for item in range(N_ITEMS)], "title": ["thing"] * N_ITEMS}
+    return interactions, schema.conform(pa.table(items), schema.ITEMS, "toy")
+
+
+@pytest.fixture
+def given(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    def give(late: int = 0, event: str = "purchase") -> None:
+        monkeypatch.setattr(questions, "_tables", lambda *_: ("v", *tables(late, event)))
+
+    return give
+
+
+def arrays_of(log: Interactions) -> list[Any]:
+    return [log.users.ids.tolist(), log.user_rows.tolist(), log.item_columns.tolist(), log.timestamps.tolist()]
+
+
+def relevant_of(asked: questions.Question) -> list[tuple[str, str]]:
+    rows, columns = asked.case.relevant.nonzero()
+    return sorted(zip(asked.case.user_ids[rows].tolist(), asked.log.items.ids[columns].tolist(), strict=True))
+
+
+def test_peers_are_tuned_on_a_window_that_ends_where_the_test_begins(given: Any) -> None:
+    """The validation question is the same whatever happens in the test window."""
+    given()
+    test, validation = questions.question("online_retail"), questions.question("online_retail", validation=True)
+    assert pc.max(validation.interactions["timestamp"]).as_py() <= pc.min(test.test["timestamp"]).as_py()
+    assert validation.log.timestamps.max() < test.log.timestamps.max()
+    given(late=1)
+    changed = questions.question("online_retail", validation=True)
+    assert relevant_of(questions.question("online_retail")) != relevant_of(test)
+    assert arrays_of(changed.log) == arrays_of(validation.log)
+    assert relevant_of(changed) == relevant_of(validation)
+
+
+def test_where_the_latest_is_held_out_peers_are_tuned_on_the_one_before(given: Any) -> None:
+    given(event="rating")
+    test, validation = questions.question("ml-100k"), questions.question("ml-100k", validation=True)
+    wanted = dict(relevant_of(test))
+    left = validation.interactions
+    pairs = set(zip(left["user_id"].to_pylist(), left["timestamp"].to_pylist(), strict=True))
+    held_out = {(row["user_id"], row["timestamp"]) for row in test.test.to_pylist()}
+    assert not pairs & held_out
+    assert len(left) == len(test.interactions) - len(wanted)
+
+
+def test_another_order_of_one_moment_changes_the_order_and_nothing_else(given: Any) -> None:
+    given()
+    base = questions.question("online_retail")
+    other, again = (questions.question("online_retail", ties=3) for _ in range(2))
+    assert arrays_of(other.log) == arrays_of(again.log)
+    assert arrays_of(other.log) != arrays_of(base.log)
+    assert other.key != base.key
+    assert np.all(np.diff(other.log.timestamps) >= 0)
+    assert sorted(zip(*arrays_of(other.log)[1:], strict=True)) == sorted(zip(*arrays_of(base.log)[1:], strict=True))
+    assert relevant_of(other) == relevant_of(base)
+
+
+def test_what_was_bought_most_comes_first_then_what_is_popular(given: Any) -> None:
+    given()
+    asked = questions.question("online_retail")
+    lists = entrants.bought_most(asked)
+    counts = np.zeros(asked.case.histories.shape)
+    known = asked.case.histories
+    np.add.at(counts, (known.rows, known.item_columns), 1)
+    for user in range(len(counts)):
+        first = [counts[user, item] for item in lists["all"][user]]
+        assert first == sorted(first, reverse=True)
+        assert not any(counts[user, item] for item in lists["discovery"][user] if item >= 0)
+
+
+def test_cold_start_users_are_asked_for_later_visits_and_baskets_apart(given: Any) -> None:
+    given()
+    cold = questions.question("online_retail").cold
+    assert all(" visits" in name or "basket" in name or name.startswith(questions.COLD_ITEMS) for name in cold)

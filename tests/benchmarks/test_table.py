@@ -1,0 +1,76 @@
+"""What a row says: a ratio above 1 is a win, a bound is met or missed."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+from measuring import table
+
+
+@pytest.mark.parametrize(
+    ("ours", "peer", "lower_is_better", "ratio"),
+    [(2.0, 8.0, True, 4.0), (8.0, 2.0, True, 0.25), (8.0, 2.0, False, 4.0)],
+)
+def test_a_ratio_says_how_many_times_better_we_are(
+    ours: float, peer: float, lower_is_better: bool, ratio: float
+) -> None:
+    assert table.row("x", "s", ours, ("peer", peer), lower_is_better=lower_is_better)["ratio"] == ratio
+
+
+@pytest.mark.parametrize(
+    ("ours", "lower_is_better", "on", "floor", "met"),
+    [
+        (2.0, True, "ours", 3.0, True),
+        (4.0, True, "ours", 3.0, False),
+        (4.0, False, "ours", 3.0, True),
+        (2.0, False, "ours", 3.0, False),
+        (2.0, True, "ratio", 3.0, True),  # a peer of 8 costs 4 times as much
+        (4.0, True, "ratio", 3.0, False),
+        (30.0, False, "ratio", 3.0, True),
+        (8.0, False, "ratio", 3.0, False),
+    ],
+)
+def test_a_bound_is_met_or_missed(ours: float, lower_is_better: bool, on: str, floor: float, met: bool) -> None:
+    line = table.row("x", "s", ours, ("peer", 8.0), floor, 1e9 if not lower_is_better else 0.0, on, lower_is_better)
+    assert line["floor_met"] is met
+    assert line["met"] is (on == "ratio" and lower_is_better)  # 0 seconds are out of reach, a ratio of 0 is not
+
+
+def test_nothing_is_met_where_nothing_was_measured() -> None:
+    line = table.row("x", "s", None, floor=1.0)
+    assert (line["floor_met"], line["met"], line["ratio"]) == (None, None, None)
+
+
+def test_a_miss_is_printed_as_plainly_as_a_win(capsys: pytest.CaptureFixture[str]) -> None:
+    for ours in (1.0, 3.0):
+        table.show(table.row("x", "s", ours, floor=2.0, lower_is_better=True))
+    assert [line.split("floor 2 ")[1] for line in capsys.readouterr().out.splitlines()] == ["met;", "MISSED;"]
+
+
+def test_a_whole_run_writes_its_results_with_versions_date_and_commit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(table, "RESULTS", tmp_path / "results")
+    rows = [table.row("x", "s", 1.0)]
+    table.finish("some", rows, 0.0, False, {})
+    assert not (tmp_path / "results").exists()
+    table.finish("some", rows, 0.0, False, {"implicit": "0.7.3"}, whole=True)
+    found = json.loads((tmp_path / "results" / "some.json").read_text())
+    assert found["rows"] == rows
+    assert found["versions"]["implicit"] == "0.7.3"
+    assert {"date", "commit", "hardware", "seconds"} <= set(found)
+
+
+def test_the_commit_says_whether_source_was_changed_since(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = tmp_path / "recommenders" / "a.py"
+    source.parent.mkdir()
+    (tmp_path / "benchmarks").mkdir()
+    source.write_text("a = 1\n")
+    monkeypatch.setattr(table, "RESULTS", tmp_path / "benchmarks" / "results")
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@b", "-c", "init.defaultBranch=main"]
+    for words in (["init", "-q"], ["add", "."], ["commit", "-qm", "one"]):
+        subprocess.run([*git, *words], cwd=tmp_path, check=True)
+    assert len(table.commit()) == 40
+    source.write_text("a = 2\n")
+    assert table.commit().endswith(" and uncommitted changes")
