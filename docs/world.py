@@ -1,21 +1,26 @@
 """Prints the tables of docs/world.md: how near the simulated market is to a real log, and what could be reached on it.
 
 python docs/world.py            prints both
-python docs/world.py --write    puts them into docs/world.md, between its markers
+python docs/world.py --sizes    prints instead what making markets of other scales takes; the largest some 15 minutes
+python docs/world.py --write    puts what it prints into docs/world.md, between its markers
 
 The real log comes from the folder TRADEWIND_REAL_DATA, if there is one.
 """
 
+import json
 import os
 import re
+import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from recommenders.datasets.b2b.config import WorldConfig
 from recommenders.datasets.b2b.files import write_world
@@ -34,10 +39,7 @@ UNMEASURED = "not measured here"
 
 def main(arguments: list[str]) -> None:
     """Measures and prints; with --write also into the page."""
-    with tempfile.TemporaryDirectory() as folder:
-        write_world(Path(folder) / "world", seed=SEED)
-        simulated = dataset("custom_b2b").read(Path(folder) / "world")
-    tables = {"statistics": statistics_table(simulated, real_log()), "ceilings": ceilings_table(simulated)}
+    tables = {"sizes": sizes_table()} if "--sizes" in arguments else market_tables()
     for name, text in tables.items():
         print(f"{name}\n\n{text}\n")
     if "--write" in arguments:
@@ -45,6 +47,43 @@ def main(arguments: list[str]) -> None:
         for name, text in tables.items():
             page = replaced(page, name, text)
         PAGE.write_text(page)
+
+
+def market_tables() -> dict[str, str]:
+    """The tables about the market at scale 1."""
+    with tempfile.TemporaryDirectory() as folder:
+        write_world(Path(folder) / "world", seed=SEED)
+        simulated = dataset("custom_b2b").read(Path(folder) / "world")
+    return {"statistics": statistics_table(simulated, real_log()), "ceilings": ceilings_table(simulated)}
+
+
+def sizes_table(scales: Sequence[float] = (1, 3, 10, 30, 100)) -> str:
+    """One row a scale: what is made, and the processor seconds and the peak memory of a process that makes it."""
+    head = ["scale", "buyers", "products", "orders", "lines", "seconds of CPU", "peak memory"]
+    return table(head, [size_cells(scale) for scale in scales])
+
+
+def size_cells(scale: float) -> list[str]:
+    """The cells of a scale, measured in a process of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        world = Path(folder) / "world"
+        command = [sys.executable, "-c", MAKE, str(world), str(scale), str(SEED)]
+        seconds, megabytes = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+        orders = pq.read_table(world / "order_lines.parquet", columns=["order_id"])["order_id"]
+        buyers, products = (pq.read_metadata(world / f"{name}.parquet").num_rows for name in ("buyers", "products"))
+        counts = (buyers, products, pc.count_distinct(orders).as_py(), len(orders))
+    return [f"{scale:g}", *(f"{n:,}" for n in counts), f"{seconds:.0f}", f"{megabytes:.0f} MB"]
+
+
+MAKE = """
+import json, sys, time
+from pathlib import Path
+from recommenders.datasets.b2b.files import write_world
+before = time.process_time()
+write_world(Path(sys.argv[1]), scale=float(sys.argv[2]), seed=int(sys.argv[3]))
+peak = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM"))  # of this program
+print(json.dumps([time.process_time() - before, peak / 1024]))
+"""
 
 
 def replaced(page: str, name: str, text: str) -> str:

@@ -86,6 +86,8 @@ def tuning(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 def test_what_is_wanted_of_a_peer_lies_in_its_grid_or_is_its_librarys_default(tuning: ModuleType) -> None:
     for peers in tuning.settings().values():
         for peer, found in peers.items():
+            if found.get("grid") != tuning.grid_of(peer):
+                continue  # on the list of those to be tuned: tests/benchmarks/test_peers.py
             for best in found["views"].values():
                 params = best["params"]
                 assert params == tuning.DEFAULTS[peer] or tuning.place_of(peer, params) is not None
@@ -111,7 +113,7 @@ def test_every_peer_gets_as_many_different_trials_and_the_same_ones_every_time(t
 
 def test_a_search_climbs_to_a_best_that_no_lot_has_drawn(tuning: ModuleType) -> None:
     peer, n = "rectools_ease", 18
-    top = tuning.params_at(peer, (8, 0))
+    top = tuning.params_at(peer, (12, 0))
     assert top not in [tuning.params_at(peer, point) for point in tuning.scattered(peer, n // 2)]
 
     def measure(params: dict[str, Any]) -> Any:
@@ -120,7 +122,7 @@ def test_a_search_climbs_to_a_best_that_no_lot_has_drawn(tuning: ModuleType) -> 
 
     tried = tuning.search(peer, ["all"], [], measure, n)
     found = tuning.best_of(peer, tried)
-    assert found["views"]["all"] == {"params": top, "validation": 9.0, "at_edge": ["regularization"]}
+    assert found["views"]["all"] == {"params": top, "validation": 13.0, "at_edge": ["regularization"]}
     assert (found["tried"], found["failed"]) == (n, 0)
 
 
@@ -159,9 +161,8 @@ def test_a_peer_that_was_never_tuned_stands_in_the_table_and_says_so(
     accuracy = importlib.import_module("accuracy")
     asked = SimpleNamespace(name="custom_b2b", protocol=SimpleNamespace(split="time_cut"))
     params = {"factors": 32}
-    monkeypatch.setattr(
-        accuracy, "settings", lambda: {"custom_b2b": {"implicit_als": {"views": {"all": {"params": params}}}}}
-    )
+    entry = {"grid": tuning.grid_of("implicit_als"), "tried": tuning.TRIALS, "views": {"all": {"params": params}}}
+    monkeypatch.setattr(accuracy, "settings", lambda: {"custom_b2b": {"implicit_als": entry}})
     monkeypatch.setattr(accuracy.entrants, "peer", lambda name, asked, best, threads: best)
     found = accuracy.Field()
     accuracy.ask_peers(asked, SimpleNamespace(peers=["implicit_als", "lenskit_als", "recbole_neumf"], threads=1), found)
