@@ -136,7 +136,7 @@ def role_of(view: str, name: str, found: Field, best_member: str | None) -> str 
 
 def difference(gain: Interval, role: str | None) -> dict[str, Any]:
     """How much more the flagship reaches. AHEAD: the interval lies above 0; NOT_BEHIND: not below 0 (goal: above)."""
-    found: dict[str, Any] = {"difference": [round(part, 4) for part in gain]}
+    found: dict[str, Any] = {"difference": [round(part, 4) + 0.0 for part in gain]}  # no -0.0
     if role is not None:
         ahead = bool(gain.low > 0)
         met = ahead if role == AHEAD else bool(gain.high >= 0)
