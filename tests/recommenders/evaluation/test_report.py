@@ -15,6 +15,7 @@ from scipy.sparse import csr_array
 from recommenders.datasets.interactions import Interactions
 from recommenders.datasets.spec import Protocol
 from recommenders.errors import DataError
+from recommenders.evaluation import plots
 from recommenders.evaluation.criteria import ceilings
 from recommenders.evaluation.markdown import comparison_table, criteria_table, slices_table
 from recommenders.evaluation.plots import plot_learning_curve
@@ -138,13 +139,17 @@ def test_configured_criteria_replace_the_defaults_and_know_which_way_is_better(r
     assert "Targets of each model" not in page
 
 
-def test_an_undefined_figure_is_shown_as_such_and_never_as_zero(report: Report) -> None:
+def test_an_undefined_figure_is_shown_as_such_and_never_as_zero(
+    report: Report, monkeypatch: pytest.MonkeyPatch
+) -> None:
     models = {name: dict(metrics) for name, metrics in report.models.items()}
     models["collaborative_filtering"] |= {"ndcg@10": [0.0, None, None]}
     models["popularity"] |= {"ndcg@10": [0.0, None, None]}
-    zero = replace(report, models=models)
     undefined = replace(report, models=models | {"popularity": models["popularity"] | {"ndcg@10": [None, None, None]}})
-    assert undefined.plot() != zero.plot()
+    drawn: list[Any] = []
+    monkeypatch.setattr(plots, "_png", drawn.append)
+    undefined.plot()
+    assert [text.get_text() for text in drawn[0].axes[0].texts] == ["undefined", "0.000"]
     assert slices_table(undefined).splitlines()[0].endswith("| collaborative_filtering | popularity |")
     row = next(line for line in undefined.to_markdown().splitlines() if line.startswith("| popularity |"))
     assert row.split(" | ")[3] == "-"
