@@ -48,9 +48,9 @@ def train(dataset: Dataset = None, source: Source = None, config: Config = None,
     from orchestration.runs import materialise, upstream
 
     settings = settings_of(dataset, source, config)
+    settings.remember_dataset("train")
     done = materialise(settings, upstream(settings, *settings.training.enabled()))
     settings.remember_source()
-    settings.remember_dataset("train")
     if as_json:
         print(json.dumps({"dataset": settings.dataset, "run_id": done.run_id, "seconds": done.seconds}))
     else:

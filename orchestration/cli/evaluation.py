@@ -16,10 +16,10 @@ def of_dataset(dataset: str | None, source: Path | None, config: Path | None) ->
     from orchestration.runs import materialise, upstream
 
     settings = settings_of(dataset, source, config)
+    settings.remember_dataset("train")
     fitted = platform.is_trained(settings)
     materialise(settings, ["evaluation_report"] if fitted else upstream(settings, "evaluation_report"))
     settings.remember_source()
-    settings.remember_dataset("train")
     report = platform.report(settings)
     return report.to_json(), report.to_markdown()
 

@@ -127,7 +127,7 @@ def test_the_data_set_is_the_one_named_else_what_this_home_served_or_trained_las
     assert named() == ("custom_b2b", "the configured default")
     assert Settings.read(home=tmp_path).source == Path("/files/of/the/default")
     Settings.read(home=tmp_path, dataset="movielens").remember_dataset("train")
-    assert named() == ("movielens", "the one that was trained last here")
+    assert named() == ("movielens", "the one that was trained or evaluated last here")
     assert Settings.read(home=tmp_path).source is None  # not its files
     Settings.read(home=tmp_path, dataset="online_retail").remember_dataset("run")
     Settings.read(home=tmp_path, dataset="movielens").remember_dataset("train")
