@@ -26,9 +26,9 @@ PATROL_S = 1.0
 def run_platform(settings: Settings, once: bool, say: Callable[[str], None]) -> None:
     """Starts everything, brings the champion up to date, asks it, tells; then serves until Ctrl-C unless `once`."""
     started = time.perf_counter()
-    ensure_ports(settings)
     settings.workspace.mkdir(parents=True, exist_ok=True)
     with platform.sole_owner(settings):
+        ensure_ports(settings)  # after the home, or a second run would only hear of a port that the first one holds
         settings.remember_dataset("run")
         Registry(settings).prepare()
         with Supervisor(services(settings)) as group:

@@ -33,7 +33,10 @@ scheduler:
 """
 
 # Whose data set a command takes where none is named, the first that there is.
-COMMANDS = {"run": "the one that `tradewind run` served last here", "train": "the one that was trained or evaluated last here"}
+COMMANDS = {
+    "run": "the one that `tradewind run` served last here",
+    "train": "the one that was trained or evaluated last here",
+}
 
 
 def _cron(line: str) -> str:

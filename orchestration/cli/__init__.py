@@ -165,9 +165,10 @@ def main() -> None:
         what = error.filename or "the system"
         say(f"tradewind: {what}: {error.strerror or error}; check the path, its rights and the disk")
         sys.exit(1)
-    except KeyboardInterrupt:
-        say("tradewind: interrupted")
-        sys.exit(130)
+    except SystemExit as end:
+        if end.code == 130:  # what typer makes of Ctrl-C, without a word
+            say("tradewind: interrupted")
+        raise
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 from orchestration import console
 from orchestration.cli import app, evaluation, main
 from recommenders.datasets.catalog import DATASETS
+from serving.locks import locked
 
 TRADEWIND = str(Path(sys.executable).with_name("tradewind"))
 
@@ -178,6 +179,23 @@ def test_evaluate_trains_nothing_for_an_option_that_names_nothing(
     for name in ("of_dataset", "of_files"):
         monkeypatch.setattr(evaluation, name, lambda *_: pytest.fail("it evaluates"))
     assert said in one_line(here("evaluate", *given, home=tmp_path))
+
+
+def test_ctrl_c_is_one_word_and_130(here: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(console, "run_platform", interrupted)
+    done = here("run", "--dataset", "custom_b2b", home=tmp_path)
+    assert (done.returncode, done.stderr.strip()) == (130, "tradewind: interrupted")
+
+
+def test_a_second_run_in_the_same_home_hears_of_the_first(here: Command, tmp_path: Path) -> None:
+    with locked(tmp_path / ".run.lock"), socket.socket() as first:
+        first.bind(("127.0.0.1", 0))
+        first.listen()
+        done = here("run", home=tmp_path, TRADEWIND_SERVICE_PORT=str(first.getsockname()[1]))
+    assert f"another `tradewind run` holds {tmp_path}" in one_line(done)
 
 
 def test_release_list_keeps_names_whole_and_says_why_one_is_held(
