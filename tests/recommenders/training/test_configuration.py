@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from recommenders.errors import ConfigurationError, UnknownNameError
+from recommenders.evaluation.criteria import MEASURED
 from recommenders.training.configuration import TrainingConfig
 
 CONFIGS = Path(__file__).parents[3] / "configs"
@@ -109,3 +110,10 @@ def test_the_record_of_a_recipe_names_the_data_set_it_was_fitted_on(tmp_path: Pa
     config = TrainingConfig.load(written(tmp_path, "data: {dataset: custom_b2b, seed: 7}"))
     assert config.resolved("online_retail").data == config.data.model_copy(update={"dataset": "online_retail"})
     assert config.resolved("online_retail").recipe() == config.resolved().recipe()
+
+
+def test_the_criteria_that_the_page_shows_can_be_set(tmp_path: Path) -> None:
+    page = (CONFIGS.parent / "docs" / "evaluation.md").read_text()
+    config = TrainingConfig.load(written(tmp_path, page.partition("```yaml\n")[2].partition("```")[0]))
+    assert config.evaluation.criteria["gini@10"] == 0.9
+    assert all(f"`{metric}`" in page for metric in MEASURED)
