@@ -12,7 +12,7 @@ from recommenders import schema
 from recommenders.datasets.interactions import Interactions
 from recommenders.datasets.items import items_as_of
 from recommenders.datasets.spec import Protocol
-from recommenders.datasets.splits import cut_time, split, training_log
+from recommenders.datasets.splits import cut_time, newest_window, split, training_log
 from recommenders.errors import DataError
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -62,6 +62,24 @@ def test_an_event_at_the_cut_is_not_test() -> None:
     parts = split(log([(0, 0, 0), (0, 1, 240), (0, 2, 480), (0, 3, 720)]), TIME_CUT)
     assert parts["part"].to_pylist() == ["train", "train", "validation", "test"]
     assert cut_time(parts) == START + timedelta(hours=480)
+
+
+@given(ROWS, st.integers(1, 70))
+def test_the_newest_window_is_what_a_time_cut_of_as_many_days_calls_test(rows: Rows, days: int) -> None:
+    table, last = log(rows), max(hour for _, _, hour in rows)
+    before, newest = newest_window(table, days)
+    is_newest = pa.array([hour > last - 24 * days for _, _, hour in rows])
+    assert newest.equals(table.filter(is_newest))
+    assert before.equals(table.filter(pc.invert(is_newest)))
+    assert [part.num_rows for part in newest_window(table.slice(0, 0), days)] == [0, 0]
+
+
+@pytest.mark.parametrize(("protocol", "dated", "horizon"), [(TIME_CUT, True, 10.0), (LATEST_OUT, False, None)])
+def test_models_learn_the_protocols_horizon_where_time_is_cut(
+    protocol: Protocol, dated: bool, horizon: float | None
+) -> None:
+    learned = training_log(log([(0, 0, 1), (0, 1, 2)]), items(i0=(0, None)), protocol)
+    assert (learned.dated, learned.horizon_days) == (dated, horizon)
 
 
 @settings(max_examples=60)
