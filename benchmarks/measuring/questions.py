@@ -16,7 +16,6 @@ from peers.environments import PeerError, place, python_of
 from recommenders import schema
 from recommenders.datasets.catalog import dataset
 from recommenders.datasets.interactions import Interactions
-from recommenders.datasets.items import items_as_of
 from recommenders.datasets.reading.ingest import TABLES
 from recommenders.datasets.spec import Protocol
 from recommenders.datasets.splits import cut_time, split, training_log
@@ -24,7 +23,7 @@ from recommenders.errors import DataError
 from recommenders.evaluation.cold import CLICKS, cold_buyers, cold_items, rest_of_basket
 from recommenders.evaluation.protocol import Case, View, make_case
 from recommenders.evaluation.sampled import Candidates, draw_lots
-from recommenders.features.items import ItemFeatures, encode_items
+from recommenders.features.items import ItemFeatures, encode_items_as_of
 
 # name -> data set of the catalogue
 DATASETS = {
@@ -109,7 +108,7 @@ def question(name: str, validation: bool = False, scale: float = 1.0, ties: int 
     if ties is not None:
         log = ties_in_another_order(log, ties)
     case = make_case(log, parts.filter(pc.equal(parts["part"], "test")), protocol)
-    features = encode_items(items_as_of(items, log.last_event), log.items)
+    features = encode_items_as_of(items, log.items, log.last_event)
     version = f"{version}-{'validation' if validation else 'test'}{'' if ties is None else f'-ties{ties}'}"
     log = replace(log, version=version)
     return Question(name, version, protocol, interactions, items, log, case, features, scale, validation)

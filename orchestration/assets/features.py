@@ -10,11 +10,10 @@ import pyarrow.compute as pc
 from orchestration.metadata import preview, show
 from orchestration.settings import Settings
 from recommenders.datasets.interactions import Interactions
-from recommenders.datasets.items import items_as_of
 from recommenders.datasets.splits import cut_time
 from recommenders.datasets.splits import training_log as build_log
 from recommenders.features import tables
-from recommenders.features.items import ItemFeatures, encode_items
+from recommenders.features.items import ItemFeatures, encode_items_as_of
 
 
 @dg.asset(group_name="features")
@@ -48,7 +47,7 @@ def training_log(
 @dg.asset(group_name="features")
 def item_vectors(context: dg.AssetExecutionContext, training_log: Interactions, items: pa.Table) -> ItemFeatures:
     """Items as sparse vectors over category, brand, price and words."""
-    vectors = encode_items(items_as_of(items, training_log.last_event), training_log.items)
+    vectors = encode_items_as_of(items, training_log.items, training_log.last_event)
     show(context, {"items": vectors.vectors.shape[0], "dimensions": vectors.vectors.shape[1]})
     return vectors
 

@@ -14,11 +14,10 @@ from orchestration.assets.models import MODEL, parameters, standing
 from orchestration.metadata import show
 from orchestration.settings import Settings
 from recommenders.datasets.interactions import Interactions
-from recommenders.datasets.items import items_as_of
 from recommenders.datasets.splits import training_log as build_log
 from recommenders.evaluation.protocol import make_case
 from recommenders.evaluation.report import Report
-from recommenders.features.items import ItemFeatures, encode_items
+from recommenders.features.items import ItemFeatures, encode_items_as_of
 from recommenders.models.recommender import Recommender
 from recommenders.training.configuration import TrainingConfig
 from recommenders.training.training import Declined, refit
@@ -52,7 +51,7 @@ def registered_model_asset(config: TrainingConfig) -> dg.AssetsDefinition:
         candidate = choose_candidate(evaluation_report.vectors("ndcg@10"), has_champion=has_champion)
         protocol = settings.of(name).spec.protocol
         log = replace(build_log(interactions, items, protocol), version=raw_dataset["version"])
-        vectors = encode_items(items_as_of(items, log.last_event), log.items)
+        vectors = encode_items_as_of(items, log.items, log.last_event)
         unlogged = Unlogged(registry.checkpoints(name))
         model = refit(candidate, settings.training, log, vectors, standing(fitted), unlogged)
         model.provenance |= provenance(settings, evaluation_report, log)

@@ -1,7 +1,8 @@
 """Items as vectors: what content knows about them."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,18 +30,25 @@ class ItemFeatures:
     """`vectors` (n_items, n_features) float32, each row of length 1 (or 0 where nothing is known), in the
     order of the items' ids.
 
-    `categories` (n_items,) names each item's category, "" where unknown.
+    `categories` (n_items,) names each item's category, "" where unknown. `states`: the table in schema.ITEMS that the
+    vectors come from, where its items change in time.
     """
 
     vectors: csr_array
     categories: NDArray[np.str_]
+    states: "pa.Table | None" = None
+
+    def as_of(self, moment: datetime, items: IdMap) -> "ItemFeatures":
+        """What was known of the same `items` at an earlier moment, UTC; the same where nothing is known to change."""
+        return self if self.states is None else encode_items_as_of(self.states, items, moment)
 
     def save(self, folder: Path) -> Path:
         """Writes the vectors as a bundle; returns the folder."""
         parts = {part: getattr(self.vectors, part) for part in ("data", "indices", "indptr")}
         names = {f"categories.{part}": array for part, array in pack_strings(self.categories).items()}
         shape = {"n_items": self.vectors.shape[0], "n_features": self.vectors.shape[1]}
-        return bundle.write(folder, Bundle("item_features", shape, {**parts, **names}))
+        states = {} if self.states is None else {"states": _packed(self.states)}
+        return bundle.write(folder, Bundle("item_features", shape, {**parts, **names, **states}))
 
     @classmethod
     def load(cls, folder: Path) -> "ItemFeatures":
@@ -49,7 +57,16 @@ class ItemFeatures:
         parts = tuple(content.arrays[part] for part in ("data", "indices", "indptr"))
         shape = (content.config["n_items"], content.config["n_features"])
         names = {part: content.arrays[f"categories.{part}"] for part in ("bytes", "ends")}
-        return cls(csr_array(parts, shape=shape), unpack_strings(names))
+        states = _unpacked(content.arrays["states"]) if "states" in content.arrays else None
+        return cls(csr_array(parts, shape=shape), unpack_strings(names), states)
+
+
+def encode_items_as_of(table: "pa.Table", items: IdMap, moment: datetime) -> ItemFeatures:
+    """The vectors of `items` by what was known of them at the moment, from a table in schema.ITEMS, one row a state."""
+    from recommenders.datasets.items import items_as_of
+
+    changes = table["valid_from"].null_count < table.num_rows
+    return replace(encode_items(items_as_of(table, moment), items), states=table if changes else None)
 
 
 def encode_items(table: "pa.Table", items: IdMap) -> ItemFeatures:
@@ -82,6 +99,23 @@ def encode_items(table: "pa.Table", items: IdMap) -> ItemFeatures:
     weighted = [_unit_rows(block) * np.float32(BLOCK_WEIGHTS[name]) for name, block in blocks.items()]
     vectors = _unit_rows(csr_array(hstack(weighted, format="csr", dtype=np.float32)))
     return ItemFeatures(vectors, _strings(table, "category"))
+
+
+def _packed(table: "pa.Table") -> NDArray[np.uint8]:
+    """A table as the bytes of an Arrow stream, for a bundle."""
+    import pyarrow as pa
+
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return np.frombuffer(sink.getvalue(), dtype=np.uint8)
+
+
+def _unpacked(array: NDArray[np.uint8]) -> "pa.Table":
+    """The inverse of _packed()."""
+    import pyarrow as pa
+
+    return pa.ipc.open_stream(pa.py_buffer(array.tobytes())).read_all()
 
 
 def _pairs(table: "pa.Table", first: str, second: str) -> Iterable[tuple[str | None, str | None]]:

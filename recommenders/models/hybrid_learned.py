@@ -12,6 +12,7 @@ from recommenders.errors import choices
 from recommenders.models.composed import Composed
 from recommenders.models.looks import REFERENCE, Looks, best_of_each, found_columns, looks_of, unique_rows
 from recommenders.models.popularity import Popularity
+from recommenders.models.ranker_choice import Choices
 from recommenders.models.rankers import Rankers
 from recommenders.models.ranking_features import (
     BUYER_FACTS,
@@ -81,6 +82,7 @@ class HybridLearned(Composed):
     ranks_candidates: ClassVar[bool] = True
 
     rankers_: Rankers
+    choices_: Choices  # where a base model orders pairs instead of the ranker, or beside it
     item_facts_: NDArray[np.float32]  # (n_items, len(ITEM_FACTS))
     intervals_: NDArray[np.float32]  # (n_items,) days
     categories_: NDArray[np.int32]  # (n_items,)
@@ -107,11 +109,11 @@ class HybridLearned(Composed):
         if taken is None:
             from recommenders.models.ranker_training import grow  # scikit-learn, which answering never needs
 
-            self.rankers_ = grow(self, interactions, features)
+            self.rankers_, self.choices_ = grow(self, interactions, features)
 
     def take_ranker(self, other: "HybridLearned") -> None:
         """Ranks as another model of the same recipe does, which was grown on an earlier cut of the same log."""
-        self.rankers_ = other.rankers_
+        self.rankers_, self.choices_ = other.rankers_, other.choices_
 
     def look_at(self, interactions: Interactions, features: "ItemFeatures | None") -> None:
         """Gathers what the features need of a log; members stand already."""
@@ -206,7 +208,8 @@ class HybridLearned(Composed):
         rows, places = np.nonzero(columns >= 0)
         scores = np.zeros(columns.shape, dtype=np.float32)
         features = self.features(user_rows, histories, columns, looks)
-        scores[rows, places] = self.rankers_.score(features, user_rows[rows] >= 0)
+        ranked = self.rankers_.score(features, user_rows[rows] >= 0)
+        scores[rows, places] = self.choices_.apply(ranked, features, len(self.members_))
         return scores
 
     def features(
@@ -256,6 +259,7 @@ class HybridLearned(Composed):
         """The trees, and what features need of the log."""
         return {
             **self.rankers_.arrays(),
+            "choices": self.choices_.to_array(),
             "item_facts": self.item_facts_,
             "intervals": self.intervals_,
             "categories": self.categories_,
@@ -265,7 +269,7 @@ class HybridLearned(Composed):
 
     def restore(self, arrays: dict[str, NDArray[Any]]) -> None:
         """The inverse of arrays()."""
-        self.rankers_ = Rankers.of_arrays(arrays)
+        self.rankers_, self.choices_ = Rankers.of_arrays(arrays), Choices.from_array(arrays["choices"])
         self.item_facts_, self.intervals_ = arrays["item_facts"], arrays["intervals"]
         self.categories_, self.references_ = arrays["categories"], arrays["references"]
         self.horizon_ = float(arrays["horizon"][0])

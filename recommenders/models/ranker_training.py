@@ -15,6 +15,7 @@ from recommenders.errors import UnsuitableError
 from recommenders.models.bins import Bins
 from recommenders.models.boosted_trees import BoostedTrees, of_estimator
 from recommenders.models.hybrid_learned import HybridLearned
+from recommenders.models.ranker_choice import Asked, Choices, choose
 from recommenders.models.rankers import Rankers
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ NEWEST = 3  # events of each user to learn from where there is no window
 ENOUGH = 50  # wanted pairs that a ranker can learn something from
 FIRST_EVENTS = (None, 1, 3, 8)  # what is known of a new buyer before later visits are asked for; None: the first visit
 BATCH = 256  # buyers whose candidates are gathered at once
+MAX_ASKED = 2000  # users of each side whose lists decide between ranker and base models
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,9 +36,15 @@ class Window:
     """What was known at an earlier moment, and what was wanted next."""
 
     log: Interactions
+    end: int  # microseconds: the time of the newest event after the moment
     user_rows: NDArray[np.int32]  # (n,) who wanted something
     wanted: csr_array  # (n, n_items)
     newcomers: Histories  # (m, n_items) what those did next who had never come before; of more than one visit
+
+    @property
+    def cut(self) -> int:
+        """The moment, in microseconds: the time of the newest event that was known."""
+        return int(self.log.timestamps.max(initial=0))
 
 
 class Examples(NamedTuple):
@@ -47,36 +55,116 @@ class Examples(NamedTuple):
     weights: NDArray[np.float64]
     known: NDArray[np.bool_]  # (n,) whether the buyer was looked at as one of the log
     new: NDArray[np.bool_]  # (n,) whether the buyer really was none
+    users: NDArray[np.int64]  # (n,) a number of each user within the window
 
     def of(self, some: NDArray[np.bool_]) -> "Examples":
         """Some of them, by a mask (n,)."""
-        return Examples(self.features[some], self.labels[some], self.weights[some], self.known[some], self.new[some])
+        return Examples(**{name: getattr(self, name)[some] for name in self._fields})
 
     @classmethod
     def joined(cls, parts: "list[Examples]") -> "Examples":
         return cls(*(np.concatenate(some) for some in zip(*parts, strict=True)))
 
 
-def grow(model: HybridLearned, log: Interactions, features: "ItemFeatures | None") -> Rankers:
-    """The rankers of a model whose members stand, from windows of its own log. Raises UnsuitableError without any."""
-    rng = np.random.default_rng(model.config.seed)
+def grow(model: HybridLearned, log: Interactions, features: "ItemFeatures | None") -> tuple[Rankers, Choices]:
+    """The rankers of a model whose members stand, from windows of its own log, and where base models order instead.
+
+    Raises UnsuitableError if no window holds anything to learn from.
+    """
     parts: list[Examples] = []
-    for window in _tried(log, model, parts):
+    learned: list[tuple[Window, HybridLearned | None]] = []  # of each part; members of the newest window alone are kept
+    for number, window in enumerate(_tried(log, model, parts)):
+        rng = np.random.default_rng([model.config.seed, number])  # what one window draws depends on no other
         n_members = len(model.members_)
-        part = _examples(model, window, features, rng)
+        earlier = _earlier(model, window.log, features)
         if len(model.members_) < n_members:  # what was learned before speaks of members that are gone
             return grow(model, log, features)
+        part = _examples(earlier, window, rng)
         if part is not None and part.labels.any() and not part.labels.all():
             parts.append(part)
+            learned.append((window, None if learned else earlier))
     if not parts:
         raise UnsuitableError(
             "hybrid_learned learns from what buyers wanted next, and the log holds no second event of any buyer; "
             "bring a longer log or set models.hybrid_learned.enabled: false"
         )
+    newest, earlier_members = learned[0]
+    assert earlier_members is not None
+    before = [part for part, (window, _) in zip(parts, learned, strict=True) if window.end <= newest.cut]
+    choices = _choices(earlier_members, newest, Examples.joined(before) if before else None, parts[0])
     examples = Examples.joined(parts)
     parts.clear()  # each holds its share of some hundred megabytes
+    return _rankers(model, examples), choices
+
+
+def _rankers(model: HybridLearned, examples: Examples) -> Rankers:
     # those of the log seen as strangers teach both: what is left of a habit where half of it is not told
     return Rankers(*(_grown(model, examples, side) for side in (~examples.new, ~examples.known)))
+
+
+def _choices(earlier: HybridLearned, window: Window, before: Examples | None, within: Examples) -> Choices:
+    """Where base models order pairs as well as rankers do that did not learn from these users of the window.
+
+    before: examples of windows that ended before this one began; where there are too few, the rankers learn from one
+    half of the window's users, `within`, and are judged by the other.
+    """
+    if before is not None and before.labels.sum() >= ENOUGH:
+        rankers = [_rankers(earlier, before)] * 2
+    elif within.labels.sum() >= 2 * ENOUGH:
+        halves = [within.of(within.users % 2 != half) for half in (0, 1)]
+        if not all(half.labels.any() and not half.labels.all() for half in halves):
+            return Choices()
+        rankers = [_rankers(earlier, half) for half in halves]
+    else:
+        return Choices()
+    found = Choices()
+    for users, kinds in (
+        (_known_asked(earlier, window), ("bought", "new")),
+        (_new_asked(earlier, window), ("cold_start",)),
+    ):
+        if users is None:
+            continue
+        asked, numbers = users
+        of_pairs = numbers[np.nonzero(asked.columns >= 0)[0]]
+        is_known = np.full(len(of_pairs), "cold_start" not in kinds)
+        both = [one.score(asked.features, is_known) for one in rankers]
+        scores = np.where(of_pairs % 2 == 0, *both)
+        found = found._replace(**choose(scores, asked, kinds, len(earlier.members_), earlier.repeat_))
+    return found
+
+
+def _known_asked(earlier: HybridLearned, window: Window) -> tuple[Asked, NDArray[np.int64]] | None:
+    """Known users of a window and all their candidates; and their numbers, as in Examples."""
+    rng = np.random.default_rng(earlier.config.seed)
+    chosen = np.sort(rng.permutation(len(window.user_rows))[:MAX_ASKED])
+    rows = window.user_rows[chosen]
+    if not len(rows):
+        return None
+    return _asked(earlier, rows, window.log.histories()[rows], csr_array(window.wanted[chosen])), rows.astype(np.int64)
+
+
+def _new_asked(earlier: HybridLearned, window: Window) -> tuple[Asked, NDArray[np.int64]] | None:
+    """New users of a window who came back after their first visit."""
+    seen, wanted = first_events(window.newcomers, None)
+    came_back = np.flatnonzero(np.diff(wanted.indptr) > 0)[:MAX_ASKED]
+    if not len(came_back):
+        return None
+    items = _items_of(seen[came_back], earlier.as_of_)
+    return _asked(earlier, _nobody(items), items, csr_array(wanted[came_back])), came_back
+
+
+def _asked(earlier: HybridLearned, user_rows: NDArray[np.int32], histories: Histories, wanted: csr_array) -> Asked:
+    parts = []
+    for some in _batches(np.arange(len(user_rows))):
+        rows, known = user_rows[some], histories[some]
+        exclude_known = None if earlier.repeat_ else True
+        looks, columns = earlier.propose(rows, known, 1, earlier.available_, exclude_known)
+        parts.append((columns, earlier.features(rows, known, columns, looks)))
+    width = max(columns.shape[1] for columns, _ in parts)
+    padded = [np.pad(columns, ((0, 0), (0, width - columns.shape[1])), constant_values=-1) for columns, _ in parts]
+    possible = csr_array(wanted.astype(bool).astype(np.float32).multiply(earlier.available_.astype(np.float32)))
+    possible.eliminate_zeros()
+    return Asked(np.vstack(padded), np.concatenate([found for _, found in parts]), histories.matrix, possible)
 
 
 def _tried(log: Interactions, model: HybridLearned, parts: list[Examples]) -> Iterator[Window]:
@@ -137,41 +225,53 @@ def _latest_out(log: Interactions) -> tuple[NDArray[np.bool_], NDArray[np.bool_]
 
 
 def _window(log: Interactions, before: NDArray[np.bool_], after: NDArray[np.bool_]) -> Window:
-    seen = np.bincount(log.item_columns[before], minlength=len(log.items)) > 0
-    earlier = replace(log.select(before), available=seen)
+    earlier = log.select(before)
+    earlier = replace(earlier, available=_available(log, earlier))
     known = np.bincount(earlier.user_rows, minlength=len(log.users)) > 0
     wanted = log.select(after).matrix("binary")
     rows = np.flatnonzero(known & (np.diff(wanted.indptr) > 0)).astype(np.int32)
     new = log.select(after & ~known[log.user_rows]).histories()
     visits = np.zeros(len(new), dtype=np.int64)
     np.maximum.at(visits, new.rows, new.visits_ago + 1)
-    return Window(earlier, rows, csr_array(wanted[rows]), new[np.flatnonzero(visits > 1)])
+    end = int(log.timestamps[after].max(initial=0))
+    return Window(earlier, end, rows, csr_array(wanted[rows]), new[np.flatnonzero(visits > 1)])
 
 
-def _examples(
-    model: HybridLearned, window: Window, features: "ItemFeatures | None", rng: np.random.Generator
-) -> Examples | None:
+def _available(log: Interactions, earlier: Interactions) -> NDArray[np.bool_]:
+    """What could be recommended at the end of an earlier part of a log: (n_items,).
+
+    What was on sale then where the log offers items that nobody has bought and knows when they are sold; else what had
+    been bought.
+    """
+    seen = np.bincount(earlier.item_columns, minlength=len(log.items)) > 0
+    ever_seen = np.bincount(log.item_columns, minlength=len(log.items)) > 0
+    if log.sale_periods is None or not (log.available & ~ever_seen).any():
+        return seen
+    return log.sale_periods.at(int(earlier.timestamps.max(initial=0))).items
+
+
+def _examples(earlier: HybridLearned, window: Window, rng: np.random.Generator) -> Examples | None:
     """A sample of buyers, each with candidates and others; None where nobody came."""
-    config = model.config
+    config = earlier.config
     if not len(window.user_rows) and not len(window.newcomers):
         return None
-    earlier = _earlier(model, window.log, features)
     chosen = np.sort(rng.permutation(len(window.user_rows))[: config.max_users])
     strange = rng.random(len(chosen)) < config.stranger_share
     known = window.log.histories()
     parts = []
     for some in _batches(chosen[~strange]):
         rows = window.user_rows[some]
-        parts.append(_labelled(earlier, rows, known[rows], window.wanted[some], rng))
+        parts.append(_labelled(earlier, rows, known[rows], window.wanted[some], rng, rows))
     for some in _batches(chosen[strange]):
-        items = _items_of(known[window.user_rows[some]], earlier.as_of_)
-        parts.append(_labelled(earlier, _nobody(items), items, window.wanted[some], rng))
+        rows = window.user_rows[some]
+        items = _items_of(known[rows], earlier.as_of_)
+        parts.append(_labelled(earlier, _nobody(items), items, window.wanted[some], rng, rows))
     for first in FIRST_EVENTS:
         seen, wanted = first_events(window.newcomers, first)
         come = rng.permutation(np.flatnonzero(np.diff(wanted.indptr) > 0))
         for some in _batches(np.sort(come[: int(config.max_users * config.stranger_share)])):
             items = _items_of(seen[some], earlier.as_of_)
-            parts.append(_labelled(earlier, _nobody(items), items, csr_array(wanted[some]), rng, new=True))
+            parts.append(_labelled(earlier, _nobody(items), items, csr_array(wanted[some]), rng, some, new=True))
     return Examples.joined(parts) if parts else None
 
 
@@ -185,7 +285,11 @@ def _nobody(histories: Histories) -> NDArray[np.int32]:
 
 
 def _earlier(model: HybridLearned, log: Interactions, features: "ItemFeatures | None") -> HybridLearned:
-    """The same members, fitted on an earlier log; one that cannot learn from it leaves the model too."""
+    """The same members, fitted on an earlier log; one that cannot learn from it leaves the model too.
+
+    What is known of items is what was known then.
+    """
+    features = features.as_of(log.last_event, log.items) if features else None
     earlier = HybridLearned(model.config)
     earlier._remember(log)
     earlier.members_ = {}
@@ -226,9 +330,13 @@ def _labelled(
     histories: Histories,
     wanted: csr_array,
     rng: np.random.Generator,
+    numbers: NDArray[np.int32] | NDArray[np.int64],
     new: bool = False,
 ) -> Examples:
-    """Candidates thinned out, and a few of all other items; each stands for as many as it was drawn from."""
+    """Candidates thinned out, and a few of all other items; each stands for as many as it was drawn from.
+
+    numbers: (n,) of the users, for Examples.users.
+    """
     n, n_items = histories.shape
     looks, columns = earlier.propose(user_rows, histories, 1, earlier.available_, None if earlier.repeat_ else True)
     candidates = (np.arange(n)[:, None] * n_items + columns)[columns >= 0]
@@ -250,4 +358,5 @@ def _labelled(
     padded = np.full((n, int(counts.max(initial=0))), -1, dtype=np.int32)
     padded[np.arange(padded.shape[1]) < counts[:, None]] = items
     found = earlier.features(user_rows, histories, padded, looks)
-    return Examples(found, labels, weights, user_rows[rows] >= 0, np.full(len(labels), new))
+    is_new = np.full(len(labels), new)
+    return Examples(found, labels, weights, user_rows[rows] >= 0, is_new, numbers[rows].astype(np.int64))

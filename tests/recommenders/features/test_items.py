@@ -1,3 +1,6 @@
+from datetime import UTC, datetime
+from pathlib import Path
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -8,7 +11,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from recommenders import schema
 from recommenders.datasets.ids import IdMap
 from recommenders.errors import DataError
-from recommenders.features.items import ItemFeatures, encode_items
+from recommenders.features.items import ItemFeatures, encode_items, encode_items_as_of
 from recommenders.features.words import tf_idf
 
 WORD = st.sampled_from(["tape", "brown", "clear", "box", ""])
@@ -97,3 +100,22 @@ def test_tf_idf_is_that_of_scikit_learn(texts: list[str]) -> None:
     theirs = TfidfVectorizer(sublinear_tf=True, min_df=2, norm=None).fit_transform(texts)
     assert ours.shape == theirs.shape
     np.testing.assert_allclose((ours @ ours.T).toarray(), (theirs @ theirs.T).toarray(), rtol=1e-4)
+
+
+def test_earlier_states_of_items_are_known_by_their_time_and_survive_a_bundle(tmp_path: Path) -> None:
+    old, new = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 6, 1, tzinfo=UTC)
+    states = schema.conform(
+        pa.table({"item_id": ["a", "a", "b"], "category": ["tape", "box", "box"], "valid_from": [old, new, None]}),
+        schema.ITEMS,
+        "items",
+    )
+    ids = IdMap.of(["a", "b"])
+    latest = encode_items_as_of(states, ids, new)
+    assert latest.categories.tolist() == ["box", "box"]
+    latest.save(tmp_path / "features")
+    for features in (latest, ItemFeatures.load(tmp_path / "features")):
+        earlier = features.as_of(old, ids)
+        assert earlier.categories.tolist() == ["tape", "box"]
+        assert cosine(earlier)[0, 1] == 0
+    unchanging = encode_items_as_of(states.slice(2), ids, new)
+    assert unchanging.as_of(old, ids) is unchanging  # nothing to encode anew

@@ -5,16 +5,21 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_array
 
 from recommenders.datasets.histories import DAY, Histories
+from recommenders.datasets.ids import IdMap
 from recommenders.datasets.interactions import Interactions
+from recommenders.datasets.sale_periods import SalePeriods
 from recommenders.errors import UnsuitableError
+from recommenders.features.items import ItemFeatures
 from recommenders.models import ranker_training
 from recommenders.models.hybrid_learned import HybridLearned, HybridLearnedConfig
 from recommenders.models.linear import LinearItems
 from recommenders.models.popularity import Popularity
 from recommenders.models.ranker_training import windows
 from recommenders.models.ranking_features import BUYER_FACTS, PAIR_FACTS, Habits, item_facts, usual_intervals
+from recommenders.models.reorder import Reorder
 
 CONFIG = HybridLearnedConfig(members=("popularity", "linear_items"), n_windows=1, trees=20, depth=3)
 
@@ -206,6 +211,69 @@ def test_newcomers_alone_are_declined_where_no_share_is_for_strangers(market: In
     members = {"popularity": Popularity().fit(log), "linear_items": LinearItems().fit(log)}
     with pytest.raises(UnsuitableError, match="what buyers wanted next"):
         HybridLearned(CONFIG.model_copy(update={"stranger_share": 0.0})).compose(members, log)
+
+
+def test_no_example_of_a_window_depends_on_what_came_after_it(
+    market: Interactions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Features, candidates, base models and labels of a window that had ended stay as they are whatever happens later.
+
+    In the other log, what was bought in the last nine days is something else, and more of it; the windows that begin
+    30 and 40 days before the end, 20 days long, had ended by then.
+    """
+    late = market.ages() < 9
+    other = replace(
+        market,
+        item_columns=np.where(late, (market.item_columns + 5) % 23, market.item_columns).astype(np.int32),
+        weights=np.where(late, 9, market.weights).astype(np.float32),
+        strengths=np.where(late, 2, market.strengths).astype(np.float32),
+    )
+    config = HybridLearnedConfig(members=("popularity", "linear_items", "reorder"), n_windows=3, trees=5, depth=2)
+    examples, found = ranker_training._examples, []
+
+    def kept(*arguments: Any) -> Any:
+        found.append(examples(*arguments))
+        return found[-1]
+
+    monkeypatch.setattr(ranker_training, "_examples", kept)
+    for log in (market, other):
+        members = {"popularity": Popularity(), "linear_items": LinearItems(), "reorder": Reorder()}
+        HybridLearned(config).compose({name: member.fit(log) for name, member in members.items()}, log)
+    assert len(found) == 6
+    assert not np.array_equal(found[0].labels, found[3].labels)  # the newest window saw the other days
+    for one, same in ((found[1], found[4]), (found[2], found[5])):
+        for part, other_part in zip(one, same, strict=True):
+            np.testing.assert_array_equal(part, other_part)
+
+
+def test_what_is_known_of_items_in_a_window_is_what_was_known_then(market: Interactions, monkeypatch: Any) -> None:
+    asked: list[Any] = []
+
+    class Known(ItemFeatures):
+        def as_of(self, moment: Any, items: Any) -> ItemFeatures:
+            asked.append(moment)
+            return self
+
+    nothing = csr_array((23, 1), dtype=np.float32)
+    members = {"popularity": Popularity().fit(market), "linear_items": LinearItems().fit(market)}
+    config = CONFIG.model_copy(update={"n_windows": 3})
+    HybridLearned(config).compose(members, market, Known(nothing, np.array([""] * 23)))
+    assert asked == [window.log.last_event for window in windows(market, 3, 20.0)]
+    assert max(asked) < market.last_event
+
+
+def test_items_on_sale_that_were_not_yet_bought_are_candidates_of_a_window(market: Interactions) -> None:
+    last = int(market.timestamps.max())
+    begins = np.full(25, np.iinfo(np.int64).min)
+    begins[23:] = last - 50 * DAY, last - 10 * DAY  # both unsold; one begins before every window, one after
+    periods = SalePeriods(begins, np.full(25, np.iinfo(np.int64).max))
+    items = IdMap.of([*market.items.ids.tolist(), "i98", "i99"])
+    log = replace(market, items=items, available=np.ones(25, dtype=np.bool_), sale_periods=periods)
+    for window in windows(log, 3, 20.0):
+        assert window.log.available[23]
+        assert not window.log.available[24]
+    for window in windows(replace(log, sale_periods=None), 3, 20.0):
+        assert not window.log.available[23:].any()
 
 
 def test_windows_too_short_to_hold_much_are_helped_by_the_newest_events(

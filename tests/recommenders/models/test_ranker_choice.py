@@ -1,0 +1,101 @@
+"""Where a base model orders pairs instead of the ranker, or beside it: on made scores the right choice is known."""
+
+import numpy as np
+import pytest
+from scipy.sparse import csr_array
+
+from recommenders.models.ranker_choice import KINDS, MIN_USERS, Asked, Choice, Choices, choose, kinds_of
+from recommenders.models.ranking_features import BUYER_FACTS, ITEM_FACTS, PAIR_FACTS
+
+N_USERS, N_ITEMS, N_MEMBERS = 600, 40, 2
+N_FEATURES = N_MEMBERS + len(ITEM_FACTS) + len(BUYER_FACTS) + len(PAIR_FACTS)
+
+
+def made(
+    ranker_noise: float, member_noise: float, *, n_users: int = N_USERS, known: bool = True
+) -> tuple[np.ndarray, Asked]:
+    """Users want the five items of the largest hidden values, of which half the items were bought before. The ranker
+    and the first base model see the values with noise, the second base model sees nothing.
+    """
+    rng = np.random.default_rng(0)
+    hidden = rng.normal(size=(n_users, N_ITEMS))
+    bought = rng.random((n_users, N_ITEMS)) < 0.5
+    wanted = hidden >= -np.sort(-hidden, axis=1)[:, 4:5]
+    features = np.zeros((n_users, N_ITEMS, N_FEATURES), np.float32)
+    features[:, :, 0] = np.exp(hidden + rng.normal(size=hidden.shape) * member_noise)
+    features[:, :, 1] = 0.5
+    first = N_FEATURES - len(PAIR_FACTS)
+    features[:, :, first - len(BUYER_FACTS) + BUYER_FACTS.index("buyer_known")] = known
+    features[:, :, first + PAIR_FACTS.index("pair_orders")] = bought
+    columns = np.tile(np.arange(N_ITEMS, dtype=np.int32), (n_users, 1))
+    scores = (hidden + rng.normal(size=hidden.shape) * ranker_noise).astype(np.float32).ravel()
+    asked = Asked(
+        columns,
+        features.reshape(-1, N_FEATURES),
+        csr_array(bought.astype(np.float32)),
+        csr_array(wanted.astype(np.float32)),
+    )
+    return scores, asked
+
+
+@pytest.mark.parametrize(("ranker_noise", "member_noise", "share"), [(0.1, 3.0, 0.0), (3.0, 0.1, 1.0), (1.0, 0.7, 0.5)])
+def test_the_better_one_orders_and_the_mean_where_both_know_something(
+    ranker_noise: float, member_noise: float, share: float
+) -> None:
+    scores, asked = made(ranker_noise, member_noise)
+    found = choose(scores, asked, ("bought", "new"), N_MEMBERS, True)
+    assert {kind: choice.share for kind, choice in found.items()} == {"bought": share, "new": share}
+    assert all(choice.column == 0 for choice in found.values())
+
+
+def test_a_ranker_that_is_not_clearly_behind_stays() -> None:
+    scores, asked = made(0.5, 0.5)
+    same = asked.features.copy()
+    same[:, 0] = np.exp(scores)  # the base model says what the ranker says
+    asked = Asked(asked.columns, same, asked.known, asked.wanted)
+    found = choose(scores, asked, ("bought", "new"), N_MEMBERS, True)
+    assert [choice.share for choice in found.values()] == [0.0, 0.0]
+
+
+def test_the_choice_is_never_clearly_behind_the_best_base_model() -> None:
+    for ranker_noise in (0.2, 0.6, 1.0, 2.0):
+        scores, asked = made(ranker_noise, 0.6)
+        choices = Choices(**choose(scores, asked, ("bought", "new"), N_MEMBERS, True))
+        chosen = asked.views(choices.apply(scores, asked.features, N_MEMBERS), True)
+        for view, member in asked.views(asked.features[:, 0], True).items():
+            gain = (chosen[view] - member)[~np.isnan(member)]
+            assert gain.mean() >= -2 * gain.std() / np.sqrt(len(gain)), (ranker_noise, view)
+
+
+def test_users_of_whom_nothing_is_known_have_a_choice_of_their_own() -> None:
+    scores, asked = made(3.0, 0.1, known=False)
+    assert set(kinds_of(asked.features, N_MEMBERS).tolist()) == {KINDS.index("cold_start")}
+    choices = Choices(**choose(scores, asked, ("cold_start",), N_MEMBERS, True))
+    assert choices.cold_start.share == 1.0
+    assert choices.bought.share == choices.new.share == 0.0
+
+
+def test_where_users_do_not_come_back_only_new_items_are_looked_at() -> None:
+    scores, asked = made(3.0, 0.1)
+    views = asked.views(scores, False)
+    assert list(views) == ["discovery"]
+    assert choose(scores, asked, ("bought", "new"), N_MEMBERS, False)["new"].share == 1.0
+
+
+def test_few_users_decide_nothing() -> None:
+    scores, asked = made(3.0, 0.1, n_users=MIN_USERS - 1)
+    assert choose(scores, asked, ("bought", "new"), N_MEMBERS, True) == {}
+
+
+def test_choices_touch_their_own_kind_alone_and_survive_a_bundle() -> None:
+    scores, asked = made(1.0, 1.0)
+    choices = Choices(new=Choice(0.5, 0, 0.1, 2.0))
+    again = Choices.from_array(choices.to_array())
+    assert again == choices
+    mixed, kinds = again.apply(scores, asked.features, N_MEMBERS), kinds_of(asked.features, N_MEMBERS)
+    np.testing.assert_array_equal(mixed[kinds == 0], scores[kinds == 0])
+    new = kinds == 1
+    np.testing.assert_allclose(
+        mixed[new], 0.5 * scores[new] + 0.5 * (0.1 + 2 * np.log(asked.features[new, 0])), rtol=1e-4, atol=1e-4
+    )
+    assert Choices().apply(scores, asked.features, N_MEMBERS) is scores
