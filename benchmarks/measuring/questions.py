@@ -88,14 +88,16 @@ class Question:
         return parts.filter(pc.equal(parts["part"], "test"))
 
 
-def question(name: str, validation: bool = False, scale: float = 1.0, ties: int | None = None) -> Question:
+def question(
+    name: str, validation: bool = False, scale: float = 1.0, ties: int | None = None, seed: int = SEED
+) -> Question:
     """The test window of a data set, or the validation window before it, as if the log ended there.
 
-    ties: seed of another order of the events of one moment than that of ids, in which the library puts them.
-    Raises MissingData.
+    ties: seed of another order of the events of one moment than that of ids, in which the library puts them. scale and
+    seed are of a simulated market. Raises MissingData.
     """
     spec = dataset(DATASETS[name])
-    version, interactions, items = _tables(name, scale)
+    version, interactions, items = _tables(name, scale, seed)
     protocol = spec.protocol
     if validation and protocol.split == "time_cut":
         interactions = _until(interactions, protocol.test_days)
@@ -128,10 +130,10 @@ def _until(interactions: pa.Table, days: int) -> pa.Table:
     return interactions.filter(pc.less_equal(times, pa.scalar(end, times.type)))
 
 
-def _tables(name: str, scale: float) -> tuple[str, pa.Table, pa.Table]:
+def _tables(name: str, scale: float, seed: int) -> tuple[str, pa.Table, pa.Table]:
     """(version, interactions, items), read once and kept as Parquet."""
     spec = dataset(DATASETS[name])
-    source = _source(name, scale)
+    source = _source(name, scale, seed)
     version = spec.fingerprint(source)["version"]
     folder = place() / "tables" / f"{name}-{version}"
     if not (folder / "read").exists():
@@ -145,12 +147,12 @@ def _tables(name: str, scale: float) -> tuple[str, pa.Table, pa.Table]:
     return version, interactions.sort_by([("timestamp", "ascending")]), items
 
 
-def _source(name: str, scale: float) -> Path:
+def _source(name: str, scale: float, seed: int) -> Path:
     spec = dataset(DATASETS[name])
     if spec.generator:
-        folder = place() / "data" / f"{name}-{scale:g}"
+        folder = place() / "data" / f"{name}-{scale:g}{'' if seed == SEED else f'-seed{seed}'}"
         folder.parent.mkdir(parents=True, exist_ok=True)
-        spec.make(folder, scale, SEED)
+        spec.make(folder, scale, seed)
         return folder
     if name == "ml-100k":
         return _ml_100k()

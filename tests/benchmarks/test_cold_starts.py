@@ -1,0 +1,30 @@
+"""Cold-start users of several markets, pooled: each user counts once, and too few users meet no floor."""
+
+import cold_starts
+import numpy as np
+import pytest
+from measuring.questions import LATER_VISITS
+
+
+def worlds(n_users: int, popularity: float) -> list[dict[str, np.ndarray]]:
+    """Two markets, one of three times the users of the other."""
+    rng = np.random.default_rng(0)
+    return [
+        {
+            f"{LATER_VISITS}: popularity": popularity + 0.1 * rng.random(n),
+            f"{LATER_VISITS}: hybrid_learned": 0.3 + 0.1 * rng.random(n),
+        }
+        for n in (n_users // 4, n_users - n_users // 4)
+    ]
+
+
+@pytest.mark.parametrize(("n_users", "popularity", "met"), [(400, 0.1, True), (400, 0.5, False), (199, 0.1, False)])
+def test_the_floor_asks_for_users_and_for_not_being_behind(n_users: int, popularity: float, met: bool) -> None:
+    made = worlds(n_users, popularity)
+    assert cold_starts.tasks(made) == [LATER_VISITS]
+    rows = {row["what"].rpartition(": ")[2]: row for row in cold_starts.rows_of(LATER_VISITS, made)}
+    assert rows["popularity"]["floor_met"] is met
+    assert f"({n_users})" in rows["popularity"]["what"]
+    pooled = np.concatenate([world[f"{LATER_VISITS}: hybrid_learned"] for world in made])
+    assert rows["hybrid_learned"]["value"] == pytest.approx(pooled.mean(), abs=1e-4)
+    assert rows["popularity"]["difference"][0] == pytest.approx(0.3 - popularity, abs=0.01)
