@@ -16,7 +16,6 @@ from recommenders.datasets.interactions import Interactions
 from recommenders.datasets.spec import Protocol
 from recommenders.datasets.splits import cut_time
 from recommenders.errors import DataError
-from recommenders.evaluation import markdown
 from recommenders.evaluation.ceilings import oracle_figures
 from recommenders.evaluation.cold import cold_buyers, cold_items, rest_of_basket
 from recommenders.evaluation.protocol import Case, make_case
@@ -81,10 +80,8 @@ def tell_mlflow(settings: Settings, report: Report, models: Mapping[str, Recomme
 
 def page_of(report: Report) -> dict[str, Any]:
     """What a person sees on the asset's page."""
-    named = markdown.preferred(report)
     return {
         "report": dg.MetadataValue.md(report.to_markdown()),
-        "criteria": dg.MetadataValue.md(f"{named}\n\n{markdown.criteria_table(report, named)}"),
         "plot": picture(report.plot(), "quality of each model with its interval and ceiling"),
         "cut": report.cut,
         "users": report.n_users,
