@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from peers.environments import PeerError, ask, sources
 from peers.spaces import DEFAULTS, PEERS
-from peers.tuning import exclusions, lists_of
+from peers.tuning import exclusions, limits_of, lists_of
 from threadpoolctl import threadpool_limits
 
 from measuring.fitted import fit_key, fitted
@@ -89,7 +89,9 @@ def peer(name: str, asked: Question, tuned: Mapping[str, Any], threads: int) -> 
     environment, model = PEERS[name]
     chosen = {view: tuned.get(view, DEFAULTS[name]) for view in asked.views}
     jobs = {json.dumps(params): {"model": model, "params": params} for params in chosen.values()}
-    key = key_of("peer", name, asked.key, chosen, sources(environment), Path(__file__).read_text(), threads)
+    key = key_of(
+        "peer", name, asked.key, chosen, sources(environment), limits_of(name), Path(__file__).read_text(), threads
+    )
 
     def make() -> dict[str, NDArray[Any]]:
         k = len(asked.log.items) if asked.sampled is not None else K

@@ -78,7 +78,7 @@ def _run(command: list[str], peer: str) -> None:
 def sources(peer: str) -> list[str]:
     """The texts that a peer's answers depend on: its runner, what the runner imports, its pins."""
     files = [HERE / "task.py", *sorted(HERE.glob(f"*{peer}*.py")), HERE / f"{peer}.txt"]
-    return [*(path.read_text() for path in files), str((EPOCHS, STOPPING, TRAINING_SECONDS))]
+    return [path.read_text() for path in files]
 
 
 def environment(threads: int) -> dict[str, str]:

@@ -26,6 +26,8 @@ PEERS: dict[str, tuple[str, str]] = {
     "recbole_sasrec": ("recbole", "sasrec"),
 }
 
+NETWORKS = {"rectools_sasrec", "recbole_neumf", "recbole_sasrec"}  # whose training has an end of its own
+
 # What each library takes where nothing is said. RecTools' two-stage model has no defaults as a whole: these are
 # CatBoost's own, behind 30 candidates of each first model and RecTools' own three negatives a user.
 DEFAULTS: dict[str, Params] = {

@@ -18,8 +18,20 @@ import numpy as np
 from measuring.kept import kept_facts, key_of
 from measuring.questions import DATASETS, Question, question
 
-from peers.environments import EPOCHS, TRAINING_SECONDS, Answer, PeerError, ask, pinned, python_of, sources
-from peers.spaces import DEFAULTS, GRIDS, PEERS, TRIALS, Params, at_edge, neighbours, params_at, place_of, scattered
+from peers.environments import EPOCHS, STOPPING, TRAINING_SECONDS, Answer, PeerError, ask, pinned, python_of, sources
+from peers.spaces import (
+    DEFAULTS,
+    GRIDS,
+    NETWORKS,
+    PEERS,
+    TRIALS,
+    Params,
+    at_edge,
+    neighbours,
+    params_at,
+    place_of,
+    scattered,
+)
 from recommenders.datasets.catalog import dataset
 from recommenders.evaluation.protocol import K
 from recommenders.metrics import ranking
@@ -62,8 +74,12 @@ def peers_of(protocol_split: str, names: Sequence[str] = ()) -> list[str]:
 
 def grid_of(peer: str) -> str:
     """A short name of all that a tuning of the peer depends on but the data: grid, defaults, budget, version."""
-    parts = (GRIDS[peer], DEFAULTS[peer], TRIALS, pinned(PEERS[peer][0]), EPOCHS, TRAINING_SECONDS)
-    return key_of(*parts)
+    return key_of(GRIDS[peer], DEFAULTS[peer], TRIALS, pinned(PEERS[peer][0]), *limits_of(peer))
+
+
+def limits_of(peer: str) -> tuple[float, ...]:
+    """What ends the training of a network: epochs, validations without a better one, seconds; () of other models."""
+    return (EPOCHS, STOPPING, TRAINING_SECONDS) if peer in NETWORKS else ()
 
 
 def shortcomings(peer: str, found: dict[str, Any] | None) -> list[str]:
@@ -210,7 +226,7 @@ def _measure(peer: str, asked: Question, threads: int, until: float = float("inf
         return facts
 
     def measure(params: Params) -> Trial:
-        key = key_of("trial", peer, asked.key, files, sorted(params.items()))
+        key = key_of("trial", peer, asked.key, files, limits_of(peer), sorted(params.items()))
         try:
             facts = kept_facts(key, lambda: run(params))
         except PeerError as error:  # not kept: it may have been the machine's fault

@@ -272,6 +272,13 @@ def test_networks_end_by_early_stopping_with_room() -> None:
     assert (found["views"]["all"]["at_edge"], found["views"]["all"]["ended_by"]) == ([], "early stopping")
 
 
+def test_more_seconds_for_networks_make_no_other_model_stale(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = {peer: tuning.grid_of(peer) for peer in PEERS}
+    monkeypatch.setattr(tuning, "TRAINING_SECONDS", 2 * tuning.TRAINING_SECONDS)
+    changed = {peer for peer in PEERS if tuning.grid_of(peer) != before[peer]}
+    assert changed == {"recbole_neumf", "recbole_sasrec", "rectools_sasrec"}
+
+
 def test_a_tuning_whose_minutes_are_over_begins_no_trial_and_goes_on_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
