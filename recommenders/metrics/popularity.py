@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from recommenders.metrics.ranking import hits, relevant_counts
+from recommenders.metrics.ranking import hits, of_those_asked, relevant_counts
 
 
 def novelty(ranked: NDArray[np.int32], n_buyers: NDArray[np.int64], n_users: int) -> NDArray[np.float64]:
@@ -29,7 +29,7 @@ def serendipity(ranked: NDArray[np.int32], relevant: csr_array, expected: NDArra
     useful = hits(ranked, relevant)
     for column in expected.T:  # a place at a time, so that no (n_users, k, m) comes to be
         useful &= ranked != column[:, None]
-    return np.asarray(useful.mean(axis=1) + 0.0 * relevant_counts(relevant))
+    return of_those_asked(useful.mean(axis=1), relevant_counts(relevant))
 
 
 def popularity_lift(

@@ -76,7 +76,7 @@ def _metric(name: str) -> Callable[[Formula], Metric]:
 @_metric("precision")
 def precision(found: Found, counts: Values) -> Values:
     """Share of the k places that hold a relevant item, in [0, 1]."""
-    return _of_those_asked(_sums(found) / found.shape[1], counts)
+    return of_those_asked(_sums(found) / found.shape[1], counts)
 
 
 @_metric("recall")
@@ -98,7 +98,7 @@ def ndcg(found: Found, counts: Values) -> Values:
 @_metric("hit_rate")
 def hit_rate(found: Found, counts: Values) -> Values:
     """1 if any place holds a relevant item, else 0."""
-    return _of_those_asked(np.asarray(found.any(axis=1)), counts)
+    return of_those_asked(np.asarray(found.any(axis=1)), counts)
 
 
 @_metric("map")
@@ -112,10 +112,10 @@ def average_precision(found: Found, counts: Values) -> Values:
 @_metric("mrr")
 def mrr(found: Found, counts: Values) -> Values:
     """1 / place of the first relevant item, 0 where none is in the list. Voorhees 1999."""
-    return _of_those_asked(found.any(axis=1) / (found.argmax(axis=1) + 1.0), counts)
+    return of_those_asked(found.any(axis=1) / (found.argmax(axis=1) + 1.0), counts)
 
 
-def _of_those_asked(values: NDArray[Any], counts: Values) -> Values:
+def of_those_asked(values: NDArray[Any], counts: Values) -> Values:
     """The values, nan for a user with nothing relevant."""
     return np.where(np.isnan(counts), np.nan, values)
 

@@ -1,6 +1,7 @@
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -185,20 +186,20 @@ def test_dates_of_sale_are_kept_whatever_the_protocol_counts(candidates: str, tm
     assert Interactions.load(no_dates.save(tmp_path / "log")).sale_periods is None
 
 
-def test_who_serves_knows_the_newest_dates_and_who_is_judged_those_of_the_cut() -> None:
+@pytest.mark.parametrize("candidates", ["on_sale", "seen_before_cut"])
+def test_who_serves_knows_the_newest_dates_and_who_is_judged_those_of_the_cut(candidates: Any) -> None:
     """The item table says a day after the last event that i0 is sold no longer."""
     rows = [{"item_id": "i0", "valid_from": START}]
     rows.append({"item_id": "i0", "valid_from": START + timedelta(days=1), "available_until": START})
     table = schema.conform(pa.Table.from_pylist(rows, schema=schema.ITEMS), schema.ITEMS, "items")
     events = log([(0, 0, 1), (0, 1, 2)])
-    served, judged = (
-        training_log(events, table, TIME_CUT),
-        training_log(events, table, TIME_CUT, START + timedelta(hours=2)),
-    )
+    protocol = replace(TIME_CUT, candidates=candidates)
+    served = training_log(events, table, protocol)
+    judged = training_log(events, table, protocol, START + timedelta(hours=2))
     assert served.sale_periods is not None
     assert not served.sale_periods.at(int(START.timestamp() * 1e6)).items[0]
     assert judged.sale_periods is None
-    assert served.available.tolist() == judged.available.tolist() == [True, True]
+    assert served.available.tolist() == judged.available.tolist() == [True, candidates == "seen_before_cut"]
 
 
 def test_a_training_log_refuses_the_future_and_the_void() -> None:
