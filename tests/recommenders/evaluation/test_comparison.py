@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from recommenders.evaluation import comparison
 from recommenders.evaluation.comparison import (
     compare_all,
     holm,
@@ -141,3 +142,25 @@ def test_a_reference_that_is_not_there_is_refused() -> None:
     with pytest.raises(ValueError, match="same users"):
         compare_all({"a": np.ones(3), "b": np.ones(4)}, "a")
     assert compare_all({"a": np.ones(3)}, "a") == {}
+
+
+def test_draws_that_come_in_parts_are_as_many_as_asked_and_all_different(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = np.random.default_rng(0).random((20, 2))
+    monkeypatch.setattr(comparison, "CHUNK", 20 * 7)  # seven resamples at once
+    found = resampled_means(table, 50, seed=1)
+    assert found.shape == (50, 2)
+    assert len(np.unique(found[:, 0])) == 50
+
+
+def test_a_tie_with_the_found_difference_counts_as_straying_as_far() -> None:
+    """Of two users' means half are as far from the middle as the middle is from nothing."""
+    vectors = {"one": np.zeros(2), "other": np.array([0.0, 0.2])}
+    found = compare_all(vectors, "one", n_resamples=4000)["other"]
+    assert found.p == pytest.approx(0.5, abs=0.05)
+
+
+def test_a_single_user_tells_a_difference_and_nothing_of_its_certainty() -> None:
+    found = compare_all({"one": np.array([0.1, np.nan]), "other": np.array([0.4, 0.5])}, "one")["other"]
+    assert (found.n_users, found.verdict) == (1, "open")
+    assert found.interval.value == pytest.approx(0.3)
+    assert np.isnan([found.interval.low, found.interval.high, found.p, found.p_holm]).all()

@@ -16,7 +16,7 @@ RANKED = st.lists(st.permutations(range(N_ITEMS)).map(lambda order: order[:4]), 
 
 def test_diversity_is_one_minus_the_mean_cosine_of_pairs() -> None:
     rng = np.random.default_rng(0)
-    vectors = rng.normal(size=(8, 5))
+    vectors = rng.normal(size=(9, 5))  # the last stands in no list
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     vectors[7] = 0  # nothing known
     ranked = np.array([[0, 1, 2, 7], [3, 4, -1, -1], [5, -1, -1, -1], [6, 6, -1, -1]], np.int32)
@@ -28,6 +28,12 @@ def test_diversity_is_one_minus_the_mean_cosine_of_pairs() -> None:
     assert got[3] == pytest.approx(0.0)
 
 
+def test_places_past_the_last_item_hold_nothing() -> None:
+    lists = variety.as_matrix(np.array([[1, -1], [-1, -1], [2, 0]], np.int32), 3)
+    assert lists.indices.tolist() == [1, 2, 0]
+    assert lists.toarray().tolist() == [[0, 1, 0], [0, 0, 0], [1, 0, 1]]
+
+
 def test_lists_of_another_catalogue_are_refused() -> None:
     with pytest.raises(ValueError, match="got item column 8; allowed: below 8"):
         variety.diversity(np.array([[0, 8]], np.int32), csr_array((8, 2)))
@@ -35,8 +41,8 @@ def test_lists_of_another_catalogue_are_refused() -> None:
 
 def test_coverage_counts_each_candidate_once() -> None:
     candidates = np.array([True, True, True, False])
-    shown = variety.covered(np.array([[0, 3], [0, -1]], np.int32), candidates)
-    assert shown.tolist() == [1, 0, 0]
+    shown = variety.covered(np.array([[0, 3], [0, -1], [0, 2]], np.int32), candidates)
+    assert shown.tolist() == [1, 0, 1]
 
 
 @settings(max_examples=60)
