@@ -18,9 +18,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from monitoring.feed import FeedFault, describe, feed_faults
 from monitoring.shift import COLUMNS, METHODS, POPULARITY, Kind, Log, Rows, encode, halves, limits, thinned
 from monitoring.verdict import ColumnDrift, judge, label_names, summarise
 from recommenders.bundle import replace_folder
+from recommenders.datasets.items import items_as_of
 from recommenders.errors import DataError
 
 FLOORS: Mapping[Kind, float] = {"number": 0.05, "label": 0.05}  # less is no reason to act, however certain
@@ -46,8 +48,9 @@ class Window:
 class DriftReport:
     """What a comparison found.
 
-    fired: any column reached its limit. judged: there was enough to compare; else html_path, project_id and
-    snapshot_id are None. columns: furthest beyond its limit first. not_judged: the others, with why.
+    fired: any column reached its limit, or the feed is broken (faults). judged: there was enough to compare; else
+    html_path, project_id and snapshot_id are None. columns: furthest beyond its limit first. not_judged: the others,
+    with why.
     """
 
     fired: bool
@@ -57,6 +60,7 @@ class DriftReport:
     current: Window
     not_judged: tuple[str, ...]
     summary: str
+    faults: tuple[FeedFault, ...] = ()
     html_path: Path | None = None
     project_id: str | None = None
     snapshot_id: str | None = None
@@ -82,6 +86,7 @@ class DriftReport:
             content["reference"] = _window(content["reference"])
             content["current"] = _window(content["current"])
             content["not_judged"] = tuple(content["not_judged"])
+            content["faults"] = tuple(FeedFault(**fault) for fault in content.get("faults", ()))
             content["html_path"] = content["html_path"] and folder / content["html_path"]
             return cls(**content)
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -98,6 +103,7 @@ def drift_report(
     project: str,
     *,
     users: pa.Table | None = None,
+    earlier_items: pa.Table | None = None,
     min_rows: int = MIN_ROWS,
     max_rows: int = MAX_ROWS,
     floors: Mapping[Kind, float] = FLOORS,
@@ -108,25 +114,46 @@ def drift_report(
 
     Writes Evidently's page to `out` (drift.html) and adds the comparison to a project in its workspace.
     Columns: category and popularity of the item, log unit price, log quantity, rating; with users segment and
-    region. Fewer than min_rows on either side: not judged, nothing written.
+    region. items: every state. Fewer than min_rows on either side: not judged, nothing written. A broken feed is
+    named first: see feed.py, earlier_items too.
     """
     spans = _span(reference), _span(current)
     if min(span.rows for span in spans) < min_rows:
         why = f"not judged: {spans[0].rows} events in the training window, {spans[1].rows} in the newest"
         return DriftReport(False, False, (), *spans, ("every column",), f"{why}; {min_rows} are needed in each")
-    rng = np.random.default_rng(seed)
-    log = encode(reference, current, items, users)
-    thresholds = limits(log, floors, max_rows, min_rows, alarm_rate, rng)
-    half, rows = halves(log, rng)[: log.n_reference], np.arange(log.seconds.size)
-    learn, judged = np.flatnonzero(half), thinned(np.flatnonzero(~half), max_rows, rng)
-    window = thinned(rows[log.n_reference :], max_rows, rng)
-    columns, not_judged = judge(log, learn, judged, window, thresholds, min_rows)
-    fired = any(column.drifted for column in columns)
-    report = DriftReport(fired, bool(columns), columns, *spans, not_judged, summarise(columns, not_judged))
+    faults = feed_faults(reference, current, items, users, earlier_items)
+    log = encode(reference, current, items_as_of(items, pc.max(current["timestamp"]).as_py()), users)
+    columns, not_judged, (learn, judged, window) = verdicts(
+        log, np.random.default_rng(seed), min_rows, max_rows, floors, alarm_rate
+    )
+    fired = bool(faults) or any(column.drifted for column in columns)
+    summary = summarise(columns, not_judged)
+    summary = f"the feed looks broken: {describe(faults)}; besides: {summary}" if faults else summary
+    report = DriftReport(fired, bool(columns), columns, *spans, not_judged, summary, faults)
     if not columns:
         return report
     frames = _frame(log, columns, judged, learn), _frame(log, columns, window, learn)
     return _publish(report, *frames, out, workspace, project)
+
+
+def verdicts(
+    log: Log,
+    rng: np.random.Generator,
+    min_rows: int = MIN_ROWS,
+    max_rows: int = MAX_ROWS,
+    floors: Mapping[Kind, float] = FLOORS,
+    alarm_rate: float = ALARM_RATE,
+) -> tuple[tuple[ColumnDrift, ...], tuple[str, ...], tuple[Rows, Rows, Rows]]:
+    """Each column's verdict, what was not judged, and the rows: (bucket-learning half, judged half, newest window).
+
+    Without drift a column fires in at most a share alarm_rate of windows.
+    """
+    thresholds = limits(log, floors, max_rows, min_rows, alarm_rate, rng)
+    half = halves(log, rng)[: log.n_reference]
+    learn, judged = np.flatnonzero(half), thinned(np.flatnonzero(~half), max_rows, rng)
+    window = thinned(np.arange(log.n_reference, log.seconds.size), max_rows, rng)
+    columns, not_judged = judge(log, learn, judged, window, thresholds, min_rows)
+    return columns, not_judged, (learn, judged, window)
 
 
 def report_url(base_url: str, project_id: str, snapshot_id: str) -> str:

@@ -12,13 +12,17 @@ from datetime import UTC, datetime, timedelta
 
 @dataclass(frozen=True)
 class Facts:
-    """What monitoring found. cause: "drift", "quality" ...; reference_version: the version that serves."""
+    """What monitoring found. cause: "drift", "quality" ...; reference_version: the version that serves.
+
+    broken: what looks broken in the data, "" if nothing.
+    """
 
     fired: bool
     cause: str
     window_end: datetime
     reference_version: str
     summary: str = ""
+    broken: str = ""
 
 
 @dataclass(frozen=True)
@@ -46,14 +50,16 @@ def retrain_key(cause: str, window_end: datetime, reference_version: str) -> str
 
 
 def should_retrain(facts: Facts, last_runs: Sequence[PastRun], cool_down: timedelta, now: datetime) -> Decision:
-    """Train if the facts fired, this key was never tried, and the last training lies cool_down back.
+    """Train if the facts fired, the feed is whole, this key was never tried, and the last training lies cool_down back.
 
-    Times need a time zone. A failed run counts too: what failed for a window fails again, so it waits for the
-    cool-down and for a new window.
+    A model that is trained on a broken feed learns the fault. Times need a time zone. A failed run counts too: what
+    failed for a window fails again, so it waits for the cool-down and for a new window.
     """
     key = retrain_key(facts.cause, facts.window_end, facts.reference_version)
     if not facts.fired:
         return Decision(False, key, f"no {facts.cause}")
+    if facts.broken:
+        return Decision(False, key, f"no retraining on a broken feed; mend the source first: {facts.broken}")
     if any(run.key == key for run in last_runs):
         return Decision(False, key, f"already asked for: {key}")
     if last_runs:

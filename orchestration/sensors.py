@@ -100,6 +100,7 @@ def answer(settings: Settings, found: dict[str, object], instance: dg.DagsterIns
         datetime.fromisoformat(str(found["window end"])),
         f"v{champion.number}" if champion else "none",
         str(found["summary"]),
+        str(found.get("broken feed", "")),
     )
     cool_down = timedelta(hours=settings.cool_down_hours)
     decision = should_retrain(facts, past_retrainings(instance, settings.dataset), cool_down, datetime.now(UTC))

@@ -1,11 +1,13 @@
 """A seeded toy market in which nothing drifts unless it is told to."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
+from monitoring.shift import Log
 from recommenders.schema import INTERACTIONS, ITEMS, USERS, conform
 
 DAY = 86_400
@@ -74,6 +76,31 @@ class Market:
         return conform(pa.table(columns), INTERACTIONS, "events")
 
 
+def make_still_log(rng: np.random.Generator, n_windows: int = 9, n_orders: int = 250) -> Log:
+    """The columns of a market whose windows are all draws of one distribution; the last of them is the current one.
+
+    Orders of one to some eight lines, 300 items with a long tail: a thousand events a window.
+    """
+    order = np.repeat(np.arange(n_windows * n_orders), rng.poisson(3, n_windows * n_orders) + 1)
+    odds = np.cumsum(1 / np.arange(1.0, 301) ** 0.9)
+    return Log(
+        n_reference=int(np.searchsorted(order, (n_windows - 1) * n_orders)),
+        numbers={name: rng.normal(size=order.size) for name in ("log_unit_price", "rating")},
+        labels={
+            name: rng.integers(0, n, order.size).astype(np.int32) for name, n in {"category": 8, "region": 4}.items()
+        },
+        names={"category": tuple("abcdefgh"), "region": tuple("abcd")},
+        items=np.searchsorted(odds, rng.random(order.size) * odds[-1]).astype(np.int32),
+        seconds=order / n_orders * 14 * DAY,
+        orders=order.astype(np.int32),
+    )
+
+
 @pytest.fixture(scope="session")
 def market() -> Market:
     return Market()
+
+
+@pytest.fixture(scope="session")
+def still_log() -> Callable[[np.random.Generator], Log]:
+    return make_still_log

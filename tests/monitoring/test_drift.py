@@ -56,14 +56,24 @@ def test_a_planted_shift_is_named(market, compare, column):
 
 
 def test_no_drift(market, compare, tmp_path):
-    report = compare(market.window(1, 120, 14))
-    assert (report.judged, report.fired) == (True, False)
+    report = compare(market.window(1, 120, 14, rating=4.0))
+    assert (report.judged, report.fired, report.faults) == (True, False, ())
     assert report.summary.startswith("no drift; nearest to its limit: ")
-    segment, rating = report.not_judged
-    assert segment == "segment (not in this source)"
-    assert re.fullmatch(r"rating \(\d{4} known before, 0 now\)", rating)
+    assert report.not_judged == ("segment (not in this source)",)
     assert not {"item_id", "hour"} & {column.name for column in report.columns}
     assert report.html_path == tmp_path / "out" / "drift.html"
+
+
+def test_a_broken_feed_is_named_first_and_saved(market, compare, tmp_path):
+    report = compare(market.window(1, 120, 14))  # the training window has ratings
+    assert report.fired
+    assert [fault.column for fault in report.faults] == ["rating"]
+    assert re.match(
+        r"the feed looks broken: rating has a value in 0% .*; besides: no drift; nearest to its", report.summary
+    )
+    assert re.fullmatch(r"rating \(\d{4} known before, 0 now\)", report.not_judged[-1])
+    report.save(tmp_path / "saved")
+    assert DriftReport.load(tmp_path / "saved").faults == report.faults
 
 
 def test_scores_are_evidently_s(market, compare, tmp_path):

@@ -39,6 +39,14 @@ def test_the_first_time():
     assert decision.key == retrain_key("drift", END, "7")
 
 
+def test_not_on_a_broken_feed():
+    decision = should_retrain(replace(FACTS, broken="unit_price has a value in 0% of the newest events"), [], DAY, NOW)
+    assert not decision.retrain
+    assert decision.reason == (
+        "no retraining on a broken feed; mend the source first: unit_price has a value in 0% of the newest events"
+    )
+
+
 def test_never_twice_for_one_reason():
     runs = [PastRun(retrain_key("drift", END, "7"), NOW)]
     decision = should_retrain(FACTS, runs, DAY, NOW + 30 * DAY)

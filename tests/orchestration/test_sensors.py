@@ -1,8 +1,10 @@
 """What events start, and what they do not start twice."""
 
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import dagster as dg
 import pytest
@@ -11,6 +13,7 @@ from monitoring import alerts
 from orchestration.jobs import RETRAINING
 from orchestration.sensors import drift_sensor, failure_sensor, new_data_sensor
 from orchestration.settings import Settings
+from serving.registry import Registry
 
 HEADER = "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country\n"
 LINE = "536365,85123A,HEART,6,2010-12-0{day} 08:26:00,2.55,17850.0,United Kingdom\n"
@@ -74,18 +77,25 @@ def test_new_data_waits_for_a_retraining_under_way(settings: Settings) -> None:
     assert cursor == "another signature"
 
 
-def start_retraining(instance: dg.DagsterInstance) -> None:
-    """A retraining that runs at this moment, in the instance's books."""
+def start_retraining(
+    instance: dg.DagsterInstance,
+    status: dg.DagsterRunStatus = dg.DagsterRunStatus.STARTED,
+    cause: str = "new data",
+) -> None:
+    """A retraining, by default one that runs at this moment, in the instance's books."""
 
     @dg.job(name=RETRAINING)
     def job() -> None: ...
 
-    instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED, tags={"dagster/partition": "online_retail"})
+    tags = {"dagster/partition": "online_retail", "cause": cause}
+    instance.create_run_for_job(job, status=status, tags=tags)
 
 
-def report_drift(instance: dg.DagsterInstance, fired: bool, end: str = "2010-12-09T12:00:00+00:00") -> None:
+def report_drift(
+    instance: dg.DagsterInstance, fired: bool, end: str = "2010-12-09T12:00:00+00:00", **more: str
+) -> None:
     """A drift report of online_retail in the instance's books."""
-    metadata = {"fired": fired, "summary": "prices moved", "window end": end, "data version": "new"}
+    metadata = {"fired": fired, "summary": "prices moved", "window end": end, "data version": "new", **more}
     instance.report_runless_asset_event(
         dg.AssetMaterialization("drift_report", partition="online_retail", metadata=metadata)
     )
@@ -119,6 +129,52 @@ def test_a_report_that_does_not_fire_starts_nothing(settings: Settings) -> None:
         request, why, _ = look(drift_sensor(settings), instance, "0")
     assert request is None
     assert "no drift" in why
+
+
+def test_drift_waits_for_a_retraining_under_way(settings: Settings) -> None:
+    """The report is looked at again afterwards: the cursor stays."""
+    with dg.DagsterInstance.ephemeral() as instance:
+        report_drift(instance, fired=True)
+        start_retraining(instance)
+        request, why, cursor = look(drift_sensor(settings), instance, "0")
+    assert (request, why, cursor) == (None, "a retraining is under way; looking again when it has ended", "0")
+
+
+@pytest.mark.parametrize("learned", ["new", "old"])
+def test_drift_retrains_only_on_data_that_the_champion_has_not_learned_from(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, learned: str
+) -> None:
+    champion = SimpleNamespace(number=3, tags={"data_version": learned})
+    monkeypatch.setattr(Registry, "champion", lambda _self, _dataset: champion)
+    with dg.DagsterInstance.ephemeral() as instance:
+        report_drift(instance, fired=True)  # on the data version "new"
+        request, why, cursor = look(drift_sensor(settings), instance, "0")
+    assert cursor != "0"
+    if learned == "new":
+        assert (request, why) == (None, "version 3 has learned from this data already")
+    else:
+        assert request is not None
+        assert request.run_key == "drift:2010-12-09T12:00:00Z:v3"  # the reference is the champion's
+
+
+def test_a_broken_feed_starts_no_retraining(settings: Settings) -> None:
+    with dg.DagsterInstance.ephemeral() as instance:
+        report_drift(instance, fired=True, **{"broken feed": "unit_price has a value in 0% of the newest events"})
+        request, why, _ = look(drift_sensor(settings), instance, "0")
+    assert request is None
+    assert why.startswith("no retraining on a broken feed; mend the source first: unit_price has")
+
+
+def test_drift_cools_down_after_a_retraining_for_drift(settings: Settings) -> None:
+    """One started for another cause does not count: it may have come before the drift."""
+    with dg.DagsterInstance.ephemeral() as instance:
+        report_drift(instance, fired=True)
+        start_retraining(instance, dg.DagsterRunStatus.SUCCESS, cause="schedule")
+        assert look(drift_sensor(settings), instance, "0")[0] is not None
+        start_retraining(instance, dg.DagsterRunStatus.FAILURE, cause="drift")
+        request, why, _ = look(drift_sensor(settings), instance, "0")
+    assert request is None
+    assert re.match(r"cooling down until .* failed before", why)
 
 
 def test_a_failed_run_alerts(settings: Settings) -> None:
