@@ -151,7 +151,7 @@ def run_target(module: str) -> None:
     os.environ |= {"PYTHONPATH": str(tree), "HOME": str(tree), "TRADEWIND_REQUIRE_ALL": ""}
     os.environ |= {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL", "NUMBA")}
     sys.path.insert(0, str(tree))
-    tests, source = TARGETS[module], (PROJECT / module).read_text()
+    tests, source, key = TARGETS[module], (tree / module).read_text(), digest(module, tree)
     results = load(module)
     preload(tests)
     began = time.monotonic()
@@ -165,11 +165,11 @@ def run_target(module: str) -> None:
             (tree / module).write_text(mutant.code)
             results[mutant.change] = "survived" if forked(tests, limit) == 0 else "killed"
             (tree / module).write_text(source)
-            save(module, results)
+            save(module, results, key)
         if sys.stderr.isatty() or number == len(every):
             print(f"\r{module}: {number} of {len(every)}", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)
-    save(module, results)
+    save(module, results, key)
 
 
 def copy_checkout(tree: Path) -> None:
@@ -230,11 +230,11 @@ def forked(tests: list[str], limit: float) -> int:
 # -- what is known
 
 
-def digest(module: str) -> str:
+def digest(module: str, root: Path = PROJECT) -> str:
     """Of the module and its tests: where it differs, what was run says nothing any more."""
     folders = {parent for test in TARGETS[module] for parent in Path(test).parents}
     files = [module, *TARGETS[module], *(f"{folder}/conftest.py" for folder in folders)]
-    content = b"".join((PROJECT / name).read_bytes() for name in sorted(files) if (PROJECT / name).is_file())
+    content = b"".join((root / name).read_bytes() for name in sorted(files) if (root / name).is_file())
     return hashlib.sha256(content).hexdigest()
 
 
@@ -249,9 +249,10 @@ def load(module: str) -> dict[str, str]:
     return held["mutants"] if held.get("digest") == digest(module) else {}
 
 
-def save(module: str, results: dict[str, str]) -> None:
+def save(module: str, results: dict[str, str], key: str) -> None:
+    """key: the digest of the files that were run, which may have changed in the project since."""
     part = state_of(module).with_suffix(".part")
-    part.write_text(json.dumps({"digest": digest(module), "mutants": results}, indent=1))
+    part.write_text(json.dumps({"digest": key, "mutants": results}, indent=1))
     part.replace(state_of(module))
 
 
