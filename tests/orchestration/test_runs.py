@@ -171,7 +171,7 @@ def test_a_stop_says_its_figures_and_shows_in_dagster_where_it_belongs(
     header = "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country\n"
     (tmp_path / "retail.csv").write_text(header + rows)
     settings = make_settings(tmp_path / "home", dataset="online_retail", source=tmp_path / "retail.csv")
-    stop = r"^check interactions_volume failed: online_retail: 3 rows \(least: 1000\)"
+    stop = r"^check interactions_volume failed: online_retail: 3 interactions are kept; at least 1,000 are needed"
     with pytest.raises(RunFailedError, match=stop):
         materialise(settings, upstream(settings, "split"))
     with dg.DagsterInstance.from_config(str(settings.dagster_home)) as instance:
