@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from monitoring.signs import Events, Sign, Window, signs
+from monitoring.events import Events, Window
+from monitoring.signs import Sign, signs
 
 ALARM_RATE = 0.01  # false alarms a window, over all signs; the margins of the signs come on top
 

@@ -22,6 +22,7 @@ QUICK = {
     "accuracy": ["--models", "popularity"],
     "training_speed": ["--only", "user_neighbours"],
     "topk": [],
+    "drift_alarms": [],
     "threads": ["--only", "inverse", "--beside", "0"],
     "predict_path": ["--models", "popularity"],
 }
