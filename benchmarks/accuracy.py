@@ -12,7 +12,8 @@ its own (benchmarks/peers/settings.json; --tune finds them anew and measures not
 grid and budget, the table says so. Differences are paired over users, with 95 % bootstrap intervals, and Holm's
 correction over the whole table. --seeds and --ties fit ours again with other seeds and with the events of one moment in
 another order, and say how far that moves means and leads. Each model, peer and trial is kept in .bench/ when it is
-finished, so a cut run goes on. A whole run writes benchmarks/results/accuracy-NAME.json.
+finished, so a cut run goes on. A whole run writes benchmarks/results/accuracy-NAME.json; with --no-peers, too, and the
+pages then say that no peer ran.
 """
 
 import argparse
@@ -88,8 +89,8 @@ def tune_all(names: Sequence[str], options: argparse.Namespace) -> None:
 
 
 def is_whole(options: argparse.Namespace) -> bool:
-    """Whether a run measures everything that a results file holds."""
-    return not (options.quick or options.no_peers or options.models or options.peers)
+    """Whether a run measures all of ours, and all peers or none: what a results file may hold."""
+    return not (options.quick or options.models or options.peers)
 
 
 def _peer_versions(options: argparse.Namespace) -> Mapping[str, str]:

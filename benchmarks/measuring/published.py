@@ -12,8 +12,10 @@ from typing import Any
 from measuring.judging import AHEAD, AHEAD_ON, FLAGSHIP, LEVEL, NOT_BEHIND, corrected
 from measuring.questions import DATASETS, LATER_VISITS
 from measuring.table import RESULTS
+from peers.spaces import PEERS
 
 BEGIN, END = "<!-- figures of benchmarks/results -->", "<!-- end of figures -->"
+NO_PEERS = "No peer library ran in this measurement."
 STALE = "Settings that are not of today's grid and budget:"
 COMMAND = "`python benchmarks/readme.py --write`"
 WIDE = {
@@ -70,6 +72,8 @@ def _table(name: str, rows: Rows, result: Mapping[str, Any]) -> str:
     for row in first:  # best first over all items
         cells = [_cell(values.get((row["entrant"], view))) for view in views]
         lines.append(f"| `{row['entrant']}` | {' | '.join(cells)} |")
+    if not any(row["entrant"] in PEERS for row in first):
+        lines += ["", NO_PEERS]
     notes = sorted({f"`{row['entrant']}`: {note}" for row in first if (note := _settings_note(row))})
     if notes:
         lines += ["", f"{STALE} {'; '.join(notes)}."]

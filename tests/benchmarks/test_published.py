@@ -61,6 +61,11 @@ def test_misses_and_stale_settings_stand_on_the_page() -> None:
     assert "rather than a proven bound" in text
     assert "(970): .300 [.290, .310]; popularity .200" in text
     assert "Not measured with this version yet: `online_retail`" in text
+    assert published.NO_PEERS not in text
+
+
+def test_a_run_without_peers_is_said_to_be_one() -> None:
+    assert published.NO_PEERS in published.figures(results(line("hybrid_learned", 0.5), line("reorder", 0.4)))
 
 
 def test_a_lead_that_holm_does_not_bear_out_is_named() -> None:
