@@ -9,10 +9,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from peers.spaces import PEERS
+
 from measuring.judging import AHEAD, AHEAD_ON, FLAGSHIP, LEVEL, NOT_BEHIND, corrected
 from measuring.questions import DATASETS, LATER_VISITS
 from measuring.table import RESULTS
-from peers.spaces import PEERS
 
 BEGIN, END = "<!-- figures of benchmarks/results -->", "<!-- end of figures -->"
 NO_PEERS = "No peer library ran in this measurement."
