@@ -58,7 +58,7 @@ def is_current(settings: Settings) -> bool:
     there = report_folder(settings).exists() and lists_file(settings).exists()
     if not there or read_pointer(settings.pointer) is None or not versions or RECORD_TAG not in versions[0].tags:
         return False
-    return origin(versions[0].tags) == present(settings)
+    return origin(versions[0].tags) == present(settings) and not may_use_more_memory(settings)
 
 
 def is_trained(settings: Settings) -> bool:
@@ -69,7 +69,18 @@ def is_trained(settings: Settings) -> bool:
     except BundleError:
         return False
     wanted = present(settings)
-    return all(origin(provenance) == wanted for provenance in found)
+    return all(origin(provenance) == wanted for provenance in found) and not may_use_more_memory(settings)
+
+
+def may_use_more_memory(settings: Settings) -> bool:
+    """Whether a model that was too large for its limit of memory has a higher one now; no recipe holds limits."""
+    for name in settings.training.enabled():
+        folder = settings.lake / settings.dataset / name
+        if (folder / DECLINED).exists():
+            limit = Declined.load(folder).provenance.get("max_memory_mb")
+            if limit is not None and settings.training.of(name).max_memory_mb > float(limit):
+                return True
+    return False
 
 
 def provenance_of(folder: Path) -> dict[str, str]:

@@ -9,7 +9,7 @@ from orchestration.metadata import picture, rounded, show
 from orchestration.settings import Settings
 from orchestration.storage import MODEL_TYPE
 from recommenders.datasets.interactions import Interactions
-from recommenders.errors import UnsuitableError
+from recommenders.errors import ModelTooLargeError, UnsuitableError
 from recommenders.evaluation.cost import measure
 from recommenders.evaluation.plots import plot_learning_curve
 from recommenders.features.items import ItemFeatures
@@ -91,7 +91,10 @@ def tracked(
         except UnsuitableError as error:
             context.log.warning(str(error))
             show(context, {"declined": str(error)})
-            return Declined(name, str(error), {"data_version": data_version, "recipe": config.recipe()})
+            origin = {"data_version": data_version, "recipe": config.recipe()}
+            if isinstance(error, ModelTooLargeError):
+                origin["max_memory_mb"] = str(config.of(name).max_memory_mb)  # with more it may learn after all
+            return Declined(name, str(error), origin)
         model.provenance |= {"run_id": run.run_id, "recipe": config.recipe()}
         model.provenance |= {"fit_seconds": cost.seconds, "peak_memory_mb": cost.peak_mb}
         describe(context, registry, run, model)

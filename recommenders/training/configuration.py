@@ -21,8 +21,10 @@ from recommenders.models.popularity import PopularityConfig
 from recommenders.models.recommender import ModelConfig
 from recommenders.models.reorder import ReorderConfig
 from recommenders.models.sequential import SequentialConfig
+from recommenders.training.code import code_fingerprint
 
 STRICT = ConfigDict(frozen=True, extra="forbid")
+RUN_TIME = {"enabled", "threads", "n_threads", "max_memory_mb", "max_minutes"}  # how a fit is run, not what is learned
 
 
 class DataConfig(BaseModel):
@@ -136,9 +138,12 @@ class TrainingConfig(BaseModel):
         return [name for name in MODELS if self.section(name).enabled]
 
     def recipe(self) -> str:
-        """A short hash of all that changes a model, whatever data it is fitted on."""
-        sections = {name: self.of(name).model_dump_json() for name in self.enabled()}
-        return hashlib.sha256(repr(sorted(sections.items())).encode()).hexdigest()[:16]
+        """A short hash of what decides how models come out on given data: their settings, and the code that trains.
+
+        How a fit is run (threads, limits of time and memory) is not part of it.
+        """
+        sections = {name: self.of(name).model_dump_json(exclude=RUN_TIME) for name in self.enabled()}
+        return hashlib.sha256(repr((sorted(sections.items()), code_fingerprint())).encode()).hexdigest()[:16]
 
 
 def _one_line(error: ValidationError) -> str:

@@ -4,6 +4,7 @@ import pytest
 
 from recommenders.errors import ConfigurationError, UnknownNameError
 from recommenders.evaluation.criteria import MEASURED
+from recommenders.training import configuration
 from recommenders.training.configuration import TrainingConfig
 
 CONFIGS = Path(__file__).parents[3] / "configs"
@@ -86,6 +87,23 @@ def test_the_recipe_follows_the_models_and_not_the_data(tmp_path: Path) -> None:
     batch = TrainingConfig.load(written(tmp_path, "data: {batch_size: 64}"))
     assert same.recipe() == base
     assert len({base, other.recipe(), batch.recipe()}) == 3
+
+
+def test_how_a_fit_is_run_is_no_part_of_the_recipe_and_all_other_settings_are() -> None:
+    assert recipe_with("implicit_factors", n_threads=7) == TrainingConfig().recipe()
+    assert recipe_with("neural_collaborative", threads=2, max_minutes=9.0, max_memory_mb=1.0) == recipe_with()
+    others = {recipe_with("implicit_factors", **{name: value}) for name, value in (("reg", 0.1), ("epochs", 3))}
+    assert len({*others, recipe_with("implicit_factors", seed=1), recipe_with()}) == 4
+
+
+def test_other_code_is_another_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = TrainingConfig().recipe()
+    monkeypatch.setattr(configuration, "code_fingerprint", lambda: "of other code")
+    assert TrainingConfig().recipe() != before
+
+
+def recipe_with(name: str = "popularity", **settings: float) -> str:
+    return TrainingConfig.model_validate({"models": {name: settings}}).recipe()
 
 
 def test_an_unknown_model_is_told_with_the_known_ones() -> None:
