@@ -1,7 +1,7 @@
 """What must hold before the next step may run (blocking), and what a person should know (warnings)."""
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from functools import wraps
 from pathlib import Path
@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from monitoring.drift import DriftReport
+from orchestration.metadata import APPLICABLE
 from orchestration.settings import Settings
 from recommenders import schema
 from recommenders.datasets.interactions import Interactions
@@ -20,12 +21,12 @@ from recommenders.datasets.reading.ingest import Counts, count_nulls
 from recommenders.datasets.spec import Protocol
 from recommenders.datasets.splits import cut_time
 from recommenders.datasets.stops import MIN_INTERACTIONS, volume_stops
-from recommenders.evaluation.comparison import paired_difference
 from recommenders.evaluation.report import Report
 from recommenders.features import hindsight
 from recommenders.features import tables as feature_tables
-from serving.gate import beats_popularity, choose_candidate
-from serving.registry import Registry
+from serving.gate import BASELINE, FEWEST_USERS, METRIC, GateRules, Vector, beats_popularity, compare
+
+KEYS = ["user_id", "item_id", "timestamp"]
 
 Check = Callable[..., dg.AssetCheckResult]
 
@@ -104,51 +105,100 @@ def no_future_in_training_data(
 
 
 def leaks(log: Interactions, split: pa.Table, protocol: Protocol) -> list[str]:
-    """What a training log knows of the future, in words; the cut is computed anew, not taken from the labels."""
-    is_test = pc.equal(split["part"], "test")
-    found = []
-    if len(log) > split.num_rows - pc.sum(is_test).as_py():
-        found.append(f"{len(log)} events are learned from, more than lie outside the test window")
-    if protocol.split == "time_cut":
-        times = split["timestamp"]
-        cut = pc.max(times).as_py() - timedelta(days=protocol.test_days)
-        last = log.last_event
-        if last > cut:
-            found.append(f"an event of {last.isoformat()} is learned from; the cut is {cut.isoformat()}")
-        if pc.min(times.filter(is_test)).as_py() <= cut:
-            found.append(f"the test window holds events before the cut {cut.isoformat()}")
+    """What a training log knows of the future, in words; the cut is found anew, not taken from the labels.
+
+    Every event that is learned from (user, item, moment) must be one before the test part, and stand in the log no more
+    often than there.
+    """
+    found, before = [], before_test(split, protocol)
+    learned = pa.table(
+        {
+            "user_id": log.users.ids[log.user_rows],
+            "item_id": log.items.ids[log.item_columns],
+            "timestamp": pa.array(log.timestamps).cast(schema.TIME),
+        }
+    )
+    counted = [events.group_by(KEYS).aggregate([([], "count_all")]) for events in (learned, split.filter(before))]
+    both = counted[0].join(counted[1], KEYS, join_type="left outer", right_suffix="_before")
+    leaked = both.filter(pc.greater(both["count_all"], pc.fill_null(both["count_all_before"], 0)))
+    if leaked.num_rows:
+        first = leaked.sort_by("timestamp").slice(leaked.num_rows - 1).to_pylist()[0]
+        found.append(
+            f"{leaked.num_rows} events are learned from that do not lie before the test window, such as item "
+            f"{first['item_id']} of user {first['user_id']} at {first['timestamp'].isoformat()}"
+        )
+    if mislabelled := pc.sum(pc.and_(before, pc.equal(split["part"], "test"))).as_py():
+        found.append(f"{mislabelled} events of the test window lie before it")
     return found
 
 
+def before_test(split: pa.Table, protocol: Protocol) -> pa.ChunkedArray:
+    """Which events models may learn from: those up to the cut, or all but each user's latest, ties by item id."""
+    if protocol.split == "time_cut":
+        cut = pc.max(split["timestamp"]).as_py() - timedelta(days=protocol.test_days)
+        return pc.less_equal(split["timestamp"], pa.scalar(cut, schema.TIME))
+    placed = split.select(KEYS).append_column("place", pa.array(range(split.num_rows)))
+    ordered = placed.sort_by([(key, "ascending") for key in ("user_id", "timestamp", "item_id", "place")])
+    latest = ordered.group_by("user_id", use_threads=False).aggregate([("place", "last"), ("place", "count")])
+    held_out = latest.filter(pc.greater(latest["place_count"], 1))["place_last"]
+    return pc.invert(pc.is_in(placed["place"], held_out.combine_chunks()))
+
+
 def release_candidate_beats_popularity(
-    context: dg.AssetCheckExecutionContext, settings: dg.ResourceParam[Settings], evaluation_report: Report
+    release_candidate: dict[str, Any], evaluation_report: Report
 ) -> dg.AssetCheckResult:
     """The release candidate ranks better than popularity by a paired 95 % interval.
 
-    Where nothing serves yet, popularity itself may be the candidate: some list is better than none.
+    Popularity itself may be the candidate: some list is better than none, and the gate compares it with what serves.
     """
-    name = context.partition_key
-    vectors = evaluation_report.vectors("ndcg@10")
-    has_champion = Registry(settings.of(name)).champion(name) is not None
-    candidate = choose_candidate(vectors, has_champion=has_champion)
-    difference, low, high = paired_difference(vectors[candidate], vectors["popularity"])
+    return candidate_check(evaluation_report.vectors(METRIC), release_candidate["candidate"])
+
+
+def candidate_check(vectors: Mapping[str, Vector], candidate: str) -> dg.AssetCheckResult:
+    """Passed where the candidate beats popularity; not applicable to popularity itself."""
+    if candidate == BASELINE:
+        return not_applicable(ERROR, "popularity is the release candidate, and nothing is compared with itself")
+    found = compare(vectors[candidate], vectors[BASELINE], GateRules())
+    figures = {"difference": found.difference, "low": found.low, "high": found.high}
+    if found.users < FEWEST_USERS:
+        said = f"undefined: {found.users} users have a defined NDCG@10 of {candidate} and of popularity"
+    else:
+        said = f"NDCG@10 of {candidate} less popularity's: {found.difference:.4f} [{found.low:.4f}, {found.high:.4f}]"
     return dg.AssetCheckResult(
-        passed=beats_popularity(vectors, candidate) or (candidate == "popularity" and not has_champion),
+        passed=beats_popularity(vectors, candidate),
         severity=ERROR,
-        description=f"NDCG@10 of {candidate} less popularity's: {difference:.4f} [{low:.4f}, {high:.4f}]",
-        metadata={"candidate": candidate, "difference": float(difference), "low": float(low), "high": float(high)},
+        description=said,
+        metadata={"candidate": candidate, **{name: value for name, value in figures.items() if value == value}},
     )
 
 
 def members_beat_popularity(evaluation_report: Report) -> dg.AssetCheckResult:
-    """Each member ranks better than popularity; one that does not is a warning, not a stop."""
-    scores = {name: values["ndcg@10"][0] or 0.0 for name, values in evaluation_report.models.items()}
-    below = sorted(name for name, score in scores.items() if score < scores["popularity"])
+    """Each model ranks better than popularity on average; one that does not is a warning, not a stop."""
+    return members_check({name: values["ndcg@10"][0] for name, values in evaluation_report.models.items()})
+
+
+def members_check(scores: Mapping[str, float | None]) -> dg.AssetCheckResult:
+    """Passed where every model's mean NDCG@10 is above popularity's; one that is undefined shows nothing."""
+    baseline, others = scores[BASELINE], {name: score for name, score in scores.items() if name != BASELINE}
+    if not others:
+        return not_applicable(WARN, "popularity is the only model, and nothing is compared with itself")
+    undefined = sorted(name for name, score in scores.items() if score is None)
+    known = {name: score for name, score in others.items() if score is not None}
+    below = [] if baseline is None else sorted(name for name, score in known.items() if score <= baseline)
+    said = [f"not above popularity: {', '.join(below)}"] if below else []
+    said += [f"undefined: {', '.join(undefined)}"] if undefined else []
     return dg.AssetCheckResult(
-        passed=not below,
+        passed=not said,
         severity=WARN,
-        description=f"below popularity: {', '.join(below)}" if below else "every member is above popularity",
-        metadata=scores,
+        description="; ".join(said) or "every model is above popularity",
+        metadata={name: score for name, score in scores.items() if score is not None},
+    )
+
+
+def not_applicable(severity: dg.AssetCheckSeverity, why: str) -> dg.AssetCheckResult:
+    """Dagster knows passed and failed only: a pass whose description and metadata say that nothing was shown."""
+    return dg.AssetCheckResult(
+        passed=True, severity=severity, description=f"not applicable: {why}", metadata={APPLICABLE: False}
     )
 
 
@@ -198,7 +248,12 @@ def checks(partitions: dg.PartitionsDefinition[str]) -> list[dg.AssetChecksDefin
         check(interactions_volume, "interactions", blocking=True, additional_deps=["quarantine"]),
         check(no_future_in_training_data, "training_log", blocking=True, additional_ins={"split": dg.AssetIn("split")}),
         check(features_know_no_future, "user_features", blocking=True, additional_ins=features),
-        check(release_candidate_beats_popularity, "evaluation_report", blocking=True),
+        check(
+            release_candidate_beats_popularity,
+            "release_candidate",
+            blocking=True,
+            additional_ins={"evaluation_report": dg.AssetIn("evaluation_report")},
+        ),
         check(members_beat_popularity, "evaluation_report"),
         check(no_drift, "drift_report"),
     ]

@@ -16,8 +16,9 @@ from orchestration.runs import RunFailedError
 from orchestration.services import ensure_ports, services
 from orchestration.settings import Settings
 from orchestration.supervisor import Supervisor
-from serving.champion import read_pointer
+from serving.champion import Pointer, read_pointer
 from serving.registry import Registry
+from serving.versions import ROLLED_BACK_TAG, Version
 
 READY_S = 120.0
 PATROL_S = 1.0
@@ -30,7 +31,10 @@ def run_platform(settings: Settings, once: bool, say: Callable[[str], None]) -> 
     with platform.sole_owner(settings):
         ensure_ports(settings)  # after the home, or a second run would only hear of a port that the first one holds
         settings.remember_dataset("run")
-        Registry(settings).prepare()
+        registry = Registry(settings)
+        registry.prepare()
+        for line in registry.reconcile(settings.dataset):
+            say(f"Mended: {line}")
         with Supervisor(services(settings)) as group:
             group.start()
             say(f"Tradewind on {settings.dataset}. Watch it in Dagster: {settings.urls['dagster']} (ready in a moment)")
@@ -113,7 +117,12 @@ def status_of(settings: Settings) -> dict[str, Any]:
         "dataset": settings.dataset,
         "champion": None
         if pointer is None
-        else {"model": pointer.model, "version": pointer.version, "since": pointer.promoted_at},
+        else {
+            "model": pointer.model,
+            "version": pointer.version,
+            "since": pointer.promoted_at,
+            "pinned": pointer.pinned,
+        },
         "services": {name: _answers(url) for name, url in settings.urls.items()},
         "runs": runs,
         "alerts": [alert.title for alert in alerts.recent(settings.alerts, 5)],
@@ -126,6 +135,7 @@ def print_status(found: dict[str, Any]) -> None:
     print(f"data set   {found['dataset']}")
     print(
         f"champion   {champion['model']} version {champion['version']} since {champion['since']}"
+        f"{', pinned' if champion['pinned'] else ''}"
         if champion
         else "champion   none yet; start with: tradewind run"
     )
@@ -140,14 +150,16 @@ def print_status(found: dict[str, Any]) -> None:
 def versions_of(settings: Settings) -> list[dict[str, Any]]:
     """All versions of the data set, newest first."""
     rows = []
-    for version in Registry(settings).versions(settings.dataset):
+    registry = Registry(settings)
+    live = registry.pointer(settings.dataset)
+    for version in registry.versions(settings.dataset):
         record = json.loads(version.tags.get("gate_record", "{}"))
         evaluation = json.loads(version.tags.get("evaluation", "{}"))
         rows.append(
             {
                 "version": version.number,
                 "model": version.model,
-                "aliases": list(version.aliases),
+                "aliases": [*version.aliases, *_marks(version, live)],
                 "created": version.created.isoformat(timespec="seconds"),
                 "ndcg@10": evaluation.get("ndcg@10"),
                 "promoted": record.get("promote"),
@@ -156,6 +168,12 @@ def versions_of(settings: Settings) -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def _marks(version: Version, live: Pointer | None) -> list[str]:
+    """What a version is, beside its aliases."""
+    pinned = live is not None and live.pinned and live.version == version.number
+    return ["pinned"] * pinned + ["rolled back"] * bool(version.tags.get(ROLLED_BACK_TAG))
 
 
 def _answers(url: str) -> bool:

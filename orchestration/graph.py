@@ -8,7 +8,7 @@ from orchestration.assets.evaluation_report import report_asset
 from orchestration.assets.features import item_features, item_vectors, training_log, user_features
 from orchestration.assets.models import model_assets
 from orchestration.assets.raw_dataset import raw_dataset
-from orchestration.assets.release import champion, registered_model_asset
+from orchestration.assets.release import champion, registered_model_asset, release_candidate
 from orchestration.assets.split import split
 from orchestration.assets.tables import tables
 from orchestration.checks import checks
@@ -34,6 +34,7 @@ def definitions(settings: Settings) -> dg.Definitions:
         user_features,
         *model_assets(config),
         report_asset(config),
+        release_candidate,
         registered_model_asset(config),
         champion,
         bento,

@@ -35,6 +35,7 @@ class Pointer:
     promoted_at: str  # ISO 8601, UTC
     run_id: str
     earlier: tuple[int, ...] = ()
+    pinned: bool = False  # stays, whatever retrainings find
 
     def bundle_folder(self, pointer_file: Path) -> Path:
         """Where the bundle lies."""

@@ -15,6 +15,7 @@ from recommenders.evaluation.comparison import paired_difference
 
 Vector = NDArray[np.floating[Any]]
 
+METRIC = "ndcg@10"
 BASELINE = "popularity"
 FEWEST_USERS = 2  # below this an interval says nothing
 
@@ -52,6 +53,30 @@ class Comparison:
 
 
 @dataclass(frozen=True)
+class Rival:
+    """What serves, as the gate meets it: two vectors over the same users of one window, or why there are none.
+
+    `compared` says on which window, or why nothing is compared; then `stands` says whether the challenger may pass.
+    `must_beat`: why not being worse is not enough, if so.
+    """
+
+    name: str
+    compared: str
+    challenger: Vector | None = None
+    champion: Vector | None = None
+    stands: bool = True
+    must_beat: str = ""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at: whether it holds, in words."""
+
+    passed: bool
+    reason: str
+
+
+@dataclass(frozen=True)
 class Decision:
     """The gate's answer. `record` is JSON-ready and is kept with the version."""
 
@@ -63,74 +88,81 @@ class Decision:
 def decide(
     challenger: Vector,
     popularity: Vector,
-    champion: Vector | None = None,
+    rival: Rival | None = None,
     *,
     candidate: str,
-    champion_name: str = "champion",
+    findings: Sequence[Finding] = (),
     rules: GateRules | None = None,
 ) -> Decision:
-    """Promotes a challenger that beats popularity and is not worse than the champion.
+    """Promotes a challenger that beats popularity, is not worse than what serves, and of which all findings hold.
 
-    Popularity itself need not beat popularity. Without a champion the challenger is promoted, and the record
-    says so. Raises ReleaseError if the vectors differ in length.
+    challenger, popularity: both on the newest test window. Popularity itself need not beat popularity. Without a
+    champion (rival) the challenger is promoted where the findings hold, and the record says so. Raises ReleaseError if
+    vectors that are compared differ in length.
     """
     rules = rules or GateRules()
-    record: dict[str, Any] = {"metric": "ndcg@10", "rules": asdict(rules), "challenger": candidate}
+    record: dict[str, Any] = {"metric": METRIC, "rules": asdict(rules), "challenger": candidate}
     record["challenger_mean"] = _mean(challenger)
-    checks: list[tuple[bool, str]] = []
+    checks = list(findings)
+    first = rival is None
     if candidate != BASELINE:
         against = compare(challenger, popularity, rules)
         record["versus_popularity"] = _plain({"popularity_mean": _mean(popularity), **asdict(against)})
-        checks.append(_beats_popularity(candidate, against))
-    if champion is not None:
-        against = compare(challenger, champion, rules)
-        allowed = rules.margin * float(np.mean(champion[_paired(challenger, champion)])) if against.users else np.nan
-        record["champion"] = champion_name
-        figures = {"champion_mean": _mean(champion), "allowed_loss": allowed, **asdict(against)}
-        record["versus_champion"] = _plain(figures)
-        checks.append(_not_worse(candidate, champion_name, against, allowed))
-    promote = champion is None or all(passed for passed, _ in checks)
-    reasons = tuple(reason for _, reason in checks)
-    if champion is None:
+        checks.append(_beats(candidate, BASELINE, against))
+    if rival is not None:
+        found, figures = _against(rival, candidate, rules)
+        record |= {"champion": rival.name, "versus_champion": figures}
+        checks.append(found)
+    needed = findings if first else checks
+    promote = all(check.passed for check in needed)
+    reasons = tuple(check.reason for check in checks)
+    if first and promote:
         reasons = (f"no champion yet: {candidate} is the best candidate and becomes the first", *reasons)
-    record |= {"promote": promote, "first_champion": champion is None, "reasons": list(reasons)}
+    record |= {"promote": promote, "first_champion": first, "reasons": list(reasons)}
     return Decision(promote, reasons, record)
 
 
-def choose_candidate(
-    vectors: Mapping[str, Vector],
-    preferred: Sequence[str] = ("hybrid", "hybrid_learned"),
-    has_champion: bool = False,
-    rules: GateRules | None = None,
-) -> str:
-    """The model to release: the better of the preferred ones.
+def _against(rival: Rival, candidate: str, rules: GateRules) -> tuple[Finding, dict[str, Any]]:
+    """Whether the challenger holds its own against what serves, and the figures of the comparison."""
+    if rival.challenger is None or rival.champion is None:
+        passed = rival.stands and not rival.must_beat
+        reason = f"{candidate} is not compared with {rival.name}: {rival.compared}"
+        return Finding(passed, f"{reason}; {rival.must_beat}" if rival.must_beat else reason), {}
+    against = compare(rival.challenger, rival.champion, rules)
+    paired = _paired(rival.challenger, rival.champion)
+    allowed = rules.margin * float(np.mean(rival.champion[paired])) if against.users else np.nan
+    if rival.must_beat:
+        found = _beats(candidate, rival.name, against)
+        found = Finding(found.passed, f"{found.reason}; {rival.must_beat}")
+    else:
+        found = _not_worse(candidate, rival.name, against, allowed)
+    means = {"challenger_mean": _mean(rival.challenger), "champion_mean": _mean(rival.champion)}
+    figures = _plain({**means, "allowed_loss": 0.0 if rival.must_beat else allowed, **asdict(against)})
+    return found, {"window": rival.compared, **figures}
 
-    Where nobody serves yet and that one does not beat popularity: the best scoring one, and popularity itself where
-    that does not either. The best scoring one where no preferred one was trained. Raises ReleaseError if nothing has a
-    score.
+
+def choose_candidate(
+    vectors: Mapping[str, Vector], chosen: str, has_champion: bool = False, rules: GateRules | None = None
+) -> str:
+    """The model to release: the one chosen on the validation window, if it could be fitted before the test window too.
+
+    Where it could not, the best one that was. Where nothing serves yet and the chosen one does not beat popularity: the
+    best one that does, and popularity itself where none does. Raises ReleaseError if nothing has a score.
     """
-    means = {name: _mean(vector) for name, vector in vectors.items()}
-    scored = {name: mean for name, mean in means.items() if mean is not None}
-    if not scored:
-        raise ReleaseError(
-            f"no candidate has a defined NDCG@10; got {', '.join(vectors) or 'no model'}; train one first"
-        )
-    best = max(scored, key=lambda name: scored[name])
-    trained = [name for name in preferred if name in scored]
-    if not trained:
-        return best
-    chosen = max(trained, key=lambda name: scored[name])
-    if has_champion or BASELINE not in vectors or chosen == BASELINE:
+    means = {name: mean for name, vector in vectors.items() if (mean := _mean(vector)) is not None}
+    if not means:
+        got = ", ".join(vectors) or "no model"
+        raise ReleaseError(f"no candidate has a defined NDCG@10; got {got}; train one first")
+    best = max(means, key=lambda name: means[name])
+    chosen = chosen if chosen in means else best
+    if has_champion or BASELINE not in means or chosen == BASELINE:
         return chosen
-    for name in (chosen, best):
-        if beats_popularity(vectors, name, rules):
-            return name
-    return BASELINE
+    return next((name for name in (chosen, best) if beats_popularity(vectors, name, rules)), BASELINE)
 
 
 def beats_popularity(vectors: Mapping[str, Vector], name: str, rules: GateRules | None = None) -> bool:
     """Whether a model ranks better than popularity by a paired interval, as the gate asks."""
-    return _beats_popularity(name, compare(vectors[name], vectors[BASELINE], rules or GateRules()))[0]
+    return _beats(name, BASELINE, compare(vectors[name], vectors[BASELINE], rules or GateRules())).passed
 
 
 def compare(left: Vector, right: Vector, rules: GateRules) -> Comparison:
@@ -144,29 +176,27 @@ def compare(left: Vector, right: Vector, rules: GateRules) -> Comparison:
     return Comparison(*interval, users=int(_paired(left, right).sum()))
 
 
-def _beats_popularity(name: str, against: Comparison) -> tuple[bool, str]:
+def _beats(name: str, other: str, against: Comparison) -> Finding:
     if against.users < FEWEST_USERS:
-        return (
-            False,
-            f"{name} cannot be compared with popularity: {against.users} users have a defined NDCG@10",
-        )
+        return _undecided(name, other, against)
     passed = against.low > 0
     verb = "beats" if passed else "does not beat"
-    return passed, f"{name} {verb} popularity: {_told(against)}; the low end must be above 0"
+    return Finding(passed, f"{name} {verb} {other}: {_in_words(against)}; the low end must be above 0")
 
 
-def _not_worse(name: str, champion: str, against: Comparison, allowed: float) -> tuple[bool, str]:
+def _not_worse(name: str, champion: str, against: Comparison, allowed: float) -> Finding:
     if against.users < FEWEST_USERS:
-        return (
-            False,
-            f"{name} cannot be compared with {champion}: {against.users} users have a defined NDCG@10",
-        )
+        return _undecided(name, champion, against)
     passed = against.low >= -allowed
     verb = "is not worse than" if passed else "may be worse than"
-    return passed, f"{name} {verb} {champion}: {_told(against)}; the low end must reach {-allowed:+.4f}"
+    return Finding(passed, f"{name} {verb} {champion}: {_in_words(against)}; the low end must reach {-allowed:+.4f}")
 
 
-def _told(against: Comparison) -> str:
+def _undecided(name: str, other: str, against: Comparison) -> Finding:
+    return Finding(False, f"{name} cannot be compared with {other}: {against.users} users have a defined NDCG@10")
+
+
+def _in_words(against: Comparison) -> str:
     interval = f"[{against.low:+.4f}, {against.high:+.4f}]"
     return f"NDCG@10 {against.difference:+.4f} {interval} over {against.users} users"
 

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from recommenders import bundle as bundles
-from recommenders.errors import ReleaseError
+from recommenders.errors import BundleError, ReleaseError
 from serving import champion as pointers
 from serving.locks import locked
 from serving.releases import Releases
@@ -22,6 +22,7 @@ from serving.versions import (
     BUNDLE_TAG,
     CHAMPION,
     HASH_TAG,
+    LISTS_FILE,
     MODEL_TAG,
     PREFIX,
     Version,
@@ -30,6 +31,7 @@ from serving.versions import (
 )
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
 
@@ -169,8 +171,22 @@ class Registry(Releases):
         raise ReleaseError(f"no version {number} of {registered_name(dataset)}; {there}")
 
     def champion(self, dataset: str) -> Version | None:
-        """The version that has the champion's alias."""
-        return next((v for v in self.versions(dataset) if CHAMPION in v.aliases), None)
+        """The version that serves, by the pointer; where that is gone, the one that has the champion's alias.
+
+        Of one that was deleted from the registry, what its bundle says.
+        """
+        live = self.pointer(dataset)
+        if live is None:
+            return next((v for v in self.versions(dataset) if CHAMPION in v.aliases), None)
+        return self._registered(live) or _of_pointer(live, live.bundle_folder(self.pointer_file(dataset)))
+
+    def judged_lists(self, version: Version) -> "pa.Table":
+        """What the version's recipe was judged by: user_id, item_ids, best first. Raises ReleaseError if it is gone."""
+        import pyarrow.parquet as pq
+
+        with tempfile.TemporaryDirectory() as folder:
+            what = f"the lists that version {version.number} of {version.name} was judged by"
+            return pq.read_table(self._download(version.run_id, LISTS_FILE, Path(folder), what))
 
     def set_tags(self, version: Version, tags: Mapping[str, str]) -> Version:
         """Adds tags to the version, or replaces them; returns it as it is now."""
@@ -181,17 +197,30 @@ class Registry(Releases):
     def fetch(self, version: Version, folder: Path) -> Path:
         """The version's bundle, verified, in the place of `folder`.
 
-        Raises BundleError if it was tampered with.
+        Raises BundleError if it was tampered with, ReleaseError if it is gone.
         """
         folder.parent.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
         try:
-            got = Path(self._client.download_artifacts(version.run_id, version.tags[BUNDLE_TAG], str(staging)))
+            what = f"the bundle of version {version.number} of {version.name}"
+            got = self._download(version.run_id, version.tags.get(BUNDLE_TAG, ""), staging, what)
             pointers.verify(got, version.tags[HASH_TAG])
             bundles.replace_folder(got, folder)
         finally:
             shutil.rmtree(staging, ignore_errors=True)
         return folder
+
+    def _download(self, run_id: str, place: str, folder: Path, what: str) -> Path:
+        """An artifact of a run, copied into the folder. Raises ReleaseError, which says what is gone."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return Path(self._client.download_artifacts(run_id, place, str(folder)))
+        except (MlflowException, OSError) as error:
+            cause = " ".join(str(error).split())[:200]
+            raise ReleaseError(
+                f"{what} cannot be fetched from MLflow ({cause}); promote another version or train anew"
+            ) from error
 
     def aliases(self, dataset: str) -> dict[str, int]:
         """The aliases of the data set's model and the versions they name."""
@@ -263,3 +292,14 @@ def _version(dataset: str, found: "ModelVersion", aliases: Mapping[str, int]) ->
     created = datetime.fromtimestamp(found.creation_timestamp / 1000, UTC)
     tags = dict(found.tags)
     return Version(dataset, number, found.run_id or "", tags.get(MODEL_TAG, ""), own, created, tags)
+
+
+def _of_pointer(live: pointers.Pointer, folder: Path) -> Version:
+    """A version as far as the bundle that serves tells of it."""
+    try:
+        known = bundles.read_manifest(folder)["provenance"]
+    except BundleError:
+        known = {}
+    tags = {name: str(value) for name, value in known.items()} | {HASH_TAG: live.bundle_sha256, MODEL_TAG: live.model}
+    promoted = datetime.fromisoformat(live.promoted_at)
+    return Version(live.dataset, live.version, live.run_id, live.model, (), promoted, tags)

@@ -7,6 +7,9 @@ from typing import Any
 
 CHAMPION, PREVIOUS = "champion", "previous"
 MODEL_TAG, HASH_TAG, BUNDLE_TAG, RECORD_TAG = "model", "bundle_sha256", "bundle_path", "gate_record"
+ROLLED_BACK_TAG = "rolled_back_at"  # empty again once the recipe of the version was promoted anew
+REFIT_TAG = "refit"  # what was measured of the model that would serve
+LISTS_FILE = "judged_lists.parquet"  # in a version's run: the lists that its recipe was judged by
 PREFIX = "tradewind"
 
 

@@ -8,23 +8,69 @@ from typing import Any
 
 import dagster as dg
 import pyarrow as pa
-import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from orchestration.assets.models import MODEL, parameters, standing
-from orchestration.metadata import show
+from orchestration.metadata import rounded, show
 from orchestration.settings import Settings
+from orchestration.source import held
 from recommenders.datasets.interactions import Interactions
 from recommenders.datasets.splits import training_log as build_log
-from recommenders.evaluation.protocol import make_case
+from recommenders.evaluation.questions import Question, question_of
 from recommenders.evaluation.report import Report
-from recommenders.features.items import ItemFeatures, encode_items_as_of
+from recommenders.features.items import encode_items_as_of
 from recommenders.models.recommender import Recommender
+from recommenders.training.code import code_fingerprint
 from recommenders.training.configuration import TrainingConfig
+from recommenders.training.selection import Choice, choose
 from recommenders.training.training import Declined, refit
-from serving.gate import choose_candidate
-from serving.judgement import judge
+from serving.gate import METRIC, Finding, choose_candidate
+from serving.judgement import Market, judge, release, stored_lists
+from serving.refit import findings, measure, of_record, to_record
 from serving.registry import Registry, Unlogged
-from serving.versions import Version
+from serving.versions import LISTS_FILE, REFIT_TAG, Version
+
+
+@dg.asset(group_name="release")
+def release_candidate(
+    context: dg.AssetExecutionContext,
+    settings: dg.ResourceParam[Settings],
+    interactions: pa.Table,
+    items: pa.Table,
+    evaluation_report: Report,
+) -> dict[str, Any]:
+    """The model that goes on to the gate: chosen on the validation window, before the test window says anything.
+
+    An earlier choice of the same recipe on nearly the same log is kept, because choosing costs a second training.
+    """
+    name = context.partition_key
+    own = settings.of(name)
+    registry = Registry(own)
+    for line in registry.reconcile(name):
+        context.log.warning(line)
+    first = registry.champion(name) is None
+    choice = choose(settings.training, interactions, items, own.spec.protocol, earlier_choice(own), first)
+    vectors = evaluation_report.vectors(METRIC)
+    candidate = choose_candidate(vectors, choice.candidate, has_champion=not first)
+    show(
+        context,
+        {
+            "candidate": candidate,
+            "chosen": f"{choice.candidate}, {choice.how}",
+            "users of the validation window": choice.n_users,
+            **{f"{model} ndcg@10 on validation": rounded(mean) for model, mean in choice.means.items()},
+        },
+    )
+    return {"candidate": candidate, "first": first, "choice": choice.to_json()}
+
+
+def earlier_choice(settings: Settings) -> Choice | None:
+    """The choice that was made last for this data set, if it can be read."""
+    path = settings.lake / settings.dataset / "release_candidate.json"
+    try:
+        return Choice(**json.loads(path.read_text())["choice"])
+    except (OSError, ValueError, KeyError, TypeError):  # none yet, or of an older version: chosen anew
+        return None
 
 
 def registered_model_asset(config: TrainingConfig) -> dg.AssetsDefinition:
@@ -42,21 +88,21 @@ def registered_model_asset(config: TrainingConfig) -> dg.AssetsDefinition:
         interactions: pa.Table,
         items: pa.Table,
         evaluation_report: Report,
+        release_candidate: dict[str, Any],
         **fitted: Recommender | Declined,
     ) -> dict[str, Any]:
-        """The release candidate's recipe, refitted on all data and registered in MLflow as a challenger."""
-        name = context.partition_key
-        registry = Registry(settings.of(name))
-        has_champion = registry.champion(name) is not None
-        candidate = choose_candidate(evaluation_report.vectors("ndcg@10"), has_champion=has_champion)
-        protocol = settings.of(name).spec.protocol
-        log = replace(build_log(interactions, items, protocol), version=raw_dataset["version"])
+        """The release candidate's recipe, refitted on all data, looked at, and registered in MLflow as a challenger."""
+        name, candidate = context.partition_key, release_candidate["candidate"]
+        own = settings.of(name)
+        registry, models = Registry(own), standing(fitted)
+        log = replace(build_log(interactions, items, own.spec.protocol), version=raw_dataset["version"])
         vectors = encode_items_as_of(items, log.items, log.last_event)
-        unlogged = Unlogged(registry.checkpoints(name))
-        model = refit(candidate, settings.training, log, vectors, standing(fitted), unlogged)
+        model = refit(candidate, settings.training, log, vectors, models, Unlogged(registry.checkpoints(name)))
         model.provenance |= provenance(settings, evaluation_report, log)
-        version = register(registry, settings, model, evaluation_report)
-        show(context, links(registry, version, evaluation_report.megabytes[candidate]))
+        question = question_of(interactions, items, own.spec.protocol)
+        version, found = register(registry, settings, model, models[candidate], evaluation_report, question, log)
+        reasons = dg.MetadataValue.md("\n".join(f"- {one.reason}" for one in found))
+        show(context, links(registry, version, evaluation_report.megabytes[candidate]) | {"refit": reasons})
         facts = {"version": version.number, "model": candidate, "recipe": settings.training.recipe()}
         return {"dataset": name, **facts}
 
@@ -74,22 +120,41 @@ def links(registry: Registry, version: Version, megabytes: float) -> dict[str, A
     }
 
 
-def register(registry: Registry, settings: Settings, model: Recommender, report: Report) -> Version:
-    """A new version of the model in MLflow, in a run of its own that also holds the evaluation of its recipe."""
+def register(
+    registry: Registry,
+    settings: Settings,
+    model: Recommender,
+    judged: Recommender,
+    report: Report,
+    question: Question,
+    log: Interactions,
+) -> tuple[Version, list[Finding]]:
+    """A new version of the model in MLflow, and what was found of the refit.
+
+    Its run holds the evaluation of its recipe, and the lists by which later releases are compared with it.
+    """
     name, config = report.dataset, settings.training
     with (
         tempfile.TemporaryDirectory() as folder,
         registry.run(name, f"{model.name}-release", parameters(config, model.name), {"stage": "release"}) as run,
     ):
+        lists = question.lists(judged)
+        pq.write_table(stored_lists(lists, question), Path(folder) / LISTS_FILE)
+        run.log_file(Path(folder) / LISTS_FILE)
         run.log_file(report.save(Path(folder) / "evaluation"))
         bundle = model.save(Path(folder) / "bundle")
-        return registry.publish(name, bundle, run.run_id, version_tags(settings, model, report))
+        figures = measure(bundle, judged, lists, report.megabytes[model.name], question, log)
+        found = findings(figures)
+        tags = version_tags(settings, model, report) | {REFIT_TAG: json.dumps(to_record(figures, found))}
+        return registry.publish(name, bundle, run.run_id, tags), found
 
 
 def provenance(settings: Settings, report: Report, log: Interactions) -> dict[str, str]:
     """What a version stores of where it came from; its log's data version stands there already."""
     return {
         "recipe": settings.training.recipe(),
+        "code": code_fingerprint(),
+        "protocol": report.protocol,
         "cut": report.cut,
         "trained_until": str(log.timestamps.max().astype("datetime64[us]")),
     }
@@ -110,31 +175,30 @@ def champion(
     settings: dg.ResourceParam[Settings],
     registered_model: dict[str, Any],
     evaluation_report: Report,
-    split: pa.Table,
-    training_log: Interactions,
-    item_vectors: ItemFeatures,
+    interactions: pa.Table,
+    items: pa.Table,
 ) -> dict[str, Any]:
     """The version that serves: the challenger if the gate lets it pass, else the champion there was."""
     name = context.partition_key
-    registry = Registry(settings.of(name))
+    own = settings.of(name)
+    registry = Registry(own)
     challenger = registry.version(name, registered_model["version"])
-    case = make_case(training_log, split.filter(pc.field("part") == "test"), settings.of(name).spec.protocol)
-    decision = judge(registry.champion(name), challenger, evaluation_report, training_log, item_vectors, case)
-    if decision.promote:
-        serving = registry.promote(name, challenger.number, decision.record)
-    else:
-        registry.set_tags(challenger, {"gate_record": json.dumps(decision.record)})
-        context.log.warning(f"version {challenger.number} of {name} stays a challenger: {'; '.join(decision.reasons)}")
-        serving = registry.champion(name) or challenger
+    market = Market(interactions, items, own.spec.protocol, restored=held(own) is not None)
+    refitted = of_record(json.loads(challenger.tags[REFIT_TAG]))
+    live = registry.champion(name)
+    decision = judge(registry, live, challenger, evaluation_report, market, settings.training, refitted)
+    serving, promoted, reasons = release(registry, challenger, decision)
+    if not promoted:
+        context.log.warning(f"version {challenger.number} of {name} stays a challenger: {'; '.join(reasons)}")
     show(
         context,
         {
             "version": serving.number,
             "model": serving.model,
-            "promoted": decision.promote,
-            "reasons": dg.MetadataValue.md("\n".join(f"- {reason}" for reason in decision.reasons)),
+            "promoted": promoted,
+            "reasons": dg.MetadataValue.md("\n".join(f"- {reason}" for reason in reasons)),
             "gate record": dg.MetadataValue.json(decision.record),
             "mlflow version": dg.MetadataValue.url(registry.version_url(serving)),
         },
     )
-    return {"dataset": name, "version": serving.number, "model": serving.model, "promoted": decision.promote}
+    return {"dataset": name, "version": serving.number, "model": serving.model, "promoted": promoted}

@@ -39,8 +39,10 @@ def release_promote(
     from serving.registry import Registry
 
     settings = known(dataset)
-    released = promote_judged(Registry(settings), settings.dataset, version, force)
-    say(f"Version {released.number} ({released.model}) of {settings.dataset} serves now.")
+    registry = Registry(settings)
+    before = registry.pointer(settings.dataset)
+    released = promote_judged(registry, settings.dataset, version, force)
+    say(f"Version {released.number} ({released.model}) of {settings.dataset} serves now.{_lifted(before)}")
 
 
 @app.command("rollback")
@@ -49,8 +51,40 @@ def release_rollback(dataset: Dataset = None) -> None:
     from serving.registry import Registry
 
     settings = known(dataset)
-    released = Registry(settings).rollback(settings.dataset)
-    say(f"Version {released.number} ({released.model}) of {settings.dataset} serves again.")
+    registry = Registry(settings)
+    before = registry.pointer(settings.dataset)
+    released = registry.rollback(settings.dataset)
+    say(f"Version {released.number} ({released.model}) of {settings.dataset} serves again.{_lifted(before)}")
+    say(
+        "Retrainings of the recipe and data just rolled back will not be promoted; of newer data they may be. To keep "
+        f"this version whatever they find: tradewind release pin {released.number} --dataset {settings.dataset}"
+    )
+
+
+@app.command("pin")
+def release_pin(
+    version: Annotated[int, typer.Argument(metavar="NUMBER", help="Number of the version, the one that serves.")],
+    dataset: Dataset = None,
+) -> None:
+    """Keep the version that serves, whatever retrainings find, until it is unpinned."""
+    from serving.registry import Registry
+
+    settings = known(dataset)
+    Registry(settings).pin(settings.dataset, version)
+    say(f"Version {version} of {settings.dataset} is pinned; retrainings go on and replace nothing.")
+
+
+@app.command("unpin")
+def release_unpin(dataset: Dataset = None) -> None:
+    """Let retrainings replace the version that serves again."""
+    from serving.registry import Registry
+
+    settings = known(dataset)
+    before = Registry(settings).pin(settings.dataset, None)
+    if before is not None and before.pinned:
+        say(f"Version {before.version} of {settings.dataset} is pinned no more.")
+    else:
+        say(f"No version of {settings.dataset} is pinned.")
 
 
 @app.command("bento")
@@ -64,6 +98,11 @@ def release_bento(dataset: Dataset = None, as_json: AsJson = False) -> None:
         print(json.dumps({"tag": built.tag, "path": str(built.path)}))
     else:
         say(f"Built {built.tag}. Serve it: BENTOML_HOME={settings.home / 'bentoml'} bentoml serve {built.tag}")
+
+
+def _lifted(before: Any) -> str:
+    """That a pin ended with a change of what serves. before: the pointer there was."""
+    return f" The pin of version {before.version} has ended." if before is not None and before.pinned else ""
 
 
 def _lines(rows: Sequence[dict[str, Any]]) -> list[str]:

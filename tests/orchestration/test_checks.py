@@ -7,9 +7,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+import pytest
 
 from orchestration import checks
+from orchestration.metadata import APPLICABLE
 from recommenders import schema
+from recommenders.datasets.ids import IdMap
 from recommenders.datasets.interactions import Interactions
 from recommenders.datasets.reading.ingest import Counts
 from recommenders.datasets.spec import Protocol
@@ -58,20 +61,92 @@ def test_volume_check_wants_enough_rows_and_few_bad_ones() -> None:
     assert stop.description == "500 of 2,500 rows (20.0%) are quarantined; at most 5.0% may be (max_quarantined)"
 
 
-def test_a_planted_leak_is_caught() -> None:
-    protocol = Protocol(split="time_cut", test_days=20)
+TIME_CUT, LATEST_OUT = Protocol(split="time_cut", test_days=20), Protocol(split="latest_out", repeat=False)
+
+
+def learned_from(events: pa.Table) -> Interactions:
+    return Interactions.from_table(events, IdMap.of(events["item_id"].to_pylist()))
+
+
+@pytest.mark.parametrize("protocol", [TIME_CUT, LATEST_OUT])
+def test_no_held_out_event_is_learned_from_whatever_else_is_left_out(protocol: Protocol) -> None:
+    """Counts say nothing: a log may hold every held-out event and yet be shorter than what was allowed."""
     parts = split(log(2000), protocol)
+    before, held_out = (parts.filter(keep(parts["part"], "test")) for keep in (pc.not_equal, pc.equal))
+    assert checks.leaks(learned_from(before), parts, protocol) == []
+    assert checks.leaks(learned_from(before.slice(100)), parts, protocol) == []
+    swapped = pa.concat_tables([held_out, before.slice(held_out.num_rows)])
+    (leak,) = checks.leaks(learned_from(swapped), parts, protocol)
+    assert leak.startswith(f"{held_out.num_rows} events are learned from that do not lie before the test window")
+    one = pa.concat_tables([held_out.slice(0, 1), before.slice(1)])
+    (leak,) = checks.leaks(learned_from(one), parts, protocol)
+    assert f"item {held_out['item_id'][0]} of user {held_out['user_id'][0]}" in leak
+
+
+def test_an_event_learned_from_twice_is_caught() -> None:
+    parts = split(log(2000), TIME_CUT)
     before = parts.filter(pc.not_equal(parts["part"], "test"))
-    assert checks.leaks(Interactions.from_table(before), parts, protocol) == []
-    assert len(checks.leaks(Interactions.from_table(parts), parts, protocol)) == 2
+    (leak,) = checks.leaks(learned_from(pa.concat_tables([before, before.slice(0, 1)])), parts, TIME_CUT)
+    assert leak.startswith("1 events")
 
 
-def test_a_split_that_lies_is_caught() -> None:
-    protocol = Protocol(split="time_cut", test_days=20)
+@pytest.mark.parametrize("protocol", [TIME_CUT, LATEST_OUT])
+def test_a_split_that_lies_is_caught(protocol: Protocol) -> None:
     parts = split(log(2000), protocol)
     late = pc.equal(pc.rank(parts["timestamp"], sort_keys="descending", tiebreaker="first"), 1)
-    labels = pc.if_else(late, "train", parts["part"])  # the very last event passes for training data
+    early = pc.equal(pc.rank(parts["timestamp"], sort_keys="ascending", tiebreaker="first"), 1)
+    labels = pc.if_else(late, "train", pc.if_else(early, "test", parts["part"]))  # the first and the last event swapped
     lied = parts.set_column(parts.schema.get_field_index("part"), "part", labels)
-    learned = Interactions.from_table(lied.filter(pc.not_equal(lied["part"], "test")))
-    (leak,) = checks.leaks(learned, lied, protocol)
-    assert "is learned from" in leak
+    learned = learned_from(lied.filter(pc.not_equal(lied["part"], "test")))
+    leak, label = checks.leaks(learned, lied, protocol)
+    assert leak.startswith("1 events are learned from")
+    assert label == "1 events of the test window lie before it"
+
+
+class TestMembersBeatPopularity:
+    """A warning for each model that does not; nothing is shown by what is undefined or alone."""
+
+    def test_all_above(self) -> None:
+        found = checks.members_check({"popularity": 0.2, "hybrid": 0.3, "content_based": 0.21})
+        assert found.passed
+
+    @pytest.mark.parametrize("score", [0.1, 0.2])
+    def test_one_that_is_not_above_fails_and_is_named(self, score: float) -> None:
+        found = checks.members_check({"popularity": 0.2, "hybrid": 0.3, "content_based": score})
+        assert (found.passed, found.description) == (False, "not above popularity: content_based")
+
+    def test_undefined_is_no_zero_and_no_pass(self) -> None:
+        found = checks.members_check({"popularity": 0.2, "hybrid": None})
+        assert (found.passed, found.description) == (False, "undefined: hybrid")
+        assert "hybrid" not in found.metadata
+        assert not checks.members_check({"popularity": None, "hybrid": 0.1}).passed
+
+    def test_alone_popularity_is_compared_with_nothing(self) -> None:
+        found = checks.members_check({"popularity": 0.2})
+        assert (found.description or "").startswith("not applicable: ")
+        assert found.metadata[APPLICABLE].value is False
+
+
+class TestReleaseCandidateBeatsPopularity:
+    GOOD, POOR = np.full(50, 0.4), np.full(50, 0.2)
+
+    def test_it_does_or_does_not(self) -> None:
+        assert checks.candidate_check({"hybrid": self.GOOD, "popularity": self.POOR}, "hybrid").passed
+        assert not checks.candidate_check({"hybrid": self.POOR, "popularity": self.GOOD}, "hybrid").passed
+        assert not checks.candidate_check({"hybrid": self.GOOD, "popularity": self.GOOD}, "hybrid").passed
+
+    def test_a_mean_gain_that_may_be_chance_is_none(self) -> None:
+        noise = np.random.default_rng(1).normal(0, 0.3, 50)
+        noisy = self.GOOD + noise + 0.01 - noise.mean()
+        assert not checks.candidate_check({"hybrid": noisy, "popularity": self.GOOD}, "hybrid").passed
+
+    def test_undefined_is_said_and_does_not_pass(self) -> None:
+        found = checks.candidate_check({"hybrid": np.full(50, np.nan), "popularity": self.GOOD}, "hybrid")
+        assert not found.passed
+        assert (found.description or "").startswith("undefined: 0 users")
+
+    def test_popularity_itself_is_compared_with_nothing(self) -> None:
+        found = checks.candidate_check({"popularity": self.GOOD}, "popularity")
+        assert found.passed
+        assert (found.description or "").startswith("not applicable: ")
+        assert found.metadata[APPLICABLE].value is False

@@ -17,7 +17,8 @@ LINEAGE = {
     *("raw_dataset", "interactions", "items", "users", "quarantine", "split"),
     *("training_log", "item_vectors", "item_features", "user_features"),
     *MODELS,
-    *("evaluation_report", "registered_model", "champion", "bento", "batch_recommendations", "drift_report"),
+    *("evaluation_report", "release_candidate", "registered_model", "champion"),
+    *("bento", "batch_recommendations", "drift_report"),
 }
 
 

@@ -7,12 +7,15 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
 import numpy as np
+import pyarrow as pa
 import pytest
 
+from recommenders import schema
 from recommenders.datasets.ids import IdMap
 from recommenders.datasets.interactions import Interactions
 from recommenders.models.popularity import Popularity
@@ -21,6 +24,8 @@ from serving.settings import PROJECT, ServingSettings
 
 START_SECONDS = 40
 N_USERS, N_ITEMS = 6, 12
+N_WEEKLY, N_GROUPS = 60, 15
+START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 class Market:
@@ -136,6 +141,34 @@ def release(settings: ServingSettings, version: int, favourite: int) -> Path:
 def settings_of(home: Path, dataset: str = "toy") -> ServingSettings:
     """Settings below a home of the test's own."""
     return ServingSettings(home=home, dataset=dataset)
+
+
+def weekly_tables(days: int = 70) -> tuple[pa.Table, pa.Table]:
+    """Every third day each user buys one of the group's three items, and each fourth time any; groups buy alike."""
+    rng = np.random.default_rng(0)
+    visits = [(day, user) for day in range(days) for user in range(N_WEEKLY) if (day + user) % 3 == 0]
+    drawn = [(rng.random() < 0.25, int(rng.integers(3 * N_GROUPS))) for _ in visits]  # so a longer log begins alike
+    bought = [
+        item if any_ else user % N_GROUPS * 3 + item % 3 for (_, user), (any_, item) in zip(visits, drawn, strict=True)
+    ]
+    columns = {
+        "user_id": [f"u{user:02}" for _, user in visits],
+        "item_id": [f"i{item:02}" for item in bought],
+        "timestamp": pa.array([START + timedelta(days=day) for day, _ in visits], schema.TIME),
+        "event": ["purchase"] * len(visits),
+        "weight": pa.array([1.0] * len(visits), pa.float32()),
+    }
+    items = pa.table({"item_id": [f"i{item:02}" for item in range(3 * N_GROUPS)], "category": ["x"] * 3 * N_GROUPS})
+    return (
+        schema.conform(pa.table(columns), schema.INTERACTIONS, "interactions"),
+        schema.conform(items, schema.ITEMS, "items"),
+    )
+
+
+@pytest.fixture(scope="session")
+def weekly() -> Callable[..., tuple[pa.Table, pa.Table]]:
+    """The tables of a market of so many days (70 where none are given) that one can judge models on."""
+    return weekly_tables
 
 
 @pytest.fixture(scope="session")

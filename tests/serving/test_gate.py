@@ -9,21 +9,26 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from recommenders.errors import ConfigurationError, ReleaseError
-from serving.gate import GateRules, choose_candidate, compare, decide
+from recommenders.evaluation.comparison import paired_difference
+from serving.gate import Finding, GateRules, Rival, choose_candidate, compare, decide
 
 RULES = GateRules(n_resamples=200)
 POOR, GOOD = np.full(50, 0.2), np.full(50, 0.4)
 VECTORS = arrays(np.float64, 12, elements=st.floats(0, 1) | st.just(float("nan")))
 
 
+def against(challenger: np.ndarray, champion: np.ndarray, must_beat: str = "") -> Rival:
+    return Rival("version 1", "a window", challenger, champion, must_beat=must_beat)
+
+
 def test_a_better_challenger_is_promoted():
-    decision = decide(GOOD, POOR, POOR, candidate="hybrid", rules=RULES)
+    decision = decide(GOOD, POOR, against(GOOD, POOR), candidate="hybrid", rules=RULES)
     assert decision.promote
     assert len(decision.reasons) == 2
 
 
 def test_a_challenger_below_popularity_is_blocked_and_told_why():
-    decision = decide(POOR, GOOD, POOR, candidate="hybrid", rules=RULES)
+    decision = decide(POOR, GOOD, against(POOR, POOR), candidate="hybrid", rules=RULES)
     assert not decision.promote
     assert decision.reasons[0] == (
         "hybrid does not beat popularity: NDCG@10 -0.2000 [-0.2000, -0.2000] over 50 users; the low end must be above 0"
@@ -31,28 +36,67 @@ def test_a_challenger_below_popularity_is_blocked_and_told_why():
 
 
 def test_equal_to_popularity_does_not_pass():
-    assert not decide(GOOD, GOOD, POOR, candidate="hybrid", rules=RULES).promote
+    assert not decide(GOOD, GOOD, against(GOOD, POOR), candidate="hybrid", rules=RULES).promote
 
 
 def test_popularity_itself_need_not_beat_popularity():
-    decision = decide(POOR, POOR, POOR, candidate="popularity", rules=RULES)
+    decision = decide(POOR, POOR, against(POOR, POOR), candidate="popularity", rules=RULES)
     assert decision.promote
     assert "versus_popularity" not in decision.record
 
 
 def test_a_loss_within_the_margin_passes_and_a_larger_one_does_not():
     champion = np.full(50, 0.5)
-    assert decide(champion * 0.995, POOR, champion, candidate="hybrid", rules=RULES).promote
-    blocked = decide(champion * 0.98, POOR, champion, candidate="hybrid", rules=RULES)
-    assert not blocked.promote
-    assert "hybrid may be worse than champion" in blocked.reasons[1]
-    assert decide(champion * 0.98, POOR, champion, candidate="hybrid", rules=GateRules(margin=0.03)).promote
+
+    def promoted(share: float, margin: float = 0.01) -> bool:
+        rival = against(champion * share, champion)
+        return decide(
+            champion * share, POOR, rival, candidate="hybrid", rules=GateRules(margin, n_resamples=200)
+        ).promote
+
+    assert promoted(0.995)
+    assert not promoted(0.98)
+    assert promoted(0.98, margin=0.03)
 
 
-def test_the_interval_decides_and_not_the_mean():
+@settings(max_examples=60)
+@given(VECTORS, VECTORS, st.floats(0, 0.2))
+def test_the_low_end_of_the_interval_decides_about_the_champion(challenger, champion, margin):
+    """Whatever the means: the law of the gate, stated by a bootstrap of its own."""
+    rules = GateRules(margin=margin, n_resamples=200)
+    both = ~(np.isnan(challenger) | np.isnan(champion))
+    decision = decide(
+        np.full(12, 0.4), np.full(12, 0.2), against(challenger, champion), candidate="hybrid", rules=rules
+    )
+    if both.sum() < 2:
+        assert not decision.promote
+        return
+    low = paired_difference(challenger, champion, 200, 0.95, rules.seed).low
+    assert decision.promote == bool(low >= -margin * champion[both].mean())
+
+
+def test_a_mean_gain_that_may_be_chance_does_not_pass():
     noise = np.random.default_rng(1).normal(0, 0.3, 50)
     noise += 0.01 - noise.mean()  # better on average, by far less than chance
-    assert not decide(POOR + noise, POOR, POOR, candidate="hybrid", rules=RULES).promote
+    rival = against(GOOD + noise, GOOD)
+    decision = decide(GOOD, POOR, rival, candidate="hybrid", rules=RULES)
+    assert decision.record["versus_champion"]["difference"] > 0
+    assert not decision.promote
+
+
+def test_what_must_beat_the_champion_is_not_let_pass_for_being_as_good():
+    assert not decide(GOOD, POOR, against(GOOD, GOOD, "rolled back"), candidate="hybrid", rules=RULES).promote
+    decision = decide(GOOD, POOR, against(GOOD, POOR, "rolled back"), candidate="hybrid", rules=RULES)
+    assert decision.promote
+    assert decision.reasons[-1].endswith("; rolled back")
+
+
+def test_a_finding_that_does_not_hold_stops_a_release_the_first_one_too():
+    wrong = Finding(False, "the refit's scores are not all finite")
+    for rival in (None, against(GOOD, POOR)):
+        decision = decide(GOOD, POOR, rival, candidate="hybrid", findings=[wrong], rules=RULES)
+        assert not decision.promote
+        assert decision.reasons[0] == wrong.reason
 
 
 def test_without_a_champion_the_candidate_is_the_first_and_the_record_says_so():
@@ -64,7 +108,7 @@ def test_without_a_champion_the_candidate_is_the_first_and_the_record_says_so():
 
 def test_the_record_is_json_even_where_nothing_can_be_compared():
     nothing = np.full(50, np.nan)
-    decision = decide(nothing, POOR, GOOD, candidate="hybrid", rules=RULES)
+    decision = decide(nothing, POOR, against(nothing, GOOD), candidate="hybrid", rules=RULES)
     assert not decision.promote
     assert "cannot be compared" in decision.reasons[0]
     record = json.loads(json.dumps(decision.record, allow_nan=False))
@@ -99,20 +143,25 @@ def test_the_interval_holds_the_difference_and_turns_round_with_the_sides(left, 
 
 
 class TestChooseCandidate:
-    def test_the_preferred_one_if_it_beats_popularity(self):
-        vectors = {"hybrid": GOOD, "popularity": POOR, "content_based": GOOD + 0.1}
-        assert choose_candidate(vectors, has_champion=False) == "hybrid"
+    """What was chosen on the validation window goes on, whatever the test window says, as long as it can."""
 
-    def test_the_best_one_if_it_does_not_and_nobody_serves(self):
+    @pytest.mark.parametrize("chosen", ["hybrid", "hybrid_learned"])
+    def test_the_chosen_one_not_the_one_that_the_test_window_favours(self, chosen):
+        vectors = {"hybrid": GOOD, "hybrid_learned": GOOD + 0.1, "popularity": POOR}
+        assert choose_candidate(vectors, chosen, has_champion=True) == chosen
+        assert choose_candidate(vectors, chosen, has_champion=False) == chosen
+
+    def test_the_best_one_where_the_chosen_one_does_not_beat_popularity_and_nothing_serves(self):
         vectors = {"hybrid": POOR, "popularity": GOOD, "content_based": GOOD + 0.1}
-        assert choose_candidate(vectors, has_champion=False) == "content_based"
+        assert choose_candidate(vectors, "hybrid", has_champion=False) == "content_based"
+        assert choose_candidate(vectors, "hybrid", has_champion=True) == "hybrid"
 
-    def test_the_preferred_one_where_somebody_serves_already(self):
-        assert choose_candidate({"hybrid": POOR, "popularity": GOOD}, has_champion=True) == "hybrid"
+    def test_popularity_where_nothing_beats_it_and_nothing_serves(self):
+        assert choose_candidate({"hybrid": GOOD, "popularity": GOOD}, "hybrid") == "popularity"
 
-    def test_the_best_one_where_the_preferred_one_was_not_trained(self):
-        assert choose_candidate({"popularity": POOR, "content_based": GOOD}, has_champion=True) == "content_based"
+    def test_the_best_one_where_the_chosen_one_could_not_be_fitted(self):
+        assert choose_candidate({"popularity": POOR, "content_based": GOOD}, "hybrid", True) == "content_based"
 
     def test_no_candidate_with_a_score_is_an_error(self):
         with pytest.raises(ReleaseError, match="no candidate has a defined NDCG@10; got hybrid"):
-            choose_candidate({"hybrid": np.full(3, np.nan)})
+            choose_candidate({"hybrid": np.full(3, np.nan)}, "hybrid")

@@ -1,115 +1,197 @@
-"""The challenger beside the champion's recipe, which is fitted anew for it; on a catalogue shorter than a list too."""
+"""The challenger beside what serves: asked what that was asked, on the window that it was judged on."""
 
 import json
-from collections.abc import Mapping
-from datetime import UTC, datetime
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from recommenders import schema
-from recommenders.datasets.ids import IdMap
-from recommenders.datasets.interactions import Interactions
-from recommenders.evaluation.protocol import Case, EvaluationConfig, ones
+from recommenders.datasets.spec import Protocol
+from recommenders.errors import ReleaseError
+from recommenders.evaluation.protocol import EvaluationConfig
+from recommenders.evaluation.questions import Question, question_of
 from recommenders.evaluation.report import Report, evaluate
-from recommenders.features.items import encode_items
 from recommenders.training.configuration import TrainingConfig
 from recommenders.training.training import fit_one
+from serving import judgement
 from serving.gate import Decision
-from serving.judgement import judge
-from serving.versions import Version
+from serving.judgement import Market, judge, judged_again, stored_lists
+from serving.versions import ROLLED_BACK_TAG, Version
 
-N_USERS, N_ITEMS = 30, 6
+N_USERS, DAYS = 60, 70
+START = datetime(2026, 1, 1, tzinfo=UTC)
+PROTOCOL = Protocol(split="time_cut", test_days=10)
+Lists = Callable[[str, int], pa.Table]
 CONFIG = TrainingConfig.model_validate({"evaluation": {"n_bootstrap": 100}})
+GOOD, POOR = "collaborative_filtering", "popularity"
+
+
+Asked = Callable[[int], tuple[Market, Question, Report]]
 
 
 @pytest.fixture(scope="module")
-def log() -> Interactions:
-    """Even buyers know two of the three even items, odd buyers two of the three odd ones."""
-    rows = np.repeat(np.arange(N_USERS, dtype=np.int32), 2)
-    columns = np.array([[u % 2 + 2 * (u // 2 % 3), u % 2 + 2 * ((u // 2 + 1) % 3)] for u in range(N_USERS)], np.int32)
-    weights = np.ones(2 * N_USERS, np.float32)
-    users, items = (IdMap.of(f"{number:02}" for number in range(n)) for n in (N_USERS, N_ITEMS))
-    times = np.arange(2 * N_USERS) * 3_600_000_000
-    on_sale = np.ones(N_ITEMS, np.bool_)
-    return Interactions(users, items, rows, columns.ravel(), times, weights, weights, on_sale, repeat=False)
+def asked(weekly: Callable[[int], tuple[pa.Table, pa.Table]]) -> Asked:
+    """The market of so many days, its test window, and what two models reach there."""
+    return lambda days: asked_of(Market(*weekly(days), PROTOCOL))
+
+
+def asked_of(market: Market) -> tuple[Market, Question, Report]:
+    question = question_of(market.interactions, market.items, PROTOCOL)
+    models = {name: fit_one(name, CONFIG, question.log, question.features) for name in (GOOD, POOR)}
+    report = evaluate(models, question.case, question.features, config=EvaluationConfig(n_bootstrap=100))
+    return market, question, report
 
 
 @pytest.fixture(scope="module")
-def case(log: Interactions) -> Case:
-    """Each buyer wants the third item of the own colour."""
-    users = np.arange(N_USERS)
-    wanted = ones(users, users % 2 + 2 * ((users // 2 + 2) % 3), (N_USERS, N_ITEMS))
-    rows = users.astype(np.int32)
-    return Case(log.users.ids, rows, log.histories(), wanted, log.available, False, "the third of a colour", 0, 0)
+def today(asked: Asked) -> tuple[Market, Question, Report]:
+    return asked(DAYS)
 
 
 @pytest.fixture(scope="module")
-def report(log: Interactions, case: Case) -> Report:
-    models = {name: fit_one(name, CONFIG, log, None) for name in ("popularity", "collaborative_filtering")}
-    return evaluate(models, case, config=EvaluationConfig(n_bootstrap=100))
+def lists_of(asked: Asked) -> Callable[[str, int], pa.Table]:
+    """What a version stored that was judged on a log of so many days."""
+
+    def stored(model: str, days: int) -> pa.Table:
+        _, question, _ = asked(days)
+        return stored_lists(question.lists(fit_one(model, CONFIG, question.log, question.features)), question)
+
+    return stored
 
 
-def version(number: int, model: str, recipe: str, configuration: Mapping[str, Any]) -> Version:
-    tags = {"recipe": recipe, "configuration": json.dumps(configuration)}
-    return Version("toy", number, "run", model, (), datetime(2026, 1, 1, tzinfo=UTC), tags)
+class Shelf:
+    """A registry's part in a judgement: versions, and the lists that one of them was judged by."""
+
+    def __init__(self, lists: pa.Table | None = None, versions: Sequence[Version] = ()) -> None:
+        self._lists, self._versions = lists, versions
+
+    def versions(self, _: str) -> Sequence[Version]:
+        return self._versions
+
+    def judged_lists(self, _: Version) -> pa.Table:
+        if self._lists is None:
+            raise ReleaseError("the lists are gone")
+        return self._lists
 
 
-CHALLENGER = version(2, "collaborative_filtering", "new", CONFIG.model_dump(mode="json"))
+def version(number: int, model: str, recipe: str, days: int = DAYS, **tags: str) -> Version:
+    """Of a log of so many days."""
+    last = (START + timedelta(days=days - 1)).replace(tzinfo=None).isoformat(timespec="microseconds")
+    known = {"recipe": recipe, "data_version": f"of {days} days", "trained_until": last}
+    known |= {"protocol": PROTOCOL.describe(), **tags}
+    return Version("toy", number, "run", model, (), START, known)
 
 
-def decided(live: Version | None, report: Report, log: Interactions, case: Case) -> Decision:
-    table = pa.table({"item_id": log.items.ids, "category": ["even", "odd"] * (N_ITEMS // 2)})
-    features = encode_items(schema.conform(table, schema.ITEMS, "toy items"), log.items)
-    return judge(live, CHALLENGER, report, log, features, case)
+def decided(live: Version, challenger: Version, shelf: Shelf, today: Any, **market: Any) -> Decision:
+    found, _, report = today
+    return judge(shelf, live, challenger, report, replace(found, **market), CONFIG)  # type: ignore[arg-type]
 
 
-def test_a_short_catalogue_is_judged_like_any_other(report: Report, log: Interactions, case: Case) -> None:
-    vectors = report.vectors("ndcg@10")
-    assert vectors["collaborative_filtering"].tolist() == [1.0] * N_USERS  # of four unknown items the one of the colour
-    decision = decided(None, report, log, case)
-    assert decision.promote
-    assert decision.record["first_champion"]
-    assert decision.record["challenger_mean"] == 1.0
+def test_lists_that_were_stored_are_judged_as_they_were(today: Any) -> None:
+    _, question, report = today
+    for name in (GOOD, POOR):
+        lists = question.lists(fit_one(name, CONFIG, question.log, question.features))
+        stored = stored_lists(lists, question)
+        assert np.array_equal(judged_again(stored, question), report.vectors("ndcg@10")[name])
+        some = judged_again(stored.slice(0, 7), question)
+        assert np.isnan(some[7:]).all()
+        assert np.array_equal(some[:7], report.vectors("ndcg@10")[name][:7])
 
 
-def test_the_champions_recipe_is_fitted_anew_and_judged_on_the_same_buyers(
-    report: Report, log: Interactions, case: Case
+def test_on_the_same_data_the_reports_own_values_are_compared_and_nothing_is_fitted(
+    today: Any, lists_of: Lists, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    live = version(1, "popularity", "old", CONFIG.model_dump(mode="json"))
-    record = decided(live, report, log, case).record
-    assert record["champion"] == "champion"
-    assert record["versus_champion"]["champion_mean"] == pytest.approx(np.mean(report.vectors("ndcg@10")["popularity"]))
+    monkeypatch.setattr(judgement, "fit_one", lambda *_: pytest.fail("it fits"))
+    record = decided(version(1, GOOD, "old"), version(2, POOR, "new"), Shelf(lists_of(GOOD, DAYS)), today).record
+    vectors = today[2].vectors("ndcg@10")
+    assert record["versus_champion"]["difference"] == pytest.approx(np.mean(vectors[POOR] - vectors[GOOD]))
+    assert not record["promote"]
+    assert "popularity may be worse than version 1" in record["reasons"][0]
+
+
+def test_on_newer_data_the_challenger_is_fitted_before_the_champions_cut(
+    today: Any, lists_of: Lists, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def fit(name: str, config: TrainingConfig, log: Any, features: Any) -> Any:
+        seen.append(log.last_event)
+        return fit_one(name, config, log, features)
+
+    monkeypatch.setattr(judgement, "fit_one", fit)
+    live, shelf = version(1, GOOD, "old", days=56), Shelf(lists_of(GOOD, 56))
+    for name, promoted in ((GOOD, True), (POOR, False)):
+        decision = decided(live, version(2, name, "new"), shelf, today)
+        assert decision.promote is promoted
+        assert decision.record["versus_champion"]["users"] == N_USERS
+    assert seen == [START + timedelta(days=56 - 1 - PROTOCOL.test_days)] * 2
+    assert "2026-02-15" in decision.record["versus_champion"]["window"]
+
+
+@pytest.mark.parametrize(("days", "data"), [(DAYS, "the same data"), (56, "other data")])
+def test_the_same_recipe_and_code_is_not_called_not_worse(days: int, data: str, today: Any) -> None:
+    decision = decided(version(1, GOOD, "one", days), version(2, GOOD, "one"), Shelf(), today)
+    assert decision.promote
+    assert decision.reasons[-1].endswith(f"the same recipe and code on {data}, so there is nothing to compare")
+    assert decision.record["versus_champion"] == {}
 
 
 @pytest.mark.parametrize(
-    ("model", "models", "cause"),
+    ("lists", "tags", "cause"),
     [
-        ("linear_items", {"linear_items": {"a_setting_of_old": 1}}, "a_setting_of_old Extra inputs are not permitted"),
-        ("linear_items", {"linear_items": {"max_memory_mb": 1e-6}}, "linear_items on 30 users x 6 items would need"),
-        ("reorder", {}, "reorder learns how buyers come back to items, and in this log they do not"),
-        ("forgotten", {"forgotten": {}}, "models.forgotten Extra inputs are not permitted"),
-        ("forgotten", {}, "forgotten"),
+        (None, {}, "the lists are gone"),
+        (pa.table({"user_id": ["u00"], "item_ids": [["i01"]]}), {"protocol": "last 3 days"}, "another protocol"),
+        (pa.table({"user_id": ["someone"], "item_ids": [["i01"]]}), {}, "none of the users"),
     ],
 )
-def test_popularity_stands_in_for_a_recipe_that_can_no_longer_be_fitted(
-    model: str, models: dict[str, Any], cause: str, report: Report, log: Interactions, case: Case
+def test_a_champion_that_cannot_be_compared_is_not_compared_and_the_record_says_why(
+    lists: pa.Table | None, tags: dict[str, str], cause: str, today: Any
 ) -> None:
-    decision = decided(version(1, model, "old", {"models": models}), report, log, case)
-    record = decision.record
-    assert record["champion"].startswith("popularity (the champion's recipe can no longer be fitted: ")
-    assert cause in record["champion"]
-    assert "\n" not in record["champion"]
-    popularity = np.mean(report.vectors("ndcg@10")["popularity"])
-    assert record["versus_champion"]["champion_mean"] == pytest.approx(popularity)
+    decision = decided(version(1, GOOD, "old", **tags), version(2, GOOD, "new"), Shelf(lists), today)
     assert decision.promote
-    assert not record["first_champion"]
+    assert cause in decision.reasons[-1]
+    assert decision.record["versus_champion"] == {}
+    json.dumps(decision.record, allow_nan=False)
 
 
-def test_popularity_stands_in_for_a_champion_that_tells_no_configuration(
-    report: Report, log: Interactions, case: Case
-) -> None:
-    silent = Version("toy", 1, "run", "linear_items", (), datetime(2026, 1, 1, tzinfo=UTC), {})
-    assert decided(silent, report, log, case).record["champion"].startswith("popularity (the champion's recipe can no")
+def test_data_that_ends_earlier_is_held_unless_a_person_went_back_to_it(today: Any) -> None:
+    live, challenger = version(1, GOOD, "one", days=DAYS + 5), version(2, GOOD, "one")
+    held = decided(live, challenger, Shelf(), today)
+    assert not held.promote
+    assert "before that of version 1" in held.reasons[0]
+    assert decided(live, challenger, Shelf(), today, restored=True).promote
+
+
+class TestRolledBack:
+    """Version 2 was rolled back, version 1 serves again, version 3 is the next retraining."""
+
+    @pytest.mark.parametrize(
+        ("served", "recipe", "days", "promoted"),
+        [
+            ("one", "one", DAYS, False),  # the very same again
+            ("other", "one", DAYS, False),  # the same again, and no better than what serves
+            ("other", "one", DAYS + 7, False),  # the recipe that was rolled back, on newer data
+            ("one", "one", DAYS + 7, True),  # the recipe that serves, on newer data
+            ("one", "new", DAYS, True),  # another recipe
+        ],
+    )
+    def test_a_retraining_does_not_bring_it_back(
+        self, served: str, recipe: str, days: int, promoted: bool, today: Any, lists_of: Lists
+    ) -> None:
+        live = version(1, GOOD, served)
+        rolled_back = version(2, GOOD, "one", **{ROLLED_BACK_TAG: "2026-03-15T08:00:00+00:00"})
+        challenger = version(3, GOOD, recipe, days)
+        shelf = Shelf(lists_of(GOOD, DAYS), [challenger, rolled_back, live])
+        decision = decided(live, challenger, shelf, today)
+        assert decision.promote is promoted
+        assert promoted or "version 2" in decision.reasons[-1]
+        assert promoted or "was rolled back on 2026-03-15" in decision.reasons[-1]
+
+    def test_it_comes_back_where_it_beats_what_serves(self, today: Any, lists_of: Lists) -> None:
+        live = version(1, POOR, "other")
+        rolled_back = version(2, GOOD, "one", **{ROLLED_BACK_TAG: "2026-03-15T08:00:00+00:00"})
+        shelf = Shelf(lists_of(POOR, DAYS), [rolled_back, live])
+        assert decided(live, version(3, GOOD, "one"), shelf, today).promote

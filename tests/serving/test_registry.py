@@ -1,5 +1,7 @@
 """The registry on a real MLflow store in SQLite."""
 
+import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,6 +12,8 @@ import pytest
 from recommenders.errors import BundleError, ReleaseError
 from serving import releases
 from serving.champion import fingerprint, read_pointer
+from serving.gate import Decision
+from serving.judgement import release
 from serving.registry import Registry
 from serving.settings import ServingSettings
 from serving.versions import Version
@@ -217,3 +221,153 @@ def test_processes_that_start_together_share_one_store(tmp_path):
 def test_importing_the_registry_does_not_import_mlflow():
     code = "import serving.registry, sys; assert 'mlflow' not in sys.modules and 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+class TestWhatWasDeletedOrDamaged:
+    """Whatever was done to MLflow or to the disk by hand: one line says so, and the next change works."""
+
+    def mended(self, registry: Registry, dataset: str) -> str:
+        """The one line that reconciling says; the second time there is nothing to say."""
+        (line,) = registry.reconcile(dataset)
+        return line
+
+    def artifacts(self, registry: Registry, version: Version) -> Path:
+        found = list((registry.settings.artifact_root / version.dataset).rglob(version.tags["bundle_path"]))
+        (folder,) = [path for path in found if version.run_id in str(path)]
+        return folder
+
+    def test_the_live_version_is_deleted_in_mlflow(self, registry, publish):
+        for _ in range(2):
+            registry.promote("deleted", publish("deleted").number, {})
+        registry._client.delete_model_version("tradewind-deleted", "2")
+        champion = registry.champion("deleted")
+        assert (champion.number, champion.tags["data_version"]) == (2, "")  # as its bundle tells
+        assert registry.pointer("deleted").version == 2
+        assert registry.promote("deleted", publish("deleted").number, {}).number == 3
+        assert registry.pointer("deleted").earlier == (1,)
+        assert registry.aliases("deleted") == {"champion": 3, "previous": 1}
+        registry._client.delete_model_version("tradewind-deleted", "3")
+        assert registry.rollback("deleted").number == 1
+        assert registry.reconcile("deleted") == []
+
+    def test_the_whole_model_is_deleted_in_mlflow_and_numbers_start_again(self, registry, publish, market, tmp_path):
+        registry.promote("anew", publish("anew").number, {})
+        registry._client.delete_registered_model("tradewind-anew")
+        assert "the registry has it no more" in self.mended(registry, "anew")
+        with registry.run("anew", "training", {}, {}) as run:
+            again = registry.publish("anew", market.bundle(tmp_path / "b", 5), run.run_id, {})
+        assert again.number == registry.pointer("anew").version == 1  # another version of the same number
+        assert registry.promote("anew", 1, {}).aliases == ("champion",)
+        assert registry.pointer("anew").bundle_sha256 == again.tags["bundle_sha256"]
+        assert registry.pointer("anew").earlier == ()
+        assert registry.reconcile("anew") == []
+
+    def test_a_promotion_whose_files_are_gone_is_one_line(self, registry, publish):
+        registry.promote("filed", publish("filed").number, {})
+        second = publish("filed")
+        shutil.rmtree(self.artifacts(registry, second))
+        with pytest.raises(ReleaseError, match="bundle of version 2 of tradewind-filed cannot be fetched") as caught:
+            registry.promote("filed", 2, {})
+        assert "\n" not in str(caught.value)
+        assert registry.pointer("filed").version == 1
+        assert registry.reconcile("filed") == []
+
+    def test_a_rollback_steps_past_what_cannot_be_loaded(self, registry, publish, caplog):
+        versions = [publish("past") for _ in range(3)]
+        for version in versions:
+            registry.promote("past", version.number, {})
+        shutil.rmtree(self.artifacts(registry, versions[1]))
+        shutil.rmtree(registry.settings.champions / "past" / "2")
+        assert registry.rollback("past").number == 1
+        assert "version 2 of tradewind-past is passed over" in caplog.text
+        assert registry.aliases("past") == {"champion": 1}
+
+    def test_a_rollback_to_nothing_that_loads_changes_nothing(self, registry, publish):
+        versions = [publish("stuck") for _ in range(2)]
+        for version in versions:
+            registry.promote("stuck", version.number, {})
+        shutil.rmtree(self.artifacts(registry, versions[0]))
+        shutil.rmtree(registry.settings.champions / "stuck" / "1")
+        with pytest.raises(ReleaseError, match="no champion before can be loaded"):
+            registry.rollback("stuck")
+        assert registry.pointer("stuck").version == 2
+        assert "rolled_back_at" not in registry.version("stuck", 2).tags
+
+    def test_the_champions_folder_is_damaged(self, registry, publish):
+        version = publish("holed")
+        registry.promote("holed", version.number, {})
+        (registry.settings.champions / "holed" / "1" / "arrays.safetensors").write_bytes(b"")
+        assert "version 1 of tradewind-holed was damaged and is fetched anew" in self.mended(registry, "holed")
+        assert fingerprint(registry.settings.champions / "holed" / "1") == version.tags["bundle_sha256"]
+        assert registry.reconcile("holed") == []
+
+    @pytest.mark.parametrize("earlier", [True, False])
+    def test_what_serves_is_lost_for_good(self, registry, publish, earlier):
+        name = f"lost{earlier}".lower()
+        versions = [publish(name) for _ in range(1 + earlier)]
+        for version in versions:
+            registry.promote(name, version.number, {})
+        shutil.rmtree(self.artifacts(registry, versions[-1]))
+        shutil.rmtree(registry.settings.champions / name / str(versions[-1].number))
+        line = registry.reconcile(name)[0]
+        assert ("version 1 serves" if earlier else "nothing serves until a version is promoted") in line
+        assert (registry.champion(name) is not None) is earlier
+        assert registry.promote(name, publish(name).number, {}).aliases == ("champion",)
+
+    @pytest.mark.parametrize("damage", ["unlink", "write_text"])
+    def test_the_pointer_file_is_gone_or_damaged(self, registry, publish, damage):
+        name = f"pointless{damage.replace('_', '')}"
+        for _ in range(2):
+            registry.promote(name, publish(name).number, {})
+        getattr(registry.pointer_file(name), damage)(*(["{"] if damage == "write_text" else []))
+        assert self.mended(registry, name).endswith("version 2 serves")
+        assert registry.pointer(name).earlier == (1,)
+        assert registry.reconcile(name) == []
+
+    def test_aliases_are_missing_or_moved(self, registry, publish):
+        for _ in range(2):
+            registry.promote("moved", publish("moved").number, {})
+        registry.set_alias("moved", "champion", 1)
+        registry.set_alias("moved", "previous", None)
+        assert registry.champion("moved").number == 2  # the pointer is right
+        assert "champion: 2, previous: 1" in self.mended(registry, "moved")
+        assert registry.aliases("moved") == {"champion": 2, "previous": 1}
+
+    def test_a_version_that_somebody_else_registered_is_one_line(self, registry, publish):
+        version = publish("foreign")
+        made = registry._client.create_model_version("tradewind-foreign", version.run_id, version.run_id)
+        with pytest.raises(ReleaseError, match="was not published by tradewind"):
+            registry.promote("foreign", int(made.version), {})
+
+
+def test_a_pin_lasts_until_it_is_taken_away_or_a_person_promotes(registry, publish):
+    with pytest.raises(ReleaseError, match="cannot be pinned: nothing serves yet"):
+        registry.pin("pinned", 1)
+    for _ in range(2):
+        registry.promote("pinned", publish("pinned").number, {})
+    with pytest.raises(ReleaseError, match="version 1 of pinned cannot be pinned: version 2 serves; promote it first"):
+        registry.pin("pinned", 1)
+    registry.pin("pinned", 2)
+    registry.pin("pinned", 2)
+    decision = Decision(True, ("it is better",), {"promote": True, "reasons": ["it is better"]})
+    serving, promoted, reasons = release(registry, publish("pinned"), decision)
+    assert (serving.number, promoted) == (2, False)
+    assert "version 2 is pinned" in reasons[-1]
+    assert json.loads(registry.version("pinned", 3).tags["gate_record"])["promote"]  # a person may promote it
+    assert registry.pin("pinned", None).pinned
+    assert release(registry, registry.version("pinned", 3), decision)[1]
+    registry.pin("pinned", 3)
+    registry.rollback("pinned")
+    assert not registry.pointer("pinned").pinned
+
+
+def test_a_rollback_is_marked_until_the_recipe_is_promoted_again(registry, publish):
+    for recipe in ("one", "two", "two"):
+        version = registry.set_tags(publish("marked"), {"recipe": recipe})
+        if version.number < 3:
+            registry.promote("marked", version.number, {})
+    registry.rollback("marked")
+    assert registry.version("marked", 2).tags["rolled_back_at"]
+    assert not registry.version("marked", 1).tags.get("rolled_back_at")
+    registry.promote("marked", 3, {})
+    assert not registry.version("marked", 2).tags["rolled_back_at"]
