@@ -20,6 +20,7 @@ from recommenders.datasets.interactions import Interactions
 from recommenders.errors import DataError, ReleaseError
 from recommenders.evaluation.protocol import make_case
 from recommenders.models import catalog
+from recommenders.training.training import Declined
 from serving.champion import read_pointer
 from serving.judgement import promote_judged
 from serving.registry import Registry
@@ -196,6 +197,20 @@ def test_a_version_s_record_names_its_own_data_set(tmp_path: Path, make_settings
     report = SimpleNamespace(dataset="online_retail", models={"hybrid": {}})
     tags = version_tags(settings, model, report)  # type: ignore[arg-type]
     assert json.loads(tags["configuration"])["data"]["dataset"] == "online_retail"
+
+
+def test_a_model_that_was_too_large_is_fitted_once_it_may_use_more_memory(
+    tmp_path: Path, quick_configuration: Callable[..., Path]
+) -> None:
+    def settings(megabytes: float) -> Settings:
+        limited = quick_configuration(tmp_path / str(megabytes), linear_items={"max_memory_mb": megabytes})
+        return Settings.read(home=tmp_path, config=limited)
+
+    origin = {"data_version": "1", "recipe": settings(1.0).training.recipe(), "max_memory_mb": "1.0"}
+    Declined("linear_items", "too large", origin).save(settings(1.0).lake / "custom_b2b" / "linear_items")
+    assert settings(1.0).training.recipe() == settings(50.0).training.recipe()
+    assert not platform.may_use_more_memory(settings(1.0))
+    assert platform.may_use_more_memory(settings(50.0))
 
 
 def test_upstream_names_what_an_asset_is_made_from(tmp_path: Path, make_settings: Callable[..., Settings]) -> None:
