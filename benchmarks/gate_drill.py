@@ -149,7 +149,7 @@ def next_item(log: Interactions, features: ItemFeatures | None) -> tuple[Interac
 
 
 def old_data(log: Interactions, features: ItemFeatures | None) -> tuple[Interactions, ItemFeatures | None]:
-    return log.select(log.timestamps < np.quantile(log.timestamps, 0.3)), features
+    return log.select(log.timestamps < np.quantile(log.timestamps, 0.1)), features
 
 
 def no_features(log: Interactions, features: ItemFeatures | None) -> tuple[Interactions, ItemFeatures | None]:
@@ -172,7 +172,7 @@ RETRAININGS = (
     Retraining(
         "content alone, its features dropped",
         True,
-        {"hybrid": {"model_weights": {"content_based": 1.0}}},
+        {"hybrid": {"model_weights": {"content_based": 1.0}}, "content_based": {"own_share": 0.0}},
         lambda: other_learning(no_features),
     ),
     Retraining("scores of the wrong sign", True, code=lambda: other_scores(np.negative)),
