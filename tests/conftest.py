@@ -3,6 +3,7 @@
 import fcntl
 import os
 import shutil
+import signal
 import socket
 import sys
 import tempfile
@@ -21,6 +22,10 @@ from hypothesis import HealthCheck, settings  # noqa: E402
 import orchestration  # noqa: E402, F401  (switches the vendors' telemetry off before any of them is imported)
 
 pytest_plugins = ["pytester"]
+
+# A shell starts background jobs with SIGINT ignored, and what they start inherits that: no test of Ctrl-C could work.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A law that holds is no less true on a busy machine.
 settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
