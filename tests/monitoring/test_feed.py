@@ -139,6 +139,42 @@ def test_what_always_varied_is_no_fault(market, past):
     assert feed_faults(gaps, nulled(market.window(1, 120, 14), "unit_price"), market.items) == ()
 
 
+def test_what_varied_much_but_never_vanished_is_a_fault_when_it_vanishes(market, past):
+    """Two of five prices are missing in every other fortnight, so that the spread alone would allow for none at all."""
+    odd = (past["timestamp"].cast(pa.int64()).to_numpy() // (14 * DAY)) % 2 == 0
+    lost = pa.array(odd & (np.arange(past.num_rows) % 5 < 2))
+    gaps = put(past, "unit_price", pc.if_else(lost, pa.scalar(None, pa.float64()), past["unit_price"]))
+    newest = market.window(1, 120, 14)
+    assert feed_faults(gaps, nulled(newest, "unit_price", 0.4), market.items) == ()
+    (fault,) = feed_faults(gaps, nulled(newest, "unit_price"), market.items)
+    assert fault.column == "unit_price"
+
+
+def test_one_large_new_customer_is_no_broken_id(market, past):
+    """Ids are counted once, however many events they have."""
+    newest = market.window(1, 120, 14)
+    large = np.arange(newest.num_rows) % 10 < 6
+    ids = newest["user_id"].to_pylist()
+    newest = put(newest, "user_id", ["large" if new else old for new, old in zip(large, ids, strict=True)])
+    assert feed_faults(past, newest, market.items) == ()
+
+
+def test_few_users_are_not_compared(market, past):
+    """Of five customers it may be one alone who buys in a window."""
+    five = put(past, "user_id", [f"u{int(user[1:]) % 5}" for user in past["user_id"].to_pylist()])
+    newest = market.window(1, 120, 14)
+    alone = put(newest, "user_id", ["u1"] * newest.num_rows)
+    assert "user_id" not in [fault.column for fault in feed_faults(five, alone, market.items)]
+
+
+def test_one_past_window_says_little(market):
+    """It has no spread: only half of the events or more count."""
+    reference, newest = market.window(1, 0, 20), market.window(1, 20, 14)
+    assert feed_faults(reference, nulled(newest, "quantity", 0.3), market.items) == ()
+    (fault,) = feed_faults(reference, nulled(newest, "quantity", 0.7), market.items)
+    assert fault.column == "quantity"
+
+
 def test_without_a_past_window_there_is_no_fault(market):
     newest = nulled(market.window(1, 10, 14), "unit_price")
     assert feed_faults(market.window(1, 0, 10), newest, market.items, market.users) == ()

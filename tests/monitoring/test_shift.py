@@ -99,6 +99,17 @@ def test_past_windows_are_disjoint_and_as_long_as_the_newest(market):
     assert log.seconds[: log.n_reference][windows[0]].max() == log.seconds[: log.n_reference].max()
 
 
+def test_past_windows_with_few_rows_are_left_out(market):
+    """The newest of eight fortnights holds a tenth of its events."""
+    reference = market.window(0, 0, 120)
+    seconds = reference["timestamp"].cast(pa.int64()).to_numpy() / 1e6
+    kept = (seconds < seconds.max() - 14 * 86_400) | (np.arange(seconds.size) % 10 == 0)
+    log = encode(reference.filter(pa.array(kept)), market.window(0, 120, 14), market.items, None)
+    windows = past_windows(log, MIN_ROWS)
+    assert len(windows) == 7
+    assert all(window.sum() >= MIN_ROWS for window in windows)
+
+
 def test_chance_moves_whole_orders(market):
     log = encode(market.window(0, 0, 30), market.window(0, 30, 14), market.items, None)
     orders = log.orders[: log.n_reference]
@@ -129,6 +140,17 @@ def test_each_column_has_its_part_of_the_alarm_rate(still_log):
     least, most = binom.interval(0.999, 80, 0.2)
     for name in ("category", "log_unit_price", "popularity", "rating", "region"):
         assert least <= sum(name in fired for fired in found) <= most, name
+
+
+def test_a_small_shift_is_no_reason_to_act(still_log):
+    """Prices move by a seventh of their spread: with so many events it is certain, and below the floor."""
+    log = still_log(np.random.default_rng(0), n_orders=2500)
+    log.numbers["log_unit_price"][log.n_reference :] += 0.15
+    with_floors, without = (
+        verdicts(log, np.random.default_rng(0), **given)[0] for given in ({}, {"floors": {"number": 0, "label": 0}})
+    )
+    assert [column.name for column in without if column.drifted] == ["log_unit_price"]
+    assert not any(column.drifted for column in with_floors)
 
 
 def test_prediction_limit_is_seldom_passed():

@@ -10,9 +10,11 @@ import dagster as dg
 import pytest
 
 from monitoring import alerts
+from orchestration import sensors
 from orchestration.jobs import RETRAINING
 from orchestration.sensors import drift_sensor, failure_sensor, new_data_sensor
 from orchestration.settings import Settings
+from orchestration.source import fingerprint
 from serving.registry import Registry
 
 HEADER = "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country\n"
@@ -77,6 +79,30 @@ def test_new_data_waits_for_a_retraining_under_way(settings: Settings) -> None:
     assert cursor == "another signature"
 
 
+def test_new_data_that_the_newest_version_knows_starts_nothing(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = fingerprint(settings, prepare=False)["version"]
+    newest = SimpleNamespace(number=4, tags={"data_version": known})
+    monkeypatch.setattr(Registry, "versions", lambda _self, _dataset: [newest])
+    with dg.DagsterInstance.ephemeral() as instance:
+        request, why, cursor = look(new_data_sensor(settings), instance, "another signature")
+        assert (request, why) == (None, "version 4 knows these files already")
+        assert cursor != "another signature"
+        newest.tags["data_version"] = "older"
+        request, _, _ = look(new_data_sensor(settings), instance, "another signature")
+    assert request is not None
+
+
+def test_new_data_waits_while_an_earlier_version_is_held(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sensors, "held", lambda _settings: True)
+    with dg.DagsterInstance.ephemeral() as instance:
+        request, why, cursor = look(new_data_sensor(settings), instance, "another signature")
+    assert request is None
+    assert "is held" in why
+    assert cursor == "another signature"
+
+
 def start_retraining(
     instance: dg.DagsterInstance,
     status: dg.DagsterRunStatus = dg.DagsterRunStatus.STARTED,
@@ -121,6 +147,12 @@ def test_drift_starts_one_retraining_a_cause(settings: Settings) -> None:
         other, _, _ = look(sensor, instance, after)
         assert other is not None
         assert other.run_key != request.run_key
+
+
+def test_a_report_of_another_data_set_is_not_looked_at(settings: Settings) -> None:
+    with dg.DagsterInstance.ephemeral() as instance:
+        instance.report_runless_asset_event(dg.AssetMaterialization("drift_report", partition="custom_b2b"))
+        assert look(drift_sensor(settings), instance, "0")[1] == "there is no drift report yet"
 
 
 def test_a_report_that_does_not_fire_starts_nothing(settings: Settings) -> None:

@@ -1,0 +1,28 @@
+"""Which job runs at which time."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import dagster as dg
+
+from orchestration.jobs import DRIFT, RETRAINING
+from orchestration.schedules import schedules
+from orchestration.settings import Settings
+
+
+def test_each_job_runs_at_the_time_that_is_set(tmp_path: Path, make_settings: Callable[..., Settings]) -> None:
+    given = {"retrain_cron": "1 2 * * *", "drift_cron": "3 * * * *"}
+    nightly, hourly = schedules(make_settings(tmp_path / "home", dataset="online_retail", **given))
+    assert (nightly.job_name, nightly.cron_schedule) == (RETRAINING, "1 2 * * *")
+    assert (hourly.job_name, hourly.cron_schedule) == (DRIFT, "3 * * * *")
+    keys = set()
+    for schedule in (nightly, hourly):
+        assert schedule.execution_timezone in (None, "UTC")
+        for hour in (1, 1, 2):  # the same time twice is one run
+            moment = datetime(2026, 1, 1, hour, tzinfo=UTC)
+            asked = schedule(dg.build_schedule_context(scheduled_execution_time=moment))
+            assert isinstance(asked, dg.RunRequest)
+            assert asked.partition_key == "online_retail"
+            keys.add(asked.run_key)
+    assert len(keys) == 4
