@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -159,14 +160,15 @@ def online_retail() -> list[dict[str, Any]]:
     rows = false_alarms(
         f"{RETAIL}, each order at another's time", [fired(*at_random(log, seed), seed) for seed in range(N_RANDOM)]
     )
-    windows = list(consecutive(log, DAYS))
-    rows += false_alarms(f"{RETAIL}, consecutive windows", [fired(*parts, 0) for parts in windows], judged=False)
+    alarms = [fired(*parts, 0) for parts in consecutive(log, DAYS)]
+    rows += false_alarms(f"{RETAIL}, consecutive windows", alarms, judged=False)
+    newest_ones = list(islice(consecutive(log, DAYS), N_REAL_SHIFTED))
     for kind, changes in {"drift": shifts(), "feed": faults()}.items():
         for name, (column, change) in changes.items():
             if column == "category":  # it has none
                 continue
             hits = 0
-            for reference, newest, items, users in windows[:N_REAL_SHIFTED]:
+            for reference, newest, items, users in newest_ones:
                 changed = change(newest, reference, items, np.random.default_rng(0))
                 hits += column in fired(reference, changed, items, users, 0)[kind]
             rows.append(share(f"{RETAIL}, found: {name}", hits, N_REAL_SHIFTED))
