@@ -4,9 +4,10 @@
     python benchmarks/gate_drill.py --refits online_retail custom_b2b   # what sound refits share with judged models
 
 In each world a champion is released. Then come ten retrainings made worse on purpose, by code or by configuration, and
-four of unchanged quality; every other one on a log that is a week longer. Code is changed for real: what a model does
-while it learns or answers is replaced, and the fingerprint of the code with it. Each retraining is the platform's own
-run from the source to the gate, with its checks. What is finished stays in `.bench/`, so a drill that was cut goes on.
+four of unchanged quality; many of them on a log that is a week or two longer. Code is changed for real: what a model
+does while it learns or answers is replaced, and the fingerprint of the code with it. Each retraining is the platform's
+own run from the source to the gate, with its checks. What is finished stays in `.bench/`, so a drill that was cut goes
+on.
 """
 
 import logging
@@ -51,7 +52,7 @@ from recommenders.training.training import fit_recipe, refit
 from serving.refit import RefitLimits, measure
 from serving.registry import Registry
 
-NEWER_DAYS = 7  # of which the champion has not seen anything
+WEEKS = 2  # at the end of the log, of which the champion has not seen anything
 MEMBERS = (ContentBased, CollaborativeFiltering, NeuralCollaborative)
 CONFIG: dict[str, Any] = {
     "models": {
@@ -59,7 +60,7 @@ CONFIG: dict[str, Any] = {
         "collaborative_filtering": {},
         "neural_collaborative": {"embedding_dim": 16, "hidden_layers": [16], "epochs": 12, "half_life_share": None},
         "hybrid": {
-            "model_weights": {"content_based": 0.2, "collaborative_filtering": 0.4, "neural_collaborative": 0.4}
+            "model_weights": {"content_based": 0.3, "collaborative_filtering": 0.5, "neural_collaborative": 0.2}
         },
         "reorder": {"enabled": False},
         "linear_items": {"enabled": False},
@@ -82,7 +83,7 @@ class Retraining:
     worse: bool
     settings: Mapping[str, Mapping[str, Any]] | None = None
     code: Callable[[], Any] | None = None  # a context in which the library is another one
-    newer: bool | None = None  # data; None: every other world
+    weeks: int | None = None  # of data more than the champion has, 0 to 2; None: none or one, in turn
 
 
 # -- what is done to the code
@@ -177,13 +178,20 @@ RETRAININGS = (
     ),
     Retraining("scores of the wrong sign", True, code=lambda: other_scores(np.negative)),
     Retraining("noise in the scores", True, code=lambda: other_scores(noisy)),
-    Retraining("too few epochs", True, {"neural_collaborative": {"epochs": 1, "learning_rate": 1e-5}}),
+    Retraining(
+        "the network alone, too few epochs",
+        True,
+        {
+            "neural_collaborative": {"epochs": 1, "learning_rate": 1e-5},
+            "hybrid": {"model_weights": {"neural_collaborative": 1.0}},
+        },
+    ),
     Retraining("one neighbour", True, {"collaborative_filtering": {"n_neighbours": 1}}),
     Retraining("refit on shuffled items", True, code=other_refit),
-    Retraining("same recipe, newer data", False, newer=True),
-    Retraining("code written otherwise", False, code=same_code, newer=False),
-    Retraining("code written otherwise, newer data", False, code=same_code, newer=True),
-    Retraining("another seed", False, {"neural_collaborative": {"seed": 7}}, newer=True),
+    Retraining("same recipe, newer data", False, weeks=1),
+    Retraining("code written otherwise", False, code=same_code, weeks=1),
+    Retraining("code written otherwise, newer data", False, code=same_code, weeks=2),
+    Retraining("another seed", False, {"neural_collaborative": {"seed": 7}}, weeks=2),
 )
 
 
@@ -223,19 +231,20 @@ def configured(folder: Path, retraining: Retraining | None) -> Path:
     return path
 
 
-def sources(folder: Path, scale: float, seed: int) -> tuple[Path, Path]:
-    """Two folders of the market's files: one without its last week, one whole."""
-    older, newer = folder / "older", folder / "newer"
-    if not older.exists():
-        dataset("custom_b2b").make(newer, scale, seed)
-        shutil.copytree(newer, staging := folder / "staging", dirs_exist_ok=True)
-        orders = pq.read_table(newer / "order_lines.parquet")
-        time_column = next(field.name for field in orders.schema if str(field.type).startswith("timestamp"))
-        until = pc.max(orders[time_column]).as_py() - timedelta(days=NEWER_DAYS)
-        kept = orders.filter(pc.less_equal(orders[time_column], until))
-        pq.write_table(kept, staging / "order_lines.parquet")
-        staging.rename(older)
-    return older, newer
+def sources(folder: Path, scale: float, seed: int) -> list[Path]:
+    """Folders of the market's files: without its last two weeks, without the last one, and whole."""
+    whole = folder / f"week{WEEKS}"
+    dataset("custom_b2b").make(whole, scale, seed)
+    for week in range(WEEKS):
+        if (part := folder / f"week{week}").exists():
+            continue
+        shutil.copytree(whole, staging := folder / "staging", dirs_exist_ok=True)
+        orders = pq.read_table(whole / "order_lines.parquet")
+        moment = next(field.name for field in orders.schema if str(field.type).startswith("timestamp"))
+        until = pc.max(orders[moment]).as_py() - timedelta(weeks=WEEKS - week)
+        pq.write_table(orders.filter(pc.less_equal(orders[moment], until)), staging / "order_lines.parquet")
+        staging.rename(part)
+    return [folder / f"week{week}" for week in range(WEEKS + 1)]
 
 
 def world(seed: int, scale: float, retrainings: tuple[Retraining, ...]) -> list[tuple[Retraining, dict[str, Any]]]:
@@ -243,11 +252,11 @@ def world(seed: int, scale: float, retrainings: tuple[Retraining, ...]) -> list[
     key = key_of("gate_drill", code_version(), CONFIG, scale, seed)
     home = place() / "gate_drill" / key
     home.mkdir(parents=True, exist_ok=True)
-    older, newer = sources(home, scale, seed)
-    kept_facts(key_of(key, "first"), lambda: retrain(home, older, None, configured(home, None)))
+    weeks = sources(home, scale, seed)
+    kept_facts(key_of(key, "first"), lambda: retrain(home, weeks[0], None, configured(home, None)))
     done = []
     for number, one in enumerate(retrainings):
-        source = newer if (one.newer if one.newer is not None else (number + seed) % 2) else older
+        source = weeks[(number + seed) % 2 if one.weeks is None else one.weeks]
         found = kept_facts(key_of(key, one.name), lambda: retrain(home, source, one, configured(home, one)))  # noqa: B023
         print(f"  world {seed}  {one.name:<36} {outcome(one, found)}", flush=True)
         done.append((one, found))
@@ -295,7 +304,7 @@ def main() -> None:
     """Prints what became of each retraining, and how many were promoted."""
     parser = arguments(__doc__)
     parser.add_argument("--worlds", type=int, default=5, help="markets, each with a champion and 14 retrainings")
-    parser.add_argument("--scale", type=float, default=0.3, help="size of a market: 1 is 2,000 buyers")
+    parser.add_argument("--scale", type=float, default=0.5, help="size of a market: 1 is 2,000 buyers")
     parser.add_argument("--refits", nargs="+", metavar="DATASET", help="only compare refits with judged models there")
     options = parser.parse_args()
     started = time.perf_counter()

@@ -85,6 +85,8 @@ def _on_the_champions_window(
     stored = registry.judged_lists(live)
     until = pa.scalar(datetime.fromisoformat(live.tags["trained_until"]).replace(tzinfo=UTC), schema.TIME)
     known = market.interactions.filter(pc.field("timestamp") <= until)
+    if pc.max(known["timestamp"]).as_py() < until.as_py():
+        raise ReleaseError("the data at hand ends before the data it was judged on")
     question = question_of(known, market.items, market.protocol)
     champion = judged_again(stored, question)
     if np.isnan(champion).all():

@@ -162,6 +162,9 @@ def test_data_that_ends_earlier_is_held_unless_a_person_went_back_to_it(today: A
     held = decided(live, challenger, Shelf(), today)
     assert not held.promote
     assert "before that of version 1" in held.reasons[0]
+    other = decided(live, version(2, GOOD, "new"), Shelf(pa.table({"user_id": ["u00"], "item_ids": [["i01"]]})), today)
+    assert "the data at hand ends before" in other.reasons[-1]
+    assert other.record["versus_champion"] == {}
     assert decided(live, challenger, Shelf(), today, restored=True).promote
 
 
