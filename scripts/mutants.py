@@ -58,6 +58,8 @@ TARGETS: dict[str, list[str]] = {  # module -> the tests that hold it
         }.items()
     },
     "recommenders/models/ranker_training.py": ["tests/recommenders/models/test_hybrid_learned.py"],
+    "recommenders/models/ranker_windows.py": ["tests/recommenders/models/test_hybrid_learned.py"],
+    "recommenders/models/ranker_choice.py": ["tests/recommenders/models/test_ranker_choice.py"],
     "serving/gate.py": ["tests/serving/test_gate.py", "tests/serving/test_judgement.py"],
     "serving/judgement.py": ["tests/serving/test_judgement.py"],
     "monitoring/verdict.py": ["tests/monitoring/test_shift.py", "tests/monitoring/test_drift.py"],

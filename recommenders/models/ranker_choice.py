@@ -8,7 +8,7 @@ error of the best the one nearest to the ranker is taken (the one-standard-error
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import NamedTuple
 
 import numpy as np
@@ -76,15 +76,29 @@ class Asked:
     known: csr_array  # (n, n_items) what the users had bought
     wanted: csr_array  # (n, n_items) ones
 
-    def views(self, scores: Scores, repeat: bool) -> Views:
-        """NDCG@10 of lists by scores (n_pairs,): over all items and, where users come back to items, apart by whether
-        the item was bought before. Without `repeat` what was bought is left out.
-        """
+    @cached_property
+    def _wanted_apart(self) -> tuple[csr_array, csr_array]:
+        """What was wanted and bought before, and what was wanted and new; (n, n_items) each."""
         reorder = csr_array(self.wanted.multiply(self.known.astype(bool)))
         discovery = csr_array(self.wanted - reorder)
         for part in (reorder, discovery):
             part.eliminate_zeros()
             part.sort_indices()
+        return reorder, discovery
+
+    @cached_property
+    def _is_new(self) -> NDArray[np.bool_]:
+        """(n_pairs,) whether the user had not bought the item."""
+        rows, places = np.nonzero(self.columns >= 0)
+        items, n_items = self.columns[rows, places].astype(np.int64), self.known.shape[1]
+        bought = np.repeat(np.arange(self.known.shape[0]), np.diff(self.known.indptr)) * n_items + self.known.indices
+        return ~np.isin(rows * n_items + items, bought)
+
+    def views(self, scores: Scores, repeat: bool) -> Views:
+        """NDCG@10 of lists by scores (n_pairs,): over all items and, where users come back to items, apart by whether
+        the item was bought before. Without `repeat` what was bought is left out.
+        """
+        reorder, discovery = self._wanted_apart
         new = self._lists(scores, self._is_new)
         if not repeat:
             return {"discovery": ranking.ndcg(new, discovery)}
@@ -94,14 +108,6 @@ class Asked:
             "reorder": ranking.ndcg(everything, reorder),
             "discovery": ranking.ndcg(new, discovery),
         }
-
-    @property
-    def _is_new(self) -> NDArray[np.bool_]:
-        """(n_pairs,) whether the user had not bought the item."""
-        rows, places = np.nonzero(self.columns >= 0)
-        items, n_items = self.columns[rows, places].astype(np.int64), self.known.shape[1]
-        bought = np.repeat(np.arange(self.known.shape[0]), np.diff(self.known.indptr)) * n_items + self.known.indices
-        return ~np.isin(rows * n_items + items, bought)
 
     def _lists(self, scores: Scores, allowed: NDArray[np.bool_]) -> NDArray[np.int32]:
         padded = np.full(self.columns.shape, -np.inf, dtype=np.float32)

@@ -1,7 +1,7 @@
 """How the ranker of hybrid_learned grows: members fitted on earlier cuts of the log are watched for what came next."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -16,6 +16,7 @@ from recommenders.models.bins import Bins
 from recommenders.models.boosted_trees import BoostedTrees, of_estimator
 from recommenders.models.hybrid_learned import HybridLearned
 from recommenders.models.ranker_choice import Asked, Choices, choose
+from recommenders.models.ranker_windows import Window, first_events, newest_events, windows
 from recommenders.models.rankers import Rankers
 
 if TYPE_CHECKING:
@@ -24,27 +25,10 @@ if TYPE_CHECKING:
 NEGATIVES = 40  # candidates of each buyer that were not wanted; or three to each wanted one, if that is more
 OTHERS = 30  # items of each buyer from the whole catalogue where what comes next is asked: one answer among them all
 FAR_WEIGHT = 0.1  # how much one of them counts beside a candidate
-NEWEST = 3  # events of each user to learn from where there is no window
 ENOUGH = 50  # wanted pairs that a ranker can learn something from
 FIRST_EVENTS = (None, 1, 3, 8)  # what is known of a new buyer before later visits are asked for; None: the first visit
 BATCH = 256  # buyers whose candidates are gathered at once
 MAX_ASKED = 2000  # users of each side whose lists decide between ranker and base models
-
-
-@dataclass(frozen=True, eq=False)
-class Window:
-    """What was known at an earlier moment, and what was wanted next."""
-
-    log: Interactions
-    end: int  # microseconds: the time of the newest event after the moment
-    user_rows: NDArray[np.int32]  # (n,) who wanted something
-    wanted: csr_array  # (n, n_items)
-    newcomers: Histories  # (m, n_items) what those did next who had never come before; of more than one visit
-
-    @property
-    def cut(self) -> int:
-        """The moment, in microseconds: the time of the newest event that was known."""
-        return int(self.log.timestamps.max(initial=0))
 
 
 class Examples(NamedTuple):
@@ -72,7 +56,8 @@ def grow(model: HybridLearned, log: Interactions, features: "ItemFeatures | None
     Raises UnsuitableError if no window holds anything to learn from.
     """
     parts: list[Examples] = []
-    learned: list[tuple[Window, HybridLearned | None]] = []  # of each part; members of the newest window alone are kept
+    ends: list[int] = []  # of the window of each part
+    newest: tuple[HybridLearned, Window] | None = None
     for number, window in enumerate(_tried(log, model, parts)):
         rng = np.random.default_rng([model.config.seed, number])  # what one window draws depends on no other
         n_members = len(model.members_)
@@ -82,16 +67,15 @@ def grow(model: HybridLearned, log: Interactions, features: "ItemFeatures | None
         part = _examples(earlier, window, rng)
         if part is not None and part.labels.any() and not part.labels.all():
             parts.append(part)
-            learned.append((window, None if learned else earlier))
-    if not parts:
+            ends.append(window.end)
+            newest = newest or (earlier, window)
+    if newest is None:
         raise UnsuitableError(
             "hybrid_learned learns from what buyers wanted next, and the log holds no second event of any buyer; "
             "bring a longer log or set models.hybrid_learned.enabled: false"
         )
-    newest, earlier_members = learned[0]
-    assert earlier_members is not None
-    before = [part for part, (window, _) in zip(parts, learned, strict=True) if window.end <= newest.cut]
-    choices = _choices(earlier_members, newest, Examples.joined(before) if before else None, parts[0])
+    before = [part for part, end in zip(parts, ends, strict=True) if end <= newest[1].cut]
+    choices = _choices(*newest, Examples.joined(before) if before else None, parts[0])
     examples = Examples.joined(parts)
     parts.clear()  # each holds its share of some hundred megabytes
     return _rankers(model, examples), choices
@@ -109,7 +93,7 @@ def _choices(earlier: HybridLearned, window: Window, before: Examples | None, wi
     half of the window's users, `within`, and are judged by the other.
     """
     if before is not None and before.labels.sum() >= ENOUGH:
-        rankers = [_rankers(earlier, before)] * 2
+        rankers = [_rankers(earlier, before)]
     elif within.labels.sum() >= 2 * ENOUGH:
         halves = [within.of(within.users % 2 != half) for half in (0, 1)]
         if not all(half.labels.any() and not half.labels.all() for half in halves):
@@ -126,9 +110,10 @@ def _choices(earlier: HybridLearned, window: Window, before: Examples | None, wi
             continue
         asked, numbers = users
         of_pairs = numbers[np.nonzero(asked.columns >= 0)[0]]
-        is_known = np.full(len(of_pairs), "cold_start" not in kinds)
-        both = [one.score(asked.features, is_known) for one in rankers]
-        scores = np.where(of_pairs % 2 == 0, *both)
+        scores = np.empty(len(of_pairs), np.float32)
+        for half, ranker in enumerate(rankers):  # one for all, or each for the half that it did not learn from
+            some = of_pairs % len(rankers) == half
+            scores[some] = ranker.score(asked.features[some], np.full(int(some.sum()), "cold_start" not in kinds))
         found = found._replace(**choose(scores, asked, kinds, len(earlier.members_), earlier.repeat_))
     return found
 
@@ -171,7 +156,7 @@ def _tried(log: Interactions, model: HybridLearned, parts: list[Examples]) -> It
     """The windows; and each user's newest events where those show too little, as the last minutes of a year may."""
     yield from windows(log, model.config.n_windows, model.horizon_)
     if log.dated and sum(int(part.labels.sum()) for part in parts) < ENOUGH:
-        yield _window(log, *_latest_out(log))
+        yield newest_events(log)
 
 
 def _grown(model: HybridLearned, examples: Examples, side: NDArray[np.bool_]) -> BoostedTrees:
@@ -196,58 +181,6 @@ def _estimator(model: HybridLearned, n_examples: int) -> HistGradientBoostingCla
         early_stopping=False,
         random_state=config.seed,
     )
-
-
-def windows(log: Interactions, n_windows: int, horizon_days: float) -> Iterator[Window]:
-    """Earlier moments of the log, the newest first, while at least a third of the events lie before."""
-    if log.dated:
-        ages = log.ages()
-        horizon = min(horizon_days, float(ages.max(initial=0)) / 3)
-        for number in range(n_windows):
-            cut = horizon * (1 + number / 2)
-            before = ages > cut
-            if before.sum() * 3 < len(log):
-                return
-            yield _window(log, before, ~before & ((ages > cut - horizon) | (number == 0)))
-    else:
-        yield _window(log, *_latest_out(log))
-
-
-def _latest_out(log: Interactions) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """All but each user's newest events, at most NEWEST and no more than a fifth of the user's, and those."""
-    counts = np.bincount(log.user_rows, minlength=len(log.users))
-    order = np.lexsort((log.timestamps, log.user_rows))
-    after = np.cumsum(counts)[log.user_rows[order]] - 1 - np.arange(len(order))  # events that follow of the same user
-    held = np.where(counts >= 3, np.clip(counts // 5, 1, NEWEST), 0)
-    newest = np.zeros(len(log), dtype=np.bool_)
-    newest[order] = after < held[log.user_rows[order]]
-    return ~newest, newest
-
-
-def _window(log: Interactions, before: NDArray[np.bool_], after: NDArray[np.bool_]) -> Window:
-    earlier = log.select(before)
-    earlier = replace(earlier, available=_available(log, earlier))
-    known = np.bincount(earlier.user_rows, minlength=len(log.users)) > 0
-    wanted = log.select(after).matrix("binary")
-    rows = np.flatnonzero(known & (np.diff(wanted.indptr) > 0)).astype(np.int32)
-    new = log.select(after & ~known[log.user_rows]).histories()
-    visits = np.zeros(len(new), dtype=np.int64)
-    np.maximum.at(visits, new.rows, new.visits_ago + 1)
-    end = int(log.timestamps[after].max(initial=0))
-    return Window(earlier, end, rows, csr_array(wanted[rows]), new[np.flatnonzero(visits > 1)])
-
-
-def _available(log: Interactions, earlier: Interactions) -> NDArray[np.bool_]:
-    """What could be recommended at the end of an earlier part of a log: (n_items,).
-
-    What was on sale then where the log offers items that nobody has bought and knows when they are sold; else what had
-    been bought.
-    """
-    seen = np.bincount(earlier.item_columns, minlength=len(log.items)) > 0
-    ever_seen = np.bincount(log.item_columns, minlength=len(log.items)) > 0
-    if log.sale_periods is None or not (log.available & ~ever_seen).any():
-        return seen
-    return log.sale_periods.at(int(earlier.timestamps.max(initial=0))).items
 
 
 def _examples(earlier: HybridLearned, window: Window, rng: np.random.Generator) -> Examples | None:
@@ -300,19 +233,6 @@ def _earlier(model: HybridLearned, log: Interactions, features: "ItemFeatures | 
             del model.members_[name]
     earlier.look_at(log, features)
     return earlier
-
-
-def first_events(newcomers: Histories, n_events: int | None) -> tuple[Histories, csr_array]:
-    """What is known of new buyers, (n, n_items), after so many events (None: their first visit), and what they wanted
-    in later visits, (n, n_items). The cut never falls inside a visit: the rest of one that has begun is neither.
-    """
-    starts = newcomers.indptr[newcomers.rows]
-    places = np.arange(len(newcomers.item_columns)) - starts
-    times = newcomers.timestamps
-    known = times == times[starts] if n_events is None else places < n_events
-    last = np.full(len(newcomers), np.iinfo(np.int64).min)
-    np.maximum.at(last, newcomers.rows[known], times[known])
-    return newcomers.select(known), newcomers.select(times > last[newcomers.rows]).matrix
 
 
 def _items_of(histories: Histories, now: int) -> Histories:

@@ -1,5 +1,6 @@
 """Which recipe goes on to the gate: chosen on the validation window, before anybody looks at the test window."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -8,11 +9,13 @@ import numpy as np
 import pyarrow as pa
 
 from recommenders.datasets.spec import Protocol
-from recommenders.errors import DataError, UnsuitableError
+from recommenders.errors import DataError
 from recommenders.evaluation.questions import Question, question_of
 from recommenders.models.recommender import Recommender
 from recommenders.training.configuration import TrainingConfig
-from recommenders.training.training import fit_model, members_of
+from recommenders.training.training import Declined, fit_recipe, members_of
+
+LOG = logging.getLogger(__name__)
 
 BLENDS = ("hybrid_learned", "hybrid")  # released where one of them is enabled, the first by default; else a model
 GROWTH = 0.1  # share of events that a log may gain or lose before an earlier choice no longer holds
@@ -84,10 +87,9 @@ def _holds(earlier: Choice, config: TrainingConfig, protocol: Protocol, n_events
 def _fitted(names: Sequence[str], config: TrainingConfig, question: Question) -> list[tuple[str, Recommender]]:
     """Those of the models that can be fitted on the question's log, each member once."""
     members = {member for name in names for member in members_of(name, config, question.log)}
-    fitted: dict[str, Recommender] = {}
-    for name in (name for name in config.enabled() if name in {*names, *members}):
-        try:
-            fitted[name] = fit_model(name, config, question.log, fitted, question.features)
-        except UnsuitableError:
-            continue
+
+    def skipped(model: Declined) -> None:
+        LOG.info("the choice on the validation window skips %s: %s", model.name, model.reason)
+
+    fitted = fit_recipe(config, question.log, question.features, declined=skipped, only={*names, *members})
     return [(name, fitted[name]) for name in names if name in fitted]

@@ -3,7 +3,7 @@
 import contextlib
 import json
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -94,10 +94,13 @@ def fit_recipe(
     features: ItemFeatures | None = None,
     tracker_of: Callable[[str], Tracker | None] = lambda _: None,
     declined: Callable[[Declined], None] = lambda _: None,
+    only: Collection[str] | None = None,
 ) -> dict[str, Recommender]:
-    """All enabled models by name, members first; those that cannot learn from this log are told to `declined`."""
+    """All enabled models by name, or those of them named in `only`, members first; those that cannot learn from this
+    log are handed to `declined`.
+    """
     fitted: dict[str, Recommender] = {}
-    for name in config.enabled():
+    for name in (name for name in config.enabled() if only is None or name in only):
         try:
             fitted[name] = fit_model(name, config, log, fitted, features, tracker_of(name))
         except UnsuitableError as error:

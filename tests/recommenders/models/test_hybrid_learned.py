@@ -17,7 +17,7 @@ from recommenders.models import ranker_training
 from recommenders.models.hybrid_learned import HybridLearned, HybridLearnedConfig
 from recommenders.models.linear import LinearItems
 from recommenders.models.popularity import Popularity
-from recommenders.models.ranker_training import windows
+from recommenders.models.ranker_windows import first_events, windows
 from recommenders.models.ranking_features import BUYER_FACTS, PAIR_FACTS, Habits, item_facts, usual_intervals
 from recommenders.models.reorder import Reorder
 
@@ -180,7 +180,7 @@ def test_new_buyers_are_asked_for_later_visits_never_for_the_rest_of_one() -> No
         np.ones(5, np.float32),
         6,
     )
-    found = {first: ranker_training.first_events(came, first) for first in (None, 1, 3)}
+    found = {first: first_events(came, first) for first in (None, 1, 3)}
     known = {first: seen.item_columns.tolist() for first, (seen, _) in found.items()}
     wanted = {first: later.indices.tolist() for first, (_, later) in found.items()}
     assert known == {None: [1, 2], 1: [1], 3: [1, 2, 3]}

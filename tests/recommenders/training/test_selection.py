@@ -124,7 +124,7 @@ def test_an_earlier_choice_holds_for_its_recipe_and_nearly_its_log(judged: Any) 
 
 
 def test_nothing_is_fitted_where_there_is_nothing_to_choose_or_nothing_serves(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(selection, "fit_model", lambda *_: pytest.fail("it fits"))
+    monkeypatch.setattr(selection, "fit_recipe", lambda *_, **__: pytest.fail("it fits"))
     interactions, items = market()
     alone = choose(config(hybrid_learned={"enabled": False}), interactions, items, TIME_CUT)
     assert (alone.candidate, alone.how) == ("hybrid", "the only one that is enabled")
