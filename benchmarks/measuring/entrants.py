@@ -27,6 +27,7 @@ from recommenders.evaluation.lists import rank
 from recommenders.evaluation.protocol import EvaluationConfig, K
 from recommenders.evaluation.report import evaluate
 from recommenders.evaluation.sampled import Candidates, rank_candidates
+from recommenders.models.catalog import MODELS
 from recommenders.models.popularity import Popularity
 from recommenders.models.recommender import BLOCK, Recommender, mask_and_rank
 from recommenders.models.topk import top_k
@@ -37,12 +38,12 @@ Lists = Mapping[str, NDArray[np.int32]]
 
 
 def configuration(models: Sequence[str] = (), seed: int = SEED) -> TrainingConfig:
-    """The defaults; with names, those models alone and popularity, which is always there."""
-    everything = TrainingConfig.model_validate({"data": {"seed": seed}})
-    if not models:
-        return everything
-    off = {name: {"enabled": False} for name in everything.enabled() if name not in (*models, Popularity.name)}
-    return TrainingConfig.model_validate({"data": {"seed": seed}, "models": off})
+    """The defaults, with every model wherever it can learn; with names, those alone and popularity, always there."""
+    sections: dict[str, Any] = {"sequential": {"windows": True}}
+    if models:
+        off = {name: {"enabled": False} for name in MODELS if name not in (*models, Popularity.name)}
+        sections |= off
+    return TrainingConfig.model_validate({"data": {"seed": seed}, "models": sections})
 
 
 def ours(name: str, asked: Question, config: TrainingConfig) -> tuple[Lists, dict[str, Any]]:

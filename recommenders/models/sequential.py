@@ -26,8 +26,10 @@ EPSILON = np.float32(1e-6)
 
 
 class SequentialConfig(ModelConfig):
-    """Shape and training of the network."""
+    """Where it learns, shape and training of the network."""
 
+    # Whether it is trained, too, where the question is a window after a cut: no hybrid makes use of it there.
+    windows: bool = False
     embedding_dim: int = Field(default=64, ge=1)
     blocks: int = Field(default=2, ge=1)
     heads: int = Field(default=1, ge=1)
@@ -77,7 +79,8 @@ class Sequential(Recommender):
 
     The order of events within one moment is unknown, and drawn anew in every epoch where it matters; when answering, it
     is that of the histories (datasets.interactions.in_order). A log without any order, or where each item was seen
-    once, is skipped. A fitted model given as `start_from` before fit(...) lends its weights, the items' by their ids.
+    once, is skipped; so is one that asks for a window, unless `windows` is set: other models are better there. A
+    fitted model given as `start_from` before fit(...) lends its weights, the items' by their ids.
     """
 
     name = "sequential"
@@ -97,6 +100,12 @@ class Sequential(Recommender):
 
     def _fit(self, interactions: Interactions, features: "ItemFeatures | None", tracker: Tracker | None) -> None:
         require_repeated_items(self.name, interactions)
+        if interactions.horizon_days is not None and not self.config.windows:
+            raise UnsuitableError(
+                f"sequential is not trained where a window is asked about: got one of {interactions.horizon_days:g} "
+                "days, for which no hybrid makes use of it; allowed: logs that ask what comes next; set "
+                "models.sequential.windows: true to train it anyway"
+            )
         share = ordered_share(self.histories_)
         if share < ORDERED_SHARE:
             raise UnsuitableError(

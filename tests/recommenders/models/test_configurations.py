@@ -27,7 +27,7 @@ Settings = dict[str, dict[str, Any]]
 N_USERS, N_ITEMS, N_SOLD = 16, 14, 12
 START = datetime(2026, 1, 1, tzinfo=UTC)
 SMALL: Settings = {  # quick to fit; what a variant says of a model comes on top
-    "sequential": {"embedding_dim": 8, "fixed_epochs": 1},
+    "sequential": {"windows": True, "embedding_dim": 8, "fixed_epochs": 1},
     "neural_collaborative": {"embedding_dim": 4, "hidden_layers": [8, 4], "fixed_epochs": 2, "own_vector_events": 3},
     "implicit_factors": {"embedding_dim": 8},
     "hybrid": {"model_weights": {"content_based": 0.4, "collaborative_filtering": 0.6}},

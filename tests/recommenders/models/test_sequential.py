@@ -236,7 +236,14 @@ def test_a_log_without_order_is_declined_in_one_line() -> None:
 def test_buyers_who_never_return_within_the_horizon_teach_nothing() -> None:
     log = log_of([[1, 2], [3, 1]], [[0, 50], [10, 70]], horizon_days=5.0)
     with pytest.raises(UnsuitableError, match="nothing to learn from: got 0 events"):
-        Sequential(SequentialConfig(**SMALL)).fit(log)
+        Sequential(SequentialConfig(**SMALL, windows=True)).fit(log)
+
+
+def test_a_log_that_asks_for_a_window_is_learned_from_where_that_is_wanted(brief: None) -> None:
+    log = log_of(rings(6), [[float(day) for day in range(9)]] * 6, horizon_days=5.0)
+    with pytest.raises(UnsuitableError, match=r"got one of 5 days, .*set models\.sequential\.windows: true"):
+        Sequential(SequentialConfig(**SMALL, fixed_epochs=1)).fit(log)
+    assert Sequential(SequentialConfig(**SMALL, fixed_epochs=1, windows=True)).fit(log).epochs_ == 1
 
 
 def test_buyers_of_one_event_say_nothing_of_order() -> None:
