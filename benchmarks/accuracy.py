@@ -18,7 +18,7 @@ pages then say that no peer ran.
 
 import argparse
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from measuring import entrants, table
@@ -26,11 +26,11 @@ from measuring.judging import Field, corrected, view_rows, views_of
 from measuring.questions import DATASETS, SEED, MissingData, Question, question
 from peers.environments import PeerError, pinned
 from peers.spaces import PEERS
-from peers.tuning import OutOfTime, peers_of, settings, shortcomings, tune
+from peers.tuning import EARLY, OutOfTime, peers_of, settings, shortcomings, tune
 
 from recommenders.models.catalog import MODELS
 
-UNTUNED = "not tuned: library defaults"
+NOT_TUNED = "not tuned: library defaults"
 QUICK_SCALE = 0.1
 
 
@@ -146,22 +146,21 @@ def ask_peers(asked: Question, options: argparse.Namespace, found: Field) -> Non
         entry = tuned.get(name)
         best = {view: facts["params"] for view, facts in (entry or {}).get("views", {}).items()}
         try:
-            found.others[name] = entrants.peer(name, asked, best, options.threads)
+            found.others[name], ended = entrants.peer(name, asked, best, options.threads)
         except PeerError as error:
             print(f"{asked.name}: {name} is missing. {error}")
             continue
-        found.notes[name] = note_on(name, entry)
+        found.notes[name] = note_on(name, entry, ended)
         _report_time(asked, name, started)
 
 
-def note_on(peer: str, entry: dict[str, Any] | None) -> str:
-    """What the table says of a peer's settings; nothing where they are those of today's grid and budget."""
-    if not entry:
-        return UNTUNED
-    wanting = shortcomings(peer, entry)
-    notes = [f"settings {'; '.join(wanting)}"] if wanting else []
-    ended = {best["ended_by"] for best in entry["views"].values() if "ended_by" in best}
-    return "; ".join([*notes, *(f"its training was ended by {by}" for by in sorted(ended - {"early stopping"}))])
+def note_on(peer: str, entry: dict[str, Any] | None, ended: Collection[str] = ()) -> str:
+    """What the table says of a peer; nothing where its settings are those of today's grid and budget, and its trainings
+    came to their end. ended: what ended them.
+    """
+    wanting = shortcomings(peer, entry) if entry else []
+    notes = [f"settings {'; '.join(wanting)}"] if wanting else [] if entry else [NOT_TUNED]
+    return "; ".join([*notes, *(f"training was ended by {by}" for by in sorted(set(ended) - {EARLY}))])
 
 
 def _report_time(asked: Question, name: str, started: float) -> None:

@@ -165,7 +165,7 @@ def test_a_peer_that_was_never_tuned_stands_in_the_table_and_says_so(
     params = {"factors": 32}
     entry = {"grid": tuning.grid_of("implicit_als"), "tried": tuning.TRIALS, "views": {"all": {"params": params}}}
     monkeypatch.setattr(accuracy, "settings", lambda: {"custom_b2b": {"implicit_als": entry}})
-    monkeypatch.setattr(accuracy.entrants, "peer", lambda name, asked, best, threads: best)
+    monkeypatch.setattr(accuracy.entrants, "peer", lambda name, asked, best, threads: (best, set()))
     found = accuracy.Field()
     accuracy.ask_peers(asked, SimpleNamespace(peers=["implicit_als", "lenskit_als", "recbole_neumf"], threads=1), found)
     assert found.others == {"implicit_als": {"all": params}, "lenskit_als": {}}

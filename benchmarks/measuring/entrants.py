@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from peers.environments import PeerError, ask, sources
-from peers.spaces import DEFAULTS, PEERS
-from peers.tuning import exclusions, limits_of, lists_of
+from peers.spaces import DEFAULTS, NETWORKS, PEERS
+from peers.tuning import ended_by, exclusions, limits_of, lists_of
 from threadpoolctl import threadpool_limits
 
 from measuring.fitted import fit_key, fitted
@@ -80,8 +80,8 @@ def _targets(model: Recommender, asked: Question) -> list[dict[str, Any]]:
     return evaluate({model.name: model}, asked.case, asked.features, dataset=asked.name, config=config).targets()
 
 
-def peer(name: str, asked: Question, tuned: Mapping[str, Any], threads: int) -> Lists:
-    """The lists of one peer's model with the settings that are best for each view.
+def peer(name: str, asked: Question, tuned: Mapping[str, Any], threads: int) -> tuple[Lists, set[str]]:
+    """The lists of one peer's model with the settings that are best for each view; and what ended its trainings.
 
     Raises PeerError where it cannot be asked, or where its lists hold what they may not.
 
@@ -97,9 +97,10 @@ def peer(name: str, asked: Question, tuned: Mapping[str, Any], threads: int) -> 
     def make() -> dict[str, NDArray[Any]]:
         k = len(asked.log.items) if asked.sampled is not None else K
         rows, wanted = asked.case.user_rows, exclusions(asked)
-        answers = dict(
-            zip(jobs, ask(environment, asked.log, rows, list(jobs.values()), k, wanted, threads), strict=True)
-        )
+        seconds = NETWORKS.get(name, 0.0)
+        limits = {"seconds": seconds, "timeout": max(1800.0, 3 * seconds * len(jobs))}
+        found = ask(environment, asked.log, rows, list(jobs.values()), k, wanted, threads, **limits)
+        answers = dict(zip(jobs, found, strict=True))
         lists = {}
         for view, params in chosen.items():
             ranked = lists_of(answers[json.dumps(params)], asked.views[view].exclude_known)
@@ -107,9 +108,10 @@ def peer(name: str, asked: Question, tuned: Mapping[str, Any], threads: int) -> 
             lists[view] = ranked[:, :K]
             if view == "all" and asked.sampled is not None:
                 lists["sampled"] = among(ranked, asked.sampled, len(asked.log.items))
-        return lists
+        return {**lists, "ended": np.array(sorted({ended_by(answer.figures) for answer in found} - {""}), dtype=str)}
 
-    return kept_arrays(key, make)
+    lists = kept_arrays(key, make)
+    return lists, set(lists.pop("ended").tolist())
 
 
 def check_lists(name: str, asked: Question, view: str, ranked: NDArray[np.int32]) -> None:

@@ -20,7 +20,6 @@ HERE = Path(__file__).resolve().parent
 PLACE = HERE.parents[1] / ".bench"  # ignored; TRADEWIND_BENCH names another folder
 THREADS = ("OMP", "OPENBLAS", "MKL", "NUMBA", "RAYON", "VECLIB_MAXIMUM", "LK")  # what libraries take theirs from
 EPOCHS, STOPPING = 300, 10  # most epochs of a network, and validations without a better one: RecBole's own defaults
-TRAINING_SECONDS = 400.0  # of the processor: most that a peer's network trains; the same in tuning and in the table
 Job = Mapping[str, Any]  # {"model", "params"}
 
 
@@ -99,14 +98,16 @@ def ask(
     seed: int = 42,
     timeout: float = 1800.0,
     warm: bool = False,
+    seconds: float = float("inf"),
 ) -> list[Answer]:
     """The answers of a peer, a job each, all done by one process. Raises PeerError.
 
-    warm: whether each model learns a small log first, so that the figures of time do not hold imports and compilation.
+    seconds: of the processor, after which the training of a network is ended. warm: whether each model learns a small
+    log first, so that the figures of time do not hold imports and compilation.
     """
     python = python_of(peer)
     request = {"version": pinned(peer), "threads": threads, "seed": seed, "k": k, "jobs": list(jobs)}
-    request |= {"seconds": TRAINING_SECONDS, "epochs": EPOCHS, "patience": STOPPING, "warm": warm}
+    request |= {"seconds": seconds, "epochs": EPOCHS, "patience": STOPPING, "warm": warm}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "request.json").write_text(json.dumps({**request, "exclude_known": list(exclude_known)}))

@@ -26,7 +26,10 @@ PEERS: dict[str, tuple[str, str]] = {
     "recbole_sasrec": ("recbole", "sasrec"),
 }
 
-NETWORKS = {"rectools_sasrec", "recbole_neumf", "recbole_sasrec"}  # whose training has an end of its own
+# Networks, whose training early stopping ends, and the processor seconds it may take at most.
+NETWORKS = {"rectools_sasrec": 400.0, "recbole_neumf": 400.0, "recbole_sasrec": 10_000.0}
+# Peers that keep the library's defaults, and why.
+UNTUNED = {"recbole_sasrec": "one epoch of 100,000 events takes five minutes of a processor"}
 
 # What each library takes where nothing is said. RecTools' two-stage model has no defaults as a whole: these are
 # CatBoost's own, behind 30 candidates of each first model and RecTools' own three negatives a user.

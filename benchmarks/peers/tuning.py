@@ -10,7 +10,7 @@ peer is seen at its best in each.
 
 import json
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,13 +18,14 @@ import numpy as np
 from measuring.kept import kept_facts, key_of
 from measuring.questions import DATASETS, Question, question
 
-from peers.environments import EPOCHS, STOPPING, TRAINING_SECONDS, Answer, PeerError, ask, pinned, python_of, sources
+from peers.environments import EPOCHS, STOPPING, Answer, PeerError, ask, pinned, python_of, sources
 from peers.spaces import (
     DEFAULTS,
     GRIDS,
     NETWORKS,
     PEERS,
     TRIALS,
+    UNTUNED,
     Params,
     at_edge,
     neighbours,
@@ -38,6 +39,7 @@ from recommenders.metrics import ranking
 
 SETTINGS = Path(__file__).with_name("settings.json")
 TO_BE_TUNED = Path(__file__).with_name("to_be_tuned.json")  # data set -> peers whose settings are not of today's grid
+EARLY = "early stopping"
 PATIENCE = 900.0  # seconds a trial may take; one that takes longer counts as tried, and as the worst
 # data set -> peer's model -> {"tried", "failed", "seconds", "grid", "data", "views"}
 Settings = dict[str, dict[str, dict[str, Any]]]
@@ -79,7 +81,7 @@ def grid_of(peer: str) -> str:
 
 def limits_of(peer: str) -> tuple[float, ...]:
     """What ends the training of a network: epochs, validations without a better one, seconds; () of other models."""
-    return (EPOCHS, STOPPING, TRAINING_SECONDS) if peer in NETWORKS else ()
+    return (EPOCHS, STOPPING, NETWORKS[peer]) if peer in NETWORKS else ()
 
 
 def shortcomings(peer: str, found: dict[str, Any] | None) -> list[str]:
@@ -119,6 +121,9 @@ def tune(name: str, peers: Sequence[str] = (), threads: int = 2, until: float = 
     asked = question(name, validation=True)
     fixed = () if np.ptp(asked.log.weights) else ("values",)  # counts that are all 1: every form of them is alike
     for peer in peers_of(asked.protocol.split, peers):
+        if peer in UNTUNED:
+            print(f"{name} {peer}: keeps its defaults; {UNTUNED[peer]}", flush=True)
+            continue
         of = {"grid": grid_of(peer), "data": asked.version}
         before = settings().get(name, {}).get(peer, {})
         if all(before.get(part) == value for part, value in of.items()):
@@ -190,11 +195,18 @@ def best_of(peer: str, tried: Sequence[Trial]) -> dict[str, Any]:
         edges = at_edge(peer, best.params)
         views[view] = {"params": best.params, "validation": round(best.reached[view], 4), "at_edge": edges}
         if best.epochs is not None:
-            used_up = best.epochs >= EPOCHS
-            ended = "early stopping" if best.ended_early else "all epochs" if used_up else "the seconds of a training"
-            views[view] |= {"epochs": best.epochs, "ended_by": ended, "at_edge": edges + ["epochs"] * used_up}
+            ended = ended_by({"epochs": best.epochs, "ended_early": best.ended_early})
+            more = ["epochs"] * (best.epochs >= EPOCHS)
+            views[view] |= {"epochs": best.epochs, "ended_by": ended, "at_edge": edges + more}
     seconds = round(sum(trial.seconds for trial in tried))
     return {"tried": len(tried), "failed": len(tried) - len(succeeded), "seconds": seconds, "views": views}
+
+
+def ended_by(figures: Mapping[str, Any]) -> str:
+    """What ended the training of a network, "" of other models. figures: those of an answer."""
+    if "epochs" not in figures:
+        return ""
+    return EARLY if figures["ended_early"] else "all epochs" if figures["epochs"] >= EPOCHS else "its seconds"
 
 
 def _starts(peer: str, before: dict[str, Any]) -> list[Params]:
@@ -218,7 +230,8 @@ def _measure(peer: str, asked: Question, threads: int, until: float = float("inf
         started = time.perf_counter()
         job = {"model": model, "params": params}
         wanted = exclusions(asked)
-        (answer,) = ask(environment, asked.log, asked.case.user_rows, [job], K, wanted, threads, timeout=PATIENCE)
+        given = (asked.log, asked.case.user_rows, [job], K, wanted, threads)
+        (answer,) = ask(environment, *given, timeout=PATIENCE, seconds=NETWORKS.get(peer, float("inf")))
         facts = {"reached": _reached(asked, answer), "seconds": time.perf_counter() - started}
         if "epochs" in answer.figures:
             facts["epochs"] = int(answer.figures["epochs"])

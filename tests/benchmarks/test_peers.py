@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from measuring import entrants
 from peers import tuning
 from peers.environments import Answer, PeerError, events_of, pairs_of, pinned, sources
-from peers.spaces import DEFAULTS, GRIDS, PEERS, TRIALS, WHOLE, at_edge, params_at, scattered
+from peers.spaces import DEFAULTS, GRIDS, NETWORKS, PEERS, TRIALS, WHOLE, at_edge, params_at, scattered
 from scipy.sparse import csr_array, csr_matrix
 
 from recommenders.datasets.ids import IdMap
@@ -141,7 +141,8 @@ def answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[np.ndar
 
 def test_a_view_without_known_items_gets_the_lists_without_them(answer: Any) -> None:
     answer(EVERYTHING[:, :10], MASKED)
-    found = entrants.peer("implicit_als", asked_of(LOG), {}, 1)
+    found, ended = entrants.peer("implicit_als", asked_of(LOG), {}, 1)
+    assert not ended
     np.testing.assert_array_equal(found["all"], EVERYTHING[:, :10])
     np.testing.assert_array_equal(found["discovery"], MASKED)
 
@@ -152,7 +153,7 @@ def test_sampled_lists_follow_the_peers_whole_ranking(answer: Any) -> None:
         np.tile(np.arange(N_ITEMS - 1, -1, -1, dtype=np.int32), (N_USERS, 1)), np.full(4, N_ITEMS)
     )
     answer(EVERYTHING, np.hstack([MASKED, np.full((N_USERS, 2), -1, np.int32)]))
-    found = entrants.peer("implicit_als", asked, {}, 1)
+    found, _ = entrants.peer("implicit_als", asked, {}, 1)
     np.testing.assert_array_equal(found["sampled"], EVERYTHING[:, :10])
 
 
@@ -274,7 +275,7 @@ def test_networks_end_by_early_stopping_with_room() -> None:
 
 def test_more_seconds_for_networks_make_no_other_model_stale(monkeypatch: pytest.MonkeyPatch) -> None:
     before = {peer: tuning.grid_of(peer) for peer in PEERS}
-    monkeypatch.setattr(tuning, "TRAINING_SECONDS", 2 * tuning.TRAINING_SECONDS)
+    monkeypatch.setattr(tuning, "NETWORKS", {name: 2 * seconds for name, seconds in NETWORKS.items()})
     changed = {peer for peer in PEERS if tuning.grid_of(peer) != before[peer]}
     assert changed == {"recbole_neumf", "recbole_sasrec", "rectools_sasrec"}
 
@@ -303,6 +304,32 @@ def test_the_table_says_how_a_peer_came_to_its_settings() -> None:
     assert accuracy.note_on("rectools_ease", None) == "not tuned: library defaults"
     assert accuracy.note_on("rectools_ease", tuned("rectools_ease")) == ""
     assert accuracy.note_on("rectools_ease", tuned("rectools_ease", grid="x")) == "settings of an older grid"
-    network = tuned("recbole_neumf")
-    network["views"]["all"]["ended_by"] = "the seconds of a training"
-    assert accuracy.note_on("recbole_neumf", network) == "its training was ended by the seconds of a training"
+    assert accuracy.note_on("recbole_neumf", tuned("recbole_neumf"), {tuning.EARLY}) == ""
+    cut = accuracy.note_on("recbole_sasrec", None, {tuning.EARLY, "its seconds"})
+    assert cut == "not tuned: library defaults; training was ended by its seconds"
+
+
+def test_a_training_that_its_seconds_ended_is_told_apart_from_one_that_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRADEWIND_BENCH", str(tmp_path))
+    given = {}
+
+    def ask(*_: Any, **limits: float) -> list[Answer]:
+        given.update(limits)
+        return [Answer(EVERYTHING[:, :10], MASKED, {"epochs": 7.0, "ended_early": 0.0})]
+
+    monkeypatch.setattr(entrants, "ask", ask)
+    for _ in ("asked", "kept"):
+        assert entrants.peer("recbole_sasrec", asked_of(LOG), {}, 1)[1] == {"its seconds"}
+    assert given["seconds"] == NETWORKS["recbole_sasrec"] < given["timeout"]
+    assert tuning.ended_by({"epochs": 7.0, "ended_early": 1.0}) == tuning.EARLY
+    assert tuning.ended_by({"epochs": 300.0, "ended_early": 0.0}) == "all epochs"
+
+
+def test_a_peer_that_keeps_its_defaults_is_not_tuned(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    asked = SimpleNamespace(log=LOG, protocol=SimpleNamespace(split="latest_out"))
+    monkeypatch.setattr(tuning, "question", lambda *_, **__: asked)
+    tuning.tune("ml-100k", ["recbole_sasrec"])
+    assert "recbole_sasrec: keeps its defaults; one epoch" in capsys.readouterr().out
+    assert "recbole_sasrec" in tuning.to_be_tuned(tuning.settings())["ml-100k"]
