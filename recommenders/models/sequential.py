@@ -40,8 +40,7 @@ class SequentialConfig(ModelConfig):
     weight_decay: float = Field(default=0.0, ge=0)  # decoupled (AdamW), of all but the items' vectors
     epochs: int = Field(default=100, ge=1)  # at most
     patience: int = Field(default=2, ge=1)  # epochs without a better validation before training stops
-    # Of a step. Small steps cost as much a token and there are more of them: on 100,000 events a minute of processor
-    # time brought a NDCG@10 of .096 with 1,024 and of .079 with 4,096, at one learning rate.
+    # Of a step. A small step costs as much a token as a large one, and a minute holds more of them.
     batch_tokens: int = Field(default=1024, ge=1)
     full_softmax_items: int = Field(default=12_000, ge=0)  # a larger catalogue is learned from samples of its items
     negatives: int = Field(default=1024, ge=1)  # items drawn for a step of such a catalogue, beside those of the step
