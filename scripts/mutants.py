@@ -3,6 +3,7 @@
     make mutants                             all modules
     make mutants ARGS="metrics gate.py"      modules whose path holds one of these words
     make mutants ARGS=--report               what is known so far, without running anything
+    make mutants ARGS=--survivors            where tests were added, only what survived before; killed stays killed
 
 Cosmic Ray makes the mutants. Each runs in a fork of a process that holds the libraries, so that it costs the tests and
 not the imports; the tests run on a copy of the checkout below .mutants/. What was run is kept there and run again only
@@ -145,7 +146,7 @@ def change(source: str, code: str, line: int) -> str:
 # -- running them
 
 
-def run_target(module: str) -> None:
+def run_target(module: str, only_survivors: bool = False) -> None:
     """Runs what was not run yet of one module. In a process of its own: it imports what the tests import."""
     tree = STATE / "trees" / module.replace("/", ".")
     copy_checkout(tree)
@@ -153,8 +154,9 @@ def run_target(module: str) -> None:
     os.environ |= {"PYTHONPATH": str(tree), "HOME": str(tree), "TRADEWIND_REQUIRE_ALL": ""}
     os.environ |= {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL", "NUMBA")}
     sys.path.insert(0, str(tree))
-    tests, source, key = TARGETS[module], (tree / module).read_text(), digest(module, tree)
-    results = load(module)
+    tests, source = TARGETS[module], (tree / module).read_text()
+    digests = {"digest": digest(module, tree), "source": digest(module, tree, tests=False)}
+    results = load(module, only_survivors)
     preload(tests)
     began = time.monotonic()
     if (code := forked(tests, 3600)) != 0:
@@ -167,11 +169,11 @@ def run_target(module: str) -> None:
             (tree / module).write_text(mutant.code)
             results[mutant.change] = "survived" if forked(tests, limit) == 0 else "killed"
             (tree / module).write_text(source)
-            save(module, results, key)
+            save(module, results, digests)
         if sys.stderr.isatty() or number == len(every):
             print(f"\r{module}: {number} of {len(every)}", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)
-    save(module, results, key)
+    save(module, results, digests)
 
 
 def copy_checkout(tree: Path) -> None:
@@ -203,6 +205,25 @@ def preload(tests: list[str]) -> None:
     sys.dont_write_bytecode = True  # a mutant's would stand for the next one's
 
 
+class QuickestFirst:
+    """Lets pytest run the quickest tests first, as the run before measured them, since a mutant dies by the first."""
+
+    def __init__(self) -> None:
+        self.file = Path("seconds.json")
+        self.before: dict[str, float] = json.loads(self.file.read_text()) if self.file.is_file() else {}
+        self.now: dict[str, float] = {}
+
+    def pytest_collection_modifyitems(self, items: list[Any]) -> None:
+        items.sort(key=lambda item: self.before.get(item.nodeid, 0.0))
+
+    def pytest_runtest_logreport(self, report: Any) -> None:
+        self.now[report.nodeid] = self.now.get(report.nodeid, 0.0) + report.duration
+
+    def pytest_sessionfinish(self) -> None:
+        if not self.before:
+            self.file.write_text(json.dumps(self.now))
+
+
 def forked(tests: list[str], limit: float) -> int:
     """Exit status of the tests in a fork; 1 if they take longer than so many seconds."""
     child = os.fork()
@@ -215,7 +236,7 @@ def forked(tests: list[str], limit: float) -> int:
 
         code = 3
         try:
-            code = int(pytest.main([*PYTEST, *tests]))
+            code = int(pytest.main([*PYTEST, *tests], plugins=[QuickestFirst()]))
         finally:
             os._exit(code)
     end = time.monotonic() + limit
@@ -232,10 +253,10 @@ def forked(tests: list[str], limit: float) -> int:
 # -- what is known
 
 
-def digest(module: str, root: Path = PROJECT) -> str:
+def digest(module: str, root: Path = PROJECT, tests: bool = True) -> str:
     """Of the module and its tests: where it differs, what was run says nothing any more."""
     folders = {parent for test in TARGETS[module] for parent in Path(test).parents}
-    files = [module, *TARGETS[module], *(f"{folder}/conftest.py" for folder in folders)]
+    files = [module, *([*TARGETS[module], *(f"{folder}/conftest.py" for folder in folders)] if tests else [])]
     content = b"".join((root / name).read_bytes() for name in sorted(files) if (root / name).is_file())
     return hashlib.sha256(content).hexdigest()
 
@@ -244,17 +265,24 @@ def state_of(module: str) -> Path:
     return STATE / f"{module.replace('/', '.')}.json"
 
 
-def load(module: str) -> dict[str, str]:
-    """Change -> "killed" or "survived", of today's module and tests."""
+def load(module: str, only_survivors: bool = False) -> dict[str, str]:
+    """Change -> "killed" or "survived", of today's module and tests.
+
+    only_survivors: where tests have changed since and the module has not, what was killed.
+    """
     path = state_of(module)
     held = json.loads(path.read_text()) if path.is_file() else {}
-    return held["mutants"] if held.get("digest") == digest(module) else {}
+    if held.get("digest") == digest(module):
+        return held["mutants"]
+    if only_survivors and held.get("source") == digest(module, tests=False):
+        return {change: result for change, result in held["mutants"].items() if result == "killed"}
+    return {}
 
 
-def save(module: str, results: dict[str, str], key: str) -> None:
-    """key: the digest of the files that were run, which may have changed in the project since."""
+def save(module: str, results: dict[str, str], digests: dict[str, str]) -> None:
+    """digests: of the files that were run, which may have changed in the project since."""
     part = state_of(module).with_suffix(".part")
-    part.write_text(json.dumps({"digest": key, "mutants": results}, indent=1))
+    part.write_text(json.dumps({**digests, "mutants": results}, indent=1))
     part.replace(state_of(module))
 
 
@@ -283,18 +311,20 @@ def main() -> None:
     parser.add_argument("words", nargs="*", help="of the modules' paths; default: all modules")
     parser.add_argument("--jobs", type=int, default=1, help="modules at once")
     parser.add_argument("--report", action="store_true", help="run nothing")
+    parser.add_argument("--survivors", action="store_true", help="ask new tests about what survived, and no more")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     options = parser.parse_args()
     STATE.mkdir(exist_ok=True)
     if options.one:
-        return run_target(options.one)
+        return run_target(options.one, options.survivors)
     chosen = [m for m in TARGETS if not options.words or any(word in m for word in options.words)]
     if not chosen:
         parser.error(f"no module matches {' '.join(options.words)}; allowed: {', '.join(TARGETS)}")
     failed = []
     if not options.report:
         with ThreadPoolExecutor(options.jobs) as pool:
-            codes = pool.map(lambda m: subprocess.run([sys.executable, __file__, "--one", m]).returncode, chosen)
+            more = ["--survivors"] * options.survivors
+            codes = pool.map(lambda m: subprocess.run([sys.executable, __file__, "--one", m, *more]).returncode, chosen)
             failed = [module for module, code in zip(chosen, codes, strict=True) if code]
     rows = report()
     print("\n".join(line_of(m, rows[m]) if m in rows else f"{m}: not run whole yet" for m in chosen))

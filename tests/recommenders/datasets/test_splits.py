@@ -1,5 +1,5 @@
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +63,19 @@ def test_an_event_at_the_cut_is_not_test() -> None:
     parts = split(log([(0, 0, 0), (0, 1, 240), (0, 2, 480), (0, 3, 720)]), TIME_CUT)
     assert parts["part"].to_pylist() == ["train", "train", "validation", "test"]
     assert cut_time(parts) == START + timedelta(hours=480)
+    assert not parts.schema.field("part").nullable
+
+
+@pytest.mark.parametrize("late", [-1, 0, 1])  # microseconds after the cut
+def test_a_window_begins_one_microsecond_after_its_cut(late: int) -> None:
+    events = log([(0, 0, 0), (0, 1, 240), (0, 2, 480), (0, 3, 720)])
+    times = events["timestamp"].to_pylist()
+    times[2] += timedelta(microseconds=late)
+    events = events.set_column(
+        events.schema.get_field_index("timestamp"), events.schema.field("timestamp"), pa.array(times, schema.TIME)
+    )
+    assert split(events, TIME_CUT)["part"].to_pylist()[2] == ("test" if late > 0 else "validation")
+    assert newest_window(events, 10)[1].num_rows == 1 + (late > 0)
 
 
 @given(ROWS, st.integers(1, 70))
@@ -208,6 +221,16 @@ def test_a_training_log_refuses_the_future_and_the_void() -> None:
         training_log(events, items(i0=(0, None)), TIME_CUT, as_of=datetime(2026, 1, 2))
     with pytest.raises(DataError, match="needs events; got none"):
         training_log(events.slice(0, 0), items(i0=(0, None)), TIME_CUT)
+
+
+@pytest.mark.parametrize("zone", [None, UTC, timezone(timedelta(hours=9))])
+def test_a_moment_is_the_same_one_in_every_time_zone(zone: Any) -> None:
+    moment = (
+        (START + timedelta(hours=5)).astimezone(zone) if zone else (START + timedelta(hours=5)).replace(tzinfo=None)
+    )
+    table = items(launched=(5, None), later=(6, None))
+    found = training_log(log([(0, 0, 1)]), table, replace(TIME_CUT, candidates="on_sale"), moment)
+    assert found.items.ids.tolist() == ["i0", "launched"]
 
 
 STATES = st.lists(
