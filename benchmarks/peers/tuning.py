@@ -2,7 +2,7 @@
 
 Half of the trials are where a search begins: the library's defaults, what was best before, places of the grid drawn
 by lot. Each of the others is a step from the best so far, of one view after the other, so that a search goes on to
-where the settings get better. Every trial is kept when it ends: a cut search goes on where it was.
+where the settings get better. Every trial is written to trials.jsonl when it ends: a cut search goes on where it was.
 
 The window is judged like the test; where buyers come back, the best settings of each view are kept apart, so that a
 peer is seen at its best in each.
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from measuring.kept import kept_facts, key_of
+from measuring.kept import key_of
 from measuring.questions import DATASETS, Question, question
 
 from peers.environments import EPOCHS, STOPPING, Answer, PeerError, ask, pinned, python_of, sources
@@ -38,6 +38,7 @@ from recommenders.evaluation.protocol import K
 from recommenders.metrics import ranking
 
 SETTINGS = Path(__file__).with_name("settings.json")
+TRIED = Path(__file__).with_name("trials.jsonl")
 TO_BE_TUNED = Path(__file__).with_name("to_be_tuned.json")  # data set -> peers whose settings are not of today's grid
 EARLY = "early stopping"
 PATIENCE = 900.0  # seconds a trial may take; one that takes longer counts as tried, and as the worst
@@ -57,6 +58,11 @@ class Trial(NamedTuple):
     seconds: float
     epochs: int | None = None  # of a network
     ended_early: bool = False  # whether early stopping ended its training, not the seconds or the most epochs
+
+
+def trials() -> list[dict[str, Any]]:
+    """Every trial: {"data_set", "peer", "of", "params", "facts"}. of: all that the facts depend on but the params."""
+    return [json.loads(line) for line in TRIED.read_text().splitlines()] if TRIED.exists() else []
 
 
 def settings() -> Settings:
@@ -238,13 +244,21 @@ def _measure(peer: str, asked: Question, threads: int, until: float = float("inf
             facts["ended_early"] = bool(answer.figures["ended_early"])
         return facts
 
+    of = key_of("trial", peer, asked.key, files, limits_of(peer))
+    known = {key_of(sorted(line["params"].items())): line["facts"] for line in trials() if line["of"] == of}
+
     def measure(params: Params) -> Trial:
-        key = key_of("trial", peer, asked.key, files, limits_of(peer), sorted(params.items()))
+        key = key_of(sorted(params.items()))
         try:
-            facts = kept_facts(key, lambda: run(params))
+            facts = known.get(key) or run(params)
         except PeerError as error:  # not kept: it may have been the machine's fault
             print(f"{asked.name} {peer} {params}: failed. {error}", flush=True)
             return Trial(params, {}, 0.0)
+        if key not in known:
+            known[key] = facts
+            with TRIED.open("a") as file:
+                line = {"data_set": asked.name, "peer": peer, "of": of, "params": params, "facts": facts}
+                file.write(json.dumps(line) + "\n")
         trial = Trial(params, **facts)
         reached = {view: round(value, 4) for view, value in trial.reached.items()}
         print(f"{asked.name} {peer} {params}: {reached} in {trial.seconds:.0f} s", flush=True)

@@ -283,7 +283,7 @@ def test_more_seconds_for_networks_make_no_other_model_stale(monkeypatch: pytest
 def test_a_tuning_whose_minutes_are_over_begins_no_trial_and_goes_on_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("TRADEWIND_BENCH", str(tmp_path))
+    monkeypatch.setattr(tuning, "TRIED", tmp_path / "trials.jsonl")
     monkeypatch.setattr(tuning, "python_of", lambda _: tmp_path)
     monkeypatch.setattr(tuning, "ask", lambda *_, **__: [Answer(EVERYTHING, MASKED, {})])
     asked, params = asked_of(LOG), params_at("rectools_ease", (3, 0))
