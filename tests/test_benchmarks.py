@@ -128,6 +128,27 @@ def test_a_search_climbs_to_a_best_that_no_lot_has_drawn(tuning: ModuleType) -> 
     assert (found["tried"], found["failed"]) == (n, 0)
 
 
+def test_a_search_goes_on_beyond_an_edge_that_was_widened_and_no_further_than_it_gets_better(
+    tuning: ModuleType,
+) -> None:
+    peer, asked = "rectools_ease", []
+
+    def measure(params: dict[str, Any]) -> Any:
+        asked.append(params)
+        place = tuning.place_of(peer, params)
+        return tuning.Trial(params, {"all": 1.0 - abs(place[0] - 8) - place[1]}, 1.0)
+
+    before = [tuning.params_at(peer, point) for point in ((6, 0), (6, 1), (5, 0), (4, 0))]  # 6 was the last place
+    done = [measure(params) for params in before]
+    asked.clear()
+    tuning.search(peer, ["all"], [], measure, len(done), (), done, {"all": []})
+    assert not asked
+    tuning.search(peer, ["all"], [], measure, len(done), (), done, {"all": ["epochs"]})
+    assert not asked
+    tuning.search(peer, ["all"], [], measure, len(done), (), done, {"all": ["regularization"]})
+    assert [tuning.place_of(peer, params) for params in asked] == [(7, 0), (8, 0), (9, 0)]
+
+
 def test_settings_that_a_peer_cannot_do_are_counted_and_never_the_best(tuning: ModuleType) -> None:
     good, bad = ({"regularization": value, "values": "log"} for value in (20.0, 50.0))
     tried = [tuning.Trial(bad, {}, 0.0), tuning.Trial(good, {"all": 0.1}, 2.0)]

@@ -114,10 +114,10 @@ GRIDS: dict[str, dict[str, tuple[Any, ...]]] = {
     "lenskit_item_neighbours": {
         "max_nbrs": (2, 5, 10, 20, 40, 80, 200, 500, 1000, 2000, 5000),
         "min_sim": (1e-6, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5),
-        "save_nbrs": (10, 30, 100, 500, 2000, None),
+        "save_nbrs": (2, 5, 10, 30, 100, 500, 2000, None),
     },
     "lenskit_als": {
-        "embedding_size": (8, 16, 32, 64, 128, 192, 256, 384),
+        "embedding_size": (8, 16, 32, 64, 128, 192, 256, 384, 512, 768),
         "regularization": (0.0003, 0.003, 0.01, 0.03, 0.1, 1.0, 10.0, 30.0, 100.0, 300.0),
         "weight": (0.01, 0.05, 0.25, 1.0, 4.0, 10.0, 40.0, 160.0),
         "use_ratings": (False, True),

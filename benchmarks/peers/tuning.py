@@ -137,8 +137,9 @@ def tune(name: str, peers: Sequence[str] = (), threads: int = 2, until: float = 
             continue
         try:
             starts, measure = _starts(peer, before), _measure(peer, asked, threads, until)
-            trials = search(peer, list(asked.views), starts, measure, fixed=fixed)
-            found = best_of(peer, trials) | of
+            edges = {view: best["at_edge"] for view, best in before.get("views", {}).items()}
+            tried = search(peer, list(asked.views), starts, measure, TRIALS, fixed, _done(peer, asked), edges)
+            found = best_of(peer, tried) | of
         except PeerError as error:
             print(f"{name} {peer}: not tuned. {error}", flush=True)
             continue
@@ -155,29 +156,43 @@ def search(
     measure: Callable[[Params], Trial],
     n: int = TRIALS,
     fixed: Collection[str] = (),
+    done: Iterable[Trial] = (),
+    edges: Mapping[str, Collection[str]] | None = None,
 ) -> list[Trial]:
     """n trials of different settings, fewer where the grid holds fewer; the same ones every time.
 
-    fixed: axes along which no step is worth a trial.
+    fixed: axes along which no step is worth a trial. done: trials of an earlier search, which goes on. edges: view ->
+    axes on whose edge that one ended; once widened, they are followed beyond the n trials until it gets no better.
     """
-    planned: list[Params] = []
+    tried = list(done)
+    known = [trial.params for trial in tried]
     for params in (*starts, *(params_at(peer, point) for point in scattered(peer, n))):
-        if params not in planned:
-            planned.append(params)
-    tried = [measure(params) for params in planned[: n // 2]]
+        if len(tried) < n // 2 and params not in known:
+            tried.append(measure(params))
+            known.append(params)
     while len(tried) < n:
         step = next_step(peer, tried, views[len(tried) % len(views)], fixed)
         if step is None:
             break
         tried.append(measure(step))
+    for view, axes in (edges or {}).items():
+        others = {*GRIDS[peer], *fixed} - {axis for axis in axes if axis not in fixed}
+        while axes and (step := next_step(peer, tried, view, others, of_best=True)) is not None:
+            tried.append(measure(step))
     return tried
 
 
-def next_step(peer: str, tried: Sequence[Trial], view: str, fixed: Collection[str] = ()) -> Params | None:
-    """Settings not tried yet, a step away from the best of a view, or from the next best where all those were tried."""
+def next_step(
+    peer: str, tried: Sequence[Trial], view: str, fixed: Collection[str] = (), of_best: bool = False
+) -> Params | None:
+    """Settings not tried yet, a step away from the best of a view, or from the next best where all those were tried.
+
+    of_best: whether the best alone is left. None where there are no such settings.
+    """
     rng = np.random.default_rng(len(tried))
     known = [trial.params for trial in tried]
-    for trial in sorted(tried, key=lambda trial: -trial.reached.get(view, -1.0)):
+    best_first = sorted(tried, key=lambda trial: -trial.reached.get(view, -1.0))
+    for trial in best_first[: 1 if of_best else None]:
         point = place_of(peer, trial.params)
         around = [] if point is None else [params_at(peer, other) for other in neighbours(peer, point, fixed)]
         new = [params for params in around if params not in known]
@@ -221,6 +236,21 @@ def _starts(peer: str, before: dict[str, Any]) -> list[Params]:
     return [DEFAULTS[peer], *(params for params in best if place_of(peer, params) is not None)]
 
 
+def _of(peer: str, asked: Question) -> str:
+    """All that a trial's facts depend on but its settings."""
+    return key_of("trial", peer, asked.key, sources(PEERS[peer][0]), limits_of(peer))
+
+
+def _key(params: Params) -> str:
+    return key_of(sorted(params.items()))
+
+
+def _done(peer: str, asked: Question) -> list[Trial]:
+    """The peer's trials on that question so far."""
+    of = _of(peer, asked)
+    return [Trial(line["params"], **line["facts"]) for line in trials() if line["of"] == of]
+
+
 def _measure(peer: str, asked: Question, threads: int, until: float = float("inf")) -> Callable[[Params], Trial]:
     """A function that tries settings, or remembers them; it raises OutOfTime where a trial would begin past `until`.
 
@@ -228,7 +258,6 @@ def _measure(peer: str, asked: Question, threads: int, until: float = float("inf
     """
     environment, model = PEERS[peer]
     python_of(environment)
-    files = sources(environment)
 
     def run(params: Params) -> dict[str, Any]:
         if time.monotonic() > until:
@@ -244,22 +273,20 @@ def _measure(peer: str, asked: Question, threads: int, until: float = float("inf
             facts["ended_early"] = bool(answer.figures["ended_early"])
         return facts
 
-    of = key_of("trial", peer, asked.key, files, limits_of(peer))
-    known = {key_of(sorted(line["params"].items())): line["facts"] for line in trials() if line["of"] == of}
+    of, known = _of(peer, asked), {_key(trial.params): trial for trial in _done(peer, asked)}
 
     def measure(params: Params) -> Trial:
-        key = key_of(sorted(params.items()))
+        if _key(params) in known:
+            return known[_key(params)]
         try:
-            facts = known.get(key) or run(params)
+            facts = run(params)
         except PeerError as error:  # not kept: it may have been the machine's fault
             print(f"{asked.name} {peer} {params}: failed. {error}", flush=True)
             return Trial(params, {}, 0.0)
-        if key not in known:
-            known[key] = facts
-            with TRIED.open("a") as file:
-                line = {"data_set": asked.name, "peer": peer, "of": of, "params": params, "facts": facts}
-                file.write(json.dumps(line) + "\n")
-        trial = Trial(params, **facts)
+        with TRIED.open("a") as file:
+            line = {"data_set": asked.name, "peer": peer, "of": of, "params": params, "facts": facts}
+            file.write(json.dumps(line) + "\n")
+        trial = known[_key(params)] = Trial(params, **facts)
         reached = {view: round(value, 4) for view, value in trial.reached.items()}
         print(f"{asked.name} {peer} {params}: {reached} in {trial.seconds:.0f} s", flush=True)
         return trial

@@ -5,6 +5,8 @@ from hypothesis import strategies as st
 
 from recommenders.evaluation import comparison
 from recommenders.evaluation.comparison import (
+    Difference,
+    Interval,
     compare_all,
     holm,
     mean_interval,
@@ -31,6 +33,37 @@ def test_nan_is_left_out_and_nothing_stays_nan() -> None:
     assert np.isnan(mean_interval(np.array([np.nan])).value)
     assert np.isnan(mean_interval(np.array([0.5])).low)
     assert np.isnan(mean_interval(np.array([])).value)
+
+
+@pytest.mark.parametrize("confidence", [0.9, 0.5])
+def test_as_many_resampled_means_lie_below_an_interval_as_above_it(confidence: float) -> None:
+    values = np.random.default_rng(0).exponential(size=40)
+    means = resampled_means(values[:, None], 1000, seed=42)[:, 0]
+    found = mean_interval(values, confidence=confidence)
+    assert np.mean(means < found.low) == pytest.approx((1 - confidence) / 2, abs=0.002)
+    assert np.mean(means > found.high) == pytest.approx((1 - confidence) / 2, abs=0.002)
+    few = np.full(500, np.nan)
+    few[:3] = 0.0, 1.0, 5.0  # some resamples hold none of them
+    means = resampled_means(few[:, None], 1000, seed=42)[:, 0]
+    assert mean_intervals({"": few}, confidence=confidence)[""][1:] == pytest.approx(
+        np.nanquantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
+    )
+
+
+def test_without_a_word_a_thousand_resamples_give_95_percent() -> None:
+    left, right = np.random.default_rng(0).random((2, 30))
+    said = (1000, 0.95, 42)
+    assert mean_interval(left) == mean_interval(left, *said)
+    assert mean_intervals({0: left}) == mean_intervals({0: left}, *said)
+    assert paired_difference(left, right) == paired_difference(left, right, *said)
+    assert compare_all({0: left, 1: right}, 0) == compare_all({0: left, 1: right}, 0, *said)
+
+
+def test_a_p_value_at_the_level_tells() -> None:
+    level = 1 - 0.95
+    assert Difference(Interval(0.1, 0.0, 0.2), 9, level, level, 0.95).verdict == "better"
+    assert Difference(Interval(-0.1, -0.2, 0.0), 9, level, level, 0.95).verdict == "worse"
+    assert Difference(Interval(0.1, 0.0, 0.2), 9, level, np.nextafter(level, 1), 0.95).verdict == "open"
 
 
 def test_the_same_seed_gives_the_same_interval() -> None:
@@ -144,9 +177,12 @@ def test_a_reference_that_is_not_there_is_refused() -> None:
     assert compare_all({"a": np.ones(3)}, "a") == {}
 
 
-def test_draws_that_come_in_parts_are_as_many_as_asked_and_all_different(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("chunk", [20 * 7, 1])  # seven resamples at once; less than one fits
+def test_draws_that_come_in_parts_are_as_many_as_asked_and_all_different(
+    chunk: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     table = np.random.default_rng(0).random((20, 2))
-    monkeypatch.setattr(comparison, "CHUNK", 20 * 7)  # seven resamples at once
+    monkeypatch.setattr(comparison, "CHUNK", chunk)
     found = resampled_means(table, 50, seed=1)
     assert found.shape == (50, 2)
     assert len(np.unique(found[:, 0])) == 50
