@@ -1,5 +1,6 @@
 """What a request may say, and the words for what it may not."""
 
+import json
 from collections.abc import Collection, Sequence
 from typing import Annotated, Any
 
@@ -92,14 +93,17 @@ def _details(faults: Sequence[Any]) -> list[dict[str, str]]:
 
 
 def shown(value: object) -> str:
-    """A wrong value as an error repeats it, cut short; a number of many digits is not written out."""
+    """A wrong value as an error repeats it, cut short, true, false and null as JSON writes them.
+
+    A number of many digits is not written out.
+    """
     if isinstance(value, list):
         return f"a list of {len(value)}"
     if isinstance(value, dict):
         return "an object"
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 10**SHOWN:
         return f"a number of {value.bit_length()} bits"
-    text = repr(value)
+    text = json.dumps(value) if value is None or isinstance(value, bool) else repr(value)
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
 
 

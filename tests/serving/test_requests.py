@@ -44,17 +44,17 @@ def test_defaults():
     ("content", "told"),
     [
         (body(), f"user_id: got nothing; allowed: {USER}"),
-        (body(user_id=True), f"user_id: got True; allowed: {USER}"),
+        (body(user_id=True), f"user_id: got true; allowed: {USER}"),
         (body(user_id=1.0), f"user_id: got 1.0; allowed: {USER}"),
-        (body(user_id=None), f"user_id: got None; allowed: {USER}"),
+        (body(user_id=None), f"user_id: got null; allowed: {USER}"),
         (body(user_id=-1), f"user_id: got -1; allowed: {USER}"),
         (body(user_id=2**53), f"user_id: got 9007199254740992; allowed: {USER}"),
         (body(user_id=1700000000000435545), f"user_id: got 1700000000000435545; allowed: {USER}"),
         (body(user_id=1, history=["a", 2**53]), f"history[1]: got 9007199254740992; allowed: {USER}"),
-        (body(user_id=1, history=[False]), f"history[0]: got False; allowed: {USER}"),
+        (body(user_id=1, history=[False]), f"history[0]: got false; allowed: {USER}"),
         (body(user_id=1, history=[5.0]), f"history[0]: got 5.0; allowed: {USER}"),
         (body(user_id=1, history=[""]), f"history[0]: got ''; allowed: {USER}"),
-        (body(user_id=1, history=None), "history: got None; allowed: a list of up to 1000 item ids"),
+        (body(user_id=1, history=None), "history: got null; allowed: a list of up to 1000 item ids"),
         (body(user_id=1, history="5"), "history: got '5'; allowed: a list of up to 1000 item ids"),
         (body(user_id=10**400), f"user_id: got a number of 1329 bits; allowed: {USER}"),
         (body(user_id=""), f"user_id: got ''; allowed: {USER}"),
@@ -83,7 +83,7 @@ def test_wrong_fields_are_told_by_field_got_and_allowed(content, told):
 
 
 def test_faults_in_a_history_are_told_by_place():
-    with pytest.raises(RefusedError, match=r"history\[1\]: got None; allowed: .*; history\[2\]: got a list of 0"):
+    with pytest.raises(RefusedError, match=r"history\[1\]: got null; allowed: .*; history\[2\]: got a list of 0"):
         parse(body(user_id=1, history=[1, None, []]), "application/json")
     with pytest.raises(RefusedError, match="history: got a list of 1001; allowed: a list of up to 1000"):
         parse(body(user_id=1, history=[1] * 1001), "application/json")
