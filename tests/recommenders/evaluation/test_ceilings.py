@@ -96,6 +96,7 @@ def test_what_a_report_is_told_of_the_oracle_is_what_the_ceilings_say(judged: Ju
     assert list(found) == list(judged.views)
     for view, figures in found.items():
         assert {*NAMES, f"map@{K}", f"mrr@{K}"} == set(figures)
+        assert judged.views[view].n_users == len(set(case.views()[view].relevant.nonzero()[0].tolist()))
         for name in NAMES:
             assert figures[name] == pytest.approx(judged.views[view].oracle[name].value)
     first = replace(case, relevant=case.relevant.multiply(case.histories.matrix.astype(bool)).tocsr())

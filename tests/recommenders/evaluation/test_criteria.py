@@ -1,8 +1,11 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from recommenders.evaluation.criteria import AT_MOST, CRITERIA, MODEL_TARGETS, criteria, met, targets
+from recommenders.evaluation.protocol import EvaluationConfig
 
 PAGE = Path(__file__).parents[3] / "docs" / "evaluation.md"
 
@@ -21,6 +24,17 @@ def test_the_targets_are_those_of_the_docs() -> None:
         assert f"| `{name}` | {cells} |" in page
     said = ", ".join(f"{metric} {target:{'.2f' if target < 1 else 'g'}}" for metric, target in CRITERIA.items())
     assert f"The defaults are {said}." in " ".join(page.split())
+
+
+@pytest.mark.parametrize(
+    ("wanted", "message"),
+    [({"ndgc@10": 0.4}, "unknown metric 'ndgc@10'.*ndcg@10"), ({"ndcg@10": np.inf}, "ndcg@10: got inf; allowed: a")],
+)
+def test_a_target_that_no_report_can_hold_is_refused(wanted: dict[str, float], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        EvaluationConfig(criteria=wanted)
+    with pytest.raises(ValidationError, match=message):
+        EvaluationConfig(model_targets={"hybrid": wanted})
 
 
 def test_one_row_a_criterion_and_a_model_with_what_is_possible() -> None:
