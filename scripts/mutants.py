@@ -47,7 +47,7 @@ TARGETS: dict[str, list[str]] = {  # module -> the tests that hold it
             "ceilings": "ceilings",
             "judging": "judging report",
             "lists": "lists",
-            "protocol": "report cold slices",
+            "protocol": "protocol report cold slices",
             "cold": "cold",
             "cost": "cost",
             "external": "external",

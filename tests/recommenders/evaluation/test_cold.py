@@ -84,6 +84,19 @@ def test_the_order_of_rows_decides_nothing(reorder_world: Any, toy_events: Any, 
         np.testing.assert_array_equal(one.relevant.toarray(), other.relevant.toarray())
 
 
+def test_the_first_item_of_the_map_is_an_item_like_others(reorder_world: Any, toy_events: Any) -> None:
+    case = cold_buyers(
+        reorder_world[0], toy_events([(50, 0), (50, 0), (50, 2)], [100.0, 101.0, 101.0]), ON_SALE, clicks=1
+    )
+    assert ids_of(reorder_world, case.histories.item_columns) == ["i00"]
+    assert ids_of(reorder_world, case.relevant.indices) == ["i00", "i02"]
+    log = reorder_world[0].select(reorder_world[0].item_columns != 0)
+    cases = cold_items(log, toy_events([(0, 0), (1, 98), (1, 99), (2, 3)], [100.0] * 4), ON_SALE)
+    assert cases["among_all"].user_ids.tolist() == ["u00"]
+    assert ids_of(reorder_world, cases["among_all"].relevant.indices) == ["i00"]
+    assert cases["among_all"].cold_items == 2  # 98 and 99, of which the log knows nothing
+
+
 def test_where_nobody_comes_back_what_was_clicked_is_not_asked_for(world: Any, toy_events: Any) -> None:
     test = toy_events([(50, 2), (50, 4), (50, 2), (50, 6)], [100.0, 101.0, 102.0, 103.0])
     case = cold_buyers(world[0], test, ONCE, clicks=2)
@@ -135,7 +148,8 @@ def test_cold_items_among_themselves_and_among_all(reorder_world: Any, toy_event
 
 def test_items_without_events_are_cold_where_only_seen_ones_are_candidates(world: Any, toy_events: Any) -> None:
     log = replace(world[0], available=np.bincount(world[0].item_columns, minlength=len(world[0].items)) > 0)
-    cases = cold_items(log, toy_events([(0, 20), (1, 21)], [100.0] * 2), ONCE)
+    cases = cold_items(log, toy_events([(0, 20), (1, 21), (2, 99)], [100.0] * 3), ONCE)
+    assert cases["cold_only"].user_ids.tolist() == ["u00", "u01"]  # 99 is no item of the map, its last one neither
     assert ids_of(world, np.flatnonzero(cases["cold_only"].candidates)) == ["i20", "i21"]
     assert cases["among_all"].candidates.all()
 

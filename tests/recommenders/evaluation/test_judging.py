@@ -74,3 +74,11 @@ def test_one_list_for_all_is_not_personal_and_unequal(case: Any, reorder_world: 
     assert same[f"personalisation@{K}"] < own[f"personalisation@{K}"]
     assert same[f"gini@{K}"] > own[f"gini@{K}"]
     assert np.isnan(judging.overall(np.zeros((1, K), np.int32), case)[f"personalisation@{K}"])
+    two = np.arange(2 * K, dtype=np.int32).reshape(2, K)
+    assert judging.overall(two, case)[f"personalisation@{K}"] == 1.0
+
+
+@pytest.mark.parametrize(("n_known", "n_users"), [(0, 1), (1, 1), (2, 2)])
+def test_a_crowd_of_nobody_is_one_of_one(n_known: int, n_users: int, case: Any, reorder_world: Any) -> None:
+    histories = reorder_world[0].histories()[:n_known]
+    assert judging.Crowd.of(histories, case, case.views(), K).n_users == n_users

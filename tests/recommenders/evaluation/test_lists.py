@@ -1,12 +1,14 @@
 """Lists on the checkerboard: what all views share is made once, what they do not is kept apart."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
+from recommenders.bundle import size_in_bytes
 from recommenders.datasets.spec import Protocol
 from recommenders.evaluation import lists
 from recommenders.evaluation.protocol import make_case
@@ -92,6 +94,10 @@ def test_never_more_than_a_block_is_scored(case: Any, reorder_world: Any, monkey
     model = Counting().fit(reorder_world[0])
     ranked = lists.rank(model, long, long.views(), 3)
     assert model.asked == (BLOCK, 7)
+    monkeypatch.setattr(lists, "CELLS", 1)  # not even one user's scores
+    model.asked = ()
+    lists.rank(model, case, case.views(), 3)
+    assert model.asked == (1,) * 24
     monkeypatch.setattr(lists, "CELLS", 10 * long.histories.n_items)
     model.asked = ()
     np.testing.assert_array_equal(lists.rank(model, long, long.views(), 3)["discovery"], ranked["discovery"])
@@ -114,3 +120,34 @@ def test_no_buyers_no_lists(case: Any) -> None:
     nobody = replace(case, user_rows=case.user_rows[:0], histories=case.histories[:0])
     found = lists.rank_scores(lambda rows, known: np.zeros(known.shape, np.float32), nobody, {False, True}, 4)
     assert {exclude: some.shape for exclude, some in found.items()} == {False: (0, 4), True: (0, 4)}
+
+
+def test_the_latency_is_that_of_single_users_from_the_first_to_the_last(
+    case: Any, reorder_world: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[list[int], int]] = []
+    clock = [1000.0]
+
+    class Slow(CollaborativeFiltering):
+        def recommend(self, user_rows: Any, histories: Any, k: int = 10, *args: Any, **kwargs: Any) -> Ranked:
+            asked.append((user_rows.tolist(), len(histories)))
+            clock[0] += len(asked) / 1000  # the first takes one millisecond, the second two
+            return super().recommend(user_rows, histories, k, *args, **kwargs)
+
+    monkeypatch.setattr(lists.time, "perf_counter", lambda: clock[0])
+    model = Slow().fit(reorder_world[0])
+    found = lists.latency(model, case, 3)
+    assert asked == [([row], 1) for row in case.user_rows.tolist()]
+    times = np.arange(1, len(asked) + 1)
+    assert found == {"p50": pytest.approx(np.median(times)), "p95": pytest.approx(np.quantile(times, 0.95))}
+    asked.clear()
+    many = np.arange(250) % len(case.user_rows)
+    long = replace(case, user_rows=np.arange(250, dtype=np.int32) % 24, histories=case.histories[many])
+    lists.latency(model, long, 3)
+    assert len(asked) == 100
+    assert (asked[0][0], asked[-1][0]) == ([0], [249 % 24])
+
+
+def test_a_bundle_on_disk_is_as_large_as_the_one_that_is_saved(reorder_world: Any, tmp_path: Path) -> None:
+    model = CollaborativeFiltering().fit(reorder_world[0])
+    assert lists.bytes_on_disk(model) == pytest.approx(size_in_bytes(model.save(tmp_path / "saved")), rel=0.01)
