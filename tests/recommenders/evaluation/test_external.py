@@ -1,5 +1,6 @@
 """A split from files as a log and a case: where every row went, and what times are worth."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 
 from recommenders.errors import DataError
 from recommenders.evaluation import lists
-from recommenders.evaluation.external import make_external
+from recommenders.evaluation.external import Files, make_external
 from recommenders.evaluation.sampled import rank_candidates
 from recommenders.models.popularity import Popularity
 
@@ -144,3 +145,81 @@ def test_what_cannot_be_asked_is_told() -> None:
         make_external(TRAIN, table([("a", "i2"), ("b", "i3")]), table([("a", "i3")]))
     with pytest.raises(DataError, match="of 2 test rows 1 have a user and 1 an item that the training data lacks"):
         make_external(TRAIN, table([("z", "i1"), ("a", "new")]))
+    with pytest.raises(DataError, match="2 of 3 test users have none, the first 'b'"):
+        make_external(TRAIN, table([("a", "i2"), ("b", "i3"), ("c", "i1")]), table([("a", "i3")]))
+
+
+@pytest.mark.parametrize(
+    ("train", "dated"),
+    [
+        ((631_152_000.0, 4_102_444_799.0), True),
+        ((631_151_999.0, 4_102_444_799.0), False),
+        ((631_152_000.0, 4_102_444_801.0), False),
+        ((1e6, 1.6e12), False),  # from 1970 or from 2020: no unit fits both
+    ],
+)
+def test_times_are_those_of_1990_to_2100_in_one_unit(train: tuple[float, float], dated: bool) -> None:
+    rows = [("a", "i1", train[0]), ("b", "i2", train[1])]
+    found = make_external(table(rows), table([("a", "i2", max(train[1], 4_102_444_800.0))]))
+    assert found.log.dated is dated
+    assert (found.log.timestamps.tolist() == [0, 1]) is not dated  # what is no time is an order
+
+
+def test_times_of_test_must_be_times_too() -> None:
+    rows = [("a", "i1", EPOCH), ("b", "i2", EPOCH + 5)]
+    found = make_external(table(rows), table([("a", "i2", 12.0), ("b", "i1", None)]))
+    assert (found.log.dated, found.log.timestamps.tolist()) == (False, [0, 1])
+
+
+@pytest.mark.parametrize(("days", "horizon"), [((0.0, 10.0), 10.0), ((0.5,), 0.5), ((0.0,), None)])
+def test_test_may_begin_with_the_last_moment_of_train(days: tuple[float, ...], horizon: float | None) -> None:
+    test = [(user, "i2", EPOCH + 86_400 * day) for user, day in zip("ac", days, strict=False)]
+    found = make_external(table([("a", "i1", EPOCH - 5), ("b", "i2", EPOCH), ("c", "i3", EPOCH)]), table(test))
+    assert found.log.dated
+    assert found.log.horizon_days == (None if horizon is None else pytest.approx(horizon))
+
+
+def test_without_times_nothing_is_dated() -> None:
+    assert not make_external(table([("a", "i1"), ("b", "i2")]), table([("a", "i2")])).log.dated
+
+
+def test_the_first_item_of_the_map_may_be_sampled_and_is_known() -> None:
+    found = make_external(TRAIN, table([("a", "i2")]), table([("a", "i1"), ("a", "ghost")]))
+    assert found.candidates is not None
+    assert sorted(found.candidates.item_columns[0].tolist()) == [
+        -1,
+        found.log.items.row("i1"),
+        found.log.items.row("i2"),
+    ]
+    assert found.negatives["unknown_items"] == 1
+
+
+def test_lots_are_those_of_one_seed_unless_said() -> None:
+    train = table([("a", f"i{n:02}") for n in range(30)] + [("b", "i00")])
+    negatives = table([("b", f"i{n:02}") for n in range(2, 30)])
+    drawn = [
+        make_external(train, table([("b", "i01")]), negatives, **given) for given in ({}, {"seed": 42}, {"seed": 7})
+    ]
+    columns = [one.candidates.item_columns.tolist() for one in drawn if one.candidates]
+    assert columns[0] == columns[1] != columns[2]
+
+
+def test_files_are_read_as_what_they_are_named(tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_text("user_id,item_id\na,i1\na,i3\nb,i2\nb,i1\nc,i2\n")
+    (tmp_path / "test.csv").write_text("user_id,item_id\na,i2\nb,i1\n")
+    (tmp_path / "negatives.csv").write_text("user_id,item_id\na,i3\nb,i3\n")
+    (tmp_path / "items.csv").write_text("item_id,category\ni1,x\ni2,y\ni3,x\n")
+    parts = {name: tmp_path / f"{name}.csv" for name in ("train", "test", "negatives", "items")}
+    plain = Files(parts["train"], parts["test"]).read(42)
+    assert (plain.candidates, plain.features, plain.case.repeat) == (None, None, False)
+    assert plain.case.user_ids.tolist() == ["a"]  # b knows i1
+    assert Files(parts["train"], parts["test"], repeat=True).read(42).case.user_ids.tolist() == ["a", "b"]
+    whole = Files(**parts).read(42)
+    assert whole.features is not None
+    assert whole.features.categories.tolist() == ["x", "y", "x"]
+    model = Popularity().fit(whole.log)
+    judged = whole.judge(model, 2)
+    assert list(judged) == ["all"]
+    assert judged["all"]["hit_rate@2"].tolist() == [1.0, 1.0]  # among two candidates each
+    assert list(plain.judge(model, 1)) == ["all"]
+    assert plain.judge(model, 1)["all"]["hit_rate@1"].tolist() == [1.0]  # i1 and i3 are known, i2 is left
