@@ -16,7 +16,9 @@ from recommenders.datasets.interactions import Interactions
 from recommenders.datasets.spec import Protocol
 from recommenders.errors import DataError
 from recommenders.evaluation import plots
+from recommenders.evaluation.comparison import mean_interval
 from recommenders.evaluation.criteria import ceilings
+from recommenders.evaluation.lists import bytes_on_disk
 from recommenders.evaluation.markdown import comparison_table, criteria_table, slices_table
 from recommenders.evaluation.plots import plot_learning_curve
 from recommenders.evaluation.protocol import EvaluationConfig, make_case
@@ -92,6 +94,19 @@ def test_ceilings_are_what_lists_reach_that_know_the_window(wanted: list[set[int
     coverage = found.pop(f"coverage@{k}")
     assert found == pytest.approx(reached)
     assert coverage == pytest.approx(min(1, len(wanted) * k / 30))
+
+
+def test_a_report_is_made_as_its_configuration_says(case: Any, reorder_world: Any, tmp_path: Path) -> None:
+    models = {"popularity": Popularity().fit(reorder_world[0])}
+    config = EvaluationConfig(n_bootstrap=100, seed=7, criteria={"hit_rate@10": 0.5})
+    usual, own = evaluate(models, case), evaluate(models, case, config=config)
+    assert usual.wanted == EvaluationConfig().criteria
+    assert own.wanted == {"hit_rate@10": 0.5}
+    value, *interval = own.models["popularity"]["precision@10"]
+    values = own.vectors("precision@10")["popularity"]
+    assert (value, *interval) == pytest.approx(tuple(mean_interval(values, 100, seed=7)))
+    assert own.megabytes["popularity"] == pytest.approx(bytes_on_disk(models["popularity"]) / 1e6, rel=0.05)
+    assert Report.load(own.save(tmp_path / "new" / "folder" / "report")).megabytes == own.megabytes
 
 
 def test_coverage_can_reach_no_more_than_the_candidates(case: Any) -> None:
