@@ -86,12 +86,19 @@ def test_the_lots_depend_on_the_seed_alone() -> None:
     again = [draw_lots(case, places, columns, seed).item_columns.tolist() for seed in (1, 1, 2)]
     assert again[0] == again[1]
     assert again[0] != again[2]
+    assert (
+        draw_lots(case, places, columns).item_columns.tolist()
+        == draw_lots(case, places, columns, 42).item_columns.tolist()
+    )
 
 
 def test_unknown_items_count_as_candidates_and_never_stand_before_a_known_one() -> None:
     case = case_of(np.eye(1, 3))
     candidates = draw_lots(case, np.array([0, 0, 0]), np.array([3, 4, 1]))
     assert candidates.counts.tolist() == [4]
+    assert sorted(candidates.item_columns[0].tolist()) == [-1, -1, 0, 1]
+    uneven = draw_lots(case_of(np.eye(2, 3)), np.array([1, 1]), np.array([0, 2]))
+    assert uneven.item_columns[0].tolist() == [0, -1, -1]
     ranked = rank_candidates(Given(np.array([[-5.0, -9.0, 0.0]])), case, candidates, 4)
     assert ranked.tolist() == [[0, 1, -1, -1]]
     assert candidates.describe(case).startswith("sampled candidates: 3 negatives a user")

@@ -49,6 +49,31 @@ def test_items_without_categories_make_no_parts(case: Any, reorder_world: Any) -
         assert slices.by_category(case, ItemFeatures(features.vectors, names.astype(np.str_))) == {}
 
 
+def test_items_without_a_category_put_nobody_anywhere(case: Any, reorder_world: Any) -> None:
+    """Everybody wants an item of the own colour, another one, and i05."""
+    features = reorder_world[1]
+    names = features.categories.copy()
+    names[[2, 3, 5]] = ""  # most of what is wanted
+    found = slices.by_category(case, ItemFeatures(features.vectors, names))
+    assert found["category: even"].tolist() == [user % 2 == 0 for user in range(6)]
+    names[[0]] = ""  # and of even users everything
+    found = slices.by_category(case, ItemFeatures(features.vectors, names))
+    assert list(found) == ["category: odd"]
+    assert found["category: odd"].tolist() == [user % 2 == 1 for user in range(6)]
+
+
+def test_eight_segments_stand_apart_and_nobody_is_new_where_nobody_is(case: Any) -> None:
+    ids = np.array([f"u{number:02}" for number in range(20)])
+    users = pa.table({"user_id": ids.tolist(), "segment": [f"s{number % 10}" for number in range(20)]})
+    found = slices.by_segment(replace(case, user_ids=ids), users)
+    assert list(found) == [*(f"segment: s{number}" for number in range(8)), "segment: other"]
+    assert found["segment: other"].sum() == 4
+    assert list(slices.by_history(replace(case, histories=case.histories[:0]))) == [
+        "new (at most 0 items known)",
+        "established (over 0 items)",
+    ]
+
+
 def test_small_segments_stand_together(case: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     users = pa.table(
         {

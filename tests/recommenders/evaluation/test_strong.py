@@ -91,3 +91,61 @@ def test_bad_shares_and_logs_are_told(world: Any, toy_events: Any) -> None:
     lonely = Interactions.from_table(toy_events([(0, 0), (1, 1)], [0.0, 1.0]))
     with pytest.raises(DataError, match="no user can be held out: 0 of 2"):
         hold_out_users(lonely)
+
+
+def log_of_counts(toy_events: Any, counts: list[int]) -> Interactions:
+    """Users with so many events each: item 1 alone, or items 0, 1 ...; a user without events stays in the map."""
+    pairs = [(user, item) for user, n in enumerate(counts) for item in (range(n) if n > 1 else [1])]
+    log = Interactions.from_table(toy_events(pairs, [float(item) for _, item in pairs]), repeat=False)
+    return log.select(np.isin(log.user_rows, np.flatnonzero(np.array(counts))))
+
+
+@pytest.mark.parametrize(
+    ("counts", "share", "n_held"),
+    [
+        ([2, 2, 1, 3, 0], 0.3, 1),  # of the four who have events
+        ([2, 2, 1, 3, 0], 0.4, 2),
+        ([9, 9, 9, 9, 9], 0.01, 1),  # one at least
+        ([2, 1, 1, 1], 0.9, 1),  # only who has two events
+        ([2, 2], 0.9, 1),  # somebody is left to learn from
+        ([2, 2, 0], 0.9, 1),
+        ([2, 2, 1], 0.9, 2),
+    ],
+)
+def test_so_many_users_are_held_out(counts: list[int], share: float, n_held: int, toy_events: Any) -> None:
+    log = log_of_counts(toy_events, counts)
+    training, _ = hold_out_users(log, share=share, fold_in=0.5)
+    assert len(log.users) - len(training.users) == n_held
+    assert len(training)
+
+
+@pytest.mark.parametrize(("fold_in", "n", "n_known"), [(0.99, 3, 2), (0.01, 3, 1), (0.8, 2, 1), (0.5, 4, 2)])
+def test_both_sides_get_an_event_at_least(fold_in: float, n: int, n_known: int, toy_events: Any) -> None:
+    _, case = hold_out_users(log_of_counts(toy_events, [n, 1, 6, 6]), share=0.6, fold_in=fold_in, seed=3)
+    place = case.user_ids.tolist().index("u00")
+    assert len(case.histories[[place]].item_columns) == n_known
+    assert case.relevant[[place]].nnz == n - n_known
+
+
+def test_what_is_learned_is_not_dated_and_items_nobody_bought_stay(world: Any) -> None:
+    log = world[0]
+    training, case = hold_out_users(log, share=0.25)
+    assert (training.dated, training.horizon_days) == (False, None)
+    left = np.bincount(training.item_columns, minlength=len(log.items)) > 0
+    gone = (np.bincount(log.item_columns, minlength=len(log.items)) > 0) & ~left
+    np.testing.assert_array_equal(case.candidates, log.available & ~gone)
+    assert (log.available & ~left & ~gone).any()
+    assert "known items masked" in case.description
+    assert "known items stay" in hold_out_users(replace(log, repeat=True))[1].description
+
+
+def test_users_are_drawn_by_one_seed_unless_said(world: Any) -> None:
+    drawn = [hold_out_users(world[0], **given)[1] for given in ({}, {"seed": 42}, {"seed": 43}, {"seed": 41})]
+    names = [case.user_ids.tolist() + case.histories.item_columns.tolist() for case in drawn]
+    assert names[0] == names[1]
+    assert names[0] not in names[2:]
+
+
+def test_the_users_of_whom_nothing_is_known_are_not_counted(toy_events: Any) -> None:
+    with pytest.raises(DataError, match="no user can be held out: 0 of 2 have two"):
+        hold_out_users(log_of_counts(toy_events, [1, 1, 0]))
