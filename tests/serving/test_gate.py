@@ -126,7 +126,7 @@ def test_vectors_of_other_users_are_refused():
         decide(GOOD, POOR[:-1], candidate="hybrid")
 
 
-@pytest.mark.parametrize("wrong", [{"margin": -0.1}, {"margin": 1.0}, {"confidence": 1.0}])
+@pytest.mark.parametrize("wrong", [{"margin": -0.1}, {"margin": 1.0}, {"confidence": 1.0}, {"confidence": 0.0}])
 def test_impossible_rules_are_refused(wrong):
     with pytest.raises(ConfigurationError, match="allowed"):
         GateRules(**wrong)
@@ -165,3 +165,54 @@ class TestChooseCandidate:
     def test_no_candidate_with_a_score_is_an_error(self):
         with pytest.raises(ReleaseError, match="no candidate has a defined NDCG@10; got hybrid"):
             choose_candidate({"hybrid": np.full(3, np.nan)}, "hybrid")
+
+
+def test_two_users_are_the_fewest_that_tell_anything():
+    def reason(n):
+        left, right = np.full(5, np.nan), np.full(5, 0.2)
+        left[:n] = 0.4
+        decision = decide(left, right, against(left, right), candidate="hybrid", rules=RULES)
+        return decision.promote, decision.reasons
+
+    assert reason(1) == (
+        False,
+        tuple(
+            f"hybrid cannot be compared with {other}: 1 users have a defined NDCG@10"
+            for other in ("popularity", "version 1")
+        ),
+    )
+    assert reason(2)[0]
+
+
+def test_the_record_says_how_much_worse_would_have_passed():
+    champion = np.full(50, 0.5)
+    decision = decide(champion, POOR, against(champion, champion), candidate="hybrid", rules=RULES)
+    assert decision.record["versus_champion"]["allowed_loss"] == pytest.approx(0.005)
+    assert decision.reasons[1].endswith("the low end must reach -0.0050")
+    decision = decide(
+        champion, POOR, against(champion, champion, "it was rolled back"), candidate="hybrid", rules=RULES
+    )
+    assert decision.record["versus_champion"]["allowed_loss"] == 0
+    assert not decision.promote
+
+
+@pytest.mark.parametrize("missing", ["challenger", "champion"])
+def test_one_side_alone_is_no_comparison(missing):
+    sides = {"challenger": GOOD, "champion": GOOD, missing: None}
+    decision = decide(GOOD, POOR, Rival("version 1", "its lists are gone", **sides), candidate="hybrid", rules=RULES)
+    assert decision.reasons[1] == "hybrid is not compared with version 1: its lists are gone"
+    assert not decision.record["versus_champion"]
+
+
+def test_who_was_chosen_stays_where_there_is_no_popularity_or_it_is_popularity():
+    assert choose_candidate({"hybrid": POOR, "reorder": GOOD}, "hybrid", rules=RULES) == "hybrid"
+    assert choose_candidate({"hybrid": GOOD, "popularity": POOR}, "popularity", rules=RULES) == "popularity"
+    assert choose_candidate({"hybrid": POOR, "popularity": GOOD}, "hybrid", rules=RULES) == "popularity"
+    assert choose_candidate({"hybrid": POOR, "popularity": GOOD}, "hybrid", has_champion=True, rules=RULES) == "hybrid"
+
+
+def test_the_rules_unless_said():
+    assert GateRules() == GateRules(margin=0.01, confidence=0.95, n_resamples=2000, seed=42)
+    noisy = np.random.default_rng(0).random((2, 40))
+    one, other = (compare(*noisy, rules) for rules in (GateRules(), GateRules(seed=43)))
+    assert one != other
