@@ -48,6 +48,17 @@ def test_the_oracle_beats_popularity_and_perfect_knowledge_beats_the_oracle(judg
         assert 50 < view.n_users <= 200
 
 
+def test_users_who_wanted_nothing_of_a_view_do_not_count_there(judged: Judged) -> None:
+    week = replace(SPEC.protocol, test_days=4)
+    found = world_ceilings(judged.world, judged.tables.interactions, judged.tables.items, week)
+    parts = split(judged.tables.interactions, week)
+    log = training_log(parts.filter(pc.field("part") != "test"), judged.tables.items, week, cut_time(parts))
+    views = make_case(log, parts.filter(pc.field("part") == "test"), week).views()
+    counted = {name: len(set(view.relevant.nonzero()[0].tolist())) for name, view in views.items()}
+    assert {name: view.n_users for name, view in found.items()} == counted
+    assert counted["discovery"] < counted["all"]
+
+
 def test_the_oracles_hits_are_those_it_expects(judged: Judged) -> None:
     """Sum of the lists' probabilities against the realised hits of all buyers, those who bought nothing included."""
     newest = pc.max(judged.tables.interactions["timestamp"]).as_py()

@@ -91,7 +91,7 @@ def test_the_first_item_of_the_map_is_an_item_like_others(reorder_world: Any, to
     assert ids_of(reorder_world, case.histories.item_columns) == ["i00"]
     assert ids_of(reorder_world, case.relevant.indices) == ["i00", "i02"]
     log = reorder_world[0].select(reorder_world[0].item_columns != 0)
-    cases = cold_items(log, toy_events([(0, 0), (1, 98), (1, 99), (2, 3)], [100.0] * 4), ON_SALE)
+    cases = cold_items(log, toy_events([(0, 0), (1, 98), (1, 99), (2, 3), (2, 5)], [100.0] * 5), ON_SALE)
     assert cases["among_all"].user_ids.tolist() == ["u00"]
     assert ids_of(reorder_world, cases["among_all"].relevant.indices) == ["i00"]
     assert cases["among_all"].cold_items == 2  # 98 and 99, of which the log knows nothing

@@ -192,6 +192,7 @@ def test_a_tie_with_the_found_difference_counts_as_straying_as_far() -> None:
     """Of two users' means half are as far from the middle as the middle is from nothing."""
     vectors = {"one": np.zeros(2), "other": np.array([0.0, 0.2])}
     found = compare_all(vectors, "one", n_resamples=4000)["other"]
+    assert found.interval == pytest.approx((0.1, 0.0, 0.2))
     assert found.p == pytest.approx(0.5, abs=0.05)
 
 

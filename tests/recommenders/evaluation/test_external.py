@@ -165,9 +165,10 @@ def test_times_are_those_of_1990_to_2100_in_one_unit(train: tuple[float, float],
     assert (found.log.timestamps.tolist() == [0, 1]) is not dated  # what is no time is an order
 
 
-def test_times_of_test_must_be_times_too() -> None:
+@pytest.mark.parametrize("other", [None, 13.0])
+def test_times_of_test_must_be_times_too(other: float | None) -> None:
     rows = [("a", "i1", EPOCH), ("b", "i2", EPOCH + 5)]
-    found = make_external(table(rows), table([("a", "i2", 12.0), ("b", "i1", None)]))
+    found = make_external(table(rows), table([("a", "i2", 12.0), ("b", "i1", other)]))
     assert (found.log.dated, found.log.timestamps.tolist()) == (False, [0, 1])
 
 
