@@ -22,7 +22,6 @@ from recommenders.models.rankers import Rankers
 if TYPE_CHECKING:
     from recommenders.features.items import ItemFeatures
 
-NEGATIVES = 40  # candidates of each buyer that were not wanted; or three to each wanted one, if that is more
 OTHERS = 30  # items of each buyer from the whole catalogue where what comes next is asked: one answer among them all
 FAR_WEIGHT = 0.1  # how much one of them counts beside a candidate
 ENOUGH = 50  # wanted pairs that a ranker can learn something from
@@ -253,27 +252,25 @@ def _labelled(
     numbers: NDArray[np.int32] | NDArray[np.int64],
     new: bool = False,
 ) -> Examples:
-    """Candidates thinned out, and a few of all other items; each stands for as many as it was drawn from.
+    """All candidates; where what comes next is asked, also what else was wanted and a few of all other items.
 
-    numbers: (n,) of the users, for Examples.users.
+    What is no candidate counts FAR_WEIGHT as much; the few items drawn stand for the whole catalogue. numbers: (n,) of
+    the users, for Examples.users.
     """
     n, n_items = histories.shape
     looks, columns = earlier.propose(user_rows, histories, 1, earlier.available_, None if earlier.repeat_ else True)
     candidates = (np.arange(n)[:, None] * n_items + columns)[columns >= 0]
     wanted_keys = np.repeat(np.arange(n), np.diff(wanted.indptr)) * n_items + wanted.indices
     drawn = (np.arange(n)[:, None] * n_items + rng.integers(n_items, size=(n, OTHERS))).ravel()
-    keys = np.unique(np.concatenate([candidates, wanted_keys, drawn]))
+    keys = np.unique(candidates if earlier.dated_ else np.concatenate([candidates, wanted_keys, drawn]))
     if not earlier.repeat_:
         keys = keys[~np.isin(keys, histories.rows * n_items + histories.item_columns)]
     keys = keys[earlier.available_[keys % n_items]]
-    rows, labels, near = keys // n_items, np.isin(keys, wanted_keys), np.isin(keys, candidates)
-    n_wanted = np.bincount(rows, labels, minlength=n)
-    n_near, n_far = (np.bincount(rows, ~labels & side, minlength=n) for side in (near, ~near))
-    share = np.minimum(1.0, np.maximum(NEGATIVES, 3 * n_wanted) / np.maximum(n_near, 1))
-    kept = np.where(near, labels | (rng.random(len(keys)) < share[rows]), not earlier.dated_)
-    stands_for = np.where(near, 1 / share[rows], FAR_WEIGHT * n_items / np.maximum(n_far, 1)[rows])
-    weights = np.where(labels, np.where(near, 1.0, FAR_WEIGHT), stands_for)[kept]
-    rows, items, labels = rows[kept], (keys % n_items)[kept].astype(np.int32), labels[kept]
+    rows, items = keys // n_items, (keys % n_items).astype(np.int32)
+    labels, near = np.isin(keys, wanted_keys), np.isin(keys, candidates)
+    n_far = np.bincount(rows, ~labels & ~near, minlength=n)
+    stands_for = np.where(labels, 1.0, n_items / np.maximum(n_far, 1)[rows])
+    weights = np.where(near, 1.0, FAR_WEIGHT * stands_for)
     counts = np.bincount(rows, minlength=n)
     padded = np.full((n, int(counts.max(initial=0))), -1, dtype=np.int32)
     padded[np.arange(padded.shape[1]) < counts[:, None]] = items
