@@ -58,13 +58,18 @@ TARGETS: dict[str, list[str]] = {  # module -> the tests that hold it
             "strong": "strong",
         }.items()
     },
-    "recommenders/models/ranker_training.py": ["tests/recommenders/models/test_hybrid_learned.py"],
-    "recommenders/models/ranker_windows.py": ["tests/recommenders/models/test_hybrid_learned.py"],
+    **{
+        f"recommenders/models/{name}.py": [
+            "tests/recommenders/models/test_ranker_training.py",
+            "tests/recommenders/models/test_hybrid_learned.py",
+        ]
+        for name in ("ranker_training", "ranker_windows")
+    },
     "recommenders/models/ranker_choice.py": ["tests/recommenders/models/test_ranker_choice.py"],
     "serving/gate.py": ["tests/serving/test_gate.py", "tests/serving/test_judgement.py"],
     "serving/judgement.py": ["tests/serving/test_judgement.py"],
-    "monitoring/verdict.py": ["tests/monitoring/test_shift.py", "tests/monitoring/test_drift.py"],
-    "monitoring/shift.py": ["tests/monitoring/test_shift.py", "tests/monitoring/test_drift.py"],
+    "monitoring/verdict.py": ["tests/monitoring/test_verdict.py"],
+    "monitoring/shift.py": ["tests/monitoring/test_columns.py", "tests/monitoring/test_shift.py"],
     "monitoring/retraining.py": ["tests/monitoring/test_retraining.py"],
     "orchestration/sensors.py": ["tests/orchestration/test_sensors.py"],
     "orchestration/checks.py": ["tests/orchestration/test_checks.py", "tests/orchestration/test_feature_check.py"],
