@@ -23,6 +23,7 @@ KINDS = ("bought", "new", "cold_start")  # pairs of a known user and an item it 
 VIEWS = ("all", "reorder", "discovery")
 OWN_VIEW = {"bought": "reorder", "new": "discovery", "cold_start": "all"}  # each kind is judged by it and by "all"
 SHARES = (0.0, 0.5, 1.0)  # of the base model: the ranker alone, their mean, the base model alone
+SHIFTS = (0.0, -0.25, -0.5)  # of new items among those bought before; further, and lists would show nothing new
 FLOOR = 1e-3  # relative scores are compared by their logarithm; below this share of the tenth best all are alike
 MIN_USERS = 30  # with fewer, a standard error means little and the ranker stays
 K = 10
@@ -32,12 +33,13 @@ Views = Mapping[str, NDArray[np.float64]]  # view -> NDCG@10 of each user, (n_us
 
 
 class Choice(NamedTuple):
-    """score = (1 - share) ranker + share (intercept + slope log(base model)); share 0 is the ranker alone."""
+    """score = (1 - share) ranker + share (intercept + slope log(base model)) + shift; share 0 is the ranker alone."""
 
     share: float = 0.0
     column: int = 0  # of the base model among the features
     intercept: float = 0.0
     slope: float = 0.0
+    shift: float = 0.0
 
 
 class Choices(NamedTuple):
@@ -49,22 +51,22 @@ class Choices(NamedTuple):
 
     def apply(self, scores: Scores, features: Scores, n_members: int) -> Scores:
         """(n_pairs,) the scores after the choices; features (n_pairs, n_features) as of HybridLearned.features()."""
-        if not any(choice.share for choice in self):
+        if not any(choice.share or choice.shift for choice in self):
             return scores
         kinds = kinds_of(features, n_members)
         for place, choice in enumerate(self):
-            if choice.share:
+            if choice.share or choice.shift:
                 scores = mixed(scores, features, kinds == place, choice)
         return scores
 
     def to_array(self) -> NDArray[np.float64]:
-        """(len(KINDS), 4), for a bundle."""
+        """(len(KINDS), 5), for a bundle."""
         return np.array(self, dtype=np.float64)
 
     @classmethod
     def from_array(cls, array: NDArray[np.float64]) -> "Choices":
         """The inverse of to_array()."""
-        return cls(*(Choice(float(share), int(column), float(a), float(b)) for share, column, a, b in array))
+        return cls(*(Choice(float(share), int(column), *map(float, rest)) for share, column, *rest in array))
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,7 +131,7 @@ def mixed(scores: Scores, features: Scores, some: NDArray[np.bool_], choice: Cho
     """(n_pairs,) the scores where a choice is applied to some of the pairs."""
     member = choice.intercept + choice.slope * _logs(features[some, choice.column])
     found = scores.copy()
-    found[some] = (1 - choice.share) * scores[some] + choice.share * member
+    found[some] = (1 - choice.share) * scores[some] + choice.share * member + choice.shift
     return found
 
 
@@ -159,6 +161,10 @@ def choose(scores: Scores, asked: Asked, kinds: Sequence[str], n_members: int, r
         judge = partial(_mean_of_views, asked, repeat, {own, "all"})
         found[kind] = _best_share(scores, asked.features, some, best_member(own), judge)
         scores = mixed(scores, asked.features, some, found[kind])
+    if repeat and "new" in found:
+        some = places == KINDS.index("new")
+        shift = _shift(scores, asked, some)
+        found["new"], scores = found["new"]._replace(shift=shift), scores + np.float32(shift) * some
     # what was chosen kind by kind must not lose to one base model that orders them all
     column = best_member("all" if repeat else "discovery")
     judge = partial(_mean_of_views, asked, repeat, set(VIEWS))
@@ -185,11 +191,27 @@ def _best_share(
     return choices[_nearest_to_best(np.stack([judge(mixed(scores, features, some, choice)) for choice in choices]))]
 
 
+def _shift(scores: Scores, asked: Asked, new: NDArray[np.bool_]) -> float:
+    """How far new items stand behind: where lists of all items lose nothing by it, as far as it helps repeat purchases.
+
+    A ranker expects as many first purchases as there were in its windows; in a log that has grown they are fewer.
+    """
+    shifted = [asked.views(scores + np.float32(shift) * new, True) for shift in SHIFTS]
+    everything, reorder = (np.stack([views[name] for views in shifted]) for name in ("all", "reorder"))
+    free = np.flatnonzero(_close_to_best(everything))
+    return SHIFTS[free[_close_to_best(reorder[free]).argmax()]]
+
+
 def _nearest_to_best(judged: NDArray[np.float64]) -> int:
     """The first of some rankings, (n, n_users), whose mean is within one standard error of the best."""
+    return int(_close_to_best(judged).argmax())
+
+
+def _close_to_best(judged: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """(n,) which of some rankings, (n, n_users), have a mean within one standard error of the best."""
     judged = judged[:, ~np.isnan(judged[0])]
     behind = judged[judged.mean(axis=1).argmax()] - judged
-    return int((behind.mean(axis=1) <= behind.std(axis=1) / np.sqrt(judged.shape[1])).argmax())
+    return np.asarray(behind.mean(axis=1) <= behind.std(axis=1) / np.sqrt(judged.shape[1]))
 
 
 def _mean_of_views(asked: Asked, repeat: bool, names: set[str], scores: Scores) -> NDArray[np.float64]:

@@ -1,10 +1,12 @@
 """Where a base model orders pairs instead of the ranker, or beside it: on made scores the right choice is known."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
-from recommenders.models.ranker_choice import KINDS, MIN_USERS, Asked, Choice, Choices, choose, kinds_of
+from recommenders.models.ranker_choice import KINDS, MIN_USERS, SHIFTS, Asked, Choice, Choices, choose, kinds_of
 from recommenders.models.ranking_features import BUYER_FACTS, ITEM_FACTS, PAIR_FACTS
 
 N_USERS, N_ITEMS, N_MEMBERS = 600, 40, 2
@@ -82,6 +84,33 @@ def test_where_users_do_not_come_back_only_new_items_are_looked_at() -> None:
     assert choose(scores, asked, ("bought", "new"), N_MEMBERS, False)["new"].share == 1.0
 
 
+def test_new_items_that_the_ranker_overrates_stand_where_they_belong() -> None:
+    """Lists are then as good as those of a ranker that does not; the base model knows nothing here."""
+    right, asked = made(0.1, 9.0)
+    new = kinds_of(asked.features, N_MEMBERS) == KINDS.index("new")
+    wrong = right + np.float32(0.5) * new
+    values = []
+    for scores in (right, wrong):
+        choices = Choices(**choose(scores, asked, ("bought", "new"), N_MEMBERS, True))
+        views = asked.views(choices.apply(scores, asked.features, N_MEMBERS), True)
+        values.append([float(np.nanmean(views[view])) for view in ("all", "reorder", "discovery")])
+        assert choices.bought.shift == choices.cold_start.shift == 0.0
+    assert choices.new.shift < 0
+    assert (np.array(values[1]) >= np.array(values[0]) - 0.03).all()
+    assert np.nanmean(asked.views(wrong, True)["all"]) < values[0][0] - 0.03
+    assert choose(right, asked, ("bought", "new"), N_MEMBERS, True)["new"].shift == 0.0
+    assert choose(wrong, asked, ("bought", "new"), N_MEMBERS, False)["new"].shift == 0.0  # nothing bought is listed
+
+
+def test_where_it_costs_nothing_new_items_stand_behind_as_far_as_they_may() -> None:
+    """One user alone wants a new item: lists of all items are as good where no new one stands before a bought one."""
+    scores, asked = made(0.1, 9.0)
+    wanted = asked.wanted.multiply(asked.known).tolil()
+    wanted[0, int(np.flatnonzero(asked.known[[0]].toarray()[0] == 0)[0])] = 1
+    choices = Choices(**choose(scores, replace(asked, wanted=csr_array(wanted)), ("bought", "new"), N_MEMBERS, True))
+    assert choices.new.shift == SHIFTS[-1]
+
+
 def test_few_users_decide_nothing() -> None:
     scores, asked = made(3.0, 0.1, n_users=MIN_USERS - 1)
     assert choose(scores, asked, ("bought", "new"), N_MEMBERS, True) == {}
@@ -99,3 +128,6 @@ def test_choices_touch_their_own_kind_alone_and_survive_a_bundle() -> None:
         mixed[new], 0.5 * scores[new] + 0.5 * (0.1 + 2 * np.log(asked.features[new, 0])), rtol=1e-4, atol=1e-4
     )
     assert Choices().apply(scores, asked.features, N_MEMBERS) is scores
+    behind = Choices(new=Choice(shift=-0.5)).apply(scores, asked.features, N_MEMBERS)
+    np.testing.assert_allclose(behind, scores - 0.5 * new, rtol=1e-6)
+    assert Choices.from_array(choices.to_array()[:, :4]) == choices  # of a version that knew no shift
