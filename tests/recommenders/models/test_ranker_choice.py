@@ -88,7 +88,7 @@ def test_new_items_that_the_ranker_overrates_stand_where_they_belong() -> None:
     """Lists are then as good as those of a ranker that does not; the base model knows nothing here."""
     right, asked = made(0.1, 9.0)
     new = kinds_of(asked.features, N_MEMBERS) == KINDS.index("new")
-    wrong = right + np.float32(0.5) * new
+    wrong = right + np.float32(1.0) * new
     values = []
     for scores in (right, wrong):
         choices = Choices(**choose(scores, asked, ("bought", "new"), N_MEMBERS, True))
@@ -97,7 +97,7 @@ def test_new_items_that_the_ranker_overrates_stand_where_they_belong() -> None:
         assert choices.bought.shift == choices.cold_start.shift == 0.0
     assert choices.new.shift < 0
     assert (np.array(values[1]) >= np.array(values[0]) - 0.03).all()
-    assert np.nanmean(asked.views(wrong, True)["all"]) < values[0][0] - 0.03
+    assert np.nanmean(asked.views(wrong, True)["all"]) < values[0][0] - 0.1
     assert choose(right, asked, ("bought", "new"), N_MEMBERS, True)["new"].shift == 0.0
     assert choose(wrong, asked, ("bought", "new"), N_MEMBERS, False)["new"].shift == 0.0  # nothing bought is listed
 
