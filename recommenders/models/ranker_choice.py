@@ -164,7 +164,8 @@ def choose(scores: Scores, asked: Asked, kinds: Sequence[str], n_members: int, r
     if repeat and "new" in found:
         some = places == KINDS.index("new")
         shift = _shift(scores, asked, some)
-        found["new"], scores = found["new"]._replace(shift=shift), scores + np.float32(shift) * some
+        found["new"] = found["new"]._replace(shift=shift)
+        scores = mixed(scores, asked.features, some, Choice(shift=shift))
     # what was chosen kind by kind must not lose to one base model that orders them all
     column = best_member("all" if repeat else "discovery")
     judge = partial(_mean_of_views, asked, repeat, set(VIEWS))
@@ -196,7 +197,7 @@ def _shift(scores: Scores, asked: Asked, new: NDArray[np.bool_]) -> float:
 
     A ranker expects as many first purchases as there were in its windows; in a log that has grown they are fewer.
     """
-    shifted = [asked.views(scores + np.float32(shift) * new, True) for shift in SHIFTS]
+    shifted = [asked.views(mixed(scores, asked.features, new, Choice(shift=shift)), True) for shift in SHIFTS]
     everything, reorder = (np.stack([views[name] for views in shifted]) for name in ("all", "reorder"))
     free = np.flatnonzero(_close_to_best(everything))
     return SHIFTS[free[_close_to_best(reorder[free]).argmax()]]
