@@ -161,7 +161,7 @@ def choose(scores: Scores, asked: Asked, kinds: Sequence[str], n_members: int, r
         judge = partial(_mean_of_views, asked, repeat, {own, "all"})
         found[kind] = _best_share(scores, asked.features, some, best_member(own), judge)
         scores = mixed(scores, asked.features, some, found[kind])
-    if repeat and "new" in found:
+    if repeat and {"bought", "new"} <= found.keys():
         some = places == KINDS.index("new")
         shift = _shift(scores, asked, some)
         found["new"] = found["new"]._replace(shift=shift)

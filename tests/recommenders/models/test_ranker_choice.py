@@ -111,6 +111,16 @@ def test_where_it_costs_nothing_new_items_stand_behind_as_far_as_they_may() -> N
     assert choices.new.shift == SHIFTS[-1]
 
 
+def test_where_nobody_bought_again_new_items_stand_where_the_ranker_puts_them() -> None:
+    scores, asked = made(0.1, 9.0)
+    first_time = csr_array(asked.wanted - asked.wanted.multiply(asked.known))
+    first_time.eliminate_zeros()
+    first_time.sort_indices()
+    found = choose(scores, replace(asked, wanted=first_time), ("bought", "new"), N_MEMBERS, True)
+    assert found.keys() == {"new"}
+    assert found["new"].shift == 0.0
+
+
 def test_few_users_decide_nothing() -> None:
     scores, asked = made(3.0, 0.1, n_users=MIN_USERS - 1)
     assert choose(scores, asked, ("bought", "new"), N_MEMBERS, True) == {}
