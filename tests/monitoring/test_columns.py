@@ -180,3 +180,60 @@ def test_the_limit_is_students_prediction_interval_or_the_floor() -> None:
     # fewer alarms, higher limits; each column has its half of the rate
     rarer = limits(log, floors, 2000, 100, 0.002, np.random.default_rng(0))
     assert all(rarer[name] > found[name] for name in found)
+
+
+class Watched(Log):
+    """A log that keeps which rows it compares: (learn, judged, window) of each time."""
+
+    compared: list[tuple[np.ndarray, np.ndarray, np.ndarray]]
+
+    def measure(self, learn: np.ndarray, judged: np.ndarray, window: np.ndarray) -> dict[str, float]:
+        self.compared.append((learn, judged, window))
+        return super().measure(learn, judged, window)
+
+
+def watched(n_before: int, n_now: int) -> Watched:
+    """An event a day."""
+    n = n_before + n_now
+    log = Watched(
+        n_before, {}, {}, {}, np.arange(n, dtype=np.int32) % 3, np.arange(n) * DAY, np.arange(n, dtype=np.int32)
+    )
+    object.__setattr__(log, "compared", [])
+    return log
+
+
+def test_a_past_window_is_compared_as_the_current_one_with_rows_that_did_not_teach() -> None:
+    floors: dict[shift.Kind, float] = {"number": 0.0, "label": 0.0}
+    log = watched(700, 21)  # windows of 20 days hold 20 events, or 21
+    limits(log, floors, 100, 10, 0.02, np.random.default_rng(0))
+    assert len(log.compared) == 20
+    for learn, judged, window in log.compared:
+        assert not {*learn} & {*judged} | {*learn} & {*window} | {*judged} & {*window}
+        assert len(judged) == 100  # as many as may be
+        assert 20 <= len(window) <= 21
+        assert 300 < len(learn) < 380
+        assert max(learn) < 700
+        assert np.ptp(window) < 21
+    crowded = watched(700, 0)
+    now = np.array([700.0, 720.0]) * DAY  # two events in as long a window: the past ones are thinned to two
+    crowded = Watched(
+        700, {}, {}, {}, np.arange(702, dtype=np.int32) % 3, np.append(crowded.seconds, now), np.arange(702)
+    )
+    object.__setattr__(crowded, "compared", [])
+    limits(crowded, floors, 100, 10, 0.02, np.random.default_rng(0))
+    assert {len(window) for _, _, window in crowded.compared} == {2}
+
+
+@pytest.mark.parametrize(("n_days", "by_chance"), [(121, False), (120, True)])
+def test_fewer_than_six_past_windows_are_replaced_by_chance(
+    n_days: int, by_chance: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Log] = []
+
+    def drawn(log: Log, rng: np.random.Generator) -> list[np.ndarray]:
+        asked.append(log)
+        return chance_windows(log, rng)
+
+    monkeypatch.setattr(shift, "chance_windows", drawn)
+    limits(watched(n_days, 21), {"number": 0.0, "label": 0.0}, 100, 1, 0.02, np.random.default_rng(0))
+    assert bool(asked) == by_chance
