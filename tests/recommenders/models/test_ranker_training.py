@@ -140,20 +140,29 @@ def test_how_many_users_are_looked_at_once_changes_nothing(
 
 def test_of_a_stranger_each_item_is_known_once_in_the_order_it_was_first_bought() -> None:
     told = Histories(
-        np.array([0, 4, 7]),
-        np.array([3, 1, 3, 0, 3, 0, 0], np.int32),
-        np.arange(7, dtype=np.int64) * DAY,
-        np.full(7, 2.5, np.float32),
+        np.array([0, 4, 7, 8, 9, 10]),
+        np.array([3, 1, 3, 0, 3, 0, 0, 1, 2, 2], np.int32),
+        np.arange(10, dtype=np.int64) * DAY,
+        np.full(10, 2.5, np.float32),
         4,
     )
     found = ranker_training._items_of(told, 99)
-    assert [found[[row]].item_columns.tolist() for row in (0, 1)] == [[3, 1, 0], [3, 0]]
+    assert [found[[row]].item_columns.tolist() for row in range(5)] == [[3, 1, 0], [3, 0], [1], [2], [2]]
     assert (found.timestamps == 99).all()
     assert (found.weights == 1).all()
 
 
-def test_a_share_of_the_users_is_seen_as_strangers_and_no_more_than_may_be(market: Interactions) -> None:
+def test_a_share_of_the_users_is_seen_as_strangers_and_no_more_than_may_be(
+    market: Interactions, monkeypatch: pytest.MonkeyPatch
+) -> None:
     earlier, window = before_and_after(market, max_users=12, stranger_share=0.5)
+    labelled, wanted = ranker_training._labelled, []
+
+    def told(*given: Any, **more: Any) -> Examples:
+        wanted.append(given[3])
+        return labelled(*given, **more)
+
+    monkeypatch.setattr(ranker_training, "_labelled", told)
     found = examples(earlier, window)
     settled = ~found.new
     n_known = len(np.unique(found.users[settled & found.known]))
@@ -167,6 +176,8 @@ def test_a_share_of_the_users_is_seen_as_strangers_and_no_more_than_may_be(marke
     every = examples(replace_config(earlier, stranger_share=1.0, max_users=100), window)
     assert not every.known.any()
     assert set(every.users[every.new]) == set(range(20))
+    # of four events none follow the eighth: nobody is asked who wanted nothing
+    assert all((np.diff(rows.indptr) > 0).all() for rows in wanted)
 
 
 def replace_config(model: HybridLearned, **changes: Any) -> HybridLearned:
@@ -231,6 +242,7 @@ def test_windows_that_ended_before_judge_all_users_of_the_newest(
 def test_too_little_to_learn_from_chooses_nothing(market: Interactions, monkeypatch: pytest.MonkeyPatch) -> None:
     earlier, window = before_and_after(market)
     within = examples(earlier, window)
+    within.labels[np.flatnonzero(within.labels)[: within.labels.sum() % 2]] = False  # an even number
     n_wanted = int(within.labels.sum())
     for enough, before, n_rankers in (
         (n_wanted // 2 + 1, None, 0),  # neither half could teach
@@ -278,7 +290,8 @@ def test_nobody_is_asked_where_nobody_came(market: Interactions) -> None:
     assert ranker_training._examples(earlier, nobody, np.random.default_rng(0)) is None
     assert ranker_training._known_asked(earlier, nobody) is None
     assert ranker_training._new_asked(earlier, nobody) is None
-    assert ranker_training._examples(earlier, replace(window, newcomers=window.newcomers[[]]), np.random.default_rng(0))
+    for some in (replace(window, newcomers=window.newcomers[[]]), replace(nobody, newcomers=window.newcomers)):
+        assert ranker_training._examples(earlier, some, np.random.default_rng(0))
 
 
 def test_a_side_that_is_too_small_learns_from_both(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -303,7 +316,7 @@ def test_a_side_that_is_too_small_learns_from_both(monkeypatch: pytest.MonkeyPat
     assert apart[1] - apart[0] > 2 * (says("strangers")[1] - says("strangers")[0])
     all_wanted = made._replace(labels=labels | strange)
     monkeypatch.setattr(ranker_training, "ENOUGH", 1)
-    assert np.isfinite(ranker_training._rankers(model, all_wanted).strangers.score(features)).all()
+    assert np.ptp(ranker_training._rankers(model, all_wanted).strangers.score(features)) > 0.3  # the others taught it
 
 
 def test_trees_may_fill_their_depth_and_leaves_grow_with_the_examples() -> None:
@@ -312,3 +325,68 @@ def test_trees_may_fill_their_depth_and_leaves_grow_with_the_examples() -> None:
     assert sizes == {10: 5, 100_250: 200, 10_000_000: 300}
     assert ranker_training._estimator(model, 10).max_leaf_nodes == 8
     assert ranker_training._estimator(model, 10).max_iter == 5
+
+
+def test_all_trees_are_grown_whether_they_help_or_not() -> None:
+    rng, n = np.random.default_rng(0), 12_000
+    model = HybridLearned(HybridLearnedConfig(**(SMALL | {"trees": 40})))
+    nothing = Examples(
+        rng.random((n, 2)).astype(np.float32),
+        rng.random(n) < 0.5,
+        np.ones(n),
+        np.ones(n, np.bool_),
+        np.zeros(n, np.bool_),
+        np.arange(n),
+    )
+    assert len(ranker_training._rankers(model, nothing).known.values) == 40
+
+
+def test_windows_that_ended_when_the_newest_began_judge_it(
+    market: Interactions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of windows of 20 days that begin 20, 30 and 40 days before the end, only the last one had ended then."""
+    parts: list[Examples] = []
+    before: list[Examples | None] = []
+    made = ranker_training._examples
+
+    def kept(*given: Any) -> Examples | None:
+        parts.append(made(*given))  # type: ignore[arg-type]
+        return parts[-1]
+
+    def judged(earlier: Any, window: Any, ended: Examples | None, within: Examples) -> Choices:
+        assert within is parts[0]
+        before.append(ended)
+        return Choices()
+
+    monkeypatch.setattr(ranker_training, "_examples", kept)
+    monkeypatch.setattr(ranker_training, "_choices", judged)
+    for n_windows in (3, 2):
+        parts.clear()
+        model = HybridLearned(HybridLearnedConfig(**(SMALL | {"n_windows": n_windows})))
+        members = {"popularity": Popularity().fit(market), "linear_items": LinearItems().fit(market)}
+        model.compose(members, market)
+        assert len(parts) == n_windows
+        if n_windows == 3:
+            assert before[-1]
+            np.testing.assert_array_equal(before[-1].features, parts[2].features)
+    assert before[1:] == [None]
+
+
+def test_newest_events_are_looked_at_where_the_windows_taught_too_little(market: Interactions) -> None:
+    earlier, window = before_and_after(market)
+    part = examples(earlier, window)
+    enough = ranker_training.ENOUGH
+    for n_wanted, n_windows in ((enough - 1, 2), (enough, 1)):
+        labels = np.arange(len(part.labels)) < n_wanted
+        assert len(list(ranker_training._tried(market, earlier, [part._replace(labels=labels)]))) == n_windows
+
+
+def test_what_users_are_asked_of_is_what_may_be_recommended_to_them(
+    market: Interactions, undated: tuple[HybridLearned, Window]
+) -> None:
+    for earlier, window, exclude in ((*before_and_after(market), None), (*undated, True)):
+        found = ranker_training._known_asked(earlier, window)
+        assert found
+        known = window.log.histories()[found[1].astype(np.int32)]
+        _, columns = earlier.propose(found[1].astype(np.int32), known, 1, earlier.available_, exclude)
+        np.testing.assert_array_equal(found[0].columns, columns)
