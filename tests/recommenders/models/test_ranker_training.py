@@ -111,6 +111,7 @@ def test_where_the_next_item_is_asked_some_others_stand_for_the_whole_catalogue(
             assert weights[~near & ~labels].sum() == pytest.approx(FAR_WEIGHT * n_items)
         far_wanted += int((~near & labels).sum())
     assert far_wanted
+    assert 0 < FAR_WEIGHT < 1  # a candidate counts more
     assert len(found.labels) < len(columns[0]) * n_items / 2
 
 
@@ -176,8 +177,10 @@ def test_a_share_of_the_users_is_seen_as_strangers_and_no_more_than_may_be(
     every = examples(replace_config(earlier, stranger_share=1.0, max_users=100), window)
     assert not every.known.any()
     assert set(every.users[every.new]) == set(range(20))
-    # of four events none follow the eighth: nobody is asked who wanted nothing
+    # of four events one follows the third and none the eighth: nobody is asked who wanted nothing
     assert all((np.diff(rows.indptr) > 0).all() for rows in wanted)
+    assert [rows.shape[0] for rows in wanted[-3:]] == [20, 20, 20]
+    assert [rows.sum() for rows in wanted[-3:]] == [60, 60, 20]
 
 
 def replace_config(model: HybridLearned, **changes: Any) -> HybridLearned:
@@ -217,8 +220,18 @@ def test_with_one_window_each_half_of_the_users_is_judged_by_what_the_other_half
     market: Interactions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     earlier, window = before_and_after(market)
+    within = examples(earlier, window)
+    propose = earlier.propose
+
+    def ragged(*given: Any) -> Any:
+        """Every second user has a candidate fewer."""
+        looks, columns = propose(*given)
+        columns[::2, -1] = -1
+        return looks, columns
+
+    monkeypatch.setattr(earlier, "propose", ragged)
     seen = choices_of(monkeypatch)
-    assert ranker_training._choices(earlier, window, None, examples(earlier, window)) == Choices()
+    assert ranker_training._choices(earlier, window, None, within) == Choices()
     assert sorted(int(learned.users[0]) % 2 for learned in seen["learned"]) == [0, 1]
     for kind, numbers in (("bought", window.user_rows), ("cold_start", np.arange(20))):
         scores, asked = seen[kind]
@@ -282,8 +295,9 @@ def test_no_more_users_than_may_be_are_asked_and_each_for_its_own(
     assert strangers[0].wanted[:, [0, 1, 2]].toarray().all()
 
 
-def test_nobody_is_asked_where_nobody_came(market: Interactions) -> None:
+def test_nobody_is_asked_where_nobody_came(market: Interactions, monkeypatch: pytest.MonkeyPatch) -> None:
     earlier, window = before_and_after(market)
+    within = examples(earlier, window)
     nobody = replace(
         window, user_rows=window.user_rows[:0], wanted=csr_array(window.wanted[:0]), newcomers=window.newcomers[[]]
     )
@@ -292,6 +306,14 @@ def test_nobody_is_asked_where_nobody_came(market: Interactions) -> None:
     assert ranker_training._new_asked(earlier, nobody) is None
     for some in (replace(window, newcomers=window.newcomers[[]]), replace(nobody, newcomers=window.newcomers)):
         assert ranker_training._examples(earlier, some, np.random.default_rng(0))
+    seen = choices_of(monkeypatch)
+    ranker_training._choices(earlier, replace(nobody, newcomers=window.newcomers), within, within)
+    assert "bought" not in seen
+    assert "cold_start" in seen
+    two_visits = window.newcomers.select(np.arange(80) % 4 < 2)  # one item is wanted after the first
+    strangers = ranker_training._new_asked(earlier, replace(window, newcomers=two_visits))
+    assert strangers
+    assert len(strangers[1]) == 20
 
 
 def test_a_side_that_is_too_small_learns_from_both(monkeypatch: pytest.MonkeyPatch) -> None:
