@@ -42,7 +42,7 @@ def part(parts: pa.Table, name: str) -> pa.Table:
     return parts.filter(pc.equal(parts["part"], name))
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(ROWS)
 def test_time_cut_parts_are_disjoint_complete_and_in_time_order(rows: Rows) -> None:
     events = log(rows)
@@ -96,7 +96,7 @@ def test_models_learn_the_protocols_horizon_where_time_is_cut(
     assert (learned.dated, learned.horizon_days) == (dated, horizon)
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(ROWS)
 def test_latest_out_holds_out_each_users_latest(rows: Rows) -> None:
     users: dict[int, int] = {}
@@ -115,7 +115,7 @@ def test_latest_out_holds_out_each_users_latest(rows: Rows) -> None:
         assert order[-1][:2] == max((t, i) for t, i, p in order if n == 1 or p == "test")
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(ROWS, st.randoms(use_true_random=False))
 def test_latest_out_does_not_depend_on_the_order_of_rows(rows: Rows, random: object) -> None:
     rows = list(dict.fromkeys(rows))
@@ -253,7 +253,7 @@ def states(rows: list[tuple[int, int | None, bool]]) -> pa.Table:
     return schema.conform(pa.Table.from_pylist(table, schema=schema.ITEMS), schema.ITEMS, "items")
 
 
-@settings(max_examples=80)
+@settings(max_examples=30)
 @given(ROWS, STATES, st.integers(0, 24 * 60), st.sampled_from(["on_sale", "seen_before_cut"]))
 def test_what_models_learn_from_is_unchanged_by_anything_after_the_moment(
     rows: Rows, items: list[tuple[int, int | None, bool]], hour: int, candidates: str
@@ -279,7 +279,7 @@ def test_what_models_learn_from_is_unchanged_by_anything_after_the_moment(
             assert (now.sale_periods.ends == other.sale_periods.ends).all()
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(ROWS, ROWS)
 def test_a_split_calls_nothing_test_that_lies_before_its_cut_whatever_comes_later(early: Rows, late: Rows) -> None:
     hours = sorted(h for _, _, h in early + late)

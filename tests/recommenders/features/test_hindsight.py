@@ -90,7 +90,7 @@ def with_late(
     )
 
 
-@settings(max_examples=40)
+@settings(max_examples=16)
 @given(LOG, ITEMS, HOURS, LATE)
 def test_features_of_the_whole_log_are_those_of_the_log_cut_at_the_moment(
     log: pa.Table, items: pa.Table, hours: int, late: list[tuple[str, int, str, float]]
@@ -108,7 +108,7 @@ def test_features_of_the_whole_log_are_those_of_the_log_cut_at_the_moment(
     assert differences(full, cut) == []
 
 
-@settings(max_examples=25)
+@settings(max_examples=12)
 @given(LOG, HOURS, st.integers(1, 5), st.none() | st.just(["view"]), st.randoms(use_true_random=False))
 def test_sequences_and_baskets_know_no_future_and_no_order_of_rows(
     log: pa.Table, hours: int, length: int, kinds: list[str] | None, random: Any
@@ -125,7 +125,7 @@ def test_sequences_and_baskets_know_no_future_and_no_order_of_rows(
     assert (co_purchase(full).toarray() == co_purchase(cut).toarray()).all()
 
 
-@settings(max_examples=10)
+@settings(max_examples=5)
 @given(LOG, ITEMS, HOURS)
 def test_parquet_gives_what_the_table_gives(
     tmp_path_factory: pytest.TempPathFactory, log: pa.Table, items: pa.Table, hours: int

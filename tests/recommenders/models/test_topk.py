@@ -32,13 +32,13 @@ def check(scores: np.ndarray, k: int) -> None:
     assert (columns.dtype, best.dtype) == (np.int32, np.float32)
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(scores=FEW_VALUES, k=st.integers(1, 20))
 def test_ties_go_to_the_lower_column_as_in_a_full_sort(scores: np.ndarray, k: int) -> None:
     check(scores, k)
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(scores=ANY_VALUES, k=st.integers(1, 20))
 def test_any_scores_are_ranked_as_by_a_full_sort(scores: np.ndarray, k: int) -> None:
     check(scores, k)
