@@ -58,13 +58,14 @@ TARGETS: dict[str, list[str]] = {  # module -> the tests that hold it
             "strong": "strong",
         }.items()
     },
-    **{
-        f"recommenders/models/{name}.py": [
-            "tests/recommenders/models/test_ranker_training.py",
-            "tests/recommenders/models/test_hybrid_learned.py",
-        ]
-        for name in ("ranker_training", "ranker_windows")
-    },
+    "recommenders/models/ranker_training.py": [
+        "tests/recommenders/models/test_ranker_training.py",
+        "tests/recommenders/models/test_hybrid_learned.py",
+    ],
+    "recommenders/models/ranker_windows.py": [
+        "tests/recommenders/models/test_ranker_windows.py",
+        "tests/recommenders/models/test_hybrid_learned.py",
+    ],
     "recommenders/models/ranker_choice.py": ["tests/recommenders/models/test_ranker_choice.py"],
     "serving/gate.py": ["tests/serving/test_gate.py", "tests/serving/test_judgement.py"],
     "serving/judgement.py": ["tests/serving/test_judgement.py"],
