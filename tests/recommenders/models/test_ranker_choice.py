@@ -6,7 +6,17 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
-from recommenders.models.ranker_choice import KINDS, MIN_USERS, SHIFTS, Asked, Choice, Choices, choose, kinds_of
+from recommenders.models.ranker_choice import (
+    KINDS,
+    MIN_USERS,
+    SHIFTS,
+    Asked,
+    Choice,
+    Choices,
+    _mean_of_views,
+    choose,
+    kinds_of,
+)
 from recommenders.models.ranking_features import BUYER_FACTS, ITEM_FACTS, PAIR_FACTS
 
 N_USERS, N_ITEMS, N_MEMBERS = 600, 40, 2
@@ -48,6 +58,58 @@ def test_the_better_one_orders_and_the_mean_where_both_know_something(
     found = choose(scores, asked, ("bought", "new"), N_MEMBERS, True)
     assert {kind: choice.share for kind, choice in found.items()} == {"bought": share, "new": share}
     assert all(choice.column == 0 for choice in found.values())
+
+
+def test_each_kind_of_pair_is_ordered_by_whoever_knows_it() -> None:
+    """The ranker knows new items, the base model, whose scores lie close together, what was bought."""
+    known_to_ranker, asked = made(0.1, 0.1)
+    rng = np.random.default_rng(1)
+    new = kinds_of(asked.features, N_MEMBERS) == KINDS.index("new")
+    noise = rng.normal(size=len(new)).astype(np.float32) * 3
+    features = asked.features.copy()
+    features[:, 0] = np.where(new, np.exp(noise), features[:, 0]) ** 0.3
+    scores = np.where(new, known_to_ranker, 0.5 * known_to_ranker + noise).astype(np.float32)
+    found = choose(scores, replace(asked, features=features), ("bought", "new"), N_MEMBERS, True)
+    assert {kind: choice.share for kind, choice in found.items()} == {"bought": 1.0, "new": 0.0}
+
+
+def test_one_base_model_orders_everything_where_the_ranker_cannot_even_tell_the_kinds_apart() -> None:
+    scores, asked = made(3.0, 0.1)
+    scores = scores + 5 * (kinds_of(asked.features, N_MEMBERS) == KINDS.index("new")).astype(np.float32)
+    found = choose(scores, asked, ("bought", "new"), N_MEMBERS, True)
+    assert found == dict.fromkeys(("bought", "new"), Choice(1.0, 0, 0.0, 1.0))
+    np.testing.assert_allclose(
+        Choices(**found).apply(scores, asked.features, N_MEMBERS), np.log(asked.features[:, 0]), rtol=1e-4, atol=1e-5
+    )
+
+
+def test_views_are_those_of_lists_by_the_scores() -> None:
+    """Three users with three, one and two candidates among five items; the second one's best is not a candidate."""
+    columns = np.array([[0, 1, 2], [3, -1, -1], [2, 4, -1]], np.int32)
+    known = csr_array(np.array([[1, 0, 0, 0, 0], [0, 0, 0, 1, 0], [0, 0, 1, 0, 0]], np.float32))
+    wanted = csr_array(np.array([[1, 1, 0, 0, 0], [1, 1, 0, 0, 0], [0, 0, 0, 0, 1]], np.float32))
+    asked = Asked(columns, np.zeros((6, N_FEATURES), np.float32), known, wanted)
+    views = asked.views(np.array([1, 2, 3, 9, 1, 2], np.float32), True)
+    second, third = 1 / np.log2(3), 1 / np.log2(4)
+    np.testing.assert_allclose(views["all"], [(second + third) / (1 + second), 0.0, 1.0])
+    np.testing.assert_allclose(views["reorder"], [third, np.nan, np.nan])
+    np.testing.assert_allclose(views["discovery"], [second, 0.0, 1.0])
+    alone = asked.views(np.array([1, 2, 3, 9, 1, 2], np.float32), False)
+    np.testing.assert_allclose(alone["discovery"], views["discovery"])
+    assert list(alone) == ["discovery"]
+    judged = _mean_of_views(asked, True, {"all", "reorder"}, np.array([1, 2, 3, 9, 1, 2], np.float32))
+    np.testing.assert_allclose(judged, [(views["all"][0] + third) / 2, 0.0, 1.0])  # over the views that are defined
+
+
+def test_a_base_model_that_says_nothing_of_an_item_says_very_little() -> None:
+    scores, asked = made(1.0, 1.0)
+    features = asked.features.copy()
+    features[::3, 0] = 0.0
+    features[1::3, 0] = -2.0
+    mean = Choices(bought=Choice(0.5, 0, 0.0, 1.0)).apply(scores, features, N_MEMBERS)
+    bought = kinds_of(features, N_MEMBERS) == KINDS.index("bought")
+    lowest = bought & (features[:, 0] <= 0)
+    np.testing.assert_allclose(mean[lowest], 0.5 * scores[lowest] + 0.5 * np.log(1e-3), rtol=1e-5, atol=1e-5)
 
 
 def test_a_ranker_that_is_not_clearly_behind_stays() -> None:
@@ -99,6 +161,8 @@ def test_new_items_that_the_ranker_overrates_stand_where_they_belong() -> None:
     assert (np.array(values[1]) >= np.array(values[0]) - 0.03).all()
     assert np.nanmean(asked.views(wrong, True)["all"]) < values[0][0] - 0.1
     assert choose(right, asked, ("bought", "new"), N_MEMBERS, True)["new"].shift == 0.0
+    a_little = right + np.float32(0.25) * new
+    assert choose(a_little, asked, ("bought", "new"), N_MEMBERS, True)["new"].shift == -0.25
     assert choose(wrong, asked, ("bought", "new"), N_MEMBERS, False)["new"].shift == 0.0  # nothing bought is listed
 
 
@@ -108,7 +172,7 @@ def test_where_it_costs_nothing_new_items_stand_behind_as_far_as_they_may() -> N
     wanted = asked.wanted.multiply(asked.known).tolil()
     wanted[0, int(np.flatnonzero(asked.known[[0]].toarray()[0] == 0)[0])] = 1
     choices = Choices(**choose(scores, replace(asked, wanted=csr_array(wanted)), ("bought", "new"), N_MEMBERS, True))
-    assert choices.new.shift == SHIFTS[-1]
+    assert choices.new.shift == min(SHIFTS) == -0.5
 
 
 def test_where_nobody_bought_again_new_items_stand_where_the_ranker_puts_them() -> None:
@@ -124,6 +188,8 @@ def test_where_nobody_bought_again_new_items_stand_where_the_ranker_puts_them() 
 def test_few_users_decide_nothing() -> None:
     scores, asked = made(3.0, 0.1, n_users=MIN_USERS - 1)
     assert choose(scores, asked, ("bought", "new"), N_MEMBERS, True) == {}
+    scores, asked = made(3.0, 0.1, n_users=MIN_USERS)
+    assert choose(scores, asked, ("bought", "new"), N_MEMBERS, True)
 
 
 def test_choices_touch_their_own_kind_alone_and_survive_a_bundle() -> None:
