@@ -85,14 +85,14 @@ def test_one_base_model_orders_everything_where_the_ranker_cannot_even_tell_the_
 
 def test_views_are_those_of_lists_by_the_scores() -> None:
     """Three users with three, one and two candidates among five items; the second one's best is not a candidate."""
-    columns = np.array([[0, 1, 2], [3, -1, -1], [2, 4, -1]], np.int32)
-    known = csr_array(np.array([[1, 0, 0, 0, 0], [0, 0, 0, 1, 0], [0, 0, 1, 0, 0]], np.float32))
+    columns = np.array([[0, 1, 3], [3, -1, -1], [2, 4, -1]], np.int32)
+    known = csr_array(np.array([[1, 0, 0, 0, 0], [1, 0, 0, 1, 0], [0, 0, 1, 0, 0]], np.float32))
     wanted = csr_array(np.array([[1, 1, 0, 0, 0], [1, 1, 0, 0, 0], [0, 0, 0, 0, 1]], np.float32))
     asked = Asked(columns, np.zeros((6, N_FEATURES), np.float32), known, wanted)
     views = asked.views(np.array([1, 2, 3, 9, 1, 2], np.float32), True)
     second, third = 1 / np.log2(3), 1 / np.log2(4)
     np.testing.assert_allclose(views["all"], [(second + third) / (1 + second), 0.0, 1.0])
-    np.testing.assert_allclose(views["reorder"], [third, np.nan, np.nan])
+    np.testing.assert_allclose(views["reorder"], [third, 0.0, np.nan])
     np.testing.assert_allclose(views["discovery"], [second, 0.0, 1.0])
     alone = asked.views(np.array([1, 2, 3, 9, 1, 2], np.float32), False)
     np.testing.assert_allclose(alone["discovery"], views["discovery"])
