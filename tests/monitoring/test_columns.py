@@ -55,12 +55,12 @@ def test_labels_are_those_of_items_and_users_and_rare_ones_are_others(monkeypatc
 
 def test_numbers_are_logarithms_and_unknown_where_there_is_none() -> None:
     log = encode(
-        events({"unit_price": 8.0, "quantity": 0.0}), events({"unit_price": -1.0, "rating": 4.0}), items(), None
+        events({"unit_price": 0.5, "quantity": 0.0}), events({"unit_price": -1.0, "rating": 4.0}), items(), None
     )
-    np.testing.assert_allclose(log.numbers["log_unit_price"], [np.log(8), NAN])
+    np.testing.assert_allclose(log.numbers["log_unit_price"], [np.log(0.5), NAN])
     np.testing.assert_allclose(log.numbers["log_quantity"], [NAN, NAN])
     np.testing.assert_allclose(log.numbers["rating"], [NAN, 4.0])
-    assert log.column("log_unit_price", np.array([0, 1]), np.array([0])).tolist() == [np.log(8)]
+    assert log.column("log_unit_price", np.array([0, 1]), np.array([0])).tolist() == [np.log(0.5)]
 
 
 @pytest.mark.parametrize(("n_values", "is_clipped"), [(20, False), (21, True)])
