@@ -2,13 +2,17 @@
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import dagster as dg
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
+from monitoring.drift import DriftReport, Window
 from orchestration import checks
 from orchestration.metadata import APPLICABLE
 from recommenders import schema
@@ -150,3 +154,82 @@ class TestReleaseCandidateBeatsPopularity:
         assert found.passed
         assert (found.description or "").startswith("not applicable: ")
         assert found.metadata[APPLICABLE].value is False
+
+    def test_two_users_have_an_interval_and_what_is_undefined_is_no_figure(self) -> None:
+        two = {"hybrid": np.array([0.4, 0.5, np.nan]), "popularity": np.array([0.2, 0.3, 0.1])}
+        found = checks.candidate_check(two, "hybrid")
+        assert (found.description or "").startswith("NDCG@10 of hybrid less popularity's: 0.2000")
+        assert {"candidate", "difference", "low", "high"} == set(found.metadata)
+        none = checks.candidate_check({"hybrid": np.full(3, np.nan), "popularity": np.full(3, 0.1)}, "hybrid")
+        assert set(none.metadata) == {"candidate"}
+
+
+class TestTheChecksThemselves:
+    """As Dagster calls them, on what they find in the lake and in reports."""
+
+    CONTEXT: Any = SimpleNamespace(partition_key="toy")
+
+    def lake(self, **files: Path) -> Any:
+        """Settings of a lake whose tables are these files."""
+        version = SimpleNamespace(counts=Counts(2500, 2000, quarantined=500))
+        tables = SimpleNamespace(files=lambda name, _version=None: [files[name]], current=lambda: version)
+        spec = SimpleNamespace(max_quarantined=0.25, protocol=TIME_CUT)
+        return SimpleNamespace(of={"toy": SimpleNamespace(tables=tables, spec=spec)}.get)
+
+    def test_the_stored_table(self, tmp_path: Path) -> None:
+        found = []
+        for place, table in enumerate((log(10), log(10).drop_columns(["event"]))):
+            pq.write_table(table, path := tmp_path / f"{place}.parquet")
+            found.append(checks.interactions_schema(self.CONTEXT, self.lake(interactions=path)))
+        assert [one.passed for one in found] == [True, False]
+        assert [one.description for one in found] == ["columns and types are those of the schema", "event is missing"]
+
+    def test_its_volume(self, tmp_path: Path) -> None:
+        found = checks.interactions_volume(self.CONTEXT, self.lake(quarantine=tmp_path / "none.parquet"))
+        assert found.passed
+        assert found.description == ("2,000 interactions (at least 1,000), 20.0% of rows quarantined (at most 25.0%)")
+        assert found.metadata["share quarantined"].value == 0.2
+        assert checks.volume(Counts(1, 0, quarantined=1), 0.05).metadata["share quarantined"].value == 1.0
+        assert checks.volume(Counts(0, 0), 0.05).metadata["share quarantined"].value == 0.0
+
+    def test_what_is_learned_from(self, tmp_path: Path) -> None:
+        parts = split(log(2000), TIME_CUT)
+        honest = learned_from(parts.filter(pc.not_equal(parts["part"], "test")))
+        found = [
+            checks.no_future_in_training_data(self.CONTEXT, self.lake(), learned, parts)
+            for learned in (honest, learned_from(parts))
+        ]
+        assert [one.passed for one in found] == [True, False]
+        assert found[0].description == "models learn from nothing after the cut"
+        assert "events are learned from that do not lie before" in (found[1].description or "")
+        assert found[0].metadata["events"].value == len(honest)
+
+    def test_models_beside_popularity_by_their_means(self) -> None:
+        models = {"popularity": {"ndcg@10": (0.1, 0.15, 0.5)}, "hybrid": {"ndcg@10": (0.2, 0.05, 0.3)}}
+        assert checks.members_beat_popularity(SimpleNamespace(models=models)).passed  # type: ignore[arg-type]
+
+    @pytest.mark.parametrize("fired", [True, False])
+    def test_drift(self, fired: bool) -> None:
+        report = DriftReport(fired, True, (), Window(None, None, 0), Window(None, None, 0), (), "prices moved")
+        found = checks.no_drift(report)
+        assert (found.passed, found.description, found.severity) == (not fired, "prices moved", checks.WARN)
+
+    def test_what_stops_a_run_and_what_only_warns(self) -> None:
+        defined = checks.checks(dg.StaticPartitionsDefinition(["toy"]))
+        blocking = {spec.name: spec.blocking for one in defined for spec in one.check_specs}
+        assert blocking == {
+            "interactions_schema": True,
+            "interactions_volume": True,
+            "no_future_in_training_data": True,
+            "features_know_no_future": True,
+            "release_candidate_beats_popularity": True,
+            "members_beat_popularity": False,
+            "no_drift": False,
+        }
+
+
+def test_before_the_test_lies_all_but_the_latest_event_of_who_has_two() -> None:
+    events = log(6)
+    users = pa.array(["a", "b", "b", "c", "c", "c"])
+    parts = events.set_column(events.column_names.index("user_id"), "user_id", users)
+    assert checks.before_test(parts, LATEST_OUT).to_pylist() == [True, True, False, True, True, False]

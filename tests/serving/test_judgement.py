@@ -215,8 +215,8 @@ class TestRolledBack:
         assert decision.promote is promoted
         same = "recipe and data" if days == DAYS else "recipe"
         assert promoted or decision.reasons[-1].endswith(
-            f"; version 2, of the same {same}, was rolled back on 2026-03-15, so it must beat what serves or be promoted "
-            "by number"
+            f"; version 2, of the same {same}, was rolled back on 2026-03-15, so it must beat what serves or be "
+            "promoted by number"
         )
 
     def test_it_comes_back_where_it_beats_what_serves(self, today: Any, lists_of: Lists) -> None:
