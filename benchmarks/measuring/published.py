@@ -18,6 +18,13 @@ from measuring.table import RESULTS
 BEGIN, END = "<!-- figures of benchmarks/results -->", "<!-- end of figures -->"
 NO_PEERS = "No peer library ran in this measurement."
 STALE = "Settings that are not of today's grid and budget:"
+SHORTCOMINGS = (
+    "of an older grid",
+    "on the edge of the grid",
+    "trials, not",
+    "not tuned",
+    "ended by its seconds",
+)  # notes
 COMMAND = "`python benchmarks/readme.py --write`"
 WIDE = {
     "all": "all items",
@@ -92,7 +99,7 @@ def _short(value: float) -> str:
 
 
 def _settings_note(row: Mapping[str, Any]) -> str:
-    return "; ".join(part for part in row["note"].split("; ") if "older grid" in part or "not tuned" in part)
+    return "; ".join(part for part in row["note"].split("; ") if any(mark in part for mark in SHORTCOMINGS))
 
 
 def _comparisons(rows: Rows, n_compared: int) -> str:
