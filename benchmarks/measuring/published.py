@@ -18,13 +18,8 @@ from measuring.table import RESULTS
 BEGIN, END = "<!-- figures of benchmarks/results -->", "<!-- end of figures -->"
 NO_PEERS = "No peer library ran in this measurement."
 STALE = "Settings that are not of today's grid and budget:"
-SHORTCOMINGS = (
-    "of an older grid",
-    "on the edge of the grid",
-    "trials, not",
-    "not tuned",
-    "ended by its seconds",
-)  # notes
+# Parts of notes by which a peer's row says that it may not be at its best.
+SHORTCOMINGS = ("of an older grid", "trials, not", "on the edge of the grid", "not tuned", "ended by its seconds")
 COMMAND = "`python benchmarks/readme.py --write`"
 WIDE = {
     "all": "all items",
