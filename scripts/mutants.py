@@ -73,7 +73,9 @@ TARGETS: dict[str, list[str]] = {  # module -> the tests that hold it
     "monitoring/shift.py": ["tests/monitoring/test_columns.py", "tests/monitoring/test_shift.py"],
     "monitoring/retraining.py": ["tests/monitoring/test_retraining.py"],
     "orchestration/sensors.py": ["tests/orchestration/test_sensors.py"],
-    "orchestration/checks.py": ["tests/orchestration/test_checks.py", "tests/orchestration/test_feature_check.py"],
+    "orchestration/checks.py": [
+        f"tests/orchestration/test_{test}.py" for test in ("checks", "feature_check", "definitions")
+    ],
 }
 
 SWAPS = {

@@ -5,7 +5,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import dagster as dg
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -213,19 +212,6 @@ class TestTheChecksThemselves:
         report = DriftReport(fired, True, (), Window(None, None, 0), Window(None, None, 0), (), "prices moved")
         found = checks.no_drift(report)
         assert (found.passed, found.description, found.severity) == (not fired, "prices moved", checks.WARN)
-
-    def test_what_stops_a_run_and_what_only_warns(self) -> None:
-        defined = checks.checks(dg.StaticPartitionsDefinition(["toy"]))
-        blocking = {spec.name: spec.blocking for one in defined for spec in one.check_specs}
-        assert blocking == {
-            "interactions_schema": True,
-            "interactions_volume": True,
-            "no_future_in_training_data": True,
-            "features_know_no_future": True,
-            "release_candidate_beats_popularity": True,
-            "members_beat_popularity": False,
-            "no_drift": False,
-        }
 
 
 def test_before_the_test_lies_all_but_the_latest_event_of_who_has_two() -> None:
