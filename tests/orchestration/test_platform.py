@@ -128,46 +128,6 @@ def test_strangers_get_a_sensible_list(platform: "subprocess.Popen[bytes]", sett
     assert len(known["items"]) == len(stranger["items"]) == len(nobody["items"]) == 10
 
 
-def test_schedule_and_sensors_tick_in_the_live_daemon(platform: "subprocess.Popen[bytes]", settings: Settings) -> None:
-    log = settings.home / "run.log"
-    wanted = {"nightly_retraining", "new_data", "drift", "failed_runs"}
-    with dg.DagsterInstance.from_config(str(settings.dagster_home)) as instance:
-
-        def ticked() -> set[str]:
-            states = instance.all_instigator_state()
-            return {
-                s.instigator_name for s in states if instance.get_ticks(s.instigator_origin_id, s.selector_id, limit=1)
-            }
-
-        def retrained() -> bool:
-            runs = instance.get_runs(dg.RunsFilter(tags={"cause": "schedule"}))
-            return any(run.status is dg.DagsterRunStatus.SUCCESS for run in runs)
-
-        until(lambda: wanted <= ticked(), TICK_S, platform, log)
-        until(retrained, TICK_S, platform, log)
-
-
-def test_a_rollback_is_served_without_a_restart(platform: "subprocess.Popen[bytes]", settings: Settings) -> None:
-    log = settings.home / "run.log"
-    until(
-        lambda: (read_pointer(settings.pointer) or pytest.fail("no champion")).version > 1,
-        TICK_S,
-        platform,
-        log,
-    )
-    live = read_pointer(settings.pointer)
-    assert live is not None
-    env = {**os.environ, **settings.environment()}
-    subprocess.run([TRADEWIND, "release", "rollback"], env=env, check=True, timeout=120, capture_output=True)
-    back = read_pointer(settings.pointer)
-    assert back is not None
-
-    def served() -> bool:
-        return bool(httpx.get(f"{settings.urls['service']}/health").json()["version"] == back.version)
-
-    until(served, 30, platform, log)
-
-
 PAGES = {
     "dagster": ("/locations/tradewind/jobs", "retraining_job"),
     "service": ("/docs", "/predict"),
@@ -196,6 +156,47 @@ def test_every_page_answers_in_a_real_browser(
         browser.close()
     if name == "service":
         assert not outside
+
+
+def test_schedule_and_sensors_tick_in_the_live_daemon(platform: "subprocess.Popen[bytes]", settings: Settings) -> None:
+    log = settings.home / "run.log"
+    wanted = {"nightly_retraining", "new_data", "drift", "failed_runs"}
+    with dg.DagsterInstance.from_config(str(settings.dagster_home)) as instance:
+
+        def ticked() -> set[str]:
+            states = instance.all_instigator_state()
+            return {
+                s.instigator_name for s in states if instance.get_ticks(s.instigator_origin_id, s.selector_id, limit=1)
+            }
+
+        def retraining() -> list[dg.DagsterRun]:
+            return instance.get_runs(dg.RunsFilter(tags={"cause": "schedule"}))
+
+        until(lambda: wanted <= ticked() and bool(retraining()), TICK_S, platform, log)
+        (schedule,) = (state for state in instance.all_instigator_state() if state.name == "nightly_retraining")
+        instance.stop_schedule(schedule.instigator_origin_id, schedule.selector_id)  # one retraining is enough
+        until(lambda: any(run.status is dg.DagsterRunStatus.SUCCESS for run in retraining()), TICK_S, platform, log)
+
+
+def test_a_rollback_is_served_without_a_restart(platform: "subprocess.Popen[bytes]", settings: Settings) -> None:
+    log = settings.home / "run.log"
+    until(
+        lambda: (read_pointer(settings.pointer) or pytest.fail("no champion")).version > 1,
+        TICK_S,
+        platform,
+        log,
+    )
+    live = read_pointer(settings.pointer)
+    assert live is not None
+    env = {**os.environ, **settings.environment()}
+    subprocess.run([TRADEWIND, "release", "rollback"], env=env, check=True, timeout=120, capture_output=True)
+    back = read_pointer(settings.pointer)
+    assert back is not None
+
+    def served() -> bool:
+        return bool(httpx.get(f"{settings.urls['service']}/health").json()["version"] == back.version)
+
+    until(served, 30, platform, log)
 
 
 def test_a_platform_in_the_background_heeds_sigterm_after_its_training(

@@ -25,6 +25,9 @@ from serving.champion import read_pointer
 from serving.judgement import promote_judged
 from serving.registry import Registry
 
+# what a poor recipe can do without
+LEFT_OUT = {name: {"enabled": False} for name in ("sequential", "implicit_factors", "linear_items", "hybrid_learned")}
+
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory, make_settings: Callable[..., Settings]) -> Settings:
@@ -122,7 +125,7 @@ def test_a_candidate_below_popularity_is_stopped_before_it_is_registered(
         tmp_path,
         neural_collaborative={"epochs": 1, "learning_rate": 1e-9},
         hybrid={"model_weights": {"neural_collaborative": 1.0}},
-        hybrid_learned={"enabled": False},
+        **LEFT_OUT,
     )
     before = read_pointer(trained.pointer)
     with pytest.raises(RunFailedError, match="release_candidate_beats_popularity"):
@@ -138,8 +141,9 @@ def test_a_recipe_worse_than_the_champion_stays_a_challenger_until_someone_insis
     simple = quick_configuration(
         tmp_path,
         hybrid={"model_weights": {"content_based": 1.0}},
-        hybrid_learned={"enabled": False},
+        neural_collaborative={"enabled": False},
         reorder={"max_memory_mb": 0.001},  # declines, and is gone without
+        **LEFT_OUT,
     )
     before = read_pointer(trained.pointer)
     settings = Settings.read(home=trained.home, config=simple)
