@@ -88,7 +88,7 @@ GRIDS: dict[str, dict[str, tuple[Any, ...]]] = {
         "values": VALUES,
     },
     "rectools_two_stage": {
-        "candidates": (10, 20, 40, 80, 150, 300),
+        "candidates": (10, 20, 40, 80, 150, 300, 600),
         "loss": ("logloss", "pairs", "listwise"),
         "size": tuple(
             {"iterations": iterations, "learning_rate": rate}
