@@ -99,10 +99,11 @@ def shortcomings(peer: str, found: dict[str, Any] | None) -> list[str]:
         reasons.append("of an older grid")
     if found["tried"] < TRIALS:
         reasons.append(f"of {found['tried']} trials, not {TRIALS}")
+    edges: dict[str, list[str]] = {}
     for view, best in found["views"].items():
-        edges = {*best.get("at_edge", ()), *at_edge(peer, best["params"])}
-        reasons += [f"{axis} on the edge of the grid ({view})" for axis in sorted(edges)]
-    return reasons
+        for axis in sorted({*best.get("at_edge", ()), *at_edge(peer, best["params"])}):
+            edges.setdefault(axis, []).append(view)
+    return reasons + [f"{axis} on the edge of the grid ({', '.join(views)})" for axis, views in edges.items()]
 
 
 def to_be_tuned(found: Settings) -> dict[str, list[str]]:

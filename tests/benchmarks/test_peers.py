@@ -237,6 +237,8 @@ def test_shortcomings_are_an_older_grid_fewer_trials_and_an_edge(peer: str, monk
     on_edge = tuned(peer)
     on_edge["views"]["all"]["at_edge"] = ["epochs"]
     assert tuning.shortcomings(peer, on_edge) == ["epochs on the edge of the grid (all)"]
+    on_edge["views"]["reorder"] = on_edge["views"]["all"]
+    assert tuning.shortcomings(peer, on_edge) == ["epochs on the edge of the grid (all, reorder)"]
     before = tuned(peer)
     axis, values = next((axis, values) for axis, values in GRIDS[peer].items() if len(values) > 1)
     monkeypatch.setitem(GRIDS[peer], axis, values[:-1])
