@@ -212,7 +212,8 @@ def main() -> None:
     print(HEAD)
     for line in rows:
         show(line)
-    finish("gate_drill", rows, started, options.as_json, {})
+    whole = not options.quick and (options.worlds, options.scale, options.large) == (5, 0.5, 3.0)
+    finish("gate_drill", rows, started, options.as_json, {}, whole)
 
 
 if __name__ == "__main__":
