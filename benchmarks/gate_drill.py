@@ -106,12 +106,11 @@ def true_change(seed: int, scale: float, source: Path, one: Retraining) -> dict[
         settings = Settings.read(
             home=Path(home), dataset="custom_b2b", source=source, config=configured(Path(home), one)
         )
-        interactions, items = tables_of(settings)
-    protocol = settings.spec.protocol
+        (interactions, items), recipe, protocol = tables_of(settings), settings.training, settings.spec.protocol
     question = question_of(interactions, items, protocol)
     sound = fit_recipe(configuration.TrainingConfig.model_validate(CONFIG), question.log, question.features)["hybrid"]
     with (one.code or same_code)():
-        changed = fit_recipe(settings.training, question.log, question.features)["hybrid"]
+        changed = fit_recipe(recipe, question.log, question.features)["hybrid"]
         lists = question.lists(changed)
     cut = pc.max(interactions["timestamp"]).as_py() - timedelta(days=protocol.test_days)
     bought = bought_within(scale, seed, question, cut, protocol.test_days)
