@@ -6,7 +6,7 @@
 In each world a champion is released. Then come ten retrainings made worse on purpose, by code or by configuration, and
 three of unchanged quality; many of them on a log that is a week or two longer. Five with other seeds follow in one
 large market: another seed's lists differ a little for everybody, and the interval of that difference is wider than the
-gate's margin among the 300 users of a small market. Code is changed for real: what a model does while it learns or
+gate's margin among the 500 users of a small market. Code is changed for real: what a model does while it learns or
 answers is replaced, and the fingerprint of the code with it. Each retraining is the platform's own run from the source
 to the gate, with its checks. Where one that was meant to be worse is promoted, the market's own law says whether it is:
 its lists' expected DCG@10 is compared with that of the sound recipe. What is finished stays in `.bench/`, so a drill
@@ -101,11 +101,13 @@ def sources(folder: Path, scale: float, seed: int) -> list[Path]:
 
 
 def true_change(seed: int, scale: float, source: Path, one: Retraining) -> dict[str, float]:
-    """What a retraining changes of the sound recipe's expected DCG@10, as a share of it, with its interval."""
-    with TemporaryDirectory() as home:
-        settings = Settings.read(
-            home=Path(home), dataset="custom_b2b", source=source, config=configured(Path(home), one)
-        )
+    """What a retraining changes of the sound recipe's expected DCG@10, as a share of it, with its interval.
+
+    Both recipes learn what lies before the test window of the source, a market of that scale and seed.
+    """
+    with TemporaryDirectory() as folder:
+        home = Path(folder)
+        settings = Settings.read(home=home, dataset="custom_b2b", source=source, config=configured(home, one))
         (interactions, items), recipe, protocol = tables_of(settings), settings.training, settings.spec.protocol
     question = question_of(interactions, items, protocol)
     sound = fit_recipe(configuration.TrainingConfig.model_validate(CONFIG), question.log, question.features)["hybrid"]
