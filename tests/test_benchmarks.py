@@ -108,9 +108,24 @@ def test_every_peer_gets_as_many_different_trials_and_the_same_ones_every_time(t
         tried: list[Any] = []
         assert [trial.params for trial in search(tried)] == tried
         assert [trial.params for trial in search([])] == tried
-        assert len(tried) == tuning.TRIALS
+        assert len(tried) == tuning.BUDGET.trials
         assert tried[0] == tuning.DEFAULTS[peer]
         assert all(params not in tried[:place] for place, params in enumerate(tried))
+
+
+def test_a_search_ends_with_its_seconds_half_of_them_for_the_places_drawn(tuning: ModuleType) -> None:
+    peer = "recbole_neumf"
+
+    def measure(params: dict[str, Any]) -> Any:
+        return tuning.Trial(params, {"all": 0.1} if params["mlp_embedding_size"] > 8 else {}, 400.0)
+
+    drawn = [tuning.params_at(peer, point) for point in tuning.scattered(peer, 16)]
+    tried = tuning.search(peer, ["all"], [], measure, tuning.Budget(16, 2400.0))
+    assert [trial.params for trial in tried[:3]] == drawn[:3]
+    assert len(tried) == 6  # what failed has spent its seconds, too
+    assert not any(trial.params in drawn for trial in tried[3:])
+    again = tuning.search(peer, ["all"], [], measure, tuning.Budget(16, 2400.0), (), tried[:4])
+    assert [trial.params for trial in again] == [trial.params for trial in tried]
 
 
 def test_a_search_climbs_to_a_best_that_no_lot_has_drawn(tuning: ModuleType) -> None:
@@ -122,7 +137,7 @@ def test_a_search_climbs_to_a_best_that_no_lot_has_drawn(tuning: ModuleType) -> 
         place = tuning.place_of(peer, params)
         return tuning.Trial(params, {"all": 1.0 + place[0] - place[1]}, 1.0)
 
-    tried = tuning.search(peer, ["all"], [], measure, n)
+    tried = tuning.search(peer, ["all"], [], measure, tuning.Budget(n, 1e9))
     found = tuning.best_of(peer, tried)
     assert found["views"]["all"] == {"params": top, "validation": 13.0, "at_edge": ["regularization"]}
     assert (found["tried"], found["failed"]) == (n, 0)
@@ -140,12 +155,13 @@ def test_a_search_goes_on_beyond_an_edge_that_was_widened_and_no_further_than_it
 
     before = [tuning.params_at(peer, point) for point in ((6, 0), (6, 1), (5, 0), (4, 0))]  # 6 was the last place
     done = [measure(params) for params in before]
+    spent = tuning.Budget(len(done), 1e9)
     asked.clear()
-    tuning.search(peer, ["all"], [], measure, len(done), (), done, {"all": []})
+    tuning.search(peer, ["all"], [], measure, spent, (), done, {"all": []})
     assert not asked
-    tuning.search(peer, ["all"], [], measure, len(done), (), done, {"all": ["epochs"]})
+    tuning.search(peer, ["all"], [], measure, spent, (), done, {"all": ["epochs"]})
     assert not asked
-    tuning.search(peer, ["all"], [], measure, len(done), (), done, {"all": ["regularization"]})
+    tuning.search(peer, ["all"], [], measure, spent, (), done, {"all": ["regularization"]})
     assert [tuning.place_of(peer, params) for params in asked] == [(7, 0), (8, 0), (9, 0)]
 
 
@@ -184,7 +200,7 @@ def test_a_peer_that_was_never_tuned_stands_in_the_table_and_says_so(
     accuracy = importlib.import_module("accuracy")
     asked = SimpleNamespace(name="custom_b2b", protocol=SimpleNamespace(split="time_cut"))
     params = {"factors": 32}
-    entry = {"grid": tuning.grid_of("implicit_als"), "tried": tuning.TRIALS, "views": {"all": {"params": params}}}
+    entry = {"grid": tuning.grid_of("implicit_als"), "tried": 16, "seconds": 1, "views": {"all": {"params": params}}}
     monkeypatch.setattr(accuracy, "settings", lambda: {"custom_b2b": {"implicit_als": entry}})
     monkeypatch.setattr(accuracy.entrants, "peer", lambda name, asked, best, threads: (best, set()))
     found = accuracy.Field()

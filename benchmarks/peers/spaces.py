@@ -2,11 +2,19 @@
 
 import itertools
 from collections.abc import Collection, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-TRIALS = 16  # settings tried of every peer, on every data set
+
+class Budget(NamedTuple):
+    """What ends a search: so many settings tried, or so many seconds spent on them, whichever comes first."""
+
+    trials: int
+    seconds: float
+
+
+BUDGET = Budget(16, 2400.0)  # of every peer, on every data set
 VALUES = ("binary", "log", "count")
 ROOM = 5  # numbers of an axis from which on its ends are room: steps may get there, lots are not drawn there
 Params = dict[str, Any]

@@ -1,6 +1,6 @@
-"""Each peer's settings for a data set: the best of the same number of trials on the window before the test.
+"""Each peer's settings for a data set: the best of its trials on the window before the test, within one budget.
 
-Half of the trials are where a search begins: the library's defaults, what was best before, places of the grid drawn
+Half of the budget goes to where a search begins: the library's defaults, what was best before, places of the grid drawn
 by lot. Each of the others is a step from the best so far, of one view after the other, so that a search goes on to
 where the settings get better. Every trial is written to trials.jsonl when it ends: a cut search goes on where it was.
 
@@ -20,12 +20,13 @@ from measuring.questions import DATASETS, Question, question
 
 from peers.environments import EPOCHS, STOPPING, Answer, PeerError, ask, pinned, python_of, sources
 from peers.spaces import (
+    BUDGET,
     DEFAULTS,
     GRIDS,
     NETWORKS,
     PEERS,
-    TRIALS,
     UNTUNED,
+    Budget,
     Params,
     at_edge,
     neighbours,
@@ -82,7 +83,7 @@ def peers_of(protocol_split: str, names: Sequence[str] = ()) -> list[str]:
 
 def grid_of(peer: str) -> str:
     """A short name of all that a tuning of the peer depends on but the data: grid, defaults, budget, version."""
-    return key_of(GRIDS[peer], DEFAULTS[peer], TRIALS, pinned(PEERS[peer][0]), *limits_of(peer))
+    return key_of(GRIDS[peer], DEFAULTS[peer], BUDGET, pinned(PEERS[peer][0]), *limits_of(peer))
 
 
 def limits_of(peer: str) -> tuple[float, ...]:
@@ -97,8 +98,8 @@ def shortcomings(peer: str, found: dict[str, Any] | None) -> list[str]:
     reasons = []
     if found.get("grid") != grid_of(peer):
         reasons.append("of an older grid")
-    if found["tried"] < TRIALS:
-        reasons.append(f"of {found['tried']} trials, not {TRIALS}")
+    if found["tried"] < BUDGET.trials and found["seconds"] < BUDGET.seconds:
+        reasons.append(f"of {found['tried']} trials, not {BUDGET.trials}")
     edges: dict[str, list[str]] = {}
     for view, best in found["views"].items():
         for axis in sorted({*best.get("at_edge", ()), *at_edge(peer, best["params"])}):
@@ -139,7 +140,7 @@ def tune(name: str, peers: Sequence[str] = (), threads: int = 2, until: float = 
         try:
             starts, measure = _starts(peer, before), _measure(peer, asked, threads, until)
             edges = {view: best["at_edge"] for view, best in before.get("views", {}).items()}
-            tried = search(peer, list(asked.views), starts, measure, TRIALS, fixed, _done(peer, asked), edges)
+            tried = search(peer, list(asked.views), starts, measure, BUDGET, fixed, _done(peer, asked), edges)
             found = best_of(peer, tried) | of
         except PeerError as error:
             print(f"{name} {peer}: not tuned. {error}", flush=True)
@@ -155,23 +156,26 @@ def search(
     views: Sequence[str],
     starts: Iterable[Params],
     measure: Callable[[Params], Trial],
-    n: int = TRIALS,
+    budget: Budget = BUDGET,
     fixed: Collection[str] = (),
     done: Iterable[Trial] = (),
     edges: Mapping[str, Collection[str]] | None = None,
 ) -> list[Trial]:
-    """n trials of different settings, fewer where the grid holds fewer; the same ones every time.
+    """Trials of different settings within the budget; the same ones every time, as far as they take the same seconds.
 
     fixed: axes along which no step is worth a trial. done: trials of an earlier search, which goes on. edges: view ->
-    axes on whose edge that one ended; once widened, they are followed beyond the n trials until it gets no better.
+    axes on whose edge that one ended; once widened, they are followed beyond the budget until it gets no better.
     """
     tried = list(done)
-    known = [trial.params for trial in tried]
-    for params in (*starts, *(params_at(peer, point) for point in scattered(peer, n))):
-        if len(tried) < n // 2 and params not in known:
+
+    def within(part: float) -> bool:
+        spent = sum(trial.seconds for trial in tried)
+        return len(tried) < part * budget.trials and spent < part * budget.seconds
+
+    for params in (*starts, *(params_at(peer, point) for point in scattered(peer, budget.trials))):
+        if within(1 / 2) and all(params != trial.params for trial in tried):
             tried.append(measure(params))
-            known.append(params)
-    while len(tried) < n:
+    while within(1):
         step = next_step(peer, tried, views[len(tried) % len(views)], fixed)
         if step is None:
             break
@@ -261,14 +265,11 @@ def _measure(peer: str, asked: Question, threads: int, until: float = float("inf
     python_of(environment)
 
     def run(params: Params) -> dict[str, Any]:
-        if time.monotonic() > until:
-            raise OutOfTime(f"{asked.name} {peer}: the minutes are over; give the command again to go on")
-        started = time.perf_counter()
         job = {"model": model, "params": params}
         wanted = exclusions(asked)
         given = (asked.log, asked.case.user_rows, [job], K, wanted, threads)
         (answer,) = ask(environment, *given, timeout=PATIENCE, seconds=NETWORKS.get(peer, float("inf")))
-        facts = {"reached": _reached(asked, answer), "seconds": time.perf_counter() - started}
+        facts: dict[str, Any] = {"reached": _reached(asked, answer)}
         if "epochs" in answer.figures:
             facts["epochs"] = int(answer.figures["epochs"])
             facts["ended_early"] = bool(answer.figures["ended_early"])
@@ -279,11 +280,14 @@ def _measure(peer: str, asked: Question, threads: int, until: float = float("inf
     def measure(params: Params) -> Trial:
         if _key(params) in known:
             return known[_key(params)]
+        if time.monotonic() > until:
+            raise OutOfTime(f"{asked.name} {peer}: the minutes are over; give the command again to go on")
+        started = time.perf_counter()
         try:
-            facts = run(params)
+            facts = run(params) | {"seconds": time.perf_counter() - started}
         except PeerError as error:  # not kept: it may have been the machine's fault
             print(f"{asked.name} {peer} {params}: failed. {error}", flush=True)
-            return Trial(params, {}, 0.0)
+            return Trial(params, {}, time.perf_counter() - started)
         with TRIED.open("a") as file:
             line = {"data_set": asked.name, "peer": peer, "of": of, "params": params, "facts": facts}
             file.write(json.dumps(line) + "\n")

@@ -2,7 +2,6 @@
 
 import time
 from collections import deque
-from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +16,7 @@ from recommenders.datasets.interactions import Interactions
 from recommenders.errors import UnsuitableError
 from recommenders.features.items import ItemFeatures
 from recommenders.metrics.ranking import ndcg
+from recommenders.models.averaging import mean_weights
 from recommenders.models.network_logs import latest_moments, one_of_each, users_of_both
 from recommenders.models.neural_checkpoint import Checkpoint, Progress
 from recommenders.models.neural_collaborative import Network, NeuralCollaborativeConfig, forward, own_rows
@@ -236,7 +236,7 @@ def _next_epoch(trainer: Trainer, validation: Validation | None, so_far: Progres
         raise UnsuitableError(f"neural_collaborative diverged: {got}; set a lower learning_rate")
     reached = float(epoch)  # without a validation the last epoch is the best
     so_far.newest.append(trainer.network.arrays())
-    arrays = _mean(so_far.newest)
+    arrays = mean_weights(so_far.newest)
     if validation is not None:
         point[f"validation_ndcg@{VALIDATION_K}"] = reached = _validate(trainer, arrays, validation, config)
     so_far.curve.append(point)
@@ -249,10 +249,6 @@ def _next_epoch(trainer: Trainer, validation: Validation | None, so_far: Progres
 def _tell(tracker: Tracker | None, point: dict[str, float]) -> None:
     if tracker is not None:
         tracker.log(int(point["epoch"]), {name: value for name, value in point.items() if name != "epoch"})
-
-
-def _mean(networks: Collection[dict[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
-    return {name: np.mean([each[name] for each in networks], axis=0) for name in next(iter(networks))}
 
 
 def _validate(

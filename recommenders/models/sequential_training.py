@@ -1,6 +1,7 @@
 """How the sequential model learns. Imports torch, hence is imported to fit, never to answer."""
 
 import time
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,7 @@ from torch import nn
 from recommenders.datasets.interactions import Interactions
 from recommenders.errors import ConfigurationError, UnsuitableError
 from recommenders.metrics.ranking import ndcg
+from recommenders.models.averaging import mean_weights
 from recommenders.models.dropout import Dropout
 from recommenders.models.recommender import Tracker, mask_and_rank
 from recommenders.models.sequential import (
@@ -34,7 +36,7 @@ STEPS_AN_EPOCH = 50  # at least: a log of a few batches is passed over several t
 
 @dataclass(frozen=True)
 class Learned:
-    """Arrays of the best epoch, which one that was, and the learning curve up to the last one."""
+    """Arrays of the best epoch, averaged with those before it, which one that was, and the curve up to the last one."""
 
     arrays: dict[str, NDArray[Any]]
     epochs: int
@@ -205,10 +207,12 @@ def train(
 def _run(trainer: Trainer, validation: Validation | None, config: SequentialConfig, tracker: Tracker | None) -> Learned:
     curve: list[dict[str, float]] = []
     best, best_epoch, best_arrays = -np.inf, 0, trainer.arrays()
+    newest: deque[dict[str, NDArray[Any]]] = deque(maxlen=config.averaged_epochs)
     deadline = time.monotonic() + 60 * config.max_minutes
     for epoch in range(1, (config.fixed_epochs or config.epochs) + 1):
         point = {"epoch": float(epoch), "loss": trainer.epoch()}
-        arrays = trainer.arrays()
+        newest.append(trainer.arrays())
+        arrays = mean_weights(newest)
         reached = float(epoch)  # without a validation the last epoch is the best
         if validation is not None:
             point[f"validation_ndcg@{VALIDATION_K}"] = reached = _validate(network_of(arrays, config.heads), validation)

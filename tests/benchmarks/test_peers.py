@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from measuring import entrants
 from peers import tuning
 from peers.environments import Answer, PeerError, events_of, pairs_of, pinned, sources
-from peers.spaces import DEFAULTS, GRIDS, NETWORKS, PEERS, TRIALS, WHOLE, at_edge, params_at, scattered
+from peers.spaces import BUDGET, DEFAULTS, GRIDS, NETWORKS, PEERS, WHOLE, at_edge, params_at, scattered
 from scipy.sparse import csr_array, csr_matrix
 
 from recommenders.datasets.ids import IdMap
@@ -225,7 +225,7 @@ def test_settings_are_of_todays_grid_and_budget_or_on_the_list_to_be_tuned() -> 
 def tuned(peer: str, **changed: Any) -> dict[str, Any]:
     middle = params_at(peer, tuple(len(values) // 2 for values in GRIDS[peer].values()))
     views = {"all": {"params": middle, "validation": 0.1, "at_edge": []}}
-    return {"grid": tuning.grid_of(peer), "tried": TRIALS, "failed": 0, "seconds": 1, "views": views} | changed
+    return {"grid": tuning.grid_of(peer), "tried": BUDGET.trials, "failed": 0, "seconds": 1, "views": views} | changed
 
 
 @pytest.mark.parametrize("peer", PEERS)
@@ -233,7 +233,9 @@ def test_shortcomings_are_an_older_grid_fewer_trials_and_an_edge(peer: str, monk
     assert tuning.shortcomings(peer, tuned(peer)) == []
     assert tuning.shortcomings(peer, None) == ["never tuned"]
     assert tuning.shortcomings(peer, tuned(peer, grid="before")) == ["of an older grid"]
-    assert tuning.shortcomings(peer, tuned(peer, tried=TRIALS - 1)) == [f"of {TRIALS - 1} trials, not {TRIALS}"]
+    too_few = tuned(peer, tried=BUDGET.trials - 1)
+    assert tuning.shortcomings(peer, too_few) == [f"of {BUDGET.trials - 1} trials, not {BUDGET.trials}"]
+    assert tuning.shortcomings(peer, too_few | {"seconds": BUDGET.seconds}) == []
     on_edge = tuned(peer)
     on_edge["views"]["all"]["at_edge"] = ["epochs"]
     assert tuning.shortcomings(peer, on_edge) == ["epochs on the edge of the grid (all)"]

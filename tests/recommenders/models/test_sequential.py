@@ -301,6 +301,31 @@ def test_a_refit_repeats_the_epochs_and_its_curve_is_told(brief: None) -> None:
     assert told[-1][1]["loss"] < told[0][1]["loss"]
 
 
+def test_the_newest_epochs_are_kept_as_their_mean(brief: None) -> None:
+    """One seed, so the first n epochs of every training are the same."""
+
+    def kept_of(epochs: int, averaged: int) -> dict[str, Any]:
+        config = SequentialConfig(**SMALL, fixed_epochs=epochs, averaged_epochs=averaged)
+        arrays = Sequential(config).fit(log_of(rings(20))).arrays()
+        return {name: array for name, array in arrays.items() if name not in ("users", "epochs")}
+
+    third, fourth, both = kept_of(3, 1), kept_of(4, 1), kept_of(4, 2)
+    assert set(both) == set(fourth)
+    for name, array in both.items():
+        assert array.dtype == fourth[name].dtype
+        np.testing.assert_allclose(array, (third[name].astype(float) + fourth[name]) / 2, rtol=1e-5, atol=1e-6)
+    assert np.abs(third["items"] - fourth["items"]).max() > 1e-3
+
+
+@pytest.mark.parametrize("patience", [1, 3])
+def test_training_stops_after_as_many_epochs_without_a_better_one(brief: None, patience: int) -> None:
+    config = SequentialConfig(**SMALL, epochs=60, patience=patience)
+    model = Sequential(config).fit(log_of(rings(20)))
+    reached = [point["validation_ndcg@10"] for point in model.learning_curve]
+    assert model.epochs_ == int(np.argmax(reached)) + 1
+    assert len(reached) == model.epochs_ + patience < 60
+
+
 def test_training_leaves_torch_as_it_was_and_is_seeded(brief: None) -> None:
     torch.manual_seed(5)
     before, threads = torch.random.get_rng_state(), torch.get_num_threads()
