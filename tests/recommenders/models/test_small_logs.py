@@ -27,7 +27,7 @@ EPOCHS = 40  # an early stop, a few epochs after the best one, comes long before
 CONFIG = TrainingConfig.model_validate(
     {
         "models": {
-            "sequential": {"windows": True, "embedding_dim": 4, "epochs": EPOCHS},
+            "sequential": {"windows": True, "embedding_dim": 4, "epochs": EPOCHS, "patience": 2},
             "neural_collaborative": {"embedding_dim": 4, "hidden_layers": [8], "epochs": EPOCHS, "min_gain": 0.1},
             "implicit_factors": {"embedding_dim": 4},
             "hybrid_learned": {"trees": 5, "depth": 2},
