@@ -45,7 +45,7 @@ def figures(results: Mapping[str, Mapping[str, Any]], tables: Sequence[str] = tu
     parts = [_table(name, _of(rows, name), results[name]) for name in results if name in tables]
     missing = [f"`{name}`" for name in DATASETS if name not in results]
     parts += [f"Not measured with this version yet: {', '.join(missing)}."] if missing else []
-    return "\n\n".join([*parts, _comparisons(rows, n_compared), *_sentences(rows)])
+    return "\n\n".join([*parts, _comparisons(rows, n_compared, tables), *_sentences(rows)])
 
 
 def page_with(page: str, text: str) -> str:
@@ -97,30 +97,28 @@ def _settings_note(row: Mapping[str, Any]) -> str:
     return "; ".join(part for part in row["note"].split("; ") if any(mark in part for mark in SHORTCOMINGS))
 
 
-def _comparisons(rows: Rows, n_compared: int) -> str:
-    """Who is not shown to lie behind the flagship, of everybody it must be ahead of; every miss is named."""
+def _comparisons(rows: Rows, n_compared: int, tables: Sequence[str]) -> str:
+    """Every miss of the flagship; and on the data sets whose tables are shown, whom it is not shown to differ from."""
     asked = [row for row in rows if row.get("bounds") in (AHEAD, NOT_BEHIND)]
     missed = [row for row in asked if not row["floor_met"]]
-    others = [row for row in rows if "p" in row and row["view"] in AHEAD_ON and not row["p_holm"] <= LEVEL]
+    level = [row for row in rows if "p" in row and row["view"] in AHEAD_ON and not row["p_holm"] <= LEVEL]
+    lists = {"Missed:": missed, "No difference is shown to:": [row for row in level if row["data_set"] in tables]}
     text = (
         f"`{FLAGSHIP}` was compared {n_compared} times, user by user, with Holm's correction over all of them. It must "
         "be ahead of every peer over all items and on discovery, and not behind its best member and the plain blend: "
         f"{len(asked) - len(missed)} of {len(asked)} such comparisons hold."
     )
-    if missed:
-        text += " Missed: " + "; ".join(_difference(row) for row in missed) + "."
-    if others:
-        text += " No difference is shown to: " + "; ".join(_difference(row) for row in others) + "."
-    return text
+    listed = ["\n".join([words, "", *map(_difference, found)]) for words, found in lists.items() if found]
+    return "\n\n".join([text, *listed])
 
 
 def _difference(row: Mapping[str, Any]) -> str:
     value, low, high = row["difference"]
-    text = f"`{row['entrant']}` on {row['data_set']} {row['view']} ({value:+.3f} [{low:+.3f}, {high:+.3f}]"
+    text = f"- `{row['entrant']}` on {row['data_set']} {row['view']}: {value:+.3f} [{low:+.3f}, {high:+.3f}]"
     for kind, words in (("seed", "seeds"), ("ties", "orders of ties")):
         if lead := row.get(f"{kind}_lead"):
             text += f"; {lead['n']} {words} {lead['low']:+.3f} to {lead['high']:+.3f}"
-    return text + ")"
+    return text
 
 
 def _sentences(rows: Rows) -> list[str]:

@@ -56,7 +56,7 @@ def test_misses_and_stale_settings_stand_on_the_page() -> None:
             line("popularity", 0.2, LATER_VISITS),
         )
     )
-    assert "1 of 2 such comparisons hold. Missed: `reorder` on custom_b2b all" in text
+    assert "1 of 2 such comparisons hold.\n\nMissed:\n\n- `reorder` on custom_b2b all: +0.020" in text
     assert f"{published.STALE} `implicit_als`: {stale}." in text
     assert "reaches 87% [85%, 88%]" in text
     assert "rather than a proven bound" in text
@@ -73,7 +73,25 @@ def test_a_lead_that_holm_does_not_bear_out_is_named() -> None:
     text = published.figures(
         results(line("hybrid_learned", 0.5), line("implicit_als", 0.49, **against(AHEAD, True, 0.2)))
     )
-    assert "0 of 1 such comparisons hold. Missed: `implicit_als`" in text
+    assert "0 of 1 such comparisons hold.\n\nMissed:\n\n- `implicit_als`" in text
+
+
+def test_a_page_lists_the_level_ones_of_its_tables_and_every_miss() -> None:
+    found = {
+        name: {
+            **results()["custom_b2b"],
+            "rows": [
+                line("hybrid_learned", 0.5, data_set=name),
+                line("reorder", 0.49, data_set=name, **against(NOT_BEHIND, True, 0.2)),
+                line("implicit_als", 0.49, data_set=name, **against(AHEAD, True, 0.2)),
+            ],
+        }
+        for name in ("custom_b2b", "ml-100k")
+    }
+    text = published.figures(found, ("ml-100k",))
+    missed, level = text[text.index("Missed:") :].split("No difference is shown to:")
+    assert [name in missed for name in ("custom_b2b all", "ml-100k all", "reorder")] == [True, True, False]
+    assert [name in level for name in ("custom_b2b all", "ml-100k all", "reorder")] == [False, True, True]
 
 
 def test_results_are_read_for_the_test_window_of_each_data_set_there_is(tmp_path: Path) -> None:
