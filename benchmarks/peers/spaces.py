@@ -136,7 +136,7 @@ GRIDS: dict[str, dict[str, tuple[Any, ...]]] = {
         "values": VALUES,
     },
     "recbole_neumf": {
-        "learning_rate": (0.0001, 0.0003, 0.0005, 0.001, 0.003, 0.01),
+        "learning_rate": (0.0001, 0.0003, 0.0005, 0.001, 0.003, 0.01, 0.03, 0.1),
         "dropout_prob": (0.0, 0.1, 0.3, 0.5, 0.7),
         "mf_embedding_size": (4, 8, 16, 32, 64, 128, 256),
         "mlp_embedding_size": (4, 8, 16, 32, 64, 128, 256),
