@@ -26,7 +26,7 @@ def als(job: Job) -> Callable[[bool], Lists]:
     model = AlternatingLeastSquares(**params, num_threads=job.threads, random_state=job.seed)
     with job.measured("fit"):
         model.fit(matrix, show_progress=False)
-    return recommending(model, matrix, job)
+    return recommending(model, matrix, job, -np.finfo(np.float32).max)
 
 
 def item_neighbours(job: Job) -> Callable[[bool], Lists]:
@@ -36,21 +36,23 @@ def item_neighbours(job: Job) -> Callable[[bool], Lists]:
     model = KINDS[params.pop("kind")](**params, num_threads=job.threads)
     with job.measured("fit"):
         model.fit(matrix, show_progress=False)
-    return recommending(model, matrix, job)
+    return recommending(model, matrix, job, 0.0)
 
 
 def recommending(
-    model: AlternatingLeastSquares | ItemItemRecommender, matrix: object, job: Job
+    model: AlternatingLeastSquares | ItemItemRecommender, matrix: object, job: Job, lowest: float
 ) -> Callable[[bool], Lists]:
-    """The library's own recommend for all buyers at once."""
+    """The library's own recommend for all users at once.
+
+    lowest: the score of what it filters out, which stands last in its lists: the lowest there is, or, of neighbours,
+    whose scores are above it, 0.
+    """
 
     def lists_of(exclude_known: bool) -> Lists:
         ranked, scores = model.recommend(
             job.user_rows, matrix[job.user_rows], N=job.depth, filter_already_liked_items=exclude_known
         )
-        # what it filters out comes last, with the lowest score there is
-        filtered = scores <= -np.finfo(np.float32).max
-        return first_candidates(np.where(filtered, -1, ranked), job)
+        return first_candidates(np.where(scores <= lowest, -1, ranked), job)
 
     return lists_of
 

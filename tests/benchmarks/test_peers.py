@@ -1,6 +1,8 @@
 """What peers are handed, what their lists may hold, and how their settings come about."""
 
+import importlib
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -102,6 +104,27 @@ def test_a_librarys_own_lists_keep_their_order_without_what_is_no_candidate(seed
     found = task.first_candidates(ranked, job_of(ranked, candidates, k))
     for user in range(N_USERS):
         assert [item for item in found[user] if item >= 0] == [item for item in ranked[user] if candidates[item]][:k]
+
+
+def test_implicits_lists_end_where_it_puts_what_it_filters_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its neighbours' scores are above 0, and known items follow with 0; its factors' are any, and -1 follows."""
+    kinds = ("BM25Recommender", "CosineRecommender", "ItemItemRecommender", "TFIDFRecommender")
+    for name, parts in {
+        "implicit.cpu.als": ("AlternatingLeastSquares",),
+        "implicit.cpu.topk": ("topk",),
+        "implicit.nearest_neighbours": (*kinds, "all_pairs_knn", "normalize"),
+    }.items():
+        monkeypatch.setitem(sys.modules, name, SimpleNamespace(**dict.fromkeys(parts, SimpleNamespace)))
+    monkeypatch.delitem(sys.modules, "run_implicit", raising=False)
+    runner = importlib.import_module("run_implicit")
+    ranked, least = np.array([[3, 5, 7, -1]]), -np.finfo(np.float32).max
+    job = SimpleNamespace(k=3, depth=4, candidates=np.ones(8, np.bool_), user_rows=np.array([0]))
+    for scores, lowest, expected in (
+        ([0.4, 0.1, 0.0, least], 0.0, [3, 5, -1]),
+        ([0.4, -0.1, -0.2, least], least, [3, 5, 7]),
+    ):
+        model = SimpleNamespace(recommend=lambda *_, scores=scores, **__: (ranked, np.array([scores])))
+        assert runner.recommending(model, csr_matrix((1, 8)), job, lowest)(True).tolist() == [expected]
 
 
 @given(st.integers(0, 2**32 - 1))
