@@ -40,8 +40,8 @@ class SequentialConfig(ModelConfig):
     weight_decay: float = Field(default=0.0, ge=0)  # decoupled (AdamW), of all but the items' vectors
     epochs: int = Field(default=100, ge=1)  # at most
     averaged_epochs: int = Field(default=5, ge=1)  # newest ones whose mean weights are validated and kept
-    # Epochs without a better validation before training stops. The curve of a few hundred users is uneven and may stand
-    # still for 15 epochs before it rises again: on ml-100k 2 reach three quarters of what 20 do.
+    # Epochs without a better validation before training stops. The curve of a few hundred users is uneven, and may
+    # stand still for long before it rises again.
     patience: int = Field(default=20, ge=1)
     # Of a step. A small step costs as much a token as a large one, and a minute holds more of them.
     batch_tokens: int = Field(default=1024, ge=1)
