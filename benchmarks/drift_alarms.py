@@ -36,9 +36,9 @@ from monitoring.drift import ALARM_RATE, verdicts
 from monitoring.feed import feed_faults
 from monitoring.shift import encode
 from recommenders.datasets.catalog import dataset
-from recommenders.datasets.items import items_as_of
 from recommenders.datasets.spec import Tables
-from recommenders.datasets.splits import newest_window
+from recommenders.events.item_states import items_as_of
+from recommenders.splitting.temporal import newest_window
 
 STILL, B2B, RETAIL = MARKETS = ("still market", "custom_b2b", "online_retail")
 DAYS, PAST_DAYS, ORDERS_A_DAY = 14, 126, 30

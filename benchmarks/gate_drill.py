@@ -39,12 +39,12 @@ from orchestration.runs import materialise, upstream
 from orchestration.settings import Settings
 from orchestration.source import take_in
 from recommenders.datasets.catalog import dataset
-from recommenders.datasets.splits import training_log
 from recommenders.errors import TradewindError
 from recommenders.evaluation.comparison import mean_interval
 from recommenders.evaluation.lists import bytes_on_disk
 from recommenders.evaluation.questions import question_of
 from recommenders.features.items import encode_items_as_of
+from recommenders.splitting.temporal import training_log
 from recommenders.training import configuration
 from recommenders.training.training import fit_recipe, refit
 from serving.refit import RefitLimits, measure

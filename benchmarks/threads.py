@@ -83,9 +83,9 @@ def measured(job: Callable[[], Any]) -> tuple[float, float]:
 
 def events(n_users: int, n_items: int, n_events: int) -> Any:
     """A log of random events, popular items first."""
-    from recommenders.datasets.histories import DAY
-    from recommenders.datasets.ids import IdMap
-    from recommenders.datasets.interactions import Interactions
+    from recommenders.events.histories import DAY
+    from recommenders.events.ids import IdMap
+    from recommenders.events.interactions import Interactions
 
     rng = np.random.default_rng(0)
     times = np.sort(rng.integers(0, 300 * DAY, n_events))
@@ -117,7 +117,7 @@ def neumf_scores(quick: bool) -> Callable[[], Any]:
 
 def inverse(quick: bool) -> Callable[[], Any]:
     """Of EASE's matrix of 5,000 items."""
-    from recommenders.models.gram import inverted
+    from recommenders.math.gram import inverted
 
     size = 200 if quick else 5000
     vectors = np.random.default_rng(0).random((size, 64), dtype=np.float32)

@@ -24,13 +24,13 @@ from peers.environments import Answer, PeerError, ask, pinned
 from scipy.sparse import csr_array
 from threadpoolctl import threadpool_limits
 
-from recommenders.datasets.ids import IdMap
-from recommenders.datasets.interactions import Interactions
 from recommenders.evaluation.judging import accuracy_of
 from recommenders.evaluation.protocol import Case, View
+from recommenders.events.ids import IdMap
+from recommenders.events.interactions import Interactions
+from recommenders.math.top_k import top_k, top_k_products
 from recommenders.metrics import ranking
 from recommenders.models.recommender import BLOCK
-from recommenders.models.topk import top_k, top_k_products
 
 K, DIM, REPEATS, SEED = 10, 64, 3, 42
 N_ITEMS, N_USERS, N_JUDGED = 3706, 30_000, 6040

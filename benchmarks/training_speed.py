@@ -31,8 +31,8 @@ from peers.environments import HERE, Answer, PeerError, ask, environment, pinned
 from peers.memory import peak_mb
 from scipy.sparse import csr_array, load_npz, save_npz
 
-from recommenders.datasets.interactions import Interactions
 from recommenders.errors import ModelTooLargeError
+from recommenders.events.interactions import Interactions
 from recommenders.metrics import ranking
 from recommenders.models.catalog import MODELS, model_class
 from recommenders.models.hybrid import Hybrid

@@ -21,9 +21,9 @@ import pyarrow.compute as pc
 from monitoring.feed import FeedFault, describe, feed_faults
 from monitoring.shift import COLUMNS, METHODS, POPULARITY, Kind, Log, Rows, encode, halves, limits, thinned
 from monitoring.verdict import ColumnDrift, judge, label_names, summarise
-from recommenders.bundle import replace_folder
-from recommenders.datasets.items import items_as_of
 from recommenders.errors import DataError
+from recommenders.events.item_states import items_as_of
+from recommenders.storage.bundle import replace_folder
 
 FLOORS: Mapping[Kind, float] = {"number": 0.05, "label": 0.05}  # less is no reason to act, however certain
 MIN_ROWS = 500

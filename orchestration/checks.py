@@ -15,15 +15,15 @@ import pyarrow.parquet as pq
 from monitoring.drift import DriftReport
 from orchestration.metadata import APPLICABLE
 from orchestration.settings import Settings
-from recommenders import schema
-from recommenders.datasets.interactions import Interactions
 from recommenders.datasets.reading.ingest import Counts, count_nulls
 from recommenders.datasets.spec import Protocol
-from recommenders.datasets.splits import cut_time
 from recommenders.datasets.stops import MIN_INTERACTIONS, volume_stops
 from recommenders.evaluation.report import Report
+from recommenders.events.interactions import Interactions
 from recommenders.features import hindsight
 from recommenders.features import tables as feature_tables
+from recommenders.splitting.temporal import cut_time
+from recommenders.storage import schema
 from serving.gate import BASELINE, FEWEST_USERS, METRIC, GateRules, Vector, beats_popularity, compare
 
 KEYS = ["user_id", "item_id", "timestamp"]

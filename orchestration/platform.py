@@ -20,9 +20,9 @@ from dagster._core.storage.dagster_run import IN_PROGRESS_RUN_STATUSES
 from orchestration.runs import PID_TAG, RunFailedError, materialise, this_process
 from orchestration.settings import Settings
 from orchestration.source import fingerprint, held
-from recommenders.bundle import read_manifest
 from recommenders.errors import BundleError
 from recommenders.evaluation.report import Report
+from recommenders.storage.bundle import read_manifest
 from recommenders.training.training import DECLINED, Declined
 from serving.champion import Pointer, read_pointer
 from serving.locks import locked

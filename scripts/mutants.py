@@ -34,7 +34,7 @@ STATE, RESULTS = PROJECT / ".mutants", PROJECT / "tests" / "mutants.json"
 
 EVALUATION = "tests/recommenders/evaluation"
 TARGETS: dict[str, list[str]] = {  # module -> the tests that hold it
-    "recommenders/datasets/splits.py": ["tests/recommenders/datasets/test_splits.py"],
+    "recommenders/splitting/temporal.py": ["tests/recommenders/splitting/test_temporal.py"],
     **{
         f"recommenders/metrics/{name}.py": [f"tests/recommenders/metrics/test_{name}.py"]
         for name in ("ranking", "popularity", "variety")

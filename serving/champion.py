@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from recommenders import bundle
 from recommenders.errors import BundleError, ReleaseError
+from recommenders.storage import bundle
 
 HISTORY = 20  # earlier champions a pointer remembers
 

@@ -13,13 +13,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from recommenders import schema
 from recommenders.datasets.spec import Protocol
 from recommenders.errors import ConfigurationError, DataError, ReleaseError
 from recommenders.evaluation.lists import Lists
 from recommenders.evaluation.protocol import K
 from recommenders.evaluation.questions import Question, question_of
 from recommenders.evaluation.report import Report
+from recommenders.storage import schema
 from recommenders.training.configuration import TrainingConfig
 from recommenders.training.training import fit_one
 from serving.gate import METRIC, Decision, Finding, Rival, decide

@@ -12,9 +12,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from recommenders.datasets.histories import Histories
-from recommenders.datasets.interactions import Interactions
-from recommenders.datasets.sale_periods import ALWAYS, OnSale
+from recommenders.events.histories import Histories
+from recommenders.events.interactions import Interactions
+from recommenders.events.sale_periods import ALWAYS, OnSale
 from recommenders.models import catalog
 from recommenders.models.composed import Composed
 from recommenders.models.popularity import Popularity

@@ -13,15 +13,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recommenders.bundle import size_in_bytes
-from recommenders.datasets.histories import Histories
-from recommenders.datasets.interactions import Interactions
 from recommenders.evaluation.criteria import CRITERIA, RESPONSE, SIZE
 from recommenders.evaluation.lists import Lists
 from recommenders.evaluation.protocol import K
 from recommenders.evaluation.questions import Question
+from recommenders.events.histories import Histories
+from recommenders.events.interactions import Interactions
 from recommenders.models import catalog
 from recommenders.models.recommender import Recommender
+from recommenders.storage.bundle import size_in_bytes
 from serving.gate import Finding, GateRules, compare
 
 MOST_USERS = 2000  # that both models are asked about

@@ -12,8 +12,8 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from recommenders import bundle as bundles
 from recommenders.errors import BundleError, ReleaseError
+from recommenders.storage import bundle as bundles
 from serving import champion as pointers
 from serving.locks import locked
 from serving.releases import Releases

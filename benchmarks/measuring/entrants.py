@@ -27,10 +27,10 @@ from recommenders.evaluation.lists import rank
 from recommenders.evaluation.protocol import EvaluationConfig, K
 from recommenders.evaluation.report import evaluate
 from recommenders.evaluation.sampled import Candidates, rank_candidates
+from recommenders.math.top_k import top_k
 from recommenders.models.catalog import MODELS
 from recommenders.models.popularity import Popularity
 from recommenders.models.recommender import BLOCK, Recommender, mask_and_rank
-from recommenders.models.topk import top_k
 from recommenders.training.configuration import TrainingConfig
 from recommenders.training.training import Declined
 

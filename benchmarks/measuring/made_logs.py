@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from recommenders.datasets.histories import DAY
-from recommenders.datasets.ids import IdMap
-from recommenders.datasets.interactions import Interactions
+from recommenders.events.histories import DAY
+from recommenders.events.ids import IdMap
+from recommenders.events.interactions import Interactions
 from recommenders.features.items import ItemFeatures
 
 N_TASTES = 16

@@ -13,17 +13,17 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from peers.environments import PeerError, place, python_of
 
-from recommenders import schema
 from recommenders.datasets.catalog import dataset
-from recommenders.datasets.interactions import Interactions
 from recommenders.datasets.reading.ingest import TABLES
 from recommenders.datasets.spec import Protocol
-from recommenders.datasets.splits import cut_time, split, training_log
 from recommenders.errors import DataError
 from recommenders.evaluation.cold import CLICKS, cold_buyers, cold_items, rest_of_basket
 from recommenders.evaluation.protocol import Case, View, make_case
 from recommenders.evaluation.sampled import Candidates, draw_lots
+from recommenders.events.interactions import Interactions
 from recommenders.features.items import ItemFeatures, encode_items_as_of
+from recommenders.splitting.temporal import cut_time, split, training_log
+from recommenders.storage import schema
 
 # name -> data set of the catalogue
 DATASETS = {

@@ -10,7 +10,7 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from orchestration.assets import release as release_assets
-from recommenders.datasets.interactions import Interactions
+from recommenders.events.interactions import Interactions
 from recommenders.features.items import ItemFeatures
 from recommenders.models.collaborative_filtering import CollaborativeFiltering
 from recommenders.models.content_based import ContentBased

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from recommenders.schema import INTERACTIONS, ITEMS, USERS, conform
+from recommenders.storage.schema import INTERACTIONS, ITEMS, USERS, conform
 
 N_ITEMS, N_USERS, N_CATEGORIES, N_REGIONS = 800, 300, 8, 4
 DAY = 86_400

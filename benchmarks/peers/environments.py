@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recommenders.datasets.interactions import Interactions
+from recommenders.events.interactions import Interactions
 
 HERE = Path(__file__).resolve().parent
 PLACE = HERE.parents[1] / ".bench"  # ignored; TRADEWIND_BENCH names another folder

@@ -12,8 +12,8 @@ from monitoring.drift import drift_report as compare
 from monitoring.feed import describe
 from orchestration.metadata import show
 from orchestration.settings import Settings
-from recommenders.datasets.splits import newest_window
 from recommenders.datasets.store import TableStore
+from recommenders.splitting.temporal import newest_window
 
 
 @dg.asset(group_name="monitoring", kinds={"evidently"})

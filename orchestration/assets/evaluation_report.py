@@ -12,9 +12,7 @@ from orchestration.assets.models import MODEL, standing
 from orchestration.metadata import picture, rounded, show
 from orchestration.settings import Settings
 from orchestration.source import fingerprint, held
-from recommenders.datasets.interactions import Interactions
 from recommenders.datasets.spec import Protocol
-from recommenders.datasets.splits import cut_time
 from recommenders.errors import DataError
 from recommenders.evaluation.ceilings import oracle_figures
 from recommenders.evaluation.cold import cold_buyers, cold_items, rest_of_basket
@@ -22,8 +20,10 @@ from recommenders.evaluation.protocol import Case, make_case
 from recommenders.evaluation.report import Report
 from recommenders.evaluation.report import evaluate as evaluate_models
 from recommenders.evaluation.slices import by_segment
+from recommenders.events.interactions import Interactions
 from recommenders.features.items import ItemFeatures
 from recommenders.models.recommender import Recommender
+from recommenders.splitting.temporal import cut_time
 from recommenders.training.configuration import TrainingConfig
 from recommenders.training.training import Declined
 from serving.registry import Registry

@@ -9,11 +9,11 @@ import pyarrow.compute as pc
 
 from orchestration.metadata import preview, show
 from orchestration.settings import Settings
-from recommenders.datasets.interactions import Interactions
-from recommenders.datasets.splits import cut_time
-from recommenders.datasets.splits import training_log as build_log
+from recommenders.events.interactions import Interactions
 from recommenders.features import tables
 from recommenders.features.items import ItemFeatures, encode_items_as_of
+from recommenders.splitting.temporal import cut_time
+from recommenders.splitting.temporal import training_log as build_log
 
 
 @dg.asset(group_name="features")

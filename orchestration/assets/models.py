@@ -8,10 +8,10 @@ import dagster as dg
 from orchestration.metadata import picture, rounded, show
 from orchestration.settings import Settings
 from orchestration.storage import MODEL_TYPE
-from recommenders.datasets.interactions import Interactions
 from recommenders.errors import ModelTooLargeError, UnsuitableError
 from recommenders.evaluation.cost import measure
 from recommenders.evaluation.plots import plot_learning_curve
+from recommenders.events.interactions import Interactions
 from recommenders.features.items import ItemFeatures
 from recommenders.models.catalog import COMPOSED
 from recommenders.models.recommender import Recommender

@@ -14,12 +14,12 @@ from orchestration.assets.models import MODEL, parameters, standing
 from orchestration.metadata import rounded, show
 from orchestration.settings import Settings
 from orchestration.source import held
-from recommenders.datasets.interactions import Interactions
-from recommenders.datasets.splits import training_log as build_log
 from recommenders.evaluation.questions import Question, question_of
 from recommenders.evaluation.report import Report
+from recommenders.events.interactions import Interactions
 from recommenders.features.items import encode_items_as_of
 from recommenders.models.recommender import Recommender
+from recommenders.splitting.temporal import training_log as build_log
 from recommenders.training.code import code_fingerprint
 from recommenders.training.configuration import TrainingConfig
 from recommenders.training.selection import Choice, choose

@@ -5,8 +5,8 @@ import pyarrow as pa
 
 from orchestration.metadata import show
 from orchestration.settings import Settings
-from recommenders.datasets.splits import cut_time
-from recommenders.datasets.splits import split as split_by_protocol
+from recommenders.splitting.temporal import cut_time
+from recommenders.splitting.temporal import split as split_by_protocol
 
 
 @dg.asset(group_name="data")

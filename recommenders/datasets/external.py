@@ -15,10 +15,10 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from recommenders import schema
 from recommenders.datasets.reading.lines import csv_rows
 from recommenders.datasets.reading.text import TextFile, prepare
 from recommenders.errors import DataError
+from recommenders.storage import schema
 
 Names = Mapping[str, Sequence[str]]  # our column -> what others call it; letter case, spaces, _ and - do not matter
 

@@ -3,10 +3,10 @@
 import duckdb
 import pyarrow as pa
 
-from recommenders import schema
 from recommenders.datasets.reading.lines import path_literal
 from recommenders.errors import DataError
-from recommenders.schema import Rows
+from recommenders.storage import schema
+from recommenders.storage.schema import Rows
 
 SQL_TYPES = {
     pa.string(): "varchar",

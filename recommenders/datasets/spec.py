@@ -13,12 +13,12 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from recommenders import schema
-from recommenders.bundle import replace_folder, sha256
 from recommenders.datasets.reading.ingest import TABLES, Counts, Parser, ingest
 from recommenders.datasets.reading.text import is_blank
 from recommenders.datasets.store import TableStore, Version, in_time_order
 from recommenders.errors import DataError
+from recommenders.storage import schema
+from recommenders.storage.bundle import replace_folder, sha256
 
 READER = 4  # grows when the same files would become other tables
 
@@ -44,7 +44,7 @@ class Protocol:
 
 @dataclass(frozen=True)
 class Tables:
-    """A data set, clean: each table conforms to its schema in recommenders.schema."""
+    """A data set, clean: each table conforms to its schema in recommenders.storage.schema."""
 
     interactions: pa.Table
     items: pa.Table

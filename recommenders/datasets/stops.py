@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import duckdb
 
-from recommenders import schema
 from recommenders.datasets.reading.ingest import Counts, commonest
 from recommenders.datasets.reading.lines import text_literal
 from recommenders.datasets.relations import show
+from recommenders.storage import schema
 
 if TYPE_CHECKING:
     from recommenders.datasets.spec import DatasetSpec, Protocol

@@ -23,9 +23,9 @@ from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Sc
 from deltalake.exceptions import DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction, create_table_with_add_actions
 
-from recommenders import schema
 from recommenders.datasets.reading.ingest import TABLES, Counts
 from recommenders.errors import DataError
+from recommenders.storage import schema
 
 LOG = "interactions"
 FACTS = "tradewind"  # key of our facts in a commit of the log

@@ -29,16 +29,16 @@ from threadpoolctl import threadpool_limits
 from recommenders.datasets.b2b.config import WorldConfig
 from recommenders.datasets.b2b.orders import World, make_world
 from recommenders.datasets.b2b.truth import purchase_probabilities
-from recommenders.datasets.interactions import Interactions
 from recommenders.datasets.spec import Protocol
-from recommenders.datasets.splits import cut_time, split, training_log
 from recommenders.evaluation import lists
 from recommenders.evaluation.comparison import Interval, mean_interval
 from recommenders.evaluation.criteria import ceilings
 from recommenders.evaluation.protocol import Case, EvaluationConfig, K, View, make_case
+from recommenders.events.interactions import Interactions
 from recommenders.metrics import ranking
 from recommenders.models.popularity import Popularity
 from recommenders.models.recommender import mask_and_rank
+from recommenders.splitting.temporal import cut_time, split, training_log
 
 METRICS = ("precision", "recall", "ndcg", "hit_rate")
 

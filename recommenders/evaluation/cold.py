@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from recommenders.datasets.histories import Histories
-from recommenders.datasets.interactions import Interactions
 from recommenders.datasets.spec import Protocol
 from recommenders.errors import ConfigurationError, DataError
 from recommenders.evaluation.protocol import Case, case_of_strangers, ones, relevant_ids
+from recommenders.events.histories import Histories
+from recommenders.events.interactions import Interactions
 
 if TYPE_CHECKING:
     import pyarrow as pa

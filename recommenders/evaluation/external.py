@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recommenders.datasets.external import read_events, read_items, read_negatives
-from recommenders.datasets.ids import IdMap
-from recommenders.datasets.interactions import Interactions, in_order
 from recommenders.errors import DataError
 from recommenders.evaluation import lists
 from recommenders.evaluation.figures import Values
 from recommenders.evaluation.protocol import Case, View, ones
 from recommenders.evaluation.sampled import Candidates, draw_lots, rank_candidates
+from recommenders.events.ids import IdMap
+from recommenders.events.interactions import Interactions, in_order
 from recommenders.features.items import ItemFeatures, encode_items
 from recommenders.metrics.ranking import all_metrics
 from recommenders.models.recommender import Recommender

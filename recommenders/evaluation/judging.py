@@ -7,9 +7,9 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from recommenders.datasets.histories import Histories
 from recommenders.evaluation.lists import Lists, Score, rank_scores
 from recommenders.evaluation.protocol import Case, View
+from recommenders.events.histories import Histories
 from recommenders.features.items import ItemFeatures
 from recommenders.metrics import ranking
 from recommenders.metrics.popularity import novelty, popularity_lift, serendipity

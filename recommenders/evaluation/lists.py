@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from threadpoolctl import threadpool_limits
 
-from recommenders.bundle import size_in_bytes
-from recommenders.datasets.histories import Histories
 from recommenders.evaluation.protocol import Case, View
+from recommenders.events.histories import Histories
 from recommenders.models.recommender import BLOCK, Recommender, mask_and_rank
+from recommenders.storage.bundle import size_in_bytes
 
 CELLS = 16_000_000  # scores held at once, where a block of users times the catalogue would be more
 TIMED = 100  # buyers asked one at a time for the latency

@@ -8,12 +8,12 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from scipy.sparse import csr_array
 
-from recommenders.datasets.histories import Histories
-from recommenders.datasets.interactions import Interactions
 from recommenders.datasets.spec import Protocol
 from recommenders.errors import DataError
 from recommenders.evaluation.criteria import CRITERIA, MODEL_TARGETS, Targets
 from recommenders.evaluation.criteria import K as K
+from recommenders.events.histories import Histories
+from recommenders.events.interactions import Interactions
 
 if TYPE_CHECKING:
     import pyarrow as pa

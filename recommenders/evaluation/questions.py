@@ -8,15 +8,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from recommenders.datasets.interactions import Interactions
 from recommenders.datasets.spec import Protocol
-from recommenders.datasets.splits import cut_time, split, training_log
 from recommenders.errors import DataError
 from recommenders.evaluation.lists import Lists, rank
 from recommenders.evaluation.protocol import Case, K, make_case
+from recommenders.events.interactions import Interactions
 from recommenders.features.items import ItemFeatures, encode_items_as_of
 from recommenders.metrics.ranking import ndcg
 from recommenders.models.recommender import Recommender
+from recommenders.splitting.temporal import cut_time, split, training_log
 
 Values = NDArray[np.float64]
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recommenders import bundle
 from recommenders.evaluation import judging, lists, markdown, plots
 from recommenders.evaluation.criteria import CRITERIA, MODEL_TARGETS, ceilings, criteria, targets
 from recommenders.evaluation.figures import Metrics, Values, Vectors, compared, intervals, plain
@@ -21,6 +20,7 @@ from recommenders.evaluation.slices import slices_of
 from recommenders.features.items import ItemFeatures
 from recommenders.models.catalog import MODELS
 from recommenders.models.recommender import Recommender
+from recommenders.storage import bundle
 
 if TYPE_CHECKING:
     import pyarrow as pa

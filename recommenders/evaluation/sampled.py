@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recommenders.evaluation.protocol import Case
+from recommenders.math.top_k import top_k
 from recommenders.models.recommender import BLOCK, Recommender
-from recommenders.models.topk import top_k
 
 
 @dataclass(frozen=True, eq=False)

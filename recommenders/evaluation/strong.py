@@ -6,11 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from recommenders.datasets.histories import Histories
-from recommenders.datasets.ids import IdMap
-from recommenders.datasets.interactions import Interactions
 from recommenders.errors import ConfigurationError, DataError
 from recommenders.evaluation.protocol import Case, case_of_strangers, ones
+from recommenders.events.histories import Histories
+from recommenders.events.ids import IdMap
+from recommenders.events.interactions import Interactions
 
 
 def hold_out_users(

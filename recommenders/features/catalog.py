@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from recommenders import schema
+from recommenders.storage import schema
 
 
 @dataclass(frozen=True)

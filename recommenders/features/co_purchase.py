@@ -7,11 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array, vstack
 
-from recommenders.datasets.ids import IdMap
-from recommenders.datasets.interactions import Interactions
 from recommenders.errors import UnknownNameError
+from recommenders.events.ids import IdMap
+from recommenders.events.interactions import Interactions
 from recommenders.features.known import MEMORY_LIMIT, known
-from recommenders.schema import Rows
+from recommenders.storage.schema import Rows
 
 Within = Literal["order", "user"]
 Norm = Literal["count", "cosine", "lift"]

@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recommenders import schema
 from recommenders.features.known import microseconds
+from recommenders.storage import schema
 
 TOLERANCE = 1e-9  # relative: sums of floats depend on their order
 

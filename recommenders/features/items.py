@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array, diags_array, hstack
 
-from recommenders import bundle
-from recommenders.bundle import Bundle, pack_strings, unpack_strings
-from recommenders.datasets.ids import IdMap
 from recommenders.errors import DataError
+from recommenders.events.ids import IdMap
 from recommenders.features.words import tf_idf
+from recommenders.storage import bundle
+from recommenders.storage.bundle import Bundle, pack_strings, unpack_strings
 
 if TYPE_CHECKING:  # a worker that answers needs the vectors' type, not the tables they come from
     import pyarrow as pa
@@ -63,7 +63,7 @@ class ItemFeatures:
 
 def encode_items_as_of(table: "pa.Table", items: IdMap, moment: datetime) -> ItemFeatures:
     """The vectors of `items` by what was known of them at the moment, from a table in schema.ITEMS, one row a state."""
-    from recommenders.datasets.items import items_as_of
+    from recommenders.events.item_states import items_as_of
 
     changes = table["valid_from"].null_count < table.num_rows
     return replace(encode_items(items_as_of(table, moment), items), states=table if changes else None)

@@ -16,10 +16,10 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from recommenders import schema
 from recommenders.datasets.relations import SQL_TYPES, show
 from recommenders.errors import ConfigurationError, DataError
-from recommenders.schema import Rows
+from recommenders.storage import schema
+from recommenders.storage.schema import Rows
 
 # What a feature function returns: a pa.Table, or the Path it wrote to where `out` was given. pyarrow ships no types.
 Features = Any

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from recommenders import schema
 from recommenders.features.blocks import build
 from recommenders.features.catalog import PAIR_FEATURES, schema_of
 from recommenders.features.known import DAY, MEMORY_LIMIT, Features, deliver, known
-from recommenders.schema import Rows
+from recommenders.storage import schema
+from recommenders.storage.schema import Rows
 
 CANDIDATE = pa.schema([pa.field(name, pa.string(), nullable=False) for name in ("user_id", "item_id")])
 

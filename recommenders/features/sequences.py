@@ -11,7 +11,7 @@ from pathlib import Path
 from recommenders.errors import ConfigurationError
 from recommenders.features.catalog import SEQUENCE_FEATURES, schema_of
 from recommenders.features.known import MEMORY_LIMIT, Features, deliver, known, microseconds
-from recommenders.schema import Rows
+from recommenders.storage.schema import Rows
 
 # Rows of one moment are ordered by item: any rule would do, but it must be one.
 LAST = """

@@ -3,12 +3,12 @@
 from datetime import datetime
 from pathlib import Path
 
-from recommenders import schema
 from recommenders.datasets.relations import show
 from recommenders.features.blocks import build
 from recommenders.features.catalog import ITEM_FEATURES, USER_FEATURES, schema_of
 from recommenders.features.known import DAY, MEMORY_LIMIT, Features, deliver, known
-from recommenders.schema import Rows
+from recommenders.storage import schema
+from recommenders.storage.schema import Rows
 
 ITEM_SQL = f"""
     with bought as (

@@ -3,9 +3,9 @@
 import importlib
 from pathlib import Path
 
-from recommenders.bundle import read_manifest
 from recommenders.errors import UnknownNameError
 from recommenders.models.recommender import Recommender
+from recommenders.storage.bundle import read_manifest
 
 # Lazy names: a process that serves one model imports that one alone. Models made of others come last.
 MODELS: dict[str, str] = {

@@ -7,11 +7,11 @@ from numpy.typing import NDArray
 from pydantic import Field
 from scipy.sparse import csr_array, vstack
 
-from recommenders.datasets.histories import Histories, KnownItems
-from recommenders.datasets.interactions import Interactions
+from recommenders.events.histories import Histories, KnownItems
+from recommenders.events.interactions import Interactions
+from recommenders.math.sparse import RowSums, pack_csr, row_places, unpack_csr
 from recommenders.models.neighbours import NeighbourIndex, bytes_of_products, dense_product
 from recommenders.models.recommender import BLOCK, ModelConfig, Recommender, Tracker
-from recommenders.models.sparse import RowSums, pack_csr, row_places, unpack_csr
 
 if TYPE_CHECKING:
     from recommenders.features.items import ItemFeatures

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from recommenders import bundle
-from recommenders.bundle import Bundle
-from recommenders.datasets.histories import Histories
-from recommenders.datasets.interactions import Interactions
 from recommenders.errors import UnsuitableError
+from recommenders.events.histories import Histories
+from recommenders.events.interactions import Interactions
 from recommenders.models.popularity import Popularity
 from recommenders.models.recommender import Recommender, Tracker
+from recommenders.storage import bundle
+from recommenders.storage.bundle import Bundle
 
 if TYPE_CHECKING:
     from recommenders.features.items import ItemFeatures

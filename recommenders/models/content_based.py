@@ -8,12 +8,12 @@ from numpy.typing import NDArray
 from pydantic import Field
 from scipy.sparse import csr_array, csr_matrix
 
-from recommenders.datasets.histories import Histories, KnownItems
-from recommenders.datasets.interactions import Interactions
 from recommenders.errors import ConfigurationError, NoFeaturesError
+from recommenders.events.histories import Histories, KnownItems
+from recommenders.events.interactions import Interactions
+from recommenders.math.sparse import RowSums, pack_csr, unpack_csr
 from recommenders.models.popularity import decayed_sums
 from recommenders.models.recommender import BLOCK, ModelConfig, Reason, Recommender, Tracker
-from recommenders.models.sparse import RowSums, pack_csr, unpack_csr
 
 if TYPE_CHECKING:
     from recommenders.features.items import ItemFeatures

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from pydantic import Field
 from scipy.sparse import csr_array
 
-from recommenders.datasets.histories import DAY, Histories
-from recommenders.datasets.interactions import Interactions
+from recommenders.events.histories import DAY, Histories
+from recommenders.events.interactions import Interactions
 from recommenders.models.recommender import ModelConfig
 
 FAINT = 1e-6  # summed weights below it are taken for none: their reciprocals would be beyond single precision

@@ -11,8 +11,8 @@ from pydantic import Field
 from scipy.linalg import lapack
 from scipy.sparse import csr_array
 
-from recommenders.datasets.histories import Histories
-from recommenders.datasets.interactions import Interactions
+from recommenders.events.histories import Histories
+from recommenders.events.interactions import Interactions
 from recommenders.models.event_values import EventValues, EventValuesConfig, Known
 from recommenders.models.recommender import BLOCK, Recommender, Tracker
 

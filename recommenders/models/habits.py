@@ -6,7 +6,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from recommenders.datasets.histories import DAY, Histories
+from recommenders.events.histories import DAY, Histories
 
 SIGNS = (
     "purchases",  # log of the visits that brought the item

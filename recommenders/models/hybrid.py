@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import field_validator
 
-from recommenders.datasets.histories import Histories
 from recommenders.errors import choices
+from recommenders.events.histories import Histories
 from recommenders.models.composed import Composed
 from recommenders.models.popularity import Popularity
 from recommenders.models.recommender import ModelConfig

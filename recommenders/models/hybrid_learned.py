@@ -6,9 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
-from recommenders.datasets.histories import Histories
-from recommenders.datasets.interactions import Interactions
 from recommenders.errors import choices
+from recommenders.events.histories import Histories
+from recommenders.events.interactions import Interactions
+from recommenders.math.top_k import top_k
 from recommenders.models.composed import Composed
 from recommenders.models.looks import REFERENCE, Looks, best_of_each, found_columns, looks_of, unique_rows
 from recommenders.models.popularity import Popularity
@@ -23,7 +24,6 @@ from recommenders.models.ranking_features import (
     usual_intervals,
 )
 from recommenders.models.recommender import ModelConfig, Ranked, Recommender, Tracker
-from recommenders.models.topk import top_k
 
 if TYPE_CHECKING:
     from recommenders.features.items import ItemFeatures

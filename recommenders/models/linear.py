@@ -8,12 +8,12 @@ from numpy.typing import NDArray
 from pydantic import Field
 from scipy.sparse import csr_array
 
-from recommenders.datasets.histories import Histories
-from recommenders.datasets.interactions import Interactions
+from recommenders.events.histories import Histories
+from recommenders.events.interactions import Interactions
+from recommenders.math.gram import WORK, gram, inverted, sparse_gram
+from recommenders.math.sparse import RowSums, pack_csr, unpack_csr
 from recommenders.models.event_values import EventValues, EventValuesConfig
-from recommenders.models.gram import WORK, gram, inverted, sparse_gram
 from recommenders.models.recommender import BLOCK, Recommender, Tracker
-from recommenders.models.sparse import RowSums, pack_csr, unpack_csr
 
 if TYPE_CHECKING:
     from recommenders.features.items import ItemFeatures

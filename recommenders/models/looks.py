@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from recommenders.models.topk import top_k
+from recommenders.math.top_k import top_k
 
 REFERENCE = 10  # a member's score is told relative to that of its item of this rank
 

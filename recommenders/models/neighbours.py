@@ -4,9 +4,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csc_array, csr_array, vstack
 
+from recommenders.math.sparse import RowSums, largest_of_rows
+from recommenders.math.top_k import top_k
 from recommenders.models.recommender import BLOCK
-from recommenders.models.sparse import RowSums, largest_of_rows
-from recommenders.models.topk import top_k
 
 DENSE_ROWS = 65_536  # where more rows than these are compared with, products stay sparse
 SPARSE_PRODUCTS = 4_000_000  # multiplications of one sparse product, about

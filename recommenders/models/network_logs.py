@@ -3,8 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from recommenders.datasets.interactions import Interactions
 from recommenders.errors import UnsuitableError
+from recommenders.events.interactions import Interactions
 
 
 def require_repeated_items(model: str, log: Interactions) -> None:

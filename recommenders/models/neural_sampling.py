@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from recommenders.datasets.histories import DAY
-from recommenders.datasets.interactions import Interactions
+from recommenders.events.histories import DAY
+from recommenders.events.interactions import Interactions
 from recommenders.models.neural_collaborative import NeuralCollaborativeConfig
 
 OLDEST = 0.2  # weight of an event long past, beside 1 for one of today

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from torch import nn
 
-from recommenders.datasets.histories import Histories
-from recommenders.datasets.interactions import Interactions
 from recommenders.errors import UnsuitableError
+from recommenders.events.histories import Histories
+from recommenders.events.interactions import Interactions
 from recommenders.features.items import ItemFeatures
 from recommenders.metrics.ranking import ndcg
 from recommenders.models.averaging import mean_weights

@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from recommenders.datasets.histories import Histories
-from recommenders.datasets.interactions import Interactions
 from recommenders.errors import ConfigurationError
+from recommenders.events.histories import Histories
+from recommenders.events.interactions import Interactions
 from recommenders.models.recommender import ModelConfig, Recommender, Tracker
 
 if TYPE_CHECKING:

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from recommenders.math.top_k import top_k
 from recommenders.metrics import ranking
 from recommenders.models.ranking_features import BUYER_FACTS, PAIR_FACTS
-from recommenders.models.topk import top_k
 
 KINDS = ("bought", "new", "cold_start")  # pairs of a known user and an item it bought, or did not; of another user
 VIEWS = ("all", "reorder", "discovery")

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from sklearn.ensemble import HistGradientBoostingClassifier
 
-from recommenders.datasets.histories import Histories
-from recommenders.datasets.interactions import Interactions
 from recommenders.errors import UnsuitableError
+from recommenders.events.histories import Histories
+from recommenders.events.interactions import Interactions
 from recommenders.models.bins import Bins
 from recommenders.models.boosted_trees import BoostedTrees, of_estimator
 from recommenders.models.hybrid_learned import HybridLearned

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from recommenders.datasets.histories import Histories
-from recommenders.datasets.interactions import Interactions
+from recommenders.events.histories import Histories
+from recommenders.events.interactions import Interactions
 
 NEWEST = 3  # events of each user to learn from where there is no window
 

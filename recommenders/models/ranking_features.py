@@ -10,8 +10,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from recommenders.datasets.histories import Histories
-from recommenders.datasets.interactions import Interactions
+from recommenders.events.histories import Histories
+from recommenders.events.interactions import Interactions
 from recommenders.models.habits import Pairs, usual_days
 
 Facts = NDArray[np.float32]

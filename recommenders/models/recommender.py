@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from scipy.sparse import csr_array
 
-from recommenders import bundle
-from recommenders.bundle import Bundle
-from recommenders.datasets.histories import Histories
-from recommenders.datasets.ids import IdMap
-from recommenders.datasets.interactions import Interactions
-from recommenders.datasets.sale_periods import SalePeriods, pack_periods, unpack_periods
 from recommenders.errors import BundleError, ModelTooLargeError, NotFittedError
-from recommenders.models.topk import top_k
+from recommenders.events.histories import Histories
+from recommenders.events.ids import IdMap
+from recommenders.events.interactions import Interactions
+from recommenders.events.sale_periods import SalePeriods, pack_periods, unpack_periods
+from recommenders.math.top_k import top_k
+from recommenders.storage import bundle
+from recommenders.storage.bundle import Bundle
 
 if TYPE_CHECKING:
     from recommenders.features.items import ItemFeatures

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from recommenders.datasets.histories import Histories
-from recommenders.datasets.interactions import Interactions
 from recommenders.errors import UnsuitableError
+from recommenders.events.histories import Histories
+from recommenders.events.interactions import Interactions
 from recommenders.models.habits import SIGNS, ItemHabits, Pairs
 from recommenders.models.popularity import decayed_sums
 from recommenders.models.recommender import BLOCK, ModelConfig, Recommender, Tracker

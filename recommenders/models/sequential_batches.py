@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from recommenders.datasets.histories import DAY, Histories
-from recommenders.datasets.interactions import Interactions
+from recommenders.events.histories import DAY, Histories
+from recommenders.events.interactions import Interactions
 from recommenders.models.network_logs import latest_moments, users_of_both
 from recommenders.models.sequential import SequentialConfig, expand, token_starts
 

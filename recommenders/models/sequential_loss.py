@@ -5,7 +5,7 @@ from functools import cache
 import numpy as np
 import torch
 
-from recommenders.datasets.interactions import Interactions
+from recommenders.events.interactions import Interactions
 from recommenders.models.sequential import SequentialConfig
 from recommenders.models.sequential_batches import Batch
 

@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from recommenders.datasets.interactions import Interactions
 from recommenders.errors import ConfigurationError, UnsuitableError
+from recommenders.events.interactions import Interactions
 from recommenders.metrics.ranking import ndcg
 from recommenders.models.averaging import mean_weights
 from recommenders.models.dropout import Dropout

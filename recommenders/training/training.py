@@ -7,14 +7,14 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from recommenders import bundle
-from recommenders.datasets.interactions import Interactions
 from recommenders.errors import ConfigurationError, UnsuitableError
+from recommenders.events.interactions import Interactions
 from recommenders.features.items import ItemFeatures
 from recommenders.models.catalog import COMPOSED, model_class
 from recommenders.models.composed import Composed
 from recommenders.models.hybrid_learned import HybridLearned
 from recommenders.models.recommender import Recommender, Tracker
+from recommenders.storage import bundle
 from recommenders.training.configuration import TrainingConfig
 
 DECLINED = "declined.json"

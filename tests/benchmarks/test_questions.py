@@ -10,8 +10,8 @@ import pyarrow.compute as pc
 import pytest
 from measuring import entrants, questions
 
-from recommenders import schema
-from recommenders.datasets.interactions import Interactions
+from recommenders.events.interactions import Interactions
+from recommenders.storage import schema
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 N_USERS, N_ITEMS, DAYS = 12, 15, 365

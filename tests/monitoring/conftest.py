@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from monitoring.shift import Log
-from recommenders.schema import INTERACTIONS, ITEMS, USERS, conform
+from recommenders.storage.schema import INTERACTIONS, ITEMS, USERS, conform
 
 DAY = 86_400
 START = 1_700_000_000  # seconds since 1970

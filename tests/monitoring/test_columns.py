@@ -10,7 +10,7 @@ from scipy.stats import t as student
 
 from monitoring import shift
 from monitoring.shift import Log, chance_windows, distance, encode, halves, limits, past_windows, prediction_limit
-from recommenders.schema import INTERACTIONS, ITEMS, USERS, conform
+from recommenders.storage.schema import INTERACTIONS, ITEMS, USERS, conform
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 DAY, NAN = 86_400.0, float("nan")

@@ -14,12 +14,12 @@ import pytest
 from monitoring.drift import DriftReport, Window
 from orchestration import checks
 from orchestration.metadata import APPLICABLE
-from recommenders import schema
-from recommenders.datasets.ids import IdMap
-from recommenders.datasets.interactions import Interactions
 from recommenders.datasets.reading.ingest import Counts
 from recommenders.datasets.spec import Protocol
-from recommenders.datasets.splits import split
+from recommenders.events.ids import IdMap
+from recommenders.events.interactions import Interactions
+from recommenders.splitting.temporal import split
+from recommenders.storage import schema
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -13,7 +13,7 @@ import pytest
 from monitoring import alerts
 from orchestration.assets.drift_report import drift_report, earlier_items
 from orchestration.settings import Settings
-from recommenders.schema import INTERACTIONS, ITEMS, USERS, conform
+from recommenders.storage.schema import INTERACTIONS, ITEMS, USERS, conform
 
 # Evidently 0.7.23 uses what numpy 2 deprecates; said once, at its import.
 pytestmark = pytest.mark.filterwarnings("ignore:numpy.core is deprecated:DeprecationWarning")

@@ -7,10 +7,10 @@ import pyarrow as pa
 import pytest
 
 from orchestration import checks
-from recommenders import schema
 from recommenders.datasets.spec import Protocol
-from recommenders.datasets.splits import cut_time, split
 from recommenders.features.tables import item_features, user_features
+from recommenders.splitting.temporal import cut_time, split
+from recommenders.storage import schema
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 N = 400

@@ -16,9 +16,9 @@ from orchestration.assets.evaluation_report import oracle_of
 from orchestration.assets.release import version_tags
 from orchestration.runs import RunFailedError, materialise, root_cause, upstream
 from orchestration.settings import Settings
-from recommenders.datasets.interactions import Interactions
 from recommenders.errors import DataError, ReleaseError
 from recommenders.evaluation.protocol import make_case
+from recommenders.events.interactions import Interactions
 from recommenders.models import catalog
 from recommenders.training.training import Declined
 from serving.champion import read_pointer

@@ -8,11 +8,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from recommenders import schema
-from recommenders.datasets.ids import IdMap
-from recommenders.datasets.interactions import Interactions
+from recommenders.events.ids import IdMap
+from recommenders.events.interactions import Interactions
 from recommenders.features.items import ItemFeatures, encode_items
 from recommenders.models.recommender import Recommender
+from recommenders.storage import schema
 from recommenders.training.configuration import TrainingConfig
 from recommenders.training.training import Declined, fit_recipe
 

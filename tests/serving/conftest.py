@@ -15,10 +15,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from recommenders import schema
-from recommenders.datasets.ids import IdMap
-from recommenders.datasets.interactions import Interactions
+from recommenders.events.ids import IdMap
+from recommenders.events.interactions import Interactions
 from recommenders.models.popularity import Popularity
+from recommenders.storage import schema
 from serving.champion import Pointer, fingerprint, write_pointer
 from serving.settings import PROJECT, ServingSettings
 

@@ -9,7 +9,7 @@ import httpx
 import numpy as np
 import pytest
 
-from recommenders.datasets.sale_periods import ALWAYS, SalePeriods
+from recommenders.events.sale_periods import ALWAYS, SalePeriods
 from recommenders.models.popularity import Popularity
 from serving.application import Application
 from serving.champion import fingerprint, read_pointer, write_pointer

@@ -6,8 +6,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from recommenders.datasets.sale_periods import ALWAYS, SalePeriods
 from recommenders.errors import ConfigurationError
+from recommenders.events.sale_periods import ALWAYS, SalePeriods
 from recommenders.models.collaborative_filtering import CollaborativeFiltering
 from serving.batch import batch_recommendations
 from serving.predictor import Predictor

@@ -9,18 +9,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from recommenders import schema
-from recommenders.datasets.interactions import Interactions
 from recommenders.datasets.spec import Protocol
-from recommenders.datasets.splits import cut_time, split, training_log
 from recommenders.evaluation.cold import cold_buyers
 from recommenders.evaluation.lists import rank
 from recommenders.evaluation.protocol import Case, make_case
+from recommenders.events.interactions import Interactions
 from recommenders.features.items import encode_items
 from recommenders.models.catalog import model_class
 from recommenders.models.composed import Composed
 from recommenders.models.hybrid import Hybrid, HybridConfig
 from recommenders.models.hybrid_learned import HybridLearned, HybridLearnedConfig
+from recommenders.splitting.temporal import cut_time, split, training_log
+from recommenders.storage import schema
 from serving.batch import batch_recommendations
 from serving.predictor import Predictor
 

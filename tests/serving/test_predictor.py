@@ -7,10 +7,10 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
-from recommenders.datasets.histories import DAY, Histories
-from recommenders.datasets.interactions import Interactions
-from recommenders.datasets.sale_periods import ALWAYS, SalePeriods
 from recommenders.errors import BundleError
+from recommenders.events.histories import DAY, Histories
+from recommenders.events.interactions import Interactions
+from recommenders.events.sale_periods import ALWAYS, SalePeriods
 from recommenders.models import catalog
 from recommenders.models.collaborative_filtering import CollaborativeFiltering
 from recommenders.models.hybrid import Hybrid, HybridConfig

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from recommenders.datasets.spec import Protocol
-from recommenders.datasets.splits import training_log
 from recommenders.errors import BundleError
 from recommenders.evaluation.lists import bytes_on_disk
 from recommenders.evaluation.questions import question_of
 from recommenders.features.items import encode_items
+from recommenders.splitting.temporal import training_log
 from recommenders.training.configuration import TrainingConfig
 from recommenders.training.training import fit_one
 from serving.gate import Finding

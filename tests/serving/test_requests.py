@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recommenders.datasets.ids import IdMap
-from recommenders.datasets.interactions import Interactions
+from recommenders.events.ids import IdMap
+from recommenders.events.interactions import Interactions
 from recommenders.models.reorder import Reorder
 from serving.application import respond
 from serving.champion import Pointer

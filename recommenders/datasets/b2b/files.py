@@ -26,7 +26,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from threadpoolctl import threadpool_limits
 
-from recommenders import bundle, schema
 from recommenders.datasets.b2b.config import Scenario, WorldConfig
 from recommenders.datasets.b2b.feed import damaged_lines, damaged_products
 from recommenders.datasets.b2b.market import Ints
@@ -34,6 +33,7 @@ from recommenders.datasets.b2b.orders import World, make_world
 from recommenders.datasets.b2b.simulation import Lines, in_time_order, simulate
 from recommenders.datasets.b2b.tables import buyers_table, midnights, numbered, products_table
 from recommenders.errors import ConfigurationError
+from recommenders.storage import bundle, schema
 
 LARGEST = 200  # a scale: 400,000 buyers and some 100 million lines
 BLOCK = 4_000  # buyers whose lines are held at once

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
-from recommenders import schema
 from recommenders.datasets.b2b.config import (
     BUSINESS_TYPES,
     CATEGORIES,
@@ -16,6 +15,7 @@ from recommenders.datasets.b2b.config import (
     WorldConfig,
 )
 from recommenders.datasets.b2b.market import Bools, Buyers, Ints, Products, category_of
+from recommenders.storage import schema
 
 BRAND_NAMES = (
     "Alder",

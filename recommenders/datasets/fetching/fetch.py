@@ -15,11 +15,11 @@ from typing import Any, Literal
 
 import httpx
 
-from recommenders.bundle import sha256
 from recommenders.datasets.fetching.archive import check_gzip, unpack
 from recommenders.datasets.fetching.downloads import PUBLICATIONS, Download, downloads, publication, variants
 from recommenders.datasets.fetching.transfer import NoRoomError, Part, Patience, TransferError, reason, transfer
 from recommenders.errors import ConfigurationError, DataError
+from recommenders.storage.bundle import sha256
 
 RECEIPT = ".fetched"
 Report = Callable[[str], None]

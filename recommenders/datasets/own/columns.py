@@ -7,8 +7,8 @@ import duckdb
 import pyarrow as pa
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from recommenders import schema
 from recommenders.datasets.reading.lines import text_literal
+from recommenders.storage import schema
 
 STRICT = ConfigDict(frozen=True, extra="forbid")
 EPOCHS = {"seconds": 1_000_000, "milliseconds": 1_000, "microseconds": 1}  # since 1970 -> microseconds a unit

@@ -10,8 +10,8 @@ import duckdb
 import pyarrow as pa
 from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
-from recommenders import schema
 from recommenders.datasets.own.columns import RULES, STRICT, Column, Decimal, Nulls, Range, as_column
+from recommenders.storage import schema
 
 FORMATS = {
     ".json": "json",

@@ -19,10 +19,10 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import fs
 
-from recommenders.bundle import replace_folder, sha256
 from recommenders.datasets.own.entry import Entry
 from recommenders.datasets.own.secrets import Secrets
 from recommenders.errors import DataError
+from recommenders.storage.bundle import replace_folder, sha256
 
 WILD = set("*[")
 NOTE = "pulled.json"

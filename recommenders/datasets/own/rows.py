@@ -7,13 +7,13 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from recommenders import schema
 from recommenders.datasets.own.columns import EPOCHS, NULL_NUMBERS, NULLS, SCALES, Column, Range
 from recommenders.datasets.own.entry import REQUIRED, TABLES, Entry, Table
 from recommenders.datasets.reading.ingest import Plan
 from recommenders.datasets.reading.lines import check_parquet, text_literal
 from recommenders.datasets.reading.reading import Reading
 from recommenders.datasets.workbook import to_csv
+from recommenders.storage import schema
 
 MAX_AHEAD = timedelta(days=1)  # clocks differ; what lies further ahead of the reading cannot be true
 LAST = 253_402_300_799_000_000  # microseconds since 1970 of the year 9999

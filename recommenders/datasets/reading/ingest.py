@@ -12,11 +12,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from recommenders import schema
 from recommenders.datasets.reading.lines import path_literal, text_literal
 from recommenders.datasets.reading.reading import Reading
 from recommenders.datasets.relations import SQL_TYPES, show
 from recommenders.errors import DataError
+from recommenders.storage import schema
 
 TABLES: Mapping[str, pa.Schema] = {
     "interactions": schema.INTERACTIONS,

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from recommenders.datasets import literals
 from recommenders.datasets.catalog import DATASETS
-from recommenders.datasets.splits import split
 from recommenders.errors import DataError
+from recommenders.splitting.temporal import split
 
 SPEC = DATASETS["amazon"]
 OLD = {"reviewerID": "A2SUAM1J3GNN3B", "asin": "0000013714", "overall": 4.0, "unixReviewTime": 1252800000}

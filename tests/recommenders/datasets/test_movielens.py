@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 
 from recommenders.datasets.catalog import DATASETS
-from recommenders.datasets.items import items_as_of
-from recommenders.datasets.splits import split
 from recommenders.errors import DataError
+from recommenders.events.item_states import items_as_of
+from recommenders.splitting.temporal import split
 
 read = DATASETS["movielens"].read
 MOVIES = [

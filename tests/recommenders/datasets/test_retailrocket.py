@@ -7,8 +7,8 @@ import pytest
 from recommenders.datasets import retailrocket
 from recommenders.datasets.catalog import DATASETS
 from recommenders.datasets.spec import Tables
-from recommenders.datasets.splits import split, training_log
 from recommenders.errors import DataError
+from recommenders.splitting.temporal import split, training_log
 
 SPEC = DATASETS["retailrocket"]
 DAY = 86_400_000

@@ -9,11 +9,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from recommenders import schema
 from recommenders.datasets.catalog import DATASETS
 from recommenders.datasets.reading.ingest import Counts
 from recommenders.datasets.spec import Protocol
 from recommenders.datasets.stops import MIN_INTERACTIONS, stops
+from recommenders.storage import schema
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 WEEK = Protocol("time_cut", test_days=7)

@@ -14,10 +14,10 @@ from recommenders.datasets.b2b.orders import World, make_world
 from recommenders.datasets.b2b.truth import history, purchase_probability
 from recommenders.datasets.catalog import dataset
 from recommenders.datasets.spec import Tables
-from recommenders.datasets.splits import cut_time, split, training_log
 from recommenders.evaluation.ceilings import Ceiling, oracle_figures, oracle_lists, world_ceilings
 from recommenders.evaluation.protocol import K, make_case
 from recommenders.models.recommender import mask_and_rank
+from recommenders.splitting.temporal import cut_time, split, training_log
 
 SPEC = dataset("custom_b2b")
 NAMES = [f"{name}@{K}" for name in ("precision", "recall", "ndcg", "hit_rate")]

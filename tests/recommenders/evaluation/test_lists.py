@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from recommenders.bundle import size_in_bytes
 from recommenders.datasets.spec import Protocol
 from recommenders.evaluation import lists
 from recommenders.evaluation.protocol import make_case
 from recommenders.models.catalog import COMPOSED, model_class
 from recommenders.models.collaborative_filtering import CollaborativeFiltering
 from recommenders.models.recommender import BLOCK, Ranked
+from recommenders.storage.bundle import size_in_bytes
 
 VIEWS = {"all": False, "reorder": False, "discovery": True}
 

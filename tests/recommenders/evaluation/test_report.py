@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse import csr_array
 
-from recommenders.datasets.interactions import Interactions
 from recommenders.datasets.spec import Protocol
 from recommenders.errors import DataError
 from recommenders.evaluation import plots
@@ -23,6 +22,7 @@ from recommenders.evaluation.markdown import comparison_table, criteria_table, s
 from recommenders.evaluation.plots import plot_learning_curve
 from recommenders.evaluation.protocol import EvaluationConfig, make_case
 from recommenders.evaluation.report import Report, evaluate
+from recommenders.events.interactions import Interactions
 from recommenders.metrics.ranking import all_metrics
 from recommenders.models.collaborative_filtering import CollaborativeFiltering
 from recommenders.models.content_based import ContentBased

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recommenders.datasets.histories import Histories
 from recommenders.evaluation.protocol import Case, ones
 from recommenders.evaluation.sampled import draw_lots, rank_candidates
+from recommenders.events.histories import Histories
 from recommenders.metrics import ranking
 from recommenders.models.recommender import Recommender
 

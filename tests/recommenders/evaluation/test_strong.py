@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from recommenders.datasets.interactions import Interactions
 from recommenders.errors import ConfigurationError, DataError
 from recommenders.evaluation import lists
 from recommenders.evaluation.report import evaluate
 from recommenders.evaluation.strong import hold_out_users
+from recommenders.events.interactions import Interactions
 from recommenders.models.collaborative_filtering import CollaborativeFiltering
 from recommenders.models.popularity import Popularity
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pyarrow as pa
 import pytest
 
-from recommenders import schema
+from recommenders.storage import schema
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 

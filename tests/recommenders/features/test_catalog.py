@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from recommenders import schema
 from recommenders.features.catalog import CATALOGUE, Feature, page_tables, schema_of
+from recommenders.storage import schema
 
 PAGE = Path(__file__).parents[3] / "docs" / "features.md"
 TABLES = {"interactions": schema.INTERACTIONS, "items": schema.ITEMS, "users": schema.USERS}

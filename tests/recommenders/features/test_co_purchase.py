@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse import csr_array
 
-from recommenders import schema
-from recommenders.datasets.interactions import Interactions
 from recommenders.errors import UnknownNameError
+from recommenders.events.interactions import Interactions
 from recommenders.features import co_purchase as module
 from recommenders.features.co_purchase import baskets, baskets_of, co_purchase
+from recommenders.storage import schema
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 TOY = csr_array(np.array([[1, 1, 0, 0], [1, 1, 1, 0], [1, 0, 0, 0], [0, 0, 1, 0]], dtype=np.float32))

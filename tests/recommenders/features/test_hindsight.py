@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recommenders import schema
 from recommenders.features.co_purchase import baskets_of, co_purchase
 from recommenders.features.hindsight import differences, events_until, items_until
 from recommenders.features.pairs import pair_features
 from recommenders.features.sequences import sequences
 from recommenders.features.tables import item_features, user_features
+from recommenders.storage import schema
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 HOURS = st.integers(0, 24 * 120)  # few enough that moments meet

@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-from recommenders import schema
-from recommenders.datasets.ids import IdMap
 from recommenders.errors import DataError
+from recommenders.events.ids import IdMap
 from recommenders.features.items import ItemFeatures, encode_items, encode_items_as_of
 from recommenders.features.words import tf_idf
+from recommenders.storage import schema
 
 WORD = st.sampled_from(["tape", "brown", "clear", "box", ""])
 ROW = st.fixed_dictionaries(

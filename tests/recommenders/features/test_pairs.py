@@ -9,12 +9,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from recommenders import schema
 from recommenders.errors import ConfigurationError, DataError
 from recommenders.features.catalog import PAIR_FEATURES, SEQUENCE_FEATURES, schema_of
 from recommenders.features.pairs import pair_features
 from recommenders.features.sequences import sequences
 from recommenders.features.tables import item_features, user_features
+from recommenders.storage import schema
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recommenders import schema
 from recommenders.features.catalog import ITEM_FEATURES, USER_FEATURES, schema_of
 from recommenders.features.tables import item_features, user_features
+from recommenders.storage import schema
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 

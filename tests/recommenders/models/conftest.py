@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from recommenders.datasets.interactions import Interactions
+from recommenders.events.interactions import Interactions
 
 
 @pytest.fixture(scope="session")

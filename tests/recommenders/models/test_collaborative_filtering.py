@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array, random_array
 
-from recommenders.datasets.histories import Histories
-from recommenders.datasets.ids import IdMap
-from recommenders.datasets.interactions import Interactions
+from recommenders.events.histories import Histories
+from recommenders.events.ids import IdMap
+from recommenders.events.interactions import Interactions
 from recommenders.models import neighbours
 from recommenders.models.collaborative_filtering import CollaborativeFiltering, CollaborativeFilteringConfig
 from recommenders.models.neighbours import NeighbourIndex

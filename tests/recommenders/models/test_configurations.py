@@ -12,13 +12,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from recommenders import schema
-from recommenders.datasets.histories import Histories
-from recommenders.datasets.ids import IdMap
-from recommenders.datasets.interactions import Interactions
+from recommenders.events.histories import Histories
+from recommenders.events.ids import IdMap
+from recommenders.events.interactions import Interactions
 from recommenders.features.items import ItemFeatures, encode_items
 from recommenders.models import catalog
 from recommenders.models.recommender import Recommender
+from recommenders.storage import schema
 from recommenders.training.configuration import TrainingConfig
 from recommenders.training.training import fit_one
 

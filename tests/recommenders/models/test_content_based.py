@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
-from recommenders.datasets.histories import Histories
-from recommenders.datasets.ids import IdMap
-from recommenders.datasets.interactions import Interactions
 from recommenders.errors import ConfigurationError, ModelTooLargeError
+from recommenders.events.histories import Histories
+from recommenders.events.ids import IdMap
+from recommenders.events.interactions import Interactions
 from recommenders.features.items import ItemFeatures
 from recommenders.models.content_based import ContentBased, ContentBasedConfig
 

@@ -12,12 +12,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from recommenders.bundle import MANIFEST
-from recommenders.datasets.histories import Histories
 from recommenders.errors import BundleError, NoFeaturesError, NotFittedError
+from recommenders.events.histories import Histories
 from recommenders.models import catalog
 from recommenders.models.composed import Composed
 from recommenders.models.recommender import Recommender
+from recommenders.storage.bundle import MANIFEST
 from recommenders.training.training import fit_member
 
 NAMES = [*catalog.MODELS]

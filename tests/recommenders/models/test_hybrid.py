@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from recommenders.datasets.histories import Histories
-from recommenders.datasets.interactions import Interactions
 from recommenders.errors import ConfigurationError
+from recommenders.events.histories import Histories
+from recommenders.events.interactions import Interactions
 from recommenders.models.collaborative_filtering import CollaborativeFiltering
 from recommenders.models.hybrid import Hybrid, HybridConfig
 from recommenders.models.popularity import Popularity, PopularityConfig

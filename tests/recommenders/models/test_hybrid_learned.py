@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
-from recommenders.datasets.histories import DAY, Histories
-from recommenders.datasets.ids import IdMap
-from recommenders.datasets.interactions import Interactions
-from recommenders.datasets.sale_periods import SalePeriods
 from recommenders.errors import UnsuitableError
+from recommenders.events.histories import DAY, Histories
+from recommenders.events.ids import IdMap
+from recommenders.events.interactions import Interactions
+from recommenders.events.sale_periods import SalePeriods
 from recommenders.features.items import ItemFeatures
 from recommenders.models import ranker_training
 from recommenders.models.hybrid_learned import HybridLearned, HybridLearnedConfig

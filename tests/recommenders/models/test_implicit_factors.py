@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
-from recommenders.datasets.histories import DAY, Histories
-from recommenders.datasets.ids import IdMap
-from recommenders.datasets.interactions import Interactions
 from recommenders.errors import ModelTooLargeError
+from recommenders.events.histories import DAY, Histories
+from recommenders.events.ids import IdMap
+from recommenders.events.interactions import Interactions
 from recommenders.models.factor_sweeps import improve
 from recommenders.models.factorization import ImplicitFactors, ImplicitFactorsConfig, implied_weight
 

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array, random_array
 
-from recommenders.datasets.histories import DAY, Histories
-from recommenders.datasets.ids import IdMap
-from recommenders.datasets.interactions import Interactions
 from recommenders.errors import ModelTooLargeError
-from recommenders.models import gram as grams
+from recommenders.events.histories import DAY, Histories
+from recommenders.events.ids import IdMap
+from recommenders.events.interactions import Interactions
+from recommenders.math import gram as grams
+from recommenders.math.gram import gram, inverted, sparse_gram
 from recommenders.models.event_values import EventValues, EventValuesConfig
-from recommenders.models.gram import gram, inverted, sparse_gram
 from recommenders.models.linear import LinearItems, LinearItemsConfig
 
 STRANGER = np.array([-1], np.int32)

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from recommenders.datasets.histories import Histories
-from recommenders.datasets.ids import IdMap
-from recommenders.datasets.interactions import Interactions
 from recommenders.errors import ConfigurationError, ModelTooLargeError, UnsuitableError
+from recommenders.events.histories import Histories
+from recommenders.events.ids import IdMap
+from recommenders.events.interactions import Interactions
 from recommenders.models import neural_loss
 from recommenders.models.neural_checkpoint import FILE
 from recommenders.models.neural_collaborative import (

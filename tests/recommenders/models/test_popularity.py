@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from recommenders.datasets.histories import Histories
-from recommenders.datasets.interactions import Interactions
 from recommenders.errors import ConfigurationError
+from recommenders.events.histories import Histories
+from recommenders.events.interactions import Interactions
 from recommenders.models.popularity import Popularity, PopularityConfig
 
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
-from recommenders.datasets.histories import DAY, Histories
-from recommenders.datasets.interactions import Interactions
+from recommenders.events.histories import DAY, Histories
+from recommenders.events.interactions import Interactions
 from recommenders.models import ranker_training
 from recommenders.models.hybrid_learned import HybridLearned, HybridLearnedConfig
 from recommenders.models.linear import LinearItems

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from recommenders.datasets.histories import DAY, Histories
-from recommenders.datasets.ids import IdMap
-from recommenders.datasets.interactions import Interactions
-from recommenders.datasets.sale_periods import SalePeriods
+from recommenders.events.histories import DAY, Histories
+from recommenders.events.ids import IdMap
+from recommenders.events.interactions import Interactions
+from recommenders.events.sale_periods import SalePeriods
 from recommenders.models.ranker_windows import Window, first_events, newest_events, windows
 
 Log = Callable[[dict[int, list[float]]], Interactions]

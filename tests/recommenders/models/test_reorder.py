@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from recommenders.datasets.histories import DAY, Histories
-from recommenders.datasets.ids import IdMap
-from recommenders.datasets.interactions import Interactions
 from recommenders.errors import ConfigurationError
+from recommenders.events.histories import DAY, Histories
+from recommenders.events.ids import IdMap
+from recommenders.events.interactions import Interactions
 from recommenders.models.habits import SIGNS, ItemHabits, Pairs
 from recommenders.models.reorder import TIE_BREAK, Reorder, ReorderConfig, _regression
 

@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from recommenders.datasets.histories import DAY, Histories
-from recommenders.datasets.ids import IdMap
-from recommenders.datasets.interactions import Interactions
 from recommenders.errors import ConfigurationError, ModelTooLargeError, UnsuitableError
+from recommenders.events.histories import DAY, Histories
+from recommenders.events.ids import IdMap
+from recommenders.events.interactions import Interactions
 from recommenders.models.sequential import Sequential, SequentialConfig, encode, network_of, ordered_share
 from recommenders.models.sequential_batches import Sequences, hold_out_latest
 from recommenders.models.sequential_loss import Columns, ItemTable, softmax_gradients

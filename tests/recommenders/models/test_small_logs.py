@@ -9,17 +9,17 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from recommenders import schema
-from recommenders.datasets.histories import DAY
-from recommenders.datasets.ids import IdMap
-from recommenders.datasets.interactions import Interactions, in_order
 from recommenders.errors import UnsuitableError
+from recommenders.events.histories import DAY
+from recommenders.events.ids import IdMap
+from recommenders.events.interactions import Interactions, in_order
 from recommenders.features.items import ItemFeatures, encode_items
 from recommenders.models import catalog
 from recommenders.models.neural_collaborative import NeuralCollaborative, NeuralCollaborativeConfig
 from recommenders.models.neural_training import hold_out_latest as hold_out_orders
 from recommenders.models.sequential import Sequential, SequentialConfig
 from recommenders.models.sequential_batches import hold_out_latest
+from recommenders.storage import schema
 from recommenders.training.configuration import TrainingConfig
 from recommenders.training.training import Declined, fit_recipe
 

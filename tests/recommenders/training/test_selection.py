@@ -9,10 +9,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from recommenders import schema
 from recommenders.datasets.spec import Protocol
-from recommenders.datasets.splits import split
 from recommenders.evaluation.questions import question_of
+from recommenders.splitting.temporal import split
+from recommenders.storage import schema
 from recommenders.training import selection
 from recommenders.training.configuration import TrainingConfig
 from recommenders.training.selection import choose

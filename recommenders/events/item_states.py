@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import duckdb
 import pyarrow as pa
 
-from recommenders import schema
+from recommenders.storage import schema
 
 # DuckDB 1.5.6 may pick another row than the newest where a key to order by is null: since ever is a number here.
 VALID = """

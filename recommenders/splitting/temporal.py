@@ -8,13 +8,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from recommenders import schema
-from recommenders.datasets.ids import IdMap
-from recommenders.datasets.interactions import Interactions
-from recommenders.datasets.items import items_as_of
-from recommenders.datasets.sale_periods import ALWAYS, SalePeriods
 from recommenders.datasets.spec import Protocol
 from recommenders.errors import DataError
+from recommenders.events.ids import IdMap
+from recommenders.events.interactions import Interactions
+from recommenders.events.item_states import items_as_of
+from recommenders.events.sale_periods import ALWAYS, SalePeriods
+from recommenders.storage import schema
 
 PARTS = ("train", "validation", "test")
 

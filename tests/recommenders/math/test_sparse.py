@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.sparse import csr_array, random_array
 
-from recommenders.models import sparse
-from recommenders.models.sparse import RowSums
+from recommenders.math import sparse
+from recommenders.math.sparse import RowSums
 
 
 def agree(matrix: csr_array, seed: int) -> RowSums:

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from recommenders import schema
-from recommenders.datasets.interactions import Interactions
-from recommenders.datasets.items import items_as_of
 from recommenders.datasets.spec import Protocol
-from recommenders.datasets.splits import cut_time, newest_window, split, training_log
 from recommenders.errors import DataError
+from recommenders.events.interactions import Interactions
+from recommenders.events.item_states import items_as_of
+from recommenders.splitting.temporal import cut_time, newest_window, split, training_log
+from recommenders.storage import schema
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 TIME_CUT = Protocol(split="time_cut", test_days=10)

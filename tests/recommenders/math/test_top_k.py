@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from recommenders.models.topk import top_k, top_k_products
+from recommenders.math.top_k import top_k, top_k_products
 
 SHAPES = st.tuples(st.integers(1, 5), st.integers(1, 150))
 FEW_VALUES = arrays(np.float32, SHAPES, elements=st.sampled_from([-np.inf, -1.0, -0.0, 0.0, 1.0, 2.0]))

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from recommenders import bundle
-from recommenders.bundle import Bundle, pack_strings, unpack_strings
-from recommenders.datasets.histories import DAY, Histories
-from recommenders.datasets.ids import IdMap
-from recommenders.datasets.sale_periods import SalePeriods, pack_periods, unpack_periods
+from recommenders.events.histories import DAY, Histories
+from recommenders.events.ids import IdMap
+from recommenders.events.sale_periods import SalePeriods, pack_periods, unpack_periods
+from recommenders.storage import bundle
+from recommenders.storage.bundle import Bundle, pack_strings, unpack_strings
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recommenders.datasets.sale_periods import ALWAYS, SalePeriods
+from recommenders.events.sale_periods import ALWAYS, SalePeriods
 
 BOUND = st.one_of(st.integers(-5, 5), st.sampled_from([ALWAYS.min, ALWAYS.max]))
 

@@ -7,8 +7,8 @@ import pyarrow as pa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from recommenders.datasets.histories import Histories
-from recommenders.datasets.interactions import Interactions
+from recommenders.events.histories import Histories
+from recommenders.events.interactions import Interactions
 
 lists = st.lists(st.lists(st.integers(0, 6), max_size=6), max_size=5)
 
