@@ -35,7 +35,7 @@ from recommenders.errors import ModelTooLargeError
 from recommenders.events.interactions import Interactions
 from recommenders.metrics import ranking
 from recommenders.models.catalog import MODELS, model_class
-from recommenders.models.hybrid import Hybrid
+from recommenders.models.ensembles.hybrid import Hybrid
 from recommenders.models.recommender import Recommender
 
 K = 10

@@ -33,6 +33,8 @@ PROJECT = Path(__file__).resolve().parents[1]
 STATE, RESULTS = PROJECT / ".mutants", PROJECT / "tests" / "mutants.json"
 
 EVALUATION = "tests/recommenders/evaluation"
+RANKER = "recommenders/models/ensembles/hybrid_learned"
+RANKER_TESTS = "tests/recommenders/models/ensembles/hybrid_learned"
 TARGETS: dict[str, list[str]] = {  # module -> the tests that hold it
     "recommenders/splitting/temporal.py": ["tests/recommenders/splitting/test_temporal.py"],
     **{
@@ -58,15 +60,10 @@ TARGETS: dict[str, list[str]] = {  # module -> the tests that hold it
             "strong": "strong",
         }.items()
     },
-    "recommenders/models/ranker_training.py": [
-        "tests/recommenders/models/test_ranker_training.py",
-        "tests/recommenders/models/test_hybrid_learned.py",
-    ],
-    "recommenders/models/ranker_windows.py": [
-        "tests/recommenders/models/test_ranker_windows.py",
-        "tests/recommenders/models/test_hybrid_learned.py",
-    ],
-    "recommenders/models/ranker_choice.py": ["tests/recommenders/models/test_ranker_choice.py"],
+    **{
+        f"{RANKER}/{name}.py": [f"{RANKER_TESTS}/test_{test}.py" for test in tests.split()]
+        for name, tests in {"training": "training model", "windows": "windows model", "choice": "choice"}.items()
+    },
     "serving/gate.py": ["tests/serving/test_gate.py", "tests/serving/test_judgement.py"],
     "serving/judgement.py": ["tests/serving/test_judgement.py"],
     "monitoring/verdict.py": ["tests/monitoring/test_verdict.py"],

@@ -16,7 +16,7 @@ from recommenders.events.histories import Histories
 from recommenders.events.interactions import Interactions
 from recommenders.events.sale_periods import ALWAYS, OnSale
 from recommenders.models import catalog
-from recommenders.models.composed import Composed
+from recommenders.models.ensembles.ensemble import Composed
 from recommenders.models.popularity import Popularity
 from recommenders.models.recommender import Ranked, Recommender
 

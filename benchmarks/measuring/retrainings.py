@@ -12,10 +12,10 @@ from scipy.sparse import csr_array
 from orchestration.assets import release as release_assets
 from recommenders.events.interactions import Interactions
 from recommenders.features.items import ItemFeatures
-from recommenders.models.collaborative_filtering import CollaborativeFiltering
+from recommenders.models.collaborative_filtering.model import CollaborativeFiltering
 from recommenders.models.content_based import ContentBased
-from recommenders.models.hybrid import Hybrid
-from recommenders.models.neural_collaborative import NeuralCollaborative
+from recommenders.models.ensembles.hybrid import Hybrid
+from recommenders.models.networks.neural_collaborative.model import NeuralCollaborative
 
 WEEKS = 2  # at the end of the log, of which the champion has not seen anything
 MEMBERS = (ContentBased, CollaborativeFiltering, NeuralCollaborative)

@@ -1,0 +1,1 @@
+"""What every model is handed: interactions as arrays, histories, ids."""

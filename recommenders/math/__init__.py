@@ -1,0 +1,1 @@
+"""Arrays in, arrays out: top k, sparse matrices, Gram matrices."""

@@ -11,14 +11,14 @@ from recommenders.storage.bundle import read_manifest
 MODELS: dict[str, str] = {
     "popularity": "recommenders.models.popularity:Popularity",
     "content_based": "recommenders.models.content_based:ContentBased",
-    "collaborative_filtering": "recommenders.models.collaborative_filtering:CollaborativeFiltering",
-    "reorder": "recommenders.models.reorder:Reorder",
-    "linear_items": "recommenders.models.linear:LinearItems",
-    "implicit_factors": "recommenders.models.factorization:ImplicitFactors",
-    "sequential": "recommenders.models.sequential:Sequential",
-    "neural_collaborative": "recommenders.models.neural_collaborative:NeuralCollaborative",
-    "hybrid": "recommenders.models.hybrid:Hybrid",
-    "hybrid_learned": "recommenders.models.hybrid_learned:HybridLearned",
+    "collaborative_filtering": "recommenders.models.collaborative_filtering.model:CollaborativeFiltering",
+    "reorder": "recommenders.models.repurchase:Reorder",
+    "linear_items": "recommenders.models.ease:LinearItems",
+    "implicit_factors": "recommenders.models.ials.model:ImplicitFactors",
+    "sequential": "recommenders.models.networks.sasrec.model:Sequential",
+    "neural_collaborative": "recommenders.models.networks.neural_collaborative.model:NeuralCollaborative",
+    "hybrid": "recommenders.models.ensembles.hybrid:Hybrid",
+    "hybrid_learned": "recommenders.models.ensembles.hybrid_learned.model:HybridLearned",
 }
 COMPOSED = ("hybrid", "hybrid_learned")
 

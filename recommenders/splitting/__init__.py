@@ -1,0 +1,1 @@
+"""Hold-outs: what is known, and what is asked."""

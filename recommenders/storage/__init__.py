@@ -1,0 +1,1 @@
+"""Files: table schemas, model bundles, atomic writes."""

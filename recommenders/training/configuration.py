@@ -10,17 +10,17 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from recommenders.errors import ConfigurationError, UnknownNameError, choices
 from recommenders.evaluation.protocol import EvaluationConfig
 from recommenders.models.catalog import MODELS
-from recommenders.models.collaborative_filtering import CollaborativeFilteringConfig
+from recommenders.models.collaborative_filtering.model import CollaborativeFilteringConfig
 from recommenders.models.content_based import ContentBasedConfig
-from recommenders.models.factorization import ImplicitFactorsConfig
-from recommenders.models.hybrid import HybridConfig
-from recommenders.models.hybrid_learned import HybridLearnedConfig
-from recommenders.models.linear import LinearItemsConfig
-from recommenders.models.neural_collaborative import NeuralCollaborativeConfig
+from recommenders.models.ease import LinearItemsConfig
+from recommenders.models.ensembles.hybrid import HybridConfig
+from recommenders.models.ensembles.hybrid_learned.model import HybridLearnedConfig
+from recommenders.models.ials.model import ImplicitFactorsConfig
+from recommenders.models.networks.neural_collaborative.model import NeuralCollaborativeConfig
+from recommenders.models.networks.sasrec.model import SequentialConfig
 from recommenders.models.popularity import PopularityConfig
 from recommenders.models.recommender import ModelConfig
-from recommenders.models.reorder import ReorderConfig
-from recommenders.models.sequential import SequentialConfig
+from recommenders.models.repurchase import ReorderConfig
 from recommenders.training.code import code_fingerprint
 
 STRICT = ConfigDict(frozen=True, extra="forbid")

@@ -10,7 +10,7 @@ from recommenders.evaluation.cost import Cost, measure
 from recommenders.evaluation.external import External, Files
 from recommenders.evaluation.external_report import Outcome, facts, figures, in_words
 from recommenders.models.catalog import MODELS
-from recommenders.models.composed import Composed
+from recommenders.models.ensembles.ensemble import Composed
 from recommenders.models.recommender import Recommender
 from recommenders.training.configuration import TrainingConfig
 from recommenders.training.training import fit_model, members_of

@@ -11,8 +11,8 @@ from recommenders.errors import ConfigurationError, UnsuitableError
 from recommenders.events.interactions import Interactions
 from recommenders.features.items import ItemFeatures
 from recommenders.models.catalog import COMPOSED, model_class
-from recommenders.models.composed import Composed
-from recommenders.models.hybrid_learned import HybridLearned
+from recommenders.models.ensembles.ensemble import Composed
+from recommenders.models.ensembles.hybrid_learned.model import HybridLearned
 from recommenders.models.recommender import Recommender, Tracker
 from recommenders.storage import bundle
 from recommenders.training.configuration import TrainingConfig

@@ -9,8 +9,8 @@ import pytest
 import training_speed
 from measuring.made_logs import movielens_like
 
-from recommenders.models.collaborative_filtering import CollaborativeFiltering
-from recommenders.models.factorization import ImplicitFactorsConfig
+from recommenders.models.collaborative_filtering.model import CollaborativeFiltering
+from recommenders.models.ials.model import ImplicitFactorsConfig
 
 
 def test_everybody_is_measured_in_turn_and_of_each_cost_the_least_counts() -> None:

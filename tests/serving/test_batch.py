@@ -8,7 +8,7 @@ import pytest
 
 from recommenders.errors import ConfigurationError
 from recommenders.events.sale_periods import ALWAYS, SalePeriods
-from recommenders.models.collaborative_filtering import CollaborativeFiltering
+from recommenders.models.collaborative_filtering.model import CollaborativeFiltering
 from serving.batch import batch_recommendations
 from serving.predictor import Predictor
 

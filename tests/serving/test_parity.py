@@ -16,9 +16,9 @@ from recommenders.evaluation.protocol import Case, make_case
 from recommenders.events.interactions import Interactions
 from recommenders.features.items import encode_items
 from recommenders.models.catalog import model_class
-from recommenders.models.composed import Composed
-from recommenders.models.hybrid import Hybrid, HybridConfig
-from recommenders.models.hybrid_learned import HybridLearned, HybridLearnedConfig
+from recommenders.models.ensembles.ensemble import Composed
+from recommenders.models.ensembles.hybrid import Hybrid, HybridConfig
+from recommenders.models.ensembles.hybrid_learned.model import HybridLearned, HybridLearnedConfig
 from recommenders.splitting.temporal import cut_time, split, training_log
 from recommenders.storage import schema
 from serving.batch import batch_recommendations

@@ -12,8 +12,8 @@ from recommenders.events.histories import DAY, Histories
 from recommenders.events.interactions import Interactions
 from recommenders.events.sale_periods import ALWAYS, SalePeriods
 from recommenders.models import catalog
-from recommenders.models.collaborative_filtering import CollaborativeFiltering
-from recommenders.models.hybrid import Hybrid, HybridConfig
+from recommenders.models.collaborative_filtering.model import CollaborativeFiltering
+from recommenders.models.ensembles.hybrid import Hybrid, HybridConfig
 from recommenders.models.popularity import Popularity, PopularityConfig
 from recommenders.models.recommender import Recommender
 from serving.predictor import Predictor

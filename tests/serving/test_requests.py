@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from recommenders.events.ids import IdMap
 from recommenders.events.interactions import Interactions
-from recommenders.models.reorder import Reorder
+from recommenders.models.repurchase import Reorder
 from serving.application import respond
 from serving.champion import Pointer
 from serving.live import Champion

@@ -15,7 +15,7 @@ from recommenders.errors import ConfigurationError, DataError
 from recommenders.evaluation import lists
 from recommenders.evaluation.cold import cold_buyers, cold_items, rest_of_basket
 from recommenders.metrics import ranking
-from recommenders.models.collaborative_filtering import CollaborativeFiltering
+from recommenders.models.collaborative_filtering.model import CollaborativeFiltering
 from recommenders.models.content_based import ContentBased
 from recommenders.models.popularity import Popularity
 

@@ -9,7 +9,7 @@ from recommenders.datasets.spec import Protocol
 from recommenders.evaluation import judging, lists
 from recommenders.evaluation.protocol import make_case
 from recommenders.metrics import ranking
-from recommenders.models.collaborative_filtering import CollaborativeFiltering
+from recommenders.models.collaborative_filtering.model import CollaborativeFiltering
 from recommenders.models.popularity import Popularity
 
 K = 4

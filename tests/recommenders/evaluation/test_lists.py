@@ -12,7 +12,7 @@ from recommenders.datasets.spec import Protocol
 from recommenders.evaluation import lists
 from recommenders.evaluation.protocol import make_case
 from recommenders.models.catalog import COMPOSED, model_class
-from recommenders.models.collaborative_filtering import CollaborativeFiltering
+from recommenders.models.collaborative_filtering.model import CollaborativeFiltering
 from recommenders.models.recommender import BLOCK, Ranked
 from recommenders.storage.bundle import size_in_bytes
 

@@ -24,7 +24,7 @@ from recommenders.evaluation.protocol import EvaluationConfig, make_case
 from recommenders.evaluation.report import Report, evaluate
 from recommenders.events.interactions import Interactions
 from recommenders.metrics.ranking import all_metrics
-from recommenders.models.collaborative_filtering import CollaborativeFiltering
+from recommenders.models.collaborative_filtering.model import CollaborativeFiltering
 from recommenders.models.content_based import ContentBased
 from recommenders.models.popularity import Popularity
 

@@ -11,7 +11,7 @@ from recommenders.evaluation import lists
 from recommenders.evaluation.report import evaluate
 from recommenders.evaluation.strong import hold_out_users
 from recommenders.events.interactions import Interactions
-from recommenders.models.collaborative_filtering import CollaborativeFiltering
+from recommenders.models.collaborative_filtering.model import CollaborativeFiltering
 from recommenders.models.popularity import Popularity
 
 

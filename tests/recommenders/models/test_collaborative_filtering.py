@@ -9,9 +9,12 @@ from scipy.sparse import csr_array, random_array
 from recommenders.events.histories import Histories
 from recommenders.events.ids import IdMap
 from recommenders.events.interactions import Interactions
-from recommenders.models import neighbours
-from recommenders.models.collaborative_filtering import CollaborativeFiltering, CollaborativeFilteringConfig
-from recommenders.models.neighbours import NeighbourIndex
+from recommenders.models.collaborative_filtering import neighbour_index
+from recommenders.models.collaborative_filtering.model import (
+    CollaborativeFiltering,
+    CollaborativeFilteringConfig,
+)
+from recommenders.models.collaborative_filtering.neighbour_index import NeighbourIndex
 
 PLAIN = {"shrinkage": 0.0, "recency_visits": None, "item_damping": 0.0, "own_share": 0.0}
 
@@ -82,8 +85,8 @@ def test_every_path_finds_the_same_neighbours(centred: bool, monkeypatch: pytest
         alone = np.zeros(30)
         alone[nearest] = values
         np.testing.assert_allclose(alone, expected[place], rtol=1e-4)
-    monkeypatch.setattr(neighbours, "DENSE_ROWS", 1)  # a world too large for dense blocks, a few queries at a time
-    monkeypatch.setattr(neighbours, "SPARSE_PRODUCTS", 100)
+    monkeypatch.setattr(neighbour_index, "DENSE_ROWS", 1)  # a world too large for dense blocks, a few queries at a time
+    monkeypatch.setattr(neighbour_index, "SPARSE_PRODUCTS", 100)
     shared = (np.asarray(queries.toarray()) != 0).astype(int) @ (rows != 0).T.astype(int) > 0
     np.testing.assert_allclose(index.nearest(queries, 5, themselves).toarray(), expected * shared, rtol=1e-4)
 
@@ -91,14 +94,14 @@ def test_every_path_finds_the_same_neighbours(centred: bool, monkeypatch: pytest
 @pytest.mark.parametrize("most", [1, 100, 1_000_000])  # multiplications at once: a row each, some rows, all
 @pytest.mark.parametrize("density", [0.0, 0.02, 0.5])
 def test_the_dense_product_is_numpys(density: float, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(neighbours, "SUMMED_PRODUCTS", most)
+    monkeypatch.setattr(neighbour_index, "SUMMED_PRODUCTS", most)
     rng = np.random.default_rng(3)
     left, right = (random_array(shape, density=density, rng=rng, dtype=np.float32) for shape in ((25, 40), (40, 15)))
     expected = left.toarray() @ right.toarray()
-    product = neighbours.dense_product(csr_array(left), csr_array(right))
+    product = neighbour_index.dense_product(csr_array(left), csr_array(right))
     assert product.dtype == np.float32
     np.testing.assert_allclose(product, expected, rtol=1e-5, atol=1e-6)
-    assert neighbours.dense_product(csr_array(left)[:0], csr_array(right)).shape == (0, 15)
+    assert neighbour_index.dense_product(csr_array(left)[:0], csr_array(right)).shape == (0, 15)
 
 
 def test_a_known_buyer_is_not_its_own_neighbour() -> None:

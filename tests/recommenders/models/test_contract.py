@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from recommenders.errors import BundleError, NoFeaturesError, NotFittedError
 from recommenders.events.histories import Histories
 from recommenders.models import catalog
-from recommenders.models.composed import Composed
+from recommenders.models.ensembles.ensemble import Composed
 from recommenders.models.recommender import Recommender
 from recommenders.storage.bundle import MANIFEST
 from recommenders.training.training import fit_member

@@ -15,10 +15,10 @@ from recommenders.events.ids import IdMap
 from recommenders.events.interactions import Interactions, in_order
 from recommenders.features.items import ItemFeatures, encode_items
 from recommenders.models import catalog
-from recommenders.models.neural_collaborative import NeuralCollaborative, NeuralCollaborativeConfig
-from recommenders.models.neural_training import hold_out_latest as hold_out_orders
-from recommenders.models.sequential import Sequential, SequentialConfig
-from recommenders.models.sequential_batches import hold_out_latest
+from recommenders.models.networks.neural_collaborative.model import NeuralCollaborative, NeuralCollaborativeConfig
+from recommenders.models.networks.neural_collaborative.training import hold_out_latest as hold_out_orders
+from recommenders.models.networks.sasrec.batches import hold_out_latest
+from recommenders.models.networks.sasrec.model import Sequential, SequentialConfig
 from recommenders.storage import schema
 from recommenders.training.configuration import TrainingConfig
 from recommenders.training.training import Declined, fit_recipe
@@ -97,7 +97,7 @@ def features_of(log: Interactions) -> ItemFeatures:
 def test_every_model_answers_or_is_skipped_with_a_reason(
     kind: str, question: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("recommenders.models.sequential_training.STEPS_AN_EPOCH", 2)
+    monkeypatch.setattr("recommenders.models.networks.sasrec.training.STEPS_AN_EPOCH", 2)
     log = replace(LOGS[kind](), **QUESTIONS[question])
     skipped: list[Declined] = []
     fitted = fit_recipe(CONFIG, log, features_of(log), declined=skipped.append)

@@ -1,0 +1,1 @@
+"""SASRec (Kang & McAuley 2018)."""
