@@ -6,7 +6,7 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from orchestration.settings import Settings
-from recommenders.datasets.description import Description, describe
+from recommenders.datasets.profile.profiling import Description, describe
 from recommenders.datasets.reading.ingest import TABLES
 from recommenders.datasets.stops import stops
 from recommenders.datasets.store import Version

@@ -19,8 +19,6 @@ from threadpoolctl import threadpool_limits
 from measuring.fitted import fit_key, fitted
 from measuring.kept import code_version, kept_arrays, key_of
 from measuring.questions import SEED, Question
-from recommenders.datasets.b2b.config import WorldConfig
-from recommenders.datasets.b2b.orders import make_world
 from recommenders.evaluation.ceilings import oracle_lists
 from recommenders.evaluation.criteria import MODEL_TARGETS
 from recommenders.evaluation.lists import rank
@@ -31,6 +29,8 @@ from recommenders.math.top_k import top_k
 from recommenders.models.catalog import MODELS
 from recommenders.models.popularity import Popularity
 from recommenders.models.recommender import BLOCK, Recommender, mask_and_rank
+from recommenders.simulation.config import WorldConfig
+from recommenders.simulation.orders import make_world
 from recommenders.training.configuration import TrainingConfig
 from recommenders.training.training import Declined
 

@@ -6,11 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from recommenders.datasets.b2b.config import WorldConfig
-from recommenders.datasets.b2b.orders import make_world
-from recommenders.datasets.b2b.truth import purchase_probabilities
 from recommenders.evaluation.lists import Lists
 from recommenders.evaluation.questions import Question
+from recommenders.simulation.config import WorldConfig
+from recommenders.simulation.orders import make_world
+from recommenders.simulation.truth import purchase_probabilities
 
 Values = NDArray[np.float64]
 

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from orchestration.metadata import picture, preview
 from orchestration.settings import Settings
-from recommenders.datasets.description import describe
+from recommenders.datasets.profile.profiling import describe
 from recommenders.datasets.reading.ingest import Counts
 
 OUTS = {

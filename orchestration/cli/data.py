@@ -67,7 +67,7 @@ def data_feed(
     as_json: AsJson = False,
 ) -> None:
     """Replay a real log day by day into a folder, which then is its source; call it again for later days."""
-    from recommenders.datasets.feed import NAME, feed, log_of
+    from recommenders.datasets.replay import NAME, feed, log_of
 
     if name != NAME:
         raise ConfigurationError(f"data feed: got {name!r}; allowed: {NAME}, the one log of a shop; replay that one")
@@ -97,7 +97,7 @@ def data_fetch(
 ) -> None:
     """Download a data set's files from its publisher, after showing its terms; they then are its source."""
     from orchestration.settings import Settings
-    from recommenders.datasets.fetching.fetch import consent, fetch, fetch_all, folder_of
+    from recommenders.datasets.downloads.fetch import consent, fetch, fetch_all, folder_of
 
     if name == "all" and variant:
         raise ConfigurationError(f"--variant: got {variant!r} with all, which takes each data set's own; leave it out")
@@ -130,8 +130,8 @@ def data_make(
     ] = None,
 ) -> None:
     """Write a simulated B2B market of any size as files, with things that happen to it (docs/world.md)."""
-    from recommenders.datasets.b2b.config import Scenario
-    from recommenders.datasets.b2b.files import write_world
+    from recommenders.simulation.config import Scenario
+    from recommenders.simulation.files import write_world
 
     if to.exists():
         raise ConfigurationError(f"--to: {to} exists already; name a new folder, nothing is overwritten")

@@ -17,8 +17,8 @@ DATASETS: dict[str, DatasetSpec] = {
             licence="made by this project; do with it what you like",
             layout="a folder with buyers.parquet, products.parquet and order_lines.parquet",
             files=("buyers.parquet", "products.parquet", "order_lines.parquet"),
-            parser="recommenders.datasets.custom_b2b:parse",
-            generator="recommenders.datasets.b2b.files:write_world",
+            parser="recommenders.datasets.sources.custom_b2b:parse",
+            generator="recommenders.simulation.files:write_world",
             generator_version=2,
             protocol=Protocol(split="time_cut", test_days=30, candidates="on_sale"),
         ),
@@ -28,7 +28,7 @@ DATASETS: dict[str, DatasetSpec] = {
             licence="CC BY 4.0; Daqing Chen, Online Retail, UCI Machine Learning Repository, 2015",
             layout="online_retail.csv or .csv.gz, daily files *.csv of the same columns, or the publisher's .xlsx",
             files=("*.csv", "*.csv.gz", "*.xlsx"),
-            parser="recommenders.datasets.online_retail:parse",
+            parser="recommenders.datasets.sources.online_retail:parse",
             protocol=Protocol(split="time_cut", test_days=60),
             real_data_folder="online_retail",
         ),
@@ -39,7 +39,7 @@ DATASETS: dict[str, DatasetSpec] = {
             layout="a folder as unpacked: ratings.csv, movies.csv, tags.csv (ml-latest-small, ml-25m), *.dat (ml-1m)"
             " or u.data, u.item, u.user (ml-100k)",
             files=("ratings.csv", "movies.csv", "tags.csv", "*.dat", "u.data", "u.item", "u.user"),
-            parser="recommenders.datasets.movielens:parse",
+            parser="recommenders.datasets.sources.movielens:parse",
             protocol=Protocol(split="latest_out", repeat=False, relevant_events=("rating",)),
             real_data_folder="ml-latest-small",
         ),
@@ -49,7 +49,7 @@ DATASETS: dict[str, DatasetSpec] = {
             licence="CC BY-NC-SA 4.0; Retailrocket, on Kaggle",
             layout="a folder with events.csv, item_properties_part1.csv, item_properties_part2.csv, category_tree.csv",
             files=("events.csv", "item_properties_part*.csv", "category_tree.csv"),
-            parser="recommenders.datasets.retailrocket:parse",
+            parser="recommenders.datasets.sources.retailrocket:parse",
             protocol=Protocol(
                 split="time_cut",
                 test_days=7,
@@ -64,7 +64,7 @@ DATASETS: dict[str, DatasetSpec] = {
             licence="no licence is stated; offered for research by the McAuley Lab, UC San Diego",
             layout="files of one edition, one a category: reviews and, if there, products, *.json(.gz) or *.jsonl(.gz)",
             files=("*.json", "*.json.gz", "*.jsonl", "*.jsonl.gz"),
-            parser="recommenders.datasets.amazon:parse",
+            parser="recommenders.datasets.sources.amazon:parse",
             protocol=Protocol(split="latest_out", repeat=False, relevant_events=("rating",)),
             real_data_folder="amazon-2018-5core",
         ),
@@ -77,7 +77,7 @@ def datasets(own: Path | None = None) -> Mapping[str, DatasetSpec]:
 
     own: the user's file; by default configs/datasets.yaml of the checkout.
     """
-    from recommenders.datasets.own.spec import read_specs
+    from recommenders.datasets.custom.spec import read_specs
 
     path = own or OWN
     return DATASETS if path == OWN and not OWN.exists() else {**DATASETS, **read_specs(path, DATASETS)}

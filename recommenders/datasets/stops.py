@@ -8,7 +8,7 @@ import duckdb
 
 from recommenders.datasets.reading.ingest import Counts, commonest
 from recommenders.datasets.reading.lines import text_literal
-from recommenders.datasets.relations import show
+from recommenders.datasets.reading.relations import show
 from recommenders.storage import schema
 
 if TYPE_CHECKING:

@@ -1,7 +1,7 @@
 """What the best possible model would reach on the simulated market: an oracle that knows the law and the past.
 
 The oracle ranks by the true probability of a relevant purchase within the test window
-(recommenders.datasets.b2b.truth): any purchase; of the view over reorders one of an item that the buyer knows, of the
+(recommenders.simulation.truth): any purchase; of the view over reorders one of an item that the buyer knows, of the
 view over discovery one of another. What that is best for:
 
 - precision@k. Expected hits of a list are the sum of its items' probabilities, whatever couples the items, so no
@@ -26,9 +26,6 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from recommenders.datasets.b2b.config import WorldConfig
-from recommenders.datasets.b2b.orders import World, make_world
-from recommenders.datasets.b2b.truth import purchase_probabilities
 from recommenders.datasets.spec import Protocol
 from recommenders.evaluation import lists
 from recommenders.evaluation.comparison import Interval, mean_interval
@@ -38,6 +35,9 @@ from recommenders.events.interactions import Interactions
 from recommenders.metrics import ranking
 from recommenders.models.popularity import Popularity
 from recommenders.models.recommender import mask_and_rank
+from recommenders.simulation.config import WorldConfig
+from recommenders.simulation.orders import World, make_world
+from recommenders.simulation.truth import purchase_probabilities
 from recommenders.splitting.temporal import cut_time, split, training_log
 
 METRICS = ("precision", "recall", "ndcg", "hit_rate")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from recommenders.datasets.external import read_events, read_items, read_negatives
+from recommenders.datasets.benchmark_files import read_events, read_items, read_negatives
 from recommenders.errors import DataError
 from recommenders.evaluation import lists
 from recommenders.evaluation.figures import Values
@@ -71,7 +71,7 @@ class Files:
 def make_external(
     train: "pa.Table", test: "pa.Table", negatives: "pa.Table | None" = None, repeat: bool = False, seed: int = 42
 ) -> External:
-    """The benchmark of tables as recommenders.datasets.external reads them.
+    """The benchmark of tables as recommenders.datasets.benchmark_files reads them.
 
     The log holds the users and items of train and no others, each event with weight 1. It is dated where all times look
     like seconds, milliseconds or microseconds since 1970 and no test event comes before the last of train; else times

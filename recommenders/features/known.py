@@ -16,7 +16,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from recommenders.datasets.relations import SQL_TYPES, show
+from recommenders.datasets.reading.relations import SQL_TYPES, show
 from recommenders.errors import ConfigurationError, DataError
 from recommenders.storage import schema
 from recommenders.storage.schema import Rows

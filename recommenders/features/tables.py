@@ -3,7 +3,7 @@
 from datetime import datetime
 from pathlib import Path
 
-from recommenders.datasets.relations import show
+from recommenders.datasets.reading.relations import show
 from recommenders.features.blocks import build
 from recommenders.features.catalog import ITEM_FEATURES, USER_FEATURES, schema_of
 from recommenders.features.known import DAY, MEMORY_LIMIT, Features, deliver, known

@@ -8,13 +8,13 @@ import pyarrow.compute as pc
 import pytest
 from measuring.market_truth import bought_within, expected_dcg
 
-from recommenders.datasets.b2b.config import WorldConfig
-from recommenders.datasets.b2b.files import write_world
-from recommenders.datasets.b2b.orders import make_world
 from recommenders.datasets.catalog import dataset
 from recommenders.evaluation.ceilings import oracle_lists
 from recommenders.evaluation.questions import question_of
 from recommenders.models.popularity import Popularity
+from recommenders.simulation.config import WorldConfig
+from recommenders.simulation.files import write_world
+from recommenders.simulation.orders import make_world
 
 SCALE, SEED = 0.1, 11
 

@@ -10,7 +10,7 @@ import pytest
 from orchestration.cli import main
 from orchestration.runs import materialise
 from orchestration.settings import Settings
-from recommenders.datasets.fetching.fetch import Outcome
+from recommenders.datasets.downloads.fetch import Outcome
 
 HEADER = "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country"
 N_DAYS, N_LINES = 5, 300
@@ -133,7 +133,7 @@ def test_what_cannot_be_done_is_one_line(data: Data, arguments: tuple[str, ...],
 
 def test_what_was_fetched_is_the_source_from_then_on(data: Data, log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     came = Outcome("online_retail", "fetched", str(log.parent))  # the publisher lies outside this machine
-    monkeypatch.setattr("recommenders.datasets.fetching.fetch.fetch", lambda *_: came)
+    monkeypatch.setattr("recommenders.datasets.downloads.fetch.fetch", lambda *_: came)
     assert data("fetch", "online_retail", "--yes").code == 0
     assert json.loads(data("describe", "online_retail", "--json").out)["rows"]["read"] == N_DAYS * N_LINES + 1
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +13,7 @@ from recommenders.events.ids import IdMap
 from recommenders.events.interactions import Interactions
 from recommenders.features.items import ItemFeatures, encode_items
 from recommenders.models.recommender import Recommender
+from recommenders.simulation.files import write_world
 from recommenders.storage import schema
 from recommenders.training.configuration import TrainingConfig
 from recommenders.training.training import Declined, fit_recipe
@@ -137,3 +139,11 @@ def recipe(world: World, small_config: TrainingConfig) -> Recipe:
     tracked: list[str] = []
     declined: list[Declined] = []
     return Recipe(fit_recipe(small_config, *world, tracked.append, declined.append), tracked, declined)
+
+
+@pytest.fixture(scope="session")
+def small_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """100 buyers, 1,118 products, 1,250 orders."""
+    folder = tmp_path_factory.mktemp("world") / "b2b"
+    write_world(folder, scale=0.05, seed=7)
+    return folder

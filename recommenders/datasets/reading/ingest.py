@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from recommenders.datasets.reading.lines import path_literal, text_literal
 from recommenders.datasets.reading.reading import Reading
-from recommenders.datasets.relations import SQL_TYPES, show
+from recommenders.datasets.reading.relations import SQL_TYPES, show
 from recommenders.errors import DataError
 from recommenders.storage import schema
 

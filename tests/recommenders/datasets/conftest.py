@@ -1,20 +1,10 @@
-"""A small B2B world, written once, and files in the layouts of others."""
+"""Files in the layouts of others."""
 
 import importlib.util
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-from recommenders.datasets.b2b.files import write_world
-
-
-@pytest.fixture(scope="session")
-def small_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """100 buyers, 1,118 products, 1,250 orders."""
-    folder = tmp_path_factory.mktemp("world") / "b2b"
-    write_world(folder, scale=0.05, seed=7)
-    return folder
 
 
 @pytest.fixture(scope="session")

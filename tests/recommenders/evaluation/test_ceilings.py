@@ -8,15 +8,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from recommenders.datasets.b2b.config import WorldConfig
-from recommenders.datasets.b2b.files import write_world
-from recommenders.datasets.b2b.orders import World, make_world
-from recommenders.datasets.b2b.truth import history, purchase_probability
 from recommenders.datasets.catalog import dataset
 from recommenders.datasets.spec import Tables
 from recommenders.evaluation.ceilings import Ceiling, oracle_figures, oracle_lists, world_ceilings
 from recommenders.evaluation.protocol import K, make_case
 from recommenders.models.recommender import mask_and_rank
+from recommenders.simulation.config import WorldConfig
+from recommenders.simulation.files import write_world
+from recommenders.simulation.orders import World, make_world
+from recommenders.simulation.truth import history, purchase_probability
 from recommenders.splitting.temporal import cut_time, split, training_log
 
 SPEC = dataset("custom_b2b")

@@ -17,7 +17,7 @@ EPOCH = 1_600_000_000.0
 
 
 def table(rows: list[tuple[Any, ...]]) -> pa.Table:
-    """Rows of user, item and perhaps time, as recommenders.datasets.external gives them."""
+    """Rows of user, item and perhaps time, as recommenders.datasets.benchmark_files gives them."""
     users, items, times = zip(*((*row, None)[:3] for row in rows), strict=True)
     columns = {"user_id": list(users), "item_id": list(items), "rating": [None] * len(rows), "time": list(times)}
     types = [("user_id", pa.string()), ("item_id", pa.string()), ("rating", pa.float64()), ("time", pa.float64())]

@@ -1,0 +1,260 @@
+"""The user's own data sets: one entry of a YAML file each, held against a typed configuration (docs/own-data.md)."""
+
+import codecs
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import duckdb
+import pyarrow as pa
+from pydantic import BaseModel, BeforeValidator, Field, model_validator
+
+from recommenders.datasets.custom.columns import RULES, STRICT, Column, Decimal, Nulls, Range, as_column
+from recommenders.storage import schema
+
+FORMATS = {
+    ".json": "json",
+    ".jsonl": "json",
+    ".ndjson": "json",
+    ".parquet": "parquet",
+    ".xlsx": "xlsx",
+}  # any other end: CSV
+SCHEMES = ("s3", "gs", "file")  # of object stores
+DATABASES = ("sqlite", "postgresql", "mysql", "mariadb", "duckdb")
+TABLES: Mapping[str, pa.Schema] = {
+    "interactions": schema.INTERACTIONS,
+    "items": schema.ITEMS,
+    "users": schema.USERS,
+}
+REQUIRED = {"interactions": ("user_id", "item_id", "timestamp"), "items": ("item_id",), "users": ("user_id",)}
+NO_DELIMITER = '"\n\r\0'  # what means something else in a CSV file
+OURS = ("weight", "returned_quantity", "returned_at")  # columns that no source gives directly
+
+
+def _as_list(given: Any) -> Any:
+    return (given,) if isinstance(given, str) else given
+
+
+Names = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_as_list)]
+
+
+def _check_path(pattern: str) -> None:
+    """Raises ValueError if a path or glob could not mean a file anywhere."""
+    try:
+        path = Path(pattern).expanduser()
+    except RuntimeError:
+        raise ValueError(f"files: got {pattern!r}, of whose user no home is known; allowed: a path without ~") from None
+    parts = path.relative_to(path.anchor).parts
+    if not parts:
+        raise ValueError(f"files: got {pattern!r}, which is a folder; allowed: its files, such as orders/*.csv")
+    if any("**" in part and part != "**" for part in parts):
+        raise ValueError(f"files: got {pattern!r}; allowed: ** as a whole part of the path, such as **/*.csv")
+
+
+class Table(BaseModel):
+    """One table of theirs: files or a query, and which column is which."""
+
+    model_config = STRICT
+
+    files: Names = ()  # paths, globs, or URLs of an object store
+    query: str | None = None  # of the entry's database
+    format: Literal["csv", "json", "parquet", "xlsx"] | None = None  # by the name's end where it is not said
+    sheet: str | None = Field(default=None, min_length=1)  # of a workbook; by default its first
+    delimiter: str | None = Field(default=None, min_length=1)
+    encoding: str | None = None
+    decimal: Decimal | None = None  # None: a point; thousands are parted only where that can mean nothing else
+    nulls: Nulls | None = None  # texts that mean a missing value; by default columns.NULLS
+    columns: dict[str, Annotated[Column, BeforeValidator(as_column)]]
+    rules: dict[str, Range] = {}
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if bool(self.files) == (self.query is not None):
+            raise ValueError("needs either files (a path, glob or URL) or query (of the entry's sql)")
+        urls = [file for file in self.files if "://" in file]
+        if any(url.split("://")[0] not in SCHEMES for url in urls):
+            raise ValueError(f"files: got another scheme; allowed: a path, or {', '.join(f'{s}://' for s in SCHEMES)}")
+        if urls and len(urls) < len(self.files):
+            raise ValueError("files: got paths and URLs; allowed: either; split them into two data sets")
+        for pattern in self.files if not urls else ():
+            _check_path(pattern)
+        return self
+
+    @model_validator(mode="after")
+    def _text_as_csv_only(self) -> Self:
+        if self.kind != "csv" and (self.delimiter or self.encoding or self.decimal):
+            raise ValueError(f"delimiter, encoding and decimal are of CSV files; this is {self.kind}; leave them out")
+        if self.kind != "xlsx" and self.sheet:
+            raise ValueError(f"sheet is of .xlsx files; this is {self.kind}; leave it out")
+        if self.delimiter is not None and (len(self.delimiter) > 1 or self.delimiter in NO_DELIMITER):
+            raise ValueError(f"delimiter: got {self.delimiter!r}; allowed: one character, no quote or line end")
+        try:
+            plain = "\n".encode(self.encoding or "utf-8") == b"\n"
+        except LookupError:
+            plain = False
+        if not plain:
+            raise ValueError(f"encoding: got {self.encoding!r}; allowed: utf-8, latin-1, cp1252 and such; not UTF-16")
+        return self
+
+    @model_validator(mode="after")
+    def _one_role_a_column(self) -> Self:
+        roles: dict[str, str] = {}
+        for role, column in self.columns.items():
+            theirs = (column.column or "").casefold()
+            if theirs and theirs in roles:
+                raise ValueError(f"columns.{role}: got {column.column!r}, which is {roles[theirs]} already; choose one")
+            roles[theirs] = role
+        return self
+
+    @property
+    def pulled(self) -> bool:
+        """Whether it is copied from afar before it is read."""
+        return self.query is not None or "://" in self.files[0]
+
+    @property
+    def kind(self) -> str:
+        """csv, json, parquet or xlsx."""
+        if self.query is not None:
+            return "parquet"
+        return self.format or FORMATS.get(self._end, "csv")
+
+    @property
+    def _end(self) -> str:
+        """How the first file's name ends, gzipped or not, as in *.jsonl*."""
+        name = self.files[0].partition("?")[0] if self.pulled else self.files[0]
+        return Path(name.removesuffix(".gz").rstrip("*?.")).suffix
+
+    @property
+    def separator(self) -> str:
+        """What stands between two fields of a CSV file."""
+        return self.delimiter or ("\t" if self._end == ".tsv" else ",")
+
+    @property
+    def codec(self) -> str:
+        """The encoding's name as Python writes it."""
+        return codecs.lookup(self.encoding or "utf-8").name
+
+    def ranges(self) -> dict[str, Range]:
+        """The rules of the columns there are."""
+        return {role: rule for role, rule in {**RULES, **self.rules}.items() if role in self.columns}
+
+    def check(self, name: str) -> None:
+        """Raises ValueError if a column or rule is none of this table's."""
+        types = {field.name: field.type for field in TABLES[name] if field.name not in OURS}
+        allowed = ", ".join(types)
+        if missing := [role for role in REQUIRED[name] if role not in self.columns]:
+            raise ValueError(f"{name}.columns: lacks {', '.join(missing)}; allowed: {allowed}")
+        for role, column in self.columns.items():
+            if role not in types:
+                raise ValueError(f"{name}.columns: got {role!r}; allowed: {allowed}")
+            if role in REQUIRED[name] and column.column is None:
+                raise ValueError(f"{name}.columns.{role}: got one value for all rows; allowed: a column of theirs")
+            try:
+                column.check(types[role])
+            except ValueError as error:
+                raise ValueError(f"{name}.columns.{role}: {error}") from None
+            if column.total and (role != "unit_price" or "quantity" not in self.columns):
+                raise ValueError(f"{name}.columns.{role}.total: allowed: of unit_price, where there is a quantity")
+        for role, rule in self.rules.items():
+            if role not in self.columns or types[role] != pa.float64() or not rule.bounds:
+                numbers = ", ".join(r for r in self.columns if types[r] == pa.float64()) or "none is a number"
+                raise ValueError(f"{name}.rules.{role}: is no bound of a number among the columns; allowed: {numbers}")
+            if rule.otherwise == "set_aside" and name != "interactions":
+                raise ValueError(f"{name}.rules.{role}.otherwise: got set_aside; allowed: quarantine")
+
+
+class Sql(BaseModel):
+    """A database; ${NAME} in the URL stands for an environment variable."""
+
+    model_config = STRICT
+
+    url: str
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        scheme = self.url.split("://")[0].split("+")[0]
+        if scheme in DATABASES or ("://" not in self.url and self.url.startswith("${")):
+            return self
+        raise ValueError(
+            f"url: got another scheme; allowed: {', '.join(f'{name}://' for name in DATABASES)}, ${{NAME}}"
+        )
+
+
+class ProtocolConfig(BaseModel):
+    """How the data set is split and judged (docs/protocols.md)."""
+
+    model_config = STRICT
+
+    split: Literal["time_cut", "latest_out"] = "time_cut"
+    test_days: int = Field(default=30, ge=1)
+    repeat: bool = True
+    relevant_events: tuple[str, ...] = ()  # default: purchase, or the only event
+    candidates: Literal["on_sale", "seen_before_cut"] = "seen_before_cut"
+
+
+class Entry(BaseModel):
+    """One data set of the file."""
+
+    model_config = STRICT
+
+    title: str | None = Field(default=None, min_length=1)  # by default the entry's name
+    licence: str = "the owner's"
+    time_zone: str = "UTC"  # of times that name none
+    sql: Sql | None = None
+    interactions: Table
+    items: Table | None = None
+    users: Table | None = None
+    events: dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]] = {"purchase": 1.0}  # event -> weight
+    other_events: Literal["quarantine", "set_aside"] = "quarantine"
+    unknown_items: Literal["keep", "quarantine"] = "keep"
+    unknown_users: Literal["keep", "quarantine"] = "keep"
+    protocol: ProtocolConfig = ProtocolConfig()
+    max_quarantined: float = Field(default=0.05, ge=0, le=1)  # share of all rows read
+
+    @property
+    def tables(self) -> dict[str, Table]:
+        """The tables there are, by name."""
+        return {name: getattr(self, name) for name in TABLES if getattr(self, name) is not None}
+
+    @property
+    def relevant_events(self) -> tuple[str, ...]:
+        """The events that count as relevant."""
+        return self.protocol.relevant_events or (("purchase",) if "purchase" in self.events else tuple(self.events))
+
+    def meaning(self) -> str:
+        """What would make other tables of the same files, as JSON."""
+        return json.dumps(self.model_dump(exclude={"title", "licence", "sql", "protocol", "max_quarantined"}))
+
+    @model_validator(mode="after")
+    def _tables_fit(self) -> Self:
+        for name, table in self.tables.items():
+            table.check(name)
+            if table.query is not None and self.sql is None:
+                raise ValueError(f"{name}.query: needs a database; add sql: {{url: ...}} to the entry")
+        for name in ("items", "users"):
+            if getattr(self, f"unknown_{name}") == "quarantine" and name not in self.tables:
+                raise ValueError(f"unknown_{name}: got quarantine; allowed without a table {name}: keep")
+        dates = set(self.items.columns) & {"available_from", "available_until"} if self.items else set()
+        if self.protocol.candidates == "on_sale" and not dates:
+            raise ValueError("protocol.candidates: got on_sale; needs items.columns.available_from or available_until")
+        return self
+
+    @model_validator(mode="after")
+    def _events_fit(self) -> Self:
+        listed = ", ".join(self.events)
+        constant = self.interactions.columns.get("event", Column(value="purchase")).value
+        if constant is not None and str(constant) not in self.events:
+            raise ValueError(f"events: lacks {str(constant)!r}, which all rows are; got {listed or 'none'}; add it")
+        if unknown := [event for event in self.protocol.relevant_events if event not in self.events]:
+            raise ValueError(f"protocol.relevant_events: got {', '.join(unknown)}; allowed: {listed}")
+        if not self.protocol.relevant_events and "purchase" not in self.events and len(self.events) > 1:
+            raise ValueError(f"protocol.relevant_events: say which count as relevant; allowed: {listed}")
+        return self
+
+    @model_validator(mode="after")
+    def _zone_is_known(self) -> Self:
+        with duckdb.connect() as engine:
+            if engine.execute("select 1 from pg_timezone_names() where name = ?", [self.time_zone]).fetchone():
+                return self
+        raise ValueError(f"time_zone: got {self.time_zone!r}; allowed: an IANA name such as Europe/Berlin")

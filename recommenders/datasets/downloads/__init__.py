@@ -1,0 +1,1 @@
+"""Files from their publisher: publications declares, transfer downloads, archive unpacks, fetch does it all."""

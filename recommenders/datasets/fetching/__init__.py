@@ -1,1 +1,0 @@
-"""Files from their publisher: downloads declares, transfer brings, archive unpacks, fetch does it all."""

@@ -1,0 +1,235 @@
+"""A real log replayed day by day, as a shop's nightly export would have brought it: one CSV a day in a folder.
+
+The folder is a source like any other, so what grows in it is read, checked and trained on as live data would be.
+"""
+
+import gzip
+import json
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+from recommenders.datasets.catalog import dataset
+from recommenders.datasets.reading.lines import csv_rows
+from recommenders.datasets.reading.reading import Reading
+from recommenders.datasets.reading.text import BLOCK, prepare
+from recommenders.datasets.sources.online_retail import COLUMNS, MONTH_FIRST, VALUES
+from recommenders.errors import DataError
+
+NAME = "online_retail"  # the one data set whose files are a shop's own log
+NOTE = "feed.json"
+EPOCH = date(1970, 1, 1)
+
+# A row whose date cannot be read stays with the row before it; rows before the first date go with that one.
+DAYS = """
+    select place, line, coalesce(
+        last_value(day ignore nulls) over (order by place, line),
+        first_value(day ignore nulls) over (order by place, line rows between current row and unbounded following)
+    ) - date '1970-01-01' as day
+    from (select place, line, case when broken is null then time::date end as day
+          from (select place, {values} from lines))
+    order by place, line
+"""
+
+Days = dict[Path, list[tuple[int, date]]]  # file -> (line, day) of each of its rows, in order
+
+
+@dataclass(frozen=True)
+class Fed:
+    """What a feed did. `first` and `last` are the log's own days."""
+
+    folder: Path
+    until: date
+    written: tuple[date, ...]  # days that are new
+    n_present: int  # days that lay there before, and stayed as they were
+    n_left: int  # days of the log still to come
+    first: date
+    last: date
+
+    def to_json(self) -> dict[str, Any]:
+        """The same as plain values."""
+        return {
+            "folder": str(self.folder),
+            "until": self.until.isoformat(),
+            "written": [day.isoformat() for day in self.written],
+            "days_present": self.n_present,
+            "days_left": self.n_left,
+            "first_day": self.first.isoformat(),
+            "last_day": self.last.isoformat(),
+        }
+
+    def summary(self) -> str:
+        """One line for a person."""
+        left = f"{self.n_left} are still to come" if self.n_left else "that is all of it"
+        ends = f"; the log ends before {self.until}" if self.until > self.last else ""
+        return (
+            f"{len(self.written)} days written to {self.folder}, {self.n_present} were there already; "
+            f"the log runs from {self.first} to {self.last}, {left}{ends}"
+        )
+
+
+def feed(source: Path, folder: Path, until: date | str) -> Fed:
+    """Writes a file for each day of the source up to `until` that `folder` lacks: 2010-12-01.csv and so on.
+
+    A day has the source's header and its rows as they stand there, byte for byte; every row is in exactly one file, so
+    the folder fed to the end reads as the source does. Days already there are not touched, and each appears whole.
+    Raises DataError if `until` is no day or before the first, or if the folder holds anything but this feed.
+    """
+    with tempfile.TemporaryDirectory() as work, Reading(NAME, Path(work) / "reading") as reading:
+        rows = _days_of_rows(reading, source)
+        days = sorted({day for found in rows.values() for _, day in found})
+        last = _until(until, days)
+        note = _note(source)
+        there = _days_present(folder, note, days)
+        new = [day for day in days if day <= last and day not in there]
+        header = _header(list(rows))
+        folder.mkdir(parents=True, exist_ok=True)
+        _write_note(folder, note)
+        if new:
+            _write_days(folder, header, rows, frozenset(new))
+    left = sum(day > last and day not in there for day in days)
+    return Fed(folder, last, tuple(new), len(there), left, days[0], days[-1])
+
+
+def _days_of_rows(reading: Reading, source: Path) -> Days:
+    """Which day each row of the source belongs to. Raises DataError if no row has a date."""
+    paths = _text_files(dataset(NAME).locate(source), reading.work)
+    files = [prepare(path, NAME, reading.work, COLUMNS) for path in paths]
+    columns = dict.fromkeys(COLUMNS, "VARCHAR")
+    parts = [f"select {place} as place, * from ({csv_rows(file, columns, ',')})" for place, file in enumerate(files)]
+    reading.run(f"create table lines as {' union all by name '.join(parts)}")  # each line's number is needed
+    month_first = str(bool(reading.one(MONTH_FIRST))).lower()
+    rows: Days = defaultdict(list)
+    for place, line, day in reading.run(DAYS.format(values=VALUES.format(month_first=month_first))):
+        if day is None:
+            raise DataError(f"{NAME}: no row of {source} has a date that can be read; check the column InvoiceDate")
+        rows[paths[place]].append((line, EPOCH + timedelta(days=day)))
+    return rows
+
+
+def _text_files(paths: Sequence[Path], work: Path) -> list[Path]:
+    """The paths; a workbook is written as CSV first."""
+    from recommenders.datasets.reading.workbook import to_csv
+
+    return [to_csv(p, work / f"{p.stem}.csv", COLUMNS) if p.suffix == ".xlsx" else p for p in paths]
+
+
+def _until(until: date | str, days: Sequence[date]) -> date:
+    """The day meant. Raises DataError with the days there are."""
+    allowed = f"the log runs from {days[0]} to {days[-1]}"
+    try:
+        day = date.fromisoformat(until) if isinstance(until, str) else until
+    except ValueError:
+        raise DataError(f"{NAME}: --until: got {until!r}; {allowed}; give a day such as {days[0]}") from None
+    if day < days[0]:
+        raise DataError(f"{NAME}: --until: got {day}; {allowed}; give one of these days, or a later one for all")
+    return day
+
+
+def log_of(source: Path) -> Path:
+    """The log that a folder was fed from; the source itself where it is no feed."""
+    note = _read_note(source)
+    return Path(note["log"]) if "log" in note else source
+
+
+def _note(source: Path) -> dict[str, Any]:
+    """Of which bytes a folder is a feed, and where they lie."""
+    files = dataset(NAME).fingerprint(source)["files"]
+    return {"dataset": NAME, "log": str(source.resolve()), "sha256": [file["sha256"] for file in files]}
+
+
+def _read_note(folder: Path) -> dict[str, Any]:
+    """The note of a feed; empty if there is none that can be read."""
+    try:
+        note = json.loads((folder / NOTE).read_text())
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return {}
+    return note if isinstance(note, dict) else {}
+
+
+def _days_present(folder: Path, note: dict[str, Any], days: Sequence[date]) -> set[date]:
+    """The days that were fed before. Raises DataError if the folder is anything but empty or a feed of this source."""
+    if folder.exists() and not folder.is_dir():
+        raise DataError(f"{NAME}: {folder} is a file; a feed needs a folder of its own; choose another with --to")
+    names = {p.name for p in folder.glob("*") if not p.name.startswith(".")}
+    known = {f"{day}.csv": day for day in days}
+    strange = names - known.keys() - {NOTE}
+    if names and (strange or _read_note(folder).get("sha256") != note["sha256"]):
+        example = sorted(strange or names)[0]
+        raise DataError(
+            f"{NAME}: {folder} holds {example}, and is no feed of {note['log']}; choose an empty folder with --to"
+        )
+    return {known[name] for name in names - {NOTE}}
+
+
+def _write_note(folder: Path, note: dict[str, Any]) -> None:
+    staging = folder / f".{NOTE}.new"
+    staging.write_text(json.dumps(note, indent=2))
+    staging.replace(folder / NOTE)
+
+
+def _write_days(folder: Path, header: bytes, rows: Days, days: frozenset[date]) -> None:
+    """Writes these days; bytes of rows pass through memory a block at a time, for a log need not be in order."""
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".feeding-") as staging:
+        for day in days:
+            _path(Path(staging), day).write_bytes(header)
+        waiting, n_bytes = defaultdict[date, bytearray](bytearray), 0
+        for day, raw in _raw_rows(rows):
+            if day in days:
+                waiting[day] += raw
+                n_bytes += len(raw)
+            if n_bytes > BLOCK:
+                _append(Path(staging), waiting)
+                n_bytes = 0
+        _append(Path(staging), waiting)
+        for day in sorted(days):
+            _path(Path(staging), day).replace(_path(folder, day))
+
+
+def _path(folder: Path, day: date) -> Path:
+    return folder / f"{day}.csv"
+
+
+def _append(folder: Path, waiting: dict[date, bytearray]) -> None:
+    for day, text in waiting.items():
+        with _path(folder, day).open("ab") as file:
+            file.write(text)
+    waiting.clear()
+
+
+def _header(paths: Sequence[Path]) -> bytes:
+    """The first line of all files. Raises DataError if they differ: rows of a day may come from several."""
+    found = {next(_lines(path)): path.name for path in paths}
+    if len(found) > 1:
+        names = " and ".join(list(found.values())[:2])
+        raise DataError(f"{NAME}: {names} have different headers; give all files the same columns in one order")
+    return next(iter(found))
+
+
+def _raw_rows(rows: Days) -> Iterator[tuple[date, bytes]]:
+    """Each row with its day, in the source's order, all lines of it; blank lines between rows are none of them."""
+    for path, found in rows.items():
+        wanted = iter(found)
+        line, next_day = next(wanted)
+        day, blank = None, b""
+        for number, raw in enumerate(_lines(path), 1):
+            if number == line:
+                day, blank = next_day, b""
+                line, next_day = next(wanted, (0, day))
+            if not raw.strip():
+                blank += raw
+            elif day is not None:
+                yield day, blank + raw
+                blank = b""
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    """The lines of a file, each with a line end; a byte order mark is none of the first one's."""
+    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+        for number, raw in enumerate(file):
+            line = raw.removeprefix(b"\xef\xbb\xbf") if number == 0 else raw
+            yield line if line.endswith(b"\n") else line + b"\n"

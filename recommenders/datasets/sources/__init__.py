@@ -1,0 +1,1 @@
+"""One file a source: its layout, read into our tables."""

@@ -1,0 +1,168 @@
+"""Online Retail (UCI, Daqing Chen, 2015): invoices of a UK wholesaler, whole or one file a day; CSV or the
+publisher's workbook.
+"""
+
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from recommenders.datasets.reading.ingest import Plan
+from recommenders.datasets.reading.reading import Reading
+
+COLUMNS = (
+    "InvoiceNo",
+    "StockCode",
+    "Description",
+    "Quantity",
+    "InvoiceDate",
+    "UnitPrice",
+    "CustomerID",
+    "Country",
+)
+
+# The publisher writes m/d/Y. That is believed only of a source in which second numbers are past 12 twenty times as
+# often as first ones (a few rows may be broken), for else 3/4/2011 could be April the third.
+MONTH_FIRST = r"""
+    with slashed as (
+        select regexp_extract("InvoiceDate", '^(\d{1,2})/(\d{1,2})/\d{4} ', ['first', 'second']) as day
+        from lines where broken is null and contains("InvoiceDate", '/')
+    )
+    select count(*) filter (try_cast(day.second as int) > 12)
+        > 20 * count(*) filter (try_cast(day.first as int) > 12) from slashed
+"""
+
+VALUES = r"""
+    file, line, raw, broken, "InvoiceNo" as invoice, "StockCode" as code, "Description" as description,
+    "Country" as country, "CustomerID" as customer_text, "InvoiceDate" as time_text,
+    regexp_extract("CustomerID", '^(\d+)(\.0+)?$', 1) as customer,
+    try_cast("Quantity" as double) as quantity, try_cast("UnitPrice" as double) as price,
+    case when regexp_full_match("InvoiceDate", '\d{{4}}-\d\d-\d\d[ T]\d\d:\d\d(:\d\d(\.\d+)?)?')
+             then try_cast("InvoiceDate" as timestamp)
+         when {month_first} then try_strptime("InvoiceDate", ['%m/%d/%Y %H:%M', '%m/%d/%Y %H:%M:%S']) end as time,
+    coalesce(try_cast("Quantity" as double) < 0 or "InvoiceNo" like 'C%', false) as is_return
+"""
+
+LIES = {
+    "no invoice number": "invoice is null",
+    "no stock code": "code is null",
+    "quantity is not a number": "quantity is null or not isfinite(quantity)",
+    "quantity is not whole": "quantity <> trunc(quantity)",
+    "quantity is above a million": "abs(quantity) > 1000000",
+    "unit price is not a number": "price is null or not isfinite(price)",
+    "unit price is above a million": "abs(price) > 1000000",
+    "date may be day or month first": r"time is null and regexp_full_match(time_text, '\d{1,2}/\d{1,2}/\d{4} .*')",
+    "date cannot be read": "time is null",
+    "date is before 1990": "time < timestamp '1990-01-01'",
+    "date lies in the future": "time > (now() at time zone 'UTC') + interval 1 day",
+    "customer is not a whole number": "customer_text is not null and customer = ''",
+}
+
+ASIDES = {
+    "no customer": "customer_text is null",
+    "not a product": r"not regexp_matches(code, '^\d{5}')",
+    "no quantity": "quantity = 0",
+    "free or adjusted price": "price <= 0",
+}
+
+INTERACTIONS = """
+    select customer as user_id, code as item_id, time at time zone 'UTC' as timestamp, 'purchase' as event,
+        1.0 as weight, invoice as order_id, quantity, price as unit_price, returned_quantity,
+        returned_at at time zone 'UTC' as returned_at
+    from purchases left join returned on returned.purchase = purchases.number
+"""
+
+# As the item was when it was first sold: what came later is not known to a model that looks from before.
+ITEMS = """
+    select code as item_id, first(description order by time, file, line) filter (description is not null) as title,
+        title as text, first(price order by time, file, line) as price
+    from good_lines where not is_return group by code order by item_id
+"""
+
+USERS = """
+    select customer as user_id, first(country order by time, file, line) as region
+    from good_lines where not is_return group by customer order by user_id
+"""
+
+
+def parse(reading: Reading, source: Path) -> Plan:
+    """Kept is a line with a quantity and a unit price above 0, a customer, and a stock code that begins with five
+    digits; exact duplicates of (customer, code, invoice, time, quantity, price) count once.
+
+    A cancellation is netted against the latest earlier purchases of the same customer and code: these keep their
+    quantity and learn how many units came back, and when. One without such a purchase is set aside. Items and customers
+    are as they were first seen; the source knows no categories. Raises DataError if a file cannot be read as a whole.
+    """
+    reading.csv("lines", _files(reading, source), dict.fromkeys(COLUMNS, "VARCHAR"))
+    reading.by_line("lines")  # what is derived below from the good lines must not change any more
+    month_first = str(bool(reading.one(MONTH_FIRST))).lower()
+    reading.judge("lines", LIES, ASIDES, select=VALUES.format(month_first=month_first))
+    distinct = "select distinct customer, code, invoice, time, quantity, price from good_lines where"
+    reading.run(
+        f"create table purchases as select row_number() over (order by {ORDER}) as number, *"
+        f" from ({distinct} not is_return)"
+    )
+    reading.run(f"create table returns as {distinct} is_return")
+    n_netted, n_lost = _net(reading)
+    counted = "(select count(*) from good_lines) - (select count(*) from purchases) - (select count(*) from returns)"
+    merged = int(reading.one(f"select {counted}"))
+    aside = {"cancellation without its purchase": n_lost} if n_lost else {}
+    return Plan(
+        INTERACTIONS, ITEMS, USERS, events=("lines",), one_each=False, merged=merged, netted=n_netted, set_aside=aside
+    )
+
+
+def _files(reading: Reading, source: Path) -> list[Path]:
+    """The CSV files; a workbook is written as one first."""
+    from recommenders.datasets.catalog import DATASETS
+    from recommenders.datasets.reading.workbook import to_csv
+
+    found = DATASETS["online_retail"].locate(source)
+    return [to_csv(p, reading.work / f"{p.stem}.csv", COLUMNS) if p.suffix == ".xlsx" else p for p in found]
+
+
+ORDER = "time, customer, code, invoice, quantity, price"
+
+
+def _net(reading: Reading) -> tuple[int, int]:
+    """Makes `returned` (purchase, returned_quantity, returned_at); returns (returns netted, returns without purchase).
+
+    A return takes back the latest units bought before it that are still there. Where several returns take from one
+    purchase, the last one's time stands for all: nothing is known too early.
+    """
+    stock: dict[tuple[str, str], list[list[Any]]] = defaultdict(list)
+    for customer, code, number, time, quantity in reading.run(
+        "select customer, code, number, time, quantity from purchases semi join returns using (customer, code)"
+        " order by time, number"
+    ):
+        stock[customer, code].append([number, time, quantity])
+    taken: dict[int, tuple[float, Any]] = {}
+    n_netted = n_lost = 0
+    for customer, code, time, quantity in reading.run(
+        "select customer, code, time, -quantity from returns order by time, invoice, quantity"
+    ):
+        found = _take(stock[customer, code], quantity, time, taken)
+        n_netted, n_lost = n_netted + found, n_lost + (not found)
+    columns = {
+        "purchase": pa.array(taken.keys(), pa.int64()),
+        "returned_quantity": pa.array([units for units, _ in taken.values()], pa.float64()),
+        "returned_at": pa.array([time for _, time in taken.values()], pa.timestamp("us")),
+    }
+    reading.connection.register("returned", pa.table(columns))
+    return n_netted, n_lost
+
+
+def _take(lots: list[list[Any]], quantity: float, time: Any, taken: dict[int, tuple[float, Any]]) -> bool:
+    """Takes the quantity from the latest lots bought by `time`; whether there was any."""
+    wanted = quantity
+    for lot in reversed(lots):
+        number, bought, left = lot
+        if bought > time or not left:
+            continue
+        units = min(left, wanted)
+        lot[2], wanted = left - units, wanted - units
+        taken[number] = (taken.get(number, (0.0, None))[0] + units, time)
+        if not wanted:
+            break
+    return wanted < quantity

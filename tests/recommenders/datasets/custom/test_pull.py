@@ -1,0 +1,346 @@
+"""What lies afar comes as files: the same rows as the same bytes, nothing half done, no password told."""
+
+import gzip
+import os
+import shutil
+import socket
+import sqlite3
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow.parquet as pq
+import pytest
+
+from recommenders.datasets.custom.entry import Entry
+from recommenders.datasets.custom.pull import pull
+from recommenders.datasets.custom.pull_sql import pull_queries
+from recommenders.datasets.custom.spec import read_specs
+from recommenders.errors import ConfigurationError, DataError
+
+COLUMNS = {"user_id": "who", "item_id": "what", "timestamp": "at", "unit_price": "price"}
+ROWS = [(n % 7, f"item {n % 11}", f"2024-01-{1 + n % 28:02} 12:00:00", n / 8) for n in range(3_000)]
+TABLE = 'create table log (who integer, what text, "at" timestamp, price double precision)'
+QUERY = "select * from log where what like 'item%';"
+
+
+def entry(url: str, query: str = QUERY) -> Entry:
+    log = {"query": query, "columns": COLUMNS}
+    return Entry.model_validate({"title": "Ours", "sql": {"url": url}, "interactions": log})
+
+
+def objects(url: str | list[str]) -> Entry:
+    return Entry.model_validate({"title": "Ours", "interactions": {"files": url, "columns": COLUMNS}})
+
+
+def rows(folder: Path, table: str = "interactions") -> list[dict[str, Any]]:
+    return pq.read_table(folder / table / f"{table}.parquet").to_pylist()
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def write_sqlite(path: Path, log: list[tuple[Any, ...]]) -> None:
+    path.unlink(missing_ok=True)
+    database = sqlite3.connect(path)
+    with database:
+        database.execute(TABLE)
+        database.executemany("insert into log values (?, ?, ?, ?)", log)
+    database.close()
+
+
+def write_duckdb(path: Path, log: list[tuple[Any, ...]]) -> None:
+    path.unlink(missing_ok=True)
+    with duckdb.connect(path) as database:
+        database.execute(TABLE)
+        database.executemany("insert into log values (?, ?, ?, ?)", log[:200])
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "duckdb"])
+def test_the_same_rows_in_another_order_are_the_same_bytes(kind: str, tmp_path: Path) -> None:
+    write = {"sqlite": write_sqlite, "duckdb": write_duckdb}[kind]
+    log = ROWS if kind == "sqlite" else ROWS[:200]
+    write(tmp_path / "shop.db", log)
+    ours = entry(f"{kind}:///shop.db")
+    pull("ours", ours, tmp_path, tmp_path / "first")
+    write(tmp_path / "shop.db", log[::-1])
+    pull("ours", ours, tmp_path, tmp_path / "second")
+    assert contents(tmp_path / "first") == contents(tmp_path / "second")
+    assert len(rows(tmp_path / "first")) == len(log)
+    assert set(contents(tmp_path / "first")) == {"pulled.json", "interactions/interactions.parquet"}
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+def test_what_did_not_change_is_not_replaced(tmp_path: Path) -> None:
+    write_sqlite(tmp_path / "shop.db", ROWS)
+    ours, folder = entry("sqlite:///shop.db"), tmp_path / "pulled"
+    pull("ours", ours, tmp_path, folder)
+    before = (folder / "interactions" / "interactions.parquet").stat()
+    pull("ours", ours, tmp_path, folder)
+    after = (folder / "interactions" / "interactions.parquet").stat()
+    assert (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns)
+    write_sqlite(tmp_path / "shop.db", ROWS[1:])
+    pull("ours", ours, tmp_path, folder)
+    assert len(rows(folder)) == len(ROWS) - 1
+
+
+def test_a_database_is_read_as_a_source_like_any_other(tmp_path: Path) -> None:
+    write_sqlite(tmp_path / "shop.db", [*ROWS[:3], (None, "item 1", "2024-01-01", 1), (1, "item 1", "never", 1)])
+    (tmp_path / "datasets.yaml").write_text(
+        "ours:\n  title: Ours\n  sql: {url: 'sqlite:///shop.db'}\n  interactions:\n"
+        "    query: select * from log\n    columns: {user_id: who, item_id: what, timestamp: at, unit_price: price}\n"
+    )
+    spec = read_specs(tmp_path / "datasets.yaml")["ours"]
+    spec.make(tmp_path / "pulled", 1.0, 0)
+    tables = spec.read(tmp_path / "pulled")
+    assert (tables.counts.read, tables.counts.kept, tables.counts.quarantined) == (5, 3, 2)
+    told = [(row["file"], row["reason"]) for row in tables.quarantine.to_pylist()]
+    assert sorted(told) == [
+        ("interactions.parquet", "at is not a time like 2024-05-31 14:05:00"),
+        ("interactions.parquet", "who is empty"),
+    ]
+    assert '"what":"item 1"' in str(tables.quarantine["raw"][0])
+    with pytest.raises(DataError, match="holds nothing yet; it is pulled when a run starts"):
+        spec.locate(tmp_path / "elsewhere")
+
+
+def test_a_pull_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
+    write_sqlite(tmp_path / "shop.db", ROWS)
+    folder = tmp_path / "pulled"
+    pull("ours", entry("sqlite:///shop.db"), tmp_path, folder)
+    before = contents(folder)
+    with pytest.raises(DataError, match=r"ours: interactions\.query: the database said: no such table: lgo; mend it"):
+        pull("ours", entry("sqlite:///shop.db", "select * from lgo"), tmp_path, folder)
+    assert contents(folder) == before
+    assert {path.name for path in tmp_path.iterdir()} == {"shop.db", "pulled"}
+
+
+def test_a_folder_that_is_not_ours_stays(tmp_path: Path) -> None:
+    write_sqlite(tmp_path / "shop.db", ROWS)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "precious").write_text("x")
+    with pytest.raises(DataError, match="was not made by this project"):
+        pull("ours", entry("sqlite:///shop.db"), tmp_path, tmp_path / "mine")
+    assert contents(tmp_path / "mine") == {"precious": b"x"}
+
+
+def test_a_database_file_is_only_read(tmp_path: Path) -> None:
+    for kind in ("sqlite", "duckdb"):
+        with pytest.raises(DataError, match=r"sql\.url: no such file: .*none\.db; paths are relative to the YAML file"):
+            pull("ours", entry(f"{kind}:///none.db"), tmp_path, tmp_path / "pulled")
+    assert not list(tmp_path.iterdir())
+    write_sqlite(tmp_path / "shop.db", ROWS)
+    with pytest.raises(DataError, match="readonly database"):
+        pull("ours", entry("sqlite:///shop.db", "delete from log returning *"), tmp_path, tmp_path / "pulled")
+    write_duckdb(tmp_path / "shop.duckdb", ROWS)
+    with pytest.raises(DataError, match=r"interactions\.query: DuckDB said: Catalog Error: Table with name lgo"):
+        pull("ours", entry("duckdb:///shop.duckdb", "select * from lgo"), tmp_path, tmp_path / "pulled")
+    (tmp_path / "shop.duckdb").write_bytes(b"no database" * 1000)
+    with pytest.raises(DataError, match=r"sql\.url: DuckDB said: "):
+        pull("ours", entry("duckdb:///shop.duckdb"), tmp_path, tmp_path / "pulled")
+
+
+def test_values_are_written_as_a_text_file_would_have_them(tmp_path: Path) -> None:
+    query = "select 1 as a, 1.5 as b, null as c, 'x' as d, x'6869' as e, 12345678901234 as f"
+    write_sqlite(tmp_path / "shop.db", [])
+    pull("ours", entry("sqlite:///shop.db", query), tmp_path, tmp_path / "pulled")
+    assert rows(tmp_path / "pulled") == [{"a": "1", "b": "1.5", "c": None, "d": "x", "e": "hi", "f": "12345678901234"}]
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("mysql://reader:hush@127.0.0.1/shop", r"mysql needs a driver: .*pymysql.*; pip install -e '\.\[mysql\]'"),
+        ("mariadb://reader:hush@127.0.0.1/shop", r"mariadb needs a driver: .*pymysql.*; pip install -e '\.\[mysql\]'"),
+        ("postgresql+nodriver://reader:hush@127.0.0.1/shop", r"postgresql needs a driver: .*; pip .*\[postgres\]"),
+        ("${OWN_URL}", r"\$\{OWN_URL\} is not set; export OWN_URL=\.\.\. and say it again"),
+        ("postgresql://reader:${OWN_PASSWORD}@127.0.0.1/shop", r"\$\{OWN_PASSWORD\} is not set"),
+    ],
+)
+def test_what_the_environment_lacks_is_told_with_the_remedy(
+    url: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pymysql", None)  # as where it is not installed
+    with pytest.raises(ConfigurationError, match=told) as caught:
+        pull("ours", entry(url), tmp_path, tmp_path / "pulled")
+    assert "hush" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "told"), [("no url", "sql.url is no URL"), ("oracle://x:hush@y/z", "got oracle://; allowed: sqlite")]
+)
+def test_a_url_from_the_environment_is_checked_too(
+    url: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OWN_URL", url)
+    with pytest.raises(ConfigurationError, match=told) as caught:
+        pull("ours", entry("${OWN_URL}"), tmp_path, tmp_path / "pulled")
+    assert "hush" not in str(caught.value)
+
+
+# -- object stores
+
+
+def test_objects_are_copied_byte_for_byte_under_their_names(tmp_path: Path) -> None:
+    store = tmp_path / "bucket"
+    for day in ("2024-01", "2024-02", "2025-01"):
+        (store / day).mkdir(parents=True)
+        text = f"who,what,at,price\n1,a,{day}-05,2\n"
+        (store / day / "log.csv.gz").write_bytes(gzip.compress(text.encode()))
+        (store / day / "notes.txt").write_text("not asked for")
+    folder = tmp_path / "pulled"
+    pull("ours", objects(f"file://{store}/2024-*/*.csv.gz"), tmp_path, folder)
+    assert set(contents(folder)) == {
+        *("pulled.json", "interactions/2024-01/log.csv.gz", "interactions/2024-02/log.csv.gz"),
+    }
+    assert contents(folder / "interactions")["2024-01/log.csv.gz"] == (store / "2024-01" / "log.csv.gz").read_bytes()
+    pull("ours", objects(f"file://{store}/2025-01/log.csv.gz"), tmp_path, folder)
+    assert set(contents(folder)) == {"pulled.json", "interactions/log.csv.gz"}
+
+
+def test_an_object_of_the_same_size_and_time_is_not_fetched_again(tmp_path: Path) -> None:
+    store, folder = tmp_path / "bucket", tmp_path / "pulled"
+    store.mkdir()
+    for name in ("a.csv", "b.csv", "new.csv"):
+        (store / name).write_text("old")
+        os.utime(store / name, None if name == "new.csv" else (1_700_000_000, 1_700_000_000))
+    pull("ours", objects(f"file://{store}/*.csv"), tmp_path, folder)
+    kept = (store / "new.csv").stat().st_mtime_ns
+    for name in ("a.csv", "b.csv", "new.csv"):
+        (store / name).write_text("NEW")
+    os.utime(store / "a.csv", (1_700_000_000, 1_700_000_000))
+    os.utime(store / "new.csv", ns=(kept, kept))  # too young to be believed
+    pull("ours", objects(f"file://{store}/*.csv"), tmp_path, folder)
+    assert [(folder / "interactions" / name).read_text() for name in ("a.csv", "b.csv", "new.csv")] == [
+        *("old", "NEW", "NEW"),
+    ]
+
+
+def test_two_objects_of_one_name_are_told_rather_than_lost(tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "log.csv").write_text(folder)
+    urls = [f"file://{tmp_path}/{folder}/log.csv" for folder in ("a", "b")]
+    with pytest.raises(DataError, match=r"interactions\.files: two objects are called log\.csv; let one URL with \*"):
+        pull("ours", objects(urls), tmp_path, tmp_path / "pulled")
+
+
+@pytest.mark.parametrize("name", ["none.csv", "none-*.csv", "no/where/*.csv", "."])
+def test_a_url_that_names_nothing_is_told(name: str, tmp_path: Path) -> None:
+    (tmp_path / "bucket").mkdir()
+    with pytest.raises(DataError, match=r"ours: interactions\.files: file:///.*; mend the URL"):
+        pull("ours", objects(f"file://{tmp_path}/bucket/{name}"), tmp_path, tmp_path / "pulled")
+    assert not (tmp_path / "pulled").exists()
+
+
+@pytest.mark.slow
+def test_a_store_that_does_not_answer_is_told_without_its_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as taken:  # bound, not listening: whoever knocks is turned away
+        taken.bind(("127.0.0.1", 0))
+        host = f"127.0.0.1:{taken.getsockname()[1]}"
+        monkeypatch.setenv("OWN_KEY", "hush-hush")
+        for name, value in {"AWS_EC2_METADATA_DISABLED": "true", "AWS_MAX_ATTEMPTS": "1"}.items():
+            monkeypatch.setenv(name, value)
+        url = f"s3://me:${{OWN_KEY}}@bucket/log.csv?endpoint_override={host}&scheme=http&region=eu-central-1"
+        with pytest.raises(DataError, match=r"cannot be read: .*; mend the URL or the access") as caught:
+            pull("ours", objects(url), tmp_path, tmp_path / "pulled")
+    assert "hush" not in str(caught.value)
+
+
+# -- PostgreSQL
+
+
+@pytest.fixture(scope="module")
+def postgres(pick_port: Callable[[], int]) -> Iterator[str]:
+    """The URL of a server of this test alone, of a user whose password is 'p@ss/w:rd'."""
+    pytest.importorskip("psycopg2", reason="psycopg2 is not installed (pip install -e '.[dev]')")
+    programs = [program("initdb"), program("postgres")]
+    as_nobody = ["runuser", "-u", "nobody", "--"] if os.geteuid() == 0 else []  # initdb refuses root
+    if as_nobody and not shutil.which("runuser"):
+        pytest.skip("runuser is not installed (Debian: apt-get install util-linux), and PostgreSQL refuses root")
+    folder = Path(tempfile.mkdtemp(prefix="tradewind-postgres-"))  # pytest's folders are closed to nobody
+    folder.chmod(0o777)
+    try:
+        yield from _served(folder, [[*as_nobody, path] for path in programs], pick_port())
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def program(name: str) -> str:
+    """The path of a program of PostgreSQL's server, which Debian keeps off PATH."""
+    found = [shutil.which(name), *sorted(map(str, Path("/usr/lib/postgresql").glob(f"*/bin/{name}")))[::-1]]
+    path = next(filter(None, found), None)
+    if not path:
+        pytest.skip("PostgreSQL is not installed (Debian: apt-get install postgresql)")
+    return path
+
+
+def _served(folder: Path, programs: list[list[str]], port: int) -> Iterator[str]:
+    (initdb, postgres), password = programs, folder / "password"
+    password.write_text("p@ss/w:rd\n")
+    make = ["-D", f"{folder}/db", "-U", "reader", f"--pwfile={password}", "-A", "scram-sha-256", "-N"]
+    subprocess.run([*initdb, *make], check=True, capture_output=True, cwd=folder)
+    serve = ["-D", f"{folder}/db", "-p", str(port), "-h", "127.0.0.1", "-k", "", "-F"]
+    server = subprocess.Popen(
+        [*postgres, *serve], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    assert server.stdout is not None
+    try:
+        for line in server.stdout:
+            if "ready to accept connections" in line:
+                break
+        yield f"postgresql://reader:${{OWN_PASSWORD}}@127.0.0.1:{port}/postgres"
+    finally:
+        postmaster = folder / "db" / "postmaster.pid"
+        if postmaster.exists():  # runuser does not pass the signal on
+            os.kill(int(postmaster.read_text().split()[0]), 2)
+        server.communicate(timeout=30)
+
+
+@pytest.mark.slow
+def test_postgresql_is_read_in_batches_and_never_written(
+    postgres: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import psycopg2
+
+    monkeypatch.setenv("OWN_PASSWORD", "p@ss/w:rd")
+    port = int(postgres.rsplit(":", 1)[1].split("/")[0])
+    with psycopg2.connect(host="127.0.0.1", port=port, user="reader", password="p@ss/w:rd", dbname="postgres") as made:
+        made.cursor().execute("create table log (who int, what text, at timestamptz, price numeric(9, 2))")
+        made.cursor().execute(
+            "insert into log select n % 7, 'item ' || n % 11, timestamptz '2024-03-31 12:00+02' + n * interval '1 min',"
+            " n / 8.0 from generate_series(1, 50000) n"
+        )
+    made.close()
+    pull("ours", entry(postgres), tmp_path, tmp_path / "first")
+    with psycopg2.connect(host="127.0.0.1", port=port, user="reader", password="p@ss/w:rd", dbname="postgres") as made:
+        made.cursor().execute("update log set who = who where who > 3")  # moves rows, changes none
+        made.cursor().execute("alter role reader set timezone = 'Asia/Tokyo'")
+    made.close()
+    pull("ours", entry(postgres), tmp_path, tmp_path / "second")
+    found = rows(tmp_path / "first")
+    assert contents(tmp_path / "first") == contents(tmp_path / "second")
+    assert len(found) == 50_000
+    assert sum(Decimal(row["price"]) for row in found) == sum(
+        round(Decimal(n) / 8 + Decimal("1e-9"), 2) for n in range(1, 50_001)
+    )
+    assert min(row["at"] for row in found) == "2024-03-31 10:01:00+00:00"
+    with pytest.raises(DataError, match=r"interactions\.query: the database said: .*"):
+        pull("ours", entry(postgres, "delete from log returning *"), tmp_path, tmp_path / "third")
+    monkeypatch.setenv("OWN_PASSWORD", "wr@ng/w:rd")
+    with pytest.raises(DataError, match=r"sql\.url: the database said: .*password authentication failed") as caught:
+        pull("ours", entry(postgres), tmp_path, tmp_path / "third")
+    assert "wr@ng" not in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
+def test_queries_of_one_name_twice_are_told(tmp_path: Path) -> None:
+    write_sqlite(tmp_path / "shop.db", ROWS)
+    with pytest.raises(DataError, match=r"interactions\.query gives who twice; name each column with AS"):
+        pull_queries("ours", "sqlite:///shop.db", {"interactions": "select who, who from log"}, tmp_path, tmp_path)
