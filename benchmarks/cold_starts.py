@@ -19,11 +19,11 @@ from measuring.questions import LATER_VISITS, SEED, Question, question
 from numpy.typing import NDArray
 
 from recommenders.evaluation.comparison import mean_interval, paired_difference
-from recommenders.evaluation.lists import rank
-from recommenders.evaluation.protocol import K
+from recommenders.evaluation.rank import rank
+from recommenders.evaluation.tasks.task import K
 from recommenders.metrics.ranking import ndcg
 from recommenders.training.configuration import TrainingConfig
-from recommenders.training.training import Declined, members_of
+from recommenders.training.fitting import Declined, members_of
 
 FLAGSHIP = "hybrid_learned"
 LEAST_USERS = 200

@@ -32,9 +32,9 @@ from measuring.still_market import Change, StillMarket, faults, shifts
 from scipy.stats import binomtest
 
 import monitoring
-from monitoring.drift import ALARM_RATE, verdicts
-from monitoring.feed import feed_faults
-from monitoring.shift import encode
+from monitoring.drift.feed import feed_faults
+from monitoring.drift.report import ALARM_RATE, verdicts
+from monitoring.drift.shift import encode
 from recommenders.datasets.catalog import dataset
 from recommenders.datasets.spec import Tables
 from recommenders.events.item_states import items_as_of

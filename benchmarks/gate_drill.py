@@ -35,20 +35,20 @@ from measuring.retrainings import CONFIG, OTHER_SEEDS, RETRAININGS, WEEKS, Retra
 from measuring.table import HEAD, arguments, finish, row, show
 from peers.environments import place
 
-from orchestration.runs import materialise, upstream
+from orchestration.assets.source import take_in
+from orchestration.launcher.runs import materialise, upstream
 from orchestration.settings import Settings
-from orchestration.source import take_in
 from recommenders.datasets.catalog import dataset
 from recommenders.errors import TradewindError
 from recommenders.evaluation.comparison import mean_interval
-from recommenders.evaluation.lists import bytes_on_disk
-from recommenders.evaluation.questions import question_of
+from recommenders.evaluation.rank import bytes_on_disk
+from recommenders.evaluation.window import question_of
 from recommenders.features.items import encode_items_as_of
 from recommenders.splitting.temporal import training_log
 from recommenders.training import configuration
-from recommenders.training.training import fit_recipe, refit
-from serving.refit import RefitLimits, measure
-from serving.registry import Registry
+from recommenders.training.fitting import fit_recipe, refit
+from serving.release.refit import RefitLimits, measure
+from serving.release.registry import Registry
 
 
 def retrain(home: Path, source: Path, retraining: Retraining | None, config: Path) -> dict[str, Any]:

@@ -27,9 +27,9 @@ from measuring.table import save
 
 from orchestration.graph import definitions
 from orchestration.jobs import RETRAINING
-from orchestration.runs import materialise
+from orchestration.launcher.runs import materialise
+from orchestration.launcher.supervisor import Service, Supervisor
 from orchestration.settings import Settings
-from orchestration.supervisor import Service, Supervisor
 from serving.settings import PROJECT
 
 GOAL = 1.25

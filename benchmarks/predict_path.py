@@ -58,7 +58,7 @@ def make_bundles(scale: float, models: list[str]) -> dict[str, Path]:
     from measuring.fitted import bundle_of
     from measuring.questions import question
 
-    from recommenders.training.training import DECLINED
+    from recommenders.training.fitting import DECLINED
 
     config, asked = configuration(models), question("custom_b2b", scale=scale)
     folders = {name: bundle_of(name, asked, config) for name in config.enabled()}

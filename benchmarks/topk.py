@@ -24,8 +24,8 @@ from peers.environments import Answer, PeerError, ask, pinned
 from scipy.sparse import csr_array
 from threadpoolctl import threadpool_limits
 
-from recommenders.evaluation.judging import accuracy_of
-from recommenders.evaluation.protocol import Case, View
+from recommenders.evaluation.judge import accuracy_of
+from recommenders.evaluation.tasks.task import Case, View
 from recommenders.events.ids import IdMap
 from recommenders.events.interactions import Interactions
 from recommenders.math.top_k import top_k, top_k_products

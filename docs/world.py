@@ -25,8 +25,8 @@ import pyarrow.parquet as pq
 from recommenders.datasets.catalog import dataset
 from recommenders.datasets.spec import Tables
 from recommenders.errors import DataError
-from recommenders.evaluation.ceilings import Ceiling, world_ceilings
-from recommenders.evaluation.markdown import figure, table, with_interval
+from recommenders.evaluation.oracle import Ceiling, world_ceilings
+from recommenders.evaluation.writers.markdown import figure, table, with_interval
 from recommenders.simulation.config import WorldConfig
 from recommenders.simulation.files import write_world
 from recommenders.simulation.orders import make_world

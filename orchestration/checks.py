@@ -12,19 +12,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from monitoring.drift import DriftReport
-from orchestration.metadata import APPLICABLE
+from monitoring.drift.report import DriftReport
+from orchestration.assets.metadata import APPLICABLE
 from orchestration.settings import Settings
 from recommenders.datasets.reading.ingest import Counts, count_nulls
 from recommenders.datasets.spec import Protocol
 from recommenders.datasets.stops import MIN_INTERACTIONS, volume_stops
 from recommenders.evaluation.report import Report
 from recommenders.events.interactions import Interactions
-from recommenders.features import hindsight
+from recommenders.features import leakage
 from recommenders.features import tables as feature_tables
 from recommenders.splitting.temporal import cut_time
 from recommenders.storage import schema
-from serving.gate import BASELINE, FEWEST_USERS, METRIC, GateRules, Vector, beats_popularity, compare
+from serving.release.gate import BASELINE, FEWEST_USERS, METRIC, GateRules, Vector, beats_popularity, compare
 
 KEYS = ["user_id", "item_id", "timestamp"]
 
@@ -225,12 +225,12 @@ def feature_leaks(
 ) -> list[str]:
     """Which features differ from those of the log cut at the split's cut, in words."""
     cut = cut_time(split)
-    log, described = hindsight.events_until(split, cut), hindsight.items_until(items, split, cut)
+    log, described = leakage.events_until(split, cut), leakage.items_until(items, split, cut)
     rebuilt_items = feature_tables.item_features(log, described, cut)
     rebuilt_users = feature_tables.user_features(log, users, cut, described)
     return [
-        *(f"item_features {found}" for found in hindsight.differences(item_features, rebuilt_items)),
-        *(f"user_features {found}" for found in hindsight.differences(user_features, rebuilt_users)),
+        *(f"item_features {found}" for found in leakage.differences(item_features, rebuilt_items)),
+        *(f"user_features {found}" for found in leakage.differences(user_features, rebuilt_users)),
     ]
 
 

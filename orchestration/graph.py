@@ -12,13 +12,13 @@ from orchestration.assets.release import champion, registered_model_asset, relea
 from orchestration.assets.split import split
 from orchestration.assets.tables import tables
 from orchestration.checks import checks
+from orchestration.io_manager import Lake
 from orchestration.jobs import drift_job, retraining_job
 from orchestration.partitions import partitioned, partitions_of
 from orchestration.progress import console
 from orchestration.schedules import schedules
 from orchestration.sensors import sensors
 from orchestration.settings import Settings
-from orchestration.storage import Lake
 
 
 def definitions(settings: Settings) -> dg.Definitions:

@@ -9,7 +9,7 @@ from dagster import AssetCheckEvaluation, DagsterEventType
 from rich.console import Console
 from rich.markup import escape
 
-from orchestration.metadata import APPLICABLE
+from orchestration.assets.metadata import APPLICABLE
 
 DONE, FAILED, WARNING = "[green]✓[/]", "[red]✗[/]", "[yellow]![/]"
 NOT_APPLICABLE = "[dim]-[/]"

@@ -8,11 +8,11 @@ from dagster._core.storage.dagster_run import IN_PROGRESS_RUN_STATUSES
 
 from monitoring.alerts import Alert, send
 from monitoring.retraining import Facts, PastRun, should_retrain
+from orchestration.assets.source import fingerprint, held
 from orchestration.jobs import RETRAINING, retraining_job
 from orchestration.settings import Settings
-from orchestration.source import fingerprint, held
 from recommenders.errors import DataError
-from serving.registry import Registry
+from serving.release.registry import Registry
 
 DRIFT_REPORT = dg.AssetKey("drift_report")
 CAUSE_TAG = "cause"

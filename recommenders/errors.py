@@ -10,8 +10,8 @@ TradewindError
 ├── BundleError             a model on disk that is damaged or not ours
 ├── NotFittedError          a model asked before it learned
 ├── ReleaseError            a version that may not, or cannot, be released
-├── RunFailedError          a run that a check or a service stopped (orchestration.runs)
-└── ServiceError            a service that does not start or stay up (orchestration.supervisor)
+├── RunFailedError          a run that a check or a service stopped (orchestration.launcher.runs)
+└── ServiceError            a service that does not start or stay up (orchestration.launcher.supervisor)
 
 Each message says what, got, allowed and fix, in one line.
 """

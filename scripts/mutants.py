@@ -42,32 +42,32 @@ TARGETS: dict[str, list[str]] = {  # module -> the tests that hold it
         for name in ("ranking", "popularity", "variety")
     },
     **{
-        f"recommenders/evaluation/{name}.py": [f"{EVALUATION}/test_{test}.py" for test in tests.split()]
+        f"recommenders/evaluation/{name}.py": [f"{EVALUATION}/{test}.py" for test in tests.split()]
         for name, tests in {
-            "comparison": "comparison",
-            "criteria": "criteria report",
-            "ceilings": "ceilings",
-            "judging": "judging report",
-            "lists": "lists",
-            "protocol": "protocol report cold slices",
-            "cold": "cold",
-            "cost": "cost",
-            "external": "external",
-            "figures": "report comparison",
-            "report": "report",
-            "sampled": "sampled",
-            "slices": "slices",
-            "strong": "strong",
+            "comparison": "test_comparison",
+            "criteria": "test_criteria test_report",
+            "oracle": "test_oracle",
+            "judge": "test_judge test_report",
+            "rank": "test_rank",
+            "cost": "test_cost",
+            "figures": "test_report test_comparison",
+            "report": "test_report",
+            "benchmark/files": "benchmark/test_files",
+            "tasks/task": "tasks/test_task test_report tasks/test_cold_start tasks/test_slices",
+            "tasks/cold_start": "tasks/test_cold_start",
+            "tasks/sampled": "tasks/test_sampled",
+            "tasks/slices": "tasks/test_slices",
+            "tasks/user_holdout": "tasks/test_user_holdout",
         }.items()
     },
     **{
         f"{RANKER}/{name}.py": [f"{RANKER_TESTS}/test_{test}.py" for test in tests.split()]
         for name, tests in {"training": "training model", "windows": "windows model", "choice": "choice"}.items()
     },
-    "serving/gate.py": ["tests/serving/test_gate.py", "tests/serving/test_judgement.py"],
-    "serving/judgement.py": ["tests/serving/test_judgement.py"],
-    "monitoring/verdict.py": ["tests/monitoring/test_verdict.py"],
-    "monitoring/shift.py": ["tests/monitoring/test_columns.py", "tests/monitoring/test_shift.py"],
+    "serving/release/gate.py": ["tests/serving/release/test_gate.py", "tests/serving/release/test_challenger.py"],
+    "serving/release/challenger.py": ["tests/serving/release/test_challenger.py"],
+    "monitoring/drift/verdict.py": ["tests/monitoring/drift/test_verdict.py"],
+    "monitoring/drift/shift.py": ["tests/monitoring/drift/test_columns.py", "tests/monitoring/drift/test_shift.py"],
     "monitoring/retraining.py": ["tests/monitoring/test_retraining.py"],
     "orchestration/sensors.py": ["tests/orchestration/test_sensors.py"],
     "orchestration/checks.py": [

@@ -29,7 +29,7 @@ from serving.requests import (
 )
 
 if TYPE_CHECKING:  # the process that only starts the worker needs no model and no numpy
-    from serving.live import Champion, Live
+    from serving.champion_watcher import Champion, Live
 
 log = logging.getLogger(__name__)
 

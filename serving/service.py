@@ -33,7 +33,7 @@ class Tradewind:
             os.environ.setdefault(f"{library}_NUM_THREADS", "1")
         from threadpoolctl import threadpool_limits
 
-        from serving.live import Live
+        from serving.champion_watcher import Live
 
         settings = ServingSettings()
         self.live = application.live = Live(settings.pointer)

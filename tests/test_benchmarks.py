@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from recommenders.evaluation.lists import rank
-from recommenders.training.training import fit_recipe
+from recommenders.evaluation.rank import rank
+from recommenders.training.fitting import fit_recipe
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 KEYS = {"what", "unit", "ours", "peer", "peer_value", "ratio", "goal", "met"}

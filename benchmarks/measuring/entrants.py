@@ -19,12 +19,12 @@ from threadpoolctl import threadpool_limits
 from measuring.fitted import fit_key, fitted
 from measuring.kept import code_version, kept_arrays, key_of
 from measuring.questions import SEED, Question
-from recommenders.evaluation.ceilings import oracle_lists
 from recommenders.evaluation.criteria import MODEL_TARGETS
-from recommenders.evaluation.lists import rank
-from recommenders.evaluation.protocol import EvaluationConfig, K
+from recommenders.evaluation.oracle import oracle_lists
+from recommenders.evaluation.rank import rank
 from recommenders.evaluation.report import evaluate
-from recommenders.evaluation.sampled import Candidates, rank_candidates
+from recommenders.evaluation.tasks.sampled import Candidates, rank_candidates
+from recommenders.evaluation.tasks.task import EvaluationConfig, K
 from recommenders.math.top_k import top_k
 from recommenders.models.catalog import MODELS
 from recommenders.models.popularity import Popularity
@@ -32,7 +32,7 @@ from recommenders.models.recommender import BLOCK, Recommender, mask_and_rank
 from recommenders.simulation.config import WorldConfig
 from recommenders.simulation.orders import make_world
 from recommenders.training.configuration import TrainingConfig
-from recommenders.training.training import Declined
+from recommenders.training.fitting import Declined
 
 Lists = Mapping[str, NDArray[np.int32]]
 

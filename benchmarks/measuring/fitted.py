@@ -12,7 +12,7 @@ from recommenders.errors import UnsuitableError
 from recommenders.models.catalog import load
 from recommenders.models.recommender import Recommender
 from recommenders.training.configuration import TrainingConfig
-from recommenders.training.training import DECLINED, Declined, fit_model, members_of
+from recommenders.training.fitting import DECLINED, Declined, fit_model, members_of
 
 KEPT_DAYS = 1.0  # bundles of other code than today's, some hundred MB a data set, go after that
 

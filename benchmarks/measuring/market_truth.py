@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from recommenders.evaluation.lists import Lists
-from recommenders.evaluation.questions import Question
+from recommenders.evaluation.rank import Lists
+from recommenders.evaluation.window import Question
 from recommenders.simulation.config import WorldConfig
 from recommenders.simulation.orders import make_world
 from recommenders.simulation.truth import purchase_probabilities

@@ -17,9 +17,9 @@ from recommenders.datasets.catalog import dataset
 from recommenders.datasets.reading.ingest import TABLES
 from recommenders.datasets.spec import Protocol
 from recommenders.errors import DataError
-from recommenders.evaluation.cold import CLICKS, cold_buyers, cold_items, rest_of_basket
-from recommenders.evaluation.protocol import Case, View, make_case
-from recommenders.evaluation.sampled import Candidates, draw_lots
+from recommenders.evaluation.tasks.cold_start import CLICKS, cold_buyers, cold_items, rest_of_basket
+from recommenders.evaluation.tasks.sampled import Candidates, draw_lots
+from recommenders.evaluation.tasks.task import Case, View, make_case
 from recommenders.events.interactions import Interactions
 from recommenders.features.items import ItemFeatures, encode_items_as_of
 from recommenders.splitting.temporal import cut_time, split, training_log

@@ -35,7 +35,7 @@ from peers.spaces import (
     scattered,
 )
 from recommenders.datasets.catalog import dataset
-from recommenders.evaluation.protocol import K
+from recommenders.evaluation.tasks.task import K
 from recommenders.metrics import ranking
 
 SETTINGS = Path(__file__).with_name("settings.json")

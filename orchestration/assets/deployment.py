@@ -5,13 +5,13 @@ from typing import Any
 import dagster as dg
 import pyarrow as pa
 
-from orchestration.metadata import preview, show
+from orchestration.assets.metadata import preview, show
 from orchestration.settings import Settings
 from recommenders.errors import ReleaseError
 from recommenders.models import catalog
-from serving import bento as packaging
 from serving.batch import batch_recommendations as lists_for_everyone
-from serving.champion import read_pointer
+from serving.pointer import read_pointer
+from serving.release import bento as packaging
 
 
 @dg.asset(group_name="release", kinds={"bentoml"})

@@ -7,10 +7,10 @@ import dagster as dg
 import pyarrow as pa
 
 from monitoring.alerts import Alert, Severity, recent, send
-from monitoring.drift import DriftReport, report_url
-from monitoring.drift import drift_report as compare
-from monitoring.feed import describe
-from orchestration.metadata import show
+from monitoring.drift.feed import describe
+from monitoring.drift.report import DriftReport, report_url
+from monitoring.drift.report import drift_report as compare
+from orchestration.assets.metadata import show
 from orchestration.settings import Settings
 from recommenders.datasets.store import TableStore
 from recommenders.splitting.temporal import newest_window

@@ -8,25 +8,25 @@ import dagster as dg
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from orchestration.assets.metadata import picture, rounded, show
 from orchestration.assets.models import MODEL, standing
-from orchestration.metadata import picture, rounded, show
+from orchestration.assets.source import fingerprint, held
 from orchestration.settings import Settings
-from orchestration.source import fingerprint, held
 from recommenders.datasets.spec import Protocol
 from recommenders.errors import DataError
-from recommenders.evaluation.ceilings import oracle_figures
-from recommenders.evaluation.cold import cold_buyers, cold_items, rest_of_basket
-from recommenders.evaluation.protocol import Case, make_case
+from recommenders.evaluation.oracle import oracle_figures
 from recommenders.evaluation.report import Report
 from recommenders.evaluation.report import evaluate as evaluate_models
-from recommenders.evaluation.slices import by_segment
+from recommenders.evaluation.tasks.cold_start import cold_buyers, cold_items, rest_of_basket
+from recommenders.evaluation.tasks.slices import by_segment
+from recommenders.evaluation.tasks.task import Case, make_case
 from recommenders.events.interactions import Interactions
 from recommenders.features.items import ItemFeatures
 from recommenders.models.recommender import Recommender
 from recommenders.splitting.temporal import cut_time
 from recommenders.training.configuration import TrainingConfig
-from recommenders.training.training import Declined
-from serving.registry import Registry
+from recommenders.training.fitting import Declined
+from serving.release.registry import Registry
 
 ORACLE_CELLS = 40_000_000  # buyers x items, about a minute's work; the oracle of more would outlast the training
 

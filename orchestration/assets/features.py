@@ -7,7 +7,7 @@ import dagster as dg
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from orchestration.metadata import preview, show
+from orchestration.assets.metadata import preview, show
 from orchestration.settings import Settings
 from recommenders.events.interactions import Interactions
 from recommenders.features import tables

@@ -5,19 +5,19 @@ from typing import Any
 
 import dagster as dg
 
-from orchestration.metadata import picture, rounded, show
+from orchestration.assets.metadata import picture, rounded, show
+from orchestration.io_manager import MODEL_TYPE
 from orchestration.settings import Settings
-from orchestration.storage import MODEL_TYPE
 from recommenders.errors import ModelTooLargeError, UnsuitableError
 from recommenders.evaluation.cost import measure
-from recommenders.evaluation.plots import plot_learning_curve
+from recommenders.evaluation.writers.plots import plot_learning_curve
 from recommenders.events.interactions import Interactions
 from recommenders.features.items import ItemFeatures
 from recommenders.models.catalog import COMPOSED
 from recommenders.models.recommender import Recommender
 from recommenders.training.configuration import TrainingConfig
-from recommenders.training.training import Declined, fit_model
-from serving.registry import Registry, RunTracker
+from recommenders.training.fitting import Declined, fit_model
+from serving.release.registry import Registry, RunTracker
 
 KINDS = {"neural_collaborative": {"torch", "mlflow"}, "sequential": {"torch", "mlflow"}}
 DESCRIPTIONS = {

@@ -4,9 +4,9 @@ from typing import Any
 
 import dagster as dg
 
-from orchestration.metadata import show
+from orchestration.assets.metadata import show
+from orchestration.assets.source import fingerprint, held
 from orchestration.settings import Settings
-from orchestration.source import fingerprint, held
 
 
 @dg.asset(group_name="data", kinds={"file"})

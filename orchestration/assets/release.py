@@ -10,25 +10,25 @@ import dagster as dg
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from orchestration.assets.metadata import rounded, show
 from orchestration.assets.models import MODEL, parameters, standing
-from orchestration.metadata import rounded, show
+from orchestration.assets.source import held
 from orchestration.settings import Settings
-from orchestration.source import held
-from recommenders.evaluation.questions import Question, question_of
 from recommenders.evaluation.report import Report
+from recommenders.evaluation.window import Question, question_of
 from recommenders.events.interactions import Interactions
 from recommenders.features.items import encode_items_as_of
 from recommenders.models.recommender import Recommender
 from recommenders.splitting.temporal import training_log as build_log
-from recommenders.training.code import code_fingerprint
+from recommenders.training.code_fingerprint import code_fingerprint
 from recommenders.training.configuration import TrainingConfig
+from recommenders.training.fitting import Declined, refit
 from recommenders.training.selection import Choice, choose
-from recommenders.training.training import Declined, refit
-from serving.gate import METRIC, Finding, choose_candidate
-from serving.judgement import Market, judge, release, stored_lists
-from serving.refit import findings, measure, of_record, to_record
-from serving.registry import Registry, Unlogged
-from serving.versions import LISTS_FILE, REFIT_TAG, Version
+from serving.release.challenger import Market, judge, release, stored_lists
+from serving.release.gate import METRIC, Finding, choose_candidate
+from serving.release.refit import findings, measure, of_record, to_record
+from serving.release.registry import Registry, Unlogged
+from serving.release.versions import LISTS_FILE, REFIT_TAG, Version
 
 
 @dg.asset(group_name="release")

@@ -3,7 +3,7 @@
 import dagster as dg
 import pyarrow as pa
 
-from orchestration.metadata import show
+from orchestration.assets.metadata import show
 from orchestration.settings import Settings
 from recommenders.splitting.temporal import cut_time
 from recommenders.splitting.temporal import split as split_by_protocol

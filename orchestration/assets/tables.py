@@ -10,7 +10,7 @@ import dagster as dg
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from orchestration.metadata import picture, preview
+from orchestration.assets.metadata import picture, preview
 from orchestration.settings import Settings
 from recommenders.datasets.profile.profiling import describe
 from recommenders.datasets.reading.ingest import Counts

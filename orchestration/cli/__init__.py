@@ -36,7 +36,7 @@ def run(
     ] = False,
 ) -> None:
     """Run everything: data, models, champion, service and pages. Ctrl-C ends it all."""
-    from orchestration.console import run_platform
+    from orchestration.launcher.console import run_platform
 
     _end_on_signals()
     run_platform(settings_of(dataset, source, config), once, say)
@@ -45,7 +45,7 @@ def run(
 @app.command()
 def train(dataset: Dataset = None, source: Source = None, config: Config = None, as_json: AsJson = False) -> None:
     """Read the source and fit all models on what lies before the cut."""
-    from orchestration.runs import materialise, upstream
+    from orchestration.launcher.runs import materialise, upstream
 
     settings = settings_of(dataset, source, config)
     settings.remember_dataset("train")
@@ -107,9 +107,9 @@ def batch(
     as_json: AsJson = False,
 ) -> None:
     """The champion's lists for every known buyer."""
-    from orchestration.exports import write_lists
-    from orchestration.platform import live
-    from orchestration.runs import materialise
+    from orchestration.cli.exports import write_lists
+    from orchestration.launcher.platform import live
+    from orchestration.launcher.runs import materialise
 
     settings = settings_of(dataset)
     if output is not None and output.suffix not in (".parquet", ".csv"):
@@ -126,7 +126,7 @@ def batch(
 @app.command()
 def status(dataset: Dataset = None, as_json: AsJson = False) -> None:
     """What serves, what ran last, which services answer, what alarmed."""
-    from orchestration.console import print_status, status_of
+    from orchestration.launcher.console import print_status, status_of
 
     settings = known(dataset)
     found = status_of(settings)

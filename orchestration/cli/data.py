@@ -39,8 +39,8 @@ def data_describe(
     as_json: AsJson = False,
 ) -> None:
     """Read a data set and report what it holds, where every row went, and what would stop a run."""
-    from orchestration.exports import describe_tables, stops_of, write_page
-    from orchestration.source import take_in
+    from orchestration.assets.source import take_in
+    from orchestration.cli.exports import describe_tables, stops_of, write_page
 
     settings = settings_of(name, source)
     with echo_warnings("recommenders.datasets"):

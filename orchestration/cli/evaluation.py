@@ -12,8 +12,8 @@ K = 10
 
 def of_dataset(dataset: str | None, source: Path | None, config: Path | None) -> tuple[dict[str, Any], str]:
     """The report on a data set's test window, as JSON and as a page; fits the models where they are not."""
-    from orchestration import platform
-    from orchestration.runs import materialise, upstream
+    from orchestration.launcher import platform
+    from orchestration.launcher.runs import materialise, upstream
 
     settings = settings_of(dataset, source, config)
     settings.remember_dataset("train")
@@ -36,9 +36,9 @@ def of_files(
     if k < 1:
         raise ConfigurationError(f"--k: got {k}; allowed: 1 or more; say how many places a list has")
     from orchestration.settings import Settings
-    from recommenders.evaluation.external import Files
-    from recommenders.evaluation.external_report import to_markdown
-    from recommenders.training.contest import evaluate_files
+    from recommenders.evaluation.benchmark.files import Files
+    from recommenders.evaluation.benchmark.report import to_markdown
+    from recommenders.training.file_benchmark import evaluate_files
 
     check_config(config)
     training = Settings.read(config=config).training

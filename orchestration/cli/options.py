@@ -29,7 +29,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print figures as one line 
 
 def settings_of(dataset: str | None = None, source: Path | None = None, config: Path | None = None) -> "Settings":
     """The settings of this call, checked: data set, configuration and source exist."""
-    from orchestration.platform import check_source
+    from orchestration.launcher.platform import check_source
     from orchestration.settings import Settings
 
     check_config(config)

@@ -16,7 +16,7 @@ app = typer.Typer(help="Versions: list, promote, roll back, package.", no_args_i
 @app.command("list")
 def release_list(dataset: Dataset = None, as_json: AsJson = False) -> None:
     """All versions, newest first, with what the gate said."""
-    from orchestration.console import versions_of
+    from orchestration.launcher.console import versions_of
 
     settings = known(dataset)
     rows = versions_of(settings)
@@ -35,8 +35,8 @@ def release_promote(
     force: Annotated[str, typer.Option(help="Promote against the gate; the reason given here is stored with it.")] = "",
 ) -> None:
     """Make a version the champion, if the gate let it pass."""
-    from serving.judgement import promote_judged
-    from serving.registry import Registry
+    from serving.release.challenger import promote_judged
+    from serving.release.registry import Registry
 
     settings = known(dataset)
     registry = Registry(settings)
@@ -48,7 +48,7 @@ def release_promote(
 @app.command("rollback")
 def release_rollback(dataset: Dataset = None) -> None:
     """Make the champion before the present one serve again."""
-    from serving.registry import Registry
+    from serving.release.registry import Registry
 
     settings = known(dataset)
     registry = Registry(settings)
@@ -67,7 +67,7 @@ def release_pin(
     dataset: Dataset = None,
 ) -> None:
     """Keep the version that serves, whatever retrainings find, until it is unpinned."""
-    from serving.registry import Registry
+    from serving.release.registry import Registry
 
     settings = known(dataset)
     Registry(settings).pin(settings.dataset, version)
@@ -77,7 +77,7 @@ def release_pin(
 @app.command("unpin")
 def release_unpin(dataset: Dataset = None) -> None:
     """Let retrainings replace the version that serves again."""
-    from serving.registry import Registry
+    from serving.release.registry import Registry
 
     settings = known(dataset)
     before = Registry(settings).pin(settings.dataset, None)
@@ -90,7 +90,7 @@ def release_unpin(dataset: Dataset = None) -> None:
 @app.command("bento")
 def release_bento(dataset: Dataset = None, as_json: AsJson = False) -> None:
     """Build a Bento that serves the champion on its own, with no MLflow at hand."""
-    from serving.bento import build
+    from serving.release.bento import build
 
     settings = known(dataset)
     built = build(settings)

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recommenders.evaluation.comparison import Interval, compare_all, mean_intervals
-from recommenders.evaluation.protocol import EvaluationConfig
+from recommenders.evaluation.tasks.task import EvaluationConfig
 
 Values = NDArray[np.float64]  # one a user
 Vectors = Mapping[str, Mapping[str, Values]]  # model -> metric -> values, over the same users in the same order

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recommenders.evaluation import judging, lists, markdown, plots
+from recommenders.evaluation import judge, rank
 from recommenders.evaluation.criteria import CRITERIA, MODEL_TARGETS, ceilings, criteria, targets
 from recommenders.evaluation.figures import Metrics, Values, Vectors, compared, intervals, plain
-from recommenders.evaluation.judging import Crowd
-from recommenders.evaluation.protocol import Case, EvaluationConfig, K, View
-from recommenders.evaluation.slices import slices_of
+from recommenders.evaluation.judge import Crowd
+from recommenders.evaluation.tasks.slices import slices_of
+from recommenders.evaluation.tasks.task import Case, EvaluationConfig, K, View
+from recommenders.evaluation.writers import markdown, plots
 from recommenders.features.items import ItemFeatures
 from recommenders.models.catalog import MODELS
 from recommenders.models.recommender import Recommender
@@ -135,7 +136,7 @@ def evaluate(
 
     segments: name -> (n_users,) buyers to judge apart, beside those of slices.slices_of. oracle: view -> metric ->
     what a ranking by the true probabilities reaches, on a simulated market. cold: name -> a case over the same items
-    that is judged beside the main one, such as those of recommenders.evaluation.cold.
+    that is judged beside the main one, such as those of recommenders.evaluation.tasks.cold_start.
     """
     config, views, models = config or EvaluationConfig(), case.views(), _in_order(models)
     vectors, metrics = _judge(models, case, views, features, config)
@@ -178,10 +179,10 @@ def _judge(
     items: dict[str, dict[str, dict[str, Values]]] = {view: {} for view in views}
     whole: dict[str, dict[str, Metrics]] = {view: {} for view in views}
     for name, model in models.items():
-        for view, ranked in lists.rank(model, case, views, K).items():
-            users[view][name] = judging.per_user(ranked, case, views[view], features, crowd)
-            items[view][name] = judging.per_item(ranked, case)
-            whole[view][name] = {m: [plain(v), None, None] for m, v in judging.overall(ranked, case).items()}
+        for view, ranked in rank.rank(model, case, views, K).items():
+            users[view][name] = judge.per_user(ranked, case, views[view], features, crowd)
+            items[view][name] = judge.per_item(ranked, case)
+            whole[view][name] = {m: [plain(v), None, None] for m, v in judge.overall(ranked, case).items()}
     metrics = {}
     for view in views:
         parts = (intervals(users[view], config), intervals(items[view], config), whole[view])
@@ -193,8 +194,8 @@ def _taken(models: Mapping[str, Recommender], case: Case) -> dict[str, Any]:
     """What each model takes: milliseconds a list, megabytes on disk, and for fitting what was recorded then."""
     known = ("fit_seconds", "peak_memory_mb")
     return {
-        "milliseconds": {name: lists.latency(model, case, K) for name, model in models.items()},
-        "megabytes": {name: lists.bytes_on_disk(model) / 1e6 for name, model in models.items()},
+        "milliseconds": {name: rank.latency(model, case, K) for name, model in models.items()},
+        "megabytes": {name: rank.bytes_on_disk(model) / 1e6 for name, model in models.items()},
         "costs": {
             name: {fact: float(model.provenance[fact]) for fact in known if model.provenance.get(fact) is not None}
             for name, model in models.items()

@@ -4,9 +4,6 @@ config and market say what there is, orders what one visit will bring, demand dr
 computes what any user will buy.
 """
 
-from it, files writes it down, truth computes what any user will buy.
-"""
-
 from recommenders.simulation.config import Scenario, WorldConfig
 from recommenders.simulation.files import write_world
 from recommenders.simulation.orders import make_world

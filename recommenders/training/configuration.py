@@ -8,7 +8,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from recommenders.errors import ConfigurationError, UnknownNameError, choices
-from recommenders.evaluation.protocol import EvaluationConfig
+from recommenders.evaluation.tasks.task import EvaluationConfig
 from recommenders.models.catalog import MODELS
 from recommenders.models.collaborative_filtering.model import CollaborativeFilteringConfig
 from recommenders.models.content_based import ContentBasedConfig
@@ -21,7 +21,7 @@ from recommenders.models.networks.sasrec.model import SequentialConfig
 from recommenders.models.popularity import PopularityConfig
 from recommenders.models.recommender import ModelConfig
 from recommenders.models.repurchase import ReorderConfig
-from recommenders.training.code import code_fingerprint
+from recommenders.training.code_fingerprint import code_fingerprint
 
 STRICT = ConfigDict(frozen=True, extra="forbid")
 RUN_TIME = {"enabled", "threads", "n_threads", "max_memory_mb", "max_minutes"}  # how a fit is run, not what is learned

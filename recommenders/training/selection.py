@@ -10,10 +10,10 @@ import pyarrow as pa
 
 from recommenders.datasets.spec import Protocol
 from recommenders.errors import DataError
-from recommenders.evaluation.questions import Question, question_of
+from recommenders.evaluation.window import Question, question_of
 from recommenders.models.recommender import Recommender
 from recommenders.training.configuration import TrainingConfig
-from recommenders.training.training import Declined, fit_recipe, members_of
+from recommenders.training.fitting import Declined, fit_recipe, members_of
 
 LOG = logging.getLogger(__name__)
 

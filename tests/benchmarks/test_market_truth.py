@@ -9,8 +9,8 @@ import pytest
 from measuring.market_truth import bought_within, expected_dcg
 
 from recommenders.datasets.catalog import dataset
-from recommenders.evaluation.ceilings import oracle_lists
-from recommenders.evaluation.questions import question_of
+from recommenders.evaluation.oracle import oracle_lists
+from recommenders.evaluation.window import question_of
 from recommenders.models.popularity import Popularity
 from recommenders.simulation.config import WorldConfig
 from recommenders.simulation.files import write_world

@@ -20,8 +20,8 @@ from peers.environments import Answer, PeerError, events_of, pairs_of, pinned, s
 from peers.spaces import BUDGET, DEFAULTS, GRIDS, NETWORKS, PEERS, WHOLE, at_edge, params_at, scattered
 from scipy.sparse import csr_array, csr_matrix
 
-from recommenders.evaluation.protocol import View
-from recommenders.evaluation.sampled import Candidates
+from recommenders.evaluation.tasks.sampled import Candidates
+from recommenders.evaluation.tasks.task import View
 from recommenders.events.ids import IdMap
 from recommenders.events.interactions import Interactions
 

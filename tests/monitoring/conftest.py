@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from monitoring.shift import Log
+from monitoring.drift.shift import Log
 from recommenders.storage.schema import INTERACTIONS, ITEMS, USERS, conform
 
 DAY = 86_400

@@ -11,9 +11,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from monitoring.drift import DriftReport, Window
+from monitoring.drift.report import DriftReport, Window
 from orchestration import checks
-from orchestration.metadata import APPLICABLE
+from orchestration.assets.metadata import APPLICABLE
 from recommenders.datasets.reading.ingest import Counts
 from recommenders.datasets.spec import Protocol
 from recommenders.events.ids import IdMap

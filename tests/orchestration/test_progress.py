@@ -3,7 +3,7 @@
 import dagster as dg
 import pytest
 
-from orchestration.metadata import APPLICABLE
+from orchestration.assets.metadata import APPLICABLE
 from orchestration.progress import console
 
 ERROR, WARN = dg.AssetCheckSeverity.ERROR, dg.AssetCheckSeverity.WARN

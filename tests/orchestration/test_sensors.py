@@ -11,11 +11,11 @@ import pytest
 
 from monitoring import alerts
 from orchestration import sensors
+from orchestration.assets.source import fingerprint
 from orchestration.jobs import RETRAINING
 from orchestration.sensors import drift_sensor, failure_sensor, new_data_sensor
 from orchestration.settings import Settings
-from orchestration.source import fingerprint
-from serving.registry import Registry
+from serving.release.registry import Registry
 
 HEADER = "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country\n"
 LINE = "536365,85123A,HEART,6,2010-12-0{day} 08:26:00,2.55,17850.0,United Kingdom\n"

@@ -16,7 +16,7 @@ from recommenders.models.recommender import Recommender
 from recommenders.simulation.files import write_world
 from recommenders.storage import schema
 from recommenders.training.configuration import TrainingConfig
-from recommenders.training.training import Declined, fit_recipe
+from recommenders.training.fitting import Declined, fit_recipe
 
 World = tuple[Interactions, ItemFeatures]
 

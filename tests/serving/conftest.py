@@ -19,7 +19,7 @@ from recommenders.events.ids import IdMap
 from recommenders.events.interactions import Interactions
 from recommenders.models.popularity import Popularity
 from recommenders.storage import schema
-from serving.champion import Pointer, fingerprint, write_pointer
+from serving.pointer import Pointer, fingerprint, write_pointer
 from serving.settings import PROJECT, ServingSettings
 
 START_SECONDS = 40

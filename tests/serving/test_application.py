@@ -12,8 +12,8 @@ import pytest
 from recommenders.events.sale_periods import ALWAYS, SalePeriods
 from recommenders.models.popularity import Popularity
 from serving.application import Application
-from serving.champion import fingerprint, read_pointer, write_pointer
-from serving.live import Live
+from serving.champion_watcher import Live
+from serving.pointer import fingerprint, read_pointer, write_pointer
 
 
 def asked(application: Application, method: str, path: str, **content: Any) -> httpx.Response:

@@ -10,9 +10,9 @@ import pyarrow.compute as pc
 import pytest
 
 from recommenders.datasets.spec import Protocol
-from recommenders.evaluation.cold import cold_buyers
-from recommenders.evaluation.lists import rank
-from recommenders.evaluation.protocol import Case, make_case
+from recommenders.evaluation.rank import rank
+from recommenders.evaluation.tasks.cold_start import cold_buyers
+from recommenders.evaluation.tasks.task import Case, make_case
 from recommenders.events.interactions import Interactions
 from recommenders.features.items import encode_items
 from recommenders.models.catalog import model_class

@@ -12,8 +12,8 @@ from recommenders.events.ids import IdMap
 from recommenders.events.interactions import Interactions
 from recommenders.models.repurchase import Reorder
 from serving.application import respond
-from serving.champion import Pointer
-from serving.live import Champion
+from serving.champion_watcher import Champion
+from serving.pointer import Pointer
 from serving.predictor import Predictor
 from serving.requests import (
     LARGEST_BODY,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from recommenders.datasets.profile.profiling import Description, Facts
 
-INK, BAR, BEST, LIMIT = "#1f2933", "#9db4c8", "#2f6f9f", "#b44d3b"  # as in recommenders.evaluation.plots
+INK, BAR, BEST, LIMIT = "#1f2933", "#9db4c8", "#2f6f9f", "#b44d3b"  # as in recommenders.evaluation.writers.plots
 QUIET = "#f3dcd6"
 # A null of these says something: since ever, still on sale, never returned.
 TELLING_NULLS = ("valid_from", "available_until", "returned_quantity", "returned_at")

@@ -5,7 +5,7 @@ import pytest
 from pydantic import ValidationError
 
 from recommenders.evaluation.criteria import AT_MOST, CRITERIA, MODEL_TARGETS, criteria, met, targets
-from recommenders.evaluation.protocol import EvaluationConfig
+from recommenders.evaluation.tasks.task import EvaluationConfig
 
 PAGE = Path(__file__).parents[3] / "docs" / "evaluation.md"
 

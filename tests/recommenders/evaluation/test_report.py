@@ -14,14 +14,14 @@ from scipy.sparse import csr_array
 
 from recommenders.datasets.spec import Protocol
 from recommenders.errors import DataError
-from recommenders.evaluation import plots
 from recommenders.evaluation.comparison import mean_interval
 from recommenders.evaluation.criteria import ceilings
-from recommenders.evaluation.lists import bytes_on_disk
-from recommenders.evaluation.markdown import comparison_table, criteria_table, slices_table
-from recommenders.evaluation.plots import plot_learning_curve
-from recommenders.evaluation.protocol import EvaluationConfig, make_case
+from recommenders.evaluation.rank import bytes_on_disk
 from recommenders.evaluation.report import Report, evaluate
+from recommenders.evaluation.tasks.task import EvaluationConfig, make_case
+from recommenders.evaluation.writers import plots
+from recommenders.evaluation.writers.markdown import comparison_table, criteria_table, slices_table
+from recommenders.evaluation.writers.plots import plot_learning_curve
 from recommenders.events.interactions import Interactions
 from recommenders.metrics.ranking import all_metrics
 from recommenders.models.collaborative_filtering.model import CollaborativeFiltering

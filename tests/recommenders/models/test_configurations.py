@@ -20,7 +20,7 @@ from recommenders.models import catalog
 from recommenders.models.recommender import Recommender
 from recommenders.storage import schema
 from recommenders.training.configuration import TrainingConfig
-from recommenders.training.training import fit_one
+from recommenders.training.fitting import fit_one
 
 Settings = dict[str, dict[str, Any]]
 

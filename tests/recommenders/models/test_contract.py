@@ -18,7 +18,7 @@ from recommenders.models import catalog
 from recommenders.models.ensembles.ensemble import Composed
 from recommenders.models.recommender import Recommender
 from recommenders.storage.bundle import MANIFEST
-from recommenders.training.training import fit_member
+from recommenders.training.fitting import fit_member
 
 NAMES = [*catalog.MODELS]
 RELAXED = settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])

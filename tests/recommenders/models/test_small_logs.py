@@ -21,7 +21,7 @@ from recommenders.models.networks.sasrec.batches import hold_out_latest
 from recommenders.models.networks.sasrec.model import Sequential, SequentialConfig
 from recommenders.storage import schema
 from recommenders.training.configuration import TrainingConfig
-from recommenders.training.training import Declined, fit_recipe
+from recommenders.training.fitting import Declined, fit_recipe
 
 EPOCHS = 40  # an early stop, a few epochs after the best one, comes long before
 CONFIG = TrainingConfig.model_validate(

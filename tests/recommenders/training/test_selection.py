@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 import pytest
 
 from recommenders.datasets.spec import Protocol
-from recommenders.evaluation.questions import question_of
+from recommenders.evaluation.window import question_of
 from recommenders.splitting.temporal import split
 from recommenders.storage import schema
 from recommenders.training import selection

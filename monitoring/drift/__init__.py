@@ -1,0 +1,1 @@
+"""Reference against current: what shifted, and whether that is drift (Evidently is used here)."""

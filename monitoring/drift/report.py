@@ -1,0 +1,245 @@
+"""Has the market moved since the model learned? The newest events against those of training, by Evidently.
+
+Evidently costs five seconds and 290 MB to import, so it is imported where it is used. Its defaults cry wolf
+on recommender logs; how far is too far is decided in shift.py, and Evidently is told.
+"""
+
+import json
+import shutil
+import uuid
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from monitoring.drift.feed import FeedFault, describe, feed_faults
+from monitoring.drift.shift import COLUMNS, METHODS, POPULARITY, Kind, Log, Rows, encode, halves, limits, thinned
+from monitoring.drift.verdict import ColumnDrift, judge, label_names, summarise
+from recommenders.errors import DataError
+from recommenders.events.item_states import items_as_of
+from recommenders.storage.bundle import replace_folder
+
+FLOORS: Mapping[Kind, float] = {"number": 0.05, "label": 0.05}  # less is no reason to act, however certain
+MIN_ROWS = 500
+MAX_ROWS = 20_000
+ALARM_RATE = 0.01  # false alarms a window, over all columns
+JSON_NAME, HTML_NAME = "drift.json", "drift.html"
+DRIFTED = "drifted columns"
+COUNT_TITLE = "Columns that drifted in the newest window"
+LINES_TITLE = "How near each column is to its limit (1 and above: drift)"
+
+
+@dataclass(frozen=True)
+class Window:
+    """A stretch of the log; times are UTC, None where it holds nothing."""
+
+    start: datetime | None
+    end: datetime | None
+    rows: int
+
+
+@dataclass(frozen=True)
+class DriftReport:
+    """What a comparison found.
+
+    fired: any column reached its limit, or the feed is broken (faults). judged: there was enough to compare; else
+    html_path, project_id and snapshot_id are None. columns: furthest beyond its limit first. not_judged: the others,
+    with why.
+    """
+
+    fired: bool
+    judged: bool
+    columns: tuple[ColumnDrift, ...]
+    reference: Window
+    current: Window
+    not_judged: tuple[str, ...]
+    summary: str
+    faults: tuple[FeedFault, ...] = ()
+    html_path: Path | None = None
+    project_id: str | None = None
+    snapshot_id: str | None = None
+
+    def save(self, folder: Path) -> Path:
+        """Write drift.json and a copy of the HTML page, replacing the folder as one step; returns the JSON file."""
+        staging = folder.with_name(f".{folder.name}-{uuid.uuid4().hex[:8]}")
+        staging.mkdir(parents=True)
+        if self.html_path is not None:
+            shutil.copyfile(self.html_path, staging / HTML_NAME)
+        content = {**asdict(self), "html_path": self.html_path and HTML_NAME}
+        text = json.dumps(content, indent=2, default=datetime.isoformat) + "\n"
+        (staging / JSON_NAME).write_text(text, encoding="utf-8")
+        replace_folder(staging, folder)
+        return folder / JSON_NAME
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """What save wrote. Raises DataError if the folder holds no such report."""
+        try:
+            content = json.loads((folder / JSON_NAME).read_text(encoding="utf-8"))
+            content["columns"] = tuple(ColumnDrift(**column) for column in content["columns"])
+            content["reference"] = _window(content["reference"])
+            content["current"] = _window(content["current"])
+            content["not_judged"] = tuple(content["not_judged"])
+            content["faults"] = tuple(FeedFault(**fault) for fault in content.get("faults", ()))
+            content["html_path"] = content["html_path"] and folder / content["html_path"]
+            return cls(**content)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            fault = f"{folder / JSON_NAME} is no drift report: {error!r}; run the drift check again"
+            raise DataError(fault) from error
+
+
+def drift_report(
+    reference: pa.Table,
+    current: pa.Table,
+    items: pa.Table,
+    out: Path,
+    workspace: Path,
+    project: str,
+    *,
+    users: pa.Table | None = None,
+    earlier_items: pa.Table | None = None,
+    min_rows: int = MIN_ROWS,
+    max_rows: int = MAX_ROWS,
+    floors: Mapping[Kind, float] = FLOORS,
+    alarm_rate: float = ALARM_RATE,
+    seed: int = 0,
+) -> DriftReport:
+    """Compare the newest events with those of the training window (the reference), schema INTERACTIONS.
+
+    Writes Evidently's page to `out` (drift.html) and adds the comparison to a project in its workspace.
+    Columns: category and popularity of the item, log unit price, log quantity, rating; with users segment and
+    region. items: every state. Fewer than min_rows on either side: not judged, nothing written. A broken feed is
+    named first: see feed.py, earlier_items too.
+    """
+    spans = _span(reference), _span(current)
+    if min(span.rows for span in spans) < min_rows:
+        why = f"not judged: {spans[0].rows} events in the training window, {spans[1].rows} in the newest"
+        return DriftReport(False, False, (), *spans, ("every column",), f"{why}; {min_rows} are needed in each")
+    faults = feed_faults(reference, current, items, users, earlier_items)
+    log = encode(reference, current, items_as_of(items, pc.max(current["timestamp"]).as_py()), users)
+    columns, not_judged, (learn, judged, window) = verdicts(
+        log, np.random.default_rng(seed), min_rows, max_rows, floors, alarm_rate
+    )
+    fired = bool(faults) or any(column.drifted for column in columns)
+    summary = summarise(columns, not_judged)
+    summary = f"the feed looks broken: {describe(faults)}; besides: {summary}" if faults else summary
+    report = DriftReport(fired, bool(columns), columns, *spans, not_judged, summary, faults)
+    if not columns:
+        return report
+    frames = _frame(log, columns, judged, learn), _frame(log, columns, window, learn)
+    return _publish(report, *frames, out, workspace, project)
+
+
+def verdicts(
+    log: Log,
+    rng: np.random.Generator,
+    min_rows: int = MIN_ROWS,
+    max_rows: int = MAX_ROWS,
+    floors: Mapping[Kind, float] = FLOORS,
+    alarm_rate: float = ALARM_RATE,
+) -> tuple[tuple[ColumnDrift, ...], tuple[str, ...], tuple[Rows, Rows, Rows]]:
+    """Each column's verdict, what was not judged, and the rows: (bucket-learning half, judged half, newest window).
+
+    Without drift a column fires in at most a share alarm_rate of windows.
+    """
+    thresholds = limits(log, floors, max_rows, min_rows, alarm_rate, rng)
+    half = halves(log, rng)[: log.n_reference]
+    learn, judged = np.flatnonzero(half), thinned(np.flatnonzero(~half), max_rows, rng)
+    window = thinned(np.arange(log.n_reference, log.seconds.size), max_rows, rng)
+    columns, not_judged = judge(log, learn, judged, window, thresholds, min_rows)
+    return columns, not_judged, (learn, judged, window)
+
+
+def report_url(base_url: str, project_id: str, snapshot_id: str) -> str:
+    """The page of a comparison in Evidently's UI."""
+    return f"{base_url.rstrip('/')}/projects/{project_id}/reports/{snapshot_id}"
+
+
+def _publish(
+    report: DriftReport, was: pd.DataFrame, now: pd.DataFrame, out: Path, workspace: Path, project: str
+) -> DriftReport:
+    """Let Evidently draw what was decided; returns the report with where to find it."""
+    from evidently import DataDefinition, Dataset, Report
+    from evidently.metrics import MeanValue
+    from evidently.presets import DataDriftPreset
+
+    preset = DataDriftPreset(
+        columns=[column.name for column in report.columns],
+        per_column_method={column.name: column.method for column in report.columns},
+        per_column_threshold={column.name: column.threshold for column in report.columns},
+        drift_share=0.5 / len(report.columns),  # one column is enough: a real drift has a single cause
+    )
+    # Panels draw one line per set of metric parameters, and limits are such parameters that change with every
+    # window. So what the panels follow goes in as figures of their own; the reference stands at the limit.
+    figures = {f"{column.name} / limit": column.score / column.threshold for column in report.columns}
+    figures[DRIFTED] = float(sum(column.drifted for column in report.columns))
+    now, was = now.assign(**figures), was.assign(**{**dict.fromkeys(figures, 1.0), DRIFTED: 0.0})
+    labels = [c.name for c in report.columns if METHODS["label"] == c.method]
+    shown = DataDefinition(
+        numerical_columns=[name for name in now.columns if name not in labels], categorical_columns=labels
+    )
+    data = Dataset.from_pandas(now, shown), Dataset.from_pandas(was, shown)
+    drawing = Report([preset, *(MeanValue(column=name) for name in figures)])
+    snapshot = drawing.run(*data, timestamp=report.current.end, name=report.summary, tags=["drift"])
+    # On the page each would be a histogram of one bar; only widgets of such single metrics are linked.
+    snapshot._widgets = [widget for widget in snapshot._widgets if not widget.linked_metrics]
+    out.mkdir(parents=True, exist_ok=True)
+    page = out / HTML_NAME
+    snapshot.save_html(str(page))
+    store, project_id = _project(workspace, project)
+    stored = store.add_run(project_id, snapshot, include_data=False)
+    return replace(report, html_path=page, project_id=str(project_id), snapshot_id=str(stored.id))
+
+
+def _project(workspace: Path, name: str) -> tuple[Any, Any]:
+    """Evidently's workspace and the id of the project in it, made with its panels the first time."""
+    from evidently.sdk.models import PanelMetric
+    from evidently.sdk.panels import counter_panel, line_plot_panel
+    from evidently.ui.workspace import Workspace
+
+    def figure(column: str, legend: str) -> PanelMetric:
+        return PanelMetric(metric="MeanValue", metric_labels={"column": column}, legend=legend)
+
+    workspace.mkdir(parents=True, exist_ok=True)
+    store = Workspace.create(str(workspace))
+    if found := store.search_project(name):
+        return store, found[0].id
+    project = store.create_project(name, description="The newest events against those of the training window")
+    lines = [figure(f"{column} / limit", column) for column in COLUMNS]
+    for panel in (
+        counter_panel(title=COUNT_TITLE, values=[figure(DRIFTED, "columns")]),
+        line_plot_panel(title=LINES_TITLE, values=lines),
+    ):
+        project.dashboard.add_panel(panel)
+    return store, project.id
+
+
+def _frame(log: Log, columns: tuple[ColumnDrift, ...], rows: Rows, learn: Rows) -> pd.DataFrame:
+    """The judged columns in some rows, labels by name, unknown as missing; (rows, columns)."""
+    frame = {}
+    for column in columns:
+        if column.name in log.numbers:
+            frame[column.name] = log.numbers[column.name][rows]
+        else:
+            codes = (log.buckets(learn) if column.name == POPULARITY else log.labels[column.name])[rows]
+            # code -1 takes the last name
+            frame[column.name] = np.array([*label_names(log, column.name), None], dtype=object)[codes]
+    return pd.DataFrame(frame)
+
+
+def _span(table: pa.Table) -> Window:
+    if not table.num_rows:
+        return Window(None, None, 0)
+    ends = pc.min_max(table["timestamp"]).as_py()
+    return Window(ends["min"].astimezone(UTC), ends["max"].astimezone(UTC), table.num_rows)
+
+
+def _window(content: dict[str, Any]) -> Window:
+    start, end = (content[name] and datetime.fromisoformat(content[name]) for name in ("start", "end"))
+    return Window(start, end, content["rows"])

@@ -1,0 +1,1 @@
+"""What `tradewind run` starts and watches."""

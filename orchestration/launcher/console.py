@@ -1,0 +1,187 @@
+"""What the `tradewind` command shows: the running platform, its status, its versions."""
+
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+import dagster as dg
+import httpx
+from rich.console import Console
+from rich.table import Table
+
+from monitoring import alerts
+from orchestration.launcher import platform
+from orchestration.launcher.runs import RunFailedError
+from orchestration.launcher.services import ensure_ports, services
+from orchestration.launcher.supervisor import Supervisor
+from orchestration.settings import Settings
+from serving.pointer import Pointer, read_pointer
+from serving.release.registry import Registry
+from serving.release.versions import ROLLED_BACK_TAG, Version
+
+READY_S = 120.0
+PATROL_S = 1.0
+
+
+def run_platform(settings: Settings, once: bool, say: Callable[[str], None]) -> None:
+    """Starts everything, brings the champion up to date, asks it, tells; then serves until Ctrl-C unless `once`."""
+    started = time.perf_counter()
+    settings.workspace.mkdir(parents=True, exist_ok=True)
+    with platform.sole_owner(settings):
+        ensure_ports(settings)  # after the home, or a second run would only hear of a port that the first one holds
+        settings.remember_dataset("run")
+        registry = Registry(settings)
+        registry.prepare()
+        for line in registry.reconcile(settings.dataset):
+            say(f"Mended: {line}")
+        with Supervisor(services(settings)) as group:
+            group.start()
+            say(f"Tradewind on {settings.dataset}. Watch it in Dagster: {settings.urls['dagster']} (ready in a moment)")
+            seconds = platform.bring_up_to_date(settings)
+            if not seconds:
+                say("The champion knows this data and configuration already; nothing to train.")
+            waiting = time.perf_counter()
+            group.wait_ready(READY_S)
+            platform.await_champion(settings, platform.live(settings).version)
+            seconds["services"] = time.perf_counter() - waiting
+            answer = platform.ask(settings)
+            print_figures(settings, answer)
+            seconds["total"] = time.perf_counter() - started
+            say(closing(settings, once))
+            if once:
+                print(json.dumps(summary(settings, answer, seconds)), flush=True)
+                return
+            serve(group, say)
+
+
+def serve(group: Supervisor, say: Callable[[str], None]) -> None:
+    """Watches the services; returns at Ctrl-C, raises RunFailedError when one stays down."""
+    try:
+        while True:
+            if dead := group.poll():
+                raise RunFailedError("; ".join(str(death) for death in dead))
+            time.sleep(PATROL_S)
+    except KeyboardInterrupt:
+        say("\nStopping ...")
+
+
+def summary(settings: Settings, answer: platform.Answer, seconds: dict[str, float]) -> dict[str, Any]:
+    """What `--once` prints as its last line."""
+    pointer, report = platform.live(settings), platform.report(settings)
+    return {
+        "dataset": settings.dataset,
+        "champion": {"model": pointer.model, "version": pointer.version},
+        "metrics": report.models,
+        "criteria": platform.criteria_of(report, pointer.model, answer),
+        "predict": {"status": answer.status, "items": answer.items, "milliseconds": answer.milliseconds},
+        "seconds": {stage: round(value, 3) for stage, value in seconds.items()},
+    }
+
+
+def print_figures(settings: Settings, answer: platform.Answer) -> None:
+    """The champion's figures against the criteria."""
+    console = Console(stderr=True, highlight=False)
+    pointer, report = platform.live(settings), platform.report(settings)
+    console.print(f"\n[bold]{pointer.model}[/] version {pointer.version} serves {settings.dataset}")
+    table = Table("criterion", "target", "reached", "ceiling")
+    for row in platform.criteria_of(report, pointer.model, answer):
+        table.add_row(row["metric"], *(_figure(row[key]) for key in ("target", "reached", "ceiling")))
+    console.print(table)
+    whole = f"The whole report: tradewind evaluate --dataset {settings.dataset}"
+    console.print(f"{report.protocol}; {report.n_users} buyers. {whole}\n", soft_wrap=True)
+
+
+def closing(settings: Settings, once: bool) -> str:
+    """What a person can do next: ask the service where it stays up, else how to have it stay."""
+    if once:
+        return f"Done once; the services end now. To keep them up: tradewind run --dataset {settings.dataset}"
+    pages = [f"  {name:<10} {url}{'/docs' if name == 'service' else ''}" for name, url in settings.urls.items()]
+    return "\n".join([*pages, f"\nTry it:\n  {platform.curl_line(settings)}\n", "Serving until Ctrl-C."])
+
+
+def status_of(settings: Settings) -> dict[str, Any]:
+    """What serves, what ran last, which services answer, what alarmed."""
+    pointer = read_pointer(settings.pointer)
+    with dg.DagsterInstance.from_config(str(settings.dagster_home)) as instance:
+        runs = [
+            {
+                "job": r.job_name,
+                "status": r.status.value,
+                "dataset": r.tags.get("dagster/partition"),
+                "cause": r.tags.get("cause"),
+            }
+            for r in instance.get_runs(limit=5)
+        ]
+    return {
+        "dataset": settings.dataset,
+        "champion": None
+        if pointer is None
+        else {
+            "model": pointer.model,
+            "version": pointer.version,
+            "since": pointer.promoted_at,
+            "pinned": pointer.pinned,
+        },
+        "services": {name: _answers(url) for name, url in settings.urls.items()},
+        "runs": runs,
+        "alerts": [alert.title for alert in alerts.recent(settings.alerts, 5)],
+    }
+
+
+def print_status(found: dict[str, Any]) -> None:
+    """The status for people."""
+    champion = found["champion"]
+    print(f"data set   {found['dataset']}")
+    print(
+        f"champion   {champion['model']} version {champion['version']} since {champion['since']}"
+        f"{', pinned' if champion['pinned'] else ''}"
+        if champion
+        else "champion   none yet; start with: tradewind run"
+    )
+    for name, up in found["services"].items():
+        print(f"{name:<10} {'answers' if up else 'does not answer'}")
+    for run in found["runs"]:
+        print(f"run        {run['status']:<9} {run['job']} on {run['dataset']} ({run['cause']})")
+    for title in found["alerts"]:
+        print(f"alert      {title}")
+
+
+def versions_of(settings: Settings) -> list[dict[str, Any]]:
+    """All versions of the data set, newest first."""
+    rows = []
+    registry = Registry(settings)
+    live = registry.pointer(settings.dataset)
+    for version in registry.versions(settings.dataset):
+        record = json.loads(version.tags.get("gate_record", "{}"))
+        evaluation = json.loads(version.tags.get("evaluation", "{}"))
+        rows.append(
+            {
+                "version": version.number,
+                "model": version.model,
+                "aliases": [*version.aliases, *_marks(version, live)],
+                "created": version.created.isoformat(timespec="seconds"),
+                "ndcg@10": evaluation.get("ndcg@10"),
+                "promoted": record.get("promote"),
+                "reasons": record.get("reasons", []),
+                "data_version": version.tags.get("data_version"),
+            }
+        )
+    return rows
+
+
+def _marks(version: Version, live: Pointer | None) -> list[str]:
+    """What a version is, beside its aliases."""
+    pinned = live is not None and live.pinned and live.version == version.number
+    return ["pinned"] * pinned + ["rolled back"] * bool(version.tags.get(ROLLED_BACK_TAG))
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=2, follow_redirects=True).status_code < 500
+    except httpx.HTTPError:
+        return False
+
+
+def _figure(value: Any) -> str:
+    return "-" if value is None else f"{value:.3f}" if isinstance(value, float) else str(value)

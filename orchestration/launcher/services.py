@@ -1,0 +1,45 @@
+"""The long-running processes of the platform and the commands that start them."""
+
+import sys
+from pathlib import Path
+
+from orchestration.launcher.supervisor import Service, ensure_free
+from orchestration.settings import Settings
+from serving.settings import PROJECT
+
+SERVICE = "serving.service:Tradewind"
+READY = {"dagster": "/server_info", "service": "/livez", "mlflow": "/health", "evidently": "/api/version"}
+
+
+def services(settings: Settings) -> list[Service]:
+    """Dagster (web pages and daemon), the service, MLflow and Evidently's pages, as the supervisor starts them."""
+    urls, host = settings.urls, settings.host
+    workspace = str(PROJECT / "workspace.yaml")
+    store = ("--backend-store-uri", settings.tracking_uri, "--artifacts-destination", str(settings.artifact_root))
+    commands = {
+        "dagster": ("dagster", "dev", "-w", workspace, "-h", host, "-p", str(settings.dagster_port)),
+        "service": ("bentoml", "serve", SERVICE, "--host", host, "--port", str(settings.service_port)),
+        "mlflow": ("mlflow", "server", *store, "--workers", "1", "--host", host, "--port", str(settings.mlflow_port)),
+        "evidently": (
+            *("evidently", "ui", "--workspace", str(settings.workspace)),
+            *("--host", host, "--port", str(settings.evidently_port)),
+        ),
+    }
+    return [
+        Service(
+            name,
+            [str(Path(sys.executable).with_name(program)), *arguments],
+            settings.environment(),
+            settings.logs / f"{name}.log",
+            urls[name] + READY[name],
+            cwd=settings.home,  # whatever a vendor drops into the current folder stays below home
+        )
+        for name, (program, *arguments) in commands.items()
+        if urls[name].startswith(f"http://{host}:")  # an MLflow that runs elsewhere is not started here
+    ]
+
+
+def ensure_ports(settings: Settings) -> None:
+    """Raises ConfigurationError, in one line, for the first port that is taken."""
+    for name in READY:
+        ensure_free(settings.host, getattr(settings, f"{name}_port"), name)

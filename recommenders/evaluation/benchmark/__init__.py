@@ -1,0 +1,1 @@
+"""A benchmark given as files with a split of their own."""

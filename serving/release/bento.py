@@ -1,0 +1,117 @@
+"""The champion as a Bento: code, bundle and requirements in one, with no MLflow where it runs.
+
+BentoML builds in a process of its own: there the service is imported from the staging folder, and here
+`serving` stays what it is. Nothing is fetched from a network.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from importlib.metadata import version as installed
+from pathlib import Path
+from typing import Any
+
+from recommenders.errors import ReleaseError
+from serving.pointer import Pointer, read_pointer, verify, write_pointer
+from serving.settings import CARRIED, PROJECT, ServingSettings
+
+PACKAGES = ("recommenders", "serving")
+# What the worker imports; torch, mlflow, pyarrow and scikit-learn stay outside.
+REQUIREMENTS = (
+    "numpy",
+    "scipy",
+    "safetensors",
+    "pydantic",
+    "pydantic-settings",
+    "orjson",
+    "threadpoolctl",
+    "uvloop",
+    "httptools",
+)
+BUILD_SECONDS = 120
+TELEMETRY_OFF = {"BENTOML_DO_NOT_TRACK": "True"}
+
+
+@dataclass(frozen=True)
+class BentoInfo:
+    """A built Bento: `bentoml serve TAG` with BENTOML_HOME set to the settings' bentoml_home."""
+
+    tag: str
+    path: Path
+
+
+def build(settings: ServingSettings, version: str | None = None) -> BentoInfo:
+    """Builds the champion's Bento; `version` is the Bento's own, by default the champion's and the time.
+
+    Raises ReleaseError if there is no champion or the build fails, BundleError if its bundle is damaged.
+    """
+    pointer = read_pointer(settings.pointer)
+    if pointer is None:
+        raise ReleaseError(f"no champion at {settings.pointer}; promote a version of {settings.dataset} first")
+    name = bento_name(pointer.dataset)
+    version = version or f"v{pointer.version}-{datetime.now(UTC):%Y%m%d%H%M%S}"
+    with tempfile.TemporaryDirectory(prefix="tradewind-bento-") as folder:
+        stage(Path(folder), pointer, pointer.bundle_folder(settings.pointer))
+        # JSON is YAML, and needs no quoting rules.
+        (Path(folder) / "bentofile.yaml").write_text(json.dumps(recipe(name, pointer), indent=2))
+        _bentoml_build(Path(folder), version, settings.bentoml_home)
+    return BentoInfo(f"{name}:{version}", settings.bentoml_home / "bentos" / name / version)
+
+
+def bento_name(dataset: str) -> str:
+    """A name BentoML accepts: lower case letters, digits, and . _ - inside."""
+    return f"tradewind_{re.sub(r'[^a-z0-9._-]', '-', dataset.lower())}".rstrip("._-")
+
+
+def stage(folder: Path, pointer: Pointer, bundle: Path) -> None:
+    """Puts there what the Bento holds: the packages, and the champion where settings.CARRIED expects it."""
+    verify(bundle, pointer.bundle_sha256)
+    for package in PACKAGES:
+        shutil.copytree(PROJECT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
+    carried = folder / CARRIED.relative_to(PROJECT)
+    shutil.copytree(bundle, carried.parent / str(pointer.version))
+    write_pointer(carried, replace(pointer, bundle=str(pointer.version), earlier=()))
+
+
+def recipe(name: str, pointer: Pointer) -> dict[str, Any]:
+    """The bentofile; `bentoml containerize` makes an image of it where there is docker."""
+    return {
+        "service": "serving.service:Tradewind",
+        "name": name,
+        "description": f"{pointer.model}, version {pointer.version}, trained on {pointer.dataset}.",
+        "labels": {"dataset": pointer.dataset, "model": pointer.model, "version": str(pointer.version)},
+        "include": [*(f"{package}/" for package in PACKAGES), f"{CARRIED.parent.name}/"],
+        "python": {
+            "packages": [f"{package}=={installed(package)}" for package in REQUIREMENTS],
+            "lock_packages": False,  # would ask a package index
+        },
+        "envs": [{"name": key, "value": value} for key, value in TELEMETRY_OFF.items()],
+        "docker": {
+            "distro": "debian",
+            "python_version": f"{sys.version_info.major}.{sys.version_info.minor}",
+        },
+    }
+
+
+def _bentoml_build(folder: Path, version: str, home: Path) -> None:
+    home.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "bentoml", "build", "--version", version, str(folder)]
+    environment = {**os.environ, **TELEMETRY_OFF, "BENTOML_HOME": str(home)}
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=BUILD_SECONDS,
+        check=False,
+    )
+    if done.returncode:
+        told = (done.stderr or done.stdout).strip().splitlines() or ["it said nothing"]
+        raise ReleaseError(f"bentoml could not build from {folder}: {told[-1].strip()}")

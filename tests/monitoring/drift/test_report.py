@@ -1,0 +1,242 @@
+"""Planted shifts are named, stored, and shown by a running Evidently."""
+
+import json
+import math
+import os
+import re
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from dataclasses import replace
+
+import pyarrow as pa
+import pytest
+
+from monitoring.drift.report import COUNT_TITLE, LINES_TITLE, DriftReport, drift_report, report_url
+from recommenders.errors import DataError
+
+# Evidently 0.7.23 uses what numpy 2 and litestar 2.23 deprecate; said once, at its import.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:numpy.core is deprecated:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:Call to deprecated function 'Dependency':DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:Use of deprecated class 'DependencyKwarg':DeprecationWarning"),
+]
+
+SHIFTS = {
+    "category": {"category": 2.0},
+    "log_unit_price": {"price": 1.5},
+    "log_quantity": {"quantity": 12.0},
+    "popularity": {"popularity": 1.3},
+    "region": {"region": 2.0},
+    "rating": {"rating": 3.0},
+}
+
+
+@pytest.fixture
+def compare(market, tmp_path):
+    def run(current, **options):
+        reference = options.pop("reference", None) or market.window(1, 0, 120, rating=4.0)
+        places = tmp_path / "out", tmp_path / "workspace", "toy"
+        return drift_report(reference, current, market.items, *places, users=market.users, **options)
+
+    return run
+
+
+@pytest.mark.parametrize("column", SHIFTS)
+def test_a_planted_shift_is_named(market, compare, column):
+    report = compare(market.window(1, 120, 14, **{"rating": 4.0, **SHIFTS[column]}))
+    assert report.fired
+    assert report.columns[0].name == column
+    assert report.columns[0].drifted
+    assert report.summary.startswith(f"{column.removeprefix('log_')} moved most: ")
+    if column != "popularity":  # the favourites have their own categories and prices
+        assert [c.name for c in report.columns if c.drifted] == [column]
+
+
+def test_no_drift(market, compare, tmp_path):
+    report = compare(market.window(1, 120, 14, rating=4.0))
+    assert (report.judged, report.fired, report.faults) == (True, False, ())
+    assert report.summary.startswith("no drift; nearest to its limit: ")
+    assert report.not_judged == ("segment (not in this source)",)
+    assert not {"item_id", "hour"} & {column.name for column in report.columns}
+    assert report.html_path == tmp_path / "out" / "drift.html"
+
+
+def test_a_broken_feed_is_named_first_and_saved(market, compare, tmp_path):
+    report = compare(market.window(1, 120, 14))  # the training window has ratings
+    assert report.fired
+    assert [fault.column for fault in report.faults] == ["rating"]
+    assert re.match(
+        r"the feed looks broken: rating has a value in 0% .*; besides: no drift; nearest to its", report.summary
+    )
+    assert re.fullmatch(r"rating \(\d{4} known before, 0 now\)", report.not_judged[-1])
+    report.save(tmp_path / "saved")
+    assert DriftReport.load(tmp_path / "saved").faults == report.faults
+
+
+def test_scores_are_evidently_s(market, compare, tmp_path):
+    """Two implementations of one formula."""
+    report = compare(market.window(1, 120, 14, price=1.2, rating=4.0))
+    stored = next((tmp_path / "workspace" / report.project_id / "snapshots").glob(f"{report.snapshot_id}*"))
+    snapshot = json.loads(stored.read_text())
+    drawn = {
+        result["display_name"].removeprefix("Value drift for "): result["value"]
+        for result in snapshot["metric_results"].values()
+        if result["display_name"].startswith("Value drift for ")
+    }
+    assert set(drawn) == {column.name for column in report.columns}
+    for column in report.columns:
+        assert math.isclose(drawn[column.name], column.score, rel_tol=1e-9)
+    page = report.html_path.read_text()
+    assert "Dataset Drift is detected" in page  # one column of many is enough
+    assert "Drift is detected for 16.667% of columns (1 out of 6)" in page
+    assert "Mean value of" not in page  # what the panels follow stays off the page
+
+
+def test_one_project_for_one_dataset(market, compare):
+    first, second = compare(market.window(1, 120, 14)), compare(market.window(2, 120, 14))
+    assert first.project_id == second.project_id
+    assert first.snapshot_id != second.snapshot_id
+
+
+def test_the_same_seed_gives_the_same_verdict(market, compare):
+    current = market.window(1, 120, 14)
+    first, second = compare(current, max_rows=600), compare(current, max_rows=600)
+    assert first.columns == second.columns
+
+
+def test_too_few_rows_are_not_judged(market, compare, tmp_path):
+    for current in (market.window(1, 120, 14).slice(0, 499), market.window(1, 120, 14).slice(0, 0)):
+        report = compare(current)
+        assert (report.fired, report.judged, report.columns) == (False, False, ())
+        assert re.fullmatch(
+            rf"not judged: \d+ events in the training window, {current.num_rows} in the newest; 500 .+",
+            report.summary,
+        )
+        report.save(tmp_path / "saved")
+        assert DriftReport.load(tmp_path / "saved") == report
+    assert not (tmp_path / "workspace").exists()
+
+
+def test_saved_is_loaded(market, compare, tmp_path):
+    report = compare(market.window(1, 120, 14, price=1.5))
+    folder = tmp_path / "saved"
+    report.save(folder)
+    assert sorted(path.name for path in folder.iterdir()) == ["drift.html", "drift.json"]
+    loaded = DriftReport.load(folder)
+    assert loaded == replace(report, html_path=folder / "drift.html")
+    assert loaded.save(folder) == folder / "drift.json"
+    assert DriftReport.load(folder) == loaded
+
+
+@pytest.mark.parametrize("content", [None, "{", "{}", '{"columns": [{"nme": 1}]}'])
+def test_a_damaged_report_is_told(tmp_path, content):
+    if content is not None:
+        (tmp_path / "drift.json").write_text(content)
+    with pytest.raises(DataError, match=r"drift\.json is no drift report: .+; run the drift check again$"):
+        DriftReport.load(tmp_path)
+
+
+def test_a_source_with_neither_prices_nor_categories(market, compare):
+    def bare(table: pa.Table) -> pa.Table:
+        empty = pa.nulls(table.num_rows, pa.float64())
+        for name in ("unit_price", "quantity"):
+            table = table.set_column(table.column_names.index(name), name, empty)
+        return table
+
+    report = compare(bare(market.window(1, 120, 14)), reference=bare(market.window(1, 0, 120)))
+    assert [column.name for column in report.columns if column.name.startswith("log")] == []
+    assert "log_unit_price (not in this source)" in report.not_judged
+    assert report.judged
+
+
+def test_nothing_is_loaded_from_outside(market, compare):
+    page = compare(market.window(1, 120, 14)).html_path.read_text()
+    tag = r"""<(?:script|link|img|iframe)\b[^>]*?(?:src|href)\s*=\s*["']?((?:https?:)?//[^"'\s>]+)"""
+    assert re.findall(tag, page) == []
+    assert "@import" not in page.split("<script")[0]
+
+
+def test_evidently_is_not_imported_with_the_module():
+    code = "import os, sys, monitoring.drift.report; print('evidently' in sys.modules, os.environ['DO_NOT_TRACK'])"
+    bare = {name: value for name, value in os.environ.items() if name != "DO_NOT_TRACK"}
+    run = subprocess.run([sys.executable, "-c", code], env=bare, capture_output=True, text=True, check=True)
+    assert run.stdout.split() == ["False", "true"]
+
+
+@pytest.mark.slow
+def test_evidently_s_own_pages_show_the_report(market, compare, tmp_path, free_port):
+    before = compare(market.window(1, 120, 14))
+    base = f"http://127.0.0.1:{free_port}"
+
+    def get(url: str) -> str:
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            return answer.read().decode()
+
+    command = [sys.executable, "-m", "evidently.cli", "ui", "--host", "127.0.0.1", "--port", str(free_port)]
+    with (tmp_path / "ui.log").open("wb") as log:
+        ui = subprocess.Popen(
+            [*command, "--workspace", str(tmp_path / "workspace")],
+            stdout=log,
+            stderr=log,
+            env={**os.environ, "DO_NOT_TRACK": "true"},
+        )
+    try:
+        wait_for(f"{base}/api/version")
+        after = compare(market.window(2, 120, 14, price=1.5))  # while the UI runs
+        projects = json.loads(get(f"{base}/api/projects"))
+        assert [project["name"] for project in projects] == ["toy"]
+        for report in (before, after):
+            page = get(report_url(base, report.project_id, report.snapshot_id))
+            assert '<div id="root">' in page
+            assert not re.findall(r'(?:src|href)="(?:https?:)?//', page)
+            # That page is one shell for all; what fills it is this:
+            data = get(f"{base}/api/projects/{report.project_id}/{report.snapshot_id}/data")
+            assert "log_unit_price" in data
+        dashboard = json.loads(get(f"{base}/api/v2/dashboards/{after.project_id}"))
+        drawn = points(base, dashboard, after.project_id)
+        assert drawn[COUNT_TITLE] == [[0.0, 1.0]]
+        expected = {c.name: c.score / c.threshold for c in after.columns}
+        assert sorted(values[1] for values in drawn[LINES_TITLE]) == pytest.approx(sorted(expected.values()))
+        assert all(len(values) == 2 for values in drawn[LINES_TITLE])  # one line a column, not one a window
+        with pytest.raises(urllib.error.HTTPError):
+            get(f"{base}/api/projects/{after.project_id}/{after.project_id}/data")
+    finally:
+        ui.terminate()
+        ui.wait(15)
+
+
+def points(base: str, dashboard: dict, project: str) -> dict[str, list[list[float]]]:
+    """The values the panels of a dashboard draw, asked for as the page does."""
+    drawn = {}
+    for panel in dashboard["panels"]:
+        asked = [
+            {"metric": value["metric"], "metric_labels": value["metric_labels"], "tags": [], "metadata": {}}
+            for value in panel["values"]
+        ]
+        request = urllib.request.Request(
+            f"{base}/api/v2/snapshots/{project}/data_series_batch",
+            json.dumps({"series_filter": asked}).encode(),
+            {"Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            drawn[panel["title"]] = [series["values"] for series in json.load(answer)["series"]]
+    return drawn
+
+
+def wait_for(url: str, seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            with urllib.request.urlopen(url, timeout=2):
+                return
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
+
+
+def test_report_url():
+    assert report_url("http://127.0.0.1:5004/", "p", "s") == "http://127.0.0.1:5004/projects/p/reports/s"

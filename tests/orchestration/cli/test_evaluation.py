@@ -1,0 +1,170 @@
+"""`tradewind evaluate --train --test` as a shell sees it, and what it does about models that cannot run."""
+
+import gzip
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from recommenders.errors import ConfigurationError
+from recommenders.evaluation.benchmark.files import Files
+from recommenders.evaluation.benchmark.report import to_markdown
+from recommenders.training.configuration import TrainingConfig
+from recommenders.training.file_benchmark import evaluate_files
+
+TRADEWIND = str(Path(sys.executable).with_name("tradewind"))
+METRICS = {f"{name}@10" for name in ("hit_rate", "ndcg", "precision", "recall", "map", "mrr")}
+N_ITEMS = 20
+
+
+def tradewind(*arguments: str, home: Path) -> "subprocess.CompletedProcess[str]":
+    env = {**os.environ, "TRADEWIND_HOME": str(home)}
+    return subprocess.run([TRADEWIND, *arguments], capture_output=True, text=True, timeout=120, env=env)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkerboard in the NCF paper's layout: even users like even items; the one held out is of their colour."""
+    folder = tmp_path_factory.mktemp("files")
+    train, test, negative = [], [], []
+    for user in range(24):
+        own = [item for item in range(N_ITEMS) if item % 2 == user % 2]
+        wanted = own[(user // 2) % len(own)]
+        train += [f"{user}\t{item}\t5\t{order}\n" for order, item in enumerate(own) if item != wanted]
+        test.append(f"{user}\t{wanted}\t5\t99\n")
+        others = [str(item) for item in range(N_ITEMS) if item % 2 != user % 2]
+        negative.append(f"({user},{wanted})\t" + "\t".join(others) + "\n")
+    test.append("stranger\t1\t5\t99\n")
+    (folder / "toy.train.rating").write_text("".join(train))
+    (folder / "toy.test.rating.gz").write_bytes(gzip.compress("".join(test).encode()))
+    (folder / "toy.test.negative").write_text("".join(negative))
+    colours = "".join(f"{item},{'odd' if item % 2 else 'even'} thing\n" for item in range(N_ITEMS))
+    (folder / "toy.items.csv").write_text("item_id,title\n" + colours)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def quick() -> TrainingConfig:
+    """A hybrid of two quick members."""
+    weights = {"content_based": 0.5, "collaborative_filtering": 0.5}
+    return TrainingConfig.model_validate(
+        {"models": {"hybrid": {"model_weights": weights}}, "evaluation": {"n_bootstrap": 100}}
+    )
+
+
+def judge(folder: Path, config: TrainingConfig, *models: str, **given: Any) -> dict[str, Any]:
+    files = Files(folder / "toy.train.rating", folder / "toy.test.rating.gz", **given)
+    return evaluate_files(files, models, 10, config, lambda _: None)
+
+
+def test_the_last_line_is_the_figures_and_progress_stays_apart(folder: Path, tmp_path: Path) -> None:
+    done = tradewind(
+        *("evaluate", "--train", str(folder / "toy.train.rating"), "--test", str(folder / "toy.test.rating.gz")),
+        *("--negatives", str(folder / "toy.test.negative"), "--models", "popularity,collaborative_filtering"),
+        *("--json", "--output", str(tmp_path / "made" / "report.md")),
+        home=tmp_path / "home",
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["protocol"].startswith("sampled candidates: 10 negatives a user; comparable with papers only")
+    assert found["n_users"] == 24
+    assert found["test"] == {"read": 25, "judged": 24, "repeated": 0, "cold_users": 1, "cold_items": 0, "known": 0}
+    assert list(found["models"]) == ["popularity", "collaborative_filtering"]
+    for metrics in found["models"].values():
+        assert set(metrics) >= METRICS
+        for metric in METRICS:
+            value, low, high = metrics[metric]
+            assert 0 <= low <= value <= high <= 1
+        assert metrics["fit_seconds"] >= 0
+        assert metrics["peak_memory_mb"] > 10
+    assert found["models"]["collaborative_filtering"]["ndcg@10"][0] == 1.0  # the only candidate of their colour
+    assert found["models"]["popularity"]["ndcg@10"][0] < 0.9
+    assert "1 of 1 unknown users" in done.stderr
+    assert "| collaborative_filtering |" in (tmp_path / "made" / "report.md").read_text()
+    assert not (tmp_path / "home").exists()  # nothing of it is kept
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--test", "toy.test.rating.gz"], "got --test without --train; allowed: --train FILE --test FILE"),
+        (["--models", "popularity"], "got --models without --train"),
+        (["--train", "toy.train.rating"], "--train: got no --test"),
+        (["--train", "toy.train.rating", "--test", "toy.items.csv"], "toy.items.csv: the first line names no user_id"),
+    ],
+)
+def test_bad_input_is_one_line(folder: Path, tmp_path: Path, arguments: list[str], expected: str) -> None:
+    given = [str(folder / word) if word.startswith("toy") else word for word in arguments]
+    done = tradewind("evaluate", *given, home=tmp_path)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    lines = done.stderr.splitlines()
+    assert len(lines) == 1, done.stderr
+    assert expected in lines[0]
+
+
+def test_a_model_that_cannot_learn_is_left_out_and_the_blend_goes_on(folder: Path, quick: TrainingConfig) -> None:
+    found = judge(folder, quick, "hybrid", "content_based")
+    assert list(found["models"]) == ["hybrid"]  # the members were fitted, and are not reported
+    assert found["left_out"] == {"content_based": "learns from what is known of items; give --items FILE"}
+    assert found["without"] == {"hybrid": ["content_based"]}
+    whole = judge(folder, quick, "hybrid", "content_based", items=folder / "toy.items.csv")
+    assert list(whole["models"]) == ["content_based", "hybrid"]
+    assert whole["left_out"] == whole["without"] == {}
+    assert whole["models"]["content_based"]["hit_rate@10"][0] == 1.0  # the rest of the colour fits into ten places
+    page = to_markdown(found)
+    assert "content_based is left out: learns from what is known of items" in page
+    assert "hybrid goes on without content_based." in page
+
+
+def test_a_model_beyond_its_memory_is_left_out_with_the_figures(folder: Path, quick: TrainingConfig) -> None:
+    models = quick.models.model_copy(
+        update={
+            "collaborative_filtering": quick.models.collaborative_filtering.model_copy(update={"max_memory_mb": 0.01})
+        }
+    )
+    config = quick.model_copy(update={"models": models})
+    found = judge(folder, config, "popularity", "collaborative_filtering")
+    assert list(found["models"]) == ["popularity"]
+    assert "collaborative_filtering on 24 users x 20 items would need" in found["left_out"]["collaborative_filtering"]
+    with pytest.raises(ConfigurationError, match="no model could be judged: collaborative_filtering: "):
+        judge(folder, config, "collaborative_filtering")
+
+
+def test_a_blend_that_is_left_out_itself_goes_on_without_nobody(folder: Path, quick: TrainingConfig) -> None:
+    alone = quick.models.hybrid.model_copy(update={"model_weights": {"content_based": 1.0}})
+    config = quick.model_copy(update={"models": quick.models.model_copy(update={"hybrid": alone})})
+    found = judge(folder, config, "popularity", "hybrid")
+    assert "hybrid needs popularity and another of" in found["left_out"]["hybrid"]
+    assert found["without"] == {}
+
+
+def test_a_blend_costs_its_members_too(folder: Path, quick: TrainingConfig) -> None:
+    found = judge(folder, quick, "collaborative_filtering", "hybrid")["models"]
+    assert found["hybrid"]["fit_seconds"] >= found["collaborative_filtering"]["fit_seconds"] > 0
+    assert found["hybrid"]["peak_memory_mb"] >= found["collaborative_filtering"]["peak_memory_mb"]
+
+
+def test_full_ranking_masks_what_is_known_unless_users_come_back(folder: Path, quick: TrainingConfig) -> None:
+    once = judge(folder, quick, "popularity")
+    assert once["protocol"] == "full ranking over all 20 items of the training data, known items masked"
+    assert once["views"] == {}
+    again = judge(folder, quick, "popularity", repeat=True)
+    assert again["protocol"].endswith("known items stay")
+    assert list(again["views"]) == ["reorder", "discovery"]
+    assert again["views"]["reorder"]["popularity"]["ndcg@10"] == [None, None, None]  # nobody wanted a known item
+    assert again["views"]["discovery"]["popularity"]["ndcg@10"] == once["models"]["popularity"]["ndcg@10"]
+    json.dumps(again, allow_nan=False)
+
+
+def test_the_best_is_compared_with_each_other_model(folder: Path, quick: TrainingConfig) -> None:
+    found = judge(folder, quick, "popularity", "content_based", items=folder / "toy.items.csv")
+    assert (found["comparison"]["metric"], found["comparison"]["best"]) == ("ndcg@10", "content_based")
+    other = found["comparison"]["others"]["popularity"]
+    assert other["difference"][2] < 0
+    assert other["p"] == other["p_holm"] < 0.05
+    assert other["verdict"] == "worse"

@@ -1,0 +1,81 @@
+"""What `tradewind run` asks the service about: a known user, by the id as the data has it."""
+
+import shlex
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from orchestration.launcher import platform
+from orchestration.launcher.runs import RunFailedError
+from orchestration.settings import Settings
+from serving.requests import LONGEST_ID, as_text, parse
+
+ORDINARY = {"1": 1, str(2**53 - 1): 2**53 - 1}  # id in the data -> as it is asked for
+AS_WRITTEN = ("000055", "007", str(2**53), "1700000000000435545", "-1", "5.0", "nan", "٣", "O'Neil & Söhne", "[/b]:a:")
+
+
+@pytest.fixture
+def settings(tmp_path: Path, make_settings: Callable[..., Settings]) -> Settings:
+    return make_settings(tmp_path)
+
+
+def lists_for(settings: Settings, *user_ids: str) -> None:
+    path = platform.lists_file(settings)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.table({"user_id": pa.array(user_ids, pa.string())}), path)
+
+
+@pytest.mark.parametrize(("known", "asked"), [*ORDINARY.items(), *((id_, id_) for id_ in AS_WRITTEN)])
+def test_the_example_names_the_user_as_the_data_does(settings: Settings, known: str, asked: str | int) -> None:
+    lists_for(settings, known, "another")
+    request = platform.example_request(settings)
+    assert (request["user_id"], type(request["user_id"])) == (asked, type(asked))
+    body = shlex.split(platform.curl_line(settings))[-1]  # what a shell hands to curl
+    assert as_text(parse(body.encode(), "application/json").user_id) == known
+
+
+def test_a_user_whom_the_service_would_refuse_is_no_example(settings: Settings) -> None:
+    lists_for(settings, "x" * (LONGEST_ID + 1), "short")
+    assert platform.example_request(settings)["user_id"] == "short"
+    lists_for(settings)
+    with pytest.raises(RunFailedError, match=r"no list to show: .* see the items' available_from and"):
+        platform.example_request(settings)
+
+
+class Refusing(BaseHTTPRequestHandler):
+    """Answers 422 to every request, as the service does to what it may not be asked."""
+
+    n_requests = 0
+
+    def do_POST(self) -> None:
+        Refusing.n_requests += 1
+        self.send_response(422)
+        self.end_headers()
+        self.wfile.write(b'{"error": "user_id: no"}')
+
+    def log_message(self, *_: object) -> None: ...
+
+
+@pytest.fixture
+def refusing() -> Iterator[int]:
+    with HTTPServer(("127.0.0.1", 0), Refusing) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server.server_port
+        server.shutdown()
+        thread.join()
+
+
+def test_the_time_of_refusals_is_not_measured(
+    tmp_path: Path, make_settings: Callable[..., Settings], refusing: int
+) -> None:
+    settings = make_settings(tmp_path, service_port=refusing)
+    lists_for(settings, "000055")
+    with pytest.raises(RunFailedError, match=r'/predict answered 422 to \{"user_id": "000055".*user_id: no'):
+        platform.ask(settings)
+    assert Refusing.n_requests == 1

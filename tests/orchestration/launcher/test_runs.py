@@ -1,0 +1,231 @@
+"""The graph materialised for real: a persistent instance, a real MLflow store, a small market."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import dagster as dg
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+
+from orchestration.assets.evaluation_report import oracle_of
+from orchestration.assets.release import version_tags
+from orchestration.launcher import platform
+from orchestration.launcher.runs import RunFailedError, materialise, root_cause, upstream
+from orchestration.settings import Settings
+from recommenders.errors import DataError, ReleaseError
+from recommenders.evaluation.tasks.task import make_case
+from recommenders.events.interactions import Interactions
+from recommenders.models import catalog
+from recommenders.training.fitting import Declined
+from serving.pointer import read_pointer
+from serving.release.challenger import promote_judged
+from serving.release.registry import Registry
+
+# what a poor recipe can do without
+LEFT_OUT = {name: {"enabled": False} for name in ("sequential", "implicit_factors", "linear_items", "hybrid_learned")}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, make_settings: Callable[..., Settings]) -> Settings:
+    settings = make_settings(tmp_path_factory.mktemp("platform"))
+    materialise(settings)
+    return settings
+
+
+@pytest.mark.slow
+def test_everything_materialises_and_a_champion_is_promoted(trained: Settings) -> None:
+    with dg.DagsterInstance.from_config(str(trained.dagster_home)) as instance:
+        (run,) = instance.get_runs()
+        assert run.status is dg.DagsterRunStatus.SUCCESS
+        assert run.tags["dagster/partition"] == "custom_b2b"
+    pointer = read_pointer(trained.pointer)
+    assert pointer is not None
+    assert pointer.version == 1
+    champion = Registry(trained).champion("custom_b2b")
+    assert champion is not None
+    assert champion.number == 1
+    assert {"data_version", "recipe", "cut", "trained_until", "configuration", "evaluation"} <= set(champion.tags)
+    model = catalog.load(pointer.bundle_folder(trained.pointer))
+    assert model.provenance["data_version"] == champion.tags["data_version"]
+
+
+@pytest.mark.slow
+def test_pages_show_what_a_person_wants(trained: Settings) -> None:
+    with dg.DagsterInstance.from_config(str(trained.dagster_home)) as instance:
+
+        def metadata(name: str) -> dict[str, object]:
+            event = instance.get_latest_materialization_event(dg.AssetKey(name))
+            assert event is not None
+            assert event.asset_materialization is not None
+            return {key: value.value for key, value in event.asset_materialization.metadata.items()}
+
+        assert metadata("interactions")["read"] == metadata("interactions")["rows"]
+        assert "| " in str(metadata("interactions")["preview"])
+        assert str(metadata("neural_collaborative")["learning curve"]).startswith(
+            "![learning curve](data:image/png;base64,"
+        )
+        assert str(metadata("hybrid")["mlflow run"]).startswith(trained.urls["mlflow"])
+        assert "data:image/png" in str(metadata("evaluation_report")["plot"])
+        assert str(metadata("drift_report")["report"]).startswith(trained.urls["evidently"])
+
+
+@pytest.mark.slow
+def test_the_report_tells_the_share_of_the_oracle_on_the_market_made_here_and_nowhere_else(trained: Settings) -> None:
+    report = platform.report(trained)
+    assert list(report.oracle) == ["all", "reorder", "discovery"]
+    popularity = report.models["popularity"]["ndcg@10"][0]
+    assert popularity is not None
+    assert popularity < report.oracle["all"]["ndcg@10"] <= 1
+    page = report.to_markdown()
+    assert "| ndcg@10, all | ndcg@10, reorder | ndcg@10, discovery |" in page
+    assert f"{popularity:.3f} ({popularity / report.oracle['all']['ndcg@10']:.0%})" in page
+
+    lake = trained.lake / "custom_b2b"
+    log, split = Interactions.load(lake / "training_log"), pq.read_table(lake / "split.parquet")
+    case = make_case(log, split.filter(pc.field("part") == "test"), trained.spec.protocol)
+    assert oracle_of(trained, case, log, split) == report.oracle
+    assert oracle_of(trained, case, replace(log, version="of other files"), split) == {}
+    elsewhere = trained.model_copy(update={"source": trained.home / "sources" / "custom_b2b"})
+    assert oracle_of(elsewhere, case, log, split) == {}
+
+
+@pytest.mark.slow
+def test_the_champion_stays_until_data_or_configuration_change(
+    trained: Settings, tmp_path: Path, quick_configuration: Callable[..., Path]
+) -> None:
+    assert platform.is_current(trained)
+    assert platform.bring_up_to_date(trained) == {}
+    other = quick_configuration(tmp_path, content_based={"similarity_threshold": 0.5})
+    assert not platform.is_current(Settings.read(home=trained.home, config=other))
+    orders = trained.home / "sources" / "custom_b2b" / "order_lines.parquet"
+    content = orders.read_bytes()
+    try:
+        pq.write_table(pq.read_table(orders).slice(1), orders)
+        assert not platform.is_current(trained)
+    finally:
+        orders.write_bytes(content)
+
+
+@pytest.mark.slow
+def test_lists_for_everyone_are_sorted_and_full(trained: Settings) -> None:
+    lists = pq.read_table(trained.lake / "custom_b2b" / "batch_recommendations.parquet").to_pandas()
+    assert (lists.groupby("user_id").size() == 10).all()
+    assert (lists.sort_values(["user_id", "rank"]).groupby("user_id")["score"].diff().dropna() <= 0).all()
+
+
+@pytest.mark.slow
+def test_a_candidate_below_popularity_is_stopped_before_it_is_registered(
+    trained: Settings, tmp_path: Path, quick_configuration: Callable[..., Path]
+) -> None:
+    poor = quick_configuration(
+        tmp_path,
+        neural_collaborative={"epochs": 1, "learning_rate": 1e-9},
+        hybrid={"model_weights": {"neural_collaborative": 1.0}},
+        **LEFT_OUT,
+    )
+    before = read_pointer(trained.pointer)
+    with pytest.raises(RunFailedError, match="release_candidate_beats_popularity"):
+        materialise(Settings.read(home=trained.home, config=poor))
+    assert read_pointer(trained.pointer) == before
+    assert len(Registry(trained).versions("custom_b2b")) == 1
+
+
+@pytest.mark.slow
+def test_a_recipe_worse_than_the_champion_stays_a_challenger_until_someone_insists(
+    trained: Settings, tmp_path: Path, quick_configuration: Callable[..., Path]
+) -> None:
+    simple = quick_configuration(
+        tmp_path,
+        hybrid={"model_weights": {"content_based": 1.0}},
+        neural_collaborative={"enabled": False},
+        reorder={"max_memory_mb": 0.001},  # declines, and is gone without
+        **LEFT_OUT,
+    )
+    before = read_pointer(trained.pointer)
+    settings = Settings.read(home=trained.home, config=simple)
+    materialise(settings)
+    assert platform.is_trained(settings)
+    assert "reorder" not in platform.report(settings).models
+    assert read_pointer(trained.pointer) == before
+    registry = Registry(trained)
+    with pytest.raises(ReleaseError, match="may be worse than"):
+        promote_judged(registry, "custom_b2b", 2)
+    promote_judged(registry, "custom_b2b", 2, force="a drill")
+    assert json.loads(registry.version("custom_b2b", 2).tags["gate_record"])["forced"] == "a drill"
+    assert registry.rollback("custom_b2b").number == 1
+
+
+def test_a_source_that_lies_stops_the_run_with_its_own_error(
+    tmp_path: Path, make_settings: Callable[..., Settings]
+) -> None:
+    (tmp_path / "retail.csv").write_text("<!DOCTYPE html><html>404</html>")
+    settings = make_settings(tmp_path / "home", dataset="online_retail", source=tmp_path / "retail.csv")
+    with pytest.raises(DataError, match=r"retail\.csv"):
+        materialise(settings, upstream(settings, "interactions"))
+    assert not (settings.lake / "online_retail" / "interactions.parquet").exists()
+
+
+def test_a_stop_says_its_figures_and_shows_in_dagster_where_it_belongs(
+    tmp_path: Path, make_settings: Callable[..., Settings]
+) -> None:
+    rows = "".join(f"5{n},85123A,HEART,6,2010-12-0{n} 08:26:00,2.55,17850,UK\n" for n in range(1, 4))
+    header = "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country\n"
+    (tmp_path / "retail.csv").write_text(header + rows)
+    settings = make_settings(tmp_path / "home", dataset="online_retail", source=tmp_path / "retail.csv")
+    stop = r"^check interactions_volume failed: online_retail: 3 interactions are kept; at least 1,000 are needed"
+    with pytest.raises(RunFailedError, match=stop):
+        materialise(settings, upstream(settings, "split"))
+    with dg.DagsterInstance.from_config(str(settings.dagster_home)) as instance:
+        (run,) = instance.get_runs()
+        assert run.status is dg.DagsterRunStatus.FAILURE
+        assert run.remote_job_origin is not None  # without, the timeline leaves it out and no sensor sees it fail
+        assert run.remote_job_origin.location_name == "tradewind"
+        event = instance.get_latest_materialization_event(dg.AssetKey("interactions"))
+        assert event is not None
+        assert event.asset_materialization is not None
+        assert next(iter(event.asset_materialization.metadata.items())) == (
+            "dataset",
+            dg.MetadataValue.text("online_retail"),
+        )
+        checks = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION)
+        assert {log.get_dagster_event().asset_check_evaluation_data.partition for log in checks} == {"online_retail"}
+
+
+def test_a_version_s_record_names_its_own_data_set(tmp_path: Path, make_settings: Callable[..., Settings]) -> None:
+    settings = make_settings(tmp_path)  # whose configuration names custom_b2b
+    model = SimpleNamespace(name="hybrid", provenance={})
+    report = SimpleNamespace(dataset="online_retail", models={"hybrid": {}})
+    tags = version_tags(settings, model, report)  # type: ignore[arg-type]
+    assert json.loads(tags["configuration"])["data"]["dataset"] == "online_retail"
+
+
+def test_a_model_that_was_too_large_is_fitted_once_it_may_use_more_memory(
+    tmp_path: Path, quick_configuration: Callable[..., Path]
+) -> None:
+    def settings(megabytes: float) -> Settings:
+        limited = quick_configuration(tmp_path / str(megabytes), linear_items={"max_memory_mb": megabytes})
+        return Settings.read(home=tmp_path, config=limited)
+
+    origin = {"data_version": "1", "recipe": settings(1.0).training.recipe(), "max_memory_mb": "1.0"}
+    Declined("linear_items", "too large", origin).save(settings(1.0).lake / "custom_b2b" / "linear_items")
+    assert settings(1.0).training.recipe() == settings(50.0).training.recipe()
+    assert not platform.may_use_more_memory(settings(1.0))
+    assert platform.may_use_more_memory(settings(50.0))
+
+
+def test_upstream_names_what_an_asset_is_made_from(tmp_path: Path, make_settings: Callable[..., Settings]) -> None:
+    names = upstream(make_settings(tmp_path), "split")
+    assert {"raw_dataset", "interactions", "split"} <= set(names)
+    assert "hybrid" not in names
+
+
+def test_root_cause_looks_below_the_wrapping() -> None:
+    outer = RuntimeError("a step failed")
+    outer.__cause__ = inner = DataError("the file lies")
+    inner.__context__ = outer  # Dagster chains errors in rings
+    assert root_cause(outer) is inner
+    assert root_cause(RuntimeError("alone")).args == ("alone",)

@@ -1,0 +1,69 @@
+"""The Bento serves on its own: without MLflow, and without what only training needs."""
+
+from pathlib import Path
+
+import pytest
+
+from recommenders.errors import BundleError, ReleaseError
+from serving.release import bento
+from serving.release.bento import bento_name, build
+
+# Imported by every Python of the served Bento: whatever asks for one of these fails.
+BLOCKER = """
+import sys
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in "mlflow torch pyarrow sklearn pandas dagster evidently".split():
+            raise ImportError(f"{name} is not there where a Bento runs")
+sys.meta_path.insert(0, Blocked())
+"""
+
+
+@pytest.mark.slow
+def test_a_bento_is_built_and_serves_alone(tmp_path, market):
+    settings = market.settings(tmp_path / "home", "Toy_market")
+    market.release(settings, 7, 4)
+    built = build(settings)
+    assert built.tag.startswith("tradewind_toy_market:v7-")
+    assert built.path.is_relative_to(tmp_path / "home" / "bentoml")
+    described = (built.path / "bento.yaml").read_text()
+    assert "dataset: Toy_market" in described
+    assert "version: '7'" in described
+    requirements = (built.path / "env" / "python" / "requirements.txt").read_text()
+    assert "numpy==" in requirements
+    assert not {"mlflow", "torch", "pyarrow"} & {line.partition("==")[0] for line in requirements.splitlines()}
+    (tmp_path / "blocked").mkdir()
+    (tmp_path / "blocked" / "sitecustomize.py").write_text(BLOCKER)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    own = {"PYTHONPATH": str(tmp_path / "blocked"), "BENTOML_HOME": str(settings.bentoml_home)}
+    with market.serve(built.tag, elsewhere / "home", elsewhere, **own) as client:
+        market.until(lambda: client.get("/health").status_code == 200, "the Bento's champion was never loaded")
+        assert client.get("/health").json()["version"] == 7
+        answer = client.post("/predict", json={"user_id": "nobody", "n_recommendations": 1}).json()
+        assert answer["items"] == [{"item_id": "105", "score": 13.0}]
+
+
+def test_no_champion_no_bento(tmp_path, market):
+    with pytest.raises(ReleaseError, match=r"no champion at .*toy\.json; promote a version of toy first"):
+        build(market.settings(tmp_path))
+
+
+def test_a_damaged_champion_is_not_packed(tmp_path, market):
+    (market.release(market.settings(tmp_path), 1, 0) / "arrays.safetensors").write_bytes(b"")
+    with pytest.raises(BundleError, match=r"arrays\.safetensors was changed"):
+        build(market.settings(tmp_path))
+
+
+def test_a_build_that_fails_is_told_in_one_line(tmp_path, market, monkeypatch):
+    market.release(market.settings(tmp_path), 1, 0)
+    monkeypatch.setattr(bento.sys, "executable", str(Path("/bin/false")))
+    with pytest.raises(ReleaseError, match=r"bentoml could not build from .*: it said nothing"):
+        build(market.settings(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("dataset", "name"), [("custom_b2b", "tradewind_custom_b2b"), ("My Data!", "tradewind_my-data-"[:-1])]
+)
+def test_names_bentoml_accepts(dataset, name):
+    assert bento_name(dataset) == name

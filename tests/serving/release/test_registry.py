@@ -1,0 +1,373 @@
+"""The registry on a real MLflow store in SQLite."""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from recommenders.errors import BundleError, ReleaseError
+from serving.pointer import fingerprint, read_pointer
+from serving.release import releases
+from serving.release.challenger import release
+from serving.release.gate import Decision
+from serving.release.registry import Registry
+from serving.release.versions import Version
+from serving.settings import ServingSettings
+
+# MLflow 3.17's own tables use what SQLAlchemy 2.1 deprecates.
+pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
+
+PROMOTE_STEPS = ("_released_bundle", "set_tags", "_move_aliases", "write_pointer")
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Registry:
+    """One store for the whole file; each test has a data set of its own."""
+    return Registry(ServingSettings(home=tmp_path_factory.mktemp("registry"), dataset="toy"))
+
+
+@pytest.fixture
+def publish(registry, market, tmp_path) -> Callable[[str], Version]:
+    """Publishes one more version of a data set, each with another favourite item."""
+
+    def one(dataset: str) -> Version:
+        favourite = len(registry.versions(dataset))
+        with registry.run(dataset, "training", {"seed": favourite}, {}) as run:
+            return registry.publish(
+                dataset, market.bundle(tmp_path / f"b{favourite}", favourite), run.run_id, {"cut": "x"}
+            )
+
+    return one
+
+
+def test_a_run_keeps_what_training_reports(registry, tmp_path):
+    (tmp_path / "figures.txt").write_text("12")
+    params = {"model": {"reg": 0.1, "layers": [1, 2]}, **{f"p{n}": n for n in range(150)}, "long": "x" * 9000}
+    with registry.run("runs", "neural", params, {"stage": "evaluation"}) as run:
+        assert run.checkpoints == registry.settings.home / "checkpoints" / "runs"
+        run.log(1, {"loss": 0.5, "undefined": float("nan")})
+        run.log(2, {"loss": 0.4})
+        run.log_bytes("plots/curve.txt", b"curve")
+        run.log_file(tmp_path / "figures.txt", "tables")
+    with registry.resume(run.run_id) as again:
+        again.log_metrics({"ndcg": 0.3})
+    stored = run.client.get_run(run.run_id)
+    assert (stored.info.status, stored.info.run_name) == ("FINISHED", "neural")
+    assert stored.data.params["model.layers"] == "[1, 2]"
+    assert len(stored.data.params) == 153
+    assert stored.data.tags["stage"] == "evaluation"
+    assert [m.value for m in run.client.get_metric_history(run.run_id, "loss")] == [0.5, 0.4]
+    assert stored.data.metrics["ndcg"] == 0.3
+    assert [f.path for f in run.client.list_artifacts(run.run_id, "plots")] == ["plots/curve.txt"]
+    assert [f.path for f in run.client.list_artifacts(run.run_id, "tables")] == ["tables/figures.txt"]
+    assert run.client.get_experiment(stored.info.experiment_id).name == "tradewind/runs"
+    assert registry.run_url(run.run_id).startswith("http://127.0.0.1:5003/#/experiments/")
+
+
+def test_a_run_whose_block_raises_has_failed(registry):
+    with pytest.raises(KeyError), registry.run("runs", "broken", {}, {}) as run:
+        raise KeyError("training broke")
+    assert run.client.get_run(run.run_id).info.status == "FAILED"
+
+
+def test_an_unknown_run_is_told(registry):
+    with pytest.raises(ReleaseError, match="no MLflow run 'nowhere'"), registry.resume("nowhere"):
+        pass
+
+
+def test_everything_lies_below_home(registry, tmp_path, monkeypatch, publish):
+    monkeypatch.chdir(tmp_path)
+    publish("homely")
+    assert not (tmp_path / "mlruns").exists()
+    assert list((registry.settings.artifact_root / "homely").rglob("arrays.safetensors"))
+
+
+def test_round_trip_publish_promote_promote_rollback(registry, publish):
+    first, second = publish("round"), publish("round")
+    assert [v.number for v in registry.versions("round")] == [2, 1]
+    assert (first.model, first.tags["cut"], registry.champion("round")) == ("popularity", "x", None)
+    registry.promote("round", first.number, {"why": "first"})
+    live = registry.promote("round", second.number, {"why": "better"})
+    assert live.aliases == ("champion",)
+    assert live.tags["gate_record"] == '{"why": "better"}'
+    assert registry.version("round", 1).aliases == ("previous",)
+    path = registry.pointer_file("round")
+    pointer = read_pointer(path)
+    assert pointer is not None
+    assert (pointer.version, pointer.bundle, pointer.earlier) == (2, "round/2", (1,))
+    assert fingerprint(pointer.bundle_folder(path)) == second.tags["bundle_sha256"]
+    back = registry.rollback("round")
+    assert (back.number, back.aliases) == (1, ("champion",))
+    assert registry.version("round", 2).aliases == ()
+    assert registry.version_url(back).endswith("/#/models/tradewind-round/versions/1")
+
+
+def test_rolling_back_again_goes_further_back_and_never_forward(registry, publish):
+    for _ in range(3):
+        registry.promote("deep", publish("deep").number, {})
+    assert [registry.rollback("deep").number for _ in range(2)] == [2, 1]
+    with pytest.raises(ReleaseError, match="tradewind-deep cannot be rolled back: version 1 is the first champion"):
+        registry.rollback("deep")
+
+
+def test_nothing_to_roll_back_to(registry, publish):
+    with pytest.raises(ReleaseError, match="tradewind-fresh cannot be rolled back: no version was promoted"):
+        registry.rollback("fresh")
+    registry.promote("fresh", publish("fresh").number, {})
+    with pytest.raises(ReleaseError, match="version 1 is the first champion; promote a version by number"):
+        registry.rollback("fresh")
+
+
+def test_an_unknown_version_is_told_with_those_there_are(registry, publish):
+    with pytest.raises(ReleaseError, match=r"^no version 7 of tradewind-known; none is published$"):
+        registry.version("known", 7)
+    publish("known"), publish("known")
+    with pytest.raises(ReleaseError, match=r"^no version 7 of tradewind-known; there are 1, 2$"):
+        registry.promote("known", 7, {})
+    assert read_pointer(registry.pointer_file("known")) is None
+
+
+def test_promoting_the_champion_again_changes_nothing_but_the_time(registry, publish):
+    registry.promote("twice", publish("twice").number, {})
+    registry.promote("twice", publish("twice").number, {})
+    registry.promote("twice", 2, {})
+    assert registry.rollback("twice").number == 1
+
+
+def test_a_bundle_tampered_with_in_the_store_is_refused(registry, publish):
+    version = publish("forged")
+    stored = next((registry.settings.artifact_root / "forged").rglob("arrays.safetensors"))
+    stored.write_bytes(stored.read_bytes()[:-1] + b"!")
+    with pytest.raises(BundleError, match=r"arrays\.safetensors was changed"):
+        registry.promote("forged", version.number, {})
+    assert read_pointer(registry.pointer_file("forged")) is None
+    assert registry.champion("forged") is None
+
+
+def test_a_released_bundle_that_was_damaged_is_fetched_anew(registry, publish):
+    version = publish("mended")
+    registry.promote("mended", version.number, {})
+    released = registry.settings.champions / "mended" / "1"
+    (released / "arrays.safetensors").write_bytes(b"")
+    registry.promote("mended", version.number, {})
+    assert registry.fetch(version, released.with_name("copy")).is_dir()
+    assert fingerprint(released) == version.tags["bundle_sha256"]
+    assert (released / "arrays.safetensors").stat().st_size
+
+
+def test_a_damaged_bundle_is_not_published(registry, market, tmp_path):
+    folder = market.bundle(tmp_path / "b")
+    (folder / "arrays.safetensors").unlink()
+    with registry.run("whole", "x", {}, {}) as run, pytest.raises(BundleError, match="lacks arrays"):
+        registry.publish("whole", folder, run.run_id, {})
+    assert registry.versions("whole") == []
+
+
+@pytest.mark.parametrize("step", PROMOTE_STEPS)
+def test_a_crash_in_any_step_leaves_the_old_champion_live_and_repeating_completes(registry, publish, step, monkeypatch):
+    dataset = f"crash{step.replace('_', '')}"
+    registry.promote(dataset, publish(dataset).number, {})
+    registry.promote(dataset, publish(dataset).number, {})
+    publish(dataset)
+    for act, live, then in (
+        (lambda: registry.promote(dataset, 3, {}), 2, 3),
+        (lambda: registry.rollback(dataset), 3, 2),
+    ):
+        with monkeypatch.context() as broken:
+            broken.setattr(releases if step == "write_pointer" else Registry, step, crash)
+            with pytest.raises(OSError, match="power cut"):
+                act()
+        pointer = read_pointer(registry.pointer_file(dataset))
+        assert pointer is not None
+        assert pointer.version == live
+        assert act().number == then
+        assert registry.champion(dataset).number == then
+
+
+def crash(*_: object) -> None:
+    raise OSError("power cut")
+
+
+def test_a_damaged_pointer_is_mended_by_a_promotion_that_remembers(registry, publish):
+    registry.promote("torn", publish("torn").number, {})
+    registry.pointer_file("torn").write_text("{")
+    registry.promote("torn", publish("torn").number, {})
+    assert registry.rollback("torn").number == 1
+
+
+def test_tags_are_added(registry, publish):
+    assert registry.set_tags(publish("tags"), {"shadow": "yes"}).tags["shadow"] == "yes"
+
+
+@pytest.mark.slow
+def test_processes_that_start_together_share_one_store(tmp_path):
+    code = (
+        "import sys; from pathlib import Path; from serving.release.registry import Registry\n"
+        "from serving.settings import ServingSettings\n"
+        "registry = Registry(ServingSettings(home=Path(sys.argv[1])))\n"
+        "with registry.run('race', 'x', {}, {}): pass\n"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "home")]
+    racers = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=tmp_path) for _ in range(2)]
+    told = [racer.communicate(timeout=120)[1] for racer in racers]
+    assert [racer.returncode for racer in racers] == [0, 0], told
+    assert not list(Path(tmp_path).glob("mlruns"))
+
+
+def test_importing_the_registry_does_not_import_mlflow():
+    code = "import serving.release.registry, sys; assert 'mlflow' not in sys.modules and 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+class TestWhatWasDeletedOrDamaged:
+    """Whatever was done to MLflow or to the disk by hand: one line says so, and the next change works."""
+
+    def mended(self, registry: Registry, dataset: str) -> str:
+        """The one line that reconciling says; the second time there is nothing to say."""
+        (line,) = registry.reconcile(dataset)
+        return line
+
+    def artifacts(self, registry: Registry, version: Version) -> Path:
+        found = list((registry.settings.artifact_root / version.dataset).rglob(version.tags["bundle_path"]))
+        (folder,) = [path for path in found if version.run_id in str(path)]
+        return folder
+
+    def test_the_live_version_is_deleted_in_mlflow(self, registry, publish):
+        for _ in range(2):
+            registry.promote("deleted", publish("deleted").number, {})
+        registry._client.delete_model_version("tradewind-deleted", "2")
+        champion = registry.champion("deleted")
+        assert (champion.number, champion.tags["data_version"]) == (2, "")  # as its bundle tells
+        assert registry.pointer("deleted").version == 2
+        assert registry.promote("deleted", publish("deleted").number, {}).number == 3
+        assert registry.pointer("deleted").earlier == (1,)
+        assert registry.aliases("deleted") == {"champion": 3, "previous": 1}
+        registry._client.delete_model_version("tradewind-deleted", "3")
+        assert registry.rollback("deleted").number == 1
+        assert registry.reconcile("deleted") == []
+
+    def test_the_whole_model_is_deleted_in_mlflow_and_numbers_start_again(self, registry, publish, market, tmp_path):
+        registry.promote("anew", publish("anew").number, {})
+        registry._client.delete_registered_model("tradewind-anew")
+        assert "the registry has it no more" in self.mended(registry, "anew")
+        with registry.run("anew", "training", {}, {}) as run:
+            again = registry.publish("anew", market.bundle(tmp_path / "b", 5), run.run_id, {})
+        assert again.number == registry.pointer("anew").version == 1  # another version of the same number
+        assert registry.promote("anew", 1, {}).aliases == ("champion",)
+        assert registry.pointer("anew").bundle_sha256 == again.tags["bundle_sha256"]
+        assert registry.pointer("anew").earlier == ()
+        assert registry.reconcile("anew") == []
+
+    def test_a_promotion_whose_files_are_gone_is_one_line(self, registry, publish):
+        registry.promote("filed", publish("filed").number, {})
+        second = publish("filed")
+        shutil.rmtree(self.artifacts(registry, second))
+        with pytest.raises(ReleaseError, match="bundle of version 2 of tradewind-filed cannot be fetched") as caught:
+            registry.promote("filed", 2, {})
+        assert "\n" not in str(caught.value)
+        assert registry.pointer("filed").version == 1
+        assert registry.reconcile("filed") == []
+
+    def test_a_rollback_steps_past_what_cannot_be_loaded(self, registry, publish, caplog):
+        versions = [publish("past") for _ in range(3)]
+        for version in versions:
+            registry.promote("past", version.number, {})
+        shutil.rmtree(self.artifacts(registry, versions[1]))
+        shutil.rmtree(registry.settings.champions / "past" / "2")
+        assert registry.rollback("past").number == 1
+        assert "version 2 of tradewind-past is passed over" in caplog.text
+        assert registry.aliases("past") == {"champion": 1}
+
+    def test_a_rollback_to_nothing_that_loads_changes_nothing(self, registry, publish):
+        versions = [publish("stuck") for _ in range(2)]
+        for version in versions:
+            registry.promote("stuck", version.number, {})
+        shutil.rmtree(self.artifacts(registry, versions[0]))
+        shutil.rmtree(registry.settings.champions / "stuck" / "1")
+        with pytest.raises(ReleaseError, match="no champion before can be loaded"):
+            registry.rollback("stuck")
+        assert registry.pointer("stuck").version == 2
+        assert "rolled_back_at" not in registry.version("stuck", 2).tags
+
+    def test_the_champions_folder_is_damaged(self, registry, publish):
+        version = publish("holed")
+        registry.promote("holed", version.number, {})
+        (registry.settings.champions / "holed" / "1" / "arrays.safetensors").write_bytes(b"")
+        assert "version 1 of tradewind-holed was damaged and is fetched anew" in self.mended(registry, "holed")
+        assert fingerprint(registry.settings.champions / "holed" / "1") == version.tags["bundle_sha256"]
+        assert registry.reconcile("holed") == []
+
+    @pytest.mark.parametrize("earlier", [True, False])
+    def test_what_serves_is_lost_for_good(self, registry, publish, earlier):
+        name = f"lost{earlier}".lower()
+        versions = [publish(name) for _ in range(1 + earlier)]
+        for version in versions:
+            registry.promote(name, version.number, {})
+        shutil.rmtree(self.artifacts(registry, versions[-1]))
+        shutil.rmtree(registry.settings.champions / name / str(versions[-1].number))
+        line = registry.reconcile(name)[0]
+        assert ("version 1 serves" if earlier else "nothing serves until a version is promoted") in line
+        assert (registry.champion(name) is not None) is earlier
+        assert registry.promote(name, publish(name).number, {}).aliases == ("champion",)
+
+    @pytest.mark.parametrize("damage", ["unlink", "write_text"])
+    def test_the_pointer_file_is_gone_or_damaged(self, registry, publish, damage):
+        name = f"pointless{damage.replace('_', '')}"
+        for _ in range(2):
+            registry.promote(name, publish(name).number, {})
+        getattr(registry.pointer_file(name), damage)(*(["{"] if damage == "write_text" else []))
+        assert self.mended(registry, name).endswith("version 2 serves")
+        assert registry.pointer(name).earlier == (1,)
+        assert registry.reconcile(name) == []
+
+    def test_aliases_are_missing_or_moved(self, registry, publish):
+        for _ in range(2):
+            registry.promote("moved", publish("moved").number, {})
+        registry.set_alias("moved", "champion", 1)
+        registry.set_alias("moved", "previous", None)
+        assert registry.champion("moved").number == 2  # the pointer is right
+        assert "champion: 2, previous: 1" in self.mended(registry, "moved")
+        assert registry.aliases("moved") == {"champion": 2, "previous": 1}
+
+    def test_a_version_that_somebody_else_registered_is_one_line(self, registry, publish):
+        version = publish("foreign")
+        made = registry._client.create_model_version("tradewind-foreign", version.run_id, version.run_id)
+        with pytest.raises(ReleaseError, match="was not published by tradewind"):
+            registry.promote("foreign", int(made.version), {})
+
+
+def test_a_pin_lasts_until_it_is_taken_away_or_a_person_promotes(registry, publish):
+    with pytest.raises(ReleaseError, match="cannot be pinned: nothing serves yet"):
+        registry.pin("pinned", 1)
+    for _ in range(2):
+        registry.promote("pinned", publish("pinned").number, {})
+    with pytest.raises(ReleaseError, match="version 1 of pinned cannot be pinned: version 2 serves; promote it first"):
+        registry.pin("pinned", 1)
+    registry.pin("pinned", 2)
+    registry.pin("pinned", 2)
+    decision = Decision(True, ("it is better",), {"promote": True, "reasons": ["it is better"]})
+    serving, promoted, reasons = release(registry, publish("pinned"), decision)
+    assert (serving.number, promoted) == (2, False)
+    assert "version 2 is pinned" in reasons[-1]
+    assert json.loads(registry.version("pinned", 3).tags["gate_record"])["promote"]  # a person may promote it
+    assert registry.pin("pinned", None).pinned
+    assert release(registry, registry.version("pinned", 3), decision)[1]
+    registry.pin("pinned", 3)
+    registry.rollback("pinned")
+    assert not registry.pointer("pinned").pinned
+
+
+def test_a_rollback_is_marked_until_the_recipe_is_promoted_again(registry, publish):
+    for recipe in ("one", "two", "two"):
+        version = registry.set_tags(publish("marked"), {"recipe": recipe})
+        if version.number < 3:
+            registry.promote("marked", version.number, {})
+    registry.rollback("marked")
+    assert registry.version("marked", 2).tags["rolled_back_at"]
+    assert not registry.version("marked", 1).tags.get("rolled_back_at")
+    registry.promote("marked", 3, {})
+    assert not registry.version("marked", 2).tags["rolled_back_at"]
