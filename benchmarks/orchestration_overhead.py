@@ -25,7 +25,7 @@ import httpx
 import yaml
 from measuring.table import save
 
-from orchestration.graph import definitions
+from orchestration.definitions import definitions
 from orchestration.jobs import RETRAINING
 from orchestration.launcher.runs import materialise
 from orchestration.launcher.supervisor import Service, Supervisor

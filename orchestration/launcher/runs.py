@@ -16,7 +16,7 @@ from dagster._core.remote_origin import RemoteJobOrigin, RemoteRepositoryOrigin
 from dagster._core.storage.tags import PARTITION_NAME_TAG
 from dagster._core.workspace.load import location_origins_from_yaml_paths
 
-from orchestration.graph import definitions
+from orchestration.definitions import definitions
 from orchestration.jobs import RETRAINING
 from orchestration.settings import Settings
 from recommenders.errors import TradewindError

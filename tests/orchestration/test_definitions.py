@@ -7,7 +7,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from orchestration.graph import definitions
+from orchestration.definitions import definitions
 from orchestration.settings import Settings
 from recommenders.datasets.catalog import DATASETS
 from recommenders.models.catalog import MODELS
