@@ -98,7 +98,8 @@ def events(n_users: int, n_items: int, n_events: int) -> Any:
 
 def neumf_training(quick: bool) -> Callable[[], Any]:
     """Two epochs, each validated."""
-    from recommenders.models.networks.neural_collaborative.model import NeuralCollaborative, NeuralCollaborativeConfig
+    from recommenders.models.networks.neural_collaborative.config import NeuralCollaborativeConfig
+    from recommenders.models.networks.neural_collaborative.model import NeuralCollaborative
 
     config = NeuralCollaborativeConfig(epochs=2)
     NeuralCollaborative(config).fit(events(50, 50, 500))  # what is compiled is compiled
@@ -108,7 +109,8 @@ def neumf_training(quick: bool) -> Callable[[], Any]:
 
 def neumf_scores(quick: bool) -> Callable[[], Any]:
     """Of 400 users and 1,500 items."""
-    from recommenders.models.networks.neural_collaborative.model import NeuralCollaborative, NeuralCollaborativeConfig
+    from recommenders.models.networks.neural_collaborative.config import NeuralCollaborativeConfig
+    from recommenders.models.networks.neural_collaborative.model import NeuralCollaborative
 
     model = NeuralCollaborative(NeuralCollaborativeConfig(fixed_epochs=1)).fit(events(1500, 1500, 3000))
     rows = np.arange(20 if quick else 400, dtype=np.int32)

@@ -16,8 +16,8 @@ from recommenders.models.ease import LinearItemsConfig
 from recommenders.models.ensembles.hybrid import HybridConfig
 from recommenders.models.ensembles.hybrid_learned.model import HybridLearnedConfig
 from recommenders.models.ials.model import ImplicitFactorsConfig
-from recommenders.models.networks.neural_collaborative.model import NeuralCollaborativeConfig
-from recommenders.models.networks.sasrec.model import SequentialConfig
+from recommenders.models.networks.neural_collaborative.config import NeuralCollaborativeConfig
+from recommenders.models.networks.sasrec.config import SequentialConfig
 from recommenders.models.popularity import PopularityConfig
 from recommenders.models.recommender import ModelConfig
 from recommenders.models.repurchase import ReorderConfig

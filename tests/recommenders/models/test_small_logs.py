@@ -15,10 +15,12 @@ from recommenders.events.ids import IdMap
 from recommenders.events.interactions import Interactions, in_order
 from recommenders.features.items import ItemFeatures, encode_items
 from recommenders.models import catalog
-from recommenders.models.networks.neural_collaborative.model import NeuralCollaborative, NeuralCollaborativeConfig
+from recommenders.models.networks.neural_collaborative.config import NeuralCollaborativeConfig
+from recommenders.models.networks.neural_collaborative.model import NeuralCollaborative
 from recommenders.models.networks.neural_collaborative.training import hold_out_latest as hold_out_orders
 from recommenders.models.networks.sasrec.batches import hold_out_latest
-from recommenders.models.networks.sasrec.model import Sequential, SequentialConfig
+from recommenders.models.networks.sasrec.config import SequentialConfig
+from recommenders.models.networks.sasrec.model import Sequential
 from recommenders.storage import schema
 from recommenders.training.configuration import TrainingConfig
 from recommenders.training.fitting import Declined, fit_recipe

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 
 from recommenders.events.interactions import Interactions
 from recommenders.features.items import ItemFeatures
-from recommenders.models.networks.neural_collaborative.model import NeuralCollaborativeConfig
+from recommenders.models.networks.neural_collaborative.config import NeuralCollaborativeConfig
 
 if TYPE_CHECKING:
-    from recommenders.models.networks.neural_collaborative.training import Trainer
+    from recommenders.models.networks.neural_collaborative.trainer import Trainer
 
 FORMAT = 3  # rises when what is stored changes, or what an epoch does with it
 FILE = "neural_collaborative.npz"

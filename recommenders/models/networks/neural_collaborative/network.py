@@ -12,9 +12,10 @@ from torch.optim.adamw import adamw
 
 from recommenders.features.items import ItemFeatures
 from recommenders.models.networks.dropout import units_left
+from recommenders.models.networks.neural_collaborative.config import NeuralCollaborativeConfig
 from recommenders.models.networks.neural_collaborative.history_means import history_means
+from recommenders.models.networks.neural_collaborative.inference import decays, shares
 from recommenders.models.networks.neural_collaborative.kernels import move_rows
-from recommenders.models.networks.neural_collaborative.model import NeuralCollaborativeConfig, decays, shares
 
 SIDES = 64  # numbers that stand for an item's features
 SPREAD = 0.05  # of the vectors to start from

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from recommenders.events.histories import DAY
 from recommenders.events.interactions import Interactions
-from recommenders.models.networks.neural_collaborative.model import NeuralCollaborativeConfig
+from recommenders.models.networks.neural_collaborative.config import NeuralCollaborativeConfig
 
 OLDEST = 0.2  # weight of an event long past, beside 1 for one of today
 ALWAYS = 0.999  # mean weight of a stretch that is told in each epoch: sums of equal weights round

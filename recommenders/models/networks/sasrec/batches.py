@@ -11,7 +11,8 @@ from scipy.sparse import csr_array
 from recommenders.events.histories import DAY, Histories
 from recommenders.events.interactions import Interactions
 from recommenders.models.networks.log_checks import latest_moments, users_of_both
-from recommenders.models.networks.sasrec.model import SequentialConfig, expand, token_starts
+from recommenders.models.networks.sasrec.config import SequentialConfig
+from recommenders.models.networks.sasrec.inference import expand, token_starts
 
 SECOND = 1_000_000  # microseconds
 TARGETS_POWER = 0.5  # a token that foretells n items counts n to this power: a token's voice against an item's

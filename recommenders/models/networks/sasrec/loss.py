@@ -7,7 +7,7 @@ import torch
 
 from recommenders.events.interactions import Interactions
 from recommenders.models.networks.sasrec.batches import Batch
-from recommenders.models.networks.sasrec.model import SequentialConfig
+from recommenders.models.networks.sasrec.config import SequentialConfig
 
 CHUNK = 1024  # positions whose logits are held at once
 SPREAD = 0.02  # of vectors at the start

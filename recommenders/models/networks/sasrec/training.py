@@ -17,17 +17,10 @@ from recommenders.metrics.ranking import ndcg
 from recommenders.models.networks.averaging import mean_weights
 from recommenders.models.networks.dropout import Dropout
 from recommenders.models.networks.sasrec.batches import Batch, Sequences, Validation, hold_out_latest
+from recommenders.models.networks.sasrec.config import SequentialConfig
+from recommenders.models.networks.sasrec.inference import EPSILON, LAYERS, Network, arrays_of, encode, network_of
 from recommenders.models.networks.sasrec.loss import BETAS, SPREAD, Columns, ItemTable, softmax_gradients
-from recommenders.models.networks.sasrec.model import (
-    EPSILON,
-    LAYERS,
-    Network,
-    Sequential,
-    SequentialConfig,
-    arrays_of,
-    encode,
-    network_of,
-)
+from recommenders.models.networks.sasrec.model import Sequential
 from recommenders.models.recommender import Tracker, mask_and_rank
 
 VALIDATION_K = 10

@@ -15,16 +15,14 @@ from recommenders.events.ids import IdMap
 from recommenders.events.interactions import Interactions
 from recommenders.models.networks.neural_collaborative import loss as loss_module
 from recommenders.models.networks.neural_collaborative.checkpoint import FILE
+from recommenders.models.networks.neural_collaborative.config import NeuralCollaborativeConfig
+from recommenders.models.networks.neural_collaborative.inference import own_rows, shares
 from recommenders.models.networks.neural_collaborative.loss import Pairs, cross_entropy, pair_loss
-from recommenders.models.networks.neural_collaborative.model import (
-    NeuralCollaborative,
-    NeuralCollaborativeConfig,
-    own_rows,
-    shares,
-)
+from recommenders.models.networks.neural_collaborative.model import NeuralCollaborative
 from recommenders.models.networks.neural_collaborative.network import MASKED, NeuMF, RowAdam
 from recommenders.models.networks.neural_collaborative.sampling import Batch, Sampler
-from recommenders.models.networks.neural_collaborative.training import Trainer, hold_out_latest
+from recommenders.models.networks.neural_collaborative.trainer import Trainer
+from recommenders.models.networks.neural_collaborative.training import hold_out_latest
 
 SMALL: dict[str, Any] = {"embedding_dim": 6, "hidden_layers": (12, 5), "batch_size": 64}
 CPU = torch.device("cpu")

@@ -18,8 +18,10 @@ from recommenders.events.histories import DAY, Histories
 from recommenders.events.ids import IdMap
 from recommenders.events.interactions import Interactions
 from recommenders.models.networks.sasrec.batches import Sequences, hold_out_latest
+from recommenders.models.networks.sasrec.config import SequentialConfig
+from recommenders.models.networks.sasrec.inference import encode, network_of, ordered_share
 from recommenders.models.networks.sasrec.loss import Columns, ItemTable, softmax_gradients
-from recommenders.models.networks.sasrec.model import Sequential, SequentialConfig, encode, network_of, ordered_share
+from recommenders.models.networks.sasrec.model import Sequential
 from recommenders.models.networks.sasrec.training import Attention, Trainer
 
 SMALL: dict[str, Any] = {"embedding_dim": 16, "length": 12, "learning_rate": 0.02, "warm_up": 10, "dropout": 0.0}
@@ -260,7 +262,7 @@ def test_a_known_buyer_is_answered_from_memory_until_there_is_news(
     more = log_of([rings()[0] + [9], rings()[7]]).histories()
     assert walker.score(rows, more)[0].argmax() == 10
     assert walker.score(rows, more)[1].argmax() == fresh[1].argmax()
-    monkeypatch.setattr("recommenders.models.networks.sasrec.model.encode", None)
+    monkeypatch.setattr("recommenders.models.networks.sasrec.inference.encode", None)
     walker.score(rows, known)
     with pytest.raises(TypeError):
         walker.score(rows, more)
