@@ -20,8 +20,7 @@ from numpy.typing import NDArray
 
 from recommenders.evaluation.comparison import mean_interval, paired_difference
 from recommenders.evaluation.rank import rank
-from recommenders.evaluation.tasks.task import K
-from recommenders.metrics.ranking import ndcg
+from recommenders.metrics.ranking import K, ndcg
 from recommenders.training.configuration import TrainingConfig
 from recommenders.training.fitting import Declined, members_of
 

@@ -22,9 +22,10 @@ from recommenders.evaluation.report import Report
 from recommenders.events.interactions import Interactions
 from recommenders.features import leakage
 from recommenders.features import tables as feature_tables
+from recommenders.metrics.ranking import PRIMARY_METRIC
 from recommenders.splitting.temporal import cut_time
 from recommenders.storage import schema
-from serving.release.gate import BASELINE, FEWEST_USERS, METRIC, GateRules, Vector, beats_popularity, compare
+from serving.release.gate import BASELINE, FEWEST_USERS, GateRules, Vector, beats_popularity, compare
 
 KEYS = ["user_id", "item_id", "timestamp"]
 
@@ -151,7 +152,7 @@ def release_candidate_beats_popularity(
 
     Popularity itself may be the candidate: some list is better than none, and the gate compares it with what serves.
     """
-    return candidate_check(evaluation_report.vectors(METRIC), release_candidate["candidate"])
+    return candidate_check(evaluation_report.vectors(PRIMARY_METRIC), release_candidate["candidate"])
 
 
 def candidate_check(vectors: Mapping[str, Vector], candidate: str) -> dg.AssetCheckResult:
@@ -174,7 +175,7 @@ def candidate_check(vectors: Mapping[str, Vector], candidate: str) -> dg.AssetCh
 
 def members_beat_popularity(evaluation_report: Report) -> dg.AssetCheckResult:
     """Each model ranks better than popularity on average; one that does not is a warning, not a stop."""
-    return members_check({name: values["ndcg@10"][0] for name, values in evaluation_report.models.items()})
+    return members_check({name: values[PRIMARY_METRIC][0] for name, values in evaluation_report.models.items()})
 
 
 def members_check(scores: Mapping[str, float | None]) -> dg.AssetCheckResult:

@@ -2,7 +2,6 @@
 
 import inspect
 import json
-import uuid
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +10,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recommenders.datasets.store import TableStore
+from recommenders.evaluation.report import Report
+from recommenders.evaluation.writers.report_folder import load_report, save_report
 from recommenders.models import catalog
 from recommenders.models.recommender import Recommender
+from recommenders.storage.files import atomic_file
 from recommenders.training.fitting import DECLINED, Declined
 
 MODEL_TYPE = "Recommender"  # the name of the assets' type of models: one that learned, or one that declined
@@ -30,15 +32,14 @@ class Lake(dg.ConfigurableIOManager):
     def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
         """Stores a table, a dict, or anything with save(folder)."""
         place = self._place(context)
-        place.parent.mkdir(parents=True, exist_ok=True)
         if isinstance(obj, pa.Table):
-            staging = _staging(place, ".parquet")
-            pq.write_table(obj, staging)
-            staging.replace(place.with_suffix(".parquet"))
+            with atomic_file(place.with_suffix(".parquet")) as staging:
+                pq.write_table(obj, staging)
         elif isinstance(obj, dict):
-            staging = _staging(place, ".json")
-            staging.write_text(json.dumps(obj, indent=2))
-            staging.replace(place.with_suffix(".json"))
+            with atomic_file(place.with_suffix(".json")) as staging:
+                staging.write_text(json.dumps(obj, indent=2))
+        elif isinstance(obj, Report):
+            save_report(obj, place)
         elif hasattr(obj, "save"):
             obj.save(place)
         else:
@@ -59,6 +60,8 @@ class Lake(dg.ConfigurableIOManager):
             return pq.read_table(place.with_suffix(".parquet"))
         if context.dagster_type.key == MODEL_TYPE or _is_model(wanted):
             return Declined.load(place) if (place / DECLINED).exists() else catalog.load(place)
+        if wanted is Report:
+            return load_report(place)
         if hasattr(wanted, "load"):
             return wanted.load(place)
         return json.loads(place.with_suffix(".json").read_text())
@@ -70,7 +73,3 @@ class Lake(dg.ConfigurableIOManager):
 
 def _is_model(wanted: Any) -> bool:
     return inspect.isclass(wanted) and issubclass(wanted, Recommender)
-
-
-def _staging(place: Path, suffix: str) -> Path:
-    return place.with_name(f".{place.name}-{uuid.uuid4().hex[:8]}{suffix}")

@@ -13,6 +13,7 @@ from recommenders.datasets.catalog import dataset, datasets
 from recommenders.datasets.spec import DatasetSpec
 from recommenders.datasets.store import TableStore
 from recommenders.errors import ConfigurationError, DataError
+from recommenders.storage.files import atomic_file
 from recommenders.training.configuration import TrainingConfig
 from serving.settings import PROJECT, AbsolutePath, Port, ServingSettings
 
@@ -247,7 +248,5 @@ def _read(file: Path) -> dict[str, str]:
 def _add(file: Path, name: str, value: str) -> None:
     """Remembers one more value, in one step."""
     known = _read(file) | {name: value}
-    file.parent.mkdir(parents=True, exist_ok=True)
-    staging = file.with_suffix(".new")
-    staging.write_text(json.dumps(known, indent=2))
-    staging.replace(file)
+    with atomic_file(file) as staging:
+        staging.write_text(json.dumps(known, indent=2))

@@ -8,14 +8,13 @@ What the pointer says is what is live; the registry's aliases follow it.
 """
 
 import json
-import os
-import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from recommenders.errors import BundleError, ReleaseError
 from recommenders.storage import bundle
+from recommenders.storage.files import atomic_file, sha256
 
 HISTORY = 20  # earlier champions a pointer remembers
 
@@ -62,27 +61,14 @@ def read_pointer(path: Path) -> Pointer | None:
 
 def write_pointer(path: Path, pointer: Pointer) -> None:
     """Replaces the pointer file as one step; after a crash it is the old one or the new one, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    staging = path.with_name(f".{path.name}-{uuid.uuid4().hex[:8]}")
-    try:
-        with staging.open("w") as file:
-            json.dump({**vars(pointer), "earlier": list(pointer.earlier)}, file, indent=2)
-            file.flush()
-            os.fsync(file.fileno())
-        staging.replace(path)
-    finally:
-        staging.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)  # the rename itself survives a power cut
-    finally:
-        os.close(folder)
+    with atomic_file(path, durable=True) as staging:
+        staging.write_text(json.dumps({**vars(pointer), "earlier": list(pointer.earlier)}, indent=2))
 
 
 def fingerprint(folder: Path) -> str:
     """The sha256 of a bundle's manifest. Raises BundleError if the folder holds none."""
     bundle.read_manifest(folder)
-    return bundle.sha256(folder / bundle.MANIFEST)
+    return sha256(folder / bundle.MANIFEST)
 
 
 def verify(folder: Path, expected: str) -> dict[str, Any]:

@@ -20,12 +20,13 @@ from measuring.fitted import fit_key, fitted
 from measuring.kept import code_version, kept_arrays, key_of
 from measuring.questions import SEED, Question
 from recommenders.evaluation.criteria import MODEL_TARGETS
+from recommenders.evaluation.evaluate import evaluate
 from recommenders.evaluation.oracle import oracle_lists
 from recommenders.evaluation.rank import rank
-from recommenders.evaluation.report import evaluate
 from recommenders.evaluation.tasks.sampled import Candidates, rank_candidates
-from recommenders.evaluation.tasks.task import EvaluationConfig, K
+from recommenders.evaluation.tasks.task import EvaluationConfig
 from recommenders.math.top_k import top_k
+from recommenders.metrics.ranking import K
 from recommenders.models.catalog import MODELS
 from recommenders.models.popularity import Popularity
 from recommenders.models.recommender import BLOCK, Recommender, mask_and_rank

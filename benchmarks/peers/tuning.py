@@ -35,8 +35,8 @@ from peers.spaces import (
     scattered,
 )
 from recommenders.datasets.catalog import dataset
-from recommenders.evaluation.tasks.task import K
 from recommenders.metrics import ranking
+from recommenders.metrics.ranking import K
 
 SETTINGS = Path(__file__).with_name("settings.json")
 TRIED = Path(__file__).with_name("trials.jsonl")

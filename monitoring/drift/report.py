@@ -6,7 +6,6 @@ on recommender logs; how far is too far is decided in shift.py, and Evidently is
 
 import json
 import shutil
-import uuid
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -23,7 +22,7 @@ from monitoring.drift.shift import COLUMNS, METHODS, POPULARITY, Kind, Log, Rows
 from monitoring.drift.verdict import ColumnDrift, judge, label_names, summarise
 from recommenders.errors import DataError
 from recommenders.events.item_states import items_as_of
-from recommenders.storage.bundle import replace_folder
+from recommenders.storage.files import atomic_folder
 
 FLOORS: Mapping[Kind, float] = {"number": 0.05, "label": 0.05}  # less is no reason to act, however certain
 MIN_ROWS = 500
@@ -67,14 +66,12 @@ class DriftReport:
 
     def save(self, folder: Path) -> Path:
         """Write drift.json and a copy of the HTML page, replacing the folder as one step; returns the JSON file."""
-        staging = folder.with_name(f".{folder.name}-{uuid.uuid4().hex[:8]}")
-        staging.mkdir(parents=True)
-        if self.html_path is not None:
-            shutil.copyfile(self.html_path, staging / HTML_NAME)
         content = {**asdict(self), "html_path": self.html_path and HTML_NAME}
         text = json.dumps(content, indent=2, default=datetime.isoformat) + "\n"
-        (staging / JSON_NAME).write_text(text, encoding="utf-8")
-        replace_folder(staging, folder)
+        with atomic_folder(folder) as staging:
+            if self.html_path is not None:
+                shutil.copyfile(self.html_path, staging / HTML_NAME)
+            (staging / JSON_NAME).write_text(text, encoding="utf-8")
         return folder / JSON_NAME
 
     @classmethod

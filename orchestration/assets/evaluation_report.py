@@ -14,14 +14,16 @@ from orchestration.assets.source import fingerprint, held
 from orchestration.settings import Settings
 from recommenders.datasets.spec import Protocol
 from recommenders.errors import DataError
+from recommenders.evaluation.evaluate import evaluate as evaluate_models
 from recommenders.evaluation.oracle import oracle_figures
 from recommenders.evaluation.report import Report
-from recommenders.evaluation.report import evaluate as evaluate_models
 from recommenders.evaluation.tasks.cold_start import cold_buyers, cold_items, rest_of_basket
 from recommenders.evaluation.tasks.slices import by_segment
 from recommenders.evaluation.tasks.task import Case, make_case
+from recommenders.evaluation.writers import markdown, plots
 from recommenders.events.interactions import Interactions
 from recommenders.features.items import ItemFeatures
+from recommenders.metrics.ranking import PRIMARY_METRIC
 from recommenders.models.recommender import Recommender
 from recommenders.splitting.temporal import cut_time
 from recommenders.training.configuration import TrainingConfig
@@ -81,11 +83,11 @@ def tell_mlflow(settings: Settings, report: Report, models: Mapping[str, Recomme
 def page_of(report: Report) -> dict[str, Any]:
     """What a person sees on the asset's page."""
     return {
-        "report": dg.MetadataValue.md(report.to_markdown()),
-        "plot": picture(report.plot(), "quality of each model with its interval and ceiling"),
+        "report": dg.MetadataValue.md(markdown.render(report)),
+        "plot": picture(plots.plot_report(report), "quality of each model with its interval and ceiling"),
         "cut": report.cut,
         "users": report.n_users,
-        **{f"{name} ndcg@10": rounded(values["ndcg@10"][0]) for name, values in report.models.items()},
+        **{f"{name} {PRIMARY_METRIC}": rounded(values[PRIMARY_METRIC][0]) for name, values in report.models.items()},
     }
 
 

@@ -16,8 +16,10 @@ from orchestration.assets.source import held
 from orchestration.settings import Settings
 from recommenders.evaluation.report import Report
 from recommenders.evaluation.window import Question, question_of
+from recommenders.evaluation.writers.report_folder import save_report
 from recommenders.events.interactions import Interactions
 from recommenders.features.items import encode_items_as_of
+from recommenders.metrics.ranking import PRIMARY_METRIC
 from recommenders.models.recommender import Recommender
 from recommenders.splitting.temporal import training_log as build_log
 from recommenders.training.code_fingerprint import code_fingerprint
@@ -25,7 +27,7 @@ from recommenders.training.configuration import TrainingConfig
 from recommenders.training.fitting import Declined, refit
 from recommenders.training.selection import Choice, choose
 from serving.release.challenger import Market, judge, release, stored_lists
-from serving.release.gate import METRIC, Finding, choose_candidate
+from serving.release.gate import Finding, choose_candidate
 from serving.release.refit import findings, measure, of_record, to_record
 from serving.release.registry import Registry, Unlogged
 from serving.release.versions import LISTS_FILE, REFIT_TAG, Version
@@ -50,7 +52,7 @@ def release_candidate(
         context.log.warning(line)
     first = registry.champion(name) is None
     choice = choose(settings.training, interactions, items, own.spec.protocol, earlier_choice(own), first)
-    vectors = evaluation_report.vectors(METRIC)
+    vectors = evaluation_report.vectors(PRIMARY_METRIC)
     candidate = choose_candidate(vectors, choice.candidate, has_champion=not first)
     show(
         context,
@@ -58,7 +60,7 @@ def release_candidate(
             "candidate": candidate,
             "chosen": f"{choice.candidate}, {choice.how}",
             "users of the validation window": choice.n_users,
-            **{f"{model} ndcg@10 on validation": rounded(mean) for model, mean in choice.means.items()},
+            **{f"{model} {PRIMARY_METRIC} on validation": rounded(mean) for model, mean in choice.means.items()},
         },
     )
     return {"candidate": candidate, "first": first, "choice": choice.to_json()}
@@ -141,7 +143,7 @@ def register(
         lists = question.lists(judged)
         pq.write_table(stored_lists(lists, question), Path(folder) / LISTS_FILE)
         run.log_file(Path(folder) / LISTS_FILE)
-        run.log_file(report.save(Path(folder) / "evaluation"))
+        run.log_file(save_report(report, Path(folder) / "evaluation"))
         bundle = model.save(Path(folder) / "bundle")
         figures = measure(bundle, judged, lists, report.megabytes[model.name], question, log)
         found = findings(figures)

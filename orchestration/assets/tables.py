@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from orchestration.assets.metadata import picture, preview
 from orchestration.settings import Settings
+from recommenders.datasets.profile import page
 from recommenders.datasets.profile.profiling import describe
 from recommenders.datasets.reading.ingest import Counts
 
@@ -39,13 +40,13 @@ def tables(
     spec, store = platform.spec, platform.tables
     version = spec.take_in(Path(raw_dataset["source"]), store, raw_dataset)
     files = {name: store.files(name, version) for name in OUTS}
-    page = describe(files, version.counts, spec.name, spill=store.folder)
+    profile = describe(files, version.counts, spec.name, spill=store.folder)
     described = {
-        "description": dg.MetadataValue.md(page.to_markdown()),
-        "plot": picture(page.plot(), "the long tail, and events over time"),
+        "description": dg.MetadataValue.md(page.render(profile)),
+        "plot": picture(page.draw(profile), "the long tail, and events over time"),
     }
     told = {
-        "interactions": {**counts(version.counts), **span(page.log), **described},
+        "interactions": {**counts(version.counts), **span(profile.log), **described},
         "quarantine": {"reasons": reasons(files["quarantine"])},
     }
     for name in OUTS:

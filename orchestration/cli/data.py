@@ -41,6 +41,7 @@ def data_describe(
     """Read a data set and report what it holds, where every row went, and what would stop a run."""
     from orchestration.assets.source import take_in
     from orchestration.cli.exports import describe_tables, stops_of, write_page
+    from recommenders.datasets.profile.page import render
 
     settings = settings_of(name, source)
     with echo_warnings("recommenders.datasets"):
@@ -51,7 +52,7 @@ def data_describe(
         say(f"A run would stop here: {stop}.")
     if output:
         write_page(found, output)
-    print(json.dumps(found.to_json()) if as_json else found.to_markdown())
+    print(json.dumps(found.to_json()) if as_json else render(found))
 
 
 @app.command("feed")

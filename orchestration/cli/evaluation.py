@@ -6,14 +6,14 @@ from typing import Any
 
 from orchestration.cli.options import check_config, say, settings_of
 from recommenders.errors import ConfigurationError, UnknownNameError
-
-K = 10
+from recommenders.metrics.ranking import K
 
 
 def of_dataset(dataset: str | None, source: Path | None, config: Path | None) -> tuple[dict[str, Any], str]:
     """The report on a data set's test window, as JSON and as a page; fits the models where they are not."""
     from orchestration.launcher import platform
     from orchestration.launcher.runs import materialise, upstream
+    from recommenders.evaluation.writers.markdown import render
 
     settings = settings_of(dataset, source, config)
     settings.remember_dataset("train")
@@ -21,7 +21,7 @@ def of_dataset(dataset: str | None, source: Path | None, config: Path | None) ->
     materialise(settings, ["evaluation_report"] if fitted else upstream(settings, "evaluation_report"))
     settings.remember_source()
     report = platform.report(settings)
-    return report.to_json(), report.to_markdown()
+    return report.to_json(), render(report)
 
 
 def of_files(

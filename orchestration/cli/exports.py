@@ -6,11 +6,13 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from orchestration.settings import Settings
+from recommenders.datasets.profile.page import draw, render
 from recommenders.datasets.profile.profiling import Description, describe
 from recommenders.datasets.reading.ingest import TABLES
 from recommenders.datasets.stops import stops
 from recommenders.datasets.store import Version
 from recommenders.errors import DataError
+from recommenders.storage.files import atomic_file
 
 
 def write_lists(settings: Settings, output: Path | None) -> tuple[Path, int]:
@@ -19,13 +21,8 @@ def write_lists(settings: Settings, output: Path | None) -> tuple[Path, int]:
     table = pq.read_table(kept)
     if output is None:
         return kept, table.num_rows
-    output.parent.mkdir(parents=True, exist_ok=True)
-    staging = output.with_name(f".{output.name}.new")
-    if output.suffix == ".csv":
-        pa_csv.write_csv(table, staging)
-    else:
-        pq.write_table(table, staging)
-    staging.replace(output)
+    with atomic_file(output) as staging:
+        (pa_csv.write_csv if output.suffix == ".csv" else pq.write_table)(table, staging)
     return output, table.num_rows
 
 
@@ -49,5 +46,5 @@ def write_page(found: Description, output: Path) -> None:
     """The page as Markdown, its picture beside it."""
     drawing = output.with_suffix(".png")
     output.parent.mkdir(parents=True, exist_ok=True)
-    drawing.write_bytes(found.plot())
-    output.write_text(f"{found.to_markdown()}\n![Long tail, and events over time]({drawing.name})\n")
+    drawing.write_bytes(draw(found))
+    output.write_text(f"{render(found)}\n![Long tail, and events over time]({drawing.name})\n")

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from orchestration.cli.options import AsJson, Dataset, known, say
+from recommenders.metrics.ranking import PRIMARY_METRIC
 
 GATE = {True: "passed", False: "held", None: ""}  # what a version's `promoted` says
 
@@ -111,7 +112,8 @@ def _lines(rows: Sequence[dict[str, Any]]) -> list[str]:
     columns = f"{{:>4}}  {{:<{width}}}  {{:<20}}  {{:<6}}  {{:<16}}  {{}}"
     lines = [columns.format("", "model", "NDCG@10 [95 %]", "gate", "created (UTC)", "alias")]
     for row in rows:
-        ndcg = "{:.3f} [{:.3f}, {:.3f}]".format(*row["ndcg@10"]) if None not in (row["ndcg@10"] or [None]) else ""
+        cell = row[PRIMARY_METRIC] or [None]
+        ndcg = "{:.3f} [{:.3f}, {:.3f}]".format(*cell) if None not in cell else ""
         created, aliases = row["created"][:16].replace("T", " "), ", ".join(row["aliases"])
         lines.append(
             columns.format(row["version"], row["model"], ndcg, GATE[row["promoted"]], created, aliases).rstrip()

@@ -16,6 +16,7 @@ from orchestration.launcher.runs import RunFailedError
 from orchestration.launcher.services import ensure_ports, services
 from orchestration.launcher.supervisor import Supervisor
 from orchestration.settings import Settings
+from recommenders.metrics.ranking import PRIMARY_METRIC
 from serving.pointer import Pointer, read_pointer
 from serving.release.registry import Registry
 from serving.release.versions import ROLLED_BACK_TAG, Version
@@ -161,7 +162,7 @@ def versions_of(settings: Settings) -> list[dict[str, Any]]:
                 "model": version.model,
                 "aliases": [*version.aliases, *_marks(version, live)],
                 "created": version.created.isoformat(timespec="seconds"),
-                "ndcg@10": evaluation.get("ndcg@10"),
+                PRIMARY_METRIC: evaluation.get(PRIMARY_METRIC),
                 "promoted": record.get("promote"),
                 "reasons": record.get("reasons", []),
                 "data_version": version.tags.get("data_version"),

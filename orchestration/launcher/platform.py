@@ -22,6 +22,7 @@ from orchestration.launcher.runs import PID_TAG, RunFailedError, materialise, th
 from orchestration.settings import Settings
 from recommenders.errors import BundleError
 from recommenders.evaluation.report import Report
+from recommenders.evaluation.writers.report_folder import load_report
 from recommenders.storage.bundle import read_manifest
 from recommenders.storage.locks import locked
 from recommenders.training.fitting import DECLINED, Declined
@@ -128,7 +129,7 @@ def lists_file(settings: Settings) -> Path:
 
 def report(settings: Settings) -> Report:
     """The last evaluation report, against the targets that are configured now."""
-    return Report.load(report_folder(settings)).against(settings.training.evaluation)
+    return load_report(report_folder(settings)).against(settings.training.evaluation)
 
 
 def example_request(settings: Settings) -> dict[str, Any]:

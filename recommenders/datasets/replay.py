@@ -19,6 +19,7 @@ from recommenders.datasets.reading.reading import Reading
 from recommenders.datasets.reading.text import BLOCK, prepare
 from recommenders.datasets.sources.online_retail import COLUMNS, MONTH_FIRST, VALUES
 from recommenders.errors import DataError
+from recommenders.storage.files import atomic_file
 
 NAME = "online_retail"  # the one data set whose files are a shop's own log
 NOTE = "feed.json"
@@ -167,9 +168,8 @@ def _days_present(folder: Path, note: dict[str, Any], days: Sequence[date]) -> s
 
 
 def _write_note(folder: Path, note: dict[str, Any]) -> None:
-    staging = folder / f".{NOTE}.new"
-    staging.write_text(json.dumps(note, indent=2))
-    staging.replace(folder / NOTE)
+    with atomic_file(folder / NOTE) as staging:
+        staging.write_text(json.dumps(note, indent=2))
 
 
 def _write_days(folder: Path, header: bytes, rows: Days, days: frozenset[date]) -> None:

@@ -18,7 +18,7 @@ from recommenders.datasets.reading.text import is_blank
 from recommenders.datasets.store import TableStore, Version, in_time_order
 from recommenders.errors import DataError
 from recommenders.storage import schema
-from recommenders.storage.bundle import replace_folder, sha256
+from recommenders.storage.files import replace_folder, sha256
 
 READER = 4  # grows when the same files would become other tables
 

@@ -14,9 +14,7 @@ from pydantic import AfterValidator
 from scipy.sparse import csr_array
 
 from recommenders.errors import choices
-from recommenders.metrics.ranking import FORMULAS
-
-K = 10  # places of a list
+from recommenders.metrics.ranking import FORMULAS, K
 
 RESPONSE, SIZE = "response_ms", "model_megabytes"
 OF_LISTS = ("diversity", "novelty", "serendipity", "coverage", "personalisation", "gini", "popularity_lift")

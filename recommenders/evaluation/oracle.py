@@ -30,9 +30,10 @@ from recommenders.datasets.spec import Protocol
 from recommenders.evaluation import rank
 from recommenders.evaluation.comparison import Interval, mean_interval
 from recommenders.evaluation.criteria import ceilings
-from recommenders.evaluation.tasks.task import Case, EvaluationConfig, K, View, make_case
+from recommenders.evaluation.tasks.task import Case, EvaluationConfig, View, make_case
 from recommenders.events.interactions import Interactions
 from recommenders.metrics import ranking
+from recommenders.metrics.ranking import K
 from recommenders.models.popularity import Popularity
 from recommenders.models.recommender import mask_and_rank
 from recommenders.simulation.config import WorldConfig

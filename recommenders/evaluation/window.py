@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from recommenders.datasets.spec import Protocol
 from recommenders.errors import DataError
 from recommenders.evaluation.rank import Lists, rank
-from recommenders.evaluation.tasks.task import Case, K, make_case
+from recommenders.evaluation.tasks.task import Case, make_case
 from recommenders.events.interactions import Interactions
 from recommenders.features.items import ItemFeatures, encode_items_as_of
-from recommenders.metrics.ranking import ndcg
+from recommenders.metrics.ranking import K, ndcg
 from recommenders.models.recommender import Recommender
 from recommenders.splitting.temporal import cut_time, split, training_log
 

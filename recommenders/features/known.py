@@ -19,6 +19,7 @@ import pyarrow as pa
 from recommenders.datasets.reading.relations import SQL_TYPES, show
 from recommenders.errors import ConfigurationError, DataError
 from recommenders.storage import schema
+from recommenders.storage.files import atomic_file
 from recommenders.storage.schema import Rows
 
 # What a feature function returns: a pa.Table, or the Path it wrote to where `out` was given. pyarrow ships no types.
@@ -92,11 +93,10 @@ def deliver(connection: duckdb.DuckDBPyConnection, query: str, wanted: pa.Schema
     query = f"select {columns} from ({query})"
     if out is None:
         return connection.execute(query).to_arrow_table().cast(wanted)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    staging = out.with_name(f".{out.name}.part")
-    path = str(staging).replace("'", "''")
-    connection.execute(f"copy ({query}) to '{path}' (format parquet, compression zstd)")
-    return staging.replace(out)
+    with atomic_file(out) as staging:
+        path = str(staging).replace("'", "''")
+        connection.execute(f"copy ({query}) to '{path}' (format parquet, compression zstd)")
+    return out
 
 
 def _sql_type(type_: pa.DataType) -> str:

@@ -13,6 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+K = 10  # places of a list, wherever nothing else is asked for
+PRIMARY_METRIC = f"ndcg@{K}"  # models are chosen, compared and released by it
+
 Values = NDArray[np.float64]  # (n_users,)
 Found = NDArray[np.bool_]  # (n_users, k)
 Metric = Callable[[NDArray[np.int32], csr_array], Values]  # of lists and what is relevant

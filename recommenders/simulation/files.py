@@ -15,8 +15,7 @@ Memory is bounded whatever the number of orders: buyers are simulated block afte
 a file beside the others, and the files are merged some days at a time.
 """
 
-import shutil
-import uuid
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,7 +32,8 @@ from recommenders.simulation.feed import damaged_lines, damaged_products
 from recommenders.simulation.market import Ints
 from recommenders.simulation.orders import World, make_world
 from recommenders.simulation.tables import buyers_table, midnights, numbered, products_table
-from recommenders.storage import bundle, schema
+from recommenders.storage import schema
+from recommenders.storage.files import atomic_folder
 
 LARGEST = 200  # a scale: 400,000 buyers and some 100 million lines
 BLOCK = 4_000  # buyers whose lines are held at once
@@ -62,18 +62,13 @@ def write_world(folder: Path, scale: float = 1.0, seed: int = 42, scenarios: Seq
             f"scale of the B2B world is {scale}; it must be above 0 and at most {LARGEST}; 1 is the full world"
         )
     config = replace(WorldConfig.scaled(scale, seed), scenarios=tuple(scenarios))
-    staging = folder.with_name(f".{folder.name}-{uuid.uuid4().hex[:8]}")
-    blocks = staging.with_name(staging.name + "-blocks")
-    try:
-        staging.mkdir(parents=True)
-        blocks.mkdir()
-        with threadpool_limits(limits=1):  # sums in another order would give other bytes
-            world = make_world(config)
-            write_files(world, staging, blocks)
-        bundle.replace_folder(staging, folder)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-        shutil.rmtree(blocks, ignore_errors=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with (
+        tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-blocks-") as blocks,
+        atomic_folder(folder) as staging,
+        threadpool_limits(limits=1),  # sums in another order would give other bytes
+    ):
+        write_files(make_world(config), staging, Path(blocks))
 
 
 def write_files(world: World, folder: Path, blocks: Path, block: int = BLOCK) -> None:

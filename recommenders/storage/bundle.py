@@ -7,10 +7,7 @@
 A bundle appears whole or not at all: it is written beside its place and renamed into it.
 """
 
-import hashlib
 import json
-import shutil
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +19,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from recommenders.errors import BundleError
+from recommenders.storage.files import atomic_folder, sha256
 
 FORMAT = 2  # 2: histories with order and times
 MANIFEST = "manifest.json"
@@ -42,17 +40,13 @@ class Bundle:
 
 def write(folder: Path, bundle: Bundle, members: Mapping[str, "Bundle"] | None = None) -> Path:
     """Writes the bundle, replacing the folder as one step."""
-    staging = folder.with_name(f".{folder.name}-{uuid.uuid4().hex[:8]}")
-    try:
+    with atomic_folder(folder) as staging:
         _write_into(staging, bundle, members or {})
-        replace_folder(staging, folder)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
     return folder
 
 
 def _write_into(folder: Path, bundle: Bundle, members: Mapping[str, Bundle]) -> None:
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     save_file({name: np.ascontiguousarray(array) for name, array in bundle.arrays.items()}, folder / ARRAYS)
     for name, member in members.items():
         _write_into(folder / MEMBERS / name, member, {})
@@ -114,22 +108,6 @@ def _verify(folder: Path, files: Mapping[str, str]) -> None:
 def size_in_bytes(folder: Path) -> int:
     """Bytes of all files of the bundle."""
     return sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
-
-
-def sha256(path: Path) -> str:
-    """The file's SHA-256 as hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def replace_folder(staging: Path, folder: Path) -> None:
-    """Puts the staging folder in the place of `folder`; the old one is moved aside first, then removed."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    old = folder.with_name(f".{folder.name}-{uuid.uuid4().hex[:8]}-old")
-    if folder.exists():
-        folder.rename(old)
-    staging.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def pack_strings(strings: NDArray[np.str_]) -> dict[str, NDArray[Any]]:

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import uuid
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -14,7 +13,7 @@ from recommenders.models.catalog import COMPOSED, model_class
 from recommenders.models.ensembles.ensemble import Composed
 from recommenders.models.ensembles.hybrid_learned.model import HybridLearned
 from recommenders.models.recommender import Recommender, Tracker
-from recommenders.storage import bundle
+from recommenders.storage.files import atomic_folder
 from recommenders.training.configuration import TrainingConfig
 
 DECLINED = "declined.json"
@@ -30,10 +29,8 @@ class Declined:
 
     def save(self, folder: Path) -> Path:
         """Writes the reason in the place of a bundle; returns the folder."""
-        staging = folder.with_name(f".{folder.name}-{uuid.uuid4().hex[:8]}")
-        staging.mkdir(parents=True)
-        (staging / DECLINED).write_text(json.dumps(asdict(self)))
-        bundle.replace_folder(staging, folder)
+        with atomic_folder(folder) as staging:
+            (staging / DECLINED).write_text(json.dumps(asdict(self)))
         return folder
 
     @classmethod

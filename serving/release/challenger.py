@@ -17,12 +17,12 @@ from recommenders.datasets.spec import Protocol
 from recommenders.errors import ConfigurationError, DataError, ReleaseError
 from recommenders.evaluation.rank import Lists
 from recommenders.evaluation.report import Report
-from recommenders.evaluation.tasks.task import K
 from recommenders.evaluation.window import Question, question_of
+from recommenders.metrics.ranking import PRIMARY_METRIC, K
 from recommenders.storage import schema
 from recommenders.training.configuration import TrainingConfig
 from recommenders.training.fitting import fit_one
-from serving.release.gate import METRIC, Decision, Finding, Rival, decide
+from serving.release.gate import Decision, Finding, Rival, decide
 from serving.release.registry import Registry
 from serving.release.versions import RECORD_TAG, ROLLED_BACK_TAG, Version
 
@@ -47,7 +47,7 @@ def judge(
     findings: Sequence[Finding] = (),
 ) -> Decision:
     """The gate's decision. report: of the challenger's recipe; findings: what else was looked at, the refit say."""
-    vectors = report.vectors(METRIC)
+    vectors = report.vectors(PRIMARY_METRIC)
     own, popularity = vectors[challenger.model], vectors["popularity"]
     if live is None:
         return decide(own, popularity, candidate=challenger.model, findings=findings)
@@ -101,7 +101,7 @@ def _on_the_champions_window(
 def _own_there(report: Report, model: str, question: Question) -> NDArray[np.float64]:
     """The report's values of a model for the users of a question, nan for who is not in the report."""
     own = report.per_user.filter(pc.field("model") == model)
-    values = dict(zip(own["user_id"].to_pylist(), own[METRIC].to_pylist(), strict=True))
+    values = dict(zip(own["user_id"].to_pylist(), own[PRIMARY_METRIC].to_pylist(), strict=True))
     return np.array([values.get(user_id, np.nan) for user_id in question.case.user_ids.tolist()], dtype=np.float64)
 
 

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from recommenders.errors import ConfigurationError, ReleaseError
 from recommenders.evaluation.comparison import paired_difference
+from recommenders.metrics.ranking import PRIMARY_METRIC
 
 Vector = NDArray[np.floating[Any]]
 
-METRIC = "ndcg@10"
 BASELINE = "popularity"
 FEWEST_USERS = 2  # below this an interval says nothing
 
@@ -101,7 +101,7 @@ def decide(
     vectors that are compared differ in length.
     """
     rules = rules or GateRules()
-    record: dict[str, Any] = {"metric": METRIC, "rules": asdict(rules), "challenger": candidate}
+    record: dict[str, Any] = {"metric": PRIMARY_METRIC, "rules": asdict(rules), "challenger": candidate}
     record["challenger_mean"] = _mean(challenger)
     checks = list(findings)
     first = rival is None

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from recommenders.evaluation.criteria import CRITERIA, RESPONSE, SIZE
 from recommenders.evaluation.rank import Lists
-from recommenders.evaluation.tasks.task import K
 from recommenders.evaluation.window import Question
 from recommenders.events.histories import Histories
 from recommenders.events.interactions import Interactions
+from recommenders.metrics.ranking import K
 from recommenders.models import catalog
 from recommenders.models.recommender import Recommender
 from recommenders.storage.bundle import size_in_bytes

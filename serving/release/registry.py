@@ -1,7 +1,6 @@
 """Remembers every run and every version. MLflow lives here, and nowhere else."""
 
 import logging
-import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from recommenders.errors import BundleError, ReleaseError
 from recommenders.storage import bundle as bundles
+from recommenders.storage.files import replace_folder
 from recommenders.storage.locks import locked
 from serving import pointer as pointers
 from serving.release.releases import Releases
@@ -200,14 +200,11 @@ class Registry(Releases):
         Raises BundleError if it was tampered with, ReleaseError if it is gone.
         """
         folder.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
-        try:
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as staging:
             what = f"the bundle of version {version.number} of {version.name}"
-            got = self._download(version.run_id, version.tags.get(BUNDLE_TAG, ""), staging, what)
+            got = self._download(version.run_id, version.tags.get(BUNDLE_TAG, ""), Path(staging), what)
             pointers.verify(got, version.tags[HASH_TAG])
-            bundles.replace_folder(got, folder)
-        finally:
-            shutil.rmtree(staging, ignore_errors=True)
+            replace_folder(got, folder)
         return folder
 
     def _download(self, run_id: str, place: str, folder: Path, what: str) -> Path:

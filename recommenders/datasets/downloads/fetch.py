@@ -19,7 +19,7 @@ from recommenders.datasets.downloads.archive import check_gzip, unpack
 from recommenders.datasets.downloads.publications import PUBLICATIONS, Download, downloads, publication, variants
 from recommenders.datasets.downloads.transfer import NoRoomError, Part, Patience, TransferError, reason, transfer
 from recommenders.errors import ConfigurationError, DataError
-from recommenders.storage.bundle import sha256
+from recommenders.storage.files import atomic_file, sha256
 
 RECEIPT = ".fetched"
 Report = Callable[[str], None]
@@ -247,6 +247,5 @@ def _receipt(folder: Path) -> dict[str, dict[str, str]]:
 
 def _write_receipt(download: Download, folder: Path) -> None:
     ours = {file: {"url": download.url, "sha256": sha256(folder / file)} for file in download.files}
-    staging = folder / f"{RECEIPT}.new"
-    staging.write_text(json.dumps(_receipt(folder) | ours, indent=2))
-    staging.replace(folder / RECEIPT)
+    with atomic_file(folder / RECEIPT) as staging:
+        staging.write_text(json.dumps(_receipt(folder) | ours, indent=2))

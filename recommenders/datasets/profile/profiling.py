@@ -103,18 +103,6 @@ class Description:
         """The same as plain values."""
         return asdict(self)
 
-    def to_markdown(self) -> str:
-        """A page for a reader who has not seen the data."""
-        from recommenders.datasets.profile.page import render
-
-        return render(self)
-
-    def plot(self) -> bytes:
-        """The long tail, and events over time; PNG."""
-        from recommenders.datasets.profile.page import draw
-
-        return draw(self)
-
 
 def describe(
     files: Mapping[str, Sequence[Path]],

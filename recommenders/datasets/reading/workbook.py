@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from recommenders.errors import DataError, choices
+from recommenders.storage.files import atomic_file
 
 
 def to_csv(path: Path, out: Path, columns: Sequence[str] = (), sheet: str | None = None) -> Path:
@@ -18,13 +19,8 @@ def to_csv(path: Path, out: Path, columns: Sequence[str] = (), sheet: str | None
     Raises DataError if the file is no workbook, wants a password, lacks the sheet, or if that is empty or lacks a
     column; with `columns`, also if it has no rows.
     """
-    staging = out.with_name(f"{out.name}.new")
-    try:
-        with staging.open("w", encoding="utf-8", newline="") as file:
-            csv.writer(file, lineterminator="\n").writerows(_lines(path, columns, sheet))
-        staging.replace(out)
-    finally:
-        staging.unlink(missing_ok=True)
+    with atomic_file(out) as staging, staging.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows(_lines(path, columns, sheet))
     return out
 
 

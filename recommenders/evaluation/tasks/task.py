@@ -11,7 +11,6 @@ from scipy.sparse import csr_array
 from recommenders.datasets.spec import Protocol
 from recommenders.errors import DataError
 from recommenders.evaluation.criteria import CRITERIA, MODEL_TARGETS, Targets
-from recommenders.evaluation.criteria import K as K
 from recommenders.events.histories import Histories
 from recommenders.events.interactions import Interactions
 

@@ -4,13 +4,11 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from recommenders.evaluation.criteria import met
-from recommenders.evaluation.tasks.task import K
-from recommenders.metrics.ranking import FORMULAS
+from recommenders.metrics.ranking import FORMULAS, PRIMARY_METRIC
 
 if TYPE_CHECKING:
     from recommenders.evaluation.report import Report
 
-HEADLINE = f"ndcg@{K}"
 LEGEND = (
     "Novelty: bits of surprise an item, from the share of buyers who had it. Serendipity: share of places that hold "
     "something relevant which the most bought items lack. Popularity lift: how many times more buyers the items shown "
@@ -38,7 +36,7 @@ def render(report: "Report") -> str:
     if report.oracle:
         sections.append("## Share of what the oracle reaches\n\n" + oracle_table(report))
     if report.slices:
-        sections.append(f"## {HEADLINE} by part of the buyers\n\n" + slices_table(report))
+        sections.append(f"## {PRIMARY_METRIC} by part of the buyers\n\n" + slices_table(report))
     if report.wanted:
         sections.append(f"## Success criteria, {named}\n\n" + criteria_table(report, named))
     if report.targets():
@@ -129,26 +127,26 @@ def comparison_table(compared: Mapping[str, Any]) -> str:
 
 def oracle_table(report: "Report") -> str:
     """One row a model: its NDCG, and which share of the oracle's that is, in each view."""
-    views = [view for view in ("all", *report.views) if report.oracle.get(view, {}).get(HEADLINE)]
+    views = [view for view in ("all", *report.views) if report.oracle.get(view, {}).get(PRIMARY_METRIC)]
     rows = []
     for name in report.models:
         cells = []
         for view in views:
-            value = (report.models if view == "all" else report.views[view])[name][HEADLINE][0]
-            share = "" if value is None else f" ({value / report.oracle[view][HEADLINE]:.0%})"
+            value = (report.models if view == "all" else report.views[view])[name][PRIMARY_METRIC][0]
+            share = "" if value is None else f" ({value / report.oracle[view][PRIMARY_METRIC]:.0%})"
             cells.append(figure(value) + share)
         rows.append([name, *cells])
-    rows.append(["*oracle*", *(figure(report.oracle[view][HEADLINE]) for view in views)])
-    return table(["model", *(f"{HEADLINE}, {view}" for view in views)], rows)
+    rows.append(["*oracle*", *(figure(report.oracle[view][PRIMARY_METRIC]) for view in views)])
+    return table(["model", *(f"{PRIMARY_METRIC}, {view}" for view in views)], rows)
 
 
 def slices_table(report: "Report") -> str:
     """One row a part; the most telling models side by side: the best ones over all buyers, and popularity."""
-    means = {name: values[HEADLINE][0] for name, values in report.models.items()}
+    means = {name: values[PRIMARY_METRIC][0] for name, values in report.models.items()}
     shown = sorted(means, key=lambda name: _defined_first(means[name]))[:BESIDE]
     shown += [name for name in ("popularity",) if name in means and name not in shown]
     rows = [
-        [name, str(part["n_users"]), *(with_interval(part["models"][model][HEADLINE]) for model in shown)]
+        [name, str(part["n_users"]), *(with_interval(part["models"][model][PRIMARY_METRIC]) for model in shown)]
         for name, part in report.slices.items()
     ]
     return table(["buyers", "number", *shown], rows)

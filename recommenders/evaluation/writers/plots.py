@@ -3,13 +3,21 @@
 import io
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from recommenders.evaluation.report import Report
 
 PLOTTED = ("ndcg", "precision", "recall", "map", "coverage", "diversity")  # what an eye can take in at once
 
 DPI = 90  # three panels a row then fit the dialog that Dagster shows pictures in
 PER_ROW = 3
 INK, BAR, BEST, LIMIT = "#1f2933", "#9db4c8", "#2f6f9f", "#b44d3b"
+
+
+def plot_report(report: "Report") -> bytes:
+    """The models' figures over all items, with intervals and ceilings, as PNG."""
+    return plot_models(report.models, report.ceilings["all"], f"{report.dataset}: {report.protocol}")
 
 
 def plot_models(

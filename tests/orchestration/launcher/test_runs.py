@@ -18,6 +18,7 @@ from orchestration.launcher.runs import RunFailedError, materialise, root_cause,
 from orchestration.settings import Settings
 from recommenders.errors import DataError, ReleaseError
 from recommenders.evaluation.tasks.task import make_case
+from recommenders.evaluation.writers.markdown import render
 from recommenders.events.interactions import Interactions
 from recommenders.models import catalog
 from recommenders.training.fitting import Declined
@@ -80,7 +81,7 @@ def test_the_report_tells_the_share_of_the_oracle_on_the_market_made_here_and_no
     popularity = report.models["popularity"]["ndcg@10"][0]
     assert popularity is not None
     assert popularity < report.oracle["all"]["ndcg@10"] <= 1
-    page = report.to_markdown()
+    page = render(report)
     assert "| ndcg@10, all | ndcg@10, reorder | ndcg@10, discovery |" in page
     assert f"{popularity:.3f} ({popularity / report.oracle['all']['ndcg@10']:.0%})" in page
 

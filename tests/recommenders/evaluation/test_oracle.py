@@ -11,7 +11,8 @@ import pytest
 from recommenders.datasets.catalog import dataset
 from recommenders.datasets.spec import Tables
 from recommenders.evaluation.oracle import Ceiling, oracle_figures, oracle_lists, world_ceilings
-from recommenders.evaluation.tasks.task import K, make_case
+from recommenders.evaluation.tasks.task import make_case
+from recommenders.metrics.ranking import K
 from recommenders.models.recommender import mask_and_rank
 from recommenders.simulation.config import WorldConfig
 from recommenders.simulation.files import write_world

@@ -16,12 +16,14 @@ from recommenders.datasets.spec import Protocol
 from recommenders.errors import DataError
 from recommenders.evaluation.comparison import mean_interval
 from recommenders.evaluation.criteria import ceilings
+from recommenders.evaluation.evaluate import evaluate
 from recommenders.evaluation.rank import bytes_on_disk
-from recommenders.evaluation.report import Report, evaluate
+from recommenders.evaluation.report import Report
 from recommenders.evaluation.tasks.task import EvaluationConfig, make_case
 from recommenders.evaluation.writers import plots
-from recommenders.evaluation.writers.markdown import comparison_table, criteria_table, slices_table
-from recommenders.evaluation.writers.plots import plot_learning_curve
+from recommenders.evaluation.writers.markdown import comparison_table, criteria_table, render, slices_table
+from recommenders.evaluation.writers.plots import plot_learning_curve, plot_report
+from recommenders.evaluation.writers.report_folder import load_report, save_report
 from recommenders.events.interactions import Interactions
 from recommenders.metrics.ranking import all_metrics
 from recommenders.models.collaborative_filtering.model import CollaborativeFiltering
@@ -106,7 +108,7 @@ def test_a_report_is_made_as_its_configuration_says(case: Any, reorder_world: An
     values = own.vectors("precision@10")["popularity"]
     assert (value, *interval) == pytest.approx(tuple(mean_interval(values, 100, seed=7)))
     assert own.megabytes["popularity"] == pytest.approx(bytes_on_disk(models["popularity"]) / 1e6, rel=0.05)
-    assert Report.load(own.save(tmp_path / "new" / "folder" / "report")).megabytes == own.megabytes
+    assert load_report(save_report(own, tmp_path / "new" / "folder" / "report")).megabytes == own.megabytes
 
 
 def test_coverage_can_reach_no_more_than_the_candidates(case: Any) -> None:
@@ -144,12 +146,12 @@ def test_configured_criteria_replace_the_defaults_and_know_which_way_is_better(r
     assert gini is not None
     wanted = {"hit_rate@10": 0.0, "diversity@10": 0.0, "gini@10": gini / 2, "response_ms": 1e9}
     config = EvaluationConfig(criteria=wanted, model_targets={"popularity": {"hit_rate@10": 0.5}})
-    held = Report.load(report.against(config).save(tmp_path / "report"))
+    held = load_report(save_report(report.against(config), tmp_path / "report"))
     assert {row["metric"]: row["target"] for row in held.criteria("popularity")} == wanted
     rows = [line.split(" | ") for line in criteria_table(held, "popularity").splitlines()[2:]]
     assert [cells[3] for cells in rows] == ["yes", "yes", "no", "yes"]
     assert [row["model"] for row in held.targets()] == ["popularity"]
-    page = report.against(EvaluationConfig(criteria={}, model_targets={})).to_markdown()
+    page = render(report.against(EvaluationConfig(criteria={}, model_targets={})))
     assert "Success criteria" not in page
     assert "Targets of each model" not in page
 
@@ -163,10 +165,10 @@ def test_an_undefined_figure_is_shown_as_such_and_never_as_zero(
     undefined = replace(report, models=models | {"popularity": models["popularity"] | {"ndcg@10": [None, None, None]}})
     drawn: list[Any] = []
     monkeypatch.setattr(plots, "_png", drawn.append)
-    undefined.plot()
+    plot_report(undefined)
     assert [text.get_text() for text in drawn[0].axes[0].texts] == ["undefined", "0.000"]
     assert slices_table(undefined).splitlines()[0].endswith("| collaborative_filtering | popularity |")
-    row = next(line for line in undefined.to_markdown().splitlines() if line.startswith("| popularity |"))
+    row = next(line for line in render(undefined).splitlines() if line.startswith("| popularity |"))
     assert row.split(" | ")[3] == "-"
     others = {
         name: {"difference": [value, None, None], "p": None, "p_holm": None, "verdict": "open"}
@@ -193,16 +195,16 @@ def test_no_figure_is_above_its_ceiling(report: Report) -> None:
 
 
 def test_saved_and_loaded_it_says_the_same(report: Report, tmp_path: Path) -> None:
-    folder = report.save(tmp_path / "report")
+    folder = save_report(report, tmp_path / "report")
     assert {path.name for path in folder.iterdir()} == {"report.json", "report.md", "report.png", "per_user.parquet"}
-    again = Report.load(folder)
+    again = load_report(folder)
     assert again.to_json() == report.to_json()
     assert again.per_user.equals(report.per_user)
     assert (folder / "report.png").read_bytes().startswith(PNG)
 
 
 def test_the_page_names_models_targets_and_ceiling(report: Report) -> None:
-    page = report.to_markdown()
+    page = render(report)
     for words in ("popularity", "collaborative_filtering", "ndcg@10", "ceiling", "0.850", PROTOCOL.describe()):
         assert words in page
 
@@ -250,31 +252,31 @@ def test_targets_stand_beside_what_was_reached_and_could_be(report: Report) -> N
     assert by_metric["precision@10"]["reached"] == report.models["collaborative_filtering"]["precision@10"][0]
     assert by_metric["precision@10"]["ceiling"] == report.ceilings["all"]["precision@10"]
     assert by_metric["diversity@10"]["ceiling"] is None
-    assert "0.800 †" in report.to_markdown()  # three buyers with one or two relevant items each cannot fill ten places
+    assert "0.800 †" in render(report)  # three buyers with one or two relevant items each cannot fill ten places
 
 
 def test_costs_are_told_where_they_were_recorded(report: Report) -> None:
     assert report.costs == {"popularity": {"fit_seconds": 0.25, "peak_memory_mb": 123.0}, "collaborative_filtering": {}}
-    row = next(line for line in report.to_markdown().splitlines() if line.endswith("| 123.0 |"))
+    row = next(line for line in render(report).splitlines() if line.endswith("| 123.0 |"))
     assert row.startswith("| popularity |")
 
 
 def test_the_page_tells_shares_of_the_oracle_only_where_there_is_one(report: Report, tmp_path: Path) -> None:
     reached = report.models["collaborative_filtering"]["ndcg@10"][0]
     assert reached is not None
-    page = report.to_markdown()
+    page = render(report)
     assert f"{reached:.3f} ({reached / 0.8:.0%})" in page
     assert "| criterion | target | reached | met | oracle | ceiling |" in page
     assert "| ndcg@10 | 0.820 |" in page
     assert next(line for line in page.splitlines() if line.startswith("| ndcg@10 ")).split(" | ")[4] == "0.800"
-    folder = report.save(tmp_path / "report")
+    folder = save_report(report, tmp_path / "report")
     stored = json.loads((folder / "report.json").read_text())
     for name in ("oracle", "slices", "comparisons", "costs"):  # a report of before they were told
         del stored[name]
     (folder / "report.json").write_text(json.dumps(stored))
-    old = Report.load(folder)
+    old = load_report(folder)
     assert old.models == report.models
-    assert "oracle" not in old.to_markdown()
+    assert "oracle" not in render(old)
 
 
 def test_a_cold_case_is_judged_beside_the_main_one(case: Any, reorder_world: Any, tmp_path: Path) -> None:
@@ -296,10 +298,10 @@ def test_a_cold_case_is_judged_beside_the_main_one(case: Any, reorder_world: Any
     assert found["models"]["content_based"]["ndcg@10"][0] == pytest.approx(1.0)
     assert found["comparison"]["best"] == "content_based"
     assert found["ceilings"]["precision@10"] == pytest.approx(0.1)
-    page = report.to_markdown()
+    page = render(report)
     assert "## Cold items\n\nCold items: ranked among two. 3 buyers." in page
     assert "less that of **content_based**" in page.partition("## Cold items")[2]
-    assert Report.load(report.save(tmp_path / "report")).to_markdown() == page
+    assert render(load_report(save_report(report, tmp_path / "report"))) == page
 
 
 def test_no_model_is_called_the_best_where_nobody_found_anything(case: Any, reorder_world: Any) -> None:
@@ -307,7 +309,7 @@ def test_no_model_is_called_the_best_where_nobody_found_anything(case: Any, reor
     models = {"popularity": Popularity().fit(log), "content_based": ContentBased().fit(log, features)}
     out_of_reach = replace(case, candidates=np.zeros(22, np.bool_), description="ranked among nothing", apart=False)
     report = evaluate(models, case, features, config=EvaluationConfig(n_bootstrap=100), cold={"nothing": out_of_reach})
-    assert "less that of" not in report.to_markdown().partition("## Nothing")[2]
+    assert "less that of" not in render(report).partition("## Nothing")[2]
 
 
 def test_without_item_features_all_but_diversity_is_told(case: Any, reorder_world: Any) -> None:
@@ -316,8 +318,8 @@ def test_without_item_features_all_but_diversity_is_told(case: Any, reorder_worl
     assert "diversity@10" not in plain.models["most bought"]
     assert "novelty@10" in plain.models["most bought"]
     assert not any(name.startswith("category") for name in plain.slices)
-    assert "most bought" in plain.to_markdown()
-    assert plain.plot().startswith(PNG)
+    assert "most bought" in render(plain)
+    assert plot_report(plain).startswith(PNG)
 
 
 @pytest.mark.parametrize("repeat", [False, True])
@@ -335,8 +337,8 @@ def test_a_catalogue_with_fewer_items_than_places_is_judged(repeat: bool, toy_ev
     found = report.ceilings["all"]
     assert found["coverage@10"] == 1.0
     json.dumps(report.to_json(), allow_nan=False)
-    assert "| popularity |" in report.to_markdown()
-    assert report.plot().startswith(PNG)
+    assert "| popularity |" in render(report)
+    assert plot_report(report).startswith(PNG)
 
 
 def test_a_curve_is_drawn_and_an_empty_one_refused() -> None:

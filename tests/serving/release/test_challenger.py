@@ -13,7 +13,8 @@ import pytest
 
 from recommenders.datasets.spec import Protocol
 from recommenders.errors import ReleaseError
-from recommenders.evaluation.report import Report, evaluate
+from recommenders.evaluation.evaluate import evaluate
+from recommenders.evaluation.report import Report
 from recommenders.evaluation.tasks.task import EvaluationConfig
 from recommenders.evaluation.window import Question, question_of
 from recommenders.training.configuration import TrainingConfig

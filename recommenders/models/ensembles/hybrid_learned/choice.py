@@ -17,6 +17,7 @@ from scipy.sparse import csr_array
 
 from recommenders.math.top_k import top_k
 from recommenders.metrics import ranking
+from recommenders.metrics.ranking import K
 from recommenders.models.ensembles.hybrid_learned.features import BUYER_FACTS, PAIR_FACTS
 
 KINDS = ("bought", "new", "cold_start")  # pairs of a known user and an item it bought, or did not; of another user
@@ -26,7 +27,6 @@ SHARES = (0.0, 0.5, 1.0)  # of the base model: the ranker alone, their mean, the
 SHIFTS = (0.0, -0.25, -0.5)  # of new items among those bought before; further, and lists would show nothing new
 FLOOR = 1e-3  # relative scores are compared by their logarithm; below this share of the tenth best all are alike
 MIN_USERS = 30  # with fewer, a standard error means little and the ranker stays
-K = 10
 
 Scores = NDArray[np.float32]
 Views = Mapping[str, NDArray[np.float64]]  # view -> NDCG@10 of each user, (n_users,), nan where nothing is relevant

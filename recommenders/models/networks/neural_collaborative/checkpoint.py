@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from recommenders.events.interactions import Interactions
 from recommenders.features.items import ItemFeatures
 from recommenders.models.networks.neural_collaborative.config import NeuralCollaborativeConfig
+from recommenders.storage.files import atomic_file, staging_of
 
 if TYPE_CHECKING:
     from recommenders.models.networks.neural_collaborative.trainer import Trainer
@@ -86,12 +87,9 @@ class Checkpoint:
         arrays: dict[str, Any] = {f"trainer/{name}": part.cpu().numpy() for name, part in _state(trainer).items()}
         for place, network in enumerate([progress.best_arrays, *progress.newest]):
             arrays |= {f"{place}/{name}": array for name, array in network.items()}
-        staging = self.path.with_name(f"{self.path.name}.part")
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with staging.open("wb") as file:
-                np.savez(file, **{FACTS: np.array(json.dumps(facts)), **arrays})
-            staging.replace(self.path)
+            with atomic_file(self.path) as staging:
+                np.savez(staging, **{FACTS: np.array(json.dumps(facts)), **arrays})
         except OSError as error:
             log.warning("%s cannot be written: %s; a fit that is cut will start anew", self.path, error)
 
@@ -123,7 +121,7 @@ class Checkpoint:
         if self.path is None:
             return
         try:
-            for left in (self.path, self.path.with_name(f"{self.path.name}.part")):
+            for left in (self.path, *staging_of(self.path)):  # the latter where a process was killed while it wrote
                 left.unlink(missing_ok=True)
         except OSError as error:
             log.warning("%s cannot be removed: %s; it may be deleted", self.path, error)

@@ -28,8 +28,7 @@ class Sequential(Recommender):
 
     The order of events within one moment is unknown, and drawn anew in every epoch where it matters; when answering, it
     is that of the histories (datasets.interactions.in_order). A log without any order, or where each item was seen
-    once, is skipped; so is one that asks for a window, unless `windows` is set: other models are better there. A
-    fitted model given as `start_from` before fit(...) lends its weights, the items' by their ids.
+    once, is skipped; so is one that asks for a window, unless `windows` is set: other models are better there.
     """
 
     name = "sequential"
@@ -41,7 +40,6 @@ class Sequential(Recommender):
     network_: Network
     users_vectors_: Floats  # (n_users, embedding_dim); (0, embedding_dim) where more than STORED buyers are known
     epochs_: int  # epochs behind the weights; what a refit repeats
-    start_from: "Sequential | None" = None
 
     def refit_config(self) -> ModelConfig:
         """As many epochs as early stopping found."""
@@ -63,7 +61,7 @@ class Sequential(Recommender):
             )
         from recommenders.models.networks.sasrec.training import train  # torch, which answering never needs
 
-        learned = train(interactions, self.config, tracker, self.start_from)
+        learned = train(interactions, self.config, tracker)
         stored = self.histories_[: len(self.users_) if len(self.users_) <= STORED else 0]
         self.network_ = network_of(learned.arrays, self.config.heads)
         self.users_vectors_ = encode(stored, self.network_)

@@ -2,7 +2,6 @@
 
 import time
 from collections import deque
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,16 +10,15 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from recommenders.errors import ConfigurationError, UnsuitableError
+from recommenders.errors import UnsuitableError
 from recommenders.events.interactions import Interactions
 from recommenders.metrics.ranking import ndcg
 from recommenders.models.networks.averaging import mean_weights
 from recommenders.models.networks.dropout import Dropout
 from recommenders.models.networks.sasrec.batches import Batch, Sequences, Validation, hold_out_latest
 from recommenders.models.networks.sasrec.config import SequentialConfig
-from recommenders.models.networks.sasrec.inference import EPSILON, LAYERS, Network, arrays_of, encode, network_of
+from recommenders.models.networks.sasrec.inference import EPSILON, LAYERS, Network, encode, network_of
 from recommenders.models.networks.sasrec.loss import BETAS, SPREAD, Columns, ItemTable, softmax_gradients
-from recommenders.models.networks.sasrec.model import Sequential
 from recommenders.models.recommender import Tracker, mask_and_rank
 
 VALIDATION_K = 10
@@ -99,18 +97,6 @@ class Attention(nn.Module):
         """The weights as sequential.Network names them."""
         return {name: np.array(tensor.numpy(), order="C") for name, tensor in self._named().items()}
 
-    @torch.no_grad()
-    def start_from(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Takes the weights that another's arrays() gave. Raises ConfigurationError if they are of another shape."""
-        for name, tensor in self._named().items():
-            got = arrays[name].shape if name in arrays else None
-            if got != tuple(tensor.shape):
-                raise ConfigurationError(
-                    f"sequential cannot start from a model of another shape: {name} is {got}; allowed: "
-                    f"{tuple(tensor.shape)}; use the same embedding_dim, blocks and length, or no start_from"
-                )
-            tensor.copy_(torch.from_numpy(arrays[name]))
-
 
 class Trainer:
     """The network, its optimiser and where the steps stand."""
@@ -123,14 +109,6 @@ class Trainer:
         self.optimizer = torch.optim.AdamW(
             self.attention.parameters(), config.learning_rate, BETAS, weight_decay=config.weight_decay, fused=True
         )
-
-    def start_from(self, other: Sequential, log: Interactions) -> None:
-        """Weights of a fitted model, the items' vectors by their ids."""
-        arrays = arrays_of(other.network_)
-        self.attention.start_from(arrays)
-        rows = other.items_.rows(log.items.ids)
-        known = torch.from_numpy(rows >= 0)
-        self.table.vectors[known] = torch.from_numpy(arrays["items"][rows[rows >= 0]])
 
     def epoch(self) -> float:
         """Passes over the log until there were STEPS_AN_EPOCH steps; returns the mean loss of a position.
@@ -178,9 +156,7 @@ class Trainer:
         return {"items": self.table.vectors.numpy().copy(), **self.attention.arrays(), "by_moment": by_moment}
 
 
-def train(
-    log: Interactions, config: SequentialConfig, tracker: Tracker | None = None, start_from: Sequential | None = None
-) -> Learned:
+def train(log: Interactions, config: SequentialConfig, tracker: Tracker | None = None) -> Learned:
     """Learns until the validation no longer improves, or for config.fixed_epochs on everything. Seeded."""
     rng = np.random.default_rng(config.seed)
     state, threads = torch.random.get_rng_state(), torch.get_num_threads()
@@ -189,8 +165,6 @@ def train(
         torch.set_num_threads(config.threads)
         kept, validation = (log, None) if config.fixed_epochs else hold_out_latest(log, config, rng)
         trainer = Trainer(kept, config, rng)
-        if start_from is not None:
-            trainer.start_from(start_from, log)
         return _run(trainer, validation, config, tracker)
     finally:
         torch.random.set_rng_state(state)

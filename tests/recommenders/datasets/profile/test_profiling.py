@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recommenders.datasets.catalog import DATASETS
+from recommenders.datasets.profile.page import draw, render
 from recommenders.datasets.profile.profiling import Description, describe, long_tail
 from recommenders.datasets.reading.ingest import TABLES, Counts
 from recommenders.errors import DataError
@@ -48,7 +49,7 @@ def described(folder: Path, counts: Counts | None = None, **tables: Rows) -> Des
             pq.write_table(pa.Table.from_pylist(list(given[name])[part::2], schema=schema), path)
     found = describe(files, counts or Counts(len(log), len(log)), "made")
     assert json.loads(json.dumps(found.to_json()))["dataset"] == "made"
-    assert found.to_markdown().startswith("# made: what it holds\n")
+    assert render(found).startswith("# made: what it holds\n")
     return found
 
 
@@ -96,7 +97,7 @@ def test_a_long_log_is_told_by_week(tmp_path: Path) -> None:
         "starts": ["2024-03-04", "2024-03-11", "2024-05-13"],
         "events": [2, 1, 1],
     }
-    assert found.plot().startswith(PNG)
+    assert draw(found).startswith(PNG)
 
 
 def test_who_buys_and_what_is_bought(tmp_path: Path) -> None:
@@ -131,8 +132,8 @@ def test_who_buys_and_what_is_bought(tmp_path: Path) -> None:
         "first": "2024-03-04T09:00:00",
         "last": "2024-03-13T09:00:00",
     }
-    assert "| (unknown) | 1 | 25.0 % | 25.0 % |" in found.to_markdown()
-    assert "| states of items | 4, 2024-03-04 to 2024-03-13; 1 item changed |" in found.to_markdown()
+    assert "| (unknown) | 1 | 25.0 % | 25.0 % |" in render(found)
+    assert "| states of items | 4, 2024-03-04 to 2024-03-13; 1 item changed |" in render(found)
 
 
 def test_many_values_are_summed_up(tmp_path: Path) -> None:
@@ -160,8 +161,8 @@ def test_returns_and_missing_values(tmp_path: Path) -> None:
     assert (log["user_id"], log["quantity"], log["rating"]) == (0.0, 0.5, 1.0)
     assert (items["title"], items["category"]) == (0.5, 1.0)
     assert found.missing["quarantine"] == {}
-    assert "| lines that came back | 1 (25.0 %), half of them within 2 days |" in found.to_markdown()
-    assert "| users | segment, industry, region, annual_revenue, credit_limit | - |" in found.to_markdown()
+    assert "| lines that came back | 1 (25.0 %), half of them within 2 days |" in render(found)
+    assert "| users | segment, industry, region, annual_revenue, credit_limit | - |" in render(found)
 
 
 def test_where_rows_went_with_an_example_of_each_reason(tmp_path: Path) -> None:
@@ -179,7 +180,7 @@ def test_where_rows_went_with_an_example_of_each_reason(tmp_path: Path) -> None:
         {"reason": "no price", "rows": 3, "file": "a.csv", "line": 3, "raw": "4,|`y`\n<b>"},
         {"reason": "no code", "rows": 2, "file": "a.csv", "line": 5, "raw": "z" * 300},
     ]
-    page = found.to_markdown()
+    page = render(found)
     assert "| no price | 3 | a.csv, line 3 | `4,\\|'y' <b>` |" in page
     for row in ("read | 12 | 100.0 %", "**kept** | 2 | 16.7 %", "set aside: no customer | 3 | 25.0 %"):
         assert f"| {row} |" in page
@@ -192,20 +193,20 @@ def test_one_event_and_nothing_else(tmp_path: Path) -> None:
     assert (found.long_tail["gini"], found.long_tail["top"]) == (0.0, {})
     assert (found.users_by, found.items_by_category, found.quarantine) == ({}, [], [])
     assert found.returns == {"lines": 0, "share": 0.0, "units": None, "median_days": None}
-    page = found.to_markdown()
+    page = render(found)
     assert "1 event of 1 user and 1 item, 2024-03-04 to 2024-03-04: 1 day, 1 of them with events." in page
     assert "nan" not in page.lower()
     assert "None" not in page
     assert "| orders |" not in page
     assert "## Quarantine" not in page
-    assert found.plot().startswith(PNG)
+    assert draw(found).startswith(PNG)
 
 
 def test_no_events_at_all(tmp_path: Path) -> None:
     found = described(tmp_path, interactions=[])
     assert (found.log["events"], found.log["density"], found.long_tail["gini"]) == (0, None, None)
-    assert "No events." in found.to_markdown()
-    assert found.plot().startswith(PNG)
+    assert "No events." in render(found)
+    assert draw(found).startswith(PNG)
 
 
 def test_damaged_tables_are_told_in_one_line(tmp_path: Path) -> None:
@@ -274,5 +275,5 @@ def test_a_real_log_described(real_data: Path, tmp_path: Path) -> None:
     assert (found.log["events"], found.log["users"], found.log["items_sold"]) == (100_836, 610, 9_724)
     assert found.log["repeat_share"] == 0
     assert (found.events_a_user["least"], found.events_a_user["most"]) == (20, 2698)
-    assert found.to_markdown().startswith("# movielens: what it holds\n\n100,836 events of 610 users and 9,724 items,")
-    assert found.plot().startswith(PNG)
+    assert render(found).startswith("# movielens: what it holds\n\n100,836 events of 610 users and 9,724 items,")
+    assert draw(found).startswith(PNG)

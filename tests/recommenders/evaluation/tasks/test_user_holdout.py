@@ -8,7 +8,7 @@ import pytest
 
 from recommenders.errors import ConfigurationError, DataError
 from recommenders.evaluation import rank
-from recommenders.evaluation.report import evaluate
+from recommenders.evaluation.evaluate import evaluate
 from recommenders.evaluation.tasks.user_holdout import hold_out_users
 from recommenders.events.interactions import Interactions
 from recommenders.models.collaborative_filtering.model import CollaborativeFiltering

@@ -339,24 +339,6 @@ def test_training_leaves_torch_as_it_was_and_is_seeded(brief: None) -> None:
         np.testing.assert_array_equal(array, second[name])
 
 
-def test_a_fitted_model_lends_its_weights_by_item_id(walker: Sequential, brief: None) -> None:
-    config = SequentialConfig(**{**SMALL, "learning_rate": 1e-9}, fixed_epochs=1)
-    log = log_of(rings(24))
-    shifted = replace(log, items=IdMap.of(["h000", *log.items.ids.tolist()[:-1]]))  # i000 has moved to column 1
-    warm = Sequential(config)
-    warm.start_from = walker
-    warm.fit(shifted)
-    np.testing.assert_allclose(warm.network_.items[1:], walker.network_.items[:-1], atol=1e-5)
-    np.testing.assert_allclose(warm.network_.positions, walker.network_.positions, atol=1e-5)
-
-
-def test_a_start_of_another_shape_is_refused(walker: Sequential) -> None:
-    model = Sequential(SequentialConfig(**{**SMALL, "length": 5}))
-    model.start_from = walker
-    with pytest.raises(ConfigurationError, match=r"positions is \(12, 16\); allowed: \(5, 16\)"):
-        model.fit(log_of(rings()))
-
-
 def test_time_runs_out_gracefully(brief: None) -> None:
     model = Sequential(SequentialConfig(**SMALL, epochs=50, max_minutes=1e-9)).fit(log_of(rings(20)))
     assert model.epochs_ == len(model.learning_curve) == 1

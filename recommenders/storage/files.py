@@ -1,0 +1,75 @@
+"""Files and folders that appear whole or not at all, and their hashes."""
+
+import hashlib
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def atomic_file(path: Path, durable: bool = False) -> Iterator[Path]:
+    """Yields a path beside `path` to write to; the file there replaces `path` in one step when the block ends.
+
+    If the block raises, `path` stays as it was. durable: a power cut leaves the old content or the new one.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    staging = _beside(path)
+    try:
+        yield staging
+        if durable:
+            _flush(staging)
+        staging.replace(path)
+        if durable:
+            _flush(path.parent)  # the rename itself
+    finally:
+        staging.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(folder: Path) -> Iterator[Path]:
+    """Yields an empty folder beside `folder`, which takes its place when the block ends, and not if it raises."""
+    staging = _beside(folder)
+    staging.mkdir(parents=True)
+    try:
+        yield staging
+        replace_folder(staging, folder)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def replace_folder(staging: Path, folder: Path) -> None:
+    """Puts the staging folder in the place of `folder`; the old one is moved aside first, then removed."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    old = folder.with_name(f".{folder.name}-{uuid.uuid4().hex[:8]}-old")
+    if folder.exists():
+        folder.rename(old)
+    staging.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def staging_of(path: Path) -> list[Path]:
+    """The files beside `path` that atomic_file() left where a process was killed while it wrote."""
+    return list(path.parent.glob(f".{path.stem}-*{path.suffix}"))
+
+
+def sha256(path: Path) -> str:
+    """The file's SHA-256 as hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _flush(path: Path) -> None:
+    """Waits until what was written to a file, or to the list of a folder, is on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _beside(path: Path) -> Path:
+    # The suffix stays the last part: writers choose a format by it.
+    return path.with_name(f".{path.stem}-{uuid.uuid4().hex[:8]}{path.suffix}")
