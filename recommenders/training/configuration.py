@@ -14,7 +14,7 @@ from recommenders.models.collaborative_filtering.model import CollaborativeFilte
 from recommenders.models.content_based import ContentBasedConfig
 from recommenders.models.ease import LinearItemsConfig
 from recommenders.models.ensembles.hybrid import HybridConfig
-from recommenders.models.ensembles.hybrid_learned.model import HybridLearnedConfig
+from recommenders.models.ensembles.hybrid_learned.config import HybridLearnedConfig
 from recommenders.models.ials.model import ImplicitFactorsConfig
 from recommenders.models.networks.neural_collaborative.config import NeuralCollaborativeConfig
 from recommenders.models.networks.sasrec.config import SequentialConfig

@@ -137,6 +137,6 @@ def refit(
             members[member] = refit(member, config, log, features, judged.members_, tracker)
     again = model_class(name)(judged.config)
     if isinstance(again, HybridLearned) and isinstance(judged, HybridLearned) and len(members) == len(judged.members_):
-        again.take_ranker(judged)
+        again.copy_rankers(judged)
     assert isinstance(again, Composed)
     return again.compose(members, log, features, tracker)

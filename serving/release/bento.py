@@ -34,6 +34,7 @@ REQUIREMENTS = (
     "uvloop",
     "httptools",
 )
+LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc", "release", "training", "evaluation", "simulation")
 BUILD_SECONDS = 120
 TELEMETRY_OFF = {"BENTOML_DO_NOT_TRACK": "True"}
 
@@ -73,7 +74,7 @@ def stage(folder: Path, pointer: Pointer, bundle: Path) -> None:
     """Puts there what the Bento holds: the packages, and the champion where settings.CARRIED expects it."""
     verify(bundle, pointer.bundle_sha256)
     for package in PACKAGES:
-        shutil.copytree(PROJECT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
+        shutil.copytree(PROJECT / package, folder / package, ignore=LEFT_OUT)
     carried = folder / CARRIED.relative_to(PROJECT)
     shutil.copytree(bundle, carried.parent / str(pointer.version))
     write_pointer(carried, replace(pointer, bundle=str(pointer.version), earlier=()))

@@ -18,7 +18,8 @@ from recommenders.features.items import encode_items
 from recommenders.models.catalog import model_class
 from recommenders.models.ensembles.ensemble import Composed
 from recommenders.models.ensembles.hybrid import Hybrid, HybridConfig
-from recommenders.models.ensembles.hybrid_learned.model import HybridLearned, HybridLearnedConfig
+from recommenders.models.ensembles.hybrid_learned.config import HybridLearnedConfig
+from recommenders.models.ensembles.hybrid_learned.model import HybridLearned
 from recommenders.splitting.temporal import cut_time, split, training_log
 from recommenders.storage import schema
 from serving.batch import batch_recommendations

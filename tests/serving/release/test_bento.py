@@ -32,6 +32,7 @@ def test_a_bento_is_built_and_serves_alone(tmp_path, market):
     requirements = (built.path / "env" / "python" / "requirements.txt").read_text()
     assert "numpy==" in requirements
     assert not {"mlflow", "torch", "pyarrow"} & {line.partition("==")[0] for line in requirements.splitlines()}
+    assert not list(built.path.rglob("release"))
     (tmp_path / "blocked").mkdir()
     (tmp_path / "blocked" / "sitecustomize.py").write_text(BLOCKER)
     elsewhere = tmp_path / "elsewhere"

@@ -1,5 +1,6 @@
 """How the ranker of hybrid_learned grows: members fitted on earlier cuts of the log are watched for what came next."""
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
@@ -13,11 +14,13 @@ from recommenders.errors import UnsuitableError
 from recommenders.events.histories import Histories
 from recommenders.events.interactions import Interactions
 from recommenders.models.ensembles.hybrid_learned.binning import Bins
+from recommenders.models.ensembles.hybrid_learned.candidates import Candidates
 from recommenders.models.ensembles.hybrid_learned.choice import Asked, Choices, choose
-from recommenders.models.ensembles.hybrid_learned.model import HybridLearned
+from recommenders.models.ensembles.hybrid_learned.config import HybridLearnedConfig
 from recommenders.models.ensembles.hybrid_learned.rankers import Rankers
 from recommenders.models.ensembles.hybrid_learned.trees import BoostedTrees, of_estimator
 from recommenders.models.ensembles.hybrid_learned.windows import Window, first_events, newest_events, windows
+from recommenders.models.recommender import Recommender
 
 if TYPE_CHECKING:
     from recommenders.features.items import ItemFeatures
@@ -49,20 +52,23 @@ class Examples(NamedTuple):
         return cls(*(np.concatenate(some) for some in zip(*parts, strict=True)))
 
 
-def grow(model: HybridLearned, log: Interactions, features: "ItemFeatures | None") -> tuple[Rankers, Choices]:
-    """The rankers of a model whose members stand, from windows of its own log, and where base models order instead.
+def fit_rankers(
+    candidates: Candidates, log: Interactions, features: "ItemFeatures | None"
+) -> tuple[Candidates, Rankers, Choices]:
+    """The rankers of a log's base models, from windows of that log, and where base models order instead.
 
-    Raises UnsuitableError if no window holds anything to learn from.
+    Returns the candidates with the base models that could be fitted before each window; others are left out. Raises
+    UnsuitableError if no window holds anything to learn from.
     """
     parts: list[Examples] = []
     ends: list[int] = []  # of the window of each part
-    newest: tuple[HybridLearned, Window] | None = None
-    for number, window in enumerate(_tried(log, model, parts)):
-        rng = np.random.default_rng([model.config.seed, number])  # what one window draws depends on no other
-        n_members = len(model.members_)
-        earlier = _earlier(model, window.log, features)
-        if len(model.members_) < n_members:  # what was learned before speaks of members that are gone
-            return grow(model, log, features)
+    newest: tuple[Candidates, Window] | None = None
+    for number, window in enumerate(_tried(log, candidates, parts)):
+        rng = np.random.default_rng([candidates.config.seed, number])  # what one window draws depends on no other
+        earlier = _earlier(candidates, window.log, features)
+        if len(earlier.base_models) < len(candidates.base_models):  # what was learned before used models that are gone
+            left = {name: model for name, model in candidates.base_models.items() if name in earlier.base_models}
+            return fit_rankers(replace(candidates, base_models=left), log, features)
         part = _examples(earlier, window, rng)
         if part is not None and part.labels.any() and not part.labels.all():
             parts.append(part)
@@ -77,27 +83,27 @@ def grow(model: HybridLearned, log: Interactions, features: "ItemFeatures | None
     choices = _choices(*newest, Examples.joined(before) if before else None, parts[0])
     examples = Examples.joined(parts)
     parts.clear()  # each holds its share of some hundred megabytes
-    return _rankers(model, examples), choices
+    return candidates, _rankers(candidates.config, examples), choices
 
 
-def _rankers(model: HybridLearned, examples: Examples) -> Rankers:
+def _rankers(config: HybridLearnedConfig, examples: Examples) -> Rankers:
     # those of the log seen as strangers teach both: what is left of a habit where half of it is not told
-    return Rankers(*(_grown(model, examples, side) for side in (~examples.new, ~examples.known)))
+    return Rankers(*(_grown(config, examples, side) for side in (~examples.new, ~examples.known)))
 
 
-def _choices(earlier: HybridLearned, window: Window, before: Examples | None, within: Examples) -> Choices:
+def _choices(earlier: Candidates, window: Window, before: Examples | None, within: Examples) -> Choices:
     """Where base models order pairs as well as rankers do that did not learn from these users of the window.
 
     before: examples of windows that ended before this one began; where there are too few, the rankers learn from one
     half of the window's users, `within`, and are judged by the other.
     """
     if before is not None and before.labels.sum() >= ENOUGH:
-        rankers = [_rankers(earlier, before)]
+        rankers = [_rankers(earlier.config, before)]
     elif within.labels.sum() >= 2 * ENOUGH:
         halves = [within.of(within.users % 2 != half) for half in (0, 1)]
         if not all(half.labels.any() and not half.labels.all() for half in halves):
             return Choices()
-        rankers = [_rankers(earlier, half) for half in halves]
+        rankers = [_rankers(earlier.config, half) for half in halves]
     else:
         return Choices()
     found = Choices()
@@ -113,11 +119,11 @@ def _choices(earlier: HybridLearned, window: Window, before: Examples | None, wi
         for half, ranker in enumerate(rankers):  # one for all, or each for the half that it did not learn from
             some = of_pairs % len(rankers) == half
             scores[some] = ranker.score(asked.features[some], np.full(int(some.sum()), "cold_start" not in kinds))
-        found = found._replace(**choose(scores, asked, kinds, len(earlier.members_), earlier.repeat_))
+        found = found._replace(**choose(scores, asked, kinds, len(earlier.base_models), earlier.repeat))
     return found
 
 
-def _known_asked(earlier: HybridLearned, window: Window) -> tuple[Asked, NDArray[np.int64]] | None:
+def _known_asked(earlier: Candidates, window: Window) -> tuple[Asked, NDArray[np.int64]] | None:
     """Known users of a window and all their candidates; and their numbers, as in Examples."""
     rng = np.random.default_rng(earlier.config.seed)
     chosen = np.sort(rng.permutation(len(window.user_rows))[:MAX_ASKED])
@@ -127,48 +133,47 @@ def _known_asked(earlier: HybridLearned, window: Window) -> tuple[Asked, NDArray
     return _asked(earlier, rows, window.log.histories()[rows], csr_array(window.wanted[chosen])), rows.astype(np.int64)
 
 
-def _new_asked(earlier: HybridLearned, window: Window) -> tuple[Asked, NDArray[np.int64]] | None:
+def _new_asked(earlier: Candidates, window: Window) -> tuple[Asked, NDArray[np.int64]] | None:
     """New users of a window who came back after their first visit."""
     seen, wanted = first_events(window.newcomers, None)
     came_back = np.flatnonzero(np.diff(wanted.indptr) > 0)[:MAX_ASKED]
     if not len(came_back):
         return None
-    items = _items_of(seen[came_back], earlier.as_of_)
+    items = _items_of(seen[came_back], earlier.as_of)
     return _asked(earlier, _nobody(items), items, csr_array(wanted[came_back])), came_back
 
 
-def _asked(earlier: HybridLearned, user_rows: NDArray[np.int32], histories: Histories, wanted: csr_array) -> Asked:
+def _asked(earlier: Candidates, user_rows: NDArray[np.int32], histories: Histories, wanted: csr_array) -> Asked:
     parts = []
     for some in _batches(np.arange(len(user_rows))):
         rows, known = user_rows[some], histories[some]
-        exclude_known = None if earlier.repeat_ else True
-        looks, columns = earlier.propose(rows, known, 1, earlier.available_, exclude_known)
+        exclude_known = None if earlier.repeat else True
+        looks, columns = earlier.propose(rows, known, 1, earlier.available, exclude_known)
         parts.append((columns, earlier.features(rows, known, columns, looks)))
     width = max(columns.shape[1] for columns, _ in parts)
     padded = [np.pad(columns, ((0, 0), (0, width - columns.shape[1])), constant_values=-1) for columns, _ in parts]
-    possible = csr_array(wanted.astype(bool).astype(np.float32).multiply(earlier.available_.astype(np.float32)))
+    possible = csr_array(wanted.astype(bool).astype(np.float32).multiply(earlier.available.astype(np.float32)))
     possible.eliminate_zeros()
     return Asked(np.vstack(padded), np.concatenate([found for _, found in parts]), histories.matrix, possible)
 
 
-def _tried(log: Interactions, model: HybridLearned, parts: list[Examples]) -> Iterator[Window]:
+def _tried(log: Interactions, candidates: Candidates, parts: list[Examples]) -> Iterator[Window]:
     """The windows; and each user's newest events where those show too little, as the last minutes of a year may."""
-    yield from windows(log, model.config.n_windows, model.horizon_)
+    yield from windows(log, candidates.config.n_windows, candidates.horizon)
     if log.dated and sum(int(part.labels.sum()) for part in parts) < ENOUGH:
         yield newest_events(log)
 
 
-def _grown(model: HybridLearned, examples: Examples, side: NDArray[np.bool_]) -> BoostedTrees:
+def _grown(config: HybridLearnedConfig, examples: Examples, side: NDArray[np.bool_]) -> BoostedTrees:
     """Trees for one side, or for both where that side alone holds too little."""
     wanted = examples.labels[side]
     some = examples.of(side) if ENOUGH <= wanted.sum() < len(wanted) else examples
     bins = Bins.of(some.features, some.weights)
-    estimator = _estimator(model, len(some.labels)).fit(bins.numbers(some.features), some.labels, some.weights)
-    return bins.in_features(of_estimator(estimator, model.config.depth))
+    estimator = _estimator(config, len(some.labels)).fit(bins.numbers(some.features), some.labels, some.weights)
+    return bins.in_features(of_estimator(estimator, config.depth))
 
 
-def _estimator(model: HybridLearned, n_examples: int) -> HistGradientBoostingClassifier:
-    config = model.config
+def _estimator(config: HybridLearnedConfig, n_examples: int) -> HistGradientBoostingClassifier:
     return HistGradientBoostingClassifier(
         max_iter=config.trees,
         learning_rate=config.learning_rate,
@@ -182,7 +187,7 @@ def _estimator(model: HybridLearned, n_examples: int) -> HistGradientBoostingCla
     )
 
 
-def _examples(earlier: HybridLearned, window: Window, rng: np.random.Generator) -> Examples | None:
+def _examples(earlier: Candidates, window: Window, rng: np.random.Generator) -> Examples | None:
     """A sample of buyers, each with candidates and others; None where nobody came."""
     config = earlier.config
     if not len(window.user_rows) and not len(window.newcomers):
@@ -196,13 +201,13 @@ def _examples(earlier: HybridLearned, window: Window, rng: np.random.Generator) 
         parts.append(_labelled(earlier, rows, known[rows], window.wanted[some], rng, rows))
     for some in _batches(chosen[strange]):
         rows = window.user_rows[some]
-        items = _items_of(known[rows], earlier.as_of_)
+        items = _items_of(known[rows], earlier.as_of)
         parts.append(_labelled(earlier, _nobody(items), items, window.wanted[some], rng, rows))
     for first in FIRST_EVENTS:
         seen, wanted = first_events(window.newcomers, first)
         come = rng.permutation(np.flatnonzero(np.diff(wanted.indptr) > 0))
         for some in _batches(np.sort(come[: int(config.max_users * config.stranger_share)])):
-            items = _items_of(seen[some], earlier.as_of_)
+            items = _items_of(seen[some], earlier.as_of)
             parts.append(_labelled(earlier, _nobody(items), items, csr_array(wanted[some]), rng, some, new=True))
     return Examples.joined(parts) if parts else None
 
@@ -216,22 +221,17 @@ def _nobody(histories: Histories) -> NDArray[np.int32]:
     return np.full(len(histories), -1, np.int32)
 
 
-def _earlier(model: HybridLearned, log: Interactions, features: "ItemFeatures | None") -> HybridLearned:
-    """The same members, fitted on an earlier log; one that cannot learn from it leaves the model too.
+def _earlier(candidates: Candidates, log: Interactions, features: "ItemFeatures | None") -> Candidates:
+    """The same base models, fitted on an earlier log, without those that cannot learn from it.
 
     What is known of items is what was known then.
     """
     features = features.as_of(log.last_event, log.items) if features else None
-    earlier = HybridLearned(model.config)
-    earlier._remember(log)
-    earlier.members_ = {}
-    for name, member in list(model.members_.items()):
-        try:
-            earlier.members_[name] = type(member)(member.refit_config()).fit(log, features)
-        except UnsuitableError:
-            del model.members_[name]
-    earlier.look_at(log, features)
-    return earlier
+    fitted: dict[str, Recommender] = {}
+    for name, model in candidates.base_models.items():
+        with contextlib.suppress(UnsuitableError):
+            fitted[name] = type(model)(model.refit_config()).fit(log, features)
+    return Candidates.of(candidates.config, fitted, log, features)
 
 
 def _items_of(histories: Histories, now: int) -> Histories:
@@ -244,7 +244,7 @@ def _items_of(histories: Histories, now: int) -> Histories:
 
 
 def _labelled(
-    earlier: HybridLearned,
+    earlier: Candidates,
     user_rows: NDArray[np.int32],
     histories: Histories,
     wanted: csr_array,
@@ -258,14 +258,14 @@ def _labelled(
     the users, for Examples.users.
     """
     n, n_items = histories.shape
-    looks, columns = earlier.propose(user_rows, histories, 1, earlier.available_, None if earlier.repeat_ else True)
+    looks, columns = earlier.propose(user_rows, histories, 1, earlier.available, None if earlier.repeat else True)
     candidates = (np.arange(n)[:, None] * n_items + columns)[columns >= 0]
     wanted_keys = np.repeat(np.arange(n), np.diff(wanted.indptr)) * n_items + wanted.indices
     drawn = (np.arange(n)[:, None] * n_items + rng.integers(n_items, size=(n, OTHERS))).ravel()
-    keys = np.unique(candidates if earlier.dated_ else np.concatenate([candidates, wanted_keys, drawn]))
-    if not earlier.repeat_:
+    keys = np.unique(candidates if earlier.dated else np.concatenate([candidates, wanted_keys, drawn]))
+    if not earlier.repeat:
         keys = keys[~np.isin(keys, histories.rows * n_items + histories.item_columns)]
-    keys = keys[earlier.available_[keys % n_items]]
+    keys = keys[earlier.available[keys % n_items]]
     rows, items = keys // n_items, (keys % n_items).astype(np.int32)
     labels, near = np.isin(keys, wanted_keys), np.isin(keys, candidates)
     n_far = np.bincount(rows, ~labels & ~near, minlength=n)

@@ -15,6 +15,7 @@ from recommenders.events.sale_periods import SalePeriods
 from recommenders.features.items import ItemFeatures
 from recommenders.models.ease import LinearItems
 from recommenders.models.ensembles.hybrid_learned import training
+from recommenders.models.ensembles.hybrid_learned.config import HybridLearnedConfig
 from recommenders.models.ensembles.hybrid_learned.features import (
     BUYER_FACTS,
     PAIR_FACTS,
@@ -22,7 +23,7 @@ from recommenders.models.ensembles.hybrid_learned.features import (
     item_facts,
     usual_intervals,
 )
-from recommenders.models.ensembles.hybrid_learned.model import HybridLearned, HybridLearnedConfig
+from recommenders.models.ensembles.hybrid_learned.model import HybridLearned
 from recommenders.models.ensembles.hybrid_learned.windows import first_events, windows
 from recommenders.models.popularity import Popularity
 from recommenders.models.repurchase import Reorder
@@ -311,9 +312,9 @@ def test_the_list_is_the_best_of_the_scores(learned: HybridLearned) -> None:
 
 def test_features_have_names_and_no_nan(learned: HybridLearned) -> None:
     rows, known = np.array([0, -1], np.int32), learned.histories_[[0, 1]]
-    looks, columns = learned.propose(rows, known, 5, learned.available_, exclude_known=False)
-    features = learned.features(rows, known, columns, looks)
-    assert features.shape == ((columns >= 0).sum(), len(learned.feature_names()))
+    looks, columns = learned.candidates_.propose(rows, known, 5, learned.available_, exclude_known=False)
+    features = learned.candidates_.features(rows, known, columns, looks)
+    assert features.shape == ((columns >= 0).sum(), len(learned.candidates_.feature_names()))
     assert np.isfinite(features).all()
 
 

@@ -11,8 +11,10 @@ from recommenders.events.histories import DAY, Histories
 from recommenders.events.interactions import Interactions
 from recommenders.models.ease import LinearItems
 from recommenders.models.ensembles.hybrid_learned import training
+from recommenders.models.ensembles.hybrid_learned.candidates import Candidates
 from recommenders.models.ensembles.hybrid_learned.choice import Asked, Choices
-from recommenders.models.ensembles.hybrid_learned.model import HybridLearned, HybridLearnedConfig
+from recommenders.models.ensembles.hybrid_learned.config import HybridLearnedConfig
+from recommenders.models.ensembles.hybrid_learned.model import HybridLearned
 from recommenders.models.ensembles.hybrid_learned.training import FAR_WEIGHT, FIRST_EVENTS, Examples
 from recommenders.models.ensembles.hybrid_learned.windows import Window, windows
 from recommenders.models.popularity import Popularity
@@ -20,21 +22,21 @@ from recommenders.models.popularity import Popularity
 SMALL: dict[str, Any] = {"members": ("popularity", "linear_items"), "n_windows": 1, "trees": 5, "depth": 3}
 
 
-def before_and_after(log: Interactions, **config: Any) -> tuple[HybridLearned, Window]:
-    """The model as it was before the log's newest window, and the window."""
-    model = HybridLearned(HybridLearnedConfig(**(SMALL | config)))
-    model.members_ = {"popularity": Popularity().fit(log), "linear_items": LinearItems().fit(log)}
+def before_and_after(log: Interactions, **config: Any) -> tuple[Candidates, Window]:
+    """The candidates as they were before the log's newest window, and the window."""
+    members = {"popularity": Popularity().fit(log), "linear_items": LinearItems().fit(log)}
+    candidates = Candidates.of(HybridLearnedConfig(**(SMALL | config)), members, log, None)
     window = next(windows(log, 1, 20.0))
-    return training._earlier(model, window.log, None), window
+    return training._earlier(candidates, window.log, None), window
 
 
-def examples(earlier: HybridLearned, window: Window, seed: int = 0) -> Examples:
+def examples(earlier: Candidates, window: Window, seed: int = 0) -> Examples:
     found = training._examples(earlier, window, np.random.default_rng(seed))
     assert found is not None
     return found
 
 
-def shown(earlier: HybridLearned, monkeypatch: pytest.MonkeyPatch) -> list[np.ndarray]:
+def shown(earlier: Candidates, monkeypatch: pytest.MonkeyPatch) -> list[np.ndarray]:
     """The item columns that features are asked of, call by call."""
     columns: list[np.ndarray] = []
     features = earlier.features
@@ -47,7 +49,7 @@ def shown(earlier: HybridLearned, monkeypatch: pytest.MonkeyPatch) -> list[np.nd
     return columns
 
 
-def proposing(earlier: HybridLearned, n: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def proposing(earlier: Candidates, n: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Lets the members propose n items of each user and no more."""
     propose = earlier.propose
 
@@ -66,7 +68,7 @@ def test_the_candidates_of_a_window_are_its_examples_each_once(
     columns = shown(earlier, monkeypatch)
     found = examples(earlier, window)
     rows, known = window.user_rows, window.log.histories()[window.user_rows]
-    _, proposed = earlier.propose(rows, known, 1, earlier.available_, None)
+    _, proposed = earlier.propose(rows, known, 1, earlier.available, None)
     assert [sorted(row[row >= 0]) for row in columns[0]] == [sorted(row[row >= 0]) for row in proposed]
     assert (found.weights == 1).all()
     assert found.known.all()
@@ -79,13 +81,13 @@ def test_the_candidates_of_a_window_are_its_examples_each_once(
 
 
 @pytest.fixture(scope="module")
-def undated(world: Any) -> tuple[HybridLearned, Window]:
+def undated(world: Any) -> tuple[Candidates, Window]:
     """Users who come back to no item, each of whom wants the next one."""
     return before_and_after(replace(world[0], dated=False), stranger_share=0.0)
 
 
 def test_where_the_next_item_is_asked_some_others_stand_for_the_whole_catalogue(
-    undated: tuple[HybridLearned, Window], monkeypatch: pytest.MonkeyPatch
+    undated: tuple[Candidates, Window], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     earlier, window = undated
     proposing(earlier, 2, monkeypatch)
@@ -93,7 +95,7 @@ def test_where_the_next_item_is_asked_some_others_stand_for_the_whole_catalogue(
     columns = shown(earlier, monkeypatch)
     found = examples(earlier, window)
     known = window.log.histories()[window.user_rows]
-    _, proposed = earlier.propose(window.user_rows, known, 1, earlier.available_, True)
+    _, proposed = earlier.propose(window.user_rows, known, 1, earlier.available, True)
     wanted, bought = window.wanted.toarray() > 0, known.matrix.toarray() > 0
     n_items, starts = known.n_items, np.append(0, np.cumsum((columns[0] >= 0).sum(axis=1)))
     far_wanted = 0
@@ -103,7 +105,7 @@ def test_where_the_next_item_is_asked_some_others_stand_for_the_whole_catalogue(
         labels, weights = found.labels[own], found.weights[own]
         assert len(set(items.tolist())) == len(items)
         assert not bought[place, items].any()
-        assert set(np.flatnonzero(wanted[place] & ~bought[place] & earlier.available_)) <= set(items.tolist())
+        assert set(np.flatnonzero(wanted[place] & ~bought[place] & earlier.available)) <= set(items.tolist())
         np.testing.assert_array_equal(labels, wanted[place, items])
         assert (weights[near] == 1).all()
         np.testing.assert_allclose(weights[~near & labels], FAR_WEIGHT)
@@ -115,9 +117,9 @@ def test_where_the_next_item_is_asked_some_others_stand_for_the_whole_catalogue(
     assert len(found.labels) < len(columns[0]) * n_items / 2
 
 
-def test_what_is_not_on_sale_is_no_example(undated: tuple[HybridLearned, Window], monkeypatch: Any) -> None:
+def test_what_is_not_on_sale_is_no_example(undated: tuple[Candidates, Window], monkeypatch: Any) -> None:
     earlier, window = undated
-    monkeypatch.setattr(earlier, "available_", np.arange(len(earlier.available_)) % 2 == 0)
+    monkeypatch.setattr(earlier, "available", np.arange(len(earlier.available)) % 2 == 0)
     columns = shown(earlier, monkeypatch)
     examples(earlier, window)
     assert (columns[0][columns[0] >= 0] % 2 == 0).all()
@@ -183,7 +185,7 @@ def test_a_share_of_the_users_is_seen_as_strangers_and_no_more_than_may_be(
     assert [rows.sum() for rows in wanted[-3:]] == [60, 60, 20]
 
 
-def replace_config(model: HybridLearned, **changes: Any) -> HybridLearned:
+def replace_config(model: Candidates, **changes: Any) -> Candidates:
     model.config = model.config.model_copy(update=changes)
     return model
 
@@ -203,7 +205,7 @@ def choices_of(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What rankers learn from while a choice is made, and what `choose` gets: kinds -> (scores, Asked)."""
     seen: dict[str, Any] = {"learned": []}
 
-    def rankers(model: HybridLearned, learned: Examples) -> Parity:
+    def rankers(config: HybridLearnedConfig, learned: Examples) -> Parity:
         seen["learned"].append(learned)
         return Parity(learned)
 
@@ -318,7 +320,7 @@ def test_nobody_is_asked_where_nobody_came(market: Interactions, monkeypatch: py
 
 def test_a_side_that_is_too_small_learns_from_both(monkeypatch: pytest.MonkeyPatch) -> None:
     rng, n = np.random.default_rng(0), 400
-    model = HybridLearned(HybridLearnedConfig(**SMALL))
+    config = HybridLearnedConfig(**SMALL)
     features = rng.random((n, 2)).astype(np.float32)
     strange = np.arange(n) >= 300
     labels = np.where(strange, features[:, 1] > 0.5, features[:, 0] > 0.5)
@@ -328,7 +330,7 @@ def test_a_side_that_is_too_small_learns_from_both(monkeypatch: pytest.MonkeyPat
     def says(side: str) -> list[float]:
         """Of two pairs, which only one side tells apart."""
         pairs = np.array([[0.5, 0.1], [0.5, 0.9]], np.float32)
-        return np.round(getattr(training._rankers(model, made), side).score(pairs), 3).tolist()
+        return np.round(getattr(training._rankers(config, made), side).score(pairs), 3).tolist()
 
     monkeypatch.setattr(training, "ENOUGH", n_wanted)
     known, apart = says("known"), says("strangers")
@@ -338,20 +340,20 @@ def test_a_side_that_is_too_small_learns_from_both(monkeypatch: pytest.MonkeyPat
     assert apart[1] - apart[0] > 2 * (says("strangers")[1] - says("strangers")[0])
     all_wanted = made._replace(labels=labels | strange)
     monkeypatch.setattr(training, "ENOUGH", 1)
-    assert np.ptp(training._rankers(model, all_wanted).strangers.score(features)) > 0.3  # the others taught it
+    assert np.ptp(training._rankers(config, all_wanted).strangers.score(features)) > 0.3  # the others taught it
 
 
 def test_trees_may_fill_their_depth_and_leaves_grow_with_the_examples() -> None:
-    model = HybridLearned(HybridLearnedConfig(**SMALL))
-    sizes = {n: training._estimator(model, n).min_samples_leaf for n in (10, 100_250, 10_000_000)}
+    config = HybridLearnedConfig(**SMALL)
+    sizes = {n: training._estimator(config, n).min_samples_leaf for n in (10, 100_250, 10_000_000)}
     assert sizes == {10: 5, 100_250: 200, 10_000_000: 300}
-    assert training._estimator(model, 10).max_leaf_nodes == 8
-    assert training._estimator(model, 10).max_iter == 5
+    assert training._estimator(config, 10).max_leaf_nodes == 8
+    assert training._estimator(config, 10).max_iter == 5
 
 
 def test_all_trees_are_grown_whether_they_help_or_not() -> None:
     rng, n = np.random.default_rng(0), 12_000
-    model = HybridLearned(HybridLearnedConfig(**(SMALL | {"trees": 40})))
+    config = HybridLearnedConfig(**(SMALL | {"trees": 40}))
     nothing = Examples(
         rng.random((n, 2)).astype(np.float32),
         rng.random(n) < 0.5,
@@ -360,7 +362,7 @@ def test_all_trees_are_grown_whether_they_help_or_not() -> None:
         np.zeros(n, np.bool_),
         np.arange(n),
     )
-    assert len(training._rankers(model, nothing).known.values) == 40
+    assert len(training._rankers(config, nothing).known.values) == 40
 
 
 def test_windows_that_ended_when_the_newest_began_judge_it(
@@ -404,11 +406,11 @@ def test_newest_events_are_looked_at_where_the_windows_taught_too_little(market:
 
 
 def test_what_users_are_asked_of_is_what_may_be_recommended_to_them(
-    market: Interactions, undated: tuple[HybridLearned, Window]
+    market: Interactions, undated: tuple[Candidates, Window]
 ) -> None:
     for earlier, window, exclude in ((*before_and_after(market), None), (*undated, True)):
         found = training._known_asked(earlier, window)
         assert found
         known = window.log.histories()[found[1].astype(np.int32)]
-        _, columns = earlier.propose(found[1].astype(np.int32), known, 1, earlier.available_, exclude)
+        _, columns = earlier.propose(found[1].astype(np.int32), known, 1, earlier.available, exclude)
         np.testing.assert_array_equal(found[0].columns, columns)
