@@ -161,7 +161,7 @@ def refit_rows(name: str) -> list[dict[str, Any]]:
     home.mkdir(parents=True, exist_ok=True)
     settings = Settings.read(home=home, dataset=name)
     interactions, items = tables_of(settings)
-    models = {"neural_collaborative": {"enabled": False}, "sequential": {"enabled": False}}
+    models = {"neural_collaborative": {"enabled": False}, "sasrec": {"enabled": False}}
     models["hybrid"] = {"model_weights": {"content_based": 0.5, "collaborative_filtering": 0.5}}  # type: ignore[dict-item]
     config = configuration.TrainingConfig.model_validate({"models": models})
     question = question_of(interactions, items, settings.spec.protocol)

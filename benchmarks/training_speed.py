@@ -152,7 +152,7 @@ def seconds_an_epoch(ends: Sequence[float]) -> float:
 
 def ease(log: Log, with_peers: bool, threads: int) -> list[dict[str, Any]]:
     """EASE's fit."""
-    name = "linear_items"
+    name = "ease"
     if name not in MODELS:
         return [missing("EASE: fit", name)]
     params = {"regularization": 500.0, "values": "binary"}
@@ -161,9 +161,9 @@ def ease(log: Log, with_peers: bool, threads: int) -> list[dict[str, Any]]:
     return cost_rows("EASE", mine, "RecTools", found.get("RecTools"), floor=1.8, goal=1.5)
 
 
-def implicit_factors(log: Log, with_peers: bool, threads: int) -> list[dict[str, Any]]:
+def ials(log: Log, with_peers: bool, threads: int) -> list[dict[str, Any]]:
     """Alternating least squares with the same factors, sweeps, steps of conjugate gradients and threads."""
-    name = "implicit_factors"
+    name = "ials"
     if name not in MODELS:
         return [missing("implicit factors: fit", name)]
     params = {"factors": FACTORS, "iterations": SWEEPS, "values": "binary"}
@@ -242,7 +242,7 @@ def both(figures: Figures) -> float:
 PARTS: dict[str, Callable[[Log, bool, int], list[dict[str, Any]]]] = {
     "neumf": neumf,
     "ease": ease,
-    "implicit_factors": implicit_factors,
+    "ials": ials,
     "user_neighbours": user_neighbours,
 }
 

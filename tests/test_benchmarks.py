@@ -181,7 +181,7 @@ def test_a_cut_run_loses_one_model_and_figures_are_those_of_fitting_at_once(
     fitted, entrants, questions = (
         importlib.import_module(f"measuring.{name}") for name in ("fitted", "entrants", "questions")
     )
-    config = entrants.configuration(["reorder", "linear_items", "hybrid_learned"])
+    config = entrants.configuration(["repurchase", "ease", "hybrid_learned"])
     asked = questions.question("custom_b2b", scale=0.1)
     folders = {name: fitted.bundle_of(name, asked, config) for name in config.enabled()}
     members = {name: folder.stat().st_mtime_ns for name, folder in folders.items() if name != "hybrid_learned"}

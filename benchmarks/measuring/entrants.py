@@ -40,7 +40,7 @@ Lists = Mapping[str, NDArray[np.int32]]
 
 def configuration(models: Sequence[str] = (), seed: int = SEED) -> TrainingConfig:
     """The defaults, with every model wherever it can learn; with names, those alone and popularity, always there."""
-    sections: dict[str, Any] = {"sequential": {"windows": True}}
+    sections: dict[str, Any] = {"sasrec": {"windows": True}}
     if models:
         off = {name: {"enabled": False} for name in MODELS if name not in (*models, Popularity.name)}
         sections |= off

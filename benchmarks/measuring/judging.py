@@ -26,13 +26,13 @@ BOUNDS = {("online_retail", "all"): (0.38, 0.40), ("online_retail", "discovery")
 SHARES = {("custom_b2b", "all"): (0.85, 0.95), ("custom_b2b", "reorder"): (0.85, 0.95)}
 # a peer's model -> ours of the same kind
 COUNTERPARTS = {
-    "implicit_als": "implicit_factors",
-    "lenskit_als": "implicit_factors",
-    "rectools_ease": "linear_items",
+    "implicit_als": "ials",
+    "lenskit_als": "ials",
+    "rectools_ease": "ease",
     "lenskit_user_neighbours": "collaborative_filtering",
     "recbole_neumf": "neural_collaborative",
-    "recbole_sasrec": "sequential",
-    "rectools_sasrec": "sequential",
+    "recbole_sasrec": "sasrec",
+    "rectools_sasrec": "sasrec",
     "rectools_two_stage": FLAGSHIP,
 }
 AHEAD_ON = ("all", "discovery")  # views on which the flagship must be ahead of every peer

@@ -27,10 +27,10 @@ CONFIG: dict[str, Any] = {
         "hybrid": {
             "model_weights": {"content_based": 0.3, "collaborative_filtering": 0.5, "neural_collaborative": 0.2}
         },
-        "reorder": {"enabled": False},
-        "linear_items": {"enabled": False},
-        "implicit_factors": {"enabled": False},
-        "sequential": {"enabled": False},
+        "repurchase": {"enabled": False},
+        "ease": {"enabled": False},
+        "ials": {"enabled": False},
+        "sasrec": {"enabled": False},
         "hybrid_learned": {"enabled": False},
     },
     "evaluation": {"n_bootstrap": 200},

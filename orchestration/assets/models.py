@@ -19,15 +19,15 @@ from recommenders.training.configuration import TrainingConfig
 from recommenders.training.fitting import Declined, fit_model
 from serving.release.registry import Registry, RunTracker
 
-KINDS = {"neural_collaborative": {"torch", "mlflow"}, "sequential": {"torch", "mlflow"}}
+KINDS = {"neural_collaborative": {"torch", "mlflow"}, "sasrec": {"torch", "mlflow"}}
 DESCRIPTIONS = {
     "popularity": "What sells, newer purchases counting more; the answer where nothing else is known.",
     "content_based": "Items like those the buyer took, by category, brand, price, rating and text.",
     "collaborative_filtering": "What the most similar buyers took.",
-    "reorder": "What the buyer is due to take again: how often, how regularly, how long ago.",
-    "linear_items": "EASE: how much each item speaks for each other one, in closed form.",
-    "implicit_factors": "Factors of buyers and items by alternating least squares (iALS).",
-    "sequential": "SASRec: attention over the buyer's events, in their order.",
+    "repurchase": "What the buyer is due to take again: how often, how regularly, how long ago.",
+    "ease": "EASE: how much each item speaks for each other one, in closed form.",
+    "ials": "Factors of buyers and items by alternating least squares (iALS).",
+    "sasrec": "SASRec: attention over the buyer's events, in their order.",
     "neural_collaborative": "NeuMF: factors and layers over a buyer and the newest events.",
     "hybrid": "The blend of the members by the configured weights.",
     "hybrid_learned": "The ranker over all members' candidates, grown on earlier windows of the log.",

@@ -24,7 +24,7 @@ MOST_WEIGHTS = 10_000_000  # of all items together: 80 MB of a bundle
 LARGEST_REG = 1000.0  # of the published optima, which lie between 200 and 1,000 for 0.1 to 0.6 million buyers
 
 
-class LinearItemsConfig(EventValuesConfig):
+class EASEConfig(EventValuesConfig):
     """How much the weights are held back, and how many of them are kept."""
 
     reg: float | None = Field(default=None, gt=0)  # None: 8 x sqrt(buyers of two items or more), at most 1,000
@@ -41,7 +41,7 @@ class Weights(NamedTuple):
     values: NDArray[np.float32]
 
 
-class LinearItems(Recommender):
+class EASE(Recommender):
     """EASE: score = history @ B, where B, with a zero diagonal, is the ridge regression of each item on all others.
 
     B = I - P diag(1 / diag P), P = (X'X + reg I)^-1; the noise of a count in X'X, and so the reg it takes, grows with
@@ -50,9 +50,9 @@ class LinearItems(Recommender):
     two regressions of one on the other alone, (X'X)_ij / (max((X'X)_ii, (X'X)_jj) + reg); no other speaks for them.
     """
 
-    name = "linear_items"
-    Config = LinearItemsConfig
-    config: LinearItemsConfig
+    name = "ease"
+    Config = EASEConfig
+    config: EASEConfig
     handles_new_users: ClassVar[bool] = True
 
     weights_: csr_array  # (n_items, n_items) float32: row = known item

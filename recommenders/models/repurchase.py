@@ -23,7 +23,7 @@ ITEM_PARTS = tuple(field.name for field in fields(ItemHabits))
 STEPS = 25  # of Newton's method, which ends long before
 
 
-class ReorderConfig(ModelConfig):
+class RepurchaseConfig(ModelConfig):
     """From which windows at the end of the log the model learns what a coming purchase looks like."""
 
     horizon_days: float | None = Field(default=None, gt=0)  # of a window; None: the log's, or a twelfth of its span
@@ -33,7 +33,7 @@ class ReorderConfig(ModelConfig):
     max_pairs: int = Field(default=1_000_000, ge=1)  # learned from
 
 
-class Reorder(Recommender):
+class Repurchase(Recommender):
     """score = the probability that the buyer, if it buys at all, buys a known item within the horizon; others get 0.
 
     A logistic regression on signs of habit (frequency, usual interval, time since due; see habits.py), each pair of
@@ -42,9 +42,9 @@ class Reorder(Recommender):
     al. 2018 (repeat purchases by rate and time since the last); Faggioli et al. 2020 (recency-aware habits).
     """
 
-    name = "reorder"
-    Config = ReorderConfig
-    config: ReorderConfig
+    name = "repurchase"
+    Config = RepurchaseConfig
+    config: RepurchaseConfig
     handles_new_users: ClassVar[bool] = True
 
     coefficients_: NDArray[np.float64]  # (1 + len(SIGNS),) the intercept first
@@ -64,7 +64,7 @@ class Reorder(Recommender):
     def _fit(self, interactions: Interactions, features: "ItemFeatures | None", tracker: Tracker | None) -> None:
         if not interactions.repeat:
             raise UnsuitableError(
-                "reorder learns how buyers come back to items, and in this log they do not (repeat is false); "
+                "repurchase learns how buyers come back to items, and in this log they do not (repeat is false); "
                 "disable the model, or declare repeat: true if they do"
             )
         span = max(float(interactions.ages().max(initial=0.0)), 1.0)

@@ -12,15 +12,15 @@ from recommenders.evaluation.tasks.task import EvaluationConfig
 from recommenders.models.catalog import MODELS
 from recommenders.models.collaborative_filtering.model import CollaborativeFilteringConfig
 from recommenders.models.content_based import ContentBasedConfig
-from recommenders.models.ease import LinearItemsConfig
+from recommenders.models.ease import EASEConfig
 from recommenders.models.ensembles.hybrid import HybridConfig
 from recommenders.models.ensembles.hybrid_learned.config import HybridLearnedConfig
-from recommenders.models.ials.model import ImplicitFactorsConfig
+from recommenders.models.ials.model import IALSConfig
 from recommenders.models.networks.neural_collaborative.config import NeuralCollaborativeConfig
-from recommenders.models.networks.sasrec.config import SequentialConfig
+from recommenders.models.networks.sasrec.config import SASRecConfig
 from recommenders.models.popularity import PopularityConfig
 from recommenders.models.recommender import ModelConfig
-from recommenders.models.repurchase import ReorderConfig
+from recommenders.models.repurchase import RepurchaseConfig
 from recommenders.training.code_fingerprint import code_fingerprint
 
 STRICT = ConfigDict(frozen=True, extra="forbid")
@@ -47,10 +47,10 @@ class ModelsConfig(BaseModel):
     popularity: PopularityConfig = PopularityConfig()
     content_based: ContentBasedConfig = ContentBasedConfig()
     collaborative_filtering: CollaborativeFilteringConfig = CollaborativeFilteringConfig()
-    reorder: ReorderConfig = ReorderConfig()
-    linear_items: LinearItemsConfig = LinearItemsConfig()
-    implicit_factors: ImplicitFactorsConfig = ImplicitFactorsConfig()
-    sequential: SequentialConfig = SequentialConfig()
+    repurchase: RepurchaseConfig = RepurchaseConfig()
+    ease: EASEConfig = EASEConfig()
+    ials: IALSConfig = IALSConfig()
+    sasrec: SASRecConfig = SASRecConfig()
     neural_collaborative: NeuralCollaborativeConfig = NeuralCollaborativeConfig()
     hybrid: HybridConfig = HybridConfig()
     hybrid_learned: HybridLearnedConfig = HybridLearnedConfig()

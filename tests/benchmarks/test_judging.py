@@ -56,15 +56,15 @@ def test_a_share_of_the_oracle_has_an_interval_that_holds_it() -> None:
 
 def test_the_flagship_must_be_ahead_of_peers_and_not_behind_its_best_member() -> None:
     found = Field(
-        ours={name: {} for name in ("popularity", "reorder", "content_based", "hybrid", "hybrid_learned")},
+        ours={name: {} for name in ("popularity", "repurchase", "content_based", "hybrid", "hybrid_learned")},
         others={"implicit_als": {}},
     )
-    role = lambda view, name: judging.role_of(view, name, found, "reorder")  # noqa: E731
+    role = lambda view, name: judging.role_of(view, name, found, "repurchase")  # noqa: E731
     assert role("all", "implicit_als") == role("discovery", "implicit_als") == AHEAD
     assert role("reorder", "implicit_als") is None
-    assert [role(view, "reorder") for view in ("all", "reorder", "discovery", "sampled")] == [NOT_BEHIND] * 4
+    assert [role(view, "repurchase") for view in ("all", "reorder", "discovery", "sampled")] == [NOT_BEHIND] * 4
     assert role("all", "popularity") is None
-    assert role(LATER_VISITS, "popularity") == role(LATER_VISITS, "reorder") == NOT_BEHIND
+    assert role(LATER_VISITS, "popularity") == role(LATER_VISITS, "repurchase") == NOT_BEHIND
     assert role(f"{COLD_ITEMS}, among_all", "content_based") == NOT_BEHIND
     assert role(f"{COLD_ITEMS}, cold_only", "content_based") is None
 
@@ -75,34 +75,34 @@ def asked() -> Any:
 
 def view_with(lead: float, draws: dict[str, float]) -> View:
     base = np.random.default_rng(3).uniform(0.2, 0.6, 400)
-    judged = {"reorder": base, "hybrid_learned": base + lead, "implicit_als": base - 0.1}
-    drawn = {draw: {"reorder": base, "hybrid_learned": base + of} for draw, of in draws.items()}
+    judged = {"repurchase": base, "hybrid_learned": base + lead, "implicit_als": base - 0.1}
+    drawn = {draw: {"repurchase": base, "hybrid_learned": base + of} for draw, of in draws.items()}
     return View("all", judged, drawn)
 
 
-FIELD = Field(ours={"reorder": {}, "hybrid_learned": {}}, others={"implicit_als": {}})
+FIELD = Field(ours={"repurchase": {}, "hybrid_learned": {}}, others={"implicit_als": {}})
 
 
 def test_a_row_says_how_far_seeds_and_orders_of_ties_move_mean_and_lead() -> None:
     view = view_with(0.004, {"seed 1": 0.001, "seed 2": 0.007, "ties 1": -0.002})
     rows = {line["entrant"]: line for line in judging.view_rows(asked(), view, FIELD)}
-    lead = rows["reorder"]["seed_lead"]
+    lead = rows["repurchase"]["seed_lead"]
     assert (lead["n"], lead["low"], lead["high"]) == (3, pytest.approx(0.001), pytest.approx(0.007))
-    assert rows["reorder"]["ties_lead"]["low"] == pytest.approx(-0.002)
+    assert rows["repurchase"]["ties_lead"]["low"] == pytest.approx(-0.002)
     assert rows["hybrid_learned"]["seed_spread"]["sd"] == pytest.approx(np.std([0.004, 0.001, 0.007], ddof=1), abs=1e-5)
-    assert "the lead over 3 seeds +0.0010 to +0.0070" in rows["reorder"]["note"]  # a small lead: printed beside it
+    assert "the lead over 3 seeds +0.0010 to +0.0070" in rows["repurchase"]["note"]  # a small lead: printed beside it
     assert "seeds" not in rows["implicit_als"]["note"]  # a large one: in the results file only
     assert rows["implicit_als"]["seed_lead"]["low"] == pytest.approx(0.101)
 
 
 def test_rows_come_best_first_with_the_flagships_lead_over_each() -> None:
     rows = judging.view_rows(asked(), view_with(0.05, {}), FIELD)
-    assert [line["entrant"] for line in rows] == ["hybrid_learned", "reorder", "implicit_als"]
+    assert [line["entrant"] for line in rows] == ["hybrid_learned", "repurchase", "implicit_als"]
     assert [line.get("difference", [None])[0] for line in rows] == [None, 0.05, 0.15]
     assert [line["floor_met"] for line in rows] == [None, True, True]
     behind = {line["entrant"]: line for line in judging.view_rows(asked(), view_with(-0.2, {}), FIELD)}
-    assert (behind["reorder"]["floor_met"], behind["implicit_als"]["floor_met"]) == (False, False)
-    assert behind["reorder"]["p"] < 0.001
+    assert (behind["repurchase"]["floor_met"], behind["implicit_als"]["floor_met"]) == (False, False)
+    assert behind["repurchase"]["p"] < 0.001
 
 
 def test_floors_of_the_flagship_are_of_the_whole_test_window_alone() -> None:

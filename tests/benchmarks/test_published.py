@@ -50,13 +50,13 @@ def test_misses_and_stale_settings_stand_on_the_page() -> None:
     text = published.figures(
         results(
             line("hybrid_learned", 0.5, share=0.866, share_interval=[0.854, 0.878]),
-            line("reorder", 0.48, **against(NOT_BEHIND, False)),
-            line("implicit_als", 0.4, **against(AHEAD, True), note=f"{stale}; linear_items less it +0.1"),
+            line("repurchase", 0.48, **against(NOT_BEHIND, False)),
+            line("implicit_als", 0.4, **against(AHEAD, True), note=f"{stale}; ease less it +0.1"),
             line("hybrid_learned", 0.3, LATER_VISITS),
             line("popularity", 0.2, LATER_VISITS),
         )
     )
-    assert "1 of 2 such comparisons hold.\n\nMissed:\n\n- `reorder` on custom_b2b all: +0.020" in text
+    assert "1 of 2 such comparisons hold.\n\nMissed:\n\n- `repurchase` on custom_b2b all: +0.020" in text
     assert f"{published.STALE} `implicit_als`: {stale}." in text
     assert "reaches 87% [85%, 88%]" in text
     assert "rather than a proven bound" in text
@@ -66,7 +66,7 @@ def test_misses_and_stale_settings_stand_on_the_page() -> None:
 
 
 def test_a_run_without_peers_is_said_to_be_one() -> None:
-    assert published.NO_PEERS in published.figures(results(line("hybrid_learned", 0.5), line("reorder", 0.4)))
+    assert published.NO_PEERS in published.figures(results(line("hybrid_learned", 0.5), line("repurchase", 0.4)))
 
 
 def test_a_lead_that_holm_does_not_bear_out_is_named() -> None:
@@ -82,7 +82,7 @@ def test_a_page_lists_the_level_ones_of_its_tables_and_every_miss() -> None:
             **results()["custom_b2b"],
             "rows": [
                 line("hybrid_learned", 0.5, data_set=name),
-                line("reorder", 0.49, data_set=name, **against(NOT_BEHIND, True, 0.2)),
+                line("repurchase", 0.49, data_set=name, **against(NOT_BEHIND, True, 0.2)),
                 line("implicit_als", 0.49, data_set=name, **against(AHEAD, True, 0.2)),
             ],
         }
@@ -90,8 +90,8 @@ def test_a_page_lists_the_level_ones_of_its_tables_and_every_miss() -> None:
     }
     text = published.figures(found, ("ml-100k",))
     missed, level = text[text.index("Missed:") :].split("No difference is shown to:")
-    assert [name in missed for name in ("custom_b2b all", "ml-100k all", "reorder")] == [True, True, False]
-    assert [name in level for name in ("custom_b2b all", "ml-100k all", "reorder")] == [False, True, True]
+    assert [name in missed for name in ("custom_b2b all", "ml-100k all", "repurchase")] == [True, True, False]
+    assert [name in level for name in ("custom_b2b all", "ml-100k all", "repurchase")] == [False, True, True]
 
 
 def test_results_are_read_for_the_test_window_of_each_data_set_there_is(tmp_path: Path) -> None:

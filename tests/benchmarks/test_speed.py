@@ -10,7 +10,7 @@ import training_speed
 from measuring.made_logs import movielens_like
 
 from recommenders.models.collaborative_filtering.model import CollaborativeFiltering
-from recommenders.models.ials.model import ImplicitFactorsConfig
+from recommenders.models.ials.model import IALSConfig
 
 
 def test_everybody_is_measured_in_turn_and_of_each_cost_the_least_counts() -> None:
@@ -58,7 +58,7 @@ def test_the_same_job_is_plain_cosine_over_everything_a_user_has() -> None:
 
 def test_ials_takes_as_many_steps_as_implicit_and_the_default_stands_apart() -> None:
     assert training_speed.CG_STEPS == 3  # AlternatingLeastSquares' fixed number
-    assert ImplicitFactorsConfig().solver_steps != training_speed.CG_STEPS  # else the row of the default is the same
+    assert IALSConfig().solver_steps != training_speed.CG_STEPS  # else the row of the default is the same
 
 
 @pytest.mark.parametrize("part", training_speed.PARTS)

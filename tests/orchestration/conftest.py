@@ -20,8 +20,8 @@ def quick_configuration(folder: Path, **models: dict[str, object]) -> Path:
         "hidden_layers": [16, 8],
         "threads": 1,
     }
-    config["models"]["sequential"] |= {"fixed_epochs": 2, "embedding_dim": 8}
-    config["models"]["implicit_factors"] |= {"embedding_dim": 16}
+    config["models"]["sasrec"] |= {"fixed_epochs": 2, "embedding_dim": 8}
+    config["models"]["ials"] |= {"embedding_dim": 16}
     config["models"]["hybrid_learned"] |= {"n_windows": 1, "trees": 30}
     for name, values in models.items():
         config["models"][name] |= values

@@ -119,7 +119,7 @@ def small_config() -> TrainingConfig:
                     "patience": 5,
                     "learning_rate": 0.01,
                 },
-                "sequential": {"windows": True, "embedding_dim": 8, "dropout": 0.5, "fixed_epochs": 4},
+                "sasrec": {"windows": True, "embedding_dim": 8, "dropout": 0.5, "fixed_epochs": 4},
                 "hybrid_learned": {"n_windows": 1, "trees": 30, "depth": 3},
             },
         }

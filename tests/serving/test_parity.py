@@ -107,12 +107,12 @@ def learned(*members: str) -> HybridLearned:
     return HybridLearned(HybridLearnedConfig(members=members, n_windows=1, trees=20, max_users=1000))
 
 
-CHEAP = ("popularity", "linear_items", "collaborative_filtering", "content_based")
+CHEAP = ("popularity", "ease", "collaborative_filtering", "content_based")
 BLEND = HybridConfig(model_weights={"content_based": 0.5, "collaborative_filtering": 0.5})
 
 
 @pytest.mark.parametrize(
-    ("candidate", "repeat"), [(learned(*CHEAP, "reorder"), True), (learned(*CHEAP), False), (Hybrid(BLEND), True)]
+    ("candidate", "repeat"), [(learned(*CHEAP, "repurchase"), True), (learned(*CHEAP), False), (Hybrid(BLEND), True)]
 )
 def test_served_lists_are_the_evaluated_ones(tmp_path: Path, candidate: Composed, repeat: bool) -> None:
     world = World.made(tmp_path, 300, candidate, repeat)
@@ -126,7 +126,7 @@ def test_served_lists_are_the_evaluated_ones(tmp_path: Path, candidate: Composed
 
 @pytest.mark.slow
 def test_served_lists_of_five_thousand_users_are_the_evaluated_ones(tmp_path: Path) -> None:
-    world = World.made(tmp_path, 9000, learned("popularity", "linear_items", "reorder"))
+    world = World.made(tmp_path, 9000, learned("popularity", "ease", "repurchase"))
     assert len(world.known.user_ids) + len(world.cold.user_ids) >= 5000
     assert world.assert_served_as_evaluated(world.known) > 500
     assert world.assert_served_as_evaluated(world.cold) > 50

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from recommenders.events.ids import IdMap
 from recommenders.events.interactions import Interactions
-from recommenders.models.repurchase import Reorder
+from recommenders.models.repurchase import Repurchase
 from serving.application import respond
 from serving.champion_watcher import Champion
 from serving.pointer import Pointer
@@ -138,8 +138,8 @@ def test_every_id_travels_as_it_was_written(tmp_path):
     n = len(ids)
     rows, ones = np.arange(n, dtype=np.int32), np.ones(n, dtype=np.float32)
     log = Interactions(ids, ids, rows, rows, np.zeros(n, np.int64), ones, ones, np.ones(n, np.bool_), repeat=True)
-    predictor = Predictor(Reorder().fit(log).save(tmp_path / "bundle"))
-    champion = Champion(Pointer("toy", "reorder", 1, "", "", "", ""), predictor, 0.0)
+    predictor = Predictor(Repurchase().fit(log).save(tmp_path / "bundle"))
+    champion = Champion(Pointer("toy", "repurchase", 1, "", "", "", ""), predictor, 0.0)
     for id_ in (*IDS, *ODD):
         for user_id in (as_sent(id_, numbers=True), id_):
             answer = ask(champion, user_id=user_id, n_recommendations=1)

@@ -26,7 +26,7 @@ SAMPLE = 10_000  # observed pairs that the learning curve looks at
 SPREAD = 0.1  # of the first item vectors' length
 
 
-class ImplicitFactorsConfig(EventValuesConfig):
+class IALSConfig(EventValuesConfig):
     """The size of the space, what holds the vectors back, and how long they are improved."""
 
     embedding_dim: int = Field(default=128, ge=1)
@@ -46,7 +46,7 @@ class Side(NamedTuple):
     bounds: list[tuple[int, int]]  # rows of about equal work
 
 
-class ImplicitFactors(Recommender):
+class IALS(Recommender):
     """iALS: minimises sum of c (1 - x y)^2 over the observed pairs + w (x y)^2 over all pairs + the regularisation.
 
     Rows are regularised by reg * (sum of their c + w * number of the other side's rows). Every buyer, known or
@@ -55,9 +55,9 @@ class ImplicitFactors(Recommender):
     diagonal.
     """
 
-    name = "implicit_factors"
-    Config = ImplicitFactorsConfig
-    config: ImplicitFactorsConfig
+    name = "ials"
+    Config = IALSConfig
+    config: IALSConfig
     handles_new_users: ClassVar[bool] = True
 
     item_factors_: NDArray[np.float32]  # (n_items, d) on the axes of their Gramian; 0 of items nobody has

@@ -27,7 +27,7 @@ from serving.release.challenger import promote_judged
 from serving.release.registry import Registry
 
 # what a poor recipe can do without
-LEFT_OUT = {name: {"enabled": False} for name in ("sequential", "implicit_factors", "linear_items", "hybrid_learned")}
+LEFT_OUT = {name: {"enabled": False} for name in ("sasrec", "ials", "ease", "hybrid_learned")}
 
 
 @pytest.fixture(scope="module")
@@ -143,14 +143,14 @@ def test_a_recipe_worse_than_the_champion_stays_a_challenger_until_someone_insis
         tmp_path,
         hybrid={"model_weights": {"content_based": 1.0}},
         neural_collaborative={"enabled": False},
-        reorder={"max_memory_mb": 0.001},  # declines, and is gone without
+        repurchase={"max_memory_mb": 0.001},  # declines, and is gone without
         **LEFT_OUT,
     )
     before = read_pointer(trained.pointer)
     settings = Settings.read(home=trained.home, config=simple)
     materialise(settings)
     assert platform.is_trained(settings)
-    assert "reorder" not in platform.report(settings).models
+    assert "repurchase" not in platform.report(settings).models
     assert read_pointer(trained.pointer) == before
     registry = Registry(trained)
     with pytest.raises(ReleaseError, match="may be worse than"):
@@ -208,11 +208,11 @@ def test_a_model_that_was_too_large_is_fitted_once_it_may_use_more_memory(
     tmp_path: Path, quick_configuration: Callable[..., Path]
 ) -> None:
     def settings(megabytes: float) -> Settings:
-        limited = quick_configuration(tmp_path / str(megabytes), linear_items={"max_memory_mb": megabytes})
+        limited = quick_configuration(tmp_path / str(megabytes), ease={"max_memory_mb": megabytes})
         return Settings.read(home=tmp_path, config=limited)
 
     origin = {"data_version": "1", "recipe": settings(1.0).training.recipe(), "max_memory_mb": "1.0"}
-    Declined("linear_items", "too large", origin).save(settings(1.0).lake / "custom_b2b" / "linear_items")
+    Declined("ease", "too large", origin).save(settings(1.0).lake / "custom_b2b" / "ease")
     assert settings(1.0).training.recipe() == settings(50.0).training.recipe()
     assert not platform.may_use_more_memory(settings(1.0))
     assert platform.may_use_more_memory(settings(50.0))

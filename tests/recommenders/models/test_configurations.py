@@ -27,12 +27,12 @@ Settings = dict[str, dict[str, Any]]
 N_USERS, N_ITEMS, N_SOLD = 16, 14, 12
 START = datetime(2026, 1, 1, tzinfo=UTC)
 SMALL: Settings = {  # quick to fit; what a variant says of a model comes on top
-    "sequential": {"windows": True, "embedding_dim": 8, "fixed_epochs": 1},
+    "sasrec": {"windows": True, "embedding_dim": 8, "fixed_epochs": 1},
     "neural_collaborative": {"embedding_dim": 4, "hidden_layers": [8, 4], "fixed_epochs": 2, "own_vector_events": 3},
-    "implicit_factors": {"embedding_dim": 8},
+    "ials": {"embedding_dim": 8},
     "hybrid": {"model_weights": {"content_based": 0.4, "collaborative_filtering": 0.6}},
     "hybrid_learned": {
-        "members": ["popularity", "content_based", "linear_items", "reorder"],
+        "members": ["popularity", "content_based", "ease", "repurchase"],
         "n_windows": 1,
         "trees": 20,
         "depth": 3,
@@ -51,19 +51,19 @@ VARIANTS: list[tuple[str, Settings]] = [
     ("collaborative_filtering", {"collaborative_filtering": {"neighbours": "items", "similarity_metric": "pearson"}}),
     ("collaborative_filtering", {"collaborative_filtering": {"max_visits": 1, "own_share": 0}}),
     ("collaborative_filtering", {"collaborative_filtering": {"max_visits": None, "recency_visits": None}}),
-    ("reorder", {"reorder": {"windows": 1, "half_life_days": 5, "max_pairs": 10}}),
-    ("linear_items", {"linear_items": {"values": "binary", "events": "summed", "max_weights": 2}}),
-    ("linear_items", {"linear_items": {"dense_items": 4, "half_life_days": 3}}),
-    ("implicit_factors", {"implicit_factors": {"values": "binary", "events": "summed", "n_threads": 1}}),
-    ("implicit_factors", {"implicit_factors": {"embedding_dim": 20, "unobserved_weight": 0.5}}),
-    ("sequential", {"sequential": {"heads": 2, "length": 2, "blocks": 1}}),
-    ("sequential", {"sequential": {"full_softmax_items": 0, "negatives": 4, "dropout": 0}}),
+    ("repurchase", {"repurchase": {"windows": 1, "half_life_days": 5, "max_pairs": 10}}),
+    ("ease", {"ease": {"values": "binary", "events": "summed", "max_weights": 2}}),
+    ("ease", {"ease": {"dense_items": 4, "half_life_days": 3}}),
+    ("ials", {"ials": {"values": "binary", "events": "summed", "n_threads": 1}}),
+    ("ials", {"ials": {"embedding_dim": 20, "unobserved_weight": 0.5}}),
+    ("sasrec", {"sasrec": {"heads": 2, "length": 2, "blocks": 1}}),
+    ("sasrec", {"sasrec": {"full_softmax_items": 0, "negatives": 4, "dropout": 0}}),
     ("neural_collaborative", {"neural_collaborative": {"side_features": True, "pretraining_epochs": 1}}),
     ("neural_collaborative", {"neural_collaborative": {"history_length": 1, "own_vector_events": 99}}),
     ("hybrid", BY_CATEGORY),
     ("hybrid", BY_CATEGORY | {"hybrid": {"model_weights": {"neural_collaborative": 1.0}}}),
     ("hybrid_learned", BY_CATEGORY),
-    ("hybrid_learned", {"hybrid_learned": {"members": ["popularity", "linear_items", "neural_collaborative"]}}),
+    ("hybrid_learned", {"hybrid_learned": {"members": ["popularity", "ease", "neural_collaborative"]}}),
 ]
 LOGS = {"a window": True, "what comes next": False}  # whether users come back within a horizon
 
@@ -126,7 +126,7 @@ Case = tuple[str, Settings, bool, Recommender]
         pytest.param((name, settings, repeat), id=f"{name}-{settings.get(name, settings)}-{kind}")
         for name, settings in VARIANTS
         for kind, repeat in LOGS.items()
-        if repeat or name != "reorder"  # which learns only where users come back
+        if repeat or name != "repurchase"  # which learns only where users come back
     ],
 )
 def case(request: pytest.FixtureRequest) -> Case:

@@ -12,7 +12,7 @@ from recommenders.events.ids import IdMap
 from recommenders.events.interactions import Interactions
 from recommenders.math import gram as grams
 from recommenders.math.gram import gram, inverted, sparse_gram
-from recommenders.models.ease import LinearItems, LinearItemsConfig
+from recommenders.models.ease import EASE, EASEConfig
 from recommenders.models.event_weighting import EventValues, EventValuesConfig
 
 STRANGER = np.array([-1], np.int32)
@@ -75,15 +75,15 @@ def test_what_has_no_inverse_says_so() -> None:
 
 def test_the_weights_are_the_ridge_regressions_of_the_paper() -> None:
     log = a_log()
-    model = LinearItems(LinearItemsConfig(reg=20.0, events="summed")).fit(log)
+    model = EASE(EASEConfig(reg=20.0, events="summed")).fit(log)
     values = np.log2(1 + log.matrix().toarray().astype(np.float64))
     np.testing.assert_allclose(model.weights_.toarray(), textbook(values, 20.0), atol=2e-5)
 
 
 def test_the_largest_weights_are_kept() -> None:
     log = a_log()
-    every = LinearItems().fit(log).weights_.toarray()
-    few = LinearItems(LinearItemsConfig(max_weights=9)).fit(log).weights_
+    every = EASE().fit(log).weights_.toarray()
+    few = EASE(EASEConfig(max_weights=9)).fit(log).weights_
     assert np.diff(few.indptr).tolist() == [9] * 60
     for row, kept in zip(every, few.toarray(), strict=True):
         np.testing.assert_array_equal(kept[kept != 0], row[kept != 0])
@@ -93,7 +93,7 @@ def test_the_largest_weights_are_kept() -> None:
 def test_rare_items_speak_by_pairs_and_the_others_are_exact() -> None:
     log = a_log()
     values = np.log2(1 + log.matrix().toarray().astype(np.float64))
-    weights = LinearItems(LinearItemsConfig(dense_items=20, reg=50.0, events="summed")).fit(log).weights_.toarray()
+    weights = EASE(EASEConfig(dense_items=20, reg=50.0, events="summed")).fit(log).weights_.toarray()
     order = np.argsort(-(values > 0).sum(axis=0), kind="stable")
     often, rare = order[:20], order[20:]
     np.testing.assert_allclose(weights[np.ix_(often, often)], textbook(values[:, often], 50.0), atol=2e-5)
@@ -106,14 +106,14 @@ def test_rare_items_speak_by_pairs_and_the_others_are_exact() -> None:
 
 
 def test_few_weights_of_each_item_are_kept_beyond_the_dense_ones_too() -> None:
-    model = LinearItems(LinearItemsConfig(dense_items=20, max_weights=7)).fit(a_log())
+    model = EASE(EASEConfig(dense_items=20, max_weights=7)).fit(a_log())
     assert np.diff(model.weights_.indptr).max() == 7
 
 
 @pytest.mark.parametrize("dense_items", [60, 20])
 def test_one_buyer_scores_as_in_company(dense_items: int) -> None:
     log = a_log()
-    model = LinearItems(LinearItemsConfig(dense_items=dense_items, max_weights=30)).fit(log)
+    model = EASE(EASEConfig(dense_items=dense_items, max_weights=30)).fit(log)
     known = log.histories()
     rows = np.arange(300, dtype=np.int32)
     together = model.score(rows, known)
@@ -124,7 +124,7 @@ def test_one_buyer_scores_as_in_company(dense_items: int) -> None:
 
 def test_what_is_bought_together_is_recommended(world: Any, answers: np.ndarray) -> None:
     log, _ = world
-    model = LinearItems().fit(log)
+    model = EASE().fit(log)
     first = model.recommend(np.arange(24, dtype=np.int32), log.histories(), 1).item_columns[:, 0]
     np.testing.assert_array_equal(first, answers)
 
@@ -138,7 +138,7 @@ def test_old_events_fade_from_the_buyers_newest() -> None:
     assert columns.tolist() == [2, 4]
     np.testing.assert_allclose(worth, np.log2([1.5, 2.25]), rtol=1e-6)
     np.testing.assert_allclose(values.known(history).toarray()[0, [2, 4]], worth, rtol=1e-6)
-    assert EventValues.settled(LinearItemsConfig(), log).half_life_days == pytest.approx(log.ages().max() / 4)
+    assert EventValues.settled(EASEConfig(), log).half_life_days == pytest.approx(log.ages().max() / 4)
     assert EventValues.settled(EventValuesConfig(), log).half_life_days == pytest.approx(log.ages().max() / 2)
 
 
@@ -146,8 +146,8 @@ def test_nothing_fades_where_ages_are_not_known() -> None:
     from dataclasses import replace
 
     log = a_log()
-    undated = LinearItems().fit(replace(log, dated=False))
-    summed = LinearItems(LinearItemsConfig(events="summed")).fit(log)
+    undated = EASE().fit(replace(log, dated=False))
+    summed = EASE(EASEConfig(events="summed")).fit(log)
     assert (undated.weights_ != summed.weights_).nnz == 0
 
 
@@ -161,7 +161,7 @@ def test_events_too_faint_to_count_are_left_out() -> None:
 
 def test_a_history_is_left_as_it_was() -> None:
     log = a_log()
-    model = LinearItems().fit(log)
+    model = EASE().fit(log)
     known = Histories.of_lists([[5, 3, 5], [9, 1, 9]], 60)
     model.score(np.array([-1, -1], np.int32), known)
     assert known.item_columns.tolist() == [5, 3, 5, 9, 1, 9]
@@ -170,8 +170,8 @@ def test_a_history_is_left_as_it_was() -> None:
 
 def test_a_saved_model_scores_alike(tmp_path: Any) -> None:
     log = a_log()
-    model = LinearItems(LinearItemsConfig(max_weights=30)).fit(log)
-    again = LinearItems.load(model.save(tmp_path / "bundle"))
+    model = EASE(EASEConfig(max_weights=30)).fit(log)
+    again = EASE.load(model.save(tmp_path / "bundle"))
     rows = np.arange(300, dtype=np.int32)
     np.testing.assert_array_equal(again.score(rows, log.histories()), model.score(rows, log.histories()))
     np.testing.assert_array_equal(
@@ -182,11 +182,11 @@ def test_a_saved_model_scores_alike(tmp_path: Any) -> None:
 def test_one_event_in_all_and_one_item_in_all() -> None:
     log = a_log(n_users=3, n_items=4)
     one = log.select(np.arange(len(log)) == 5)
-    assert np.isfinite(LinearItems().fit(one).score(STRANGER, Histories.of_lists([[0, 3]], 4))).all()
+    assert np.isfinite(EASE().fit(one).score(STRANGER, Histories.of_lists([[0, 3]], 4))).all()
     lonely = a_log(n_users=3, n_items=1)
-    assert LinearItems().fit(lonely).score(STRANGER, Histories.of_lists([[0]], 1)).tolist() == [[0.0]]
+    assert EASE().fit(lonely).score(STRANGER, Histories.of_lists([[0]], 1)).tolist() == [[0.0]]
 
 
 def test_too_little_memory_is_told_before_fitting() -> None:
-    with pytest.raises(ModelTooLargeError, match="linear_items on 300 users x 60 items would need"):
-        LinearItems(LinearItemsConfig(max_memory_mb=0.1)).fit(a_log())
+    with pytest.raises(ModelTooLargeError, match="ease on 300 users x 60 items would need"):
+        EASE(EASEConfig(max_memory_mb=0.1)).fit(a_log())

@@ -12,7 +12,7 @@ from recommenders.errors import ModelTooLargeError
 from recommenders.events.histories import DAY, Histories
 from recommenders.events.ids import IdMap
 from recommenders.events.interactions import Interactions
-from recommenders.models.ials.model import ImplicitFactors, ImplicitFactorsConfig, implied_weight
+from recommenders.models.ials.model import IALS, IALSConfig, implied_weight
 from recommenders.models.ials.solver import improve
 
 STRANGER = np.array([-1], np.int32)
@@ -82,8 +82,8 @@ def test_the_loss_falls_to_where_neither_side_can_better_it() -> None:
     settings = {**SMALL, "reg": reg, "unobserved_weight": weight, "events": "summed"}
     values = np.log2(1 + log.matrix().toarray().astype(np.float64))
 
-    def losses(epochs: int) -> tuple[float, ImplicitFactors]:
-        model = ImplicitFactors(ImplicitFactorsConfig(**{**settings, "epochs": epochs})).fit(log)
+    def losses(epochs: int) -> tuple[float, IALS]:
+        model = IALS(IALSConfig(**{**settings, "epochs": epochs})).fit(log)
         return loss(values, model.user_factors(log.histories()), model.item_factors_, weight, reg), model
 
     (early, _), (later, _), (last, model) = losses(1), losses(5), losses(60)
@@ -96,7 +96,7 @@ def test_the_loss_falls_to_where_neither_side_can_better_it() -> None:
 
 def test_a_buyer_stands_where_the_normal_equations_say() -> None:
     log = blocks()
-    model = ImplicitFactors(ImplicitFactorsConfig(embedding_dim=6, events="summed", unobserved_weight=0.2)).fit(log)
+    model = IALS(IALSConfig(embedding_dim=6, events="summed", unobserved_weight=0.2)).fit(log)
     long, short = list(range(36)), [1, 5]  # more items than dimensions, and fewer
     known = Histories.of_lists([long, short, []], 40)
     values = known.matrix.toarray().astype(np.float64)
@@ -110,7 +110,7 @@ def test_a_buyer_stands_where_the_normal_equations_say() -> None:
 
 def test_groups_are_found() -> None:
     log = blocks()
-    model = ImplicitFactors(ImplicitFactorsConfig(**SMALL)).fit(log)
+    model = IALS(IALSConfig(**SMALL)).fit(log)
     ranked = model.recommend(np.full(4, -1, np.int32), Histories.of_lists([[0, 4], [1, 5], [2, 6], [3, 7]], 40), 5)
     assert (ranked.item_columns % 4 == np.arange(4)[:, None]).all()
     assert not model.item_factors_[39].any()  # nobody has it
@@ -118,20 +118,20 @@ def test_groups_are_found() -> None:
 
 def test_what_is_bought_together_is_recommended(world: Any, answers: np.ndarray) -> None:
     log, _ = world
-    model = ImplicitFactors(ImplicitFactorsConfig(embedding_dim=2)).fit(log)  # of two groups; more would learn the gaps
+    model = IALS(IALSConfig(embedding_dim=2)).fit(log)  # of two groups; more would learn the gaps
     first = model.recommend(np.arange(24, dtype=np.int32), log.histories(), 1).item_columns[:, 0]
     np.testing.assert_array_equal(first, answers)
 
 
 def test_the_defaults_do_not_collapse_on_a_small_log(world: Any) -> None:
     log, _ = world
-    first = ImplicitFactors().fit(log).recommend(np.arange(24, dtype=np.int32), log.histories(), 1).item_columns[:, 0]
+    first = IALS().fit(log).recommend(np.arange(24, dtype=np.int32), log.histories(), 1).item_columns[:, 0]
     np.testing.assert_array_equal(first % 2, np.arange(24) % 2)
 
 
 def test_some_items_score_as_among_all() -> None:
     log = blocks()
-    model = ImplicitFactors(ImplicitFactorsConfig(**SMALL)).fit(log)
+    model = IALS(IALSConfig(**SMALL)).fit(log)
     rows, known = np.arange(120, dtype=np.int32), log.histories()
     columns = np.random.default_rng(4).integers(0, 40, (120, 7)).astype(np.int32)
     expected = np.take_along_axis(model.score(rows, known), columns.astype(np.int64), axis=1)
@@ -140,7 +140,7 @@ def test_some_items_score_as_among_all() -> None:
 
 def test_a_newer_purchase_moves_a_known_buyer() -> None:
     log = blocks()
-    model = ImplicitFactors(ImplicitFactorsConfig(**SMALL)).fit(log)
+    model = IALS(IALSConfig(**SMALL)).fit(log)
     before = Histories.of_lists([[0, 4, 8]], 40)
     after = Histories.of_lists([[0, 4, 8, 1, 5, 9]], 40)
     assert model.score(STRANGER, after)[0, 13] > model.score(STRANGER, before)[0, 13] + 0.05
@@ -148,7 +148,7 @@ def test_a_newer_purchase_moves_a_known_buyer() -> None:
 
 def test_the_threads_do_not_change_what_is_learned() -> None:
     log = blocks()
-    one, three = (ImplicitFactors(ImplicitFactorsConfig(**SMALL, n_threads=n)).fit(log) for n in (1, 3))
+    one, three = (IALS(IALSConfig(**SMALL, n_threads=n)).fit(log) for n in (1, 3))
     np.testing.assert_array_equal(one.item_factors_, three.item_factors_)
 
 
@@ -167,20 +167,20 @@ def test_the_learning_curve_tells_the_error() -> None:
         def log(self, step: int, metrics: dict[str, float]) -> None:
             points.append(metrics)
 
-    ImplicitFactors(ImplicitFactorsConfig(**SMALL)).fit(blocks(), tracker=Curve())
+    IALS(IALSConfig(**SMALL)).fit(blocks(), tracker=Curve())
     assert len(points) == 8
     assert 0 < points[-1]["observed_error"] < points[0]["observed_error"]
 
 
 def test_a_saved_model_scores_alike_and_answers_without_a_compiler(tmp_path: Any) -> None:
     log = blocks()
-    model = ImplicitFactors(ImplicitFactorsConfig(**SMALL)).fit(log)
+    model = IALS(IALSConfig(**SMALL)).fit(log)
     folder = model.save(tmp_path / "bundle")
     rows = np.arange(120, dtype=np.int32)
-    again = ImplicitFactors.load(folder)
+    again = IALS.load(folder)
     np.testing.assert_array_equal(again.score(rows, log.histories()), model.score(rows, log.histories()))
     code = (
-        "import sys; from pathlib import Path; from recommenders.models.ials.model import ImplicitFactors as M;"
+        "import sys; from pathlib import Path; from recommenders.models.ials.model import IALS as M;"
         f"m = M.load(Path({str(folder)!r})); m.score(m.histories_.rows[:1].astype('int32'), m.histories_[:1]);"
         "print(sorted({'numba', 'torch', 'sklearn'} & set(sys.modules)))"
     )
@@ -191,12 +191,12 @@ def test_a_saved_model_scores_alike_and_answers_without_a_compiler(tmp_path: Any
 def test_one_event_in_all_none_and_one_item_in_all() -> None:
     log = blocks()
     one = log.select(np.arange(len(log)) == 5)
-    assert np.isfinite(ImplicitFactors().fit(one).score(STRANGER, Histories.of_lists([[0, 3]], 40))).all()
-    assert not ImplicitFactors().fit(log.select(np.zeros(len(log), bool))).score(STRANGER, log.histories()[:1]).any()
+    assert np.isfinite(IALS().fit(one).score(STRANGER, Histories.of_lists([[0, 3]], 40))).all()
+    assert not IALS().fit(log.select(np.zeros(len(log), bool))).score(STRANGER, log.histories()[:1]).any()
     lonely = blocks(n_items=2, n_groups=1)
-    assert np.isfinite(ImplicitFactors().fit(lonely).score(STRANGER, Histories.of_lists([[0]], 2))).all()
+    assert np.isfinite(IALS().fit(lonely).score(STRANGER, Histories.of_lists([[0]], 2))).all()
 
 
 def test_too_little_memory_is_told_before_fitting() -> None:
-    with pytest.raises(ModelTooLargeError, match="implicit_factors on 120 users x 40 items would need"):
-        ImplicitFactors(ImplicitFactorsConfig(max_memory_mb=0.1)).fit(blocks())
+    with pytest.raises(ModelTooLargeError, match="ials on 120 users x 40 items would need"):
+        IALS(IALSConfig(max_memory_mb=0.1)).fit(blocks())

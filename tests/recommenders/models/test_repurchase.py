@@ -1,4 +1,4 @@
-"""Reorder: habits with known answers, and what the model makes of them."""
+"""Repurchase: habits with known answers, and what the model makes of them."""
 
 from dataclasses import replace
 from typing import Any
@@ -12,7 +12,7 @@ from recommenders.events.histories import DAY, Histories
 from recommenders.events.ids import IdMap
 from recommenders.events.interactions import Interactions
 from recommenders.features.repurchase import SIGNS, ItemHabits, Pairs
-from recommenders.models.repurchase import TIE_BREAK, Reorder, ReorderConfig, _regression
+from recommenders.models.repurchase import TIE_BREAK, Repurchase, RepurchaseConfig, _regression
 
 N_ITEMS = 12
 
@@ -86,7 +86,7 @@ def test_the_regression_finds_the_weights_that_made_the_labels() -> None:
 
 
 def test_staples_are_expected_again_and_chances_are_calibrated(staples: Interactions) -> None:
-    model = Reorder().fit(staples)
+    model = Repurchase().fit(staples)
     rows, known = np.arange(60, dtype=np.int32), staples.histories()
     scores = model.score(rows, known)
     first = np.sort(np.argsort(-scores, axis=1)[:, :2], axis=1)
@@ -98,7 +98,7 @@ def test_staples_are_expected_again_and_chances_are_calibrated(staples: Interact
 
 def test_the_future_is_not_looked_into(staples: Interactions) -> None:
     """Signs of a window's pairs come from before it: other events after its beginning change labels alone."""
-    model = Reorder(ReorderConfig(windows=1)).fit(staples)
+    model = Repurchase(RepurchaseConfig(windows=1)).fit(staples)
     (past, future, now), *rest = list(model._windows(staples, float(staples.ages().max())))
     assert not rest
     assert past.timestamps.max() < now <= future.timestamps.min()
@@ -112,14 +112,14 @@ def test_the_future_is_not_looked_into(staples: Interactions) -> None:
 def test_what_is_due_beats_what_was_just_bought() -> None:
     """Buyers come for one of two items in turn, every 15 days: the one not bought last is next."""
     events = [(15 * visit + user * 0.1, user, (visit + user) % 2) for user in range(80) for visit in range(24)]
-    model = Reorder(ReorderConfig(horizon_days=15)).fit(make_log(events, 80))
+    model = Repurchase(RepurchaseConfig(horizon_days=15)).fit(make_log(events, 80))
     rows = np.arange(80, dtype=np.int32)
     best = model.score(rows, model.histories_)[:, :2].argmax(axis=1)
     np.testing.assert_array_equal(best, (24 + rows) % 2)
 
 
 def test_the_unknown_comes_last_the_popular_first(staples: Interactions) -> None:
-    model = Reorder().fit(staples)
+    model = Repurchase().fit(staples)
     scores = model.score(np.array([-1], np.int32), Histories.of_lists([[0, 7]], N_ITEMS, model.as_of_))[0]
     unknown = np.setdiff1d(np.arange(N_ITEMS), [0, 7])
     assert scores[[0, 7]].min() > scores[unknown].max()
@@ -128,14 +128,14 @@ def test_the_unknown_comes_last_the_popular_first(staples: Interactions) -> None
 
 
 def test_of_a_stranger_how_often_an_item_is_named_counts(staples: Interactions) -> None:
-    model = Reorder().fit(staples)
+    model = Repurchase().fit(staples)
     history = Histories.of_lists([[8, 9, 9, 9]], N_ITEMS, model.as_of_)
     scores = model.score(np.array([-1], np.int32), history)[0]
     assert scores[9] > scores[8]
 
 
 def test_one_by_one_is_the_batch_and_a_bundle_keeps_it(staples: Interactions, tmp_path: Any) -> None:
-    model = Reorder().fit(staples)
+    model = Repurchase().fit(staples)
     known = Histories.of_lists([[], [1, 2], [], [3]], N_ITEMS, model.as_of_)
     rows = np.full(4, -1, np.int32)
     together = model.score(rows, known)
@@ -143,32 +143,32 @@ def test_one_by_one_is_the_batch_and_a_bundle_keeps_it(staples: Interactions, tm
     np.testing.assert_allclose(alone, together, rtol=1e-6)
     assert np.isfinite(together).all()
     assert model.knows(rows, known).tolist() == [False, True, False, True]
-    again = Reorder.load(model.save(tmp_path / "bundle"))
+    again = Repurchase.load(model.save(tmp_path / "bundle"))
     np.testing.assert_array_equal(again.score(rows, known), together)
 
 
 def test_a_log_without_dates_is_learned_from_by_last_visits(staples: Interactions) -> None:
-    model = Reorder().fit(replace(staples, dated=False))
+    model = Repurchase().fit(replace(staples, dated=False))
     rows = np.arange(60, dtype=np.int32)
     first = np.argsort(-model.score(rows, staples.histories()), axis=1)[:, :2]
     np.testing.assert_array_equal(np.sort(first, axis=1), np.stack([rows % 4, 4 + rows % 3], axis=1))
 
 
 def test_a_log_of_one_event_gives_a_list() -> None:
-    model = Reorder().fit(make_log([(0, 0, 3)], 1))
+    model = Repurchase().fit(make_log([(0, 0, 3)], 1))
     ranked = model.recommend(np.array([0], np.int32), model.histories_, 3).item_columns
     assert ranked.tolist() == [[3, 0, 1]]
 
 
 def test_a_sample_bounds_what_is_learned_from(staples: Interactions) -> None:
-    sampled = Reorder(ReorderConfig(max_pairs=300)).fit(staples)
-    assert (sampled.coefficients_ != Reorder().fit(staples).coefficients_).any()
+    sampled = Repurchase(RepurchaseConfig(max_pairs=300)).fit(staples)
+    assert (sampled.coefficients_ != Repurchase().fit(staples).coefficients_).any()
     np.testing.assert_array_equal(
-        sampled.coefficients_, Reorder(ReorderConfig(max_pairs=300)).fit(staples).coefficients_
+        sampled.coefficients_, Repurchase(RepurchaseConfig(max_pairs=300)).fit(staples).coefficients_
     )
 
 
 def test_a_log_whose_buyers_do_not_come_back_is_refused_in_one_line(staples: Interactions) -> None:
     with pytest.raises(ConfigurationError, match="repeat is false") as caught:
-        Reorder().fit(replace(staples, repeat=False))
+        Repurchase().fit(replace(staples, repeat=False))
     assert "\n" not in str(caught.value)

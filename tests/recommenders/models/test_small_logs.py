@@ -19,8 +19,8 @@ from recommenders.models.networks.neural_collaborative.config import NeuralColla
 from recommenders.models.networks.neural_collaborative.model import NeuralCollaborative
 from recommenders.models.networks.neural_collaborative.training import hold_out_latest as hold_out_orders
 from recommenders.models.networks.sasrec.batches import hold_out_latest
-from recommenders.models.networks.sasrec.config import SequentialConfig
-from recommenders.models.networks.sasrec.model import Sequential
+from recommenders.models.networks.sasrec.config import SASRecConfig
+from recommenders.models.networks.sasrec.model import SASRec
 from recommenders.storage import schema
 from recommenders.training.configuration import TrainingConfig
 from recommenders.training.fitting import Declined, fit_recipe
@@ -29,9 +29,9 @@ EPOCHS = 40  # an early stop, a few epochs after the best one, comes long before
 CONFIG = TrainingConfig.model_validate(
     {
         "models": {
-            "sequential": {"windows": True, "embedding_dim": 4, "epochs": EPOCHS, "patience": 2},
+            "sasrec": {"windows": True, "embedding_dim": 4, "epochs": EPOCHS, "patience": 2},
             "neural_collaborative": {"embedding_dim": 4, "hidden_layers": [8], "epochs": EPOCHS, "min_gain": 0.1},
-            "implicit_factors": {"embedding_dim": 4},
+            "ials": {"embedding_dim": 4},
             "hybrid_learned": {"trees": 5, "depth": 2},
         }
     }
@@ -115,7 +115,7 @@ def test_every_model_answers_or_is_skipped_with_a_reason(
 
 def test_users_who_were_away_in_the_last_window_validate_by_their_latest_moment() -> None:
     log = LOGS["nobody before and in the last window"]()
-    kept, validation = hold_out_latest(log, SequentialConfig(), np.random.default_rng(0))
+    kept, validation = hold_out_latest(log, SASRecConfig(), np.random.default_rng(0))
     assert validation is not None
     assert len(kept) == len(log) - len(validation.histories)
     rows = kept.users.rows(kept.users.ids)[:20]
@@ -136,6 +136,6 @@ def test_users_of_one_order_validate_by_one_of_its_items() -> None:
 @pytest.mark.parametrize("kind", ["each item once", "one item"])
 def test_a_network_is_not_trained_where_no_item_can_be_compared(kind: str) -> None:
     log, what = LOGS[kind](), {"each item once": "60 items .* at most 1 ", "one item": "1 items .* at most 40 "}[kind]
-    for model in (Sequential(), NeuralCollaborative()):
+    for model in (SASRec(), NeuralCollaborative()):
         with pytest.raises(UnsuitableError, match=rf"^{model.name} has nothing to learn: got {what}.*enabled: false"):
             model.fit(log)

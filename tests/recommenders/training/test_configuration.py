@@ -50,9 +50,9 @@ def test_the_large_file_has_the_large_column() -> None:
         ("models: {hybrid: {model_weights: {content_based: -1}}}", ["0 or more"]),
         (
             "models: {hybrid_learned: {members: [popularity, linear_itms]}}",
-            ["hybrid_learned.members", "unknown member linear_itms", "did you mean linear_items?"],
+            ["hybrid_learned.members", "unknown member linear_itms", "did you mean ease?"],
         ),
-        ("models: {hybrid_learned: {members: [linear_items, reorder]}}", ["hybrid_learned.members", "popularity"]),
+        ("models: {hybrid_learned: {members: [ease, reorder]}}", ["hybrid_learned.members", "popularity"]),
         ("models: {hybrid_learned: {members: [popularity, popularity]}}", ["popularity is there more than once"]),
         ("models: {hybrid_learned: {treees: 3}}", ["unknown key", "did you mean trees?"]),
         ("data: [1]", ["data"]),
@@ -90,10 +90,10 @@ def test_the_recipe_follows_the_models_and_not_the_data(tmp_path: Path) -> None:
 
 
 def test_how_a_fit_is_run_is_no_part_of_the_recipe_and_all_other_settings_are() -> None:
-    assert recipe_with("implicit_factors", n_threads=7) == TrainingConfig().recipe()
+    assert recipe_with("ials", n_threads=7) == TrainingConfig().recipe()
     assert recipe_with("neural_collaborative", threads=2, max_minutes=9.0, max_memory_mb=1.0) == recipe_with()
-    others = {recipe_with("implicit_factors", **{name: value}) for name, value in (("reg", 0.1), ("epochs", 3))}
-    assert len({*others, recipe_with("implicit_factors", seed=1), recipe_with()}) == 4
+    others = {recipe_with("ials", **{name: value}) for name, value in (("reg", 0.1), ("epochs", 3))}
+    assert len({*others, recipe_with("ials", seed=1), recipe_with()}) == 4
 
 
 def test_other_code_is_another_recipe(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,24 +8,24 @@ from recommenders.models.catalog import MODELS, model_class
 from recommenders.training.configuration import TrainingConfig
 from recommenders.training.fitting import Declined, fit_member, fit_recipe, refit
 
-QUICK = ("popularity", "linear_items", "hybrid_learned")
+QUICK = ("popularity", "ease", "hybrid_learned")
 
 
 def test_a_recipe_fits_every_enabled_model_and_blends_the_very_same(recipe: Any) -> None:
-    assert set(recipe.fitted) == set(MODELS) - {"reorder"}  # nobody comes back in this world
+    assert set(recipe.fitted) == set(MODELS) - {"repurchase"}  # nobody comes back in this world
     for blend in ("hybrid", "hybrid_learned"):
         for name, member in recipe.fitted[blend].members_.items():
             assert member is recipe.fitted[name]
 
 
 def test_who_cannot_learn_says_why_and_is_gone_without(recipe: Any) -> None:
-    assert [one.name for one in recipe.declined] == ["reorder"]
+    assert [one.name for one in recipe.declined] == ["repurchase"]
     assert "repeat" in recipe.declined[0].reason
-    assert "reorder" not in recipe.fitted["hybrid_learned"].members_
+    assert "repurchase" not in recipe.fitted["hybrid_learned"].members_
 
 
 def test_a_reason_for_declining_is_kept(tmp_path: Any) -> None:
-    declined = Declined("reorder", "nobody comes back")
+    declined = Declined("repurchase", "nobody comes back")
     assert Declined.load(declined.save(tmp_path / "model")) == declined
 
 
@@ -56,7 +56,7 @@ def test_a_disabled_or_unknown_model_is_not_fitted(world: Any, small_config: Tra
     assert set(fit_recipe(config, *world)) == set(QUICK)
 
 
-@pytest.mark.parametrize("name", ["sequential", "neural_collaborative"])
+@pytest.mark.parametrize("name", ["sasrec", "neural_collaborative"])
 def test_a_network_is_fitted_again_with_the_epochs_that_were_found(name: str) -> None:
     model: Any = model_class(name)()
     model.epochs_ = 7

@@ -19,7 +19,7 @@ from recommenders.training.selection import choose
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 TIME_CUT, LATEST_OUT = Protocol(split="time_cut", test_days=10), Protocol(split="latest_out", repeat=False)
-ABSENT = ("reorder", "linear_items", "implicit_factors", "sequential", "neural_collaborative")
+ABSENT = ("repurchase", "ease", "ials", "sasrec", "neural_collaborative")
 OFF = {name: {"enabled": False} for name in ABSENT}
 BLENDS = (
     {"model_weights": {"content_based": 1.0}},

@@ -205,7 +205,7 @@ def test_one_side_alone_is_no_comparison(missing):
 
 
 def test_who_was_chosen_stays_where_there_is_no_popularity_or_it_is_popularity():
-    assert choose_candidate({"hybrid": POOR, "reorder": GOOD}, "hybrid", rules=RULES) == "hybrid"
+    assert choose_candidate({"hybrid": POOR, "repurchase": GOOD}, "hybrid", rules=RULES) == "hybrid"
     assert choose_candidate({"hybrid": GOOD, "popularity": POOR}, "popularity", rules=RULES) == "popularity"
     assert choose_candidate({"hybrid": POOR, "popularity": GOOD}, "hybrid", rules=RULES) == "popularity"
     assert choose_candidate({"hybrid": POOR, "popularity": GOOD}, "hybrid", has_champion=True, rules=RULES) == "hybrid"

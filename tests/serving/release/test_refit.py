@@ -19,7 +19,7 @@ from serving.release.gate import Finding
 from serving.release.refit import RefitFigures, RefitLimits, findings, measure, of_record, overlap, to_record
 
 CONFIG = TrainingConfig()
-MODEL = "linear_items"
+MODEL = "ease"
 SOUND = RefitFigures(
     users=100, finite=True, missing="", overlap=0.8, chance=0.0, difference=0.01, low=0.0, high=0.02, judged_mean=0.4,
     milliseconds=1.0, judged_milliseconds=1.0, megabytes=2.0, judged_megabytes=2.0,

@@ -16,10 +16,10 @@ MEMBERS = (
     "popularity",
     "content_based",
     "collaborative_filtering",
-    "linear_items",
-    "implicit_factors",
-    "sequential",
-    "reorder",
+    "ease",
+    "ials",
+    "sasrec",
+    "repurchase",
     "neural_collaborative",
 )
 

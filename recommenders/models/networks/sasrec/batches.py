@@ -11,7 +11,7 @@ from scipy.sparse import csr_array
 from recommenders.events.histories import DAY, Histories
 from recommenders.events.interactions import Interactions
 from recommenders.models.networks.log_checks import latest_moments, users_of_both
-from recommenders.models.networks.sasrec.config import SequentialConfig
+from recommenders.models.networks.sasrec.config import SASRecConfig
 from recommenders.models.networks.sasrec.inference import expand, token_starts
 
 SECOND = 1_000_000  # microseconds
@@ -55,7 +55,7 @@ class Sequences:
     window: microseconds after a token in which what happens is foretold; None for the next event alone.
     """
 
-    def __init__(self, log: Interactions, config: SequentialConfig, rng: np.random.Generator) -> None:
+    def __init__(self, log: Interactions, config: SASRecConfig, rng: np.random.Generator) -> None:
         self.histories, self.config, self.rng = log.histories(), config, rng
         self.window = None if log.horizon_days is None else int(log.horizon_days * DAY)
 
@@ -161,7 +161,7 @@ class Validation:
 
 
 def hold_out_latest(
-    log: Interactions, config: SequentialConfig, rng: np.random.Generator
+    log: Interactions, config: SASRecConfig, rng: np.random.Generator
 ) -> tuple[Interactions, Validation | None]:
     """The log without the last window, or where there is none the latest event, of some users who have earlier ones.
 

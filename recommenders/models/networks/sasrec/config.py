@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     pass
 
 
-class SequentialConfig(ModelConfig):
+class SASRecConfig(ModelConfig):
     """Where it learns, shape and training of the network."""
 
     # Whether it is trained, too, where the question is a window after a cut: no hybrid makes use of it there.
@@ -18,7 +18,7 @@ class SequentialConfig(ModelConfig):
     embedding_dim: int = Field(default=64, ge=1)
     blocks: int = Field(default=2, ge=1)
     heads: int = Field(default=1, ge=1)
-    length: int = Field(default=200, ge=1)  # newest tokens of a buyer looked at: events or moments (see Sequential)
+    length: int = Field(default=200, ge=1)  # newest tokens of a buyer looked at: events or moments (see SASRec)
     dropout: float = Field(default=0.3, ge=0, lt=1)
     learning_rate: float = Field(default=0.004, gt=0)
     warm_up: int = Field(default=100, ge=1)  # steps until the learning rate is reached

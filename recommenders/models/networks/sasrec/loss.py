@@ -7,7 +7,7 @@ import torch
 
 from recommenders.events.interactions import Interactions
 from recommenders.models.networks.sasrec.batches import Batch
-from recommenders.models.networks.sasrec.config import SequentialConfig
+from recommenders.models.networks.sasrec.config import SASRecConfig
 
 CHUNK = 1024  # positions whose logits are held at once
 SPREAD = 0.02  # of vectors at the start
@@ -38,7 +38,7 @@ class Columns:
     all (Horvitz & Thompson 1952; Yi et al. 2019).
     """
 
-    def __init__(self, log: Interactions, config: SequentialConfig, rng: np.random.Generator) -> None:
+    def __init__(self, log: Interactions, config: SASRecConfig, rng: np.random.Generator) -> None:
         self.n_items, self.rng, self.n_drawn = len(log.items), rng, min(config.negatives, len(log.items))
         self.shares = np.bincount(log.item_columns, minlength=self.n_items) / max(len(log), 1)
         self.all = self.n_items <= config.full_softmax_items

@@ -9,7 +9,7 @@ from recommenders.errors import UnsuitableError
 from recommenders.events.histories import Histories
 from recommenders.events.interactions import Interactions
 from recommenders.models.networks.log_checks import require_repeated_items
-from recommenders.models.networks.sasrec.config import SequentialConfig
+from recommenders.models.networks.sasrec.config import SASRecConfig
 from recommenders.models.networks.sasrec.inference import Floats, Network, arrays_of, encode, network_of, ordered_share
 from recommenders.models.recommender import ModelConfig, Recommender, Tracker
 
@@ -19,7 +19,7 @@ STORED = 200_000  # buyers of a log whose vectors are kept with the model; of a 
 ORDERED_SHARE = 0.1  # of the buyers with two events or more: so many must have them at different moments
 
 
-class Sequential(Recommender):
+class SASRec(Recommender):
     """Kang & McAuley 2018 with the softmax over all items as its loss (Klenitskiy & Vasilev 2023).
 
     What it learns to foretell is the question of the log. Where the question is what comes next, every event is
@@ -31,9 +31,9 @@ class Sequential(Recommender):
     once, is skipped; so is one that asks for a window, unless `windows` is set: other models are better there.
     """
 
-    name = "sequential"
-    Config = SequentialConfig
-    config: SequentialConfig
+    name = "sasrec"
+    Config = SASRecConfig
+    config: SASRecConfig
     dear_to_fit: ClassVar[bool] = True
     handles_new_users: ClassVar[bool] = True
 
@@ -49,15 +49,15 @@ class Sequential(Recommender):
         require_repeated_items(self.name, interactions)
         if interactions.horizon_days is not None and not self.config.windows:
             raise UnsuitableError(
-                f"sequential is not trained where a window is asked about: got one of {interactions.horizon_days:g} "
+                f"sasrec is not trained where a window is asked about: got one of {interactions.horizon_days:g} "
                 "days, for which no hybrid makes use of it; allowed: logs that ask what comes next; set "
-                "models.sequential.windows: true to train it anyway"
+                "models.sasrec.windows: true to train it anyway"
             )
         share = ordered_share(self.histories_)
         if share < ORDERED_SHARE:
             raise UnsuitableError(
-                f"sequential needs order: got {share:.0%} of the buyers of several events with events at different "
-                f"moments; allowed: from {ORDERED_SHARE:.0%}; bring time stamps or set models.sequential.enabled: false"
+                f"sasrec needs order: got {share:.0%} of the buyers of several events with events at different "
+                f"moments; allowed: from {ORDERED_SHARE:.0%}; bring time stamps or set models.sasrec.enabled: false"
             )
         from recommenders.models.networks.sasrec.training import train  # torch, which answering never needs
 

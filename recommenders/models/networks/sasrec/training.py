@@ -16,7 +16,7 @@ from recommenders.metrics.ranking import ndcg
 from recommenders.models.networks.averaging import mean_weights
 from recommenders.models.networks.dropout import Dropout
 from recommenders.models.networks.sasrec.batches import Batch, Sequences, Validation, hold_out_latest
-from recommenders.models.networks.sasrec.config import SequentialConfig
+from recommenders.models.networks.sasrec.config import SASRecConfig
 from recommenders.models.networks.sasrec.inference import EPSILON, LAYERS, Network, encode, network_of
 from recommenders.models.networks.sasrec.loss import BETAS, SPREAD, Columns, ItemTable, softmax_gradients
 from recommenders.models.recommender import Tracker, mask_and_rank
@@ -42,7 +42,7 @@ def normalised(vectors: torch.Tensor) -> torch.Tensor:
 class Block(nn.Module):
     """Attention and a layer, each added to what comes in."""
 
-    def __init__(self, config: SequentialConfig) -> None:
+    def __init__(self, config: SASRecConfig) -> None:
         super().__init__()
         size, self.heads = config.embedding_dim, config.heads
         self.qkv, self.out = nn.Linear(size, 3 * size), nn.Linear(size, size)
@@ -66,7 +66,7 @@ class Block(nn.Module):
 class Attention(nn.Module):
     """All of SASRec but the items' vectors, which are learned row by row."""
 
-    def __init__(self, config: SequentialConfig) -> None:
+    def __init__(self, config: SASRecConfig) -> None:
         super().__init__()
         self.positions = nn.Embedding(config.length, config.embedding_dim)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.blocks))
@@ -101,7 +101,7 @@ class Attention(nn.Module):
 class Trainer:
     """The network, its optimiser and where the steps stand."""
 
-    def __init__(self, log: Interactions, config: SequentialConfig, rng: np.random.Generator) -> None:
+    def __init__(self, log: Interactions, config: SASRecConfig, rng: np.random.Generator) -> None:
         self.config, self.steps = config, 0
         self.sequences, self.columns = Sequences(log, config, rng), Columns(log, config, rng)
         self.attention = Attention(config)
@@ -124,8 +124,8 @@ class Trainer:
                 n_positions += float(batch.weights.sum())
             if self.steps == before:
                 raise UnsuitableError(
-                    "sequential has nothing to learn from: got 0 events that another of the same user follows within "
-                    "the log's horizon; allowed: from 1; bring a longer log or set models.sequential.enabled: false"
+                    "sasrec has nothing to learn from: got 0 events that another of the same user follows within "
+                    "the log's horizon; allowed: from 1; bring a longer log or set models.sasrec.enabled: false"
                 )
         return total / max(n_positions, 1e-9)
 
@@ -156,7 +156,7 @@ class Trainer:
         return {"items": self.table.vectors.numpy().copy(), **self.attention.arrays(), "by_moment": by_moment}
 
 
-def train(log: Interactions, config: SequentialConfig, tracker: Tracker | None = None) -> Learned:
+def train(log: Interactions, config: SASRecConfig, tracker: Tracker | None = None) -> Learned:
     """Learns until the validation no longer improves, or for config.fixed_epochs on everything. Seeded."""
     rng = np.random.default_rng(config.seed)
     state, threads = torch.random.get_rng_state(), torch.get_num_threads()
@@ -171,7 +171,7 @@ def train(log: Interactions, config: SequentialConfig, tracker: Tracker | None =
         torch.set_num_threads(threads)
 
 
-def _run(trainer: Trainer, validation: Validation | None, config: SequentialConfig, tracker: Tracker | None) -> Learned:
+def _run(trainer: Trainer, validation: Validation | None, config: SASRecConfig, tracker: Tracker | None) -> Learned:
     curve: list[dict[str, float]] = []
     best, best_epoch, best_arrays = -np.inf, 0, trainer.arrays()
     newest: deque[dict[str, NDArray[Any]]] = deque(maxlen=config.averaged_epochs)

@@ -18,10 +18,10 @@ from recommenders.events.histories import DAY, Histories
 from recommenders.events.ids import IdMap
 from recommenders.events.interactions import Interactions
 from recommenders.models.networks.sasrec.batches import Sequences, hold_out_latest
-from recommenders.models.networks.sasrec.config import SequentialConfig
+from recommenders.models.networks.sasrec.config import SASRecConfig
 from recommenders.models.networks.sasrec.inference import encode, network_of, ordered_share
 from recommenders.models.networks.sasrec.loss import Columns, ItemTable, softmax_gradients
-from recommenders.models.networks.sasrec.model import Sequential
+from recommenders.models.networks.sasrec.model import SASRec
 from recommenders.models.networks.sasrec.training import Attention, Trainer
 
 SMALL: dict[str, Any] = {"embedding_dim": 16, "length": 12, "learning_rate": 0.02, "warm_up": 10, "dropout": 0.0}
@@ -56,8 +56,8 @@ def rings(n_users: int = 40, n_events: int = 9, n_items: int = N_ITEMS) -> list[
 
 
 @pytest.fixture(scope="module")
-def walker() -> Sequential:
-    return Sequential(SequentialConfig(**SMALL, epochs=3)).fit(log_of(rings(24)))
+def walker() -> SASRec:
+    return SASRec(SASRecConfig(**SMALL, epochs=3)).fit(log_of(rings(24)))
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def brief(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def network(by_moment: bool, heads: int = 2, seed: int = 0) -> tuple[Attention, ItemTable, dict[str, Any]]:
     torch.manual_seed(seed)
-    config = SequentialConfig(embedding_dim=8, length=6, heads=heads)
+    config = SASRecConfig(embedding_dim=8, length=6, heads=heads)
     attention, table = Attention(config).eval(), ItemTable(N_ITEMS, 8)
     for parameter in attention.parameters():
         torch.nn.init.normal_(parameter, std=0.5)
@@ -77,12 +77,12 @@ def network(by_moment: bool, heads: int = 2, seed: int = 0) -> tuple[Attention, 
 
 
 @pytest.mark.parametrize("start", [0, 5, 11])
-def test_the_next_item_of_a_walk_is_first(walker: Sequential, start: int) -> None:
+def test_the_next_item_of_a_walk_is_first(walker: SASRec, start: int) -> None:
     known = Histories.of_lists([[(start + step) % N_ITEMS for step in range(3)]], N_ITEMS)
     assert walker.score(np.array([-1], np.int32), known)[0].argmax() == (start + 3) % N_ITEMS
 
 
-def test_the_same_items_in_another_order_have_another_next(walker: Sequential) -> None:
+def test_the_same_items_in_another_order_have_another_next(walker: SASRec) -> None:
     known = Histories.of_lists([[1, 2, 3], [3, 2, 1]], N_ITEMS)
     first = walker.score(np.full(2, -1, np.int32), known).argmax(axis=1)
     assert first[0] == 4
@@ -145,7 +145,7 @@ def test_gradients_are_those_of_cross_entropy(monkeypatch: pytest.MonkeyPatch) -
 
 def test_drawn_columns_stand_for_all() -> None:
     log = log_of(rings(n_items=400, n_events=20), n_items=400)
-    config = SequentialConfig(**SMALL, full_softmax_items=10, negatives=80, batch_tokens=100)
+    config = SASRecConfig(**SMALL, full_softmax_items=10, negatives=80, batch_tokens=100)
     rng = np.random.default_rng(0)
     columns, batch = Columns(log, config, rng), next(Sequences(log, config, rng).batches())
     sizes = []
@@ -162,8 +162,8 @@ def test_drawn_columns_stand_for_all() -> None:
 
 
 def test_a_large_catalogue_is_learned_from_samples() -> None:
-    config = SequentialConfig(**SMALL, epochs=3, full_softmax_items=0, negatives=4)
-    model = Sequential(config).fit(log_of(rings(24)))
+    config = SASRecConfig(**SMALL, epochs=3, full_softmax_items=0, negatives=4)
+    model = SASRec(config).fit(log_of(rings(24)))
     known = Histories.of_lists([[1, 2, 3], [6, 7, 8]], N_ITEMS)
     assert model.score(np.full(2, -1, np.int32), known).argmax(axis=1).tolist() == [4, 9]
 
@@ -178,7 +178,7 @@ def test_rows_without_a_gradient_stay() -> None:
 
 def test_each_event_but_the_first_is_foretold_once() -> None:
     log = log_of([[1, 2, 3, 4, 5, 6, 7], [8], [9, 2]])
-    config = SequentialConfig(**{**SMALL, "length": 3}, batch_tokens=4)
+    config = SASRecConfig(**{**SMALL, "length": 3}, batch_tokens=4)
     batches = list(Sequences(log, config, np.random.default_rng(0)).batches())
     assert sorted(np.concatenate([batch.targets for batch in batches])) == [2, 2, 3, 4, 5, 6, 7]
     for batch in batches:
@@ -190,7 +190,7 @@ def test_each_event_but_the_first_is_foretold_once() -> None:
 
 def test_a_moment_foretells_the_items_of_the_window_behind_it() -> None:
     log = log_of([[1, 2, 3, 1, 3, 4, 5]], [[0, 0, 10, 12, 12, 25, 90]], horizon_days=20.0, dated=True)
-    (batch,) = Sequences(log, SequentialConfig(**SMALL), np.random.default_rng(0)).batches()
+    (batch,) = Sequences(log, SASRecConfig(**SMALL), np.random.default_rng(0)).batches()
     assert batch.shape == (1, 5)
     assert batch.cells.tolist() == [0, 0, 1, 2, 2, 3, 4]
     assert batch.foretells.tolist() == [True, True, True, False, False]
@@ -202,21 +202,21 @@ def test_a_moment_foretells_the_items_of_the_window_behind_it() -> None:
 def test_light_events_are_foretold_lightly() -> None:
     log = log_of([[1, 2, 3]], [[0, 1, 1]], horizon_days=5.0)
     log = replace(log, weights=np.array([1, 0.1, 0.9], np.float32))
-    (batch,) = Sequences(log, SequentialConfig(**SMALL), np.random.default_rng(0)).batches()
+    (batch,) = Sequences(log, SASRecConfig(**SMALL), np.random.default_rng(0)).batches()
     share = {int(column): weight for column, weight in zip(batch.targets, batch.weights, strict=True)}
     assert share[3] / share[2] == pytest.approx(9, rel=1e-4)
 
 
 def test_validation_is_the_latest_and_never_taught() -> None:
     lists = [[1, 2, 3], [4, 5], [6]]
-    kept, validation = hold_out_latest(log_of(lists), SequentialConfig(validation_users=5), np.random.default_rng(1))
+    kept, validation = hold_out_latest(log_of(lists), SASRecConfig(validation_users=5), np.random.default_rng(1))
     assert validation is not None
     assert len(validation.histories) == 1  # half of the two who have an earlier event
     assert len(kept) == 5
     row = validation.histories.item_columns
     assert validation.relevant.indices.tolist() == ([3] if 1 in row else [5])
     window = log_of([[1, 2, 3, 4], [5, 6]], [[0, 50, 90, 99], [0, 95]], horizon_days=20.0)
-    kept, validation = hold_out_latest(window, SequentialConfig(), np.random.default_rng(0))
+    kept, validation = hold_out_latest(window, SASRecConfig(), np.random.default_rng(0))
     assert validation is not None
     assert kept.timestamps[np.isin(kept.user_rows, kept.user_rows[kept.item_columns == 1])].max() >= 0
     assert set(validation.relevant.indices.tolist()) in ({3, 4}, {6})
@@ -224,28 +224,28 @@ def test_validation_is_the_latest_and_never_taught() -> None:
 
 def test_nobody_to_validate_on_is_no_error() -> None:
     log = log_of([[1]], n_items=3)
-    assert hold_out_latest(log, SequentialConfig(), np.random.default_rng(0))[1] is None
+    assert hold_out_latest(log, SASRecConfig(), np.random.default_rng(0))[1] is None
 
 
 def test_a_log_without_order_is_declined_in_one_line() -> None:
     log = log_of(rings(6), [[0.0] * 9] * 6)
     assert ordered_share(log.histories()) == 0
-    with pytest.raises(ConfigurationError, match=r"sequential needs order: got 0%.*enabled: false") as caught:
-        Sequential().fit(log)
+    with pytest.raises(ConfigurationError, match=r"sasrec needs order: got 0%.*enabled: false") as caught:
+        SASRec().fit(log)
     assert "\n" not in str(caught.value)
 
 
 def test_buyers_who_never_return_within_the_horizon_teach_nothing() -> None:
     log = log_of([[1, 2], [3, 1]], [[0, 50], [10, 70]], horizon_days=5.0)
     with pytest.raises(UnsuitableError, match="nothing to learn from: got 0 events"):
-        Sequential(SequentialConfig(**SMALL, windows=True)).fit(log)
+        SASRec(SASRecConfig(**SMALL, windows=True)).fit(log)
 
 
 def test_a_log_that_asks_for_a_window_is_learned_from_where_that_is_wanted(brief: None) -> None:
     log = log_of(rings(6), [[float(day) for day in range(9)]] * 6, horizon_days=5.0)
-    with pytest.raises(UnsuitableError, match=r"got one of 5 days, .*set models\.sequential\.windows: true"):
-        Sequential(SequentialConfig(**SMALL, fixed_epochs=1)).fit(log)
-    assert Sequential(SequentialConfig(**SMALL, fixed_epochs=1, windows=True)).fit(log).epochs_ == 1
+    with pytest.raises(UnsuitableError, match=r"got one of 5 days, .*set models\.sasrec\.windows: true"):
+        SASRec(SASRecConfig(**SMALL, fixed_epochs=1)).fit(log)
+    assert SASRec(SASRecConfig(**SMALL, fixed_epochs=1, windows=True)).fit(log).epochs_ == 1
 
 
 def test_buyers_of_one_event_say_nothing_of_order() -> None:
@@ -254,7 +254,7 @@ def test_buyers_of_one_event_say_nothing_of_order() -> None:
 
 
 def test_a_known_buyer_is_answered_from_memory_until_there_is_news(
-    walker: Sequential, monkeypatch: pytest.MonkeyPatch
+    walker: SASRec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows, known = np.array([0, 7], np.int32), walker.histories_[[0, 7]]
     fresh = walker.score(np.full(2, -1, np.int32), known)
@@ -270,21 +270,21 @@ def test_a_known_buyer_is_answered_from_memory_until_there_is_news(
 
 def test_a_crowd_is_not_stored(monkeypatch: pytest.MonkeyPatch, brief: None) -> None:
     monkeypatch.setattr("recommenders.models.networks.sasrec.model.STORED", 23)
-    model = Sequential(SequentialConfig(**SMALL, fixed_epochs=1)).fit(log_of(rings(24)))
+    model = SASRec(SASRecConfig(**SMALL, fixed_epochs=1)).fit(log_of(rings(24)))
     assert model.users_vectors_.shape == (0, 16)
     rows = np.arange(24, dtype=np.int32)
     strangers = np.full(24, -1, np.int32)
     np.testing.assert_array_equal(model.score(rows, model.histories_), model.score(strangers, model.histories_))
 
 
-def test_some_items_score_as_all_do(walker: Sequential) -> None:
+def test_some_items_score_as_all_do(walker: SASRec) -> None:
     rows, known = np.array([0, -1], np.int32), walker.histories_[[0, 3]]
     columns = np.array([[3, 1, 3], [11, 0, 2]])
     expected = np.take_along_axis(walker.score(rows, known), columns, axis=1)
     np.testing.assert_allclose(walker.score_items(rows, known, columns), expected, rtol=1e-4, atol=1e-5)
 
 
-def test_an_empty_history_says_nothing(walker: Sequential) -> None:
+def test_an_empty_history_says_nothing(walker: SASRec) -> None:
     rows, known = np.array([-1], np.int32), Histories.of_lists([[]], N_ITEMS)
     assert not walker.knows(rows, known).any()
     assert not walker.score(rows, known).any()
@@ -297,7 +297,7 @@ def test_a_refit_repeats_the_epochs_and_its_curve_is_told(brief: None) -> None:
         def log(self, step: int, metrics: dict[str, float]) -> None:
             told.append((step, metrics))
 
-    model = Sequential(SequentialConfig(**SMALL, fixed_epochs=3)).fit(log_of(rings(20)), tracker=Listener())
+    model = SASRec(SASRecConfig(**SMALL, fixed_epochs=3)).fit(log_of(rings(20)), tracker=Listener())
     assert model.epochs_ == len(model.learning_curve) == 3
     assert [step for step, _ in told] == [1, 2, 3]
     assert told[-1][1]["loss"] < told[0][1]["loss"]
@@ -307,8 +307,8 @@ def test_the_newest_epochs_are_kept_as_their_mean(brief: None) -> None:
     """One seed, so the first n epochs of every training are the same."""
 
     def kept_of(epochs: int, averaged: int) -> dict[str, Any]:
-        config = SequentialConfig(**SMALL, fixed_epochs=epochs, averaged_epochs=averaged)
-        arrays = Sequential(config).fit(log_of(rings(20))).arrays()
+        config = SASRecConfig(**SMALL, fixed_epochs=epochs, averaged_epochs=averaged)
+        arrays = SASRec(config).fit(log_of(rings(20))).arrays()
         return {name: array for name, array in arrays.items() if name not in ("users", "epochs")}
 
     third, fourth, both = kept_of(3, 1), kept_of(4, 1), kept_of(4, 2)
@@ -321,8 +321,8 @@ def test_the_newest_epochs_are_kept_as_their_mean(brief: None) -> None:
 
 @pytest.mark.parametrize("patience", [1, 3])
 def test_training_stops_after_as_many_epochs_without_a_better_one(brief: None, patience: int) -> None:
-    config = SequentialConfig(**SMALL, epochs=60, patience=patience)
-    model = Sequential(config).fit(log_of(rings(20)))
+    config = SASRecConfig(**SMALL, epochs=60, patience=patience)
+    model = SASRec(config).fit(log_of(rings(20)))
     reached = [point["validation_ndcg@10"] for point in model.learning_curve]
     assert model.epochs_ == int(np.argmax(reached)) + 1
     assert len(reached) == model.epochs_ + patience < 60
@@ -331,8 +331,8 @@ def test_training_stops_after_as_many_epochs_without_a_better_one(brief: None, p
 def test_training_leaves_torch_as_it_was_and_is_seeded(brief: None) -> None:
     torch.manual_seed(5)
     before, threads = torch.random.get_rng_state(), torch.get_num_threads()
-    config = SequentialConfig(**SMALL, fixed_epochs=1)
-    first, second = (Sequential(config).fit(log_of(rings(20))).arrays() for _ in range(2))
+    config = SASRecConfig(**SMALL, fixed_epochs=1)
+    first, second = (SASRec(config).fit(log_of(rings(20))).arrays() for _ in range(2))
     assert torch.equal(before, torch.random.get_rng_state())
     assert torch.get_num_threads() == threads
     for name, array in first.items():
@@ -340,33 +340,33 @@ def test_training_leaves_torch_as_it_was_and_is_seeded(brief: None) -> None:
 
 
 def test_time_runs_out_gracefully(brief: None) -> None:
-    model = Sequential(SequentialConfig(**SMALL, epochs=50, max_minutes=1e-9)).fit(log_of(rings(20)))
+    model = SASRec(SASRecConfig(**SMALL, epochs=50, max_minutes=1e-9)).fit(log_of(rings(20)))
     assert model.epochs_ == len(model.learning_curve) == 1
 
 
 def test_it_declines_before_it_takes_more_memory_than_it_may() -> None:
-    with pytest.raises(ModelTooLargeError, match=r"models\.sequential\.max_memory_mb"):
-        Sequential(SequentialConfig(max_memory_mb=1)).fit(log_of(rings(4)))
+    with pytest.raises(ModelTooLargeError, match=r"models\.sasrec\.max_memory_mb"):
+        SASRec(SASRecConfig(max_memory_mb=1)).fit(log_of(rings(4)))
 
 
 def test_heads_share_the_width() -> None:
     with pytest.raises(ValidationError, match="choose a divisor of embedding_dim"):
-        SequentialConfig(embedding_dim=10, heads=3)
+        SASRecConfig(embedding_dim=10, heads=3)
 
 
 def test_a_long_history_is_known_by_its_newest_events() -> None:
-    trainer = Trainer(log_of(rings()), SequentialConfig(**SMALL), np.random.default_rng(0))
+    trainer = Trainer(log_of(rings()), SASRecConfig(**SMALL), np.random.default_rng(0))
     net = network_of(trainer.arrays(), 1)
     long = [step * 5 % N_ITEMS for step in range(30)]
     np.testing.assert_allclose(*encode(Histories.of_lists([long, long[-12:]], N_ITEMS), net), rtol=1e-5, atol=1e-6)
 
 
-def test_answering_imports_no_heavy_library(walker: Sequential, tmp_path: Path) -> None:
+def test_answering_imports_no_heavy_library(walker: SASRec, tmp_path: Path) -> None:
     folder = walker.save(tmp_path / "bundle")
     script = (
         "import sys, numpy as np; from pathlib import Path;"
-        "from recommenders.models.networks.sasrec.model import Sequential;"
-        f"m = Sequential.load(Path({str(folder)!r}));"
+        "from recommenders.models.networks.sasrec.model import SASRec;"
+        f"m = SASRec.load(Path({str(folder)!r}));"
         "s = m.score(np.array([0, -1], np.int32), m.histories_[[0, 1]]);"
         "print(*[n for n in ('torch', 'sklearn', 'numba', 'pyarrow', 'pandas') if n in sys.modules], s.argmax(axis=1))"
     )

@@ -13,7 +13,7 @@ from recommenders.events.ids import IdMap
 from recommenders.events.interactions import Interactions
 from recommenders.events.sale_periods import SalePeriods
 from recommenders.features.items import ItemFeatures
-from recommenders.models.ease import LinearItems
+from recommenders.models.ease import EASE
 from recommenders.models.ensembles.hybrid_learned import training
 from recommenders.models.ensembles.hybrid_learned.config import HybridLearnedConfig
 from recommenders.models.ensembles.hybrid_learned.features import (
@@ -26,13 +26,13 @@ from recommenders.models.ensembles.hybrid_learned.features import (
 from recommenders.models.ensembles.hybrid_learned.model import HybridLearned
 from recommenders.models.ensembles.hybrid_learned.windows import first_events, windows
 from recommenders.models.popularity import Popularity
-from recommenders.models.repurchase import Reorder
+from recommenders.models.repurchase import Repurchase
 
-CONFIG = HybridLearnedConfig(members=("popularity", "linear_items"), n_windows=1, trees=20, depth=3)
+CONFIG = HybridLearnedConfig(members=("popularity", "ease"), n_windows=1, trees=20, depth=3)
 
 
 def small(log: Interactions, features: Any = None) -> HybridLearned:
-    members = {"popularity": Popularity().fit(log), "linear_items": LinearItems().fit(log)}
+    members = {"popularity": Popularity().fit(log), "ease": EASE().fit(log)}
     learned = HybridLearned(CONFIG).compose(members, log, features)
     assert isinstance(learned, HybridLearned)
     return learned
@@ -64,7 +64,7 @@ def told(habits: Habits, column: int, categories: tuple[int, ...] = (0, 0, 1, 1,
 
 def test_members_that_take_minutes_are_not_fitted_where_each_window_would_fit_them_anew(reorder_world: Any) -> None:
     log, _ = reorder_world
-    dear = {"sequential", "neural_collaborative"}
+    dear = {"sasrec", "neural_collaborative"}
     many, one = HybridLearned(HybridLearnedConfig()), HybridLearned(HybridLearnedConfig(n_windows=1))
     assert log.dated
     assert set(many.wanted()) - set(many.worth_fitting(log)) == dear
@@ -183,7 +183,7 @@ def test_new_buyers_are_asked_for_later_visits_never_for_the_rest_of_one() -> No
 
 def test_a_stranger_is_shown_what_newcomers_want_and_a_settled_buyer_its_own(market: Interactions) -> None:
     config = CONFIG.model_copy(update={"n_windows": 3, "trees": 60})
-    members = {"popularity": Popularity().fit(market), "linear_items": LinearItems().fit(market)}
+    members = {"popularity": Popularity().fit(market), "ease": EASE().fit(market)}
     model = HybridLearned(config).compose(members, market)
     stranger = model.recommend(np.array([-1], np.int32), Histories.of_lists([[5]], 23), 3)
     assert set(stranger.item_columns[0].tolist()) == {0, 1, 2}
@@ -202,7 +202,7 @@ def test_a_log_of_newcomers_alone_teaches_what_newcomers_want(market: Interactio
 
 def test_newcomers_alone_are_declined_where_no_share_is_for_strangers(market: Interactions) -> None:
     log = replace(newcomers_of(market), horizon_days=19.9)  # nobody comes on both sides of the cut
-    members = {"popularity": Popularity().fit(log), "linear_items": LinearItems().fit(log)}
+    members = {"popularity": Popularity().fit(log), "ease": EASE().fit(log)}
     with pytest.raises(UnsuitableError, match="what buyers wanted next"):
         HybridLearned(CONFIG.model_copy(update={"stranger_share": 0.0})).compose(members, log)
 
@@ -222,7 +222,7 @@ def test_no_example_of_a_window_depends_on_what_came_after_it(
         weights=np.where(late, 9, market.weights).astype(np.float32),
         strengths=np.where(late, 2, market.strengths).astype(np.float32),
     )
-    config = HybridLearnedConfig(members=("popularity", "linear_items", "reorder"), n_windows=3, trees=5, depth=2)
+    config = HybridLearnedConfig(members=("popularity", "ease", "repurchase"), n_windows=3, trees=5, depth=2)
     examples, found = training._examples, []
 
     def kept(*arguments: Any) -> Any:
@@ -231,7 +231,7 @@ def test_no_example_of_a_window_depends_on_what_came_after_it(
 
     monkeypatch.setattr(training, "_examples", kept)
     for log in (market, other):
-        members = {"popularity": Popularity(), "linear_items": LinearItems(), "reorder": Reorder()}
+        members = {"popularity": Popularity(), "ease": EASE(), "repurchase": Repurchase()}
         HybridLearned(config).compose({name: member.fit(log) for name, member in members.items()}, log)
     assert len(found) == 6
     assert not np.array_equal(found[0].labels, found[3].labels)  # the newest window saw the other days
@@ -249,7 +249,7 @@ def test_what_is_known_of_items_in_a_window_is_what_was_known_then(market: Inter
             return self
 
     nothing = csr_array((23, 1), dtype=np.float32)
-    members = {"popularity": Popularity().fit(market), "linear_items": LinearItems().fit(market)}
+    members = {"popularity": Popularity().fit(market), "ease": EASE().fit(market)}
     config = CONFIG.model_copy(update={"n_windows": 3})
     HybridLearned(config).compose(members, market, Known(nothing, np.array([""] * 23)))
     assert asked == [window.log.last_event for window in windows(market, 3, 20.0)]
@@ -289,8 +289,8 @@ def test_windows_too_short_to_hold_much_are_helped_by_the_newest_events(
 
 
 def test_members_left_aside_are_named_where_too_few_are_left(market: Interactions) -> None:
-    config = HybridLearnedConfig(members=("popularity", "sequential"))
-    with pytest.raises(UnsuitableError, match=r"set models\.hybrid_learned\.n_windows: 1 to make use of sequential"):
+    config = HybridLearnedConfig(members=("popularity", "sasrec"))
+    with pytest.raises(UnsuitableError, match=r"set models\.hybrid_learned\.n_windows: 1 to make use of sasrec"):
         HybridLearned(config).fit(market)
 
 
@@ -332,14 +332,14 @@ def test_where_nothing_may_be_recommended_the_list_is_empty(learned: HybridLearn
 def test_a_member_that_cannot_learn_from_an_earlier_window_is_gone_without(reorder_world: Any) -> None:
     log, features = reorder_world
 
-    class Late(LinearItems):
+    class Late(EASE):
         def _fit(self, interactions: Interactions, *others: Any) -> None:
             if len(interactions) < len(log):
                 raise UnsuitableError("too short a log")
             super()._fit(interactions, *others)
 
-    members = {"popularity": Popularity().fit(log), "linear_items": LinearItems().fit(log), "reorder": Late().fit(log)}
-    config = CONFIG.model_copy(update={"members": ("popularity", "linear_items", "reorder")})
+    members = {"popularity": Popularity().fit(log), "ease": EASE().fit(log), "repurchase": Late().fit(log)}
+    config = CONFIG.model_copy(update={"members": ("popularity", "ease", "repurchase")})
     model = HybridLearned(config).compose(members, log, features)
-    assert list(model.members_) == ["popularity", "linear_items"]
+    assert list(model.members_) == ["popularity", "ease"]
     assert np.isfinite(model.recommend(np.array([0], np.int32), model.histories_[:1], 3).scores).all()

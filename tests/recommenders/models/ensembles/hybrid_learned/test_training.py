@@ -9,7 +9,7 @@ from scipy.sparse import csr_array
 
 from recommenders.events.histories import DAY, Histories
 from recommenders.events.interactions import Interactions
-from recommenders.models.ease import LinearItems
+from recommenders.models.ease import EASE
 from recommenders.models.ensembles.hybrid_learned import training
 from recommenders.models.ensembles.hybrid_learned.candidates import Candidates
 from recommenders.models.ensembles.hybrid_learned.choice import Asked, Choices
@@ -19,12 +19,12 @@ from recommenders.models.ensembles.hybrid_learned.training import FAR_WEIGHT, FI
 from recommenders.models.ensembles.hybrid_learned.windows import Window, windows
 from recommenders.models.popularity import Popularity
 
-SMALL: dict[str, Any] = {"members": ("popularity", "linear_items"), "n_windows": 1, "trees": 5, "depth": 3}
+SMALL: dict[str, Any] = {"members": ("popularity", "ease"), "n_windows": 1, "trees": 5, "depth": 3}
 
 
 def before_and_after(log: Interactions, **config: Any) -> tuple[Candidates, Window]:
     """The candidates as they were before the log's newest window, and the window."""
-    members = {"popularity": Popularity().fit(log), "linear_items": LinearItems().fit(log)}
+    members = {"popularity": Popularity().fit(log), "ease": EASE().fit(log)}
     candidates = Candidates.of(HybridLearnedConfig(**(SMALL | config)), members, log, None)
     window = next(windows(log, 1, 20.0))
     return training._earlier(candidates, window.log, None), window
@@ -387,7 +387,7 @@ def test_windows_that_ended_when_the_newest_began_judge_it(
     for n_windows in (3, 2):
         parts.clear()
         model = HybridLearned(HybridLearnedConfig(**(SMALL | {"n_windows": n_windows})))
-        members = {"popularity": Popularity().fit(market), "linear_items": LinearItems().fit(market)}
+        members = {"popularity": Popularity().fit(market), "ease": EASE().fit(market)}
         model.compose(members, market)
         assert len(parts) == n_windows
         if n_windows == 3:
