@@ -1,7 +1,7 @@
-"""Prints the tables of docs/world.md: how near the simulated market is to a real log, and what could be reached on it.
+"""Prints the tables of docs/world.md: the simulated market compared with a real log, and the ceilings of its metrics.
 
 python docs/world.py            prints both
-python docs/world.py --sizes    prints instead what making markets of other scales takes; the largest some 15 minutes
+python docs/world.py --sizes    prints instead time and memory for markets of other scales; the largest takes 15 minutes
 python docs/world.py --write    puts what it prints into docs/world.md, between its markers
 
 The real log comes from the folder TRADEWIND_REAL_DATA, if there is one.
@@ -26,7 +26,7 @@ from recommenders.datasets.catalog import dataset
 from recommenders.datasets.spec import Tables
 from recommenders.errors import DataError
 from recommenders.evaluation.oracle import Ceiling, world_ceilings
-from recommenders.evaluation.writers.markdown import figure, table, with_interval
+from recommenders.evaluation.writers.markdown import number, table, with_interval
 from recommenders.simulation.config import WorldConfig
 from recommenders.simulation.files import write_world
 from recommenders.simulation.orders import make_world
@@ -38,7 +38,7 @@ UNMEASURED = "not measured here"
 
 
 def main(arguments: list[str]) -> None:
-    """Measures and prints; with --write also into the page."""
+    """Measures and prints the tables; with --write also writes them into the page."""
     tables = {"sizes": sizes_table()} if "--sizes" in arguments else market_tables()
     for name, text in tables.items():
         print(f"{name}\n\n{text}\n")
@@ -58,8 +58,8 @@ def market_tables() -> dict[str, str]:
 
 
 def sizes_table(scales: Sequence[float] = (1, 3, 10, 30, 100)) -> str:
-    """One row a scale: what is made, and the processor seconds and the peak memory of a process that makes it."""
-    head = ["scale", "buyers", "products", "orders", "lines", "seconds of CPU", "peak memory"]
+    """One row per scale: the size of the market, and the CPU seconds and peak memory of a process that makes it."""
+    head = ["scale", "users", "products", "orders", "lines", "seconds of CPU", "peak memory"]
     return table(head, [size_cells(scale) for scale in scales])
 
 
@@ -70,8 +70,8 @@ def size_cells(scale: float) -> list[str]:
         command = [sys.executable, "-c", MAKE, str(world), str(scale), str(SEED)]
         seconds, megabytes = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
         orders = pq.read_table(world / "order_lines.parquet", columns=["order_id"])["order_id"]
-        buyers, products = (pq.read_metadata(world / f"{name}.parquet").num_rows for name in ("buyers", "products"))
-        counts = (buyers, products, pc.count_distinct(orders).as_py(), len(orders))
+        users, products = (pq.read_metadata(world / f"{name}.parquet").num_rows for name in ("buyers", "products"))
+        counts = (users, products, pc.count_distinct(orders).as_py(), len(orders))
     return [f"{scale:g}", *(f"{n:,}" for n in counts), f"{seconds:.0f}", f"{megabytes:.0f} MB"]
 
 
@@ -87,7 +87,7 @@ print(json.dumps([time.process_time() - before, peak / 1024]))
 
 
 def replaced(page: str, name: str, text: str) -> str:
-    """The page with that text between the markers of that name. Raises DataError if they are missing."""
+    """The page with the text between the markers of that name. Raises DataError if they are missing."""
     start, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
     pattern = re.compile(re.escape(start) + ".*?" + re.escape(end), re.DOTALL)
     if not pattern.search(page):
@@ -96,14 +96,14 @@ def replaced(page: str, name: str, text: str) -> str:
 
 
 def real_log() -> Tables | None:
-    """The clean tables of online_retail, None where the log is not at hand."""
+    """The clean tables of online_retail, None if the log is not available."""
     spec = dataset("online_retail")
     folder = Path(os.environ.get("TRADEWIND_REAL_DATA", "")) / spec.real_data_folder
     return spec.read(folder) if "TRADEWIND_REAL_DATA" in os.environ and folder.is_dir() else None
 
 
 def statistics_table(simulated: Tables, real: Tables | None) -> str:
-    """One row a statistic, a column each for the simulated and the real log."""
+    """One row per statistic, one column each for the simulated and the real log."""
     logs = [events(tables) if tables else None for tables in (simulated, real)]
     rows = [
         [name, *(UNMEASURED if log is None else measure(log) for log in logs)] for name, measure in STATISTICS.items()
@@ -112,14 +112,14 @@ def statistics_table(simulated: Tables, real: Tables | None) -> str:
 
 
 def events(tables: Tables) -> pd.DataFrame:
-    """One row a line: user_id, item_id, timestamp, order_id."""
+    """One row per order line: user_id, item_id, timestamp, order_id."""
     columns = ["user_id", "item_id", "timestamp", "order_id"]
     lines: pd.DataFrame = tables.interactions.select(columns).to_pandas()
     return lines
 
 
 def repeat_share(log: pd.DataFrame) -> float:
-    """Share of the last 60 days' buyer-item pairs, both seen before, that were bought before."""
+    """Share of repeat purchases among the user-item pairs of the last 60 days; user and item have earlier events."""
     cut = log["timestamp"].max() - WINDOW
     before, after = log[log["timestamp"] <= cut], log[log["timestamp"] > cut]
     pairs = after[["user_id", "item_id"]].drop_duplicates()
@@ -129,41 +129,41 @@ def repeat_share(log: pd.DataFrame) -> float:
 
 
 def gini(log: pd.DataFrame) -> float:
-    """Of the lines of each item sold at least once: 0 all alike, 1 one item takes all. Gini 1912."""
+    """Gini coefficient of the lines of each item sold at least once: 0 all equal, 1 one item has all. Gini 1912."""
     counts = np.sort(log["item_id"].value_counts().to_numpy())
     n = len(counts)
     return float(2 * (np.arange(1, n + 1) * counts).sum() / (n * counts.sum()) - (n + 1) / n)
 
 
 def orders(log: pd.DataFrame) -> pd.DataFrame:
-    """One row an order, in time order within a buyer."""
+    """One row per order, in time order for each user."""
     return log.drop_duplicates("order_id").sort_values(["user_id", "timestamp"])
 
 
 def gaps(log: pd.DataFrame) -> "pd.Series[float]":
-    """Days between two orders of one buyer."""
+    """Days between consecutive orders of a user."""
     apart = orders(log).groupby("user_id")["timestamp"].diff().dropna()
     days: pd.Series[float] = apart.dt.total_seconds() / timedelta(days=1).total_seconds()
     return days
 
 
-def lone_buyers(log: pd.DataFrame) -> float:
-    """Share of the buyers with one order."""
+def single_order_users(log: pd.DataFrame) -> float:
+    """Share of the users with one order."""
     return float((orders(log)["user_id"].value_counts() == 1).mean())
 
 
 STATISTICS: dict[str, Callable[[pd.DataFrame], str]] = {
     "order lines": lambda log: f"{len(log):,}",
     "orders": lambda log: f"{log['order_id'].nunique():,}",
-    "buyers with an order": lambda log: f"{log['user_id'].nunique():,}",
+    "users with an order": lambda log: f"{log['user_id'].nunique():,}",
     "items sold": lambda log: f"{log['item_id'].nunique():,}",
     "lines an order": lambda log: f"{len(log) / log['order_id'].nunique():.1f}",
     "repeat share over 60 days": lambda log: f"{repeat_share(log):.1%}",
-    "Gini of the items' lines": lambda log: figure(gini(log)),
+    "Gini of the items' lines": lambda log: number(gini(log)),
     "days between orders, median": lambda log: f"{gaps(log).median():.1f}",
     "days between orders, mean": lambda log: f"{gaps(log).mean():.1f}",
-    "orders a buyer, mean": lambda log: f"{log['order_id'].nunique() / log['user_id'].nunique():.1f}",
-    "buyers with a single order": lambda log: f"{lone_buyers(log):.1%}",
+    "orders per user, mean": lambda log: f"{log['order_id'].nunique() / log['user_id'].nunique():.1f}",
+    "users with a single order": lambda log: f"{single_order_users(log):.1%}",
 }
 
 
@@ -173,16 +173,17 @@ def ceilings_table(simulated: Tables) -> str:
     views = world_ceilings(world, simulated.interactions, simulated.items, dataset("custom_b2b").protocol)
     metrics = list(views["all"].oracle)
     rows = [cells for name, view in views.items() for cells in view_rows(name, view, metrics)]
-    return table(["view", "buyers", "ranking", *metrics], rows)
+    return table(["view", "users", "ranking", *metrics], rows)
 
 
 def view_rows(name: str, view: Ceiling, metrics: list[str]) -> list[list[str]]:
     """The three rows of one view."""
-    judged = {"popularity": view.popularity, "oracle": view.oracle}
+    rankings = {"popularity": view.popularity, "oracle": view.oracle}
     rows = [
-        [name, str(view.n_users), who, *(with_interval(found[m]) for m in metrics)] for who, found in judged.items()
+        [name, str(view.n_users), ranking, *(with_interval(found[m]) for m in metrics)]
+        for ranking, found in rankings.items()
     ]
-    return [*rows, [name, str(view.n_users), "perfect knowledge", *(figure(view.perfect[m]) for m in metrics)]]
+    return [*rows, [name, str(view.n_users), "perfect knowledge", *(number(view.perfect[m]) for m in metrics)]]
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Watches: drift, quality, alerts."""
+"""Monitoring: drift, data quality, alerts, and retraining decisions."""
 
 import os
 
-# Nobody phones home unless the user says so: the one effect an import is allowed.
+# Evidently sends no usage statistics unless the user allows it; the only side effect of an import.
 os.environ.setdefault("DO_NOT_TRACK", "true")

@@ -1,4 +1,4 @@
-"""What a person should know now: one line in a file, and the logger tradewind.alerts."""
+"""Alerts: each is written as one line to a file and to the logger tradewind.alerts."""
 
 import json
 import logging
@@ -17,7 +17,7 @@ LOG = logging.getLogger("tradewind.alerts")
 
 @dataclass(frozen=True)
 class Alert:
-    """One message. key tells alerts of one cause apart from others; at is UTC."""
+    """One alert. Alerts with the same cause have the same key; at is UTC."""
 
     title: str
     body: str
@@ -28,7 +28,7 @@ class Alert:
 
 
 def send(alert: Alert, log_file: Path) -> None:
-    """Append the alert to the file as one JSON line, in a single write, and hand it to the logger."""
+    """Appends the alert to the file as one JSON line, in a single write, and logs it."""
     line = json.dumps({**asdict(alert), "at": alert.at.astimezone(UTC).isoformat()}, ensure_ascii=False) + "\n"
     log_file.parent.mkdir(parents=True, exist_ok=True)
     with log_file.open("ab", buffering=0) as file:
@@ -37,7 +37,7 @@ def send(alert: Alert, log_file: Path) -> None:
 
 
 def recent(log_file: Path, n: int = 20) -> list[Alert]:
-    """The newest n alerts, newest first; none if none was sent. Raises DataError at a damaged line."""
+    """The newest n alerts, newest first; an empty list without the file. Raises DataError at an invalid line."""
     if not log_file.exists():
         return []
     with log_file.open(encoding="utf-8") as file:
@@ -48,5 +48,5 @@ def recent(log_file: Path, n: int = 20) -> list[Alert]:
             content = json.loads(line)
             alerts.append(Alert(**{**content, "at": datetime.fromisoformat(content["at"])}))
         except (ValueError, KeyError, TypeError) as error:
-            raise DataError(f"{log_file} line {number} is no alert: {error!r}; remove the line") from error
+            raise DataError(f"{log_file} line {number} is not an alert: {error!r}; remove the line") from error
     return alerts

@@ -1,7 +1,7 @@
-"""When to train again. Pure: a drift that lasts must not start one training after another.
+"""Decides when to retrain. Pure functions: a lasting drift must not start one training after another.
 
-Each training moves the reference, so a key that held it alone would always be new, and one that lacked it
-would repeat. It holds cause, window and reference, and a cool-down follows every training.
+Each training changes the reference version. A run key with only the reference would always be new, and a key without it
+would repeat. So the key contains cause, window and reference, and a cool-down follows every training.
 """
 
 import re
@@ -11,10 +11,10 @@ from datetime import UTC, datetime, timedelta
 
 
 @dataclass(frozen=True)
-class Facts:
-    """What monitoring found. cause: "drift", "quality" ...; reference_version: the version that serves.
+class MonitoringResult:
+    """The result of monitoring. cause: "drift", "quality" ...; reference_version: the version in service.
 
-    broken: what looks broken in the data, "" if nothing.
+    feed_problems: the problems of a broken feed as text, "" if there are none.
     """
 
     fired: bool
@@ -22,12 +22,12 @@ class Facts:
     window_end: datetime
     reference_version: str
     summary: str = ""
-    broken: str = ""
+    feed_problems: str = ""
 
 
 @dataclass(frozen=True)
 class PastRun:
-    """A training that was asked for: its key, when (UTC), and whether it failed."""
+    """A requested training: its key, its start (UTC), and whether it failed."""
 
     key: str
     started: datetime
@@ -36,7 +36,7 @@ class PastRun:
 
 @dataclass(frozen=True)
 class Decision:
-    """Whether to train, under which run key, and why (not), for a person."""
+    """Whether to retrain, the run key, and the reason as text."""
 
     retrain: bool
     key: str
@@ -44,32 +44,36 @@ class Decision:
 
 
 def retrain_key(cause: str, window_end: datetime, reference_version: str) -> str:
-    """Names one reason to train: the same cause, window and reference always give the same key."""
+    """The run key of a training: the same cause, window and reference always give the same key."""
     end = window_end.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    return f"{_word(cause)}:{end}:{_word(reference_version)}"
+    return f"{_slug(cause)}:{end}:{_slug(reference_version)}"
 
 
-def should_retrain(facts: Facts, last_runs: Sequence[PastRun], cool_down: timedelta, now: datetime) -> Decision:
-    """Train if the facts fired, the feed is whole, this key was never tried, and the last training lies cool_down back.
+def should_retrain(
+    result: MonitoringResult, past_runs: Sequence[PastRun], cool_down: timedelta, now: datetime
+) -> Decision:
+    """Retrain if the result fired, the feed is not broken, the key is new, and the last training is cool_down ago.
 
-    A model that is trained on a broken feed learns the fault. Times need a time zone. A failed run counts too: what
-    failed for a window fails again, so it waits for the cool-down and for a new window.
+    A model that is trained on a broken feed learns its errors. Times need a time zone. A failed run counts too: it will
+    probably fail again for the same window, so it waits for the cool-down and for a new window.
     """
-    key = retrain_key(facts.cause, facts.window_end, facts.reference_version)
-    if not facts.fired:
-        return Decision(False, key, f"no {facts.cause}")
-    if facts.broken:
-        return Decision(False, key, f"no retraining on a broken feed; mend the source first: {facts.broken}")
-    if any(run.key == key for run in last_runs):
-        return Decision(False, key, f"already asked for: {key}")
-    if last_runs:
-        last = max(last_runs, key=lambda run: run.started)
+    key = retrain_key(result.cause, result.window_end, result.reference_version)
+    if not result.fired:
+        return Decision(False, key, f"no {result.cause}")
+    if result.feed_problems:
+        return Decision(False, key, f"no retraining on a broken feed; repair the source first: {result.feed_problems}")
+    if any(run.key == key for run in past_runs):
+        return Decision(False, key, f"already requested: {key}")
+    if past_runs:
+        last = max(past_runs, key=lambda run: run.started)
         ready = last.started + cool_down
         if now < ready:
             state = "failed" if last.failed else "was started"
-            return Decision(False, key, f"cooling down until {ready:%Y-%m-%d %H:%M}: {last.key} {state} before")
-    return Decision(True, key, facts.summary or f"{facts.cause} up to {facts.window_end:%Y-%m-%d %H:%M}")
+            return Decision(
+                False, key, f"cool-down until {ready:%Y-%m-%d %H:%M}: the last retraining {last.key} {state}"
+            )
+    return Decision(True, key, result.summary or f"{result.cause} up to {result.window_end:%Y-%m-%d %H:%M}")
 
 
-def _word(text: str) -> str:
+def _slug(text: str) -> str:
     return re.sub(r"[^\w.-]+", "-", text)

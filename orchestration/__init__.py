@@ -1,10 +1,10 @@
-"""Ties all together: assets, checks, schedules, sensors and the `tradewind` command."""
+"""Dagster assets, checks, schedules and sensors, and the `tradewind` command."""
 
 import os
 
-import recommenders  # noqa: F401  (sets how threads behave, before any library that has threads is loaded)
+import recommenders  # noqa: F401  (sets the thread settings before any library with threads is loaded)
 
-# Nobody phones home unless the user says so: the one effect an import is allowed.
+# Telemetry is off unless the user switches it on. No other side effect of an import is allowed.
 for _name, _value in {
     "DAGSTER_DISABLE_TELEMETRY": "1",
     "BENTOML_DO_NOT_TRACK": "True",

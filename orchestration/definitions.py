@@ -1,4 +1,4 @@
-"""All assets, checks, jobs, schedules and sensors, put together: what Dagster loads."""
+"""The Dagster definitions: all assets, checks, jobs, schedules and sensors."""
 
 import dagster as dg
 
@@ -22,7 +22,7 @@ from orchestration.settings import Settings
 
 
 def definitions(settings: Settings) -> dg.Definitions:
-    """Everything Dagster knows of the platform under these settings. Raises ConfigurationError."""
+    """The definitions of the platform under these settings. Raises ConfigurationError."""
     config, partitions = settings.training, partitions_of(settings)
     assets = [
         raw_dataset,
@@ -55,5 +55,5 @@ def definitions(settings: Settings) -> dg.Definitions:
 
 @dg.definitions
 def defs() -> dg.Definitions:
-    """What Dagster loads (workspace.yaml); its settings come from the environment. Nothing is built on import."""
+    """The definitions that Dagster loads (workspace.yaml), with settings from the environment; not built on import."""
     return definitions(Settings.read())

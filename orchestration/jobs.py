@@ -1,4 +1,4 @@
-"""What runs: everything, or only the look at the newest data."""
+"""The jobs: one for all assets, one for the drift report only."""
 
 import dagster as dg
 
@@ -8,11 +8,11 @@ DRIFT = "drift_job"
 retraining_job = dg.define_asset_job(
     RETRAINING,
     selection=dg.AssetSelection.all(),
-    description="From the source to a champion that serves: every asset of the data set, with its checks.",
+    description="All assets of the data set with their checks, from the source to the champion that serves.",
 )
 
 drift_job = dg.define_asset_job(
     DRIFT,
     selection=dg.AssetSelection.assets("drift_report").upstream().required_multi_asset_neighbors(),
-    description="Reads the source and compares its newest window with what came before.",
+    description="Reads the source and compares its newest window with the events before it.",
 )

@@ -1,4 +1,4 @@
-"""One partition a data set, the user's own too: the same graph, materialised for each source on its own."""
+"""One partition per data set, custom ones too: the same graph is materialised for each data set."""
 
 from collections.abc import Iterable
 

@@ -1,4 +1,4 @@
-"""What a run says on the terminal: one line a step, with its seconds, and whatever went wrong."""
+"""The progress of a run on the terminal: one line per step with its seconds, and errors and warnings."""
 
 import logging
 import sys
@@ -16,22 +16,22 @@ NOT_APPLICABLE = "[dim]-[/]"
 
 
 class StepLines(logging.Handler):
-    """Turns a run's events into lines for people; the whole log stays in Dagster's pages."""
+    """Prints a run's events as lines for people; the whole log is in Dagster's pages."""
 
     def __init__(self) -> None:
         super().__init__()
         self._console = Console(stderr=True, highlight=False, soft_wrap=True)
         self._status = self._console.status("") if sys.stderr.isatty() else None
         self._started: dict[str, float] = {}
-        self._checked: dict[str, AssetCheckEvaluation] = {}  # by step: what its check found
+        self._checked: dict[str, AssetCheckEvaluation] = {}  # by step: the result of its check
 
     def emit(self, record: logging.LogRecord) -> None:
-        """One line for a step that ended, a warning, or a failure."""
+        """Prints one line for a step that ended, a warning, or a failure."""
         event = getattr(record, "dagster_event", None)
         if event is None:
             if record.levelno >= logging.WARNING:
-                said = getattr(record, "dagster_meta", {}).get("orig_message", record.msg)
-                self._console.print(f"  {WARNING} {escape(str(said))}")
+                message = getattr(record, "dagster_meta", {}).get("orig_message", record.msg)
+                self._console.print(f"  {WARNING} {escape(str(message))}")
         elif event.event_type == DagsterEventType.STEP_START:
             self._begin(event.step_key)
         elif event.event_type == DagsterEventType.ASSET_CHECK_EVALUATION:
@@ -59,16 +59,16 @@ class StepLines(logging.Handler):
 
 
 def mark_of(found: AssetCheckEvaluation) -> str:
-    """A check's mark: a green tick only for one that applied and passed."""
+    """The mark of a check: a green tick only if it applied and passed."""
     if not found.passed:
         return WARNING if found.severity is dg.AssetCheckSeverity.WARN else FAILED
     applicable = found.metadata.get(APPLICABLE)
     return NOT_APPLICABLE if applicable is not None and not applicable.value else DONE
 
 
-@dg.logger(None, description="One line a step on standard error.")
+@dg.logger(None, description="One line per step on standard error.")
 def console(_context: dg.InitLoggerContext) -> logging.Logger:
-    """The logger of every run; a fresh one each time, so that two runs in one process do not print twice."""
-    logger = logging.Logger("tradewind.run", logging.DEBUG)  # Dagster tells of steps at this level
+    """The logger of a run; a new one each time, so that two runs in one process do not print twice."""
+    logger = logging.Logger("tradewind.run", logging.DEBUG)  # Dagster logs steps at this level
     logger.addHandler(StepLines())
     return logger

@@ -1,4 +1,4 @@
-"""What events start: new data and drift start a retraining, a failed run an alert."""
+"""The sensors: new data and drift start a retraining, a failed run sends an alert."""
 
 import hashlib
 from datetime import UTC, datetime, timedelta
@@ -7,8 +7,8 @@ import dagster as dg
 from dagster._core.storage.dagster_run import IN_PROGRESS_RUN_STATUSES
 
 from monitoring.alerts import Alert, send
-from monitoring.retraining import Facts, PastRun, should_retrain
-from orchestration.assets.source import fingerprint, held
+from monitoring.retraining import MonitoringResult, PastRun, should_retrain
+from orchestration.assets.source import fingerprint, restored_version
 from orchestration.jobs import RETRAINING, retraining_job
 from orchestration.settings import Settings
 from recommenders.errors import DataError
@@ -19,12 +19,12 @@ CAUSE_TAG = "cause"
 
 
 def sensors(settings: Settings) -> list[dg.SensorDefinition]:
-    """The sensors of the data set that is served; they run as soon as the daemon does."""
+    """The sensors of the served data set; they run when the daemon runs."""
     return [new_data_sensor(settings), drift_sensor(settings), failure_sensor(settings)]
 
 
 def new_data_sensor(settings: Settings) -> dg.SensorDefinition:
-    """Requests a retraining when the source's files are others than at the last look."""
+    """Requests a retraining when the source's files differ from those of the last poll."""
 
     @dg.sensor(
         name="new_data",
@@ -34,25 +34,25 @@ def new_data_sensor(settings: Settings) -> dg.SensorDefinition:
         description=f"Retrains when the files of {settings.dataset} change.",
     )
     def new_data(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-        """Looks at names, sizes and times of the source's files; the first look only notes them."""
-        if held(settings):  # the cursor waits too, so that files which come meanwhile are seen afterwards
-            return dg.SkipReason("an earlier version of the tables is held; see `tradewind data restore`")
+        """Polls names, sizes and times of the source's files; the first poll only stores them."""
+        if restored_version(settings):  # the cursor stays too, so that files which arrive meanwhile are found later
+            return dg.SkipReason("an earlier version of the tables is restored; see `tradewind data restore`")
         try:
             seen = signature(settings)
         except DataError as error:
             return dg.SkipReason(str(error))
         if seen == context.cursor:
-            return dg.SkipReason("the files are those of the last look")
-        if retraining_under_way(context.instance, settings.dataset):
-            return dg.SkipReason("a retraining is under way; looking again when it has ended")
-        first_look = context.cursor is None
+            return dg.SkipReason("the files are those of the last poll")
+        if is_retraining(context.instance, settings.dataset):
+            return dg.SkipReason("a retraining is running; polling again when it has ended")
+        is_first_poll = context.cursor is None
         context.update_cursor(seen)
-        if first_look:
-            return dg.SkipReason("first look at the source: the files are noted")
+        if is_first_poll:
+            return dg.SkipReason("first poll of the source: the files are stored")
         newest = next(iter(Registry(settings).versions(settings.dataset)), None)
         version = fingerprint(settings, prepare=False)["version"]
         if newest is not None and newest.tags.get("data_version") == version:
-            return dg.SkipReason(f"version {newest.number} knows these files already")
+            return dg.SkipReason(f"version {newest.number} is trained on these files already")
         after = f"after-v{newest.number}" if newest else "first"  # the same files may come, go and come again
         return request(settings, f"new-data/{settings.dataset}/{version}/{after}", "new data")
 
@@ -60,41 +60,43 @@ def new_data_sensor(settings: Settings) -> dg.SensorDefinition:
 
 
 def drift_sensor(settings: Settings) -> dg.SensorDefinition:
-    """Requests a retraining when a drift report fires on data that the champion has not learned from."""
+    """Requests a retraining when a drift report fires on data that the champion was not trained on."""
 
     @dg.sensor(
         name="drift",
         job=retraining_job,
         minimum_interval_seconds=settings.sensor_seconds,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description=f"Retrains when the drift report of {settings.dataset} fires, once a cause.",
+        description=f"Retrains when the drift report of {settings.dataset} fires, once for each cause.",
     )
     def drift(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-        """Looks at the newest drift report; the first look only notes it."""
+        """Polls the newest drift report; the first poll only stores it."""
         filter_ = dg.AssetRecordsFilter(DRIFT_REPORT, asset_partitions=[settings.dataset])
         newest = next(iter(context.instance.fetch_materializations(filter_, limit=1).records), None)
         if newest is None:
             return dg.SkipReason("there is no drift report yet")
         seen = str(newest.storage_id)
-        if context.cursor is None:  # what happened before the daemon's first look is history
+        if context.cursor is None:  # a report from before the first poll starts nothing
             context.update_cursor(seen)
-            return dg.SkipReason("first look: the newest drift report is noted")
+            return dg.SkipReason("first poll: the newest drift report is stored")
         if seen == context.cursor:
-            return dg.SkipReason("no drift report since the last look")
-        if retraining_under_way(context.instance, settings.dataset):
-            return dg.SkipReason("a retraining is under way; looking again when it has ended")
+            return dg.SkipReason("no drift report since the last poll")
+        if is_retraining(context.instance, settings.dataset):
+            return dg.SkipReason("a retraining is running; polling again when it has ended")
         context.update_cursor(seen)
-        return answer(settings, told(newest.asset_materialization), context.instance)
+        return retrain_request(settings, metadata_values(newest.asset_materialization), context.instance)
 
     return drift
 
 
-def answer(settings: Settings, found: dict[str, object], instance: dg.DagsterInstance) -> dg.RunRequest | dg.SkipReason:
-    """A retraining, or why none: what a drift report found, against the champion and the retrainings there were."""
+def retrain_request(
+    settings: Settings, found: dict[str, object], instance: dg.DagsterInstance
+) -> dg.RunRequest | dg.SkipReason:
+    """A retraining or the reason for none, by the drift report, the champion and the past retrainings."""
     champion = Registry(settings).champion(settings.dataset)
     if champion is not None and champion.tags.get("data_version") == found["data version"]:
-        return dg.SkipReason(f"version {champion.number} has learned from this data already")
-    facts = Facts(
+        return dg.SkipReason(f"version {champion.number} is trained on this data already")
+    facts = MonitoringResult(
         bool(found["fired"]),
         "drift",
         datetime.fromisoformat(str(found["window end"])),
@@ -117,7 +119,7 @@ def failure_sensor(settings: Settings) -> dg.SensorDefinition:
         description="Alerts when a run fails.",
     )
     def failed_runs(context: dg.RunFailureSensorContext) -> None:
-        """Says which run failed on which data set, why, and where to look."""
+        """Sends an alert with the run, its data set, the error, and the address of its log."""
         run = context.dagster_run
         dataset = run.tags.get("dagster/partition", "no data set")
         send(
@@ -135,20 +137,20 @@ def failure_sensor(settings: Settings) -> dg.SensorDefinition:
 
 
 def request(settings: Settings, key: str, cause: str) -> dg.RunRequest:
-    """A retraining for a cause; Dagster starts one run a key."""
+    """A retraining for a cause; Dagster starts one run per key."""
     return dg.RunRequest(run_key=key, partition_key=settings.dataset, tags={CAUSE_TAG: cause})
 
 
 def signature(settings: Settings) -> str:
-    """Names, sizes and times of the source's files, cheap enough for every look. Raises DataError."""
+    """Names, sizes and times of the source's files, as a hash; cheap enough for each poll. Raises DataError."""
     spec = settings.spec
     stats = [(path.name, path.stat()) for path in spec.locate(settings.source_of(spec))]
     text = repr([(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def retraining_under_way(instance: dg.DagsterInstance, dataset: str) -> bool:
-    """Whether a retraining of the data set is queued or runs."""
+def is_retraining(instance: dg.DagsterInstance, dataset: str) -> bool:
+    """Whether a retraining of the data set is queued or running."""
     filter_ = dg.RunsFilter(
         job_name=RETRAINING, tags={"dagster/partition": dataset}, statuses=list(IN_PROGRESS_RUN_STATUSES)
     )
@@ -156,7 +158,7 @@ def retraining_under_way(instance: dg.DagsterInstance, dataset: str) -> bool:
 
 
 def past_retrainings(instance: dg.DagsterInstance, dataset: str) -> list[PastRun]:
-    """The newest retrainings that drift asked for."""
+    """The newest retrainings that drift started."""
     filter_ = dg.RunsFilter(job_name=RETRAINING, tags={"dagster/partition": dataset, CAUSE_TAG: "drift"})
     return [
         PastRun(
@@ -168,7 +170,7 @@ def past_retrainings(instance: dg.DagsterInstance, dataset: str) -> list[PastRun
     ]
 
 
-def told(materialization: dg.AssetMaterialization | None) -> dict[str, object]:
+def metadata_values(materialization: dg.AssetMaterialization | None) -> dict[str, object]:
     """The metadata of a materialization as plain values."""
     assert materialization is not None
     return {name: value.value for name, value in materialization.metadata.items()}

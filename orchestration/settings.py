@@ -1,4 +1,4 @@
-"""Everything the platform can be told from outside, on top of what serving needs to know."""
+"""The settings of the whole platform, in addition to those of serving."""
 
 import json
 from collections.abc import Mapping
@@ -18,22 +18,22 @@ from recommenders.training.configuration import TrainingConfig
 from serving.settings import PROJECT, AbsolutePath, Port, ServingSettings
 
 DAGSTER_YAML = """\
-# Written by `tradewind` where there was none; yours to change.
+# Written by `tradewind` if it does not exist; you may change it.
 telemetry:
   enabled: false
 nux:
   enabled: false             # no dialog that asks for an e-mail address
 concurrency:
   runs:
-    max_concurrent_runs: 1   # models share the machine's cores; one training at a time
+    max_concurrent_runs: 1   # models use all cores; one training at a time
 scheduler:
   module: dagster._core.scheduler
   class: DagsterDaemonScheduler
   config:
-    max_catchup_runs: 1      # after a week off, one retraining is enough
+    max_catchup_runs: 1      # after a week without the daemon, one retraining is enough
 """
 
-# Whose data set a command takes where none is named, the first that there is.
+# Commands whose last data set is used where none is named; the first entry that exists counts.
 COMMANDS = {
     "run": "the one that `tradewind run` served last here",
     "train": "the one that was trained or evaluated last here",
@@ -55,9 +55,9 @@ class Settings(ServingSettings):
     dagster_port: Port = 3000
     evidently_port: Port = 5004
     config: AbsolutePath = PROJECT / "configs" / "training.yaml"
-    datasets: AbsolutePath = PROJECT / "configs" / "datasets.yaml"  # the user's own data sets (docs/own-data.md)
-    source: AbsolutePath | None = None  # files at hand for `dataset`
-    real_data: AbsolutePath | None = None  # a folder with one folder a data set
+    datasets: AbsolutePath = PROJECT / "configs" / "datasets.yaml"  # custom data sets (docs/custom-data.md)
+    source: AbsolutePath | None = None  # file or folder with the files of `dataset`
+    real_data: AbsolutePath | None = None  # a folder with one folder per data set
     retrain_cron: Cron = "0 2 * * *"  # UTC
     drift_cron: Cron = "30 * * * *"  # UTC
     sensor_seconds: int = 60
@@ -65,17 +65,17 @@ class Settings(ServingSettings):
 
     @classmethod
     def read(cls, **given: Any) -> "Settings":
-        """The settings of the environment, with the given values on top. Raises ConfigurationError in one line.
+        """The settings of the environment, replaced by the given values. Raises ConfigurationError in one line.
 
         The data set is the given one, else the environment's, else that of a given configuration file, else the one
-        that this home served last, else the one it trained last, else the configured default. A source that the
-        environment names for its data set is none of another one's.
+        that this home served last, else the one it trained last, else the configured default. A source in the
+        environment belongs to the data set of the environment, and to no other data set.
         """
         return cls.read_named(**given)[0]
 
     @classmethod
     def read_named(cls, **given: Any) -> tuple["Settings", str]:
-        """As read(), and who named the data set: an option, a variable, or what this home did last."""
+        """As read(), and the origin of the data set: an option, a variable, or the last command in this home."""
         given = {name: value for name, value in given.items() if value is not None}
         try:
             settings, environment = cls(**given), cls()
@@ -88,12 +88,14 @@ class Settings(ServingSettings):
         dataset, named_by = settings._choose(given, environment)
         source = settings.source
         if source is not None and "source" not in given:
-            own = environment.dataset if "dataset" in environment.model_fields_set else settings.training.data.dataset
-            source = source if dataset == own else None
+            configured = (
+                environment.dataset if "dataset" in environment.model_fields_set else settings.training.data.dataset
+            )
+            source = source if dataset == configured else None
         return settings.model_copy(update={"dataset": dataset, "source": source}), named_by
 
     def _choose(self, given: Mapping[str, Any], environment: "Settings") -> tuple[str, str]:
-        """The data set, and who named it."""
+        """The data set, and its origin."""
         if "dataset" in given:
             return self.dataset, "--dataset"
         if "dataset" in environment.model_fields_set:
@@ -101,10 +103,10 @@ class Settings(ServingSettings):
         configured = self.training.data
         if "config" in given and "dataset" in configured.model_fields_set:
             return configured.dataset, "--config"
-        known = _read(self._dataset_file)
+        stored = _read(self._dataset_file)
         for command, what in COMMANDS.items():
-            if command in known:
-                return known[command], what
+            if command in stored:
+                return stored[command], what
         return configured.dataset, "the configured default"
 
     @model_validator(mode="after")
@@ -120,14 +122,14 @@ class Settings(ServingSettings):
         """The training configuration. Raises ConfigurationError."""
         return TrainingConfig.load(self.config)
 
-    def of(self, name: str) -> "Settings":
-        """The same settings for another data set; a source given for this one is not its source."""
-        own = {"dataset": name, "source": None, "champion_file": None}
-        return self if name == self.dataset else self.model_copy(update=own)
+    def for_dataset(self, name: str) -> "Settings":
+        """The same settings for another data set, without the source given for this one."""
+        changes = {"dataset": name, "source": None, "champion_file": None}
+        return self if name == self.dataset else self.model_copy(update=changes)
 
     @property
     def specs(self) -> Mapping[str, DatasetSpec]:
-        """All data sets by name, the user's own too. Raises ConfigurationError where their file cannot be used."""
+        """All data sets by name, custom ones too. Raises ConfigurationError if the file of these is not valid."""
         return datasets(self.datasets)
 
     @property
@@ -137,32 +139,32 @@ class Settings(ServingSettings):
 
     @property
     def lake(self) -> Path:
-        """Tables, models and reports, one folder a data set."""
+        """The folder of tables, models and reports, with one folder per data set."""
         return self.home / "lake"
 
     @property
     def tables(self) -> TableStore:
-        """The data set's clean tables, every version of them."""
+        """The store of all versions of the data set's clean tables."""
         return TableStore(self.lake / self.dataset / "tables")
 
     @property
     def workspace(self) -> Path:
-        """Evidently's reports."""
+        """The folder of Evidently's reports."""
         return self.home / "evidently"
 
     @property
     def logs(self) -> Path:
-        """What the services and the alerts write."""
+        """The folder of the logs of services and alerts."""
         return self.home / "logs"
 
     @property
     def alerts(self) -> Path:
-        """One JSON line an alert."""
+        """The file of alerts, one JSON line per alert."""
         return self.logs / "alerts.jsonl"
 
     @property
     def dagster_home(self) -> Path:
-        """Dagster's instance; created with telemetry off on first use."""
+        """The folder of Dagster's instance; created without telemetry on first use."""
         home = self.home / "dagster"
         home.mkdir(parents=True, exist_ok=True)
         if not (home / "dagster.yaml").exists():
@@ -171,7 +173,7 @@ class Settings(ServingSettings):
 
     @property
     def urls(self) -> dict[str, str]:
-        """Where a person looks."""
+        """The addresses of the web pages by name."""
         ports = {
             "dagster": self.dagster_port,
             "service": self.service_port,
@@ -182,19 +184,19 @@ class Settings(ServingSettings):
         return urls | {"mlflow": self.mlflow_url}
 
     def environment(self) -> dict[str, str]:
-        """What a process of the platform needs in its environment to read these same settings."""
-        ours = {name: "" if value is None else str(value) for name, value in self.model_dump().items()}
-        return {f"TRADEWIND_{name.upper()}": value for name, value in ours.items()} | {
+        """The environment variables with which a process of the platform reads the same settings."""
+        values = {name: "" if value is None else str(value) for name, value in self.model_dump().items()}
+        return {f"TRADEWIND_{name.upper()}": value for name, value in values.items()} | {
             "DAGSTER_HOME": str(self.dagster_home)
         }
 
-    # -- where a data set's files lie
+    # -- the files of a data set
 
     def source_of(self, spec: DatasetSpec) -> Path:
-        """The folder or file a data set is read from. Raises DataError with what to do where there is none.
+        """The folder or file a data set is read from. Raises DataError with a fix where there is none.
 
-        In this order: the source given for this run, the one given last (remembered below home), the folder of the
-        user's YAML file, a folder below TRADEWIND_REAL_DATA; what the project makes or pulls has its own place.
+        In this order: the source given for this run, the one given last (stored below home), the folder of the user's
+        YAML file, a folder below TRADEWIND_REAL_DATA. Generated or downloaded files have their own folder.
         """
         if self.source and spec.name == self.dataset:
             return self.source
@@ -207,12 +209,12 @@ class Settings(ServingSettings):
         if self.real_data and (folder := self.real_data / (spec.real_data_folder or spec.name)).exists():
             return folder
         raise DataError(
-            f"{spec.name}: no files are known; say `tradewind data fetch {spec.name}`,"
+            f"{spec.name}: no files are known; run `tradewind data fetch {spec.name}`,"
             f" or give --source PATH with {spec.layout}"
         )
 
     def prepare_source(self) -> Path:
-        """Where the data set is read from; what is made or pulled comes there first, unless files are given."""
+        """The source of the data set, after files are generated or downloaded there, unless a source is given."""
         spec = self.spec
         source = self.source_of(spec)
         if spec.generator and self.source is None:
@@ -220,12 +222,12 @@ class Settings(ServingSettings):
         return source
 
     def remember_source(self) -> None:
-        """Keeps the source given for this run, so that sensors and schedules find it later."""
+        """Stores the source given for this run, so that sensors and schedules find it later."""
         if self.source is not None:
             _add(self._sources_file, self.dataset, str(self.source))
 
     def remember_dataset(self, command: str) -> None:
-        """Keeps the data set of a `run` or a `train`, which later commands then take where none is named."""
+        """Stores the data set of a `run` or a `train` for later commands that name none."""
         _add(self._dataset_file, command, self.dataset)
 
     @property
@@ -238,15 +240,15 @@ class Settings(ServingSettings):
 
 
 def _read(file: Path) -> dict[str, str]:
-    """What a file below home remembers; nothing where there is none yet."""
+    """The stored values of a file below home; empty if there is no file yet."""
     if not file.exists():
         return {}
-    known: dict[str, str] = json.loads(file.read_text())
-    return known
+    stored: dict[str, str] = json.loads(file.read_text())
+    return stored
 
 
 def _add(file: Path, name: str, value: str) -> None:
-    """Remembers one more value, in one step."""
-    known = _read(file) | {name: value}
+    """Stores one more value, in one step."""
+    stored = _read(file) | {name: value}
     with atomic_file(file) as staging:
-        staging.write_text(json.dumps(known, indent=2))
+        staging.write_text(json.dumps(stored, indent=2))

@@ -1,19 +1,19 @@
-"""Everything that can go wrong in a way the user can mend.
+"""The errors that a user can correct.
 
 TradewindError
 ├── ConfigurationError      a setting that cannot be used
 │   ├── UnknownNameError    a name outside its catalogue
-│   └── UnsuitableError     a model that cannot learn from this log; others can
-│       ├── ModelTooLargeError  it would need more memory for fitting than it may take
-│       └── NoFeaturesError     it learns from item features and got none
-├── DataError               a source that cannot be read as what it claims to be
-├── BundleError             a model on disk that is damaged or not ours
-├── NotFittedError          a model asked before it learned
-├── ReleaseError            a version that may not, or cannot, be released
+│   └── UnsuitableError     a model that cannot be fitted on this log; other models can
+│       ├── ModelTooLargeError  the fit would need more memory than the configured limit
+│       └── NoFeaturesError     the model needs item features and got none
+├── DataError               a source that does not have the expected format or content
+├── BundleError             a model bundle that is damaged or was not written by this project
+├── NotFittedError          a model that is used before fit() or load()
+├── ReleaseError            a model version that must not, or cannot, be released
 ├── RunFailedError          a run that a check or a service stopped (orchestration.launcher.runs)
-└── ServiceError            a service that does not start or stay up (orchestration.launcher.supervisor)
+└── ServiceError            a service that does not start or does not stay up (orchestration.launcher.supervisor)
 
-Each message says what, got, allowed and fix, in one line.
+Each message states what is wrong, what was got, what is allowed and how to fix it, in one line.
 """
 
 from collections.abc import Iterable
@@ -21,7 +21,7 @@ from difflib import get_close_matches
 
 
 def choices(got: str, allowed: Iterable[str]) -> str:
-    """The end of a message about a wrong name: all allowed names, and the nearest one if `got` resembles any."""
+    """The end of a message about a wrong name: all allowed names, and the most similar one if there is one."""
     names = sorted(allowed)
     nearest = get_close_matches(got, names, n=1)
     return f"choose from {', '.join(names)}" + (f"; did you mean {nearest[0]}?" if nearest else "")
@@ -36,18 +36,18 @@ class ConfigurationError(TradewindError):
 
 
 class UnknownNameError(ConfigurationError):
-    """A name outside its catalogue; the message lists the names that exist, and the nearest one."""
+    """A name outside its catalogue; the message lists the existing names and the most similar one."""
 
     def __init__(self, kind: str, got: str, allowed: Iterable[str]) -> None:
         super().__init__(f"unknown {kind} {got!r}; {choices(got, allowed)}")
 
 
 class UnsuitableError(ConfigurationError):
-    """A model that cannot learn from this log, while others can: blends go on without it."""
+    """A model that cannot be fitted on this log, while others can: ensembles skip it."""
 
 
 class ModelTooLargeError(UnsuitableError):
-    """A model that would need more memory for fitting than it may take."""
+    """A model whose fit would need more memory than the configured limit."""
 
     def __init__(self, model: str, shape: tuple[int, int], needed_mb: float, allowed_mb: float) -> None:
         super().__init__(
@@ -57,26 +57,26 @@ class ModelTooLargeError(UnsuitableError):
 
 
 class NoFeaturesError(UnsuitableError):
-    """A model that learns from item features, fitted without any."""
+    """A model that needs item features, fitted without any."""
 
     def __init__(self, model: str) -> None:
         super().__init__(f"{model} learns from item features and got none; pass features=encode_items(items, ids)")
 
 
 class DataError(TradewindError):
-    """A source that cannot be read as what it claims to be."""
+    """A source that does not have the expected format or content."""
 
 
 class BundleError(TradewindError):
-    """A model on disk that is damaged or not ours."""
+    """A model bundle that is damaged or was not written by this project."""
 
 
 class NotFittedError(TradewindError):
-    """A model asked before it learned."""
+    """A model that is used before fit() or load()."""
 
     def __init__(self, model: str) -> None:
-        super().__init__(f"{model} has learned nothing yet; call fit(...) or load(...) first")
+        super().__init__(f"{model} is not fitted; call fit(...) or load(...) first")
 
 
 class ReleaseError(TradewindError):
-    """A version that may not, or cannot, be released."""
+    """A model version that must not, or cannot, be released."""

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Makes .venv and installs what is needed: `install.sh run` or `install.sh dev`. A stamp keyed by a hash of
-# pyproject.toml and constraints.txt says what is installed, so the second time takes no time.
+# Creates .venv and installs the packages: `install.sh run` or `install.sh dev`. A stamp file holds a hash of
+# pyproject.toml and constraints.txt, so a second call with the same files installs nothing.
 set -eu
 cd "$(dirname "$0")/.."
 want=$1

@@ -1,15 +1,15 @@
-"""Mutation tests: changes the code in one place at a time and counts the changes that the tests let pass.
+"""Mutation tests: changes the code in one place at a time and counts the changes that no test finds.
 
     make mutants                             all modules
-    make mutants ARGS="metrics gate.py"      modules whose path holds one of these words
-    make mutants ARGS=--report               what is known so far, without running anything
-    make mutants ARGS=--survivors            where tests were added, only what survived before; killed stays killed
+    make mutants ARGS="metrics gate.py"      modules whose path contains one of these words
+    make mutants ARGS=--report               the results so far, without running anything
+    make mutants ARGS=--survivors            with new tests, only the mutants that survived before; killed stays killed
 
-Cosmic Ray makes the mutants. Each runs in a fork of a process that holds the libraries, so that it costs the tests and
-not the imports; the tests run on a copy of the checkout below .mutants/. What was run is kept there and run again only
-where the module or its tests changed, so a run that is cut continues. tests/mutants.json keeps how many mutants each
-module has, how many were killed, and the survivors, each with a word on why it may live: write it there, it stays. One
-without a word calls for a test.
+Cosmic Ray makes the mutants. Each runs in a fork of a process that has the libraries loaded, so that it costs the tests
+and not the imports. The tests run on a copy of the checkout below .mutants/. The results are stored there, and a mutant
+runs again only if the module or its tests changed, so an interrupted run continues. tests/mutants.json has the number
+of mutants of each module, the number killed, and the survivors, each with a reason why it may survive: write the reason
+there, it stays. A survivor without a reason needs a test.
 """
 
 import argparse
@@ -35,7 +35,7 @@ STATE, RESULTS = PROJECT / ".mutants", PROJECT / "tests" / "mutants.json"
 EVALUATION = "tests/recommenders/evaluation"
 RANKER = "recommenders/models/ensembles/hybrid_learned"
 RANKER_TESTS = "tests/recommenders/models/ensembles/hybrid_learned"
-TARGETS: dict[str, list[str]] = {  # module -> the tests that hold it
+TARGETS: dict[str, list[str]] = {  # module -> its tests
     "recommenders/splitting/temporal.py": ["tests/recommenders/splitting/test_temporal.py"],
     **{
         f"recommenders/metrics/{name}.py": [f"tests/recommenders/metrics/test_{name}.py"]
@@ -62,7 +62,11 @@ TARGETS: dict[str, list[str]] = {  # module -> the tests that hold it
     },
     **{
         f"{RANKER}/{name}.py": [f"{RANKER_TESTS}/test_{test}.py" for test in tests.split()]
-        for name, tests in {"training": "training model", "windows": "windows model", "choice": "choice"}.items()
+        for name, tests in {
+            "training": "training model",
+            "windows": "windows model",
+            "score_rules": "score_rules",
+        }.items()
     },
     "serving/release/gate.py": ["tests/serving/release/test_gate.py", "tests/serving/release/test_challenger.py"],
     "serving/release/challenger.py": ["tests/serving/release/test_challenger.py"],
@@ -86,12 +90,12 @@ OTHERS = (
     "ReplaceContinueWithBreak ExceptionReplacer NumberReplacer ZeroIterationForLoop"
 )
 PYTEST = ["-xq", "--assert=plain", "-p", "no:cacheprovider", "-p", "no:xdist", "-m", "not slow and not real_data"]
-SLOWEST = 8  # times as long as the tests take on the code as it is, and a minute: then a mutant counts as killed
+SLOWEST = 8  # a mutant counts as killed after this times the duration of the tests without a mutant, plus a minute
 
 
 @dataclass(frozen=True)
 class Mutant:
-    change: str  # "line before -> line after", by which it is known wherever the line goes
+    change: str  # "line before -> line after": identifies the mutant even if the line moves
     code: str  # the whole module
 
 
@@ -99,7 +103,7 @@ class Mutant:
 
 
 def mutants(source: str) -> Iterator[Mutant]:
-    """Every mutant of a module, equal ones once."""
+    """All mutants of a module, equal ones once."""
     from cosmic_ray.ast import ast_nodes, get_ast
     from cosmic_ray.mutating import mutate_code
     from cosmic_ray.plugins import get_operator, operator_names
@@ -120,10 +124,10 @@ def mutants(source: str) -> Iterator[Mutant]:
 
 
 def ranges_left_out(source: str) -> list[tuple[tuple[int, int], tuple[int, int]]]:
-    """(line, column) from and to of what says nothing at run time.
+    """(line, column) from and to of code without an effect at run time.
 
-    These are annotations, decorators of classes, what is imported for annotations alone, and strict= of zip, which
-    guards against mistakes of ours.
+    These are annotations, decorators of classes, imports for annotations only, and strict= of zip, which only guards
+    against mistakes in this project.
     """
     found: list[ast.AST] = []
     for node in ast.walk(ast.parse(source)):
@@ -141,7 +145,7 @@ def ranges_left_out(source: str) -> list[tuple[tuple[int, int], tuple[int, int]]
 
 
 def change(source: str, code: str, line: int) -> str:
-    """The line of a change as it was and as it is; and which of several equal lines it is."""
+    """The changed line before and after; for equal lines also their number."""
     before, after = source.splitlines(), code.splitlines()
     at = next((n for n, (old, new) in enumerate(zip(before, after, strict=False)) if old != new), line - 1)
     text, same = before[at].strip(), [old.strip() for old in before[:at]].count(before[at].strip())
@@ -152,7 +156,7 @@ def change(source: str, code: str, line: int) -> str:
 
 
 def run_target(module: str, only_survivors: bool = False) -> None:
-    """Runs what was not run yet of one module. In a process of its own: it imports what the tests import."""
+    """Runs the mutants of one module that have no result yet, in its own process: it imports what the tests import."""
     tree = STATE / "trees" / module.replace("/", ".")
     copy_checkout(tree)
     os.chdir(tree)
@@ -165,7 +169,7 @@ def run_target(module: str, only_survivors: bool = False) -> None:
     preload(tests)
     began = time.monotonic()
     if (code := forked(tests, 3600)) != 0:
-        raise SystemExit(f"{module}: its tests fail on the code as it is (exit {code}); see {tree}/mutant.log")
+        raise SystemExit(f"{module}: its tests fail on the unchanged code (exit {code}); see {tree}/mutant.log")
     limit = 60 + SLOWEST * (time.monotonic() - began)
     every = list(mutants(source))
     results = {m.change: results[m.change] for m in every if m.change in results}
@@ -182,7 +186,7 @@ def run_target(module: str, only_survivors: bool = False) -> None:
 
 
 def copy_checkout(tree: Path) -> None:
-    """What git knows or would add, as it is now."""
+    """Copies the files that git tracks or would add, as they are now."""
     shutil.rmtree(tree, ignore_errors=True)
     files = subprocess.run(
         ["git", "ls-files", "-co", "--exclude-standard"], cwd=PROJECT, capture_output=True, text=True, check=True
@@ -193,25 +197,25 @@ def copy_checkout(tree: Path) -> None:
 
 
 def preload(tests: list[str]) -> None:
-    """Imports the libraries that collecting the tests imports, and nothing of ours."""
+    """Imports the libraries that collecting the tests imports, but no module of this project."""
     script = (
         "import json, sys, pytest\n"
         f"pytest.main([*{PYTEST!r}, '--collect-only', '-qq', *{tests!r}])\n"
-        "held = [n for n, m in sys.modules.items() if 'site-packages' in (getattr(m, '__file__', None) or '')]\n"
-        "print('LOADED', json.dumps(held))"
+        "loaded = [n for n, m in sys.modules.items() if 'site-packages' in (getattr(m, '__file__', None) or '')]\n"
+        "print('LOADED', json.dumps(loaded))"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     for name in json.loads(done.stdout.split("LOADED", 1)[1]):
         if not name.startswith(("xdist", "_pytest.", "__editable__")):
             try:
                 importlib.import_module(name)
-            except Exception as error:  # the tests import it themselves then
+            except Exception as error:  # then the tests import it
                 print(f"{name}: {error}", file=sys.stderr)
-    sys.dont_write_bytecode = True  # a mutant's would stand for the next one's
+    sys.dont_write_bytecode = True  # Python would use the bytecode of one mutant for the next
 
 
 class QuickestFirst:
-    """Lets pytest run the quickest tests first, as the run before measured them, since a mutant dies by the first."""
+    """A pytest plugin that runs the quickest tests first (as measured before): one failed test kills a mutant."""
 
     def __init__(self) -> None:
         self.file = Path("seconds.json")
@@ -230,7 +234,7 @@ class QuickestFirst:
 
 
 def forked(tests: list[str], limit: float) -> int:
-    """Exit status of the tests in a fork; 1 if they take longer than so many seconds."""
+    """The exit status of the tests in a fork; 1 if they take longer than `limit` seconds."""
     child = os.fork()
     if not child:
         os.setsid()
@@ -255,11 +259,11 @@ def forked(tests: list[str], limit: float) -> int:
     return 1
 
 
-# -- what is known
+# -- results
 
 
 def digest(module: str, root: Path = PROJECT, tests: bool = True) -> str:
-    """Of the module and its tests: where it differs, what was run says nothing any more."""
+    """A hash of the module and its tests: if it differs, earlier results are not valid any more."""
     folders = {parent for test in TARGETS[module] for parent in Path(test).parents}
     files = [module, *([*TARGETS[module], *(f"{folder}/conftest.py" for folder in folders)] if tests else [])]
     content = b"".join((root / name).read_bytes() for name in sorted(files) if (root / name).is_file())
@@ -271,21 +275,21 @@ def state_of(module: str) -> Path:
 
 
 def load(module: str, only_survivors: bool = False) -> dict[str, str]:
-    """Change -> "killed" or "survived", of today's module and tests.
+    """Change -> "killed" or "survived", of the present module and tests.
 
-    only_survivors: where tests have changed since and the module has not, what was killed.
+    only_survivors: if only the tests have changed since, the killed mutants.
     """
     path = state_of(module)
-    held = json.loads(path.read_text()) if path.is_file() else {}
-    if held.get("digest") == digest(module):
-        return held["mutants"]
-    if only_survivors and held.get("source") == digest(module, tests=False):
-        return {change: result for change, result in held["mutants"].items() if result == "killed"}
+    saved = json.loads(path.read_text()) if path.is_file() else {}
+    if saved.get("digest") == digest(module):
+        return saved["mutants"]
+    if only_survivors and saved.get("source") == digest(module, tests=False):
+        return {change: result for change, result in saved["mutants"].items() if result == "killed"}
     return {}
 
 
 def save(module: str, results: dict[str, str], digests: dict[str, str]) -> None:
-    """digests: of the files that were run, which may have changed in the project since."""
+    """Stores the results. digests: hashes of the files that were run; those in the project may have changed since."""
     part = state_of(module).with_suffix(".part")
     part.write_text(json.dumps({**digests, "mutants": results}, indent=1))
     part.replace(state_of(module))
@@ -294,18 +298,18 @@ def save(module: str, results: dict[str, str], digests: dict[str, str]) -> None:
 def line_of(module: str, row: dict[str, Any]) -> str:
     left = sum(not why for why in row["survivors"].values())
     share = f"{row['killed'] / row['mutants']:.0%}" if row["mutants"] else "no mutants"
-    return f"{module}: {row['killed']} of {row['mutants']} killed ({share}), {left} survivors without a word"
+    return f"{module}: {row['killed']} of {row['mutants']} killed ({share}), {left} survivors without a reason"
 
 
 def report() -> dict[str, dict[str, Any]]:
-    """Module -> its counts and survivors, of every module that was run whole, now or when the file was written."""
+    """Module -> its counts and survivors, of each module that was run completely, now or before."""
     rows: dict[str, dict[str, Any]] = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
     for module in TARGETS:
         results = load(module)
         if results and len(results) == len({m.change for m in mutants((PROJECT / module).read_text())}):
             alive = [change for change, result in results.items() if result == "survived"]
-            words = rows.get(module, {}).get("survivors", {})
-            survivors = {change: words.get(change, "") for change in alive}
+            reasons = rows.get(module, {}).get("survivors", {})
+            survivors = {change: reasons.get(change, "") for change in alive}
             rows[module] = {"mutants": len(results), "killed": len(results) - len(alive), "survivors": survivors}
     RESULTS.write_text(json.dumps({m: rows[m] for m in TARGETS if m in rows}, indent=2, ensure_ascii=False) + "\n")
     return rows
@@ -313,10 +317,10 @@ def report() -> dict[str, dict[str, Any]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("words", nargs="*", help="of the modules' paths; default: all modules")
-    parser.add_argument("--jobs", type=int, default=1, help="modules at once")
-    parser.add_argument("--report", action="store_true", help="run nothing")
-    parser.add_argument("--survivors", action="store_true", help="ask new tests about what survived, and no more")
+    parser.add_argument("words", nargs="*", help="words in the paths of the modules; default: all modules")
+    parser.add_argument("--jobs", type=int, default=1, help="number of modules in parallel")
+    parser.add_argument("--report", action="store_true", help="run nothing, only report")
+    parser.add_argument("--survivors", action="store_true", help="run only the mutants that survived before")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     options = parser.parse_args()
     STATE.mkdir(exist_ok=True)
@@ -332,7 +336,7 @@ def main() -> None:
             codes = pool.map(lambda m: subprocess.run([sys.executable, __file__, "--one", m, *more]).returncode, chosen)
             failed = [module for module, code in zip(chosen, codes, strict=True) if code]
     rows = report()
-    print("\n".join(line_of(m, rows[m]) if m in rows else f"{m}: not run whole yet" for m in chosen))
+    print("\n".join(line_of(m, rows[m]) if m in rows else f"{m}: not run completely yet" for m in chosen))
     sys.exit(bool(failed))
 
 

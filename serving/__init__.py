@@ -1,13 +1,13 @@
-"""Answers requests: registry, predictor, service, batch lists."""
+"""Serves recommendations: registry, predictor, service, batch lists."""
 
 import os
 
-# Nobody phones home unless the user says so: the one effect an import is allowed.
+# Switches vendor telemetry off unless the environment sets it. No other import has a side effect.
 for _name, _value in {
     "BENTOML_DO_NOT_TRACK": "True",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
     "DO_NOT_TRACK": "true",
-    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",  # noise in logs, not a call home
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",  # only reduces noise in logs
 }.items():
     os.environ.setdefault(_name, _value)

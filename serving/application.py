@@ -1,8 +1,8 @@
-"""The service over HTTP: a small ASGI application, asked through BentoML in serving.service.
+"""The HTTP service: a small ASGI application, which serving.service runs in BentoML.
 
-POST /predict      a list for a buyer          GET /docs          Swagger, from files on this machine
-GET  /health       ready, and with what        GET /openapi.json  the same as data
-GET  /analytics    figures, JSON or a page     GET /              goes to /docs
+POST /predict      a list for a user           GET /docs          Swagger, with files from this machine
+GET  /health       readiness and version       GET /openapi.json  the OpenAPI document
+GET  /analytics    statistics, JSON or HTML    GET /              redirects to /docs
 """
 
 import logging
@@ -18,18 +18,18 @@ from serving import pages
 from serving.analytics import Recorder
 from serving.openapi import specification
 from serving.requests import (
-    LARGEST_BODY,
+    MAX_BODY_BYTES,
+    InvalidRequestError,
     PredictRequest,
-    RefusedError,
     as_sent,
     as_text,
     parse,
     unknown_as_sent,
-    wants_numbers,
+    uses_numeric_ids,
 )
 
 if TYPE_CHECKING:  # the process that only starts the worker needs no model and no numpy
-    from serving.champion_watcher import Champion, Live
+    from serving.champion_watcher import Champion, ChampionWatcher
 
 log = logging.getLogger(__name__)
 
@@ -44,95 +44,96 @@ HTML = b"text/html; charset=utf-8"
 RETRY_AFTER: Headers = ((b"retry-after", b"1"),)
 
 
-class Answer(NamedTuple):
+class Response(NamedTuple):
     """One HTTP response."""
 
     status: int
     body: bytes
-    kind: bytes = JSON
+    media_type: bytes = JSON
     headers: Headers = ()
 
 
 class Application:
-    """The ASGI application. `live` and `recorder` are handed in by who starts the process."""
+    """The ASGI application. The process that starts it sets `watcher`; `recorder` may be replaced."""
 
     def __init__(self, swagger: Path) -> None:
         """swagger: the folder with swagger-ui-bundle.js and swagger-ui.css."""
         self._swagger = swagger
-        self.live: Live | None = None
+        self.watcher: ChampionWatcher | None = None
         self.recorder = Recorder()
-        self._gets: dict[str, Callable[[Scope], Answer]] = {
-            "/": lambda _: Answer(307, b"", HTML, ((b"location", b"docs"),)),
+        self._gets: dict[str, Callable[[Scope], Response]] = {
+            "/": lambda _: Response(307, b"", HTML, ((b"location", b"docs"),)),
             "/health": lambda _: self._health(),
             "/analytics": self._analytics,
-            "/openapi.json": lambda _: Answer(200, orjson.dumps(specification())),
-            "/docs": lambda _: Answer(200, pages.DOCS, HTML, pages.SECURITY),
-            "/docs/start.js": lambda _: Answer(200, pages.DOCS_SCRIPT, b"text/javascript; charset=utf-8"),
+            "/openapi.json": lambda _: Response(200, orjson.dumps(specification())),
+            "/docs": lambda _: Response(200, pages.DOCS, HTML, pages.SECURITY),
+            "/docs/start.js": lambda _: Response(200, pages.DOCS_SCRIPT, b"text/javascript; charset=utf-8"),
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI's door."""
+        """The entry point that ASGI defines."""
         if scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008})
         if scope["type"] != "http":
             return
-        answer = await self._answer(scope, receive)
-        if answer is None:  # the client is gone
+        response = await self._respond(scope, receive)
+        if response is None:  # the client has disconnected
             return
         headers = [
-            (b"content-type", answer.kind),
-            (b"content-length", b"%d" % len(answer.body)),
-            *answer.headers,
+            (b"content-type", response.media_type),
+            (b"content-length", b"%d" % len(response.body)),
+            *response.headers,
         ]
-        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else answer.body})
+        await send({"type": "http.response.start", "status": response.status, "headers": headers})
+        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else response.body})
 
-    async def _answer(self, scope: Scope, receive: Receive) -> Answer | None:
+    async def _respond(self, scope: Scope, receive: Receive) -> Response | None:
         path, method = scope["path"], scope["method"]
         if path == "/predict":
             if method != "POST":
-                return refusal(405, f"{path} takes POST; got {method}", headers=((b"allow", b"POST"),))
+                return error_response(405, f"{path} takes POST; got {method}", headers=((b"allow", b"POST"),))
             return await self._predict(scope, receive)
-        page = self._gets.get(path) or self._asset(path)
+        page = self._gets.get(path) or self._static_file(path)
         if page is None:
-            return refusal(404, f"no such path; there are /predict, {', '.join(self._gets)}")
+            return error_response(404, f"no such path; allowed: /predict, {', '.join(self._gets)}")
         if method not in ("GET", "HEAD"):
-            return refusal(405, f"{path} takes GET; got {method}", headers=((b"allow", b"GET, HEAD"),))
+            return error_response(405, f"{path} takes GET; got {method}", headers=((b"allow", b"GET, HEAD"),))
         return page(scope)
 
     # -- POST /predict
 
-    async def _predict(self, scope: Scope, receive: Receive) -> Answer | None:
+    async def _predict(self, scope: Scope, receive: Receive) -> Response | None:
         start = time.perf_counter()
         request_id = secrets.token_hex(8)
-        champion = self.live.current if self.live else None
+        champion = self.watcher.champion if self.watcher else None
         strategy = version = ""
         try:
             content_type, body = await read_body(scope, receive)
             if champion is None:
-                answer = refusal(503, self._why_not(), headers=RETRY_AFTER)
+                response = error_response(503, self._unavailable_reason(), headers=RETRY_AFTER)
             else:
-                answer, strategy = respond(champion, parse(body, content_type), request_id, start)
+                response, strategy = respond(champion, parse(body, content_type), request_id, start)
                 version = str(champion.pointer.version)
         except ConnectionResetError:
             return None
-        except RefusedError as refused:
-            answer = refusal(refused.status, str(refused), refused.details)
-        except Exception:  # the buyer gets an answer, the log gets the cause
+        except InvalidRequestError as error:
+            response = error_response(error.status, str(error), error.details)
+        except Exception:  # the client gets a short message, the log gets the cause
             log.exception("request %s failed", request_id)
-            answer = refusal(500, f"internal error; the service's log tells more under request id {request_id}")
-        self.recorder.record(answer.status, (time.perf_counter() - start) * 1000, strategy, version)
-        return answer
+            response = error_response(500, f"internal error; see request id {request_id} in the service's log")
+        self.recorder.record(response.status, (time.perf_counter() - start) * 1000, strategy, version)
+        return response
 
     # -- GET
 
-    def _why_not(self) -> str:
-        return (self.live.problem if self.live else "") or "starting: the champion is being loaded"
+    def _unavailable_reason(self) -> str:
+        return (self.watcher.problem if self.watcher else "") or "the service is starting: it loads the champion"
 
-    def _health(self) -> Answer:
-        champion = self.live.current if self.live else None
+    def _health(self) -> Response:
+        champion = self.watcher.champion if self.watcher else None
         if champion is None:
-            return Answer(503, orjson.dumps({"status": "starting", "reason": self._why_not()}), JSON, RETRY_AFTER)
+            content = {"status": "starting", "reason": self._unavailable_reason()}
+            return Response(503, orjson.dumps(content), JSON, RETRY_AFTER)
         on_sale = int(champion.predictor.lists.on_sale().sum())
         state = {
             "status": "ok",
@@ -144,61 +145,65 @@ class Application:
             "items_on_sale": on_sale,
         }
         if not on_sale:
-            state["warning"] = "every list is empty: by the items' available_from and available_until none is on sale"
-        if self.live and self.live.problem:
-            state["warning"] = f"still serving version {champion.pointer.version}; {self.live.problem}"
-        return Answer(200, orjson.dumps(state))
+            state["warning"] = "all lists are empty: no item is on sale by its available_from and available_until"
+        if self.watcher and self.watcher.problem:
+            state["warning"] = f"version {champion.pointer.version} is still served; {self.watcher.problem}"
+        return Response(200, orjson.dumps(state))
 
-    def _analytics(self, scope: Scope) -> Answer:
+    def _analytics(self, scope: Scope) -> Response:
         figures = self.recorder.summary()
         if b"text/html" in header(scope, b"accept"):
-            return Answer(200, pages.analytics(figures), HTML, pages.SECURITY)
-        return Answer(200, orjson.dumps(figures))
+            return Response(200, pages.analytics(figures), HTML, pages.SECURITY)
+        return Response(200, orjson.dumps(figures))
 
-    def _asset(self, path: str) -> Callable[[Scope], Answer] | None:
+    def _static_file(self, path: str) -> Callable[[Scope], Response] | None:
         name = path.removeprefix("/docs/")
         if name not in pages.ASSETS or path == name:
             return None
         content = (self._swagger / name).read_bytes()
-        return lambda _: Answer(200, content, pages.ASSETS[name], ((b"cache-control", b"max-age=86400"),))
+        return lambda _: Response(200, content, pages.ASSETS[name], ((b"cache-control", b"max-age=86400"),))
 
 
-def respond(champion: "Champion", request: PredictRequest, request_id: str, start: float) -> tuple[Answer, str]:
-    """The list as an answer, and the strategy it came by."""
-    found = champion.predictor.predict(
+def respond(champion: "Champion", request: PredictRequest, request_id: str, start: float) -> tuple[Response, str]:
+    """The response with the list, and the strategy that made the list. start: of the request, by perf_counter."""
+    prediction = champion.predictor.predict(
         as_text(request.user_id), [as_text(id_) for id_ in request.history], request.n_recommendations
     )
-    numbers = wants_numbers(request)
-    answer = {
+    numbers = uses_numeric_ids(request)
+    content = {
         "user_id": request.user_id,
         "items": [
             {"item_id": as_sent(item_id, numbers), "score": score}
-            for item_id, score in zip(found.item_ids, found.scores, strict=True)
+            for item_id, score in zip(prediction.item_ids, prediction.scores, strict=True)
         ],
         "model": champion.pointer.model,
         "version": champion.pointer.version,
-        "strategy": found.strategy,
-        "unknown_items": unknown_as_sent(request.history, set(found.unknown_items)),
+        "strategy": prediction.strategy,
+        "unknown_items": unknown_as_sent(request.history, set(prediction.unknown_items)),
         "request_id": request_id,
         "milliseconds": round((time.perf_counter() - start) * 1000, 3),
     }
-    return Answer(200, orjson.dumps(answer)), found.strategy
+    return Response(200, orjson.dumps(content)), prediction.strategy
 
 
-def refusal(status: int, message: str, details: list[dict[str, str]] | None = None, headers: Headers = ()) -> Answer:
-    """An error, told in one line and, where fields are at fault, one by one."""
-    body: dict[str, Any] = {"error": message, **({"details": details} if details else {})}
-    return Answer(status, orjson.dumps(body), JSON, headers)
+def error_response(
+    status: int, message: str, details: list[dict[str, str]] | None = None, headers: Headers = ()
+) -> Response:
+    """An error as a one-line message and, if fields are wrong, one entry for each of them."""
+    content: dict[str, Any] = {"error": message, **({"details": details} if details else {})}
+    return Response(status, orjson.dumps(content), JSON, headers)
 
 
 async def read_body(scope: Scope, receive: Receive) -> tuple[str, bytes]:
     """Content type and body.
 
-    Raises RefusedError(413) as soon as the body is too long, ConnectionResetError if the client left.
+    Raises InvalidRequestError(413) as soon as the body is too long, ConnectionResetError if the client disconnected.
     """
-    too_long = RefusedError(413, f"body: got more than {LARGEST_BODY} bytes, which is all that is allowed; send less")
+    too_long = InvalidRequestError(
+        413, f"body: got more than {MAX_BODY_BYTES} bytes; allowed: up to {MAX_BODY_BYTES} bytes; send less"
+    )
     announced = header(scope, b"content-length")
-    if announced.isdigit() and (len(announced) > 12 or int(announced) > LARGEST_BODY):
+    if announced.isdigit() and (len(announced) > 12 or int(announced) > MAX_BODY_BYTES):
         raise too_long
     body = b""
     more = True
@@ -208,11 +213,11 @@ async def read_body(scope: Scope, receive: Receive) -> tuple[str, bytes]:
             raise ConnectionResetError
         body += message.get("body", b"")
         more = message.get("more_body", False)
-        if len(body) > LARGEST_BODY:
+        if len(body) > MAX_BODY_BYTES:
             raise too_long
     return header(scope, b"content-type").decode("latin-1"), body
 
 
 def header(scope: Scope, name: bytes) -> bytes:
-    """The value of a header, empty if it was not sent."""
+    """The value of a header; empty if it was not sent."""
     return next((value for key, value in scope["headers"] if key == name), b"")

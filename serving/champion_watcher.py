@@ -1,6 +1,7 @@
-"""The champion in memory: follows the pointer file and exchanges the model while requests go on.
+"""The champion in memory: watches the pointer file and replaces the model while requests are served.
 
-A request takes `live.current` once and keeps it, so an exchange is one assignment and loses nothing.
+A request reads `watcher.champion` once and uses this object to the end. So a replacement is one assignment, and no
+request is lost.
 """
 
 import gc
@@ -14,9 +15,9 @@ from recommenders.errors import TradewindError
 from serving.pointer import Pointer, read_pointer, verify
 from serving.predictor import Predictor
 
-INTERVAL = 1.0  # seconds between two looks at the pointer
-RETRY = 10.0  # seconds until a bundle that did not load is tried again
-GC_THRESHOLDS = (20_000, 20, 50)  # full collections were the stalls of 100 ms (docs: measured)
+POLL_SECONDS = 1.0  # between two polls of the pointer
+RETRY_SECONDS = 10.0  # until a bundle that did not load is tried again
+GC_THRESHOLDS = (20_000, 20, 50)  # with the defaults, full collections stopped requests for 100 ms (measured)
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +26,7 @@ Signature = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Champion:
-    """A model that is loaded, warm and named."""
+    """A loaded and warmed-up model with its pointer."""
 
     pointer: Pointer
     predictor: Predictor
@@ -37,64 +38,64 @@ class Champion:
         return round(time.monotonic() - self.loaded_at, 1)
 
 
-class Live:
+class ChampionWatcher:
     """Watches one pointer file.
 
-    `current` is None until a champion is warm; `problem` says what is wrong, if anything.
+    `champion` is None until a model is loaded and warmed up; `problem` describes what is wrong, or is empty.
     """
 
-    def __init__(self, pointer_file: Path, interval: float = INTERVAL) -> None:
+    def __init__(self, pointer_file: Path, interval: float = POLL_SECONDS) -> None:
         self.pointer_file = pointer_file
-        self.current: Champion | None = None
+        self.champion: Champion | None = None
         self.problem = ""
         self._interval = interval
-        self._seen: Signature | None = None
+        self._last_signature: Signature | None = None
         self._retry_at = 0.0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="champion-watcher", daemon=True)
 
     def start(self) -> None:
-        """Starts to watch, in a thread of its own: loading never stands in the way of a request."""
+        """Starts to watch, in a separate thread, so that loading does not delay requests."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Ends the watch."""
+        """Stops to watch."""
         self._stop.set()
         self._thread.join(timeout=5)
 
-    def look(self) -> None:
-        """One look at the pointer; loads and exchanges if it changed.
+    def poll(self) -> None:
+        """Reads the pointer once; if it changed, loads the new champion and replaces the old one.
 
-        What cannot be loaded leaves the old one in place.
+        If the new champion cannot be loaded, the old one stays.
         """
         signature = self._signature()
         if signature is None:
             self.problem = f"no champion yet: {self.pointer_file} does not exist; train and promote a version"
-            self._seen = None
+            self._last_signature = None
             return
-        if signature == self._seen and not (self.problem and time.monotonic() >= self._retry_at):
+        if signature == self._last_signature and not (self.problem and time.monotonic() >= self._retry_at):
             return
         try:
-            self._exchange()
+            self._load()
             self.problem = ""
         except (TradewindError, OSError) as error:
-            self.problem = f"{self.pointer_file} names a champion that cannot be served: {error}"
+            self.problem = f"the champion that {self.pointer_file} names cannot be loaded: {error}"
             log.error(self.problem)
-            self._retry_at = time.monotonic() + RETRY
-        self._seen = signature
+            self._retry_at = time.monotonic() + RETRY_SECONDS
+        self._last_signature = signature
 
-    def _exchange(self) -> None:
+    def _load(self) -> None:
         pointer = read_pointer(self.pointer_file)
-        if pointer is None:  # gone since it was looked at; the next look tells
+        if pointer is None:  # deleted since the signature was read; the next poll reports it
             return
         folder = pointer.bundle_folder(self.pointer_file)
         verify(folder, pointer.bundle_sha256)
         predictor = Predictor(folder)
-        predictor.warm()
+        predictor.warm_up()
         gc.collect()
-        gc.freeze()  # the model is not garbage: later collections need not walk over it
+        gc.freeze()  # the model stays in use, so later collections need not visit it
         gc.set_threshold(*GC_THRESHOLDS)
-        self.current = Champion(pointer, predictor, time.monotonic())
+        self.champion = Champion(pointer, predictor, time.monotonic())
         log.info("serving version %s (%s) of %s", pointer.version, pointer.model, pointer.dataset)
 
     def _signature(self) -> Signature | None:
@@ -107,9 +108,9 @@ class Live:
     def _watch(self) -> None:
         while not self._stop.is_set():
             try:
-                self.look()
-            except Exception as error:  # the watch must outlive anything a bundle does to it; /health tells
-                self.problem = f"{self.pointer_file} names a champion that cannot be served: {error!r}"
-                self._seen, self._retry_at = self._signature(), time.monotonic() + RETRY
-                log.exception("the champion was not exchanged")
+                self.poll()
+            except Exception as error:  # the thread must survive any error of a bundle; /health reports it
+                self.problem = f"the champion that {self.pointer_file} names cannot be loaded: {error!r}"
+                self._last_signature, self._retry_at = self._signature(), time.monotonic() + RETRY_SECONDS
+                log.exception("the champion was not replaced")
             self._stop.wait(self._interval)

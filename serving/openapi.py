@@ -1,4 +1,4 @@
-"""The service described for machines (OpenAPI 3.1), from the same models that check the requests."""
+"""The OpenAPI 3.1 document of the service, built from the models that validate the requests."""
 
 from functools import cache
 from typing import Any, Literal
@@ -12,33 +12,33 @@ REFERENCE = "#/components/schemas/{model}"
 
 
 class RecommendedItem(BaseModel):
-    """One place of a list."""
+    """One item of a list."""
 
     item_id: str | int
     score: float = Field(description="Larger is better; comparable within one answer only.")
 
 
 class PredictResponse(BaseModel):
-    """A list for a buyer, best first.
+    """A list for a user, best first.
 
-    Item ids come as numbers where the history's ids (without a history, user_id) are numbers and the id is a
-    plain decimal; otherwise as strings.
+    Item ids are numbers if the history's ids (without a history: user_id) are numbers and the id is a plain decimal;
+    otherwise strings.
     """
 
     model_config = ConfigDict(protected_namespaces=())
 
-    user_id: str | int = Field(description="As it was sent.")
+    user_id: str | int = Field(description="As in the request.")
     items: list[RecommendedItem]
     model: str
     version: int
-    strategy: Literal["known_buyer", "history", "popularity"]
+    strategy: Literal["known_user", "history", "popularity"]
     unknown_items: list[str | int] = Field(description="Ids of the history that the model does not know.")
     request_id: str
     milliseconds: float = Field(description="Time inside the service.")
 
 
 class Fault(BaseModel):
-    """What is wrong with one field."""
+    """An error in one field."""
 
     field: str
     got: str
@@ -46,7 +46,7 @@ class Fault(BaseModel):
 
 
 class ErrorResponse(BaseModel):
-    """Why there is no list."""
+    """Why the request got no list."""
 
     error: str
     details: list[Fault] = []
@@ -54,19 +54,19 @@ class ErrorResponse(BaseModel):
 
 @cache
 def specification() -> dict[str, Any]:
-    """The whole document."""
+    """The OpenAPI document."""
     models = [(model, "validation") for model in (PredictRequest, PredictResponse, ErrorResponse)]
     _, definitions = models_json_schema(models, ref_template=REFERENCE)  # type: ignore[arg-type]
-    refused = {
+    errors = {
         "400": _content("The body is not JSON", "ErrorResponse"),
         "413": _content("The body is too long", "ErrorResponse"),
-        "422": _content("A field says something it may not", "ErrorResponse"),
+        "422": _content("A field has a value that is not allowed", "ErrorResponse"),
         "503": _content("No champion is loaded yet; try again after Retry-After seconds", "ErrorResponse"),
     }
     predict = {
-        "summary": "The best items for a buyer",
+        "summary": "The best items for a user",
         "requestBody": {"required": True, **_body("PredictRequest")},
-        "responses": {"200": _content("A list, best first", "PredictResponse"), **refused},
+        "responses": {"200": _content("A list, best first", "PredictResponse"), **errors},
     }
     return {
         "openapi": "3.1.0",
@@ -77,8 +77,10 @@ def specification() -> dict[str, Any]:
         },
         "paths": {
             "/predict": {"post": predict},
-            "/health": {"get": _plain("Ready, and with which version", {"503": "Not yet"})},
-            "/analytics": {"get": _plain("Requests, errors, latency, versions; a page for browsers")},
+            "/health": {
+                "get": _operation("Whether the service is ready, and the version it serves", {"503": "Not ready"})
+            },
+            "/analytics": {"get": _operation("Requests, errors, latency and versions; an HTML page for browsers")},
         },
         "components": {"schemas": definitions["$defs"]},
     }
@@ -92,9 +94,9 @@ def _content(description: str, model: str) -> dict[str, Any]:
     return {"description": description, **_body(model)}
 
 
-def _plain(summary: str, others: dict[str, str] | None = None) -> dict[str, Any]:
-    answers = {"200": "OK", **(others or {})}
+def _operation(summary: str, others: dict[str, str] | None = None) -> dict[str, Any]:
+    responses = {"200": "OK", **(others or {})}
     return {
         "summary": summary,
-        "responses": {status: {"description": text} for status, text in answers.items()},
+        "responses": {status: {"description": text} for status, text in responses.items()},
     }

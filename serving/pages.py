@@ -1,6 +1,6 @@
-"""The pages a browser sees.
+"""The HTML pages of the service.
 
-Everything they load comes from this service: the security header forbids the rest.
+They load files from this service only: the security header forbids everything else.
 """
 
 from collections.abc import Mapping
@@ -37,7 +37,7 @@ DOCS = b"""<!DOCTYPE html>
 </html>
 """
 
-# validatorUrl: Swagger would otherwise show the document to a validator on the internet.
+# validatorUrl: without it Swagger sends the document to a validator on the internet.
 DOCS_SCRIPT = b"""SwaggerUIBundle({
   url: "openapi.json", dom_id: "#swagger-ui", deepLinking: true, tryItOutEnabled: true, validatorUrl: null
 });
@@ -54,7 +54,7 @@ p { color: #5b6a79; }
 
 
 def analytics(figures: Mapping[str, Any]) -> bytes:
-    """Recorder.summary() as a page that refreshes itself."""
+    """Recorder.summary() as an HTML page that refreshes itself."""
     totals = {
         "requests": figures["requests"],
         "errors": figures["errors"],

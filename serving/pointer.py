@@ -1,10 +1,10 @@
-"""The pointer file: which bundle is served, and which were before it. No MLflow here: the worker reads it.
+"""The pointer file: it names the bundle that is served and the earlier versions. No MLflow: the worker reads it.
 
     champions/
       custom_b2b.json      the pointer, replaced as one step and always written last
       custom_b2b/7/        the bundle it names, complete and verified before the pointer is written
 
-What the pointer says is what is live; the registry's aliases follow it.
+The version in the pointer is the champion; the registry's aliases follow it.
 """
 
 import json
@@ -16,7 +16,7 @@ from recommenders.errors import BundleError, ReleaseError
 from recommenders.storage import bundle
 from recommenders.storage.files import atomic_file, sha256
 
-HISTORY = 20  # earlier champions a pointer remembers
+MAX_EARLIER_VERSIONS = 20  # earlier champions that a pointer stores
 
 
 @dataclass(frozen=True)
@@ -34,20 +34,20 @@ class Pointer:
     promoted_at: str  # ISO 8601, UTC
     run_id: str
     earlier: tuple[int, ...] = ()
-    pinned: bool = False  # stays, whatever retrainings find
+    pinned: bool = False  # no retraining replaces it
 
     def bundle_folder(self, pointer_file: Path) -> Path:
-        """Where the bundle lies."""
+        """The bundle's folder."""
         return (pointer_file.parent / self.bundle).resolve()
 
     @property
     def promoted(self) -> tuple[int, ...]:
-        """The versions promoted one after another, the live one last."""
+        """The promoted versions in order, the champion last."""
         return (*self.earlier, self.version)
 
 
 def read_pointer(path: Path) -> Pointer | None:
-    """The pointer, None if there is no file. Raises ReleaseError if it is damaged."""
+    """The pointer; None if there is no file. Raises ReleaseError if the file is damaged."""
     try:
         content = json.loads(path.read_text())
         return Pointer(**{**content, "version": int(content["version"]), "earlier": tuple(content["earlier"])})
@@ -55,12 +55,12 @@ def read_pointer(path: Path) -> Pointer | None:
         return None
     except (ValueError, TypeError, KeyError) as error:
         raise ReleaseError(
-            f"{path} is not a champion pointer ({error!r}); promote a version to write it anew"
+            f"{path} is not a champion pointer ({error!r}); promote a version to write a new one"
         ) from error
 
 
 def write_pointer(path: Path, pointer: Pointer) -> None:
-    """Replaces the pointer file as one step; after a crash it is the old one or the new one, never a part."""
+    """Replaces the pointer file in one step; after a crash the file is the old or the new one, never a part."""
     with atomic_file(path, durable=True) as staging:
         staging.write_text(json.dumps({**vars(pointer), "earlier": list(pointer.earlier)}, indent=2))
 
@@ -72,13 +72,13 @@ def fingerprint(folder: Path) -> str:
 
 
 def verify(folder: Path, expected: str) -> dict[str, Any]:
-    """The manifest of a bundle that is, file by file, the one published.
+    """Verifies a bundle by its hashes, file by file; returns its manifest.
 
-    Raises BundleError where it is not.
+    expected: the sha256 of the manifest. Raises BundleError if a file was changed.
     """
-    if (got := fingerprint(folder)) != expected:
+    if (actual := fingerprint(folder)) != expected:
         raise BundleError(
-            f"bundle {folder}: {bundle.MANIFEST} was changed (sha256 {got[:12]}, expected {expected[:12]}); "
+            f"bundle {folder}: {bundle.MANIFEST} was changed (sha256 {actual[:12]}, expected {expected[:12]}); "
             "publish the model again"
         )
     bundle.read(folder)

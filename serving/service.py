@@ -1,6 +1,7 @@
-"""The service as BentoML runs it: `bentoml serve serving.service:Tradewind`.
+"""The BentoML service: `bentoml serve serving.service:Tradewind`.
 
-The decorator switches off what costs and is not used, each measured: access log, metrics of its own, tracing.
+The decorator switches off BentoML's access log, metrics and tracing: they are not used, and each one costs measurable
+time.
 """
 
 import os
@@ -19,31 +20,31 @@ application = Application(SWAGGER)
 @bentoml.service(
     name="tradewind",
     workers=1,
-    traffic={"timeout": 5},  # every request leaves a timer of this length behind
+    traffic={"timeout": 5},  # seconds; every request keeps a timer for this long
     logging={"access": {"enabled": False}},
     metrics={"enabled": False},
     tracing={"excluded_urls": ".*"},
 )
 @bentoml.asgi_app(application, path="/")
 class Tradewind:
-    """One worker: it follows the champion pointer and answers at once, with 503 until a champion is warm."""
+    """One worker. It watches the champion pointer and answers from its start, with 503 until a champion is loaded."""
 
     def __init__(self) -> None:
-        for library in ("OMP", "OPENBLAS", "MKL"):  # one list is too small a task to share between cores
+        for library in ("OMP", "OPENBLAS", "MKL"):  # one list is too small a task for several cores
             os.environ.setdefault(f"{library}_NUM_THREADS", "1")
         from threadpoolctl import threadpool_limits
 
-        from serving.champion_watcher import Live
+        from serving.champion_watcher import ChampionWatcher
 
         settings = ServingSettings()
-        self.live = application.live = Live(settings.pointer)
-        threadpool_limits(1)  # where a library was loaded before
-        self.live.start()
+        self.watcher = application.watcher = ChampionWatcher(settings.pointer)
+        threadpool_limits(1)  # for libraries that were loaded before
+        self.watcher.start()
 
     def __is_ready__(self) -> bool:
-        return self.live.current is not None
+        return self.watcher.champion is not None
 
     @bentoml.on_shutdown  # type: ignore[untyped-decorator]
     def stop(self) -> None:
-        """Ends the watch."""
-        self.live.stop()
+        """Stops the watcher."""
+        self.watcher.stop()

@@ -1,4 +1,4 @@
-"""Where things are. Everything lives below TRADEWIND_HOME.
+"""Settings of serving: paths, ports and names. All files are below TRADEWIND_HOME.
 
 Each value can be set by an environment variable TRADEWIND_<NAME>.
 """
@@ -10,9 +10,9 @@ from pydantic import AfterValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PROJECT = Path(__file__).resolve().parent.parent
-CARRIED = PROJECT / "champion" / "champion.json"  # the pointer inside a Bento
+BENTO_POINTER = PROJECT / "champion" / "champion.json"  # the pointer inside a Bento
 
-# Processes of one platform start in different folders, so a relative path means the same to none of them.
+# The processes of one platform start in different folders, so a relative path is resolved once and stored absolute.
 AbsolutePath = Annotated[Path, AfterValidator(lambda path: path.expanduser().resolve())]
 Port = Annotated[int, Field(ge=1, le=65535)]
 
@@ -23,7 +23,7 @@ def default_home() -> Path:
 
 
 class ServingSettings(BaseSettings):
-    """What serving needs to know."""
+    """Settings of the service and of releases."""
 
     model_config = SettingsConfigDict(env_prefix="TRADEWIND_", env_ignore_empty=True, extra="ignore", frozen=True)
 
@@ -33,21 +33,21 @@ class ServingSettings(BaseSettings):
     service_port: Port = 5001
     mlflow_port: Port = 5003
     mlflow_uri: str = ""  # default: SQLite below home
-    champion_file: AbsolutePath | None = None  # default: below home; a Bento carries its own
+    champion_file: AbsolutePath | None = None  # default: below home; a Bento contains its own
 
     @property
     def tracking_uri(self) -> str:
-        """MLflow's store."""
+        """The address of MLflow's store."""
         return self.mlflow_uri or f"sqlite:///{self.home / 'mlflow' / 'mlflow.db'}"
 
     @property
     def mlflow_url(self) -> str:
-        """Where a person finds MLflow's pages: the server that is named, else the one that is started here."""
+        """The address of MLflow's pages: of the configured server, else of the server that is started here."""
         return self.mlflow_uri if self.mlflow_uri.startswith("http") else f"http://{self.host}:{self.mlflow_port}"
 
     @property
     def artifact_root(self) -> Path:
-        """Where MLflow keeps files."""
+        """The folder where MLflow stores files."""
         return self.home / "mlflow" / "artifacts"
 
     @property
@@ -60,7 +60,7 @@ class ServingSettings(BaseSettings):
         """The file that names the bundle to serve."""
         if self.champion_file is not None:
             return self.champion_file
-        return CARRIED if CARRIED.is_file() else self.champions / f"{self.dataset}.json"
+        return BENTO_POINTER if BENTO_POINTER.is_file() else self.champions / f"{self.dataset}.json"
 
     @property
     def bentoml_home(self) -> Path:

@@ -1,4 +1,4 @@
-"""Fixtures that several rooms share, and how the suite runs: in parallel, and what a skipped test means."""
+"""Fixtures that several test folders share, and the settings of the suite: parallel runs and skipped tests."""
 
 import fcntl
 import os
@@ -12,47 +12,47 @@ from pathlib import Path
 from typing import Any
 
 PARALLEL = "PYTEST_XDIST_WORKER" in os.environ
-if PARALLEL:  # before numpy is imported: as many processes as cores, so one thread in each
+if PARALLEL:  # before numpy is imported: one process per core, so one thread in each
     for library in ("OMP", "OPENBLAS", "MKL", "NUMBA"):
         os.environ.setdefault(f"{library}_NUM_THREADS", "1")
 
-MEMORY, ROOM = Path("/dev/shm"), 4 * 2**30
+MEMORY, MIN_FREE = Path("/dev/shm"), 4 * 2**30
 if "TMPDIR" not in os.environ and MEMORY.is_dir() and os.access(MEMORY, os.W_OK):
-    # temporary files in memory: on a disk a quarter of the time goes into SQLite's waiting for its commits
+    # temporary files in memory: on a disk SQLite waits for its commits for a quarter of the time
     _system = os.statvfs(MEMORY)
-    if _system.f_bavail * _system.f_frsize > ROOM and not _system.f_flag & os.ST_NOEXEC:
+    if _system.f_bavail * _system.f_frsize > MIN_FREE and not _system.f_flag & os.ST_NOEXEC:
         os.environ["TMPDIR"] = tempfile.tempdir = str(MEMORY)
 
 import pytest  # noqa: E402
 from hypothesis import HealthCheck, settings  # noqa: E402
 
-import orchestration  # noqa: E402, F401  (switches the vendors' telemetry off before any of them is imported)
+import orchestration  # noqa: E402, F401  (switches the telemetry of libraries off before they are imported)
 
 pytest_plugins = ["pytester"]
 
-# A shell starts background jobs with SIGINT ignored, and what they start inherits that: no test of Ctrl-C could work.
+# A shell starts background jobs with SIGINT ignored, and child processes inherit that: tests of Ctrl-C would fail.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# A law that holds is no less true on a busy machine.
-settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("unhurried")
+# No deadline for property tests: the machine may be busy.
+settings.register_profile("no_deadline", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("no_deadline")
 
-PORTS = range(20_000, 32_000)  # below those that the system gives to connections
+PORTS = range(20_000, 32_000)  # below the ports that the system gives to connections
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """As many processes as this one may use cores, at most 8: each takes up to 1.5 GB."""
+    """One process per core that this process may use, at most 8: each needs up to 1.5 GB."""
     cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
     return min(cores, 8)
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m selects
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """In one process fast tests first, so that a mistake shows within seconds.
+    """In one process the fast tests run first, so that an error shows within seconds.
 
-    In parallel the files that start servers first: the longest file must not be the last to begin.
+    In parallel the files that start servers run first: the longest file must not start last.
     """
     items.sort(key=lambda item: (item.get_closest_marker("slow") is None) is PARALLEL)
     for item in items:
@@ -61,7 +61,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def _required(report: Any) -> Any:
-    """A skipped test is a failed one where everything is required (TRADEWIND_REQUIRE_ALL=1)."""
+    """A skipped test counts as failed where everything is required (TRADEWIND_REQUIRE_ALL=1)."""
     if os.environ.get("TRADEWIND_REQUIRE_ALL") == "1" and report.skipped and not hasattr(report, "wasxfail"):
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
         report.outcome = "failed"
@@ -80,10 +80,10 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _own_home(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """No test touches the user's own state: every home, default included, lies below a temporary folder.
+def _temporary_home(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """No test changes the state of the user: every home, also the default, is below a temporary folder.
 
-    In parallel each process has such a folder of its own.
+    In parallel each process has its own such folder.
     """
     home = tmp_path_factory.mktemp("home")
     os.environ["TRADEWIND_HOME"] = str(home)
@@ -92,20 +92,20 @@ def _own_home(tmp_path_factory: pytest.TempPathFactory) -> None:
         os.environ.pop(name, None)
 
 
-def ports_in_turn() -> Callable[[], int]:
-    """A function that gives a free port of 127.0.0.1 that no other test of any process gets until this process ends.
+def reserve_ports() -> Callable[[], int]:
+    """A function that returns a free port of 127.0.0.1 that no other test of any process gets until this process ends.
 
-    A port found free and let go is anybody's until a server listens there. So each is held by a lock on its byte of
-    one file, which the system lets go with the process.
+    A free port is free for others too until a server listens on it. So the function locks one byte per port in one
+    file; the system releases the locks when the process ends.
     """
     path = Path(tempfile.gettempdir()) / f"tradewind-tests-{os.getuid()}.ports"
-    held = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)  # never closed: the locks go with it
+    lock_file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)  # never closed: closing it would release the locks
     places = iter(PORTS)
 
     def pick() -> int:
         for port in places:
             try:
-                fcntl.lockf(held, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
+                fcntl.lockf(lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
                 with socket.create_server(("127.0.0.1", port)):
                     return port
             except OSError:
@@ -117,7 +117,7 @@ def ports_in_turn() -> Callable[[], int]:
 
 @pytest.fixture(scope="session")
 def pick_port() -> Callable[[], int]:
-    return ports_in_turn()
+    return reserve_ports()
 
 
 @pytest.fixture
@@ -127,11 +127,11 @@ def free_port(pick_port: Callable[[], int]) -> int:
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:
-    """The folder of real data sets, which may not be committed."""
+    """The folder of real data sets, which are not in the repository."""
     folder = os.environ.get("TRADEWIND_REAL_DATA", "")
     if not folder or not Path(folder).is_dir():
         pytest.skip(
-            f"real data is not at hand: TRADEWIND_REAL_DATA is {folder or 'not set'}; "
+            f"real data is missing: TRADEWIND_REAL_DATA is {folder or 'not set'}; "
             "set it to a folder with online_retail/, ml-latest-small/ and amazon-2018-5core/, "
             "or leave these tests out by -m 'not real_data'"
         )

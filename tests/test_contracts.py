@@ -1,4 +1,4 @@
-"""The house rules that a program can check."""
+"""The rules of the code that a program can check."""
 
 import subprocess
 import sys
@@ -15,12 +15,12 @@ BIN = Path(sys.executable).parent
     [["lint-imports"], ["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy"]],
     ids=["import contracts", "ruff", "format", "mypy"],
 )
-def test_the_linters_are_content(command: list[str]) -> None:
+def test_the_linters_find_nothing(command: list[str]) -> None:
     done = subprocess.run([BIN / command[0], *command[1:]], cwd=PROJECT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
 
 
-def test_nothing_pickled_is_loaded() -> None:
+def test_no_module_loads_pickles() -> None:
     for path in PROJECT.glob("*/**/*.py"):
         if path.relative_to(PROJECT).parts[0] in {"recommenders", "serving", "monitoring", "orchestration"}:
             text = path.read_text()

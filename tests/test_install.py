@@ -1,4 +1,4 @@
-"""What `make setup` says on a machine that lacks something: one line with the way out, and nothing half-made."""
+"""`make setup` on a machine where something is missing: a one-line error with the fix, and no partial files."""
 
 import shutil
 import stat
@@ -13,7 +13,7 @@ TOOLS = ("sh", "dirname", "cat", "cut", "sha256sum", "grep", "tail")
 
 @pytest.fixture
 def machine(tmp_path: Path) -> Path:
-    """A checkout on a machine with a shell and no Python; `bin` below it is the whole PATH."""
+    """A checkout on a machine with a shell and without Python; its folder `bin` is the whole PATH."""
     (tmp_path / "scripts").mkdir()
     for name in ("scripts/install.sh", "pyproject.toml", "constraints.txt"):
         shutil.copy(PROJECT / name, tmp_path / name)
@@ -26,7 +26,7 @@ def machine(tmp_path: Path) -> Path:
 
 
 def install(machine: Path) -> str:
-    """What the script says on standard error; it must refuse with 2."""
+    """The line of the script on standard error; it must exit with 2."""
     done = subprocess.run(
         ["sh", "scripts/install.sh", "run"],
         cwd=machine,
@@ -41,7 +41,7 @@ def install(machine: Path) -> str:
 
 
 def fake_python(machine: Path, name: str, fits: bool, venv: bool) -> None:
-    """A program that answers the script's two questions."""
+    """A program that answers the two checks of the script."""
     path = machine / "bin" / name
     path.write_text(
         f'#!/bin/sh\ncase "$2" in *version_info*) exit {int(not fits)};; *ensurepip*) exit {int(not venv)};; esac\n'
@@ -49,23 +49,23 @@ def fake_python(machine: Path, name: str, fits: bool, venv: bool) -> None:
     path.chmod(path.stat().st_mode | stat.S_IXUSR)
 
 
-def test_no_python_is_one_line(machine: Path) -> None:
+def test_a_missing_python_is_a_one_line_error(machine: Path) -> None:
     assert "no Python 3.11, 3.12 or 3.13 found" in install(machine)
 
 
-def test_an_old_python_is_no_python(machine: Path) -> None:
+def test_an_old_python_is_not_used(machine: Path) -> None:
     fake_python(machine, "python3", fits=False, venv=True)
     assert "no Python 3.11, 3.12 or 3.13 found" in install(machine)
 
 
-def test_a_python_without_venv_says_what_to_install(machine: Path) -> None:
+def test_a_python_without_venv_is_an_error_with_the_package_to_install(machine: Path) -> None:
     fake_python(machine, "python3", fits=True, venv=False)
     line = install(machine)
     assert "python3 has no venv" in line
     assert "python3-venv" in line
 
 
-def test_what_is_installed_is_not_installed_again(machine: Path) -> None:
+def test_installed_packages_are_not_installed_again(machine: Path) -> None:
     digest = subprocess.run(
         "cat pyproject.toml constraints.txt | sha256sum | cut -d' ' -f1",
         shell=True,

@@ -1,4 +1,4 @@
-"""What `make mutants` changes, and that it asks the tests that there are."""
+"""The mutants that `make mutants` makes, and its modules and tests."""
 
 import importlib.util
 import json
@@ -30,7 +30,7 @@ def tool() -> ModuleType:
     return module
 
 
-def test_what_runs_is_changed_and_what_only_describes_is_not(tool: ModuleType) -> None:
+def test_code_is_changed_and_annotations_and_docstrings_are_not(tool: ModuleType) -> None:
     changes = {mutant.change for mutant in tool.mutants(SOURCE)}
     before = "return n < self.least and all(a for a, _ in zip(n, n, strict=True))"
     assert {change for change in changes if change.startswith("return")} == {
@@ -45,12 +45,12 @@ def test_what_runs_is_changed_and_what_only_describes_is_not(tool: ModuleType) -
     assert len(changes) == 5
 
 
-def test_equal_lines_are_told_apart(tool: ModuleType) -> None:
+def test_equal_lines_have_different_changes(tool: ModuleType) -> None:
     changes = [mutant.change for mutant in tool.mutants("a = 1\nb = 0\na = 1\n")]
     assert len(changes) == len(set(changes)) == 6
 
 
-def test_modules_and_their_tests_are_there_and_every_survivor_counts(tool: ModuleType) -> None:
+def test_modules_and_their_tests_exist_and_the_counts_are_consistent(tool: ModuleType) -> None:
     for module, tests in tool.TARGETS.items():
         assert all((PROJECT / name).is_file() for name in (module, *tests)), module
     for module, row in json.loads(tool.RESULTS.read_text()).items():

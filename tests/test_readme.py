@@ -1,4 +1,4 @@
-"""What the README says is true: its commands exist, its links lead somewhere, its make targets are there."""
+"""The commands, links and make targets in the README and in docs/ exist."""
 
 import re
 from pathlib import Path
@@ -10,20 +10,21 @@ from typer.testing import CliRunner
 
 from orchestration.cli import app
 from recommenders.models.catalog import MODELS
+from recommenders.training.configuration import ModelsConfig
 
 PROJECT = Path(__file__).resolve().parent.parent
 PAGES = [PROJECT / "README.md", *sorted((PROJECT / "docs").rglob("*.md"))]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_links_lead_somewhere(page: Path) -> None:
+def test_links_have_a_target(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)", page.read_text()):
         if not target.startswith("http"):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
 def commands() -> list[tuple[str, ...]]:
-    """Each `tradewind a b` that any page mentions, with its options."""
+    """Each `tradewind a b` on any page, with its options."""
     found = set()
     for page in PAGES:
         for line in re.findall(
@@ -51,7 +52,9 @@ def test_the_readme_names_every_command() -> None:
     for name, command in vars(get_command(app))["commands"].items():
         row = " ".join(cell for cell in table if f"tradewind {name}" in cell)
         assert row, f"README.md lacks tradewind {name}"
-        for below in command.commands if isinstance(command, TyperGroup) else ():
+        for below in (
+            (n for n, c in command.commands.items() if not c.hidden) if isinstance(command, TyperGroup) else ()
+        ):
             assert re.search(rf"\b{below}\b", row), f"README.md lacks tradewind {name} {below}"
 
 
@@ -67,3 +70,15 @@ def test_make_targets_exist() -> None:
             if target in {"the", "anything", "a"}:
                 continue
             assert re.search(rf"^{target}:", makefile, re.MULTILINE), f"{page.name} mentions make {target}"
+
+
+def test_the_conventions_page_names_every_setting_of_a_model() -> None:
+    page = (PROJECT / "docs" / "conventions.md").read_text().partition("## Settings of the models")[2]
+    rows = {match[1]: match[0] for match in re.finditer(r"^\| `(\w+)` \|.*$", page, re.MULTILINE)}
+    used = set()
+    for model, section in ModelsConfig.model_fields.items():
+        for name in section.annotation.model_fields:
+            used.add(name)
+            assert name in rows, f"docs/conventions.md lacks {name} of {model}"
+            assert f"`{model}`" in rows[name] or "| all |" in rows[name], f"docs/conventions.md: {name} lacks {model}"
+    assert set(rows) == used

@@ -1,4 +1,4 @@
-"""The suite's own rules: what a skipped test means, and ports that no two tests get."""
+"""The rules of the suite itself: skipped tests, and no port for two tests."""
 
 import subprocess
 import sys
@@ -24,7 +24,7 @@ def test_known_to_fail():
 
 @pytest.fixture
 def suite(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
-    """Tests that skip, under this suite's conftest.py."""
+    """Tests that are skipped, with the conftest.py of this suite."""
     pytester.makeconftest((Path(__file__).parent / "conftest.py").read_text().replace("pytest_plugins", "_plugins"))
     pytester.makeini("[pytest]\nmarkers =\n    slow\n    real_data")
     pytester.makepyfile(test_parts=TESTS, test_module="import pytest\npytest.importorskip('no_such_part')")
@@ -33,13 +33,13 @@ def suite(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.
     return pytester
 
 
-def test_what_is_not_at_hand_is_skipped_with_a_word(suite: pytest.Pytester) -> None:
+def test_a_test_with_a_missing_part_is_skipped_with_a_reason(suite: pytest.Pytester) -> None:
     done = suite.runpytest_inprocess("-ra", "-p", "no:xdist")
     done.assert_outcomes(skipped=3, xfailed=1)
     done.stdout.fnmatch_lines(["*TRADEWIND_REAL_DATA is not set; set it to a folder with*"])
 
 
-def test_where_everything_is_required_a_skip_is_a_failure_that_names_the_part(
+def test_with_require_all_a_skipped_test_fails_with_the_missing_part(
     suite: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TRADEWIND_REQUIRE_ALL", "1")
@@ -51,11 +51,11 @@ def test_where_everything_is_required_a_skip_is_a_failure_that_names_the_part(
     done.assert_outcomes(failed=1, xfailed=1, deselected=1)
 
 
-def test_no_other_process_gets_a_port_that_is_held(pick_port: Callable[[], int]) -> None:
-    """Not even between the moment it is found free and the start of a server there."""
+def test_no_other_process_gets_a_reserved_port(pick_port: Callable[[], int]) -> None:
+    """Not even before a server listens on it."""
     mine = {pick_port() for _ in range(3)}
     assert len(mine) == 3
-    script = "from tests.conftest import ports_in_turn\npick = ports_in_turn()\nprint(*(pick() for _ in range(3)))"
+    script = "from tests.conftest import reserve_ports\npick = reserve_ports()\nprint(*(pick() for _ in range(3)))"
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[1]
     )

@@ -1,1 +1,1 @@
-"""Reference against current: what shifted, and whether that is drift (Evidently is used here)."""
+"""Compares reference and current events: distances, drift verdicts, and broken feeds (Evidently is used here)."""

@@ -1,6 +1,7 @@
-"""Is the newest data broken? Lost values, ids that match nothing, constant values, lost hours, repeated rows.
+"""Detects a broken feed: missing values, unknown ids, constant values, dates without a time of day, duplicate rows.
 
-A market moves the shares that signs.py counts slowly; an export that changed moves them at once and far.
+Input: reference and current events; output: the problems found. A market changes the shares that feed_checks.py
+measures slowly; a broken export changes them suddenly and by a large amount.
 """
 
 from collections.abc import Sequence
@@ -10,17 +11,17 @@ import numpy as np
 import pyarrow as pa
 
 from monitoring.drift.events import Events, Window
-from monitoring.drift.signs import Sign, signs
+from monitoring.drift.feed_checks import FeedCheck, build_checks
 
-ALARM_RATE = 0.01  # false alarms a window, over all signs; the margins of the signs come on top
+ALARM_RATE = 0.01  # false alarms per window, over all checks; the margins of the checks lower it further
 
 
 @dataclass(frozen=True)
-class FeedFault:
+class FeedProblem:
     """One column of a broken feed.
 
-    before, now: share of events, mean of past windows and newest window. limit: the share that `now` passed.
-    text: the same in words, with one example.
+    before, now: share of events, mean of past windows and newest window. limit: the share that `now` has crossed.
+    text: the same as a sentence, with one example.
     """
 
     column: str
@@ -30,46 +31,46 @@ class FeedFault:
     text: str
 
 
-def feed_faults(
+def find_feed_problems(
     reference: pa.Table,
     current: pa.Table,
     items: pa.Table,
     users: pa.Table | None = None,
     earlier_items: pa.Table | None = None,
-) -> tuple[FeedFault, ...]:
-    """What looks broken in the newest events (current), at most one fault a column.
+) -> tuple[FeedProblem, ...]:
+    """The problems of the newest events (current), at most one per column.
 
     reference, current: schema INTERACTIONS. items: schema ITEMS, every state. earlier_items: the catalogue as it was
-    read before, in which a column may have had values that all of its rows have lost since; by default `items`.
-    Without a past window to compare with, there is no fault.
+    read before, with the values of a column that is empty in `items` now; by default `items`. Without a past window to
+    compare with, there are no problems.
     """
     if not reference.num_rows or not current.num_rows:
         return ()
     log = Events(reference, current)
-    every = signs(log, items, users, items if earlier_items is None else earlier_items)
+    checks = build_checks(log, items, users, items if earlier_items is None else earlier_items)
     newest, past = log.windows()
-    faults: dict[str, FeedFault] = {}
-    for sign in every:
-        if sign.column not in faults and (fault := _judge(sign, newest, past, ALARM_RATE / len(every))):
-            faults[sign.column] = fault
-    return tuple(faults.values())
+    problems: dict[str, FeedProblem] = {}
+    for check in checks:
+        if check.column not in problems and (problem := _run_check(check, newest, past, ALARM_RATE / len(checks))):
+            problems[check.column] = problem
+    return tuple(problems.values())
 
 
-def describe(faults: Sequence[FeedFault], most: int = 4) -> str:
-    """The faults in one sentence, "" if there are none."""
-    rest = f"; and {len(faults) - most} more" if len(faults) > most else ""
-    return "; ".join(fault.text for fault in faults[:most]) + rest
+def describe(problems: Sequence[FeedProblem], most: int = 4) -> str:
+    """The problems in one sentence, "" if there are none."""
+    rest = f"; and {len(problems) - most} more" if len(problems) > most else ""
+    return "; ".join(problem.text for problem in problems[:most]) + rest
 
 
-def _judge(sign: Sign, newest: Window, past: Sequence[Window], alpha: float) -> FeedFault | None:
-    shares, now = sign.past_shares(past), sign.share(newest)
+def _run_check(check: FeedCheck, newest: Window, past: Sequence[Window], alpha: float) -> FeedProblem | None:
+    shares, now = check.past_shares(past), check.share(newest)
     if not shares.size or np.isnan(now):
         return None
-    low, high = sign.limits(shares, newest.rows.size, alpha)
+    low, high = check.limits(shares, newest.rows.size, alpha)
     if low <= now <= high:
         return None
     before, rose = float(shares.mean()), now > high
-    example = f"{'such as' if rose else 'not'} {sign.example(sign.last(newest, rose))}"
-    what = "ids" if sign.once else "events"
-    text = f"{sign.column} {sign.says} in {now:.0%} of the newest {what}, {before:.0%} before ({example})"
-    return FeedFault(sign.column, before, now, high if rose else low, text)
+    example = f"{'example' if rose else 'counterexample'}: {check.example(check.last_event(newest, rose))}"
+    unit = "ids" if check.once_per_id else "events"
+    text = f"{check.column} {check.property_text} in {now:.0%} of the newest {unit}, {before:.0%} before ({example})"
+    return FeedProblem(check.column, before, now, high if rose else low, text)

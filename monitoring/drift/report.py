@@ -1,7 +1,7 @@
-"""Has the market moved since the model learned? The newest events against those of training, by Evidently.
+"""The drift report: compares the newest events with those of the training window, and publishes it with Evidently.
 
-Evidently costs five seconds and 290 MB to import, so it is imported where it is used. Its defaults cry wolf
-on recommender logs; how far is too far is decided in shift.py, and Evidently is told.
+Importing Evidently takes five seconds and 290 MB, so it is imported where it is used. Its default limits give false
+alarms on recommender logs, so shift.py computes the limits and passes them to Evidently.
 """
 
 import json
@@ -17,17 +17,28 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from monitoring.drift.feed import FeedFault, describe, feed_faults
-from monitoring.drift.shift import COLUMNS, METHODS, POPULARITY, Kind, Log, Rows, encode, halves, limits, thinned
-from monitoring.drift.verdict import ColumnDrift, judge, label_names, summarise
+from monitoring.drift.feed import FeedProblem, describe, find_feed_problems
+from monitoring.drift.shift import (
+    COLUMNS,
+    METHODS,
+    POPULARITY,
+    ColumnType,
+    EncodedLog,
+    Rows,
+    encode,
+    limits,
+    random_half,
+    subsample,
+)
+from monitoring.drift.verdict import ColumnDrift, column_verdicts, label_names, summarise
 from recommenders.errors import DataError
 from recommenders.events.item_states import items_as_of
 from recommenders.storage.files import atomic_folder
 
-FLOORS: Mapping[Kind, float] = {"number": 0.05, "label": 0.05}  # less is no reason to act, however certain
+FLOORS: Mapping[ColumnType, float] = {"numerical": 0.05, "categorical": 0.05}  # smaller shifts need no action
 MIN_ROWS = 500
 MAX_ROWS = 20_000
-ALARM_RATE = 0.01  # false alarms a window, over all columns
+ALARM_RATE = 0.01  # false alarms per window, over all columns
 JSON_NAME, HTML_NAME = "drift.json", "drift.html"
 DRIFTED = "drifted columns"
 COUNT_TITLE = "Columns that drifted in the newest window"
@@ -36,7 +47,7 @@ LINES_TITLE = "How near each column is to its limit (1 and above: drift)"
 
 @dataclass(frozen=True)
 class Window:
-    """A stretch of the log; times are UTC, None where it holds nothing."""
+    """A time window of the log; times are UTC, None if it has no events."""
 
     start: datetime | None
     end: datetime | None
@@ -45,27 +56,27 @@ class Window:
 
 @dataclass(frozen=True)
 class DriftReport:
-    """What a comparison found.
+    """The result of a comparison.
 
-    fired: any column reached its limit, or the feed is broken (faults). judged: there was enough to compare; else
-    html_path, project_id and snapshot_id are None. columns: furthest beyond its limit first. not_judged: the others,
-    with why.
+    fired: any column reached its limit, or the feed is broken (feed_problems). tested: there were enough events; else
+    html_path, project_id and snapshot_id are None. columns: largest score relative to its limit first. not_tested: the
+    other columns, with the reason.
     """
 
     fired: bool
-    judged: bool
+    tested: bool
     columns: tuple[ColumnDrift, ...]
     reference: Window
     current: Window
-    not_judged: tuple[str, ...]
+    not_tested: tuple[str, ...]
     summary: str
-    faults: tuple[FeedFault, ...] = ()
+    feed_problems: tuple[FeedProblem, ...] = ()
     html_path: Path | None = None
     project_id: str | None = None
     snapshot_id: str | None = None
 
     def save(self, folder: Path) -> Path:
-        """Write drift.json and a copy of the HTML page, replacing the folder as one step; returns the JSON file."""
+        """Writes drift.json and a copy of the HTML page, replacing the folder in one step; returns the JSON file."""
         content = {**asdict(self), "html_path": self.html_path and HTML_NAME}
         text = json.dumps(content, indent=2, default=datetime.isoformat) + "\n"
         with atomic_folder(folder) as staging:
@@ -76,19 +87,19 @@ class DriftReport:
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """What save wrote. Raises DataError if the folder holds no such report."""
+        """Reads what save() wrote. Raises DataError if the folder has no such report."""
         try:
             content = json.loads((folder / JSON_NAME).read_text(encoding="utf-8"))
             content["columns"] = tuple(ColumnDrift(**column) for column in content["columns"])
             content["reference"] = _window(content["reference"])
             content["current"] = _window(content["current"])
-            content["not_judged"] = tuple(content["not_judged"])
-            content["faults"] = tuple(FeedFault(**fault) for fault in content.get("faults", ()))
+            content["not_tested"] = tuple(content["not_tested"])
+            content["feed_problems"] = tuple(FeedProblem(**problem) for problem in content.get("feed_problems", ()))
             content["html_path"] = content["html_path"] and folder / content["html_path"]
             return cls(**content)
         except (OSError, ValueError, KeyError, TypeError) as error:
-            fault = f"{folder / JSON_NAME} is no drift report: {error!r}; run the drift check again"
-            raise DataError(fault) from error
+            message = f"{folder / JSON_NAME} is not a drift report: {error!r}; run the drift check again"
+            raise DataError(message) from error
 
 
 def drift_report(
@@ -103,54 +114,54 @@ def drift_report(
     earlier_items: pa.Table | None = None,
     min_rows: int = MIN_ROWS,
     max_rows: int = MAX_ROWS,
-    floors: Mapping[Kind, float] = FLOORS,
+    floors: Mapping[ColumnType, float] = FLOORS,
     alarm_rate: float = ALARM_RATE,
     seed: int = 0,
 ) -> DriftReport:
-    """Compare the newest events with those of the training window (the reference), schema INTERACTIONS.
+    """Compares the newest events with those of the training window (the reference), schema INTERACTIONS.
 
     Writes Evidently's page to `out` (drift.html) and adds the comparison to a project in its workspace.
     Columns: category and popularity of the item, log unit price, log quantity, rating; with users segment and
-    region. items: every state. Fewer than min_rows on either side: not judged, nothing written. A broken feed is
-    named first: see feed.py, earlier_items too.
+    region. items: every state. With fewer than min_rows events on either side nothing is tested or written. A broken
+    feed comes first in the summary; feed.py describes it and earlier_items.
     """
     spans = _span(reference), _span(current)
     if min(span.rows for span in spans) < min_rows:
-        why = f"not judged: {spans[0].rows} events in the training window, {spans[1].rows} in the newest"
-        return DriftReport(False, False, (), *spans, ("every column",), f"{why}; {min_rows} are needed in each")
-    faults = feed_faults(reference, current, items, users, earlier_items)
+        reason = f"not tested: {spans[0].rows} events in the training window, {spans[1].rows} in the newest"
+        return DriftReport(False, False, (), *spans, ("every column",), f"{reason}; {min_rows} are needed in each")
+    feed_problems = find_feed_problems(reference, current, items, users, earlier_items)
     log = encode(reference, current, items_as_of(items, pc.max(current["timestamp"]).as_py()), users)
-    columns, not_judged, (learn, judged, window) = verdicts(
+    columns, not_tested, (bucket_rows, tested, window) = verdicts(
         log, np.random.default_rng(seed), min_rows, max_rows, floors, alarm_rate
     )
-    fired = bool(faults) or any(column.drifted for column in columns)
-    summary = summarise(columns, not_judged)
-    summary = f"the feed looks broken: {describe(faults)}; besides: {summary}" if faults else summary
-    report = DriftReport(fired, bool(columns), columns, *spans, not_judged, summary, faults)
+    fired = bool(feed_problems) or any(column.drifted for column in columns)
+    summary = summarise(columns, not_tested)
+    summary = f"the feed is probably broken: {describe(feed_problems)}; drift: {summary}" if feed_problems else summary
+    report = DriftReport(fired, bool(columns), columns, *spans, not_tested, summary, feed_problems)
     if not columns:
         return report
-    frames = _frame(log, columns, judged, learn), _frame(log, columns, window, learn)
+    frames = _frame(log, columns, tested, bucket_rows), _frame(log, columns, window, bucket_rows)
     return _publish(report, *frames, out, workspace, project)
 
 
 def verdicts(
-    log: Log,
+    log: EncodedLog,
     rng: np.random.Generator,
     min_rows: int = MIN_ROWS,
     max_rows: int = MAX_ROWS,
-    floors: Mapping[Kind, float] = FLOORS,
+    floors: Mapping[ColumnType, float] = FLOORS,
     alarm_rate: float = ALARM_RATE,
 ) -> tuple[tuple[ColumnDrift, ...], tuple[str, ...], tuple[Rows, Rows, Rows]]:
-    """Each column's verdict, what was not judged, and the rows: (bucket-learning half, judged half, newest window).
+    """The verdict of each column, the columns not tested, and the rows: (bucket half, tested half, newest window).
 
-    Without drift a column fires in at most a share alarm_rate of windows.
+    Without drift, any column fires in at most a share alarm_rate of windows.
     """
     thresholds = limits(log, floors, max_rows, min_rows, alarm_rate, rng)
-    half = halves(log, rng)[: log.n_reference]
-    learn, judged = np.flatnonzero(half), thinned(np.flatnonzero(~half), max_rows, rng)
-    window = thinned(np.arange(log.n_reference, log.seconds.size), max_rows, rng)
-    columns, not_judged = judge(log, learn, judged, window, thresholds, min_rows)
-    return columns, not_judged, (learn, judged, window)
+    half = random_half(log, rng)[: log.n_reference]
+    bucket_rows, tested = np.flatnonzero(half), subsample(np.flatnonzero(~half), max_rows, rng)
+    window = subsample(np.arange(log.n_reference, log.seconds.size), max_rows, rng)
+    columns, not_tested = column_verdicts(log, bucket_rows, tested, window, thresholds, min_rows)
+    return columns, not_tested, (bucket_rows, tested, window)
 
 
 def report_url(base_url: str, project_id: str, snapshot_id: str) -> str:
@@ -159,9 +170,9 @@ def report_url(base_url: str, project_id: str, snapshot_id: str) -> str:
 
 
 def _publish(
-    report: DriftReport, was: pd.DataFrame, now: pd.DataFrame, out: Path, workspace: Path, project: str
+    report: DriftReport, reference: pd.DataFrame, current: pd.DataFrame, out: Path, workspace: Path, project: str
 ) -> DriftReport:
-    """Let Evidently draw what was decided; returns the report with where to find it."""
+    """Publishes the verdicts with Evidently; returns the report with the page and the ids of the snapshot."""
     from evidently import DataDefinition, Dataset, Report
     from evidently.metrics import MeanValue
     from evidently.presets import DataDriftPreset
@@ -172,19 +183,19 @@ def _publish(
         per_column_threshold={column.name: column.threshold for column in report.columns},
         drift_share=0.5 / len(report.columns),  # one column is enough: a real drift has a single cause
     )
-    # Panels draw one line per set of metric parameters, and limits are such parameters that change with every
-    # window. So what the panels follow goes in as figures of their own; the reference stands at the limit.
+    # Panels draw one line per set of metric parameters, and limits are parameters that change with every window. So
+    # the panels show separate columns, score / limit, whose reference value is 1.
     figures = {f"{column.name} / limit": column.score / column.threshold for column in report.columns}
     figures[DRIFTED] = float(sum(column.drifted for column in report.columns))
-    now, was = now.assign(**figures), was.assign(**{**dict.fromkeys(figures, 1.0), DRIFTED: 0.0})
-    labels = [c.name for c in report.columns if METHODS["label"] == c.method]
-    shown = DataDefinition(
-        numerical_columns=[name for name in now.columns if name not in labels], categorical_columns=labels
+    current, reference = current.assign(**figures), reference.assign(**{**dict.fromkeys(figures, 1.0), DRIFTED: 0.0})
+    labels = [c.name for c in report.columns if METHODS["categorical"] == c.method]
+    definition = DataDefinition(
+        numerical_columns=[name for name in current.columns if name not in labels], categorical_columns=labels
     )
-    data = Dataset.from_pandas(now, shown), Dataset.from_pandas(was, shown)
-    drawing = Report([preset, *(MeanValue(column=name) for name in figures)])
-    snapshot = drawing.run(*data, timestamp=report.current.end, name=report.summary, tags=["drift"])
-    # On the page each would be a histogram of one bar; only widgets of such single metrics are linked.
+    data = Dataset.from_pandas(current, definition), Dataset.from_pandas(reference, definition)
+    evidently_report = Report([preset, *(MeanValue(column=name) for name in figures)])
+    snapshot = evidently_report.run(*data, timestamp=report.current.end, name=report.summary, tags=["drift"])
+    # On the page each would be a histogram with one bar; only widgets of single metrics have linked metrics.
     snapshot._widgets = [widget for widget in snapshot._widgets if not widget.linked_metrics]
     out.mkdir(parents=True, exist_ok=True)
     page = out / HTML_NAME
@@ -195,7 +206,7 @@ def _publish(
 
 
 def _project(workspace: Path, name: str) -> tuple[Any, Any]:
-    """Evidently's workspace and the id of the project in it, made with its panels the first time."""
+    """Evidently's workspace and the id of the project in it; the first call creates the project with its panels."""
     from evidently.sdk.models import PanelMetric
     from evidently.sdk.panels import counter_panel, line_plot_panel
     from evidently.ui.workspace import Workspace
@@ -217,15 +228,17 @@ def _project(workspace: Path, name: str) -> tuple[Any, Any]:
     return store, project.id
 
 
-def _frame(log: Log, columns: tuple[ColumnDrift, ...], rows: Rows, learn: Rows) -> pd.DataFrame:
-    """The judged columns in some rows, labels by name, unknown as missing; (rows, columns)."""
+def _frame(log: EncodedLog, columns: tuple[ColumnDrift, ...], rows: Rows, bucket_rows: Rows) -> pd.DataFrame:
+    """The tested columns in some rows, labels as names, unknown values as missing; (rows, columns)."""
     frame = {}
     for column in columns:
         if column.name in log.numbers:
             frame[column.name] = log.numbers[column.name][rows]
         else:
-            codes = (log.buckets(learn) if column.name == POPULARITY else log.labels[column.name])[rows]
-            # code -1 takes the last name
+            codes = (log.popularity_buckets(bucket_rows) if column.name == POPULARITY else log.labels[column.name])[
+                rows
+            ]
+            # code -1 is None, the last entry
             frame[column.name] = np.array([*label_names(log, column.name), None], dtype=object)[codes]
     return pd.DataFrame(frame)
 

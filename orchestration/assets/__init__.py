@@ -1,1 +1,1 @@
-"""The assets, one file per stage of the lineage."""
+"""The Dagster assets, one file per stage of the lineage."""

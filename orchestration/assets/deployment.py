@@ -1,4 +1,4 @@
-"""What leaves the house: a Bento that serves on its own, and lists for everyone."""
+"""The assets for deployment: a Bento that serves on its own, and lists for all known users."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from orchestration.assets.metadata import preview, show
 from orchestration.settings import Settings
 from recommenders.errors import ReleaseError
 from recommenders.models import catalog
-from serving.batch import batch_recommendations as lists_for_everyone
+from serving.batch import batch_recommendations as recommend_for_all_users
 from serving.pointer import read_pointer
 from serving.release import bento as packaging
 
@@ -18,8 +18,8 @@ from serving.release import bento as packaging
 def bento(
     context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings], champion: dict[str, Any]
 ) -> dict[str, Any]:
-    """The champion as a Bento: code, bundle and requirements in one, no MLflow needed where it runs."""
-    built = packaging.build(settings.of(context.partition_key))
+    """The champion as a Bento: code, bundle and requirements in one folder. It runs without MLflow."""
+    built = packaging.build(settings.for_dataset(context.partition_key))
     command = f"bentoml serve {built.tag}"
     show(context, {"tag": built.tag, "path": dg.MetadataValue.path(str(built.path)), "serve": command})
     return {"tag": built.tag, "path": str(built.path), "version": champion["version"]}
@@ -29,19 +29,19 @@ def bento(
 def batch_recommendations(
     context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings], champion: dict[str, Any]
 ) -> pa.Table:
-    """The champion's ten best items for every known buyer."""
-    path = settings.of(context.partition_key).pointer
+    """The champion's ten best items for each known user."""
+    path = settings.for_dataset(context.partition_key).pointer
     pointer = read_pointer(path)
     if pointer is None:
         raise ReleaseError(f"no champion of {context.partition_key} at {path}; materialise the asset champion first")
-    table = lists_for_everyone(catalog.load(pointer.bundle_folder(path)), k=10)
+    table = recommend_for_all_users(catalog.load(pointer.bundle_folder(path)), k=10)
     show(
         context,
         {
             "rows": table.num_rows,
             "version": pointer.version,
             "preview": preview(table),
-            "buyers": len(set(table["user_id"].to_pylist())),
+            "users": len(set(table["user_id"].to_pylist())),
         },
     )
     return table

@@ -1,4 +1,4 @@
-"""Is the newest window still like what came before it?"""
+"""The asset that compares the newest window of the data with the events before it."""
 
 from datetime import timedelta
 from typing import Any
@@ -25,26 +25,26 @@ def drift_report(
     items: pa.Table,
     users: pa.Table,
 ) -> DriftReport:
-    """Evidently's comparison of the newest window with all that came before it, the models' training window."""
+    """Evidently's comparison of the newest window with the training window: all events before the newest window."""
     name = context.partition_key
-    days = settings.of(name).spec.protocol.test_days
-    learned, newest = newest_window(interactions, days)
+    days = settings.for_dataset(name).spec.protocol.test_days
+    reference, newest = newest_window(interactions, days)
     report = compare(
-        learned,
+        reference,
         newest,
         items,
         out=settings.home / "reports" / name,
         workspace=settings.workspace,
         project=name,
         users=users,
-        earlier_items=earlier_items(settings.of(name).tables, days),
+        earlier_items=earlier_items(settings.for_dataset(name).tables, days),
     )
     show(
         context,
         {
             "fired": report.fired,
             "summary": report.summary,
-            **({"broken feed": describe(report.faults)} if report.faults else {}),
+            **({"broken feed": describe(report.feed_problems)} if report.feed_problems else {}),
             "columns": dg.MetadataValue.md(as_table(report)),
             "window end": str(report.current.end),
             "data version": raw_dataset["version"],
@@ -57,18 +57,18 @@ def drift_report(
 
 
 def alert_once(context: dg.AssetExecutionContext, settings: Settings, report: DriftReport, data_version: str) -> None:
-    """An alert for drift or for a broken feed, once for the same data."""
-    name, what = context.partition_key, "broken feed" if report.faults else "drift"
-    key = f"{what.replace(' ', '-')}/{name}/{data_version}"
-    severity: Severity = "critical" if report.faults else "warning"
-    alert = Alert(f"{what} in {name}", report.summary, severity, key, name)
+    """Sends an alert for drift or for a broken feed, once for each data version."""
+    name, kind = context.partition_key, "broken feed" if report.feed_problems else "drift"
+    key = f"{kind.replace(' ', '-')}/{name}/{data_version}"
+    severity: Severity = "critical" if report.feed_problems else "warning"
+    alert = Alert(f"{kind} in {name}", report.summary, severity, key, name)
     context.log.warning(f"{alert.title}: {alert.body}")
     if all(earlier.key != key for earlier in recent(settings.alerts)):
         send(alert, settings.alerts)
 
 
 def earlier_items(store: TableStore, days: int) -> pa.Table | None:
-    """The catalogue as it was when the newest window began, else the oldest one kept; None if nothing is kept."""
+    """The items as they were when the newest window began, else the oldest stored ones; None if none are stored."""
     versions = store.versions()  # newest first
     if not versions:
         return None
@@ -77,7 +77,7 @@ def earlier_items(store: TableStore, days: int) -> pa.Table | None:
 
 
 def links(settings: Settings, report: DriftReport) -> dict[str, dg.MetadataValue]:
-    """Where to open the report; nothing where there was too little to compare."""
+    """Links to the report; empty where there was too little data to compare."""
     if report.project_id is None or report.snapshot_id is None or report.html_path is None:
         return {}
     url = report_url(settings.urls["evidently"], report.project_id, report.snapshot_id)
@@ -85,11 +85,11 @@ def links(settings: Settings, report: DriftReport) -> dict[str, dg.MetadataValue
 
 
 def as_table(report: DriftReport) -> str:
-    """What is broken in the feed, then each judged column with its score and limit."""
-    faults = [f"| {f.text} | {f.now:.4f} | {f.limit:.4f} | broken |" for f in report.faults]
+    """A Markdown table: faults of the feed, each tested column with its score and limit, and untested columns."""
+    faults = [f"| {f.text} | {f.now:.4f} | {f.limit:.4f} | broken |" for f in report.feed_problems]
     rows = [
-        f"| {c.name} | {c.score:.4f} | {c.threshold:.4f} | {'drifted' if c.drifted else 'as before'} |"
+        f"| {c.name} | {c.score:.4f} | {c.threshold:.4f} | {'drifted' if c.drifted else 'no drift'} |"
         for c in report.columns
     ]
-    unjudged = [f"| {why} | | | not judged |" for why in report.not_judged]
-    return "\n".join(["| column | score | limit | verdict |", "|---|---|---|---|", *faults, *rows, *unjudged])
+    untested = [f"| {why} | | | not tested |" for why in report.not_tested]
+    return "\n".join(["| column | score | limit | verdict |", "|---|---|---|---|", *faults, *rows, *untested])

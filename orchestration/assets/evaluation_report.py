@@ -1,4 +1,4 @@
-"""Every model, one protocol, intervals and ceilings."""
+"""The asset that evaluates all models by one protocol, with confidence intervals and ceilings."""
 
 import contextlib
 from collections.abc import Mapping
@@ -9,17 +9,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from orchestration.assets.metadata import picture, rounded, show
-from orchestration.assets.models import MODEL, standing
-from orchestration.assets.source import fingerprint, held
+from orchestration.assets.models import MODEL, fitted_models
+from orchestration.assets.source import fingerprint, restored_version
 from orchestration.settings import Settings
 from recommenders.datasets.spec import Protocol
 from recommenders.errors import DataError
 from recommenders.evaluation.evaluate import evaluate as evaluate_models
-from recommenders.evaluation.oracle import oracle_figures
+from recommenders.evaluation.oracle import oracle_metrics
 from recommenders.evaluation.report import Report
-from recommenders.evaluation.tasks.cold_start import cold_buyers, cold_items, rest_of_basket
+from recommenders.evaluation.tasks.cold_start import cold_items, cold_start_users, rest_of_basket
 from recommenders.evaluation.tasks.slices import by_segment
-from recommenders.evaluation.tasks.task import Case, make_case
+from recommenders.evaluation.tasks.task import EvaluationTask, make_task
 from recommenders.evaluation.writers import markdown, plots
 from recommenders.events.interactions import Interactions
 from recommenders.features.items import ItemFeatures
@@ -27,14 +27,14 @@ from recommenders.metrics.ranking import PRIMARY_METRIC
 from recommenders.models.recommender import Recommender
 from recommenders.splitting.temporal import cut_time
 from recommenders.training.configuration import TrainingConfig
-from recommenders.training.fitting import Declined
+from recommenders.training.fitting import SkippedModel
 from serving.release.registry import Registry
 
-ORACLE_CELLS = 40_000_000  # buyers x items, about a minute's work; the oracle of more would outlast the training
+ORACLE_CELLS = 40_000_000  # users x items, about a minute of work; with more the oracle takes longer than training
 
 
 def report_asset(config: TrainingConfig) -> dg.AssetsDefinition:
-    """The asset that judges the models which the configuration enables."""
+    """The asset that evaluates the models which the configuration enables."""
 
     @dg.asset(
         ins={name: dg.AssetIn(dagster_type=MODEL) for name in config.enabled()},
@@ -48,40 +48,40 @@ def report_asset(config: TrainingConfig) -> dg.AssetsDefinition:
         training_log: Interactions,
         item_vectors: ItemFeatures,
         users: pa.Table,
-        **fitted: Recommender | Declined,
+        **fitted: Recommender | SkippedModel,
     ) -> Report:
-        """Every model on the test window: accuracy, variety, slices, cold starts, comparisons, and the criteria."""
-        spec, models = settings.of(context.partition_key).spec, standing(fitted)
+        """All models on the test window: accuracy, variety, slices, cold start, comparisons and success criteria."""
+        spec, models = settings.for_dataset(context.partition_key).spec, fitted_models(fitted)
         test = split.filter(pc.field("part") == "test")
-        case = make_case(training_log, test, spec.protocol)
+        task = make_task(training_log, test, spec.protocol)
         report = evaluate_models(
             models,
-            case,
+            task,
             item_vectors,
             dataset=spec.name,
             cut=cut_time(split),
             config=settings.training.evaluation,
-            segments=by_segment(case, users),
-            oracle=oracle_of(settings.of(spec.name), case, training_log, split),
-            cold=cold_cases(training_log, test, spec.protocol),
+            segments=by_segment(task, users),
+            oracle=simulated_oracle_metrics(settings.for_dataset(spec.name), task, training_log, split),
+            cold=cold_start_tasks(training_log, test, spec.protocol),
         )
-        tell_mlflow(settings.of(spec.name), report, models)
-        show(context, page_of(report))
+        log_to_mlflow(settings.for_dataset(spec.name), report, models)
+        show(context, report_metadata(report))
         return report
 
     return evaluation_report
 
 
-def tell_mlflow(settings: Settings, report: Report, models: Mapping[str, Recommender]) -> None:
-    """Each model's figures into the run that fitted it."""
+def log_to_mlflow(settings: Settings, report: Report, models: Mapping[str, Recommender]) -> None:
+    """Logs each model's metrics to the MLflow run that fitted it."""
     registry = Registry(settings)
     for name, model in models.items():
         with registry.resume(model.provenance["run_id"]) as run:
             run.log_metrics({m: v[0] for m, v in report.models[name].items() if v[0] is not None})
 
 
-def page_of(report: Report) -> dict[str, Any]:
-    """What a person sees on the asset's page."""
+def report_metadata(report: Report) -> dict[str, Any]:
+    """The metadata of the asset: the report, a plot and the primary metric of each model."""
     return {
         "report": dg.MetadataValue.md(markdown.render(report)),
         "plot": picture(plots.plot_report(report), "quality of each model with its interval and ceiling"),
@@ -91,28 +91,30 @@ def page_of(report: Report) -> dict[str, Any]:
     }
 
 
-def oracle_of(settings: Settings, case: Case, log: Interactions, split: pa.Table) -> dict[str, dict[str, float]]:
-    """What a ranking by the true probabilities reaches on the market that the project has made; nothing elsewhere.
+def simulated_oracle_metrics(
+    settings: Settings, task: EvaluationTask, log: Interactions, split: pa.Table
+) -> dict[str, dict[str, float]]:
+    """The metrics of a ranking by the true purchase probabilities on the simulated market; empty for other data.
 
-    Files from outside, a version that is held, and files made anew since the log was read may be of another market.
+    Files from outside, a restored version, and files generated again after the log was read may be of another market.
     """
     data = settings.training.data
-    made_here = settings.dataset == "custom_b2b" and settings.source is None and not held(settings)
-    if not made_here or fingerprint(settings)["version"] != log.version:
+    is_simulated = settings.dataset == "custom_b2b" and settings.source is None and not restored_version(settings)
+    if not is_simulated or fingerprint(settings)["version"] != log.version:
         return {}
-    if len(case.user_ids) * len(log.items) > ORACLE_CELLS:
+    if len(task.user_ids) * len(log.items) > ORACLE_CELLS:
         return {}
-    return oracle_figures(data.scale, data.seed, case, log, split, settings.spec.protocol.test_days)
+    return oracle_metrics(data.scale, data.seed, task, log, split, settings.spec.protocol.test_days)
 
 
-def cold_cases(log: Interactions, test: pa.Table, protocol: Protocol) -> dict[str, Case]:
-    """New buyers and new items of the test window, where there are any."""
-    found: dict[str, Case] = {}
+def cold_start_tasks(log: Interactions, test: pa.Table, protocol: Protocol) -> dict[str, EvaluationTask]:
+    """The tasks of cold-start users and new items of the test window, where there are any."""
+    found: dict[str, EvaluationTask] = {}
     with contextlib.suppress(DataError):
-        found["cold-start users, later visits"] = cold_buyers(log, test, protocol)
+        found["cold-start users, later visits"] = cold_start_users(log, test, protocol)
     with contextlib.suppress(DataError):
         found["cold-start users, rest of the basket"] = rest_of_basket(log, test, protocol)
     with contextlib.suppress(DataError):
-        cases = cold_items(log, test, protocol)
-        found |= {"new items among themselves": cases["cold_only"], "new items among all": cases["among_all"]}
+        tasks = cold_items(log, test, protocol)
+        found |= {"new items among themselves": tasks["cold_only"], "new items among all": tasks["among_all"]}
     return found

@@ -1,4 +1,4 @@
-"""What is known at the cut, and not a second later."""
+"""The assets of the training log and the features, from events up to the cut only."""
 
 from dataclasses import replace
 from typing import Any
@@ -24,8 +24,8 @@ def training_log(
     split: pa.Table,
     items: pa.Table,
 ) -> Interactions:
-    """Everything before the cut as arrays: what every model learns from."""
-    protocol = settings.of(context.partition_key).spec.protocol
+    """All events before the cut as arrays. Every model is fitted on this log."""
+    protocol = settings.for_dataset(context.partition_key).spec.protocol
     log = build_log(split.filter(pc.field("part") != "test"), items, protocol, cut_time(split))
     log = replace(log, version=raw_dataset["version"])
     n_users, n_items = log.shape
@@ -34,10 +34,10 @@ def training_log(
         context,
         {
             "events": len(log),
-            "buyers": n_users,
+            "users": n_users,
             "items": n_items,
-            "items that may be recommended": int(log.available.sum()),
-            "distinct pairs": int(pairs),
+            "available items": int(log.available.sum()),
+            "distinct user-item pairs": int(pairs),
             "density": pairs / (n_users * n_items),
         },
     )
@@ -46,7 +46,7 @@ def training_log(
 
 @dg.asset(group_name="features")
 def item_vectors(context: dg.AssetExecutionContext, training_log: Interactions, items: pa.Table) -> ItemFeatures:
-    """Items as sparse vectors over category, brand, price and words."""
+    """One sparse vector per item, over category, brand, price and the words of its text."""
     vectors = encode_items_as_of(items, training_log.items, training_log.last_event)
     show(context, {"items": vectors.vectors.shape[0], "dimensions": vectors.vectors.shape[1]})
     return vectors
@@ -54,24 +54,24 @@ def item_vectors(context: dg.AssetExecutionContext, training_log: Interactions, 
 
 @dg.asset(group_name="features")
 def item_features(context: dg.AssetExecutionContext, split: pa.Table, items: pa.Table) -> pa.Table:
-    """One row an item: price, age, buyers, popularity and its trend, rhythm of reorders, as of the cut."""
+    """One row per item: price, age, users, popularity and its trend, days between reorders; all at the cut."""
     cut = cut_time(split)
     table = tables.item_features(split, items, cut)
-    show(context, {"as of": cut.isoformat(), **known_share(table), "preview": preview(table)})
+    show(context, {"cut": cut.isoformat(), **value_shares(table), "preview": preview(table)})
     return table
 
 
 @dg.asset(group_name="features")
 def user_features(context: dg.AssetExecutionContext, split: pa.Table, users: pa.Table, items: pa.Table) -> pa.Table:
-    """One row a buyer: company, recency, frequency, spend, rhythm and taste, as of the cut."""
+    """One row per user: company, recency, frequency, spend, days between orders and categories; all at the cut."""
     cut = cut_time(split)
     table = tables.user_features(split, users, cut, items)
-    show(context, {"as of": cut.isoformat(), **known_share(table), "preview": preview(table)})
+    show(context, {"cut": cut.isoformat(), **value_shares(table), "preview": preview(table)})
     return table
 
 
-def known_share(table: pa.Table) -> dict[str, Any]:
-    """How many rows there are, and of each feature the share that is known."""
+def value_shares(table: pa.Table) -> dict[str, Any]:
+    """The number of rows, and for each feature the share of rows with a value."""
     n_rows = max(table.num_rows, 1)
     shares = {name: round(1 - table[name].null_count / n_rows, 4) for name in table.column_names}
-    return {"rows": table.num_rows, "share known": dg.MetadataValue.json(shares)}
+    return {"rows": table.num_rows, "share with a value": dg.MetadataValue.json(shares)}

@@ -1,4 +1,4 @@
-"""One asset a model, each fitted on what lies before the cut, and the hybrids made of them."""
+"""One asset per model, fitted on the events before the cut, and the ensembles of these models."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -13,43 +13,30 @@ from recommenders.evaluation.cost import measure
 from recommenders.evaluation.writers.plots import plot_learning_curve
 from recommenders.events.interactions import Interactions
 from recommenders.features.items import ItemFeatures
-from recommenders.models.catalog import COMPOSED
+from recommenders.models.catalog import ENSEMBLES, MODELS
 from recommenders.models.recommender import Recommender
 from recommenders.training.configuration import TrainingConfig
-from recommenders.training.fitting import Declined, fit_model
+from recommenders.training.fitting import SkippedModel, fit_model
 from serving.release.registry import Registry, RunTracker
 
-KINDS = {"neural_collaborative": {"torch", "mlflow"}, "sasrec": {"torch", "mlflow"}}
-DESCRIPTIONS = {
-    "popularity": "What sells, newer purchases counting more; the answer where nothing else is known.",
-    "content_based": "Items like those the buyer took, by category, brand, price, rating and text.",
-    "collaborative_filtering": "What the most similar buyers took.",
-    "repurchase": "What the buyer is due to take again: how often, how regularly, how long ago.",
-    "ease": "EASE: how much each item speaks for each other one, in closed form.",
-    "ials": "Factors of buyers and items by alternating least squares (iALS).",
-    "sasrec": "SASRec: attention over the buyer's events, in their order.",
-    "neural_collaborative": "NeuMF: factors and layers over a buyer and the newest events.",
-    "hybrid": "The blend of the members by the configured weights.",
-    "hybrid_learned": "The ranker over all members' candidates, grown on earlier windows of the log.",
-}
-MODEL = dg.PythonObjectDagsterType((Recommender, Declined), name=MODEL_TYPE)
+MODEL = dg.PythonObjectDagsterType((Recommender, SkippedModel), name=MODEL_TYPE)
 
 
 def model_assets(config: TrainingConfig) -> list[dg.AssetsDefinition]:
     """The assets of the models that the configuration enables."""
-    members = [name for name in config.enabled() if name not in COMPOSED]
-    return [model_asset(name, members if name in COMPOSED else []) for name in config.enabled()]
+    base_models = [name for name in config.enabled() if name not in ENSEMBLES]
+    return [model_asset(name, base_models if name in ENSEMBLES else []) for name in config.enabled()]
 
 
-def model_asset(name: str, members: list[str]) -> dg.AssetsDefinition:
-    """The asset that fits one model, or makes it of the fitted members."""
+def model_asset(name: str, base_models: list[str]) -> dg.AssetsDefinition:
+    """The asset that fits one model, or builds an ensemble from the fitted base models."""
 
     @dg.asset(
         name=name,
-        description=DESCRIPTIONS.get(name, f"The {name} model, fitted on what lies before the cut."),
-        ins={member: dg.AssetIn(dagster_type=MODEL) for member in members},
+        description=MODELS[name].summary,
+        ins={base_model: dg.AssetIn(dagster_type=MODEL) for base_model in base_models},
         group_name="models",
-        kinds=KINDS.get(name, {"mlflow"}),
+        kinds={"mlflow", *MODELS[name].trained_with},
         dagster_type=MODEL,
     )
     def train(
@@ -57,57 +44,58 @@ def model_asset(name: str, members: list[str]) -> dg.AssetsDefinition:
         settings: dg.ResourceParam[Settings],
         training_log: Interactions,
         item_vectors: ItemFeatures,
-        **fitted: Recommender | Declined,
-    ) -> Recommender | Declined:
+        **fitted: Recommender | SkippedModel,
+    ) -> Recommender | SkippedModel:
         def fit(run: RunTracker) -> Recommender:
-            return fit_model(name, settings.training, training_log, standing(fitted), item_vectors, run)
+            return fit_model(name, settings.training, training_log, fitted_models(fitted), item_vectors, run)
 
-        return tracked(context, settings, name, fit, training_log.version)
+        return fit_tracked(context, settings, name, fit, training_log.version)
 
     return train
 
 
-def standing(models: Mapping[str, Recommender | Declined]) -> dict[str, Recommender]:
-    """The models that could learn from the log."""
+def fitted_models(models: Mapping[str, Recommender | SkippedModel]) -> dict[str, Recommender]:
+    """The models that could be fitted on the log."""
     return {name: model for name, model in models.items() if isinstance(model, Recommender)}
 
 
-def tracked(
+def fit_tracked(
     context: dg.AssetExecutionContext,
     settings: Settings,
     name: str,
     fit: Callable[[RunTracker], Recommender],
     data_version: str,
-) -> Recommender | Declined:
-    """A model fitted in an MLflow run of its own; it says which run and recipe it comes from, its log which data.
+) -> Recommender | SkippedModel:
+    """A model fitted in its own MLflow run. Its provenance names the run and the recipe, its log the data version.
 
-    Where it cannot learn from this log, why.
+    A model that cannot be fitted on this log is skipped: returns the reason.
     """
     dataset, config = context.partition_key, settings.training
-    registry = Registry(settings.of(dataset))
+    registry = Registry(settings.for_dataset(dataset))
     with registry.run(dataset, name, parameters(config, name), {"stage": "evaluation"}) as run:
         try:
             model, cost = measure(lambda: fit(run))
         except UnsuitableError as error:
             context.log.warning(str(error))
-            show(context, {"declined": str(error)})
+            show(context, {"skipped": str(error)})
             origin = {"data_version": data_version, "recipe": config.recipe()}
             if isinstance(error, ModelTooLargeError):
-                origin["max_memory_mb"] = str(config.of(name).max_memory_mb)  # with more it may learn after all
-            return Declined(name, str(error), origin)
+                # with more memory it may be fitted
+                origin["max_memory_mb"] = str(config.fit_config(name).max_memory_mb)
+            return SkippedModel(name, str(error), origin)
         model.provenance |= {"run_id": run.run_id, "recipe": config.recipe()}
         model.provenance |= {"fit_seconds": cost.seconds, "peak_memory_mb": cost.peak_mb}
-        describe(context, registry, run, model)
+        show_model(context, registry, run, model)
     return model
 
 
 def parameters(config: TrainingConfig, name: str) -> dict[str, Any]:
-    """What MLflow shows as a run's parameters."""
-    return {"model": name, "recipe": config.recipe(), **config.of(name).model_dump()}
+    """The parameters of a run in MLflow."""
+    return {"model": name, "recipe": config.recipe(), **config.fit_config(name).model_dump()}
 
 
-def describe(context: dg.AssetExecutionContext, registry: Registry, run: RunTracker, model: Recommender) -> None:
-    """Metadata of a fitted model, in Dagster and in its MLflow run."""
+def show_model(context: dg.AssetExecutionContext, registry: Registry, run: RunTracker, model: Recommender) -> None:
+    """Adds the metadata of a fitted model in Dagster and in its MLflow run."""
     metadata: dict[str, Any] = {
         "fit seconds": rounded(model.provenance["fit_seconds"], 1),
         "peak memory, MB": round(model.provenance["peak_memory_mb"]),

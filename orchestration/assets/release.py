@@ -1,4 +1,4 @@
-"""From a recipe that was judged to a version that serves: refit, register, gate, package."""
+"""The assets from an evaluated recipe to a version that serves: choose, refit, register, gate."""
 
 import json
 import tempfile
@@ -11,11 +11,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from orchestration.assets.metadata import rounded, show
-from orchestration.assets.models import MODEL, parameters, standing
-from orchestration.assets.source import held
+from orchestration.assets.models import MODEL, fitted_models, parameters
+from orchestration.assets.source import restored_version
 from orchestration.settings import Settings
 from recommenders.evaluation.report import Report
-from recommenders.evaluation.window import Question, question_of
+from recommenders.evaluation.window import WindowTask, window_task
 from recommenders.evaluation.writers.report_folder import save_report
 from recommenders.events.interactions import Interactions
 from recommenders.features.items import encode_items_as_of
@@ -24,12 +24,12 @@ from recommenders.models.recommender import Recommender
 from recommenders.splitting.temporal import training_log as build_log
 from recommenders.training.code_fingerprint import code_fingerprint
 from recommenders.training.configuration import TrainingConfig
-from recommenders.training.fitting import Declined, refit
-from recommenders.training.selection import Choice, choose
-from serving.release.challenger import Market, judge, release, stored_lists
-from serving.release.gate import Finding, choose_candidate
-from serving.release.refit import findings, measure, of_record, to_record
-from serving.release.registry import Registry, Unlogged
+from recommenders.training.fitting import SkippedModel, refit
+from recommenders.training.selection import CandidateChoice, choose
+from serving.release.challenger import MarketData, evaluate_challenger, release, stored_lists
+from serving.release.gate import GateCheck, choose_candidate
+from serving.release.refit import checks_from_record, measure, refit_checks, to_record
+from serving.release.registry import NullTracker, Registry
 from serving.release.versions import LISTS_FILE, REFIT_TAG, Version
 
 
@@ -41,17 +41,19 @@ def release_candidate(
     items: pa.Table,
     evaluation_report: Report,
 ) -> dict[str, Any]:
-    """The model that goes on to the gate: chosen on the validation window, before the test window says anything.
+    """The model for the gate: chosen on the validation window, without the results of the test window.
 
-    An earlier choice of the same recipe on nearly the same log is kept, because choosing costs a second training.
+    An earlier choice of the same recipe on nearly the same log is reused, because choosing costs a second training.
     """
     name = context.partition_key
-    own = settings.of(name)
-    registry = Registry(own)
+    dataset_settings = settings.for_dataset(name)
+    registry = Registry(dataset_settings)
     for line in registry.reconcile(name):
         context.log.warning(line)
     first = registry.champion(name) is None
-    choice = choose(settings.training, interactions, items, own.spec.protocol, earlier_choice(own), first)
+    choice = choose(
+        settings.training, interactions, items, dataset_settings.spec.protocol, earlier_choice(dataset_settings), first
+    )
     vectors = evaluation_report.vectors(PRIMARY_METRIC)
     candidate = choose_candidate(vectors, choice.candidate, has_champion=not first)
     show(
@@ -66,17 +68,17 @@ def release_candidate(
     return {"candidate": candidate, "first": first, "choice": choice.to_json()}
 
 
-def earlier_choice(settings: Settings) -> Choice | None:
-    """The choice that was made last for this data set, if it can be read."""
+def earlier_choice(settings: Settings) -> CandidateChoice | None:
+    """The last choice for this data set; None if it cannot be read."""
     path = settings.lake / settings.dataset / "release_candidate.json"
     try:
-        return Choice(**json.loads(path.read_text())["choice"])
-    except (OSError, ValueError, KeyError, TypeError):  # none yet, or of an older version: chosen anew
+        return CandidateChoice(**json.loads(path.read_text())["choice"])
+    except (OSError, ValueError, KeyError, TypeError):  # none yet, or of an older version: choose again
         return None
 
 
 def registered_model_asset(config: TrainingConfig) -> dg.AssetsDefinition:
-    """The asset that refits the chosen recipe on everything and registers it."""
+    """The asset that refits the chosen recipe on all data and registers it."""
 
     @dg.asset(
         ins={name: dg.AssetIn(dagster_type=MODEL) for name in config.enabled()},
@@ -91,18 +93,18 @@ def registered_model_asset(config: TrainingConfig) -> dg.AssetsDefinition:
         items: pa.Table,
         evaluation_report: Report,
         release_candidate: dict[str, Any],
-        **fitted: Recommender | Declined,
+        **fitted: Recommender | SkippedModel,
     ) -> dict[str, Any]:
-        """The release candidate's recipe, refitted on all data, looked at, and registered in MLflow as a challenger."""
+        """The release candidate's recipe, refitted on all data, checked, and registered in MLflow as a challenger."""
         name, candidate = context.partition_key, release_candidate["candidate"]
-        own = settings.of(name)
-        registry, models = Registry(own), standing(fitted)
-        log = replace(build_log(interactions, items, own.spec.protocol), version=raw_dataset["version"])
+        dataset_settings = settings.for_dataset(name)
+        registry, models = Registry(dataset_settings), fitted_models(fitted)
+        log = replace(build_log(interactions, items, dataset_settings.spec.protocol), version=raw_dataset["version"])
         vectors = encode_items_as_of(items, log.items, log.last_event)
-        model = refit(candidate, settings.training, log, vectors, models, Unlogged(registry.checkpoints(name)))
+        model = refit(candidate, settings.training, log, vectors, models, NullTracker(registry.checkpoints(name)))
         model.provenance |= provenance(settings, evaluation_report, log)
-        question = question_of(interactions, items, own.spec.protocol)
-        version, found = register(registry, settings, model, models[candidate], evaluation_report, question, log)
+        task = window_task(interactions, items, dataset_settings.spec.protocol)
+        version, found = register(registry, settings, model, models[candidate], evaluation_report, task, log)
         reasons = dg.MetadataValue.md("\n".join(f"- {one.reason}" for one in found))
         show(context, links(registry, version, evaluation_report.megabytes[candidate]) | {"refit": reasons})
         facts = {"version": version.number, "model": candidate, "recipe": settings.training.recipe()}
@@ -112,7 +114,7 @@ def registered_model_asset(config: TrainingConfig) -> dg.AssetsDefinition:
 
 
 def links(registry: Registry, version: Version, megabytes: float) -> dict[str, Any]:
-    """What a person sees of a new version."""
+    """The metadata of a new version."""
     return {
         "version": version.number,
         "model": version.model,
@@ -126,33 +128,33 @@ def register(
     registry: Registry,
     settings: Settings,
     model: Recommender,
-    judged: Recommender,
+    evaluated: Recommender,
     report: Report,
-    question: Question,
+    task: WindowTask,
     log: Interactions,
-) -> tuple[Version, list[Finding]]:
-    """A new version of the model in MLflow, and what was found of the refit.
+) -> tuple[Version, list[GateCheck]]:
+    """Registers a new version of the model in MLflow; returns it with the findings of the refit.
 
-    Its run holds the evaluation of its recipe, and the lists by which later releases are compared with it.
+    Its run holds the evaluation of its recipe, and the lists for the comparison with later releases.
     """
     name, config = report.dataset, settings.training
     with (
         tempfile.TemporaryDirectory() as folder,
         registry.run(name, f"{model.name}-release", parameters(config, model.name), {"stage": "release"}) as run,
     ):
-        lists = question.lists(judged)
-        pq.write_table(stored_lists(lists, question), Path(folder) / LISTS_FILE)
+        lists = task.lists(evaluated)
+        pq.write_table(stored_lists(lists, task), Path(folder) / LISTS_FILE)
         run.log_file(Path(folder) / LISTS_FILE)
         run.log_file(save_report(report, Path(folder) / "evaluation"))
         bundle = model.save(Path(folder) / "bundle")
-        figures = measure(bundle, judged, lists, report.megabytes[model.name], question, log)
-        found = findings(figures)
-        tags = version_tags(settings, model, report) | {REFIT_TAG: json.dumps(to_record(figures, found))}
+        measurements = measure(bundle, evaluated, lists, report.megabytes[model.name], task, log)
+        found = refit_checks(measurements)
+        tags = version_tags(settings, model, report) | {REFIT_TAG: json.dumps(to_record(measurements, found))}
         return registry.publish(name, bundle, run.run_id, tags), found
 
 
 def provenance(settings: Settings, report: Report, log: Interactions) -> dict[str, str]:
-    """What a version stores of where it came from; its log's data version stands there already."""
+    """The provenance that a version stores. The data version of its log is stored already."""
     return {
         "recipe": settings.training.recipe(),
         "code": code_fingerprint(),
@@ -163,7 +165,7 @@ def provenance(settings: Settings, report: Report, log: Interactions) -> dict[st
 
 
 def version_tags(settings: Settings, model: Recommender, report: Report) -> dict[str, str]:
-    """The same on the registered version, with the evaluation of its recipe."""
+    """The tags of the registered version: its provenance, and the evaluation of its recipe."""
     return {
         **{key: str(value) for key, value in model.provenance.items() if key != "run_id"},
         "configuration": settings.training.resolved(report.dataset).model_dump_json(),
@@ -180,15 +182,17 @@ def champion(
     interactions: pa.Table,
     items: pa.Table,
 ) -> dict[str, Any]:
-    """The version that serves: the challenger if the gate lets it pass, else the champion there was."""
+    """The version that serves: the challenger if it passes the gate, else the present champion."""
     name = context.partition_key
-    own = settings.of(name)
-    registry = Registry(own)
+    dataset_settings = settings.for_dataset(name)
+    registry = Registry(dataset_settings)
     challenger = registry.version(name, registered_model["version"])
-    market = Market(interactions, items, own.spec.protocol, restored=held(own) is not None)
-    refitted = of_record(json.loads(challenger.tags[REFIT_TAG]))
+    market = MarketData(
+        interactions, items, dataset_settings.spec.protocol, restored=restored_version(dataset_settings) is not None
+    )
+    refitted = checks_from_record(json.loads(challenger.tags[REFIT_TAG]))
     live = registry.champion(name)
-    decision = judge(registry, live, challenger, evaluation_report, market, settings.training, refitted)
+    decision = evaluate_challenger(registry, live, challenger, evaluation_report, market, settings.training, refitted)
     serving, promoted, reasons = release(registry, challenger, decision)
     if not promoted:
         context.log.warning(f"version {challenger.number} of {name} stays a challenger: {'; '.join(reasons)}")

@@ -1,4 +1,4 @@
-"""Past and future, kept apart: what models may see, and what they are judged on."""
+"""The asset that splits the events: models are fitted on the past and evaluated on the future."""
 
 import dagster as dg
 import pyarrow as pa
@@ -12,7 +12,7 @@ from recommenders.splitting.temporal import split as split_by_protocol
 @dg.asset(group_name="data")
 def split(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings], interactions: pa.Table) -> pa.Table:
     """The interactions with a column `part`: train, validation or test, by the data set's protocol."""
-    protocol = settings.of(context.partition_key).spec.protocol
+    protocol = settings.for_dataset(context.partition_key).spec.protocol
     parts = split_by_protocol(interactions, protocol)
     sizes = {row["values"]: row["counts"] for row in parts["part"].value_counts().to_pylist()}
     show(

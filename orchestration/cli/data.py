@@ -1,4 +1,4 @@
-"""`tradewind data`: which data sets there are, what one holds, and which versions of it."""
+"""`tradewind data`: the data sets, the profile of one, and the versions of its tables."""
 
 import json
 import sys
@@ -7,17 +7,17 @@ from typing import Annotated
 
 import typer
 
-from orchestration.cli.options import AsJson, Source, echo_warnings, known, say, settings_of
+from orchestration.cli.options import AsJson, Source, echo, echo_warnings, settings_of, settings_without_source
 from recommenders.errors import ConfigurationError
 
 app = typer.Typer(
-    help="Data sets: list, fetch, make, describe, replay; versions and the way back.", no_args_is_help=True
+    help="Data sets: list, download, simulate, profile, replay; list and restore versions.", no_args_is_help=True
 )
 
 
 @app.command("list")
 def data_list(as_json: AsJson = False) -> None:
-    """The data sets there are, with their licence and what --source expects."""
+    """List the data sets, with their licence and the files that --source expects."""
     from orchestration.settings import Settings
 
     specs = Settings.read().specs.values()
@@ -31,34 +31,34 @@ def data_list(as_json: AsJson = False) -> None:
 
 @app.command("describe")
 def data_describe(
-    name: Annotated[str, typer.Argument(metavar="DATASET", help="Data set by name.")],
+    name: Annotated[str, typer.Argument(metavar="DATASET", help="Name of the data set.")],
     source: Source = None,
     output: Annotated[
-        Path | None, typer.Option(help="Also write the page to this Markdown file, its picture beside it.")
+        Path | None, typer.Option(help="Also write the profile to this Markdown file, and its picture beside it.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Read a data set and report what it holds, where every row went, and what would stop a run."""
-    from orchestration.assets.source import take_in
+    """Read a data set and print its profile, the number of rows by outcome, and what would stop a run."""
+    from orchestration.assets.source import ingest
     from orchestration.cli.exports import describe_tables, stops_of, write_page
     from recommenders.datasets.profile.page import render
 
     settings = settings_of(name, source)
     with echo_warnings("recommenders.datasets"):
-        version = take_in(settings)
+        version = ingest(settings)
     settings.remember_source()
     found = describe_tables(settings)
     for stop in stops_of(settings, version):
-        say(f"A run would stop here: {stop}.")
+        echo(f"A run would stop here: {stop}.")
     if output:
         write_page(found, output)
     print(json.dumps(found.to_json()) if as_json else render(found))
 
 
-@app.command("feed")
-def data_feed(
+@app.command("replay")
+def data_replay(
     name: Annotated[
-        str, typer.Argument(metavar="DATASET", help="Data set by name; only online_retail is a shop's own log.")
+        str, typer.Argument(metavar="DATASET", help="Name of the data set; only online_retail is the log of a shop.")
     ],
     until: Annotated[str, typer.Option(help="Last day to write, as YYYY-MM-DD.")],
     source: Source = None,
@@ -67,36 +67,42 @@ def data_feed(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Replay a real log day by day into a folder, which then is its source; call it again for later days."""
-    from recommenders.datasets.replay import NAME, feed, log_of
+    """Replay a real log day by day into a folder, which becomes its source; call it again for later days."""
+    from recommenders.datasets.replay import NAME, replay, replayed_log
 
     if name != NAME:
-        raise ConfigurationError(f"data feed: got {name!r}; allowed: {NAME}, the one log of a shop; replay that one")
+        raise ConfigurationError(f"data replay: got {name!r}; allowed: {NAME}, the only log of a shop; replay that one")
     settings = settings_of(name, source)
     at = settings.source_of(settings.spec)
-    log = log_of(at)  # the remembered source is the feed itself after the first call
+    log = replayed_log(at)  # after the first call the remembered source is the replayed folder
     folder = to or (at if log != at else settings.home / "sources" / f"{name}-feed")
-    fed = feed(log, folder.expanduser().resolve(), until)
-    settings.model_copy(update={"source": fed.folder}).remember_source()
+    replayed = replay(log, folder.expanduser().resolve(), until)
+    settings.model_copy(update={"source": replayed.folder}).remember_source()
     if as_json:
-        print(json.dumps({"dataset": name} | fed.to_json()))
+        print(json.dumps({"dataset": name} | replayed.to_json()))
     else:
-        say(f"{fed.summary()}. Next: tradewind train --dataset {name}")
+        echo(f"{replayed.summary()}. Next: tradewind train --dataset {name}")
+
+
+@app.command("feed", hidden=True, context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
+def data_feed() -> None:
+    """Former name of `tradewind data replay`."""
+    raise ConfigurationError("tradewind data feed is called tradewind data replay now; use that")
 
 
 @app.command("fetch")
 def data_fetch(
-    name: Annotated[str, typer.Argument(metavar="DATASET|all", help="Data set by name, or all.")],
+    name: Annotated[str, typer.Argument(metavar="DATASET|all", help="Name of the data set, or all.")],
     variant: Annotated[
-        str, typer.Option(help="One of its variants, such as ml-25m or 2018-5core:All_Beauty; by default its own.")
+        str, typer.Option(help="Variant, such as ml-25m or 2018-5core:All_Beauty; by default the data set's own.")
     ] = "",
     to: Annotated[
         Path | None, typer.Option(help="Folder for the files; by default sources/NAME below TRADEWIND_HOME.")
     ] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Agree to the terms without being asked.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Agree to the terms without a question.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Download a data set's files from its publisher, after showing its terms; they then are its source."""
+    """Show a data set's terms, then download its files from the publisher; they become its source."""
     from orchestration.settings import Settings
     from recommenders.datasets.downloads.fetch import consent, fetch, fetch_all, folder_of
 
@@ -105,9 +111,9 @@ def data_fetch(
     root = Settings.read().home / "sources"
     agree = consent(yes, sys.stdin.isatty(), lambda question: typer.confirm(question, err=True))
     if name == "all":
-        outcomes = fetch_all(to or root, agree, say)
+        outcomes = fetch_all(to or root, agree, echo)
     else:
-        outcomes = [fetch(name, variant, to or folder_of(root, name, variant), agree, say)]
+        outcomes = [fetch(name, variant, to or folder_of(root, name, variant), agree, echo)]
     for outcome in outcomes:
         if outcome.done in ("fetched", "already there"):  # `run --dataset NAME` finds them from now on
             Settings.read(dataset=outcome.dataset, source=Path(outcome.folder)).remember_source()
@@ -122,31 +128,31 @@ def data_fetch(
 
 @app.command("make")
 def data_make(
-    to: Annotated[Path, typer.Option(help="Folder for the world's files; it must not exist yet.")],
-    scale: Annotated[float, typer.Option(help="1 is 2,000 buyers and 25,000 orders, 100 is 2.5 million orders.")] = 1.0,
-    seed: Annotated[int, typer.Option(help="Another seed, another world.")] = 42,
+    to: Annotated[Path, typer.Option(help="Folder for the files; it must not exist yet.")],
+    scale: Annotated[float, typer.Option(help="1 is 2,000 users and 25,000 orders, 100 is 2.5 million orders.")] = 1.0,
+    seed: Annotated[int, typer.Option(help="Random seed; each seed gives another market.")] = 42,
     scenario: Annotated[
         list[str] | None,
-        typer.Option(help="KIND:FIRST-DAY:STRENGTH, such as demand_shift:2026-05-01:0.5; may be given again."),
+        typer.Option(help="KIND:FIRST-DAY:STRENGTH, such as demand_shift:2026-05-01:0.5; may be repeated."),
     ] = None,
 ) -> None:
-    """Write a simulated B2B market of any size as files, with things that happen to it (docs/world.md)."""
+    """Write a simulated B2B market of any size as files, with scenarios (docs/world.md)."""
     from recommenders.simulation.config import Scenario
     from recommenders.simulation.files import write_world
 
     if to.exists():
         raise ConfigurationError(f"--to: {to} exists already; name a new folder, nothing is overwritten")
     write_world(to, scale, seed, [Scenario.parse(text) for text in scenario or []])
-    say(f"Written to {to}. Next: tradewind run --dataset custom_b2b --source {to}")
+    echo(f"Written to {to}. Next: tradewind run --dataset custom_b2b --source {to}")
 
 
 @app.command("versions")
 def data_versions(
-    name: Annotated[str, typer.Argument(metavar="DATASET", help="Data set by name.")],
+    name: Annotated[str, typer.Argument(metavar="DATASET", help="Name of the data set.")],
     as_json: AsJson = False,
 ) -> None:
-    """All versions of a data set's tables, newest first."""
-    versions = known(name).tables.versions()
+    """List all versions of a data set's tables, newest first."""
+    versions = settings_without_source(name).tables.versions()
     rows = [
         {
             "version": version.number,
@@ -163,25 +169,25 @@ def data_versions(
         print(json.dumps(rows))
         return
     for row in rows:
-        back = "" if row["restored_from"] is None else f"  gone back to {row['restored_from']}"
-        print(f"{row['version']:>4}  {row['created']}  {row['data_version']}  {row['rows']:>10} rows{back}")
+        note = "" if row["restored_from"] is None else f"  restored from {row['restored_from']}"
+        print(f"{row['version']:>4}  {row['created']}  {row['data_version']}  {row['rows']:>10} rows{note}")
 
 
 @app.command("restore")
 def data_restore(
-    name: Annotated[str, typer.Argument(metavar="DATASET", help="Data set by name.")],
+    name: Annotated[str, typer.Argument(metavar="DATASET", help="Name of the data set.")],
     version: Annotated[
         str,
         typer.Argument(metavar="NUMBER|latest", help="Number of the version, or latest to follow the source again."),
     ],
 ) -> None:
-    """Go back to an earlier version of a data set's tables; it stays until `latest` is asked for."""
-    store = known(name).tables
+    """Restore an earlier version of a data set's tables; it stays until you restore `latest`."""
+    store = settings_without_source(name).tables
     if version == "latest":
         store.release()
-        say(f"{name} follows its source again. Next: tradewind train --dataset {name}")
+        echo(f"{name} follows its source again. Next: tradewind train --dataset {name}")
         return
     if not version.isdecimal():
         raise ConfigurationError(f"version: got {version!r}; allowed: a number of `tradewind data versions`, or latest")
     restored = store.restore(int(version))
-    say(f"{name} holds the {restored.counts.kept} rows of version {version} now, until `data restore {name} latest`.")
+    echo(f"{name} now has the {restored.counts.kept} rows of version {version}, until `data restore {name} latest`.")

@@ -1,4 +1,4 @@
-"""Tables of the lake as people and programs want them."""
+"""Exports of the lake: recommendation lists as files, and the profile of a data set."""
 
 from pathlib import Path
 
@@ -7,43 +7,43 @@ import pyarrow.parquet as pq
 
 from orchestration.settings import Settings
 from recommenders.datasets.profile.page import draw, render
-from recommenders.datasets.profile.profiling import Description, describe
+from recommenders.datasets.profile.profiling import DatasetProfile, profile_tables
 from recommenders.datasets.reading.ingest import TABLES
-from recommenders.datasets.stops import stops
+from recommenders.datasets.stops import stop_reasons
 from recommenders.datasets.store import Version
 from recommenders.errors import DataError
 from recommenders.storage.files import atomic_file
 
 
 def write_lists(settings: Settings, output: Path | None) -> tuple[Path, int]:
-    """The batch lists at `output` (.parquet or .csv), or where the lake keeps them; returns (path, rows)."""
-    kept = settings.lake / settings.dataset / "batch_recommendations.parquet"
-    table = pq.read_table(kept)
+    """Writes the batch lists to `output` (.parquet or .csv); returns (path, rows). No output: those of the lake."""
+    stored = settings.lake / settings.dataset / "batch_recommendations.parquet"
+    table = pq.read_table(stored)
     if output is None:
-        return kept, table.num_rows
+        return stored, table.num_rows
     with atomic_file(output) as staging:
         (pa_csv.write_csv if output.suffix == ".csv" else pq.write_table)(table, staging)
     return output, table.num_rows
 
 
-def describe_tables(settings: Settings) -> Description:
-    """What the newest version of a data set's tables holds. Raises DataError where there is none yet."""
+def describe_tables(settings: Settings) -> DatasetProfile:
+    """The profile of the newest version of a data set's tables. Raises DataError where there is none yet."""
     store = settings.tables
     version = store.current()
     if version is None:
         raise DataError(f"{settings.dataset}: there are no tables in {store.folder} yet; materialise them first")
     files = {name: store.files(name, version) for name in TABLES}
-    return describe(files, version.counts, settings.dataset, spill=store.folder)
+    return profile_tables(files, version.counts, settings.dataset, spill=store.folder)
 
 
 def stops_of(settings: Settings, version: Version) -> list[str]:
-    """What would stop a run on a version of a data set's tables, in words."""
+    """The reasons that would stop a run on a version of a data set's tables."""
     files = {name: settings.tables.files(name, version) for name in TABLES}
-    return stops(settings.spec, version.counts, files)
+    return stop_reasons(settings.spec, version.counts, files)
 
 
-def write_page(found: Description, output: Path) -> None:
-    """The page as Markdown, its picture beside it."""
+def write_page(found: DatasetProfile, output: Path) -> None:
+    """Writes the profile as Markdown, and its picture beside it."""
     drawing = output.with_suffix(".png")
     output.parent.mkdir(parents=True, exist_ok=True)
     drawing.write_bytes(draw(found))

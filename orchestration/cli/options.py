@@ -1,4 +1,4 @@
-"""Options that commands share, and the settings they make."""
+"""Options that the commands share, and the settings from these options."""
 
 import logging
 from collections.abc import Iterator
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 Dataset = Annotated[
     str | None,
     typer.Option(
-        help="Data set by name.", show_default="TRADEWIND_DATASET, else the one last served here, else as configured"
+        help="Name of the data set.",
+        show_default="TRADEWIND_DATASET, else the one last served here, else as configured",
     ),
 ]
 Source = Annotated[Path | None, typer.Option(help="File or folder with the data set's files.")]
@@ -24,51 +25,51 @@ Config = Annotated[
     Path | None,
     typer.Option(help="Training configuration.", show_default="TRADEWIND_CONFIG or configs/training.yaml"),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print figures as one line of JSON, for programs.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the results as one line of JSON, for programs.")]
 
 
 def settings_of(dataset: str | None = None, source: Path | None = None, config: Path | None = None) -> "Settings":
     """The settings of this call, checked: data set, configuration and source exist."""
-    from orchestration.launcher.platform import check_source
+    from orchestration.launcher.platform_state import check_source
     from orchestration.settings import Settings
 
     check_config(config)
     settings, named_by = Settings.read_named(dataset=dataset, source=source, config=config)
-    say_which(settings, named_by)
+    echo_dataset(settings, named_by)
     _ = settings.spec, settings.training
     check_source(settings)
     settings.logs.mkdir(parents=True, exist_ok=True)
-    logging.basicConfig(filename=settings.logs / "tradewind.log", level=logging.WARNING)  # what the libraries say
+    logging.basicConfig(filename=settings.logs / "tradewind.log", level=logging.WARNING)  # warnings of the libraries
     return settings
 
 
 def check_config(config: Path | None) -> None:
-    """Raises ConfigurationError if a configuration is named that is not there."""
+    """Raises ConfigurationError if the named configuration does not exist."""
     if config is not None and not config.is_file():
         raise ConfigurationError(f"--config: no such file: {config}; see configs/training.yaml for one to start from")
 
 
-def known(dataset: str | None) -> "Settings":
+def settings_without_source(dataset: str | None) -> "Settings":
     """The settings of a call that reads no source; the data set exists."""
     from orchestration.settings import Settings
 
     settings, named_by = Settings.read_named(dataset=dataset)
-    say_which(settings, named_by)
+    echo_dataset(settings, named_by)
     _ = settings.spec
     return settings
 
 
-def say_which(settings: "Settings", named_by: str) -> None:
-    """Names the data set where the call itself does not."""
+def echo_dataset(settings: "Settings", named_by: str) -> None:
+    """Prints the name of the data set where the command does not name it."""
     if named_by != "--dataset":
-        say(f"Data set {settings.dataset}: {named_by}; --dataset names another.")
+        echo(f"Data set {settings.dataset}: {named_by}; use --dataset for another.")
 
 
 @contextmanager
 def echo_warnings(logger: str) -> Iterator[None]:
     """Prints the warnings that a package logs meanwhile."""
     handler = logging.Handler(logging.WARNING)
-    handler.emit = lambda record: say(record.getMessage())  # type: ignore[method-assign]
+    handler.emit = lambda record: echo(record.getMessage())  # type: ignore[method-assign]
     logging.getLogger(logger).addHandler(handler)
     try:
         yield
@@ -76,6 +77,6 @@ def echo_warnings(logger: str) -> Iterator[None]:
         logging.getLogger(logger).removeHandler(handler)
 
 
-def say(text: str) -> None:
-    """A line for people; standard output stays free for figures."""
+def echo(text: str) -> None:
+    """Prints a line for people on standard error; standard output is for results."""
     typer.echo(text, err=True)

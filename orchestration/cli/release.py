@@ -6,20 +6,20 @@ from typing import Annotated, Any
 
 import typer
 
-from orchestration.cli.options import AsJson, Dataset, known, say
+from orchestration.cli.options import AsJson, Dataset, echo, settings_without_source
 from recommenders.metrics.ranking import PRIMARY_METRIC
 
-GATE = {True: "passed", False: "held", None: ""}  # what a version's `promoted` says
+GATE = {True: "passed", False: "failed", None: ""}  # by the `promoted` of a version
 
 app = typer.Typer(help="Versions: list, promote, roll back, package.", no_args_is_help=True)
 
 
 @app.command("list")
 def release_list(dataset: Dataset = None, as_json: AsJson = False) -> None:
-    """All versions, newest first, with what the gate said."""
+    """List all versions, newest first, with the result of the gate."""
     from orchestration.launcher.console import versions_of
 
-    settings = known(dataset)
+    settings = settings_without_source(dataset)
     rows = versions_of(settings)
     if as_json:
         print(json.dumps(rows))
@@ -33,81 +33,83 @@ def release_list(dataset: Dataset = None, as_json: AsJson = False) -> None:
 def release_promote(
     version: Annotated[int, typer.Argument(metavar="NUMBER", help="Number of the version.")],
     dataset: Dataset = None,
-    force: Annotated[str, typer.Option(help="Promote against the gate; the reason given here is stored with it.")] = "",
+    force: Annotated[
+        str, typer.Option(help="Promote although the gate failed; this reason is stored with the version.")
+    ] = "",
 ) -> None:
-    """Make a version the champion, if the gate let it pass."""
-    from serving.release.challenger import promote_judged
+    """Make a version the champion, if it passed the gate."""
+    from serving.release.challenger import promote_evaluated
     from serving.release.registry import Registry
 
-    settings = known(dataset)
+    settings = settings_without_source(dataset)
     registry = Registry(settings)
     before = registry.pointer(settings.dataset)
-    released = promote_judged(registry, settings.dataset, version, force)
-    say(f"Version {released.number} ({released.model}) of {settings.dataset} serves now.{_lifted(before)}")
+    released = promote_evaluated(registry, settings.dataset, version, force)
+    echo(f"Version {released.number} ({released.model}) of {settings.dataset} serves now.{_pin_ended(before)}")
 
 
 @app.command("rollback")
 def release_rollback(dataset: Dataset = None) -> None:
-    """Make the champion before the present one serve again."""
+    """Make the previous champion serve again."""
     from serving.release.registry import Registry
 
-    settings = known(dataset)
+    settings = settings_without_source(dataset)
     registry = Registry(settings)
     before = registry.pointer(settings.dataset)
     released = registry.rollback(settings.dataset)
-    say(f"Version {released.number} ({released.model}) of {settings.dataset} serves again.{_lifted(before)}")
-    say(
-        "Retrainings of the recipe and data just rolled back will not be promoted; of newer data they may be. To keep "
-        f"this version whatever they find: tradewind release pin {released.number} --dataset {settings.dataset}"
+    echo(f"Version {released.number} ({released.model}) of {settings.dataset} serves again.{_pin_ended(before)}")
+    echo(
+        "Retrainings of the recipe and data just rolled back will not be promoted; those of newer data may be. To keep "
+        f"this version in any case: tradewind release pin {released.number} --dataset {settings.dataset}"
     )
 
 
 @app.command("pin")
 def release_pin(
-    version: Annotated[int, typer.Argument(metavar="NUMBER", help="Number of the version, the one that serves.")],
+    version: Annotated[int, typer.Argument(metavar="NUMBER", help="Number of the version that serves.")],
     dataset: Dataset = None,
 ) -> None:
-    """Keep the version that serves, whatever retrainings find, until it is unpinned."""
+    """Keep the version that serves until it is unpinned; no retraining replaces it."""
     from serving.release.registry import Registry
 
-    settings = known(dataset)
+    settings = settings_without_source(dataset)
     Registry(settings).pin(settings.dataset, version)
-    say(f"Version {version} of {settings.dataset} is pinned; retrainings go on and replace nothing.")
+    echo(f"Version {version} of {settings.dataset} is pinned; retrainings go on and replace nothing.")
 
 
 @app.command("unpin")
 def release_unpin(dataset: Dataset = None) -> None:
-    """Let retrainings replace the version that serves again."""
+    """Allow retrainings to replace the version that serves."""
     from serving.release.registry import Registry
 
-    settings = known(dataset)
+    settings = settings_without_source(dataset)
     before = Registry(settings).pin(settings.dataset, None)
     if before is not None and before.pinned:
-        say(f"Version {before.version} of {settings.dataset} is pinned no more.")
+        echo(f"Version {before.version} of {settings.dataset} is no longer pinned.")
     else:
-        say(f"No version of {settings.dataset} is pinned.")
+        echo(f"No version of {settings.dataset} is pinned.")
 
 
 @app.command("bento")
 def release_bento(dataset: Dataset = None, as_json: AsJson = False) -> None:
-    """Build a Bento that serves the champion on its own, with no MLflow at hand."""
+    """Build a Bento that serves the champion on its own, without MLflow."""
     from serving.release.bento import build
 
-    settings = known(dataset)
+    settings = settings_without_source(dataset)
     built = build(settings)
     if as_json:
         print(json.dumps({"tag": built.tag, "path": str(built.path)}))
     else:
-        say(f"Built {built.tag}. Serve it: BENTOML_HOME={settings.home / 'bentoml'} bentoml serve {built.tag}")
+        echo(f"Built {built.tag}. Serve it: BENTOML_HOME={settings.home / 'bentoml'} bentoml serve {built.tag}")
 
 
-def _lifted(before: Any) -> str:
-    """That a pin ended with a change of what serves. before: the pointer there was."""
+def _pin_ended(before: Any) -> str:
+    """A sentence if the change ended a pin. before: the pointer before the change."""
     return f" The pin of version {before.version} has ended." if before is not None and before.pinned else ""
 
 
 def _lines(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """A heading, a line a version and, where the gate held one back, why; nothing is cut to a terminal's width."""
+    """A heading, one line per version, and the reasons if the gate failed. Lines are not cut to the terminal width."""
     width = max(len(row["model"]) for row in rows)
     columns = f"{{:>4}}  {{:<{width}}}  {{:<20}}  {{:<6}}  {{:<16}}  {{}}"
     lines = [columns.format("", "model", "NDCG@10 [95 %]", "gate", "created (UTC)", "alias")]

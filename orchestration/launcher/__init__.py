@@ -1,1 +1,1 @@
-"""What `tradewind run` starts and watches."""
+"""The processes of `tradewind run`: Dagster runs, services and their supervisor."""

@@ -1,4 +1,4 @@
-"""What the `tradewind` command shows: the running platform, its status, its versions."""
+"""The terminal output of `tradewind`: the running platform, its status, its versions."""
 
 import json
 import time
@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from monitoring import alerts
-from orchestration.launcher import platform
+from orchestration.launcher import platform_state
 from orchestration.launcher.runs import RunFailedError
 from orchestration.launcher.services import ensure_ports, services
 from orchestration.launcher.supervisor import Supervisor
@@ -22,87 +22,87 @@ from serving.release.registry import Registry
 from serving.release.versions import ROLLED_BACK_TAG, Version
 
 READY_S = 120.0
-PATROL_S = 1.0
+POLL_S = 1.0
 
 
-def run_platform(settings: Settings, once: bool, say: Callable[[str], None]) -> None:
-    """Starts everything, brings the champion up to date, asks it, tells; then serves until Ctrl-C unless `once`."""
+def run_platform(settings: Settings, once: bool, echo: Callable[[str], None]) -> None:
+    """Starts everything, updates the champion, tests it, prints the results; serves until Ctrl-C unless `once`."""
     started = time.perf_counter()
     settings.workspace.mkdir(parents=True, exist_ok=True)
-    with platform.sole_owner(settings):
-        ensure_ports(settings)  # after the home, or a second run would only hear of a port that the first one holds
+    with platform_state.lock_home(settings):
+        ensure_ports(settings)  # after the lock: a second run must report the lock, not a port of the first run
         settings.remember_dataset("run")
         registry = Registry(settings)
         registry.prepare()
         for line in registry.reconcile(settings.dataset):
-            say(f"Mended: {line}")
+            echo(f"Repaired: {line}")
         with Supervisor(services(settings)) as group:
             group.start()
-            say(f"Tradewind on {settings.dataset}. Watch it in Dagster: {settings.urls['dagster']} (ready in a moment)")
-            seconds = platform.bring_up_to_date(settings)
+            echo(f"Tradewind on {settings.dataset}. See it in Dagster: {settings.urls['dagster']} (ready in a moment)")
+            seconds = platform_state.bring_up_to_date(settings)
             if not seconds:
-                say("The champion knows this data and configuration already; nothing to train.")
+                echo("The champion is trained on this data and configuration already; nothing to train.")
             waiting = time.perf_counter()
             group.wait_ready(READY_S)
-            platform.await_champion(settings, platform.live(settings).version)
+            platform_state.await_champion(settings, platform_state.live_pointer(settings).version)
             seconds["services"] = time.perf_counter() - waiting
-            answer = platform.ask(settings)
-            print_figures(settings, answer)
+            answer = platform_state.smoke_test(settings)
+            print_results(settings, answer)
             seconds["total"] = time.perf_counter() - started
-            say(closing(settings, once))
+            echo(next_steps(settings, once))
             if once:
                 print(json.dumps(summary(settings, answer, seconds)), flush=True)
                 return
-            serve(group, say)
+            serve(group, echo)
 
 
-def serve(group: Supervisor, say: Callable[[str], None]) -> None:
-    """Watches the services; returns at Ctrl-C, raises RunFailedError when one stays down."""
+def serve(group: Supervisor, echo: Callable[[str], None]) -> None:
+    """Watches the services; returns at Ctrl-C, raises RunFailedError if one stays down."""
     try:
         while True:
-            if dead := group.poll():
-                raise RunFailedError("; ".join(str(death) for death in dead))
-            time.sleep(PATROL_S)
+            if failures := group.poll():
+                raise RunFailedError("; ".join(str(failure) for failure in failures))
+            time.sleep(POLL_S)
     except KeyboardInterrupt:
-        say("\nStopping ...")
+        echo("\nStopping ...")
 
 
-def summary(settings: Settings, answer: platform.Answer, seconds: dict[str, float]) -> dict[str, Any]:
-    """What `--once` prints as its last line."""
-    pointer, report = platform.live(settings), platform.report(settings)
+def summary(settings: Settings, answer: platform_state.SmokeTestAnswer, seconds: dict[str, float]) -> dict[str, Any]:
+    """The last line that `--once` prints, as a dict."""
+    pointer, report = platform_state.live_pointer(settings), platform_state.last_report(settings)
     return {
         "dataset": settings.dataset,
         "champion": {"model": pointer.model, "version": pointer.version},
         "metrics": report.models,
-        "criteria": platform.criteria_of(report, pointer.model, answer),
+        "criteria": platform_state.criteria_of(report, pointer.model, answer),
         "predict": {"status": answer.status, "items": answer.items, "milliseconds": answer.milliseconds},
         "seconds": {stage: round(value, 3) for stage, value in seconds.items()},
     }
 
 
-def print_figures(settings: Settings, answer: platform.Answer) -> None:
-    """The champion's figures against the criteria."""
+def print_results(settings: Settings, answer: platform_state.SmokeTestAnswer) -> None:
+    """Prints the champion's results and the success criteria."""
     console = Console(stderr=True, highlight=False)
-    pointer, report = platform.live(settings), platform.report(settings)
+    pointer, report = platform_state.live_pointer(settings), platform_state.last_report(settings)
     console.print(f"\n[bold]{pointer.model}[/] version {pointer.version} serves {settings.dataset}")
     table = Table("criterion", "target", "reached", "ceiling")
-    for row in platform.criteria_of(report, pointer.model, answer):
-        table.add_row(row["metric"], *(_figure(row[key]) for key in ("target", "reached", "ceiling")))
+    for row in platform_state.criteria_of(report, pointer.model, answer):
+        table.add_row(row["metric"], *(_cell(row[key]) for key in ("target", "reached", "ceiling")))
     console.print(table)
-    whole = f"The whole report: tradewind evaluate --dataset {settings.dataset}"
-    console.print(f"{report.protocol}; {report.n_users} buyers. {whole}\n", soft_wrap=True)
+    hint = f"The full report: tradewind evaluate --dataset {settings.dataset}"
+    console.print(f"{report.protocol}; {report.n_users} users. {hint}\n", soft_wrap=True)
 
 
-def closing(settings: Settings, once: bool) -> str:
-    """What a person can do next: ask the service where it stays up, else how to have it stay."""
+def next_steps(settings: Settings, once: bool) -> str:
+    """The next steps: a request to the running service, or with `once` the command that keeps it running."""
     if once:
-        return f"Done once; the services end now. To keep them up: tradewind run --dataset {settings.dataset}"
+        return f"Done; the services stop now. To keep them running: tradewind run --dataset {settings.dataset}"
     pages = [f"  {name:<10} {url}{'/docs' if name == 'service' else ''}" for name, url in settings.urls.items()]
-    return "\n".join([*pages, f"\nTry it:\n  {platform.curl_line(settings)}\n", "Serving until Ctrl-C."])
+    return "\n".join([*pages, f"\nTry it:\n  {platform_state.curl_line(settings)}\n", "Serving until Ctrl-C."])
 
 
 def status_of(settings: Settings) -> dict[str, Any]:
-    """What serves, what ran last, which services answer, what alarmed."""
+    """The champion, the last runs, the services that answer, and the last alerts."""
     pointer = read_pointer(settings.pointer)
     with dg.DagsterInstance.from_config(str(settings.dagster_home)) as instance:
         runs = [
@@ -124,14 +124,14 @@ def status_of(settings: Settings) -> dict[str, Any]:
             "since": pointer.promoted_at,
             "pinned": pointer.pinned,
         },
-        "services": {name: _answers(url) for name, url in settings.urls.items()},
+        "services": {name: _is_up(url) for name, url in settings.urls.items()},
         "runs": runs,
         "alerts": [alert.title for alert in alerts.recent(settings.alerts, 5)],
     }
 
 
 def print_status(found: dict[str, Any]) -> None:
-    """The status for people."""
+    """Prints the status for people."""
     champion = found["champion"]
     print(f"data set   {found['dataset']}")
     print(
@@ -172,17 +172,17 @@ def versions_of(settings: Settings) -> list[dict[str, Any]]:
 
 
 def _marks(version: Version, live: Pointer | None) -> list[str]:
-    """What a version is, beside its aliases."""
+    """The marks of a version in addition to its aliases: pinned, rolled back."""
     pinned = live is not None and live.pinned and live.version == version.number
     return ["pinned"] * pinned + ["rolled back"] * bool(version.tags.get(ROLLED_BACK_TAG))
 
 
-def _answers(url: str) -> bool:
+def _is_up(url: str) -> bool:
     try:
         return httpx.get(url, timeout=2, follow_redirects=True).status_code < 500
     except httpx.HTTPError:
         return False
 
 
-def _figure(value: Any) -> str:
+def _cell(value: Any) -> str:
     return "-" if value is None else f"{value:.3f}" if isinstance(value, float) else str(value)

@@ -1,4 +1,4 @@
-"""Runs of the graph in this process, on the same instance that the web pages and the daemon use."""
+"""Dagster runs in this process, on the same instance that the web pages and the daemon use."""
 
 import logging
 import os
@@ -22,16 +22,16 @@ from orchestration.settings import Settings
 from recommenders.errors import TradewindError
 from serving.settings import PROJECT
 
-PID_TAG = "tradewind/pid"  # which process executes a run in itself
+PID_TAG = "tradewind/pid"  # the process that executes a run
 
 
 class RunFailedError(TradewindError):
-    """A run that did not succeed for a reason that the platform found itself, such as a failed check."""
+    """A run that failed for a reason which the platform itself found, such as a failed check."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run that succeeded: its id and the seconds each step took."""
+    """A successful run: its id and the seconds of each step."""
 
     run_id: str
     seconds: dict[str, float]
@@ -40,14 +40,14 @@ class Run:
 def materialise(settings: Settings, assets: Sequence[str] = (), cause: str = "command line") -> Run:
     """Materialises assets (all of them by default) of the settings' data set, with their checks.
 
-    Raises the TradewindError that stopped a step, or RunFailedError that names the check which did.
+    Raises the TradewindError that stopped a step, or RunFailedError with the name of the failed check.
     """
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    logging.getLogger("tradewind.alerts").addHandler(logging.NullHandler())  # a run's own log tells of them
+    logging.getLogger("tradewind.alerts").addHandler(logging.NullHandler())  # the log of the run has them
     job = definitions(settings).resolve_job_def(RETRAINING)
     with dg.DagsterInstance.from_config(str(settings.dagster_home)) as instance:
         started = time.perf_counter()
-        # Not job.execute_in_process(), whose runs know no code location: Dagster's timeline leaves those out.
+        # Not job.execute_in_process(): its runs have no code location, and Dagster's timeline leaves those out.
         run = instance.create_run_for_job(
             job,
             run_config={"loggers": {"console": {}}},
@@ -67,13 +67,13 @@ def materialise(settings: Settings, assets: Sequence[str] = (), cause: str = "co
 
 
 def origin(job: str) -> RemoteJobOrigin:
-    """Where Dagster's pages find a job: the code location that workspace.yaml names."""
+    """The origin of a job for Dagster's pages: the code location of workspace.yaml."""
     (location,) = location_origins_from_yaml_paths([str(PROJECT / "workspace.yaml")])
     return RemoteRepositoryOrigin(location, SINGLETON_REPOSITORY_NAME).get_job_origin(job)
 
 
 def failed_checks(instance: dg.DagsterInstance, run_id: str) -> list[str]:
-    """What each check that stopped a run found."""
+    """The results of the checks that stopped a run, in words."""
     events = instance.all_logs(run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION)
     found = [event.get_dagster_event().asset_check_evaluation_data for event in events]
     stops = [one for one in found if one.blocking and not one.passed and one.severity is dg.AssetCheckSeverity.ERROR]
@@ -81,12 +81,12 @@ def failed_checks(instance: dg.DagsterInstance, run_id: str) -> list[str]:
 
 
 def this_process(pid: int) -> str:
-    """A process's id with the moment it started, because ids are used again."""
+    """A process id with its start time, because the system uses ids again."""
     return f"{pid}@{psutil.Process(pid).create_time():.2f}"
 
 
 def upstream(settings: Settings, *assets: str) -> list[str]:
-    """The assets and all that they are made from."""
+    """The names of the assets and of all assets upstream of them."""
     graph = definitions(settings).resolve_asset_graph()
     selection = dg.AssetSelection.assets(*assets).upstream().required_multi_asset_neighbors()
     return sorted(key.to_user_string() for key in selection.resolve(graph))
@@ -95,10 +95,10 @@ def upstream(settings: Settings, *assets: str) -> list[str]:
 def root_cause(error: BaseException, failed: Sequence[str] = ()) -> BaseException:
     """The first TradewindError below Dagster's wrapping; a failed blocking check as RunFailedError; else the error.
 
-    failed: what the checks that failed found, which Dagster's own error does not say.
+    failed: the results of the failed checks, which Dagster's own error does not contain.
     """
     cause: BaseException | None = error
-    seen: set[int] = set()  # Dagster chains errors in rings
+    seen: set[int] = set()  # Dagster chains errors in cycles
     while cause is not None and id(cause) not in seen:
         if isinstance(cause, TradewindError):
             return cause

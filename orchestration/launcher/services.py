@@ -1,4 +1,4 @@
-"""The long-running processes of the platform and the commands that start them."""
+"""The services of the platform and the commands that start them."""
 
 import sys
 from pathlib import Path
@@ -32,7 +32,7 @@ def services(settings: Settings) -> list[Service]:
             settings.environment(),
             settings.logs / f"{name}.log",
             urls[name] + READY[name],
-            cwd=settings.home,  # whatever a vendor drops into the current folder stays below home
+            cwd=settings.home,  # files that a library writes to the current folder stay below home
         )
         for name, (program, *arguments) in commands.items()
         if urls[name].startswith(f"http://{host}:")  # an MLflow that runs elsewhere is not started here

@@ -1,7 +1,7 @@
-"""Runs services as one group: started together, restarted when they fall, ended with whoever started them.
+"""Runs services as one group: starts them together, restarts those that fail, ends them with this process.
 
-Each service lives in its own session (a Ctrl-C in the terminal reaches only us) behind a leash (leash.py)
-that ends its whole tree when this process ends in any way, SIGKILL included.
+Each service runs in its own session (a Ctrl-C in the terminal reaches only this process) under a process guard
+(process_guard.py), which ends its whole tree when this process ends for any reason, SIGKILL included.
 """
 
 import contextlib
@@ -24,8 +24,8 @@ import psutil
 
 from recommenders.errors import ConfigurationError, TradewindError
 
-LEASH = Path(__file__).with_name("process_guard.py")
-PATROL_S = 0.1
+GUARD = Path(__file__).with_name("process_guard.py")
+POLL_S = 0.1
 LOG = logging.getLogger("tradewind.supervisor")
 
 
@@ -37,7 +37,7 @@ class ServiceError(TradewindError):
 class Service:
     """One program that stays in the foreground (one that puts itself in the background counts as ended).
 
-    env is added to ours; log is appended to; ready_url answers below 400 once the service can be used (None:
+    env is added to the environment; log is appended to; ready_url answers below 400 once the service can be used (None:
     ready at once).
     """
 
@@ -50,8 +50,8 @@ class Service:
 
 
 @dataclass(frozen=True)
-class Death:
-    """A service given up: it ended `restarts` + 1 times."""
+class Failure:
+    """A service that is not restarted any more: it ended `restarts` + 1 times."""
 
     name: str
     code: int
@@ -66,7 +66,7 @@ class Death:
 
 @dataclass
 class _Run:
-    """A service and what became of it."""
+    """A service and its state."""
 
     service: Service
     process: subprocess.Popen[bytes] | None = None
@@ -74,15 +74,15 @@ class _Run:
     started: float = 0.0
     restarts: int = 0
     due: float | None = None  # when to start again
-    death: Death | None = None
+    failure: Failure | None = None
     log_start: int = 0  # where in the log this start begins, in bytes
 
 
 class Supervisor:
     """Starts, watches, restarts and ends services; as a context manager it ends them on leaving.
 
-    max_restarts falls in a row are forgiven, after backoff, 2 backoff, 4 backoff ... seconds; one that stayed
-    up for `stable` seconds starts its count afresh. grace: seconds between SIGTERM and SIGKILL.
+    A service is restarted max_restarts times in a row, after backoff, 2 backoff, 4 backoff ... seconds; after
+    `stable` seconds up its count starts again. grace: seconds between SIGTERM and SIGKILL.
     Call from one thread.
     """
 
@@ -110,22 +110,22 @@ class Supervisor:
         self.stop()
 
     def start(self) -> Self:
-        """Start every service that is not running; returns at once."""
+        """Starts every service that is not running; returns at once."""
         for run in self._runs.values():
-            if run.process is None and run.death is None:
+            if run.process is None and run.failure is None:
                 self._launch(run)
         return self
 
     def wait_ready(self, timeout: float, on_ready: Callable[[Service, float], None] | None = None) -> None:
-        """Wait until every ready_url answers; on_ready(service, seconds since its start) is told of each.
+        """Waits until every ready_url answers; calls on_ready(service, seconds since its start) for each.
 
-        Raises ServiceError if a service is given up, or is not ready in `timeout` seconds.
+        Raises ServiceError if a service is not restarted any more, or is not ready in `timeout` seconds.
         """
         deadline = time.monotonic() + timeout
         waiting = dict(self._runs)
         while True:
-            if dead := self.poll():
-                raise ServiceError("; ".join(map(str, dead)))
+            if failures := self.poll():
+                raise ServiceError("; ".join(map(str, failures)))
             for name, run in list(waiting.items()):
                 if run.process is not None and answers(run.service.ready_url):
                     del waiting[name]
@@ -136,41 +136,41 @@ class Supervisor:
             if time.monotonic() >= deadline:
                 late = [f"{name} (see {run.service.log})" for name, run in waiting.items()]
                 raise ServiceError(f"not ready after {timeout:g} s: {', '.join(late)}")
-            time.sleep(PATROL_S)
+            time.sleep(POLL_S)
 
-    def poll(self) -> tuple[Death, ...]:
-        """Restart what fell and is due; returns the services given up. Call it every second or so."""
+    def poll(self) -> tuple[Failure, ...]:
+        """Restarts failed services that are due; returns those not restarted any more. Call it about every second."""
         for run in self._runs.values():
             if run.process is not None and run.process.poll() is not None:
-                self._fallen(run, run.process.returncode)
+                self._handle_exit(run, run.process.returncode)
             if run.due is not None and time.monotonic() >= run.due:
                 self._launch(run)
-        return tuple(run.death for run in self._runs.values() if run.death is not None)
+        return tuple(run.failure for run in self._runs.values() if run.failure is not None)
 
     def stop(self) -> None:
-        """End all services side by side; returns when their trees are gone, soon after `grace` at most."""
+        """Ends all services in parallel; returns when their trees have ended, soon after `grace` at most."""
         for run in self._runs.values():
             run.due = None
-            self._let_go(run)
+            self._close_pipe(run)
         for run in self._runs.values():
             if run.process is not None:
-                self._await_leash(run.service.name, run.process)
+                self._await_guard(run.service.name, run.process)
                 run.process = None
 
     def pids(self) -> dict[str, int]:
-        """The process id of each running service's leash; its children are the service."""
+        """The process id of each running service's guard; its children are the service."""
         return {name: run.process.pid for name, run in self._runs.items() if run.process is not None}
 
     def _launch(self, run: _Run) -> None:
         service, run.due = run.service, None
         service.log.parent.mkdir(parents=True, exist_ok=True)
-        # os.pipe is close-on-exec: were the write end held by any service too, our end would go unnoticed.
+        # os.pipe is close-on-exec: if a service had the write end too, no guard would notice the end of this process.
         read, run.pipe = os.pipe()
         try:
             with service.log.open("ab") as log:
                 run.log_start = log.tell()
                 run.process = subprocess.Popen(
-                    [sys.executable, "-P", str(LEASH), str(read), str(self._grace), *service.command],
+                    [sys.executable, "-P", str(GUARD), str(read), str(self._grace), *service.command],
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,
@@ -183,36 +183,36 @@ class Supervisor:
             os.close(read)
         run.started = time.monotonic()
 
-    def _fallen(self, run: _Run, code: int) -> None:
+    def _handle_exit(self, run: _Run, code: int) -> None:
         run.process = None
-        self._let_go(run)
+        self._close_pipe(run)
         if time.monotonic() - run.started >= self._stable:
             run.restarts = 0
         if run.restarts >= self._max_restarts:
             log = run.service.log
-            run.death = Death(run.service.name, code, run.restarts, log, tail(log, run.log_start))
-            LOG.error("%s", run.death)
+            run.failure = Failure(run.service.name, code, run.restarts, log, tail(log, run.log_start))
+            LOG.error("%s", run.failure)
             return
         pause = self._backoff * 2**run.restarts
         run.restarts += 1
         run.due = time.monotonic() + pause
         LOG.warning("%s ended with code %d; starting it again in %g s", run.service.name, code, pause)
 
-    def _await_leash(self, name: str, leash: "subprocess.Popen[bytes]") -> None:
+    def _await_guard(self, name: str, guard: "subprocess.Popen[bytes]") -> None:
         try:
-            leash.wait(self._grace + 15)
+            guard.wait(self._grace + 15)
         except subprocess.TimeoutExpired:
-            LOG.error("%s: its leash, pid %d, has not ended; processes of it may remain", name, leash.pid)
+            LOG.error("%s: its process guard, pid %d, has not ended; some of its processes may remain", name, guard.pid)
 
     @staticmethod
-    def _let_go(run: _Run) -> None:
+    def _close_pipe(run: _Run) -> None:
         if run.pipe >= 0:
             os.close(run.pipe)
             run.pipe = -1
 
 
 def answers(url: str | None) -> bool:
-    """Whether the URL answers below 400 within two seconds; no proxy is asked. No URL: True."""
+    """Whether the URL answers below 400 within two seconds, without a proxy. No URL: True."""
     if url is None:
         return True
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -232,12 +232,12 @@ def tail(log: Path, start: int = 0, lines: int = 20) -> str:
 
 
 def ensure_free(host: str, port: int, name: str) -> None:
-    """Raises ConfigurationError, naming who holds it, if the port cannot be listened on."""
+    """Raises ConfigurationError, with the process that uses it, if the port is not free."""
     setting = f"TRADEWIND_{name.upper()}_PORT"
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind, protocol) as probe:
-            # A connection that lingers from before is no obstacle; a listener still is.
+            # With this option a closing connection does not block the port; a listener does.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
     except OSError as error:
@@ -250,7 +250,7 @@ def ensure_free(host: str, port: int, name: str) -> None:
 
 
 def holder(port: int) -> str:
-    """Who listens on a TCP port: "pid 1234 (python)", or "another process" where the system does not tell."""
+    """The process that listens on a TCP port: "pid 1234 (python)", or "another process" if it is not known."""
     with contextlib.suppress(psutil.Error):
         for connection in psutil.net_connections("tcp"):
             if connection.status != psutil.CONN_LISTEN or not connection.laddr or not connection.pid:

@@ -1,4 +1,4 @@
-"""The data sets by name: the project's own, and the user's (docs/own-data.md)."""
+"""The data sets by name: those of the project, and the user's custom data sets (docs/custom-data.md)."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -6,14 +6,14 @@ from pathlib import Path
 from recommenders.datasets.spec import DatasetSpec, Protocol
 from recommenders.errors import UnknownNameError
 
-OWN = Path(__file__).resolve().parents[2] / "configs" / "datasets.yaml"
+CUSTOM_CONFIG = Path(__file__).resolve().parents[2] / "configs" / "datasets.yaml"
 
 DATASETS: dict[str, DatasetSpec] = {
     spec.name: spec
     for spec in (
         DatasetSpec(
             name="custom_b2b",
-            title="A simulated B2B marketplace: 2,000 buyers, 5,000 products in 7 categories, 25,000 orders",
+            title="A simulated B2B marketplace: 2,000 users, 5,000 items in 7 categories, 25,000 orders",
             licence="made by this project; do with it what you like",
             layout="a folder with buyers.parquet, products.parquet and order_lines.parquet",
             files=("buyers.parquet", "products.parquet", "order_lines.parquet"),
@@ -72,22 +72,24 @@ DATASETS: dict[str, DatasetSpec] = {
 }
 
 
-def datasets(own: Path | None = None) -> Mapping[str, DatasetSpec]:
-    """The project's data sets and the user's, by name. Raises ConfigurationError if the user's file cannot be used.
+def datasets(custom: Path | None = None) -> Mapping[str, DatasetSpec]:
+    """All data sets by name: the project's and the custom ones. Raises ConfigurationError if their file is invalid.
 
-    own: the user's file; by default configs/datasets.yaml of the checkout.
+    custom: the file of the custom data sets; by default configs/datasets.yaml of the checkout.
     """
     from recommenders.datasets.custom.spec import read_specs
 
-    path = own or OWN
-    return DATASETS if path == OWN and not OWN.exists() else {**DATASETS, **read_specs(path, DATASETS)}
+    path = custom or CUSTOM_CONFIG
+    return (
+        DATASETS if path == CUSTOM_CONFIG and not CUSTOM_CONFIG.exists() else {**DATASETS, **read_specs(path, DATASETS)}
+    )
 
 
-def dataset(name: str, own: Path | None = None) -> DatasetSpec:
-    """The spec of that name. Raises UnknownNameError with the names there are, ConfigurationError as datasets()."""
-    if name in DATASETS:  # a mistake in the user's file is none of theirs
+def dataset(name: str, custom: Path | None = None) -> DatasetSpec:
+    """The spec of that name. Raises UnknownNameError with the known names, or ConfigurationError like datasets()."""
+    if name in DATASETS:  # so that an error in the custom file does not affect them
         return DATASETS[name]
-    known = datasets(own)
+    known = datasets(custom)
     if name not in known:
         raise UnknownNameError("dataset", name, known)
     return known[name]

@@ -1,6 +1,6 @@
-"""A real log replayed day by day, as a shop's nightly export would have brought it: one CSV a day in a folder.
+"""Replays a real log day by day, like the nightly export of a shop: writes one CSV file a day into a folder.
 
-The folder is a source like any other, so what grows in it is read, checked and trained on as live data would be.
+The folder is a source like any other, so its growing content is read, checked and used for training like live data.
 """
 
 import gzip
@@ -21,11 +21,11 @@ from recommenders.datasets.sources.online_retail import COLUMNS, MONTH_FIRST, VA
 from recommenders.errors import DataError
 from recommenders.storage.files import atomic_file
 
-NAME = "online_retail"  # the one data set whose files are a shop's own log
-NOTE = "feed.json"
+NAME = "online_retail"  # the only data set whose files are the log of one shop
+NOTE = "replay.json"
 EPOCH = date(1970, 1, 1)
 
-# A row whose date cannot be read stays with the row before it; rows before the first date go with that one.
+# A row without a readable date belongs to the day of the row before it; rows before the first date belong to that day.
 DAYS = """
     select place, line, coalesce(
         last_value(day ignore nulls) over (order by place, line),
@@ -40,14 +40,14 @@ Days = dict[Path, list[tuple[int, date]]]  # file -> (line, day) of each of its 
 
 
 @dataclass(frozen=True)
-class Fed:
-    """What a feed did. `first` and `last` are the log's own days."""
+class ReplayedDays:
+    """The result of a replay. `first` and `last` are the first and last day of the log."""
 
     folder: Path
     until: date
-    written: tuple[date, ...]  # days that are new
-    n_present: int  # days that lay there before, and stayed as they were
-    n_left: int  # days of the log still to come
+    written: tuple[date, ...]  # new days
+    n_present: int  # days that were already in the folder; they are not changed
+    n_left: int  # days of the log that are not written yet
     first: date
     last: date
 
@@ -64,40 +64,41 @@ class Fed:
         }
 
     def summary(self) -> str:
-        """One line for a person."""
-        left = f"{self.n_left} are still to come" if self.n_left else "that is all of it"
+        """One line for the terminal."""
+        left = f"{self.n_left} days are left" if self.n_left else "no days are left"
         ends = f"; the log ends before {self.until}" if self.until > self.last else ""
         return (
-            f"{len(self.written)} days written to {self.folder}, {self.n_present} were there already; "
+            f"{len(self.written)} days written to {self.folder}, {self.n_present} were already there; "
             f"the log runs from {self.first} to {self.last}, {left}{ends}"
         )
 
 
-def feed(source: Path, folder: Path, until: date | str) -> Fed:
+def replay(source: Path, folder: Path, until: date | str) -> ReplayedDays:
     """Writes a file for each day of the source up to `until` that `folder` lacks: 2010-12-01.csv and so on.
 
-    A day has the source's header and its rows as they stand there, byte for byte; every row is in exactly one file, so
-    the folder fed to the end reads as the source does. Days already there are not touched, and each appears whole.
-    Raises DataError if `until` is no day or before the first, or if the folder holds anything but this feed.
+    A file has the source's header and the rows of the day, byte for byte. Every row is in exactly one file, so a
+    complete replay gives the same tables as the source. Existing days are not changed, and each file is written
+    completely or not at all. Raises DataError if `until` is not a day or is before the first day, or if the folder
+    contains anything but this replay.
     """
     with tempfile.TemporaryDirectory() as work, Reading(NAME, Path(work) / "reading") as reading:
         rows = _days_of_rows(reading, source)
         days = sorted({day for found in rows.values() for _, day in found})
         last = _until(until, days)
         note = _note(source)
-        there = _days_present(folder, note, days)
-        new = [day for day in days if day <= last and day not in there]
+        present = _days_present(folder, note, days)
+        new = [day for day in days if day <= last and day not in present]
         header = _header(list(rows))
         folder.mkdir(parents=True, exist_ok=True)
         _write_note(folder, note)
         if new:
             _write_days(folder, header, rows, frozenset(new))
-    left = sum(day > last and day not in there for day in days)
-    return Fed(folder, last, tuple(new), len(there), left, days[0], days[-1])
+    left = sum(day > last and day not in present for day in days)
+    return ReplayedDays(folder, last, tuple(new), len(present), left, days[0], days[-1])
 
 
 def _days_of_rows(reading: Reading, source: Path) -> Days:
-    """Which day each row of the source belongs to. Raises DataError if no row has a date."""
+    """The day of each row of the source. Raises DataError if no row has a date."""
     paths = _text_files(dataset(NAME).locate(source), reading.work)
     files = [prepare(path, NAME, reading.work, COLUMNS) for path in paths]
     columns = dict.fromkeys(COLUMNS, "VARCHAR")
@@ -107,7 +108,7 @@ def _days_of_rows(reading: Reading, source: Path) -> Days:
     rows: Days = defaultdict(list)
     for place, line, day in reading.run(DAYS.format(values=VALUES.format(month_first=month_first))):
         if day is None:
-            raise DataError(f"{NAME}: no row of {source} has a date that can be read; check the column InvoiceDate")
+            raise DataError(f"{NAME}: no row of {source} has a readable date; check the column InvoiceDate")
         rows[paths[place]].append((line, EPOCH + timedelta(days=day)))
     return rows
 
@@ -120,7 +121,7 @@ def _text_files(paths: Sequence[Path], work: Path) -> list[Path]:
 
 
 def _until(until: date | str, days: Sequence[date]) -> date:
-    """The day meant. Raises DataError with the days there are."""
+    """`until` as a date. Raises DataError with the range of the log if it is not a date or is before the first day."""
     allowed = f"the log runs from {days[0]} to {days[-1]}"
     try:
         day = date.fromisoformat(until) if isinstance(until, str) else until
@@ -131,20 +132,20 @@ def _until(until: date | str, days: Sequence[date]) -> date:
     return day
 
 
-def log_of(source: Path) -> Path:
-    """The log that a folder was fed from; the source itself where it is no feed."""
+def replayed_log(source: Path) -> Path:
+    """The log that a folder is a replay of; the source itself if it is not a replay."""
     note = _read_note(source)
     return Path(note["log"]) if "log" in note else source
 
 
 def _note(source: Path) -> dict[str, Any]:
-    """Of which bytes a folder is a feed, and where they lie."""
+    """The note of a replay: the path of its log and the hashes of the log's files."""
     files = dataset(NAME).fingerprint(source)["files"]
     return {"dataset": NAME, "log": str(source.resolve()), "sha256": [file["sha256"] for file in files]}
 
 
 def _read_note(folder: Path) -> dict[str, Any]:
-    """The note of a feed; empty if there is none that can be read."""
+    """The note of a replay; empty if there is no readable one."""
     try:
         note = json.loads((folder / NOTE).read_text())
     except (FileNotFoundError, NotADirectoryError, ValueError):
@@ -153,16 +154,16 @@ def _read_note(folder: Path) -> dict[str, Any]:
 
 
 def _days_present(folder: Path, note: dict[str, Any], days: Sequence[date]) -> set[date]:
-    """The days that were fed before. Raises DataError if the folder is anything but empty or a feed of this source."""
+    """The days in the folder. Raises DataError if it has other files or is a replay of another source."""
     if folder.exists() and not folder.is_dir():
-        raise DataError(f"{NAME}: {folder} is a file; a feed needs a folder of its own; choose another with --to")
+        raise DataError(f"{NAME}: {folder} is a file; a replay needs a separate folder; choose another with --to")
     names = {p.name for p in folder.glob("*") if not p.name.startswith(".")}
     known = {f"{day}.csv": day for day in days}
-    strange = names - known.keys() - {NOTE}
-    if names and (strange or _read_note(folder).get("sha256") != note["sha256"]):
-        example = sorted(strange or names)[0]
+    foreign = names - known.keys() - {NOTE}
+    if names and (foreign or _read_note(folder).get("sha256") != note["sha256"]):
+        example = sorted(foreign or names)[0]
         raise DataError(
-            f"{NAME}: {folder} holds {example}, and is no feed of {note['log']}; choose an empty folder with --to"
+            f"{NAME}: {folder} has {example} and is not a replay of {note['log']}; choose an empty folder with --to"
         )
     return {known[name] for name in names - {NOTE}}
 
@@ -173,8 +174,8 @@ def _write_note(folder: Path, note: dict[str, Any]) -> None:
 
 
 def _write_days(folder: Path, header: bytes, rows: Days, days: frozenset[date]) -> None:
-    """Writes these days; bytes of rows pass through memory a block at a time, for a log need not be in order."""
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".feeding-") as staging:
+    """Writes these days. At most one block of rows is in memory at a time; the log may be in any order."""
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".replaying-") as staging:
         for day in days:
             _path(Path(staging), day).write_bytes(header)
         waiting, n_bytes = defaultdict[date, bytearray](bytearray), 0
@@ -202,7 +203,7 @@ def _append(folder: Path, waiting: dict[date, bytearray]) -> None:
 
 
 def _header(paths: Sequence[Path]) -> bytes:
-    """The first line of all files. Raises DataError if they differ: rows of a day may come from several."""
+    """The header line of all files. Raises DataError if headers differ, as a day may have rows of several files."""
     found = {next(_lines(path)): path.name for path in paths}
     if len(found) > 1:
         names = " and ".join(list(found.values())[:2])
@@ -211,7 +212,7 @@ def _header(paths: Sequence[Path]) -> bytes:
 
 
 def _raw_rows(rows: Days) -> Iterator[tuple[date, bytes]]:
-    """Each row with its day, in the source's order, all lines of it; blank lines between rows are none of them."""
+    """(day, bytes) of each row in the source's order; a row may have several lines. Blank lines between are dropped."""
     for path, found in rows.items():
         wanted = iter(found)
         line, next_day = next(wanted)
@@ -228,7 +229,7 @@ def _raw_rows(rows: Days) -> Iterator[tuple[date, bytes]]:
 
 
 def _lines(path: Path) -> Iterator[bytes]:
-    """The lines of a file, each with a line end; a byte order mark is none of the first one's."""
+    """The lines of a file, each with a line end, without a byte order mark."""
     with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
         for number, raw in enumerate(file):
             line = raw.removeprefix(b"\xef\xbb\xbf") if number == 0 else raw

@@ -1,10 +1,10 @@
-"""A data set's clean tables on disk, every version of them: Delta tables, which other engines read too.
+"""All versions of a data set's clean tables on disk, as Delta tables, which other engines can read too.
 
-    FOLDER/interactions/   the log; its Delta history is the data set's, and names the versions of the others
+    FOLDER/interactions/   the log; its Delta history is that of the data set, and refers to the other tables' versions
     FOLDER/items/ FOLDER/users/ FOLDER/quarantine/
 
-The three others are committed before the log, so a version appears whole or not at all. DuckDB reads the Parquet files
-that a version lists (docs/decisions/0009-versions-are-delta-tables.md).
+The three other tables are committed before the log, so a version is complete or does not exist. DuckDB reads the
+Parquet files that a version lists (docs/decisions/0009-versions-are-delta-tables.md).
 """
 
 import json
@@ -28,13 +28,13 @@ from recommenders.errors import DataError
 from recommenders.storage import schema
 
 LOG = "interactions"
-FACTS = "tradewind"  # key of our facts in a commit of the log
-KEEP = PostCommitHookProperties(cleanup_expired_logs=False)  # by itself Delta forgets commits older than 30 days
+METADATA_KEY = "tradewind"  # key of this project's metadata in a commit of the log
+KEEP_LOGS = PostCommitHookProperties(cleanup_expired_logs=False)  # by default Delta deletes commits older than 30 days
 
 
 @dataclass(frozen=True)
 class Version:
-    """One state of a data set. `data_version` is the fingerprint of the files it was read from."""
+    """One version of a data set. `data_version` is the fingerprint of the files it was read from."""
 
     number: int
     created: datetime
@@ -42,7 +42,7 @@ class Version:
     counts: Counts
     tables: Mapping[str, int]  # table -> its Delta version
     files: list[dict[str, Any]] = field(default_factory=list)
-    restored_from: int | None = None  # the version that this one went back to; it stays until told otherwise
+    restored_from: int | None = None  # the version that was restored; it stays until release()
 
 
 class TableStore:
@@ -52,23 +52,23 @@ class TableStore:
         self.folder = folder
         if odd := {"%", "?"} & set(str(folder)):
             raise DataError(
-                f"tables cannot lie in {folder}: Delta reads {' and '.join(odd)} as signs; name it otherwise"
+                f"tables cannot be stored in {folder}: Delta reads {' and '.join(odd)} as special characters; rename it"
             )
 
     def versions(self) -> list[Version]:
-        """All versions, newest first; none where nothing was committed yet."""
+        """All versions, newest first; empty if nothing was committed yet."""
         try:
             history = self._delta(LOG).history()
         except TableNotFoundError:
             return []
-        return [_told(entry) for entry in history if FACTS in entry]
+        return [_to_version(entry) for entry in history if METADATA_KEY in entry]
 
     def current(self) -> Version | None:
-        """The newest version."""
+        """The newest version; None if there is none."""
         return next(iter(self.versions()), None)
 
     def version(self, number: int) -> Version:
-        """One version. Raises DataError if there is none of that number."""
+        """The version with that number. Raises DataError if there is none."""
         found = {version.number: version for version in self.versions()}
         if number not in found:
             allowed = ", ".join(map(str, sorted(found))) or "none yet"
@@ -76,36 +76,41 @@ class TableStore:
         return found[number]
 
     def commit(self, staging: Path, data_version: str, counts: Counts, files: list[dict[str, Any]]) -> Version:
-        """Takes the Parquet files that ingest() wrote into `staging` as the newest version."""
+        """Commits the Parquet files that ingest() wrote into `staging` as the newest version."""
         others = {name: self._add(name, staging, {}) for name in TABLES if name != LOG}
-        facts = {"data_version": data_version, "counts": asdict(counts), "tables": others, "files": files}
-        return self.version(self._add(LOG, staging, facts))
+        metadata = {"data_version": data_version, "counts": asdict(counts), "tables": others, "files": files}
+        return self.version(self._add(LOG, staging, metadata))
 
     def restore(self, number: int) -> Version:
-        """Makes an earlier version the newest, to stay until release(); nothing is deleted. Raises DataError."""
+        """Makes an earlier version the newest until release(); nothing is deleted.
+
+        Raises DataError if there is no such version, or if it is already the newest.
+        """
         if (current := self.current()) is not None and current.number == number:
             raise DataError(f"version {number} is the newest already; choose an earlier one of {self.folder}")
         return self._restore(self.version(number), restored_from=number)
 
     def release(self) -> None:
-        """Ends a restore(): the next look at the source may make a new version again."""
+        """Ends a restore(): the next ingest of the source may make a new version again."""
         current = self.current()
         if current is not None and current.restored_from is not None:
             self._restore(self.version(current.restored_from), restored_from=None)
 
     def _restore(self, wanted: Version, restored_from: int | None) -> Version:
-        facts = {
+        metadata = {
             "data_version": wanted.data_version,
             "counts": asdict(wanted.counts),
             "tables": {name: number for name, number in wanted.tables.items() if name != LOG},
             "files": wanted.files,
             "restored_from": restored_from,
         }
-        self._delta(LOG).restore(wanted.number, commit_properties=_properties(facts), post_commithook_properties=KEEP)
+        self._delta(LOG).restore(
+            wanted.number, commit_properties=_properties(metadata), post_commithook_properties=KEEP_LOGS
+        )
         return self.version(self._delta(LOG).version())
 
     def files(self, name: str, version: Version | None = None) -> list[Path]:
-        """The Parquet files of a table. Raises DataError where there is no version yet."""
+        """The Parquet files of a table. Raises DataError if there is no version yet."""
         wanted = version or self.current()
         if wanted is None:
             raise DataError(f"there are no tables in {self.folder} yet; materialise them first")
@@ -114,29 +119,29 @@ class TableStore:
         ]
 
     def read(self, name: str, version: Version | None = None) -> pa.Table:
-        """A table in memory, in its schema; the log in time order."""
+        """A table in memory, conforming to its schema; the log is in time order."""
         table = schema.conform(pq.read_table(self.files(name, version)), TABLES[name], name)
         return in_time_order(table) if name == LOG else table
 
     def _delta(self, name: str, version: int | None = None) -> DeltaTable:
         return DeltaTable(self.folder / name, version=version)
 
-    def _add(self, name: str, staging: Path, facts: dict[str, Any]) -> int:
-        """Moves a staged file into the table and commits it as all there is; returns the Delta version."""
+    def _add(self, name: str, staging: Path, metadata: dict[str, Any]) -> int:
+        """Moves a staged file into the table and commits it as the whole table; returns the Delta version."""
         folder = self.folder / name
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"part-{uuid.uuid4().hex}.parquet"
         (staging / f"{name}.parquet").rename(path)
         stats = json.dumps({"numRecords": pq.read_metadata(path).num_rows})
         action = AddAction(path.name, path.stat().st_size, {}, int(time.time() * 1000), True, stats)
-        columns, properties = Schema.from_arrow(TABLES[name]), _properties(facts)
+        columns, properties = Schema.from_arrow(TABLES[name]), _properties(metadata)
         try:
             self._delta(name).create_write_transaction(
                 [action],
                 mode="overwrite",
                 schema=columns,
                 commit_properties=properties,
-                post_commithook_properties=KEEP,
+                post_commithook_properties=KEEP_LOGS,
             )
         except TableNotFoundError:
             create_table_with_add_actions(
@@ -145,34 +150,34 @@ class TableStore:
                 [action],
                 configuration={"delta.enableExpiredLogCleanup": "false"},
                 commit_properties=properties,
-                post_commithook_properties=KEEP,
+                post_commithook_properties=KEEP_LOGS,
             )
         except DeltaError as error:
             first = str(error).splitlines()[0]
-            raise DataError(f"{folder} is no usable Delta table: {first}; move it away and read the source") from error
+            raise DataError(f"{folder} is not a usable Delta table: {first}; move it away, ingest again") from error
         return self._delta(name).version()
 
 
 def in_time_order(interactions: pa.Table) -> pa.Table:
-    """The log by time, then user and item, so that equal logs are equal tables."""
+    """The log sorted by time, user and item, then the other columns, so that equal logs are equal tables."""
     first = ["timestamp", "user_id", "item_id"]
     order = [*first, *(name for name in schema.INTERACTIONS.names if name not in first)]
     return interactions.sort_by([(name, "ascending") for name in order])
 
 
-def _properties(facts: dict[str, Any]) -> CommitProperties:
-    return CommitProperties(custom_metadata={FACTS: json.dumps(facts)} if facts else None)
+def _properties(metadata: dict[str, Any]) -> CommitProperties:
+    return CommitProperties(custom_metadata={METADATA_KEY: json.dumps(metadata)} if metadata else None)
 
 
-def _told(entry: dict[str, Any]) -> Version:
-    facts = json.loads(entry[FACTS])
+def _to_version(entry: dict[str, Any]) -> Version:
+    metadata = json.loads(entry[METADATA_KEY])
     number = int(entry["version"])
     return Version(
         number,
         datetime.fromtimestamp(entry["timestamp"] / 1000, UTC),
-        facts["data_version"],
-        Counts(**facts["counts"]),
-        {LOG: number, **facts["tables"]},
-        facts["files"],
-        facts.get("restored_from"),
+        metadata["data_version"],
+        Counts(**metadata["counts"]),
+        {LOG: number, **metadata["tables"]},
+        metadata["files"],
+        metadata.get("restored_from"),
     )

@@ -1,4 +1,4 @@
-"""How sure a mean is, and a difference of two: bootstraps over users. Efron & Tibshirani 1993."""
+"""Confidence intervals of means and of paired differences: bootstraps over users. Efron & Tibshirani 1993."""
 
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ Key = TypeVar("Key", bound=Hashable)
 
 
 class Interval(NamedTuple):
-    """A mean with its percentile interval; nan where fewer than two values are defined."""
+    """A mean with its percentile interval; low and high are nan if fewer than two values are defined."""
 
     value: float
     low: float
@@ -23,17 +23,17 @@ class Interval(NamedTuple):
 
 @dataclass(frozen=True)
 class Difference:
-    """How much higher one model's mean is than the reference's, over the users for whom both are defined."""
+    """The mean of a model minus that of the reference, over the users for whom both are defined."""
 
     interval: Interval
     n_users: int
-    p: float  # of so large a difference, either way, if there were none; nan where it cannot be told
-    p_holm: float  # the same, corrected for all comparisons that were made together
+    p: float  # two-sided p-value of the null hypothesis that there is no difference; nan if undefined
+    p_holm: float  # p, corrected for all comparisons of one call
     confidence: float
 
     @property
     def verdict(self) -> str:
-        """ "better" or "worse" than the reference, or "open" where the corrected test does not tell."""
+        """ "better" or "worse" than the reference, or "open" if the corrected test is not significant."""
         if not self.p_holm <= 1 - self.confidence:
             return "open"
         return "better" if self.interval.value > 0 else "worse"
@@ -48,7 +48,7 @@ def mean_interval(values: Vector, n_resamples: int = 1000, confidence: float = 0
 def mean_intervals(
     vectors: Mapping[Key, Vector], n_resamples: int = 1000, confidence: float = 0.95, seed: int = 42
 ) -> dict[Key, Interval]:
-    """The mean_interval of many vectors over the same users, all from the same draws of users.
+    """The mean_interval of many vectors over the same users, all from the same resamples of users.
 
     Raises ValueError if the lengths differ.
     """
@@ -74,15 +74,16 @@ def paired_difference(
 def compare_all(
     vectors: Mapping[Key, Vector], reference: Key, n_resamples: int = 1000, confidence: float = 0.95, seed: int = 42
 ) -> dict[Key, Difference]:
-    """Every other model less the reference, user by user, with p-values corrected for all of them by Holm's method.
+    """Each other model minus the reference, paired by user, with p-values corrected for all models by Holm's method.
 
     vectors: model -> (n_users,) values of one metric, over the same users in the same order. p is that of the
-    bootstrap's shift method: how often a resampled mean strays from the found difference as far as this is from 0,
-    at least 1 / (n_resamples + 1). Raises ValueError if the reference is not among the models or the lengths differ.
+    bootstrap shift method: the share of resampled means that differ from the observed difference by at least its
+    distance from 0; at least 1 / (n_resamples + 1). Raises ValueError if the reference is not among the models or the
+    lengths differ.
     """
     if reference not in vectors:
         known = ", ".join(map(str, vectors))
-        raise ValueError(f"reference: got {reference}; allowed: {known}; compare with one of the models given")
+        raise ValueError(f"reference: got {reference}; allowed: {known}; compare with one of these models")
     others = [name for name in vectors if name != reference]
     if not others:
         return {}
@@ -101,7 +102,7 @@ def compare_all(
 
 
 def holm(p_values: Vector) -> NDArray[np.float64]:
-    """Corrected p-values of m tests made together, (m,): the chance of one false finding among all stays below each.
+    """Corrected p-values of m tests, (m,). They bound the probability of at least one false positive among all tests.
 
     Nan stays nan and does not count as a test. Step-down; Holm 1979.
     """
@@ -116,9 +117,9 @@ def holm(p_values: Vector) -> NDArray[np.float64]:
 def resampled_means(table: NDArray[np.float64], n_resamples: int, seed: int) -> NDArray[np.float64]:
     """(n_resamples, m) means of the columns of a table (n_users, m) over users drawn with replacement.
 
-    Undefined values, nan, are left out; a mean of none is nan. All columns see the same draws, so that differences
-    of columns are paired. Drawing is counting: a resample is a row of how often each user was drawn, and all means
-    are one matrix product.
+    Undefined values, nan, are left out; the mean of no values is nan. All columns use the same resamples, so
+    differences of columns are paired. A resample is a row of counts (how often each user was drawn), so one matrix
+    product gives all means.
     """
     n_users = len(table)
     if not n_users:
@@ -138,7 +139,7 @@ def resampled_means(table: NDArray[np.float64], n_resamples: int, seed: int) -> 
 
 
 def _draws(n_users: int, n_resamples: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """(n_resamples, n_users): how often each user stands in each resample of n_users."""
+    """(n_resamples, n_users): how often each user was drawn in each resample of n_users."""
     users = rng.integers(n_users, size=(n_resamples, n_users))
     users += np.arange(n_resamples)[:, None] * n_users
     counts = np.bincount(users.ravel(), minlength=n_resamples * n_users)
@@ -146,7 +147,7 @@ def _draws(n_users: int, n_resamples: int, rng: np.random.Generator) -> NDArray[
 
 
 def _distinct_columns(defined: NDArray[np.bool_]) -> tuple[NDArray[np.float64], list[int]]:
-    """The distinct columns (n, p) as numbers, and which of them each column is: most metrics miss the same users."""
+    """The distinct columns (n, p), and the index of each column in them: most metrics miss the same users."""
     places: dict[bytes, int] = {}
     pattern = [places.setdefault(column.tobytes(), len(places)) for column in defined.T]
     first = [pattern.index(place) for place in range(len(places))]
@@ -166,10 +167,10 @@ def _means(table: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _percentiles(resampled: NDArray[np.float64], confidence: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Low and high ends, (m,) each; nan for a column with less than two means."""
+    """Low and high ends, (m,) each; nan for a column with fewer than two means."""
     ends = [(1 - confidence) / 2, (1 + confidence) / 2]
     low, high = np.quantile(resampled, ends, axis=0)
-    for column in np.flatnonzero(np.isnan(low)):  # few users: some resamples hold none of them
+    for column in np.flatnonzero(np.isnan(low)):  # few defined users: some resamples hold none of them
         found = resampled[~np.isnan(resampled[:, column]), column]
         if len(found) > 1:
             low[column], high[column] = np.quantile(found, ends)
@@ -178,7 +179,7 @@ def _percentiles(resampled: NDArray[np.float64], confidence: float) -> tuple[NDA
 
 def _p_values(centres: NDArray[np.float64], resampled: NDArray[np.float64]) -> NDArray[np.float64]:
     with np.errstate(invalid="ignore"):
-        # rounding of equal values must not count as straying less than a difference of nothing
+        # rounding of equal values must not make a resampled mean count as closer
         as_far = np.abs(resampled - centres) >= np.abs(centres) * (1 - 1e-9)
     return np.asarray((1 + as_far.sum(axis=0)) / (1 + len(resampled)))
 

@@ -1,4 +1,4 @@
-"""What fitting a model costs: seconds on the clock, and memory at its peak."""
+"""The cost of fitting a model: wall-clock seconds and peak memory."""
 
 import threading
 import time
@@ -14,28 +14,28 @@ STATUS = Path("/proc/self/status")
 
 
 class Cost(NamedTuple):
-    """Seconds of wall clock, and the most memory the process held meanwhile, in MB of 10^6 bytes.
+    """Wall-clock seconds, and the peak memory of the process in that time, in MB of 10^6 bytes.
 
-    The memory is that of the whole process: interpreter, libraries, the log, and the models fitted before that are
-    still in use. It is therefore an upper bound of what the fit took.
+    The memory is that of the whole process: interpreter, libraries, the log, and earlier models that are still in use.
+    So it is an upper bound of the memory of the fit.
     """
 
     seconds: float
     peak_mb: float
 
-    def after(self, members: "list[Cost]") -> "Cost":
-        """The cost of a blend, its members' included: their seconds in turn, the highest of all peaks."""
+    def with_base_models(self, costs: "list[Cost]") -> "Cost":
+        """The cost of an ensemble with its base models: the sum of the seconds, the maximum of the peaks."""
         return Cost(
-            self.seconds + sum(cost.seconds for cost in members),
-            max([self.peak_mb, *(cost.peak_mb for cost in members)]),
+            self.seconds + sum(cost.seconds for cost in costs),
+            max([self.peak_mb, *(cost.peak_mb for cost in costs)]),
         )
 
 
 def measure(fit: Callable[[], Fitted]) -> tuple[Fitted, Cost]:
-    """What fit() returns, and what it cost.
+    """Returns the result of fit() and its cost.
 
-    The resident memory is looked at every hundredth of a second, which may miss a peak that is shorter. Linux keeps the
-    highest peak of a process; where the fit moved that one, it is what is told, exactly.
+    A thread samples the resident memory every hundredth of a second, which may miss a shorter peak. Linux records the
+    highest peak of a process; if the fit raised it, that exact value is returned.
     """
     before = _highest_peak()
     sampler = _Sampler()
@@ -48,14 +48,14 @@ def measure(fit: Callable[[], Fitted]) -> tuple[Fitted, Cost]:
 
 
 def _highest_peak() -> int:
-    """Bytes resident at most since the process began; 0 where the system does not say."""
+    """The highest resident memory of the process so far, in bytes; 0 if the system does not report it."""
     lines = STATUS.read_text().splitlines() if STATUS.exists() else []
     found = [int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")]
     return found[0] if found else 0
 
 
 class _Sampler:
-    """Looks at the process's resident memory from a thread of its own while the block runs."""
+    """Samples the resident memory of the process in a separate thread while the block runs."""
 
     def __init__(self) -> None:
         self._process = psutil.Process()
@@ -64,17 +64,17 @@ class _Sampler:
         self.peak = 0
 
     def __enter__(self) -> None:
-        self._look()
+        self._sample()
         self._thread.start()
 
     def __exit__(self, *_: object) -> None:
         self._done.set()
         self._thread.join()
-        self._look()
+        self._sample()
 
-    def _look(self) -> None:
+    def _sample(self) -> None:
         self.peak = max(self.peak, self._process.memory_info().rss)
 
     def _watch(self) -> None:
         while not self._done.wait(SAMPLING_SECONDS):
-            self._look()
+            self._sample()

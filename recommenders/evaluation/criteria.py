@@ -1,7 +1,7 @@
-"""Success criteria, held against what was reached and what could have been.
+"""Success criteria: compares metrics with targets and with ceilings.
 
-The targets are goals; a training configuration can set others. Where the arithmetic ceiling of a protocol lies below
-one, no model can reach it, and the table says so.
+The training configuration can set other targets. If the arithmetic ceiling of a protocol is below a target, no model
+can reach that target, and the report marks it.
 """
 
 import math
@@ -17,9 +17,9 @@ from recommenders.errors import choices
 from recommenders.metrics.ranking import FORMULAS, K
 
 RESPONSE, SIZE = "response_ms", "model_megabytes"
-OF_LISTS = ("diversity", "novelty", "serendipity", "coverage", "personalisation", "gini", "popularity_lift")
-MEASURED = (*(f"{metric}@{K}" for metric in (*FORMULAS, *OF_LISTS)), RESPONSE, SIZE)
-AT_MOST = {f"gini@{K}", f"popularity_lift@{K}", RESPONSE, SIZE}  # of the others more is better
+LIST_METRICS = ("diversity", "novelty", "serendipity", "coverage", "personalisation", "gini", "popularity_lift")
+MEASURED = (*(f"{metric}@{K}" for metric in (*FORMULAS, *LIST_METRICS)), RESPONSE, SIZE)
+LOWER_IS_BETTER = {f"gini@{K}", f"popularity_lift@{K}", RESPONSE, SIZE}  # for the others higher is better
 
 CRITERIA = {
     "precision@10": 0.85,
@@ -40,7 +40,7 @@ MODEL_TARGETS: dict[str, dict[str, float]] = {
 }
 
 
-def _measured(targets: dict[str, float]) -> dict[str, float]:
+def _check_metrics(targets: dict[str, float]) -> dict[str, float]:
     for metric, target in targets.items():
         if metric not in MEASURED:
             raise ValueError(f"unknown metric {metric!r}; {choices(metric, MEASURED)}")
@@ -49,13 +49,13 @@ def _measured(targets: dict[str, float]) -> dict[str, float]:
     return targets
 
 
-Targets = Annotated[dict[str, float], AfterValidator(_measured)]  # metric -> target, of the metrics that reports hold
+Targets = Annotated[dict[str, float], AfterValidator(_check_metrics)]  # metric -> target, for metrics of the report
 
 
 def ceilings(relevant: csr_array, candidates: NDArray[np.bool_], k: int) -> dict[str, float]:
-    """What perfect knowledge of the test window would reach, metric by metric; diversity has no such bound.
+    """The upper bound of each metric, reached with perfect knowledge of the test window; diversity has no such bound.
 
-    relevant: (n_users, n_items); users with nothing relevant do not count. candidates: (n_items,).
+    relevant: (n_users, n_items); users without relevant items do not count. candidates: (n_items,).
     """
     counts = np.diff(relevant.indptr).astype(np.float64)
     n_lists, n_candidates = len(counts), int(candidates.sum())
@@ -79,7 +79,7 @@ def criteria(
     response_protocol: str,
     wanted: Mapping[str, float] = CRITERIA,
 ) -> list[dict[str, Any]]:
-    """One row a criterion: {"metric", "target", "reached", "ceiling", "protocol"}; None where there is no ceiling.
+    """One row per criterion: {"metric", "target", "reached", "ceiling", "protocol"}; None for no ceiling.
 
     metrics: metric -> [value, low, high]. wanted: metric -> target.
     """
@@ -93,10 +93,12 @@ def criteria(
 
 
 def met(row: Mapping[str, Any]) -> bool | None:
-    """Whether a row's figure reaches its target; None where the figure is undefined."""
+    """Whether the value of a row meets its target; None if the value is undefined."""
     if row["reached"] is None:
         return None
-    return bool(row["reached"] <= row["target"] if row["metric"] in AT_MOST else row["reached"] >= row["target"])
+    return bool(
+        row["reached"] <= row["target"] if row["metric"] in LOWER_IS_BETTER else row["reached"] >= row["target"]
+    )
 
 
 def targets(
@@ -104,7 +106,7 @@ def targets(
     ceiling: Mapping[str, float],
     wanted: Mapping[str, Mapping[str, float]] = MODEL_TARGETS,
 ) -> list[dict[str, Any]]:
-    """One row a metric of each named model that was judged: {"model", "metric", "target", "reached", "ceiling"}.
+    """One row per metric of each evaluated model with targets: {"model", "metric", "target", "reached", "ceiling"}.
 
     models: model -> metric -> [value, low, high]. ceiling: as ceilings() returns it. wanted: model -> metric -> target.
     """

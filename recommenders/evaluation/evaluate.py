@@ -1,4 +1,4 @@
-"""Every model on one task: lists, figures with intervals, costs; and the report of them."""
+"""Evaluates models on one task: makes lists, computes metrics with intervals and costs, and returns a report."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from recommenders.evaluation import judge, rank
 from recommenders.evaluation.criteria import ceilings
 from recommenders.evaluation.figures import Metrics, Values, Vectors, compared, intervals, plain
-from recommenders.evaluation.judge import Crowd
+from recommenders.evaluation.judge import PopularityBaseline
 from recommenders.evaluation.tasks.slices import slices_of
-from recommenders.evaluation.tasks.task import Case, EvaluationConfig, View
+from recommenders.evaluation.tasks.task import EvaluationConfig, EvaluationTask, TaskView
 from recommenders.features.items import ItemFeatures
 from recommenders.metrics.ranking import PRIMARY_METRIC, K
 from recommenders.models.catalog import MODELS
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 from recommenders.evaluation.report import Report
 
-SLICED = tuple(f"{metric}@{K}" for metric in ("precision", "recall", "ndcg", "hit_rate"))
+SLICE_METRICS = tuple(f"{metric}@{K}" for metric in ("precision", "recall", "ndcg", "hit_rate"))
 
 
 def evaluate(
     models: Mapping[str, Recommender],
-    case: Case,
+    task: EvaluationTask,
     features: ItemFeatures | None = None,
     *,
     dataset: str = "",
@@ -36,59 +36,59 @@ def evaluate(
     config: EvaluationConfig | None = None,
     segments: Mapping[str, NDArray[np.bool_]] | None = None,
     oracle: Mapping[str, Mapping[str, float]] | None = None,
-    cold: Mapping[str, Case] | None = None,
+    cold: Mapping[str, EvaluationTask] | None = None,
 ) -> Report:
-    """Asks every model for lists for every buyer of the case and judges them, over all items (full ranking).
+    """Makes the lists of every model for every user of the task and evaluates them over all items (full ranking).
 
-    segments: name -> (n_users,) buyers to judge apart, beside those of slices.slices_of. oracle: view -> metric ->
-    what a ranking by the true probabilities reaches, on a simulated market. cold: name -> a case over the same items
-    that is judged beside the main one, such as those of recommenders.evaluation.tasks.cold_start.
+    segments: name -> (n_users,) masks of further user slices, besides those of slices.slices_of. oracle: view ->
+    metric -> the value of a ranking by true probability, on a simulated market. cold: name -> a further task over the
+    same items that is evaluated too, such as those of recommenders.evaluation.tasks.cold_start.
     """
-    config, views, models = config or EvaluationConfig(), case.views(), _in_order(models)
-    vectors, metrics = _judge(models, case, views, features, config)
+    config, views, models = config or EvaluationConfig(), task.views(), _in_order(models)
+    vectors, metrics = _metrics(models, task, views, features, config)
     return Report(
         dataset,
-        case.description,
+        task.description,
         cut.isoformat() if cut else "",
-        len(case.user_ids),
-        case.cold_users,
-        case.cold_items,
+        len(task.user_ids),
+        task.cold_users,
+        task.cold_items,
         metrics.pop("all"),
         metrics,
-        {name: ceilings(view.relevant, case.candidates, K) for name, view in views.items()},
+        {name: ceilings(view.relevant, task.candidates, K) for name, view in views.items()},
         {name: {"users": int((np.diff(view.relevant.indptr) == 0).sum())} for name, view in views.items()},
-        **_taken(models, case),
-        per_user=_table(vectors["all"], case),
-        slices=_sliced(vectors["all"], slices_of(case, features, segments), config),
-        comparisons={name: compared(of_view, PRIMARY_METRIC, config) for name, of_view in vectors.items()},
-        oracle={name: dict(of_view) for name, of_view in (oracle or {}).items()},
-        cold={name: _judged_cold(models, other, config) for name, other in (cold or {}).items()},
-    ).against(config)
+        **_costs(models, task),
+        per_user=_per_user_table(vectors["all"], task),
+        slices=_slice_metrics(vectors["all"], slices_of(task, features, segments), config),
+        comparisons={name: compared(found, PRIMARY_METRIC, config) for name, found in vectors.items()},
+        oracle={name: dict(values) for name, values in (oracle or {}).items()},
+        cold={name: _evaluate_cold(models, other, config) for name, other in (cold or {}).items()},
+    ).with_targets(config)
 
 
 def _in_order(models: Mapping[str, Recommender]) -> dict[str, Recommender]:
-    """As the catalogue has them; what it does not know comes last."""
+    """The models in the order of the catalogue; models that it does not list come last."""
     order = {name: place for place, name in enumerate(MODELS)}
     return {name: models[name] for name in sorted(models, key=lambda name: order.get(name, len(order)))}
 
 
-def _judge(
+def _metrics(
     models: Mapping[str, Recommender],
-    case: Case,
-    views: dict[str, View],
+    task: EvaluationTask,
+    views: dict[str, TaskView],
     features: ItemFeatures | None,
     config: EvaluationConfig,
 ) -> tuple[dict[str, dict[str, dict[str, Values]]], dict[str, dict[str, Metrics]]]:
-    """View -> model -> metric -> one value a user; and view -> model -> metrics with their intervals."""
-    crowd = Crowd.of(next(iter(models.values())).histories_, case, views, K)
+    """View -> model -> metric -> one value per user; and view -> model -> metrics with their intervals."""
+    baseline = PopularityBaseline.from_log(next(iter(models.values())).histories_, task, views, K)
     users: dict[str, dict[str, dict[str, Values]]] = {view: {} for view in views}
     items: dict[str, dict[str, dict[str, Values]]] = {view: {} for view in views}
     whole: dict[str, dict[str, Metrics]] = {view: {} for view in views}
     for name, model in models.items():
-        for view, ranked in rank.rank(model, case, views, K).items():
-            users[view][name] = judge.per_user(ranked, case, views[view], features, crowd)
-            items[view][name] = judge.per_item(ranked, case)
-            whole[view][name] = {m: [plain(v), None, None] for m, v in judge.overall(ranked, case).items()}
+        for view, ranked in rank.rank(model, task, views, K).items():
+            users[view][name] = judge.per_user(ranked, task, views[view], features, baseline)
+            items[view][name] = judge.per_item(ranked, task)
+            whole[view][name] = {m: [plain(v), None, None] for m, v in judge.overall(ranked, task).items()}
     metrics = {}
     for view in views:
         parts = (intervals(users[view], config), intervals(items[view], config), whole[view])
@@ -96,45 +96,47 @@ def _judge(
     return users, metrics
 
 
-def _taken(models: Mapping[str, Recommender], case: Case) -> dict[str, Any]:
-    """What each model takes: milliseconds a list, megabytes on disk, and for fitting what was recorded then."""
+def _costs(models: Mapping[str, Recommender], task: EvaluationTask) -> dict[str, Any]:
+    """The costs of each model: milliseconds per list, megabytes on disk, and the recorded cost of fitting."""
     known = ("fit_seconds", "peak_memory_mb")
     return {
-        "milliseconds": {name: rank.latency(model, case, K) for name, model in models.items()},
+        "milliseconds": {name: rank.latency(model, task, K) for name, model in models.items()},
         "megabytes": {name: rank.bytes_on_disk(model) / 1e6 for name, model in models.items()},
         "costs": {
-            name: {fact: float(model.provenance[fact]) for fact in known if model.provenance.get(fact) is not None}
+            name: {key: float(model.provenance[key]) for key in known if model.provenance.get(key) is not None}
             for name, model in models.items()
         },
     }
 
 
-def _judged_cold(models: Mapping[str, Recommender], case: Case, config: EvaluationConfig) -> dict[str, Any]:
-    """{"description", "n_users", "models", "ceilings", "comparison"} of one case, all its items in one view."""
-    views = {"all": case.views()["all"]}
-    vectors, metrics = _judge(models, case, views, None, config)
+def _evaluate_cold(models: Mapping[str, Recommender], task: EvaluationTask, config: EvaluationConfig) -> dict[str, Any]:
+    """{"description", "n_users", "models", "ceilings", "comparison"} of one task, on the view "all"."""
+    views = {"all": task.views()["all"]}
+    vectors, metrics = _metrics(models, task, views, None, config)
     return {
-        "description": case.description,
-        "n_users": len(case.user_ids),
-        "models": {name: {m: found[m] for m in SLICED} for name, found in metrics["all"].items()},
-        "ceilings": ceilings(case.relevant, case.candidates, K),
+        "description": task.description,
+        "n_users": len(task.user_ids),
+        "models": {name: {m: found[m] for m in SLICE_METRICS} for name, found in metrics["all"].items()},
+        "ceilings": ceilings(task.relevant, task.candidates, K),
         "comparison": compared(vectors["all"], PRIMARY_METRIC, config),
     }
 
 
-def _sliced(
+def _slice_metrics(
     vectors: Vectors, slices: Mapping[str, NDArray[np.bool_]], config: EvaluationConfig
 ) -> dict[str, dict[str, Any]]:
     found = {}
-    for name, members in slices.items():
-        inside = {model: {m: v[members] for m, v in own.items() if m in SLICED} for model, own in vectors.items()}
-        found[name] = {"n_users": int(members.sum()), "models": intervals(inside, config)}
+    for name, mask in slices.items():
+        inside = {
+            model: {m: v[mask] for m, v in values.items() if m in SLICE_METRICS} for model, values in vectors.items()
+        }
+        found[name] = {"n_users": int(mask.sum()), "models": intervals(inside, config)}
     return found
 
 
-def _table(vectors: Vectors, case: Case) -> "pa.Table":
+def _per_user_table(vectors: Vectors, task: EvaluationTask) -> "pa.Table":
     import pyarrow as pa
 
-    n_users = len(case.user_ids)
-    parts = [{"model": [name] * n_users, "user_id": case.user_ids, **found} for name, found in vectors.items()]
+    n_users = len(task.user_ids)
+    parts = [{"model": [name] * n_users, "user_id": task.user_ids, **found} for name, found in vectors.items()]
     return pa.concat_tables([pa.table(part) for part in parts])

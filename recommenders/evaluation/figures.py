@@ -1,4 +1,4 @@
-"""Figures as reports hold them, ready for JSON: means with their intervals, and the best model beside the others."""
+"""Metric values for reports, ready for JSON: means with intervals, and comparisons with the best model."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,26 +9,27 @@ from numpy.typing import NDArray
 from recommenders.evaluation.comparison import Interval, compare_all, mean_intervals
 from recommenders.evaluation.tasks.task import EvaluationConfig
 
-Values = NDArray[np.float64]  # one a user
+Values = NDArray[np.float64]  # one value per user
 Vectors = Mapping[str, Mapping[str, Values]]  # model -> metric -> values, over the same users in the same order
 Cell = list[float | None]  # [value, low, high]
 Metrics = dict[str, Cell]
 
 
 def intervals(vectors: Vectors, config: EvaluationConfig) -> dict[str, Metrics]:
-    """Model -> metrics, all from the same draws of users."""
-    flat = {(name, metric): values for name, found in vectors.items() for metric, values in found.items()}
-    drawn = mean_intervals(flat, config.n_bootstrap, seed=config.seed)
-    return {name: {metric: cell(drawn[name, metric]) for metric in found} for name, found in vectors.items()}
+    """Model -> metrics with intervals, all from the same resamples of users."""
+    flat = {(name, metric): values for name, metrics in vectors.items() for metric, values in metrics.items()}
+    found = mean_intervals(flat, config.n_resamples, seed=config.seed)
+    return {name: {metric: cell(found[name, metric]) for metric in metrics} for name, metrics in vectors.items()}
 
 
 def compared(vectors: Vectors, metric: str, config: EvaluationConfig) -> dict[str, Any]:
-    """{"metric", "best", "others"}: the model with the highest mean against each other one, corrected for their number.
+    """{"metric", "best", "others"}: compares each other model with the model of the highest mean.
 
-    Each of "others" is {"difference", "n_users", "p", "p_holm", "verdict"}. Nothing where no mean is defined.
+    Each of "others" is {"difference", "n_users", "p", "p_holm", "verdict"}. p_holm is corrected for the number of
+    comparisons. Returns {} if no mean is defined.
     """
-    headline = {name: found[metric] for name, found in vectors.items()}
-    means = {name: float(np.nanmean(values)) for name, values in headline.items() if not np.isnan(values).all()}
+    values_of = {name: metrics[metric] for name, metrics in vectors.items()}
+    means = {name: float(np.nanmean(values)) for name, values in values_of.items() if not np.isnan(values).all()}
     if not means:
         return {}
     best = max(means, key=lambda name: means[name])
@@ -40,16 +41,16 @@ def compared(vectors: Vectors, metric: str, config: EvaluationConfig) -> dict[st
             "p_holm": plain(found.p_holm),
             "verdict": found.verdict,
         }
-        for name, found in compare_all(headline, best, config.n_bootstrap, seed=config.seed).items()
+        for name, found in compare_all(values_of, best, config.n_resamples, seed=config.seed).items()
     }
     return {"metric": metric, "best": best, "others": others}
 
 
 def cell(interval: Interval) -> Cell:
-    """[value, low, high], None where it is undefined."""
+    """[value, low, high]; None for undefined values."""
     return [plain(value) for value in interval]
 
 
 def plain(value: float) -> float | None:
-    """For JSON, which has no nan."""
+    """The value, or None for nan, because JSON has no nan."""
     return None if np.isnan(value) else float(value)

@@ -1,4 +1,4 @@
-"""The evaluation report: every model on one case, with intervals, ceilings and the success criteria."""
+"""The evaluation report: all models on one task, with intervals, ceilings and the success criteria."""
 
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -13,12 +13,12 @@ from recommenders.evaluation.tasks.task import EvaluationConfig
 if TYPE_CHECKING:
     import pyarrow as pa
 
-RESPONSE_PROTOCOL = "95th percentile of one list for one buyer at a time, in process"
+RESPONSE_PROTOCOL = "95th percentile of one list for one user at a time, in process"
 
 
 @dataclass(frozen=True, eq=False)
 class Report:
-    """What was measured. `views` holds the same metrics for reorder and discovery apart, where buyers reorder."""
+    """All results of an evaluation. `views` holds the metrics of reorder and discovery if users reorder."""
 
     dataset: str
     protocol: str
@@ -29,15 +29,15 @@ class Report:
     models: dict[str, Metrics]
     views: dict[str, dict[str, Metrics]]  # view -> model -> metrics
     ceilings: dict[str, dict[str, float]]  # view -> metric -> ceiling
-    undefined: dict[str, dict[str, int]]  # view -> metric -> users for whom it is undefined
+    undefined: dict[str, dict[str, int]]  # view -> {"users": number of users without relevant items}
     milliseconds: dict[str, dict[str, float]]  # model -> {"p50", "p95"}
     megabytes: dict[str, float]
-    per_user: "pa.Table" = field(repr=False)  # model, user_id, one column a metric; the view over all items
+    per_user: "pa.Table" = field(repr=False)  # model, user_id, one column per metric; the view "all"
     slices: dict[str, dict[str, Any]] = field(default_factory=dict)  # name -> {"n_users", "models": model -> metrics}
-    comparisons: dict[str, dict[str, Any]] = field(default_factory=dict)  # view -> the best model against the others
-    oracle: dict[str, dict[str, float]] = field(default_factory=dict)  # view -> metric -> value, where one is known
+    comparisons: dict[str, dict[str, Any]] = field(default_factory=dict)  # view -> the best model and the others
+    oracle: dict[str, dict[str, float]] = field(default_factory=dict)  # view -> metric -> value, if an oracle is known
     costs: dict[str, dict[str, float]] = field(default_factory=dict)  # model -> {"fit_seconds", "peak_memory_mb"}
-    cold: dict[str, dict[str, Any]] = field(default_factory=dict)  # case -> what was found there, see _judged_cold
+    cold: dict[str, dict[str, Any]] = field(default_factory=dict)  # cold-start task -> result of _evaluate_cold
     wanted: dict[str, float] = field(default_factory=lambda: dict(CRITERIA))  # metric -> target of the criteria
     model_targets: dict[str, dict[str, float]] = field(default_factory=lambda: dict(MODEL_TARGETS))
 
@@ -60,15 +60,15 @@ class Report:
         )
 
     def targets(self) -> list[dict[str, Any]]:
-        """The targets of single models, as far as those were judged."""
+        """The targets of single models, for the models that were evaluated."""
         return targets(self.models, self.ceilings["all"], self.model_targets)
 
-    def against(self, config: EvaluationConfig) -> "Report":
-        """The same figures, held against the targets of this configuration."""
+    def with_targets(self, config: EvaluationConfig) -> "Report":
+        """The same results with the targets of another configuration."""
         return replace(self, wanted=dict(config.criteria), model_targets=dict(config.model_targets))
 
     def to_json(self) -> dict[str, Any]:
-        """Everything but the values of single users; nan becomes null."""
-        facts = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "per_user"}
+        """All results except the values of single users; nan becomes null."""
+        fields = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "per_user"}
         derived = {"criteria": {name: self.criteria(name) for name in self.models}, "targets": self.targets()}
-        return facts | derived
+        return fields | derived

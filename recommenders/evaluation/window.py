@@ -1,4 +1,4 @@
-"""A window of a log as a question to models: what they may learn from, who is asked about, what was wanted."""
+"""An evaluation task on a time window of a log: the training log, the users of the window, their relevant items."""
 
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from recommenders.datasets.spec import Protocol
 from recommenders.errors import DataError
 from recommenders.evaluation.rank import Lists, rank
-from recommenders.evaluation.tasks.task import Case, make_case
+from recommenders.evaluation.tasks.task import EvaluationTask, make_task
 from recommenders.events.interactions import Interactions
 from recommenders.features.items import ItemFeatures, encode_items_as_of
 from recommenders.metrics.ranking import K, ndcg
@@ -22,48 +22,48 @@ Values = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
-class Question:
-    """The log before a cut and the features of its items then; and the users of the window after it."""
+class WindowTask:
+    """The log before a cut, the item features as of the cut, and the evaluation task of the window after the cut."""
 
     log: Interactions
     features: ItemFeatures
-    case: Case
+    task: EvaluationTask
 
-    def about(self, some: NDArray[np.int64]) -> "Question":
-        """The same question about some of the users, by their places (m,)."""
-        case = self.case
-        about = replace(
-            case,
-            user_ids=case.user_ids[some],
-            user_rows=case.user_rows[some],
-            histories=case.histories[some],
-            relevant=case.relevant[some],
+    def for_users(self, users: NDArray[np.int64]) -> "WindowTask":
+        """The same task for a subset of the users; users: (m,) positions in the task."""
+        task = self.task
+        subset = replace(
+            task,
+            user_ids=task.user_ids[users],
+            user_rows=task.user_rows[users],
+            histories=task.histories[users],
+            relevant=task.relevant[users],
         )
-        return replace(self, case=about)
+        return replace(self, task=subset)
 
     def lists(self, model: Recommender) -> Lists:
-        """(n_users, K) a model's lists over all items, in columns of the log; the model has learned from this log."""
-        return rank(model, self.case, {"all": self.case.views()["all"]}, K)["all"]
+        """(n_users, K) the lists of a model that was fitted on this log, over all items; item columns of the log."""
+        return rank(model, self.task, {"all": self.task.views()["all"]}, K)["all"]
 
     def ndcg(self, ranked: Lists) -> Values:
-        """(n_users,) NDCG@K of lists, nan for a user with nothing relevant."""
-        return ndcg(ranked, self.case.relevant)
+        """(n_users,) NDCG@K of lists, nan for a user with no relevant item."""
+        return ndcg(ranked, self.task.relevant)
 
 
-def question_of(
+def window_task(
     interactions: pa.Table, items: pa.Table, protocol: Protocol, part: Literal["validation", "test"] = "test"
-) -> Question:
-    """The question of a part of the log under its protocol: models learn from the parts before it.
+) -> WindowTask:
+    """The evaluation task of one part of the log under the protocol. The training log is the parts before it.
 
-    The test window is never looked at where `part` is validation. Raises DataError where a part is empty, or none of
-    its users was seen before.
+    If `part` is "validation", the test window is not used. Raises DataError if a part is empty, or if none of its
+    users has earlier events.
     """
     parts = split(interactions, protocol)
     before = ["train"] if part == "validation" else ["train", "validation"]
     history = parts.filter(pc.is_in(parts["part"], pa.array(before)))
     if not history.num_rows:
-        raise DataError(f"there is nothing to learn from before the {part} window; bring a longer log")
+        raise DataError(f"there are no training events before the {part} window; bring a longer log")
     cut = cut_time(history)
     log = training_log(history, items, protocol, cut)
     features = encode_items_as_of(items, log.items, log.last_event)
-    return Question(log, features, make_case(log, parts.filter(pc.field("part") == part), protocol))
+    return WindowTask(log, features, make_task(log, parts.filter(pc.field("part") == part), protocol))

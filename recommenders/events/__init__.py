@@ -1,1 +1,1 @@
-"""What every model is handed: interactions as arrays, histories, ids."""
+"""The input of every model: interactions as arrays, histories, ids."""

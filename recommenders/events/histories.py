@@ -1,4 +1,4 @@
-"""What is known of some buyers: their events, in order."""
+"""User histories: the events of some users in time order, as arrays."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,8 +13,8 @@ DAY = 86_400_000_000  # microseconds
 
 
 class EventsByItem(NamedTuple):
-    """The order (n_events,) that brings each buyer's events of one item together, buyers and columns ascending and the
-    oldest event first; and where in it each pair of buyer and item begins and ends, (n_pairs,) both.
+    """The order (n_events,) that sorts events by user, item column and time, oldest first; and the first and last
+    position of each pair of user and item in that order, both (n_pairs,).
     """
 
     order: NDArray[np.int64]
@@ -24,27 +24,27 @@ class EventsByItem(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class KnownItems:
-    """The distinct items of some buyers, buyer by buyer and in the order of columns; all arrays are (n_pairs,)."""
+    """The distinct items of each history, sorted by user and item column; all arrays are (n_pairs,)."""
 
-    indptr: NDArray[np.int64]  # (n + 1,): buyer i's items are those from indptr[i] to indptr[i + 1]
+    indptr: NDArray[np.int64]  # (n + 1,): the items of user i are those from indptr[i] to indptr[i + 1]
     item_columns: NDArray[np.int64]
-    weights: NDArray[np.float32]  # summed over the events
+    weights: NDArray[np.float32]  # sum over the events of the pair
     visits_ago: NDArray[np.int64]  # of the newest event
 
     @cached_property
     def rows(self) -> NDArray[np.int64]:
-        """(n_pairs,) the buyer of each pair."""
+        """(n_pairs,) the user of each pair."""
         return np.repeat(np.arange(len(self.indptr) - 1), np.diff(self.indptr))
 
     def select(self, mask: NDArray[np.bool_]) -> "KnownItems":
-        """The same buyers with only the items where the mask (n_pairs,) is true."""
+        """The same users with only the items where the mask (n_pairs,) is true."""
         if mask.all():
             return self
         kept = np.concatenate([[0], np.cumsum(mask)])[self.indptr]
         return KnownItems(kept, self.item_columns[mask], self.weights[mask], self.visits_ago[mask])
 
     def largest(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(n,) the largest of each buyer's values, which are (n_pairs,) and 0 or more; 0 where nothing is known."""
+        """(n,) the maximum of each user's values; values are (n_pairs,) and 0 or more; 0 for an empty history."""
         largest = np.zeros(len(self.indptr) - 1, dtype=np.float32)
         np.maximum.at(largest, self.rows, values)
         return largest
@@ -52,26 +52,26 @@ class KnownItems:
 
 @dataclass(frozen=True, eq=False)
 class Histories:
-    """The events of n buyers over the columns of a log. Each buyer's stand together, the oldest first."""
+    """The events of n users over the item columns of a log, sorted by user and time, oldest first."""
 
-    indptr: NDArray[np.int64]  # (n + 1,): buyer i's events are those from indptr[i] to indptr[i + 1]
+    indptr: NDArray[np.int64]  # (n + 1,): the events of user i are those from indptr[i] to indptr[i + 1]
     item_columns: NDArray[np.int32]  # (n_events,)
     timestamps: NDArray[np.int64]  # (n_events,) microseconds since 1970, UTC
     weights: NDArray[np.float32]  # (n_events,)
     n_items: int
 
     @classmethod
-    def of_lists(cls, lists: Sequence[Sequence[int] | NDArray[np.int32]], n_items: int, now: int = 0) -> "Histories":
-        """Buyers of whom only the item columns are known, oldest first; each event counts one and happened `now`."""
+    def from_lists(cls, lists: Sequence[Sequence[int] | NDArray[np.int32]], n_items: int, now: int = 0) -> "Histories":
+        """Histories from lists of item columns, oldest first; each event has weight 1 and the time stamp `now`."""
         indptr = np.concatenate([[0], np.cumsum([len(columns) for columns in lists], dtype=np.int64)])
-        columns = np.concatenate([np.empty(0, np.int32), *(np.asarray(some, dtype=np.int32) for some in lists)])
+        columns = np.concatenate([np.empty(0, np.int32), *(np.asarray(columns, dtype=np.int32) for columns in lists)])
         n_events = len(columns)
         ones = np.ones(n_events, np.float32)
         return cls(indptr.astype(np.int64), columns.astype(np.int32), np.full(n_events, now, np.int64), ones, n_items)
 
     @classmethod
-    def of_matrix(cls, matrix: csr_array, now: int = 0) -> "Histories":
-        """Buyers of whom only sums are known, (n, n_items): one event an entry, all of them `now`."""
+    def from_matrix(cls, matrix: csr_array, now: int = 0) -> "Histories":
+        """Histories from a matrix of weights, (n, n_items): one event per entry, all with the time stamp `now`."""
         return cls(
             matrix.indptr.astype(np.int64),
             matrix.indices.astype(np.int32),
@@ -90,27 +90,27 @@ class Histories:
 
     @cached_property
     def counts(self) -> NDArray[np.int64]:
-        """(n,) events of each buyer."""
+        """(n,) number of events of each user."""
         return np.diff(self.indptr)
 
     @cached_property
     def rows(self) -> NDArray[np.int64]:
-        """(n_events,) the buyer of each event."""
+        """(n_events,) the user of each event."""
         return np.repeat(np.arange(len(self)), self.counts)
 
     @cached_property
     def visits_ago(self) -> NDArray[np.int64]:
-        """(n_events,) how many later moments the buyer has events at; what happened at the same time shares a visit."""
+        """(n_events,) the number of later visits of the user. A visit is all events of one user with one time stamp."""
         later = np.zeros(len(self.timestamps), dtype=np.int64)
         later[1:] = self.timestamps[1:] != self.timestamps[:-1]
         visit = np.cumsum(later)
-        # where one buyer's events end and the next one's begin only differences within a buyer count
+        # the visit number also rises between users, but only differences within a user are used
         newest = visit[self.indptr[1:][self.counts > 0] - 1]
         return np.asarray(np.repeat(newest, self.counts[self.counts > 0]) - visit)
 
     @cached_property
     def by_item(self) -> EventsByItem:
-        """The events of each pair of buyer and item, together."""
+        """The events, grouped by pairs of user and item."""
         keys = self.rows * self.n_items + self.item_columns if len(self) > 1 else self.item_columns
         order = keys.argsort(kind="stable")
         keys = keys[order]
@@ -121,15 +121,15 @@ class Histories:
 
     @cached_property
     def known_items(self) -> KnownItems:
-        """Each buyer's events, one entry an item."""
+        """The distinct items of each history."""
         order, _, ends = self.by_item
         newest = order[ends]
-        indptr = np.searchsorted(ends, self.indptr)  # the events of earlier buyers come first in any order
+        indptr = np.searchsorted(ends, self.indptr)  # both orders sort by user first
         columns = self.item_columns[newest].astype(np.int64)
         return KnownItems(indptr, columns, self.sums(self.weights).astype(np.float32), self.visits_ago[newest])
 
     def sums(self, values: NDArray[Any]) -> NDArray[Any]:
-        """(n_pairs,) the sum over the events of each pair of `by_item`, of values (n_events,) in the events' order."""
+        """(n_pairs,) sums of values (n_events,), which are in the order of the events, over each pair of `by_item`."""
         order, starts, _ = self.by_item
         return np.add.reduceat(values[order], starts) if len(starts) else np.zeros(0, values.dtype)
 
@@ -138,18 +138,18 @@ class Histories:
         """(n, n_items) float32: the summed weights; columns ascend in each row."""
         summed = csr_array((self.weights, self.item_columns, self.indptr), shape=self.shape, dtype=np.float32)
         if len(summed.data):
-            summed = summed.copy()  # sum_duplicates sorts in place, and these arrays are ours
+            summed = summed.copy()  # sum_duplicates sorts in place, and the arrays of this object must not change
             summed.sum_duplicates()
         return summed
 
-    def __getitem__(self, chosen: "slice | Sequence[int] | NDArray[np.int64] | NDArray[np.int32]") -> "Histories":
-        """The buyers of a slice or of row numbers, in that order."""
-        if isinstance(chosen, slice):
-            start, stop, step = chosen.indices(len(self))
+    def __getitem__(self, selection: "slice | Sequence[int] | NDArray[np.int64] | NDArray[np.int32]") -> "Histories":
+        """The histories of a slice or of row numbers, in that order."""
+        if isinstance(selection, slice):
+            start, stop, step = selection.indices(len(self))
             if step == 1:
                 return self._between(start, max(start, stop))
-            chosen = np.arange(start, stop, step)
-        rows = np.asarray(chosen, dtype=np.int64)
+            selection = np.arange(start, stop, step)
+        rows = np.asarray(selection, dtype=np.int64)
         counts = self.counts[rows]
         indptr = np.concatenate([[0], np.cumsum(counts)])
         places = np.arange(indptr[-1]) + np.repeat(self.indptr[rows] - indptr[:-1], counts)
@@ -166,14 +166,14 @@ class Histories:
         )
 
     def select(self, mask: NDArray[np.bool_]) -> "Histories":
-        """The same buyers with only the events where the mask (n_events,) is true."""
+        """The same users with only the events where the mask (n_events,) is true."""
         kept = np.concatenate([[0], np.cumsum(mask)])
         return Histories(
             kept[self.indptr], self.item_columns[mask], self.timestamps[mask], self.weights[mask], self.n_items
         )
 
     def latest(self, length: int) -> NDArray[np.int32]:
-        """(n, length) item columns of the newest events, the newest in the last place; -1 before the first."""
+        """(n, length) item columns of the newest events, the newest in the last place; padded with -1 at the front."""
         places = self.indptr[1:, None] - np.arange(length, 0, -1)
         found = places >= self.indptr[:-1, None]
         if not len(self.item_columns):

@@ -1,4 +1,4 @@
-"""External ids and the rows of matrices, kept apart: `user_ids` are the buyer's, `user_rows` are ours."""
+"""Maps external ids to matrix rows and back: `user_ids` are external ids, `user_rows` are matrix rows."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, eq=False)
 class IdMap:
-    """Sorted unique ids; an id's row is its place."""
+    """Sorted unique ids; the row of an id is its position."""
 
     ids: NDArray[np.str_]
 
     @classmethod
-    def of(cls, ids: Iterable[str]) -> "IdMap":
-        """The map of all distinct ids given."""
+    def from_ids(cls, ids: Iterable[str]) -> "IdMap":
+        """The map of all distinct ids."""
         return cls(np.unique(np.asarray(list(ids), dtype=np.str_)))
 
     def __len__(self) -> int:
@@ -32,8 +32,8 @@ class IdMap:
 
     def rows(self, ids: Sequence[str] | NDArray[np.str_]) -> NDArray[np.int32]:
         """The rows of many ids, -1 where unknown; returns (len(ids),)."""
-        wanted = np.asarray(ids, dtype=np.str_)
+        queries = np.asarray(ids, dtype=np.str_)
         if not len(self.ids):
-            return np.full(len(wanted), -1, dtype=np.int32)
-        places = np.searchsorted(self.ids, wanted).clip(max=len(self.ids) - 1)
-        return np.where(self.ids[places] == wanted, places, -1).astype(np.int32)
+            return np.full(len(queries), -1, dtype=np.int32)
+        places = np.searchsorted(self.ids, queries).clip(max=len(self.ids) - 1)
+        return np.where(self.ids[places] == queries, places, -1).astype(np.int32)

@@ -1,4 +1,4 @@
-"""A log of events as arrays: what models learn from."""
+"""The interaction log as arrays: the training data of models."""
 
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -25,14 +25,14 @@ _ARRAYS = ("user_rows", "item_columns", "timestamps", "weights", "strengths", "a
 class Interactions:
     """Events in time order. All arrays are (n_events,); rows point into `users`, columns into `items`.
 
-    `items` may hold items nobody has bought yet. `strengths` are ratings where the log has any, else log(1 + quantity).
-    `available` (n_items,) is true for items that may be recommended at the end of the log. `repeat` says whether users
-    come back to items they know; where they do not, known items stay out of their lists.
-    `dated` says whether the age of an event at the moment of the question is known, as behind a time cut; where each
-    user's latest event is held out, or where time stamps are but numbers, only the order of each user's events is.
-    The question is what will be wanted within `horizon_days` of the newest event; where it is None, what comes next.
-    `sale_periods` has the items' dates of sale, where any is known: who serves a list leaves out what is not on sale at
-    that moment. Evaluation and training go by `available` alone.
+    `items` may hold items without events. `strengths` are ratings where the log has them, else log(1 + quantity).
+    `available` (n_items,) is true for items that may be recommended at the end of the log. `repeat` is true if users
+    consume known items again; if it is false, lists exclude known items.
+    `dated` is true if the age of an event at prediction time is known, as after a time cut. It is false if each user's
+    latest event is held out or if time stamps are only numbers: then only the order of each user's events is known.
+    `horizon_days` is the length of the window after the newest event that models predict; None: the next event.
+    `sale_periods` holds the items' sale dates, if any is known. Serving excludes items that are not on sale at request
+    time. Evaluation and training use `available` only.
     """
 
     users: IdMap
@@ -46,7 +46,7 @@ class Interactions:
     repeat: bool
     dated: bool = True
     horizon_days: float | None = None
-    version: str = ""  # of the data behind the log, where it has one
+    version: str = ""  # of the data set of the log, if it has one
     sale_periods: SalePeriods | None = None
 
     @classmethod
@@ -60,9 +60,10 @@ class Interactions:
         dated: bool = True,
         horizon_days: float | None = None,
     ) -> "Interactions":
-        """The log of a table in schema.INTERACTIONS; events whose user or item is not in a given map are left out.
+        """The log of a table in schema.INTERACTIONS. Events with a user or item that a given map lacks are left out.
 
-        Without `available` every item may be recommended. The order of the table's rows changes nothing (in_order).
+        Without `available` every item may be recommended. The result does not depend on the order of the table's rows
+        (event_order).
         """
         user_ids = table["user_id"].to_numpy().astype(np.str_)
         item_ids = table["item_id"].to_numpy().astype(np.str_)
@@ -71,7 +72,7 @@ class Interactions:
         user_rows, item_columns = users.rows(user_ids), items.rows(item_ids)
         times = table["timestamp"].to_numpy().astype("datetime64[us]").astype(np.int64)
         weights, strengths = table["weight"].to_numpy().astype(np.float32), _strengths(table)
-        order = in_order(times, user_rows, item_columns, weights, strengths)
+        order = event_order(times, user_rows, item_columns, weights, strengths)
         kept = order[(user_rows[order] >= 0) & (item_columns[order] >= 0)]
         return cls(
             users,
@@ -92,7 +93,7 @@ class Interactions:
 
     @property
     def last_event(self) -> datetime:
-        """The moment of the newest event, UTC: what a model that learns from this log may look back from."""
+        """The time of the newest event, UTC. A model that is fitted on this log computes ages from it."""
         return datetime.fromtimestamp(0, UTC) + timedelta(microseconds=int(self.timestamps.max()))
 
     @property
@@ -101,7 +102,7 @@ class Interactions:
         return len(self.users), len(self.items)
 
     def ages(self) -> NDArray[np.float64]:
-        """(n_events,) days before the newest event; 0 for all where the log is not dated."""
+        """(n_events,) days before the newest event; all 0 if the log is not dated."""
         if not self.dated or not len(self):
             return np.zeros(len(self))
         return np.asarray((self.timestamps.max() - self.timestamps) / DAY)
@@ -169,17 +170,17 @@ class Interactions:
         )
 
 
-def in_order(
+def event_order(
     times: NDArray[np.int64],
     user_rows: NDArray[np.int32],
     item_columns: NDArray[np.int32],
     weights: NDArray[np.float32],
     strengths: NDArray[np.float32],
 ) -> NDArray[np.int64]:
-    """The order of events, (n_events,): by time; within a moment by user id, item id, weight and strength.
+    """The order of events, (n_events,): by time, then by user id, item id, weight and strength.
 
-    Events of one moment have no order of their own, so a fixed one stands in: it depends on what the events are and not
-    on the row they came in. Only events alike in all five may change places.
+    Events with the same time stamp have no order of their own. This order depends on the values of the events only, and
+    not on their rows in the table. Only events that are equal in all five values may swap places.
     """
     return np.lexsort((strengths, weights, item_columns, user_rows, times))
 

@@ -1,4 +1,4 @@
-"""Items whose attributes change: one row a state, and the state at a moment."""
+"""Items with attributes that change over time: selects the state of each item at a given time."""
 
 from datetime import UTC, datetime
 
@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from recommenders.storage import schema
 
-# DuckDB 1.5.6 may pick another row than the newest where a key to order by is null: since ever is a number here.
+# DuckDB 1.5.6 may not pick the newest row if the sort key is null, so a missing valid_from becomes a number here.
 VALID = """
     select * from items where valid_from is null or valid_from <= $as_of
     qualify row_number() over (
@@ -17,12 +17,12 @@ VALID = """
 
 
 def items_as_of(items: pa.Table, as_of: datetime) -> pa.Table:
-    """One row an item, in schema.ITEMS: its newest state at `as_of`; items that had none by then are left out.
+    """One row per item, in schema.ITEMS: its newest state at `as_of`. Items without a state by then are left out.
 
-    A state without valid_from holds since ever. as_of without a zone is UTC.
+    A state without valid_from is the oldest one of its item. as_of without a zone is UTC.
     """
-    moment = as_of.replace(tzinfo=UTC) if as_of.tzinfo is None else as_of
+    time = as_of.replace(tzinfo=UTC) if as_of.tzinfo is None else as_of
     with duckdb.connect() as connection:
         connection.execute("set TimeZone = 'UTC'")
         connection.register("items", items)
-        return schema.conform(connection.execute(VALID, {"as_of": moment}).to_arrow_table(), schema.ITEMS, "items")
+        return schema.conform(connection.execute(VALID, {"as_of": time}).to_arrow_table(), schema.ITEMS, "items")

@@ -1,11 +1,11 @@
-"""Tables between the log and the features, each made once and used by several: habits, tastes, orders."""
+"""Intermediate tables between the log and the features. Each is computed once and used by several features."""
 
 import duckdb
 
-from recommenders.features.known import DAY
+from recommenders.features.as_of import DAY
 
 BLOCKS = {
-    # one row a (user, item): first to order, then to pair, because counting distinct orders needs more memory
+    # one row per (user, item): grouped by order, then by pair, because count(distinct order) needs more memory
     "pairs": """
         select u, i, count(*) as n_orders, sum(n)::bigint as n_events, sum(quantity) as quantity,
             min(last_age) as age, max(first_age) as first_age, max(first_age) - min(first_age) as span
@@ -14,8 +14,8 @@ BLOCKS = {
             from log group by u, i, o
         ) group by u, i
     """,
-    # an item's median gap between two orders of it by one user; only pairs with a second order have any
-    "rhythm": f"""
+    # median gap between two orders of an item by one user; only pairs with a second order have gaps
+    "reorder_gaps": f"""
         select i, median(gap) / {DAY}.0 as reorder_days from (
             select i, lag(started) over (partition by u, i order by started desc) - started as gap from (
                 select u, i, o, max(age) as started
@@ -23,22 +23,24 @@ BLOCKS = {
             )
         ) where gap is not null group by i
     """,
-    # events of a (user, category), and the age of the last
-    "tastes": """
+    # number of events of each (user, category), and the age of the last one
+    "user_categories": """
         select u, c, sum(n_events)::integer as n, min(age) as age
-        from pairs join facts using (i) where c is not null group by u, c
+        from pairs join item_attributes using (i) where c is not null group by u, c
     """,
-    # events of a (user, brand)
-    "loyalties": """
-        select u, b, sum(n_events)::integer as n from pairs join facts using (i) where b is not null group by u, b
+    # number of events of each (user, brand)
+    "user_brands": """
+        select u, b, sum(n_events)::integer as n
+        from pairs join item_attributes using (i) where b is not null group by u, b
     """,
-    # a user's events with known category, with known brand, and the price level it is used to
-    "habits": """
-        select u, sum(n_events) filter (c is not null) as n_tasted, sum(n_events) filter (b is not null) as n_branded,
+    # per user: number of events with a known category, with a known brand, and the mean price level
+    "user_profiles": """
+        select u, sum(n_events) filter (c is not null) as n_with_category,
+            sum(n_events) filter (b is not null) as n_with_brand,
             sum(n_events * price_level) / sum(n_events) filter (price_level is not null) as price_level
-        from pairs join facts using (i) group by u
+        from pairs join item_attributes using (i) group by u
     """,
-    # one row an order
+    # one row per order
     "orders": """
         select u, o, max(age) as started, sum(value) as value from log group by u, o
     """,
@@ -46,6 +48,6 @@ BLOCKS = {
 
 
 def build(connection: duckdb.DuckDBPyConnection, *names: str) -> None:
-    """Makes the named blocks, in the order given, beside `log` and `facts` (recommenders.features.known)."""
+    """Creates the named tables in this order, from `log` and `item_attributes` (recommenders.features.as_of)."""
     for name in names:
         connection.execute(f"create table {name} as {BLOCKS[name]}")

@@ -1,6 +1,6 @@
-"""The features by name: what each means, in which unit, and from which columns. The functions beside this file obey it.
+"""The feature catalogue: the meaning, unit, type and source columns of each feature. Defines the table schemas.
 
-docs/features.md shows it as a page; `python -m recommenders.features.catalog` prints that page.
+docs/features.md contains it; `python -m recommenders.features.catalog` prints that part of the page.
 """
 
 from dataclasses import dataclass
@@ -36,38 +36,44 @@ TASTE = "interactions.item_id, items.category"
 USER_FEATURES = (
     Feature("user_id", "the user", "id", TEXT, "users.user_id"),
     Feature("segment", "kind of business", "name", TEXT, "users.segment"),
-    Feature("industry", "its industry", "name", TEXT, "users.industry"),
-    Feature("region", "where it is", "name", TEXT, "users.region"),
-    Feature("annual_revenue", "its revenue in a year", MONEY, REAL, "users.annual_revenue"),
-    Feature("credit_limit", "what it may owe", MONEY, REAL, "users.credit_limit"),
+    Feature("industry", "industry", "name", TEXT, "users.industry"),
+    Feature("region", "region", "name", TEXT, "users.region"),
+    Feature("annual_revenue", "revenue in a year", MONEY, REAL, "users.annual_revenue"),
+    Feature("credit_limit", "credit limit", MONEY, REAL, "users.credit_limit"),
     Feature("recency_days", "time since its last event", "days", REAL, TIMES),
     Feature("tenure_days", "time since its first event", "days", REAL, TIMES),
-    Feature("n_orders", "different orders", "orders", WHOLE, ORDERS),
-    Feature("n_orders_30d", "orders begun in the last 30 days", "orders", WHOLE, ORDERS),
-    Feature("n_orders_90d", "orders begun in the last 90 days", "orders", WHOLE, ORDERS),
-    Feature("n_items", "different items", "items", WHOLE, EVENTS),
-    Feature("spend", "sum of (quantity less what came back) x unit price", MONEY, REAL, VALUE),
-    Feature("mean_order_value", "spend an order", MONEY, REAL, f"{VALUE}, order_id"),
+    Feature("n_orders", "distinct orders", "orders", WHOLE, ORDERS),
+    Feature("n_orders_30d", "orders started in the last 30 days", "orders", WHOLE, ORDERS),
+    Feature("n_orders_90d", "orders started in the last 90 days", "orders", WHOLE, ORDERS),
+    Feature("n_items", "distinct items", "items", WHOLE, EVENTS),
+    Feature("spend", "sum of (quantity - returned quantity) x unit price", MONEY, REAL, VALUE),
+    Feature("mean_order_value", "spend per order", MONEY, REAL, f"{VALUE}, order_id"),
     Feature("mean_days_between_orders", "mean gap between order starts; null before the second", "days", REAL, ORDERS),
-    Feature("std_days_between_orders", "sample deviation of these gaps; null before the third", "days", REAL, ORDERS),
-    Feature("repeat_share", "share of its order lines that name an item it had ordered before", "share", REAL, ORDERS),
+    Feature(
+        "std_days_between_orders",
+        "sample standard deviation of these gaps; null before the third",
+        "days",
+        REAL,
+        ORDERS,
+    ),
+    Feature("repeat_share", "share of its order lines with an item that it ordered before", "share", REAL, ORDERS),
     Feature("price_level", "mean price_level of the items of its events", "share", REAL, "items.price, category"),
     Feature("category_entropy", "entropy of its events over categories; 0 is one category", "nats", REAL, TASTE),
-    Feature("top_category", "category of most of its events; of equals the first by name", "name", TEXT, TASTE),
+    Feature("top_category", "category of most of its events; of ties the first by name", "name", TEXT, TASTE),
     Feature("top_category_share", "share of its events in that category", "share", REAL, TASTE),
 )
 
 ITEM_FEATURES = (
     Feature("item_id", "the item", "id", TEXT, "items.item_id, interactions.item_id"),
-    Feature("title", "what it is called", "text", TEXT, "items.title"),
-    Feature("category", "its category", "name", TEXT, "items.category"),
-    Feature("subcategory", "its place within the category", "name", TEXT, "items.subcategory"),
-    Feature("brand", "who makes it", "name", TEXT, "items.brand"),
+    Feature("title", "title", "text", TEXT, "items.title"),
+    Feature("category", "category", "name", TEXT, "items.category"),
+    Feature("subcategory", "subcategory, a part of the category", "name", TEXT, "items.subcategory"),
+    Feature("brand", "brand", "name", TEXT, "items.brand"),
     Feature("price", "list price", MONEY, REAL, "items.price"),
-    Feature("rating", "mean stars the source states", "stars", REAL, "items.rating"),
+    Feature("rating", "mean rating in the source", "stars", REAL, "items.rating"),
     Feature(
         "price_level",
-        "share of the category's other items that are cheaper; 0.5 if it is alone",
+        "share of the category's other items that are cheaper; 0.5 without other items",
         "share",
         REAL,
         "items.price, category",
@@ -76,19 +82,19 @@ ITEM_FEATURES = (
     Feature("paid_to_list", "mean price paid / list price", "ratio", REAL, "interactions.unit_price, items.price"),
     Feature(
         "age_days",
-        "time since its launch, or since its first event where no launch is known",
+        "time since its launch, or since its first event if the launch is not known",
         "days",
         REAL,
         f"items.available_from, {TIMES}",
     ),
-    Feature("n_buyers", "different users with an event", "users", WHOLE, EVENTS),
-    Feature("n_orders", "different orders it stands in", "orders", WHOLE, ORDERS),
-    Feature("net_quantity", "units bought less units that came back", "units", REAL, UNITS),
-    Feature("repeat_rate", "share of its buyers who ordered it again", "share", REAL, ORDERS),
+    Feature("n_buyers", "distinct users with an event", "users", WHOLE, EVENTS),
+    Feature("n_orders", "distinct orders with it", "orders", WHOLE, ORDERS),
+    Feature("net_quantity", "units bought - units returned", "units", REAL, UNITS),
+    Feature("repeat_rate", "share of its users who ordered it again", "share", REAL, ORDERS),
     Feature("reorder_days", "median gap between two orders of it by one user", "days", REAL, ORDERS),
-    Feature("popularity_7d", "different users with an event in the last 7 days", "users", WHOLE, TIMES),
-    Feature("popularity_30d", "different users with an event in the last 30 days", "users", WHOLE, TIMES),
-    Feature("popularity_90d", "different users with an event in the last 90 days", "users", WHOLE, TIMES),
+    Feature("popularity_7d", "distinct users with an event in the last 7 days", "users", WHOLE, TIMES),
+    Feature("popularity_30d", "distinct users with an event in the last 30 days", "users", WHOLE, TIMES),
+    Feature("popularity_90d", "distinct users with an event in the last 90 days", "users", WHOLE, TIMES),
     Feature(
         "popularity_trend", "ln((1 + events of the last 30 days) / (1 + of the 30 before))", "log ratio", REAL, TIMES
     ),
@@ -97,22 +103,28 @@ ITEM_FEATURES = (
 PAIR_FEATURES = (
     Feature("user_id", "the user", "id", TEXT, "interactions.user_id"),
     Feature("item_id", "the item", "id", TEXT, "interactions.item_id"),
-    Feature("n_orders", "orders of the user that hold the item", "orders", WHOLE, ORDERS),
+    Feature("n_orders", "orders of the user with the item", "orders", WHOLE, ORDERS),
     Feature("n_events", "events of the user with the item", "events", WHOLE, EVENTS),
-    Feature("net_quantity", "units bought less units that came back; 0 if never seen", "units", REAL, UNITS),
-    Feature("recency_days", "time since the last event; null if never seen", "days", REAL, TIMES),
-    Feature("first_days", "time since the first event; null if never seen", "days", REAL, TIMES),
+    Feature("net_quantity", "units bought - units returned; 0 without an event", "units", REAL, UNITS),
+    Feature("recency_days", "time since the last event; null without an event", "days", REAL, TIMES),
+    Feature("first_days", "time since the first event; null without an event", "days", REAL, TIMES),
     Feature("mean_interval_days", "mean gap between its orders; null before the second", "days", REAL, ORDERS),
     Feature("item_reorder_days", "the item's reorder_days", "days", REAL, ORDERS),
     Feature(
         "days_overdue",
-        "recency less mean_interval_days, or less item_reorder_days where that is null; positive since it fell due",
+        "recency_days - mean_interval_days, or - item_reorder_days if that is null; positive: overdue",
         "days",
         REAL,
         ORDERS,
     ),
     Feature("category_share", "share of the user's events in the item's category", "share", REAL, TASTE),
-    Feature("category_recency_days", "time since the user's last event there", "days", REAL, f"{TASTE}, {TIMES}"),
+    Feature(
+        "category_recency_days",
+        "time since the user's last event in the item's category",
+        "days",
+        REAL,
+        f"{TASTE}, {TIMES}",
+    ),
     Feature(
         "brand_share",
         "share of the user's events with the item's brand",
@@ -120,13 +132,13 @@ PAIR_FEATURES = (
         REAL,
         "interactions.item_id, items.brand",
     ),
-    Feature("price_gap", "the item's price_level less the user's", "share", REAL, "interactions.item_id, items.price"),
+    Feature("price_gap", "the item's price_level - the user's", "share", REAL, "interactions.item_id, items.price"),
 )
 
 SEQUENCE_FEATURES = (
     Feature("user_id", "the user", "id", TEXT, "interactions.user_id"),
     Feature("item_ids", "items of the last events, oldest first", "ids", pa.list_(TEXT), "interactions.item_id"),
-    Feature("timestamps", "when each was", "UTC", pa.list_(schema.TIME), TIMES),
+    Feature("timestamps", "time of each event", "UTC", pa.list_(schema.TIME), TIMES),
 )
 
 CATALOGUE = {
@@ -138,12 +150,12 @@ CATALOGUE = {
 
 
 def schema_of(features: tuple[Feature, ...]) -> pa.Schema:
-    """The table's schema; the id, first, is never null."""
+    """The schema of the feature table; the first column, the id, is never null."""
     return pa.schema([pa.field(f.name, f.type, nullable=place > 0) for place, f in enumerate(features)])
 
 
 def page_tables() -> str:
-    """The catalogue as Markdown, one table a kind: the part of docs/features.md that a test holds to it."""
+    """The catalogue as Markdown, one table per kind. A test compares it with docs/features.md."""
     return "\n".join(_page_table(kind, features) for kind, features in CATALOGUE.items())
 
 

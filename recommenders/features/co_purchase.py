@@ -1,4 +1,4 @@
-"""Which items are bought together: counts within an order or a user, made comparable, the strongest kept."""
+"""Item-item co-purchase: counts within an order or a user, normalised, with the top neighbours of each item."""
 
 from datetime import datetime
 from typing import Literal
@@ -10,7 +10,7 @@ from scipy.sparse import csr_array, vstack
 from recommenders.errors import UnknownNameError
 from recommenders.events.ids import IdMap
 from recommenders.events.interactions import Interactions
-from recommenders.features.known import MEMORY_LIMIT, known
+from recommenders.features.as_of import MEMORY_LIMIT, tables_as_of
 from recommenders.storage.schema import Rows
 
 Within = Literal["order", "user"]
@@ -18,8 +18,8 @@ Norm = Literal["count", "cosine", "lift"]
 NORMS = ("count", "cosine", "lift")
 WITHIN = ("order", "user")
 
-BLOCK = 256  # items a step: at 60,000 items a dense block of counts holds 60 MB
-LARGEST = 1000  # items; a basket costs its square, and one that holds everything likens nothing
+BLOCK = 256  # items per step: at 60,000 items a dense block of counts has 60 MB
+LARGEST = 1000  # items; the cost of a basket is quadratic, and very large baskets carry no information
 
 BASKET_SQL = """
     select distinct dense_rank() over (order by {key}) - 1 as basket, i - 1 as item from log order by basket, item
@@ -27,29 +27,29 @@ BASKET_SQL = """
 
 
 def baskets(log: Interactions, within: Within = "order") -> csr_array:
-    """(n_baskets, n_items) float32 ones: what stood in one order, or what one user ever had.
+    """(n_baskets, n_items) float32 ones: the items of each order, or of each user.
 
-    The log knows no orders, so an order is what a user did at one moment. Raises UnknownNameError.
+    The log has no order ids, so an order is one visit: all events of a user at one time. Raises UnknownNameError.
     """
     _check("within", within, WITHIN)
     rows = log.user_rows.astype(np.int64)
     if within == "order":
-        _, moments = np.unique(log.timestamps, return_inverse=True)
-        _, rows = np.unique(rows * (moments.max(initial=0) + 1) + moments, return_inverse=True)
+        _, times = np.unique(log.timestamps, return_inverse=True)
+        _, rows = np.unique(rows * (times.max(initial=0) + 1) + times, return_inverse=True)
     n_rows = int(rows.max(initial=-1)) + 1
     return _ones(csr_array((np.ones(len(rows), np.float32), (rows, log.item_columns)), shape=(n_rows, len(log.items))))
 
 
-def baskets_of(
+def baskets_as_of(
     events: Rows, as_of: datetime, within: Within = "order", memory_limit: str = MEMORY_LIMIT
 ) -> tuple[csr_array, IdMap]:
-    """(n_baskets, n_items) float32 ones as of a moment, and the items its columns mean.
+    """(n_baskets, n_items) float32 ones as of a time, and the item ids of the columns.
 
-    events: in schema.INTERACTIONS, a table or Parquet files; only two numbers an event come into Python, in batches.
-    Raises UnknownNameError, and what recommenders.features.known raises.
+    events: in schema.INTERACTIONS, a table or Parquet files; Python reads only two numbers per event, in batches.
+    Raises UnknownNameError, and the errors of recommenders.features.as_of.
     """
     _check("within", within, WITHIN)
-    with known(as_of, events, memory_limit=memory_limit) as connection:
+    with tables_as_of(as_of, events, memory_limit=memory_limit) as connection:
         ids = connection.execute("select item_id from item_ids order by i").fetchnumpy()["item_id"]
         query = BASKET_SQL.format(key="u, o" if within == "order" else "u")
         reader = connection.execute(query).to_arrow_reader(1_000_000)
@@ -62,11 +62,11 @@ def baskets_of(
 
 
 def co_purchase(matrix: csr_array, top: int = 100, norm: Norm = "cosine", largest: int = LARGEST) -> csr_array:
-    """(n_items, n_items) float32: of each item (row) the `top` it is bought with most, the diagonal empty.
+    """(n_items, n_items) float32: for each item (row) the `top` items it is bought with most; the diagonal is empty.
 
-    matrix: (n_baskets, n_items) ones, from baskets() or baskets_of(); baskets of more than `largest` items are left
-    out. count: baskets that hold both. cosine: count / sqrt(baskets of one x of the other), in [0, 1]. lift: count x
-    n_baskets / (baskets of one x of the other); 1 is chance (Brin et al. 1997). Of equals the first column is kept.
+    matrix: (n_baskets, n_items) ones, from baskets() or baskets_as_of(); baskets of more than `largest` items are left
+    out. count: baskets with both. cosine: count / sqrt(baskets of one x of the other), in [0, 1]. lift: count x
+    n_baskets / (baskets of one x of the other); 1 means independence (Brin et al. 1997). Ties: the first columns.
     Raises UnknownNameError.
     """
     _check("norm", norm, NORMS)
@@ -97,7 +97,7 @@ def _factors(
 
 
 def _strongest(block: csr_array, top: int) -> csr_array:
-    """The `top` greatest of each row, of equals those in the first columns; zeros are nothing."""
+    """The `top` largest entries of each row, of ties the first columns; zeros are dropped."""
     block.eliminate_zeros()
     rows = np.repeat(np.arange(block.shape[0]), np.diff(block.indptr))
     order = np.lexsort((block.indices, -block.data, rows))

@@ -1,4 +1,4 @@
-"""Items as vectors: what content knows about them."""
+"""Item feature vectors, encoded from the item table (content features)."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -16,10 +16,10 @@ from recommenders.features.words import tf_idf
 from recommenders.storage import bundle
 from recommenders.storage.bundle import Bundle, pack_strings, unpack_strings
 
-if TYPE_CHECKING:  # a worker that answers needs the vectors' type, not the tables they come from
+if TYPE_CHECKING:  # a serving process needs the type, but not pyarrow
     import pyarrow as pa
 
-# How much each block says about how alike two items are; its square is the share of the cosine it can bring.
+# The weight of each block; its square is the maximum share of the block in the cosine of two items.
 BLOCK_WEIGHTS = {"category": 0.8, "subcategory": 1.0, "brand": 0.6, "price": 0.5, "rating": 0.2, "words": 0.8}
 PRICE_LEVELS = 8
 RATING_LEVELS = 4
@@ -27,11 +27,10 @@ RATING_LEVELS = 4
 
 @dataclass(frozen=True, eq=False)
 class ItemFeatures:
-    """`vectors` (n_items, n_features) float32, each row of length 1 (or 0 where nothing is known), in the
-    order of the items' ids.
+    """`vectors` (n_items, n_features) float32, each row of norm 1 (0 without features), in the order of the item ids.
 
-    `categories` (n_items,) names each item's category, "" where unknown. `states`: the table in schema.ITEMS that the
-    vectors come from, where its items change in time.
+    `categories` (n_items,): the category of each item, "" if unknown. `states`: the table in schema.ITEMS from which
+    the vectors are encoded, if its items change over time.
     """
 
     vectors: csr_array
@@ -39,11 +38,11 @@ class ItemFeatures:
     states: "pa.Table | None" = None
 
     def as_of(self, moment: datetime, items: IdMap) -> "ItemFeatures":
-        """What was known of the same `items` at an earlier moment, UTC; the same where nothing is known to change."""
+        """The features of the same `items` as of an earlier time, UTC; self if no changes of items are known."""
         return self if self.states is None else encode_items_as_of(self.states, items, moment)
 
     def save(self, folder: Path) -> Path:
-        """Writes the vectors as a bundle; returns the folder."""
+        """Writes the features as a bundle; returns the folder."""
         parts = {part: getattr(self.vectors, part) for part in ("data", "indices", "indptr")}
         names = {f"categories.{part}": array for part, array in pack_strings(self.categories).items()}
         shape = {"n_items": self.vectors.shape[0], "n_features": self.vectors.shape[1]}
@@ -52,7 +51,7 @@ class ItemFeatures:
 
     @classmethod
     def load(cls, folder: Path) -> "ItemFeatures":
-        """What save() wrote. Raises BundleError."""
+        """Loads what save() has written. Raises BundleError."""
         content = bundle.read(folder)
         parts = tuple(content.arrays[part] for part in ("data", "indices", "indptr"))
         shape = (content.config["n_items"], content.config["n_features"])
@@ -62,7 +61,7 @@ class ItemFeatures:
 
 
 def encode_items_as_of(table: "pa.Table", items: IdMap, moment: datetime) -> ItemFeatures:
-    """The vectors of `items` by what was known of them at the moment, from a table in schema.ITEMS, one row a state."""
+    """The features of `items` as of a time, from a table in schema.ITEMS with one row per state of an item."""
     from recommenders.events.item_states import items_as_of
 
     changes = table["valid_from"].null_count < table.num_rows
@@ -70,18 +69,18 @@ def encode_items_as_of(table: "pa.Table", items: IdMap, moment: datetime) -> Ite
 
 
 def encode_items(table: "pa.Table", items: IdMap) -> ItemFeatures:
-    """The vectors of `items` from a table in schema.ITEMS; an id that the table lacks gets a row of zeros.
+    """The features of `items` from a table in schema.ITEMS. An id that is not in the table gets a row of zeros.
 
     Blocks: one-hot category, subcategory and brand; price and rating as levels; TF-IDF of title and text.
-    Each block has length 1 in a row that knows it, times its weight. Raises DataError if an id stands in the
-    table twice.
+    Each block of a row is scaled to norm 1, if it has values, and multiplied by its weight. Raises DataError if an id
+    occurs twice in the table.
     """
     import pyarrow as pa
 
-    known = IdMap.of(table["item_id"].to_pylist())
+    known = IdMap.from_ids(table["item_id"].to_pylist())
     if len(known) != table.num_rows:
         raise DataError(f"items: {table.num_rows - len(known)} item_ids occur twice; keep one row for each item")
-    # rows of the table in the order of `items`; take() makes a row of nulls where there is none
+    # rows of the table in the order of `items`; take() gives a row of nulls for a missing id
     place = {id_: row for row, id_ in enumerate(table["item_id"].to_pylist())}
     table = table.take(pa.array([place.get(id_) for id_ in items.ids.tolist()], pa.int64()))
     words = [f"{title or ''} {text or ''}" for title, text in _pairs(table, "title", "text")]
@@ -127,12 +126,12 @@ def _strings(table: "pa.Table", name: str) -> NDArray[np.str_]:
 
 
 def _numbers(table: "pa.Table", name: str) -> NDArray[np.float64]:
-    """The column, nan where null."""
+    """The column as floats, nan for null."""
     return np.asarray(table[name].to_numpy(), dtype=np.float64)
 
 
 def _one_hot(values: NDArray[np.str_]) -> csr_array:
-    """(n_items, n_values); "" is no value."""
+    """(n_items, n_values): one-hot; "" is no value."""
     names, places = np.unique(values, return_inverse=True)
     known = np.flatnonzero(values != "")
     ones = np.ones(len(known), dtype=np.float32)
@@ -140,8 +139,8 @@ def _one_hot(values: NDArray[np.str_]) -> csr_array:
 
 
 def _levels(values: NDArray[np.float64], n_levels: int) -> csr_array:
-    """(n_items, n_levels): each number shared between the two nearest of n_levels quantiles: close ones
-    are alike.
+    """(n_items, n_levels): each number is split between the two nearest of n_levels quantiles, so that close numbers
+    have similar rows.
     """
     known = np.flatnonzero(np.isfinite(values))
     shape = (len(values), n_levels)
@@ -160,7 +159,7 @@ def _levels(values: NDArray[np.float64], n_levels: int) -> csr_array:
 
 
 def _unit_rows(block: csr_array) -> csr_array:
-    """Each row divided by its length; rows of zeros stay so."""
+    """Each row divided by its norm; rows of zeros do not change."""
     lengths = np.sqrt(np.asarray(block.multiply(block).sum(axis=1)).ravel())
     factors = np.divide(1.0, lengths, out=np.zeros(len(lengths)), where=lengths > 0)
     return csr_array(diags_array(factors.astype(np.float32)) @ block, dtype=np.float32)

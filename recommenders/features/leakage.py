@@ -1,6 +1,6 @@
-"""Whether features know what came later: the tables cut at a moment, and two feature tables compared.
+"""Checks features for leakage: cuts the tables at a time, and compares two feature tables.
 
-The cut is made in Arrow, apart from the SQL that makes features, so that one mistake cannot hide in both.
+The cut uses Arrow, not the SQL of the features, so that the same mistake is unlikely in both.
 """
 
 from datetime import datetime
@@ -9,40 +9,40 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recommenders.features.known import microseconds
+from recommenders.features.as_of import microseconds
 from recommenders.storage import schema
 
 TOLERANCE = 1e-9  # relative: sums of floats depend on their order
 
 
 def events_until(events: pa.Table, as_of: datetime) -> pa.Table:
-    """The log as it lay at a moment: rows up to it, and of their returns those up to it."""
-    kept = events.filter(_by(events["timestamp"], as_of))
+    """The events up to as_of; returns after as_of are removed from them."""
+    kept = events.filter(_at_or_before(events["timestamp"], as_of))
     if "returned_at" not in kept.column_names:
         return kept
-    came_back = _by(kept["returned_at"], as_of)
+    returned = _at_or_before(kept["returned_at"], as_of)
     for name in ("returned_quantity", "returned_at"):
         place = kept.schema.get_field_index(name)
-        kept = kept.set_column(place, kept.schema.field(name), pc.if_else(came_back, kept[name], None))
+        kept = kept.set_column(place, kept.schema.field(name), pc.if_else(returned, kept[name], None))
     return kept
 
 
 def items_until(items: pa.Table, events: pa.Table, as_of: datetime) -> pa.Table:
-    """The items' rows that were written by a moment, as far as rows and log tell.
+    """The items' rows that were written by as_of, as far as the rows and the log show it.
 
-    A row without valid_from does not say when it was written: it counts from the item's launch or first event on,
-    because a catalogue read later also lists what came later.
+    A row without valid_from has no time of writing. It counts from the item's launch or first event on, because a
+    catalogue that is read later also contains later items.
     """
-    sold = events.filter(_by(events["timestamp"], as_of))["item_id"].unique()
-    began = pc.or_(_by(_times(items, "available_from"), as_of), pc.is_in(items["item_id"], value_set=sold))
+    sold = events.filter(_at_or_before(events["timestamp"], as_of))["item_id"].unique()
+    began = pc.or_(_at_or_before(_times(items, "available_from"), as_of), pc.is_in(items["item_id"], value_set=sold))
     valid_from = _times(items, "valid_from")
-    return items.filter(pc.if_else(pc.is_null(valid_from), began, _by(valid_from, as_of)))
+    return items.filter(pc.if_else(pc.is_null(valid_from), began, _at_or_before(valid_from, as_of)))
 
 
 def differences(one: pa.Table, other: pa.Table) -> list[str]:
-    """In words, where two tables of the same features differ; none if they are equal but for rounding.
+    """Descriptions of the differences of two tables of the same features; empty if they are equal up to rounding.
 
-    Rows are compared in their order, which feature tables share: by id.
+    Rows are compared in order; feature tables are sorted by id.
     """
     if one.column_names != other.column_names:
         apart = set(one.column_names) ^ set(other.column_names)
@@ -54,12 +54,12 @@ def differences(one: pa.Table, other: pa.Table) -> list[str]:
 
 
 def _times(items: pa.Table, name: str) -> pa.ChunkedArray:
-    """A column of moments that may be missing, which then are unknown."""
+    """A column of times; nulls if the column is missing."""
     return items[name] if name in items.column_names else pa.chunked_array([pa.nulls(items.num_rows, schema.TIME)])
 
 
-def _by(times: pa.ChunkedArray, as_of: datetime) -> pa.ChunkedArray:
-    """Which times lie at or before the moment; a null does not."""
+def _at_or_before(times: pa.ChunkedArray, as_of: datetime) -> pa.ChunkedArray:
+    """Whether each time is at or before as_of; False for null."""
     moment = pa.scalar(microseconds(as_of), pa.int64()).cast(schema.TIME)
     return pc.fill_null(pc.less_equal(times.cast(schema.TIME), moment), False)
 

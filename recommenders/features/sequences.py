@@ -1,7 +1,7 @@
-"""What each user did last, in order, as known at a moment: what sequential models read.
+"""The last events of each user in time order, as of a time: the input of sequential models.
 
-The answer is a table with list columns: in Arrow a list column is one flat array and its offsets, so a model takes
-`column.values` and `column.offsets` without copying, and Parquet stores it as it is.
+The result is a table with list columns. In Arrow a list column is one flat array and its offsets, so a model can use
+`column.values` and `column.offsets` without a copy. Parquet stores list columns directly.
 """
 
 from collections.abc import Sequence
@@ -9,18 +9,18 @@ from datetime import datetime
 from pathlib import Path
 
 from recommenders.errors import ConfigurationError
+from recommenders.features.as_of import MEMORY_LIMIT, Features, deliver, microseconds, tables_as_of
 from recommenders.features.catalog import SEQUENCE_FEATURES, schema_of
-from recommenders.features.known import MEMORY_LIMIT, Features, deliver, known, microseconds
 from recommenders.storage.schema import Rows
 
-# Rows of one moment are ordered by item: any rule would do, but it must be one.
+# Rows with the same time are ordered by item, so that the result is deterministic.
 LAST = """
     create table last as select u, i, age from log {where}
     qualify row_number() over (partition by u order by age, i desc) <= {length} order by u
 """
 SEQUENCES = "create table sequences (user_id varchar, item_ids varchar[], timestamps timestamptz[])"
-# Lists grow in memory and do not spill, so users come in blocks of so many rows; inserted in the order of their
-# ids, they stay in it.
+# Lists are built in memory and do not spill, so users are processed in blocks of so many rows, in the order of their
+# ids, which the result keeps.
 BLOCK = 1_000_000
 SEQUENCE_SQL = """
     insert into sequences select any_value(user_id), list(item_id order by age desc, i),
@@ -40,13 +40,13 @@ def sequences(
 ) -> Features:
     """The last `length` items of each user with an event by as_of, oldest first; columns as in SEQUENCE_FEATURES.
 
-    events: in schema.INTERACTIONS, a table or Parquet files. kinds: the values of `event` that count, by default all.
-    Items of one moment stand in the order of their ids; an item may stand twice. as_of without a zone is UTC.
+    events: in schema.INTERACTIONS, a table or Parquet files. kinds: the values of `event` to use, by default all.
+    Items with the same time are in the order of their ids; an item may occur twice. as_of without a zone is UTC.
     Returns a table, or with `out` that file's path. Raises ConfigurationError if length is below 1.
     """
     if length < 1:
         raise ConfigurationError(f"sequences: length must be at least 1; got {length}")
-    with known(as_of, events, memory_limit=memory_limit) as connection:
+    with tables_as_of(as_of, events, memory_limit=memory_limit) as connection:
         where = "" if kinds is None else "where event in (select unnest($kinds::varchar[]))"
         given = None if kinds is None else {"kinds": list(kinds)}
         connection.execute(LAST.format(where=where, length=int(length)), given)

@@ -1,1 +1,1 @@
-"""Arrays in, arrays out: top k, sparse matrices, Gram matrices."""
+"""Functions from arrays to arrays: top k, sparse matrices, Gram matrices."""

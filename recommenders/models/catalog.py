@@ -1,37 +1,81 @@
-"""The models by name. A new model is one file and one line here."""
+"""The catalogue of models: name -> class, summary. Configuration, assets, reports and the reference are made from it."""
 
 import importlib
 from pathlib import Path
+from typing import NamedTuple
 
 from recommenders.errors import UnknownNameError
 from recommenders.models.recommender import Recommender
 from recommenders.storage.bundle import read_manifest
 
-# Lazy names: a process that serves one model imports that one alone. Models made of others come last.
-MODELS: dict[str, str] = {
-    "popularity": "recommenders.models.popularity:Popularity",
-    "content_based": "recommenders.models.content_based:ContentBased",
-    "collaborative_filtering": "recommenders.models.collaborative_filtering.model:CollaborativeFiltering",
-    "repurchase": "recommenders.models.repurchase:Repurchase",
-    "ease": "recommenders.models.ease:EASE",
-    "ials": "recommenders.models.ials.model:IALS",
-    "sasrec": "recommenders.models.networks.sasrec.model:SASRec",
-    "neural_collaborative": "recommenders.models.networks.neural_collaborative.model:NeuralCollaborative",
-    "hybrid": "recommenders.models.ensembles.hybrid:Hybrid",
-    "hybrid_learned": "recommenders.models.ensembles.hybrid_learned.model:HybridLearned",
+TORCH = frozenset({"torch"})
+
+
+class Entry(NamedTuple):
+    """A model of the catalogue. Its configuration is the attribute `Config` of its class."""
+
+    location: str  # "module:Class"; imported when needed: a process that serves one model imports only that one
+    summary: str  # one sentence, shown on the asset's page
+    trained_with: frozenset[str] = frozenset()  # libraries that only a fit imports
+
+
+# To add a model, add its file and one entry here: configuration, assets and reference follow. Ensembles come last.
+MODELS: dict[str, Entry] = {
+    "popularity": Entry(
+        "recommenders.models.popularity:Popularity",
+        "The most purchased items; newer purchases count more. The fallback for unknown users.",
+    ),
+    "content_based": Entry(
+        "recommenders.models.content_based:ContentBased",
+        "Items similar to those of the user, by category, brand, price, rating and text.",
+    ),
+    "collaborative_filtering": Entry(
+        "recommenders.models.collaborative_filtering.model:CollaborativeFiltering",
+        "Items of the most similar users.",
+    ),
+    "repurchase": Entry(
+        "recommenders.models.repurchase:Repurchase",
+        "Items that the user is due to purchase again, by how often, how regularly and how long ago.",
+    ),
+    "ease": Entry(
+        "recommenders.models.ease:EASE",
+        "EASE: the weight of each item for each other item, in closed form.",
+    ),
+    "ials": Entry(
+        "recommenders.models.ials.model:IALS",
+        "iALS: user and item factors by implicit alternating least squares.",
+    ),
+    "sasrec": Entry(
+        "recommenders.models.networks.sasrec.model:SASRec",
+        "SASRec: self-attention over the events of the user, in their order.",
+        TORCH,
+    ),
+    "neural_collaborative": Entry(
+        "recommenders.models.networks.neural_collaborative.model:NeuralCollaborative",
+        "NeuMF: matrix factorization and a multilayer perceptron over the user and recent events.",
+        TORCH,
+    ),
+    "hybrid": Entry(
+        "recommenders.models.ensembles.hybrid:Hybrid",
+        "The ensemble of the base models by the configured weights.",
+    ),
+    "hybrid_learned": Entry(
+        "recommenders.models.ensembles.hybrid_learned.model:HybridLearned",
+        "The learned ranker over the candidates of all base models, fitted on earlier windows.",
+    ),
 }
-COMPOSED = ("hybrid", "hybrid_learned")
+ENSEMBLES = ("hybrid", "hybrid_learned")
 
 
 def model_class(name: str) -> type[Recommender]:
-    """The class of that name. Raises UnknownNameError with the names there are."""
+    """The class of a model name. Raises UnknownNameError, which lists the known names."""
     if name not in MODELS:
         raise UnknownNameError("model", name, MODELS)
-    module, class_name = MODELS[name].split(":")
+    module, class_name = MODELS[name].location.split(":")
     found: type[Recommender] = getattr(importlib.import_module(module), class_name)
     return found
 
 
 def load(folder: Path) -> Recommender:
-    """The model of any bundle, whichever it is. Raises BundleError if the folder holds none."""
+    """Loads a model from a bundle of any model class. Raises BundleError if the folder holds no bundle."""
     return model_class(read_manifest(folder)["model"]).load(folder)

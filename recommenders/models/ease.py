@@ -1,4 +1,4 @@
-"""What goes with what the buyer has: one linear model over all items."""
+"""EASE: a linear item-item model. Weighted histories -> scores of all items."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
@@ -10,44 +10,62 @@ from scipy.sparse import csr_array
 
 from recommenders.events.histories import Histories
 from recommenders.events.interactions import Interactions
-from recommenders.math.gram import WORK, gram, inverted, sparse_gram
+from recommenders.math.gram import BLOCK_PRODUCTS, gram, invert_in_place, sparse_gram
 from recommenders.math.sparse import RowSums, pack_csr, unpack_csr
-from recommenders.models.event_weighting import EventValues, EventValuesConfig
+from recommenders.models.event_weighting import EventWeighting, EventWeightingConfig
 from recommenders.models.recommender import BLOCK, Recommender, Tracker
 
 if TYPE_CHECKING:
     from recommenders.features.items import ItemFeatures
 
-ITEM_BLOCK = 256  # rows of weights chosen from at once
-NOISE = 8.0  # reg, in square roots of the number of buyers
-MOST_WEIGHTS = 10_000_000  # of all items together: 80 MB of a bundle
-LARGEST_REG = 1000.0  # of the published optima, which lie between 200 and 1,000 for 0.1 to 0.6 million buyers
+ITEM_BLOCK = 256  # rows of weights among which the largest are chosen at once
+REG_FACTOR = 8.0  # reg divided by the square root of the number of users
+MAX_TOTAL_WEIGHTS = 10_000_000  # of all items together: 80 MB of a bundle
+MAX_REG = 1000.0  # the largest published optimum; they lie between 200 and 1,000 for 0.1 to 0.6 million users
 
 
-class EASEConfig(EventValuesConfig):
-    """How much the weights are held back, and how many of them are kept."""
+class EASEConfig(EventWeightingConfig):
+    """Regularisation of the weights, and how many of them are kept."""
 
-    reg: float | None = Field(default=None, gt=0)  # None: 8 x sqrt(buyers of two items or more), at most 1,000
-    half_lives: float = Field(default=4.0, gt=0)  # in the log's span: it speaks of what is new, reorder of what is old
-    max_weights: int = Field(default=256, ge=1)  # kept of each known item, the largest by absolute value
-    dense_items: int = Field(default=20_000, ge=1)  # the most bought items, whose weights are found exactly
+    reg: float | None = Field(
+        default=None,
+        gt=0,
+        description="L2 regularisation; null: 8 x sqrt(number of users with two items or more), at most 1000.",
+    )
+    n_half_lives: float = Field(
+        default=4.0,  # a short half-life favours recent patterns; repurchase models cover old ones
+        gt=0,
+        description="Number of half-lives in the log's span, if `half_life_days` is null.",
+    )
+    max_weights: int = Field(
+        default=256,
+        ge=1,
+        description="Number of weights that are kept of each known item, the largest by absolute value. A catalogue of "
+        "more than 39,062 items keeps fewer, so that all items together keep at most 10 million.",
+    )
+    dense_items: int = Field(
+        default=20_000,
+        ge=1,
+        description="Number of the most popular items whose weights are exact. Those of rarer items are approximate.",
+    )
 
 
 class Weights(NamedTuple):
     """Some entries of the item weights; (m,) each."""
 
     rows: NDArray[np.int32]  # the known item
-    columns: NDArray[np.int32]  # the item it speaks for
+    columns: NDArray[np.int32]  # the scored item
     values: NDArray[np.float32]
 
 
 class EASE(Recommender):
     """EASE: score = history @ B, where B, with a zero diagonal, is the ridge regression of each item on all others.
 
-    B = I - P diag(1 / diag P), P = (X'X + reg I)^-1; the noise of a count in X'X, and so the reg it takes, grows with
-    the square root of the number of buyers. Steck 2019 (Embarrassingly Shallow Autoencoders).
-    This is done for the `dense_items` most bought items. Those past them speak, for any item, with the lesser of the
-    two regressions of one on the other alone, (X'X)_ij / (max((X'X)_ii, (X'X)_jj) + reg); no other speaks for them.
+    B = I - P diag(1 / diag P), P = (X'X + reg I)^-1. The noise of a count in X'X, and so the reg it needs, grows with
+    the square root of the number of users. Steck 2019 (Embarrassingly Shallow Autoencoders).
+    Only the `dense_items` most popular items are solved this way. The weight of a rarer item for any item is the lesser
+    of the two regressions of one on the other alone, (X'X)_ij / (max((X'X)_ii, (X'X)_jj) + reg). Popular items have no
+    weight for rarer items.
     """
 
     name = "ease"
@@ -56,97 +74,102 @@ class EASE(Recommender):
     handles_new_users: ClassVar[bool] = True
 
     weights_: csr_array  # (n_items, n_items) float32: row = known item
-    event_values_: EventValues
+    event_weighting_: EventWeighting
 
     def memory_needed(self, interactions: Interactions) -> float:
-        """Bytes: to fit, the dense inverse, a block of sparse products, the weights being sorted; or to answer."""
+        """Bytes, the larger of fitting (dense inverse, a block of sparse products, sorted weights) and scoring."""
         n_items = len(interactions.items)
-        weights = n_items * self._kept_of_each(n_items)
-        fitting = 5.0 * min(n_items, self.config.dense_items) ** 2 + 64.0 * WORK + 60.0 * weights
-        answering = 12.0 * BLOCK * n_items + 24.0 * weights
-        return max(fitting, answering) + 64.0 * len(interactions)
+        weights = n_items * self._weights_per_item(n_items)
+        fitting = 5.0 * min(n_items, self.config.dense_items) ** 2 + 64.0 * BLOCK_PRODUCTS + 60.0 * weights
+        scoring = 12.0 * BLOCK * n_items + 24.0 * weights
+        return max(fitting, scoring) + 64.0 * len(interactions)
 
-    def _kept_of_each(self, n_items: int) -> int:
-        return max(min(self.config.max_weights, n_items, MOST_WEIGHTS // max(n_items, 1)), 1)
+    def _weights_per_item(self, n_items: int) -> int:
+        return max(min(self.config.max_weights, n_items, MAX_TOTAL_WEIGHTS // max(n_items, 1)), 1)
 
     def _fit(self, interactions: Interactions, features: "ItemFeatures | None", tracker: Tracker | None) -> None:
-        self.event_values_ = EventValues.settled(self.config, interactions)
-        matrix = self.event_values_.learned(interactions)
-        telling = int(np.count_nonzero(np.diff(matrix.indptr) > 1))
-        reg = self.config.reg or min(NOISE * max(telling, 1) ** 0.5, LARGEST_REG)
+        self.event_weighting_ = EventWeighting.from_log(self.config, interactions)
+        matrix = self.event_weighting_.log_matrix(interactions)
+        n_multi_item_users = int(np.count_nonzero(np.diff(matrix.indptr) > 1))
+        reg = self.config.reg or min(REG_FACTOR * max(n_multi_item_users, 1) ** 0.5, MAX_REG)
         counts = np.bincount(matrix.indices, minlength=matrix.shape[1])
         order = np.argsort(-counts, kind="stable").astype(np.int32)
         ordered = csr_array(matrix[:, order])
-        dense = min(len(order), self.config.dense_items)
-        found = _kept(ordered, counts[order], reg, dense, self._kept_of_each(len(order)))
-        pairs = (found.values, (order[found.rows], order[found.columns]))
-        self.weights_ = csr_array(pairs, shape=(len(order), len(order)), dtype=np.float32)
+        n_dense = min(len(order), self.config.dense_items)
+        weights = _item_weights(ordered, counts[order], reg, n_dense, self._weights_per_item(len(order)))
+        entries = (weights.values, (order[weights.rows], order[weights.columns]))
+        self.weights_ = csr_array(entries, shape=(len(order), len(order)), dtype=np.float32)
         self._sums = RowSums(self.weights_)
 
     def score(self, user_rows: NDArray[np.int32], histories: Histories) -> NDArray[np.float32]:
-        """(n, n_items): the weights of all known items, each times what it counts; 0 for an empty history."""
-        if len(histories) == 1:  # making a sparse product would take longer than its use
-            return self._sums(*self.event_values_.known_of_one(histories))[None]
-        scores: NDArray[np.float32] = (self.event_values_.known(histories) @ self.weights_).toarray()
+        """(n, n_items): the weights of all known items, each times its pair weight; 0 for an empty history."""
+        if len(histories) == 1:  # building a sparse matrix would take longer than the sum
+            return self._sums(*self.event_weighting_.weighted_items(histories))[None]
+        scores: NDArray[np.float32] = (self.event_weighting_.history_matrix(histories) @ self.weights_).toarray()
         return scores
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """The weights, and how events fade."""
-        return {**pack_csr("weights", self.weights_), "half_life_days": np.array([self.event_values_.half_life_days])}
+        """The weights, and the half-life of events."""
+        return {
+            **pack_csr("weights", self.weights_),
+            "half_life_days": np.array([self.event_weighting_.half_life_days]),
+        }
 
     def restore(self, arrays: dict[str, NDArray[Any]]) -> None:
         """The inverse of arrays()."""
         self.weights_ = unpack_csr("weights", arrays)
-        self.event_values_ = EventValues(self.config.values, float(arrays["half_life_days"][0]))
+        self.event_weighting_ = EventWeighting(self.config.values, float(arrays["half_life_days"][0]))
         self._sums = RowSums(self.weights_)
 
 
-def _kept(matrix: csr_array, counts: NDArray[np.int64], reg: float, dense: int, kept: int) -> Weights:
+def _item_weights(matrix: csr_array, counts: NDArray[np.int64], reg: float, n_dense: int, n_kept: int) -> Weights:
     """The largest weights of each row; the columns of matrix (n_users, n_items) in descending order of counts."""
-    parts = [*_exact(csr_array(matrix[:, :dense]), counts[:dense], reg, kept)]
-    if dense < matrix.shape[1]:
-        parts += _of_rare(matrix, reg, dense, kept)
-    return _joined(parts)
+    parts = [*_exact_weights(csr_array(matrix[:, :n_dense]), counts[:n_dense], reg, n_kept)]
+    if n_dense < matrix.shape[1]:
+        parts += _rare_item_weights(matrix, reg, n_dense, n_kept)
+    return _concatenate(parts)
 
 
-def _exact(matrix: csr_array, counts: NDArray[np.int64], reg: float, kept: int) -> Iterator[Weights]:
-    """The weights of a block of items after the other, by the inverse; `kept` of each, or all there are."""
+def _exact_weights(matrix: csr_array, counts: NDArray[np.int64], reg: float, n_kept: int) -> Iterator[Weights]:
+    """The exact weights, one block of items after the other; the n_kept largest of each item, or all if fewer."""
     inverse = gram(matrix, counts)
     inverse[np.diag_indices_from(inverse)] += np.float32(reg)
-    inverse = inverted(inverse)
+    inverse = invert_in_place(inverse)
     scale = -1.0 / inverse.diagonal()
     n_items = len(inverse)
-    kept = min(kept, n_items)
+    n_kept = min(n_kept, n_items)
     for start in range(0, n_items, ITEM_BLOCK):
         block = inverse[start : start + ITEM_BLOCK] * scale
         rows = np.arange(len(block))
         block[rows, start + rows] = 0.0
-        columns = np.argpartition(np.abs(block), n_items - kept, axis=1)[:, n_items - kept :]
+        columns = np.argpartition(np.abs(block), n_items - n_kept, axis=1)[:, n_items - n_kept :]
         values = np.take_along_axis(block, columns, axis=1)
-        yield Weights(np.repeat(start + rows, kept).astype(np.int32), columns.ravel().astype(np.int32), values.ravel())
+        yield Weights(
+            np.repeat(start + rows, n_kept).astype(np.int32), columns.ravel().astype(np.int32), values.ravel()
+        )
 
 
-def _of_rare(matrix: csr_array, reg: float, dense: int, kept: int) -> Iterator[Weights]:
-    """The weights of the items past the first `dense` ones, a block of them after the other; `kept` of each at most."""
+def _rare_item_weights(matrix: csr_array, reg: float, n_dense: int, n_kept: int) -> Iterator[Weights]:
+    """The weights of the items after the first n_dense ones, one block after the other; at most n_kept of each."""
     squares = matrix.copy()
     squares.data **= 2
     sizes = np.asarray(squares.sum(axis=0), dtype=np.float32) + np.float32(reg)
-    for block, products in sparse_gram(matrix, first=dense):
+    for block, products in sparse_gram(matrix, first=n_dense):
         rows = np.repeat(np.arange(block.start, block.stop, dtype=np.int32), np.diff(products.indptr))
         columns = products.indices
         values = products.data / np.maximum(sizes[rows], sizes[columns])
         others = rows != columns
-        yield _largest(Weights(rows[others], columns[others], values[others]), kept)
+        yield _keep_largest(Weights(rows[others], columns[others], values[others]), n_kept)
 
 
-def _largest(weights: Weights, kept: int) -> Weights:
-    """The `kept` largest of each row, by absolute value."""
+def _keep_largest(weights: Weights, n_kept: int) -> Weights:
+    """The n_kept largest of each row, by absolute value."""
     order = np.lexsort((weights.columns, -np.abs(weights.values), weights.rows))
     rows = weights.rows[order]
     first = np.searchsorted(rows, rows, side="left")
-    order = order[np.arange(len(rows)) - first < kept]
+    order = order[np.arange(len(rows)) - first < n_kept]
     return Weights(weights.rows[order], weights.columns[order], weights.values[order])
 
 
-def _joined(parts: list[Weights]) -> Weights:
+def _concatenate(parts: list[Weights]) -> Weights:
     return Weights(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))

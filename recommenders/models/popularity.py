@@ -1,4 +1,4 @@
-"""What everybody buys: the baseline every other model must beat."""
+"""Popularity baseline: ranks items by the weighted number of their events. Every other model must beat it."""
 
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -16,18 +16,30 @@ if TYPE_CHECKING:
 
 
 class PopularityConfig(ModelConfig):
-    """How events add up: `summed` alike, or `decayed`, an event losing half its weight every half_life_days; and whose
-    count: those of `all` buyers alike, or the popular items of a `category` the more, the more the buyer buys there.
-    """
+    """Which events count and how much, and whether the ranking depends on the user's categories."""
 
-    events: Literal["summed", "decayed"] = "decayed"
-    window_days: float | None = Field(default=None, gt=0)  # only events this close to the end of the log; None: all
-    half_life_days: float | None = Field(default=None, gt=0)  # None: a twelfth of the log's span, a month in a year
-    by: Literal["all", "category"] = "all"
+    events: Literal["summed", "decayed"] = Field(
+        default="decayed",
+        description="`summed`: all events count the same. `decayed`: the weight of an event halves every "
+        "`half_life_days`; in a log without dates all events count the same.",
+    )
+    window_days: float | None = Field(
+        default=None, gt=0, description="Only events of the last so many days count; null: all events."
+    )
+    half_life_days: float | None = Field(
+        default=None,  # a month in a log of a year
+        gt=0,
+        description="Days in which the weight of an event halves; null: a twelfth of the log's span, at least a day.",
+    )
+    by: Literal["all", "category"] = Field(
+        default="all",
+        description="`all`: one ranking for all users. `category`: popularity times the user's preference for the "
+        "category of the item.",
+    )
 
 
 class Popularity(Recommender):
-    """Items by the weight of their events; the same list for every buyer, unless `by` is category."""
+    """Ranks items by the summed weight of their events. All users get the same list unless `by` is category."""
 
     name = "popularity"
     Config = PopularityConfig
@@ -35,7 +47,7 @@ class Popularity(Recommender):
     handles_new_users: ClassVar[bool] = True
 
     popularity_: NDArray[np.float32]  # (n_items,)
-    categories_: NDArray[np.int32]  # (n_items,) numbers of categories; empty where they do not matter
+    categories_: NDArray[np.int32]  # (n_items,) category numbers; empty unless `by` is category
 
     def _fit(self, interactions: Interactions, features: "ItemFeatures | None", tracker: Tracker | None) -> None:
         half_life = self.config.half_life_days if self.config.events == "decayed" else np.inf
@@ -50,29 +62,29 @@ class Popularity(Recommender):
             self.categories_ = np.unique(features.categories, return_inverse=True)[1].astype(np.int32)
 
     def score(self, user_rows: NDArray[np.int32], histories: Histories) -> NDArray[np.float32]:
-        """(n, n_items): the popularity of each item; by category, times the buyer's liking of its category."""
+        """(n, n_items): the popularity of each item; by category, times the user's preference for its category."""
         if not len(self.categories_):
             return np.tile(self.popularity_, (len(user_rows), 1))
-        return np.asarray(self.popularity_ * self._liking(histories)[:, self.categories_], dtype=np.float32)
+        return np.asarray(self.popularity_ * self._preference(histories)[:, self.categories_], dtype=np.float32)
 
-    def _liking(self, histories: Histories) -> NDArray[np.float64]:
-        """(n, n_categories) the category's share of the buyer's purchases over its share of everybody's.
+    def _preference(self, histories: Histories) -> NDArray[np.float64]:
+        """(n, n_categories): the category's share of the user's purchases / its share of all users' purchases.
 
-        The buyer starts with one purchase like everybody's, so that nobody's liking is 0.
+        One pseudo-purchase, spread as the purchases of all users are, is added to each user. So no preference is 0.
         """
         sizes = np.bincount(self.categories_, self.popularity_)
-        usual = (sizes + 1e-9) / (sizes + 1e-9).sum()
-        places = histories.rows * len(usual) + self.categories_[histories.item_columns]
-        bought = np.bincount(places, histories.weights, minlength=len(histories) * len(usual))
-        bought = bought.reshape(len(histories), len(usual))
-        return np.asarray((bought + usual) / (bought.sum(axis=1, keepdims=True) + 1.0) / usual)
+        overall = (sizes + 1e-9) / (sizes + 1e-9).sum()
+        places = histories.rows * len(overall) + self.categories_[histories.item_columns]
+        bought = np.bincount(places, histories.weights, minlength=len(histories) * len(overall))
+        bought = bought.reshape(len(histories), len(overall))
+        return np.asarray((bought + overall) / (bought.sum(axis=1, keepdims=True) + 1.0) / overall)
 
-    def knows(self, user_rows: NDArray[np.int32], histories: Histories) -> NDArray[np.bool_]:
-        """True: popularity needs to know nothing of a buyer."""
+    def covers(self, user_rows: NDArray[np.int32], histories: Histories) -> NDArray[np.bool_]:
+        """True for every user: popularity needs no data of the user."""
         return np.ones(len(user_rows), dtype=np.bool_)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """The popularity of each item, and the categories where they matter."""
+        """The popularity of each item, and the categories if `by` is category."""
         return {"popularity": self.popularity_, "categories": self.categories_}
 
     def restore(self, arrays: dict[str, NDArray[Any]]) -> None:
@@ -83,8 +95,8 @@ class Popularity(Recommender):
 def decayed_sums(
     interactions: Interactions, half_life_days: float | None = None, window_days: float | None = None
 ) -> NDArray[np.float64]:
-    """(n_items,) the weights of each item's events, halved every half_life_days (None: a twelfth of the log's span, at
-    least a day; inf: never); only of events in the last window_days (None: all).
+    """Returns (n_items,), the summed event weights of each item, halved every half_life_days (None: a twelfth of the
+    log's span, at least a day; inf: never). Counts only events of the last window_days (None: all).
     """
     ages = interactions.ages()
     half_life = half_life_days or max(float(ages.max(initial=0)) / 12, 1.0)

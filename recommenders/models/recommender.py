@@ -1,4 +1,4 @@
-"""The contract every model keeps, and what all of them share: ids, masks, the top k, explanations, bundles."""
+"""The base class of all models: fitting, scoring, top-k lists, explanations, and saving to a bundle."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -22,98 +22,104 @@ from recommenders.storage.bundle import Bundle
 if TYPE_CHECKING:
     from recommenders.features.items import ItemFeatures
 
-BLOCK = 512  # users scored at once: (512, n_items) float32 is the largest dense array held
+BLOCK = 512  # users scored at once: (512, n_items) float32 is the largest dense array in memory
 
 
 CONTEXT = ("users_", "items_", "histories_", "available_", "sale_periods_", "repeat_", "dated_", "as_of_")
 
 
 class ModelConfig(BaseModel):
-    """What every model can be told. Frozen; an unknown key is an error."""
+    """The settings that all models have. Frozen; an unknown key is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    enabled: bool = True
-    seed: int = 42
-    max_memory_mb: float = Field(default=4000.0, gt=0)  # a model that would need more for fitting declines
+    enabled: bool = Field(default=True, description="Whether the model is trained.")
+    seed: int = Field(
+        default=42, description="Seed of the random draws of a fit. If this key is not set, `data.seed` is used."
+    )
+    max_memory_mb: float = Field(
+        default=4000.0,
+        gt=0,
+        description="Memory limit of a fit in megabytes. A model that is estimated to need more is skipped.",
+    )
 
 
 class Tracker(Protocol):
-    """Where training reports to; MLflow stands behind it in the platform, nothing at all in a script."""
+    """Where training logs its metrics: MLflow in the platform, nothing in a script."""
 
     def log(self, step: int, metrics: dict[str, float]) -> None:
-        """One point of the learning curve."""
+        """Logs one point of the learning curve."""
 
     @property
     def checkpoints(self) -> Path | None:
-        """The folder where a network keeps what it needs to go on after it was cut, one file a model; or None."""
+        """The folder of checkpoints, one file per model, from which interrupted training resumes; or None."""
 
 
 class Ranked(NamedTuple):
-    """Lists, best first: item columns (n_users, k) int32, -1 past the last; scores (n_users, k), -inf there."""
+    """Lists, best item first: item columns (n_users, k) int32, padded with -1; scores (n_users, k), with -inf."""
 
     item_columns: NDArray[np.int32]
     scores: NDArray[np.float32]
 
 
 class Reason(NamedTuple):
-    """Without this item of the history, the recommended one would lose `drop` of its score."""
+    """An item of the history. Without it, the score of the recommended item is lower by `drop`."""
 
     item_column: int
     drop: float
 
 
 class Recommender(ABC):
-    """One model. A buyer is a row of the training log (-1 for a stranger) and a history (events in order).
+    """The base class. A user is a row of the training log (-1: cold-start user) and a history (events in order).
 
-    A model that cannot use one of the two ignores it. Learned attributes end in an underscore.
+    A model that cannot use one of the two ignores it. Fitted attributes end in an underscore.
     """
 
     name: ClassVar[str]
     Config: ClassVar[type[ModelConfig]] = ModelConfig
-    handles_new_users: ClassVar[bool] = True  # ranks by history alone
-    handles_new_items: ClassVar[bool] = False  # ranks items nobody has bought
+    handles_new_users: ClassVar[bool] = True  # ranks for users without training data, by their history
+    handles_new_items: ClassVar[bool] = False  # ranks items that no user has bought
     uses_features: ClassVar[bool] = False
-    scans_cheaply: ClassVar[bool] = True  # scoring every item costs little more than scoring a few
-    dear_to_fit: ClassVar[bool] = False  # minutes, where others take seconds
-    block: ClassVar[int] = BLOCK  # users whose lists are made together
-    ranks_candidates: ClassVar[bool] = False  # recommend() looks at candidates only, where score() would at all items
+    scores_catalogue_cheaply: ClassVar[bool] = True  # scoring all items costs little more than scoring a few
+    expensive_to_fit: ClassVar[bool] = False  # fitting takes minutes; that of other models takes seconds
+    block: ClassVar[int] = BLOCK  # users whose lists are computed together
+    ranks_candidates: ClassVar[bool] = False  # recommend() ranks candidate items only; score() covers all items
 
     users_: IdMap
     items_: IdMap
-    histories_: Histories  # (n_users, n_items): all that was learned from
+    histories_: Histories  # (n_users, n_items): all events of the training log
     available_: NDArray[np.bool_]  # (n_items,)
-    sale_periods_: SalePeriods | None  # what is on sale when, where any date is known
-    repeat_: bool
-    dated_: bool  # whether ages of events mean something (Interactions.dated)
-    as_of_: int  # microseconds since 1970, UTC: the newest event, which is "now" for every answer
+    sale_periods_: SalePeriods | None  # when each item is on sale; None if no date is known
+    repeat_: bool  # whether users buy items again (Interactions.repeat)
+    dated_: bool  # whether the time stamps are meaningful (Interactions.dated)
+    as_of_: int  # microseconds since 1970, UTC: the newest event, which is "now" for scoring
 
     def __init__(self, config: ModelConfig | None = None) -> None:
         self.config = config or self.Config()
         self.provenance: dict[str, Any] = {}
         self.learning_curve: list[dict[str, float]] = []
 
-    # -- learning
+    # -- fitting
 
     def fit(
         self, interactions: Interactions, features: "ItemFeatures | None" = None, tracker: Tracker | None = None
     ) -> Self:
-        """Learns from the log. `features` rows follow interactions.items.
+        """Fits the model to the log and returns it. The rows of `features` are in the order of interactions.items.
 
-        Raises ModelTooLargeError before anything is allocated if fitting would need more than config.max_memory_mb.
+        Raises ModelTooLargeError, before it allocates memory, if fitting needs more than config.max_memory_mb.
         """
         needed = self.memory_needed(interactions) / 1e6
         if needed > self.config.max_memory_mb:
             raise ModelTooLargeError(self.name, interactions.shape, needed, self.config.max_memory_mb)
-        self._remember(interactions)
+        self._store_context(interactions)
         self._fit(interactions, features, tracker)
         return self
 
     def refit_config(self) -> ModelConfig:
-        """What to fit the same recipe with on another log: what fitting has found out need not be found again."""
+        """The configuration for a refit on another log. It keeps what fitting found, such as the number of epochs."""
         return self.config
 
-    def _remember(self, interactions: Interactions) -> None:
+    def _store_context(self, interactions: Interactions) -> None:
         self.users_, self.items_ = interactions.users, interactions.items
         self.histories_ = interactions.histories()
         self.available_, self.repeat_, self.dated_ = interactions.available, interactions.repeat, interactions.dated
@@ -122,31 +128,31 @@ class Recommender(ABC):
         self.provenance["data_version"] = interactions.version
 
     def memory_needed(self, interactions: Interactions) -> float:
-        """Bytes that fitting and answering take at most, beside the log: here a few copies of it, a block of scores."""
+        """Bound of the bytes for fitting and scoring, besides the log: here a few copies of it, a block of scores."""
         return 64.0 * len(interactions) + 12.0 * BLOCK * len(interactions.items)
 
     def share_context(self, other: "Recommender") -> None:
-        """Takes over what another model remembers of the log they both learned from."""
+        """Copies the context of the training log from another model that was fitted on the same log."""
         for name in CONTEXT:
             setattr(self, name, getattr(other, name))
 
     @abstractmethod
     def _fit(self, interactions: Interactions, features: "ItemFeatures | None", tracker: Tracker | None) -> None: ...
 
-    # -- answering
+    # -- scoring
 
     @abstractmethod
     def score(self, user_rows: NDArray[np.int32], histories: Histories) -> NDArray[np.float32]:
-        """How much each buyer is expected to want each item; returns (n, n_items), finite, larger is better.
+        """Returns the score of each user and item, (n, n_items): finite, larger is better.
 
-        user_rows: (n,), -1 for strangers. histories: (n, n_items), all that is known of each buyer, what the log knows
-        of a known one included.
+        user_rows: (n,), -1 for cold-start users. histories: (n, n_items), all known events of each user. For a user of
+        the training log they include the events of that log.
         """
 
     def score_items(
         self, user_rows: NDArray[np.int32], histories: Histories, item_columns: NDArray[np.int32]
     ) -> NDArray[np.float32]:
-        """The same scores for some items of each buyer; item_columns and the result are (n, m)."""
+        """Returns the scores of some items for each user; item_columns and the result are (n, m)."""
         return np.take_along_axis(self.score(user_rows, histories), item_columns.astype(np.int64), axis=1)
 
     def recommend(
@@ -157,10 +163,10 @@ class Recommender(ABC):
         candidates: NDArray[np.bool_] | None = None,
         exclude_known: bool | None = None,
     ) -> Ranked:
-        """The k best items of each buyer, never holding more than a block of users x items.
+        """Returns the k best items of each user. At most one block of users x items is in memory.
 
-        candidates: (n_items,), by default the available ones. exclude_known masks the items of the history; by
-        default where buyers do not come back to items they know.
+        candidates: (n_items,), by default the available items. exclude_known leaves out the items of the history; by
+        default it is True where users do not buy items again.
         """
         self._check_fitted()
         candidates = self.available_ if candidates is None else candidates
@@ -174,7 +180,7 @@ class Recommender(ABC):
         return Ranked(*(np.concatenate(parts) for parts in zip(*ranked, strict=True)))
 
     def _blocks(self, n: int) -> list[slice]:
-        """The users whose lists are made together."""
+        """Slices of the users whose lists are computed together."""
         return [slice(start, start + self.block) for start in range(0, n, self.block)]
 
     def _recommend_block(
@@ -185,26 +191,26 @@ class Recommender(ABC):
         candidates: NDArray[np.bool_],
         exclude_known: bool,
     ) -> Ranked:
-        """recommend() for one block, with everything said."""
+        """recommend() for one block of users, without defaults."""
         scores = self.score(user_rows, histories)
         return mask_and_rank(scores, k, candidates, histories.matrix if exclude_known else None)
 
-    def knows(self, user_rows: NDArray[np.int32], histories: Histories) -> NDArray[np.bool_]:
-        """Whether the model has anything to say about each buyer, (n,); most need a history. A hybrid asks this."""
+    def covers(self, user_rows: NDArray[np.int32], histories: Histories) -> NDArray[np.bool_]:
+        """Whether the model can rank for each user, (n,). Most models need a history. Ensembles use this."""
         return np.asarray(histories.counts > 0)
 
     def explain(self, history: Histories, item_column: int, n_reasons: int = 3) -> list[Reason]:
-        """The items of a history (1, n_items) without which the item's score falls most, found by leaving each out."""
+        """Returns the items of a history (1, n_items) without which the item's score falls most (leave-one-out)."""
         return self.explain_all(history, [item_column], n_reasons)[0]
 
     def explain_all(self, history: Histories, item_columns: Sequence[int], n_reasons: int = 3) -> list[list[Reason]]:
-        """The reasons of many items of one list, for the price of one scoring; largest drop first, drops > 0 only."""
+        """Returns the reasons for many items of a list, with one call of score_items; largest first, drops > 0 only."""
         known = np.unique(history.item_columns)
         left_out = np.append(known, -1)  # row i leaves item i out, the last row none
         repeated = history[np.zeros(len(left_out), dtype=np.int64)]
         variants = repeated.select(repeated.item_columns != left_out[repeated.rows])
-        wanted = np.broadcast_to(np.asarray(item_columns, dtype=np.int32), (len(left_out), len(item_columns)))
-        scores = self.score_items(np.full(len(left_out), -1, dtype=np.int32), variants, wanted)
+        columns = np.broadcast_to(np.asarray(item_columns, dtype=np.int32), (len(left_out), len(item_columns)))
+        scores = self.score_items(np.full(len(left_out), -1, dtype=np.int32), variants, columns)
         drops = scores[-1] - scores[:-1]  # (n_known, n_item_columns)
         best = np.argsort(-drops, axis=0, kind="stable")[:n_reasons]
         return [
@@ -216,30 +222,30 @@ class Recommender(ABC):
 
     @abstractmethod
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """What was learned, as named arrays."""
+        """The fitted parameters, as named arrays."""
 
     @abstractmethod
     def restore(self, arrays: dict[str, NDArray[Any]]) -> None:
         """The inverse of arrays()."""
 
     def to_bundle(self) -> Bundle:
-        """The model alone, without ids and histories (a hybrid keeps those once for all its members)."""
+        """The model without ids and histories. An ensemble stores those once for all its base models."""
         return Bundle(self.name, self.config.model_dump(), self.arrays(), self.provenance)
 
     def save(self, folder: Path) -> Path:
-        """Writes the model as a bundle that answers on its own; returns the folder."""
+        """Writes the model as a self-contained bundle; returns the folder."""
         self._check_fitted()
-        alone = self.to_bundle()
-        arrays = {**alone.arrays, **_pack_context(self)}
-        return bundle.write(folder, Bundle(alone.model, alone.config, arrays, alone.provenance), self.member_bundles())
+        own = self.to_bundle()
+        arrays = {**own.arrays, **_pack_context(self)}
+        return bundle.write(folder, Bundle(own.model, own.config, arrays, own.provenance), self.base_model_bundles())
 
-    def member_bundles(self) -> dict[str, Bundle]:
-        """The bundles of a model's parts; most have none."""
+    def base_model_bundles(self) -> dict[str, Bundle]:
+        """The bundles of the base models; empty unless the model is an ensemble."""
         return {}
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """The model of a bundle, each file checked against its hash. Raises BundleError."""
+        """Loads a model from a bundle and checks each file against its hash. Raises BundleError."""
         content = bundle.read(folder)
         if content.model != cls.name:
             raise BundleError(
@@ -267,7 +273,7 @@ class Recommender(ABC):
 def mask_and_rank(
     scores: NDArray[np.float32], k: int, candidates: NDArray[np.bool_], known: csr_array | None = None
 ) -> Ranked:
-    """The k best candidates of each row of scores (n, n_items), which is overwritten; items in `known` are left out."""
+    """The k best candidates of each row of scores (n, n_items), without the items in `known`. Overwrites scores."""
     scores[:, ~candidates] = -np.inf
     if known is not None:
         rows = np.repeat(np.arange(known.shape[0]), np.diff(known.indptr))

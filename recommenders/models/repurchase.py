@@ -1,4 +1,4 @@
-"""What a buyer is likely to buy again, and soon."""
+"""Repurchase model: logistic regression for the probability that a user buys a known item again."""
 
 from collections.abc import Iterator
 from dataclasses import fields
@@ -11,35 +11,50 @@ from pydantic import Field
 from recommenders.errors import UnsuitableError
 from recommenders.events.histories import Histories
 from recommenders.events.interactions import Interactions
-from recommenders.features.repurchase import SIGNS, ItemHabits, Pairs
+from recommenders.features.repurchase import REPURCHASE_FEATURES, ItemRepurchase, Pairs
 from recommenders.models.popularity import decayed_sums
 from recommenders.models.recommender import BLOCK, ModelConfig, Recommender, Tracker
 
 if TYPE_CHECKING:
     from recommenders.features.items import ItemFeatures
 
-TIE_BREAK = 1e-6  # of popularity: orders what the buyer does not know, behind all that it knows
-ITEM_PARTS = tuple(field.name for field in fields(ItemHabits))
-STEPS = 25  # of Newton's method, which ends long before
+TIE_BREAK = 1e-6  # weight of popularity: ranks the items new to the user, after all known items
+ITEM_FIELDS = tuple(field.name for field in fields(ItemRepurchase))
+MAX_STEPS = 25  # of Newton's method, which converges much earlier
 
 
 class RepurchaseConfig(ModelConfig):
-    """From which windows at the end of the log the model learns what a coming purchase looks like."""
+    """The training windows at the end of the log, and the regression."""
 
-    horizon_days: float | None = Field(default=None, gt=0)  # of a window; None: the log's, or a twelfth of its span
-    windows: int = Field(default=3, ge=1)  # one behind the other
-    half_life_days: float | None = Field(default=None, gt=0)  # of recent_amount; None: a twelfth of the span
-    reg: float = Field(default=1.0, gt=0)  # of the regression, in standard deviations of the signs
-    max_pairs: int = Field(default=1_000_000, ge=1)  # learned from
+    horizon_days: float | None = Field(
+        default=None,
+        gt=0,
+        description="Length of a training window in days, at most a quarter of the log's span; null: the length of "
+        "the test window, or a twelfth of the span if the log has none.",
+    )
+    n_windows: int = Field(default=3, ge=1, description="Number of consecutive training windows at the end of the log.")
+    half_life_days: float | None = Field(
+        default=None,
+        gt=0,
+        description="Days in which the weight of an event halves in the features `recent_amount`, `demand` and "
+        "`trend`; null: a twelfth of the log's span, at least a day.",
+    )
+    reg: float = Field(default=1.0, gt=0, description="L2 penalty of the regression, on standardised features.")
+    max_pairs: int = Field(
+        default=1_000_000,
+        ge=1,
+        description="Maximum number of pairs of user and item that train the regression; of more, a random sample.",
+    )
 
 
 class Repurchase(Recommender):
-    """score = the probability that the buyer, if it buys at all, buys a known item within the horizon; others get 0.
+    """score = the probability that the user, if active, buys a known item within the horizon; other items get 0.
 
-    A logistic regression on signs of habit (frequency, usual interval, time since due; see habits.py), each pair of
-    buyer and item described as of a window's beginning and labelled by what happened in the window. It learns from
-    several windows at the end of the log and describes the present as of the log's end, so nothing leaks. Bhagat et
-    al. 2018 (repeat purchases by rate and time since the last); Faggioli et al. 2020 (recency-aware habits).
+    A logistic regression on repurchase features (frequency, mean interval, time overdue; see features/repurchase.py).
+    The features of each user-item pair are those at the beginning of a window, the label is whether the user bought
+    the item in the window. The training windows are at the end of the log; scoring uses features as of the end of the
+    log, so nothing leaks. Bhagat et al. 2018 (repeat purchases by rate and time since the last); Faggioli et al. 2020
+    (recency-aware repeat consumption).
     """
 
     name = "repurchase"
@@ -47,41 +62,41 @@ class Repurchase(Recommender):
     config: RepurchaseConfig
     handles_new_users: ClassVar[bool] = True
 
-    coefficients_: NDArray[np.float64]  # (1 + len(SIGNS),) the intercept first
-    items_habits_: ItemHabits
+    coefficients_: NDArray[np.float64]  # (1 + len(REPURCHASE_FEATURES),), the intercept first
+    item_repurchase_: ItemRepurchase
     half_life_: float  # days
     popularity_: NDArray[np.float32]  # (n_items,) in [0, TIE_BREAK]
 
     def memory_needed(self, interactions: Interactions) -> float:
-        """Bytes: the signs of the pairs of a window, some copies of the log, a block of scores."""
+        """Bytes: the features of the pairs of a window, some copies of the log, a block of scores."""
         pairs = min(self.config.max_pairs, len(interactions))
         return (
-            (64.0 + 24.0 * len(SIGNS)) * len(interactions)
-            + 32.0 * len(SIGNS) * pairs
+            (64.0 + 24.0 * len(REPURCHASE_FEATURES)) * len(interactions)
+            + 32.0 * len(REPURCHASE_FEATURES) * pairs
             + 12.0 * BLOCK * len(interactions.items)
         )
 
     def _fit(self, interactions: Interactions, features: "ItemFeatures | None", tracker: Tracker | None) -> None:
         if not interactions.repeat:
             raise UnsuitableError(
-                "repurchase learns how buyers come back to items, and in this log they do not (repeat is false); "
-                "disable the model, or declare repeat: true if they do"
+                "repurchase learns from repeat purchases; got a log declared to have none (repeat is false); "
+                "disable the model, or declare repeat: true if there are some"
             )
         span = max(float(interactions.ages().max(initial=0.0)), 1.0)
         self.half_life_ = self.config.half_life_days or max(span / 12, 1.0)
-        described = [self._described(*window) for window in self._windows(interactions, span)]
-        signs = np.concatenate([np.zeros((0, len(SIGNS))), *(part[0] for part in described)])
-        labels = np.concatenate([np.zeros(0), *(part[1] for part in described)])
-        self.coefficients_ = _regression(*self._sample(signs, labels), self.config.reg)
-        pairs = Pairs(self.histories_[:], self.as_of_, self.dated_)  # a view: what is worked out goes with it
-        self.items_habits_ = ItemHabits.of(pairs, self.half_life_)
+        examples = [self._examples(*window) for window in self._windows(interactions, span)]
+        pair_features = np.concatenate([np.zeros((0, len(REPURCHASE_FEATURES))), *(part[0] for part in examples)])
+        labels = np.concatenate([np.zeros(0), *(part[1] for part in examples)])
+        self.coefficients_ = _regression(*self._sample(pair_features, labels), self.config.reg)
+        pairs = Pairs(self.histories_[:], self.as_of_, self.dated_)  # a view: its cached arrays are freed with it
+        self.item_repurchase_ = ItemRepurchase.from_pairs(pairs, self.half_life_)
         sums = decayed_sums(interactions)
         self.popularity_ = (TIE_BREAK * sums / max(float(sums.max(initial=0.0)), 1e-30)).astype(np.float32)
 
     def _windows(self, log: Interactions, span: float) -> Iterator[tuple[Histories, Histories, int]]:
-        """The histories before each window, what was bought in it, and when it begins.
+        """Yields for each window the histories before it, those within it, and its beginning in microseconds.
 
-        Where ages mean nothing, there is one window: every buyer's last visit.
+        Without meaningful times there is one window: the last visit of every user.
         """
         if not self.dated_:
             last = self.histories_[:].visits_ago == 0
@@ -89,48 +104,48 @@ class Repurchase(Recommender):
             return
         ages = log.ages()
         horizon = min(self.config.horizon_days or log.horizon_days or max(span / 12, 1.0), span / 4)
-        for window in range(self.config.windows):
+        for window in range(self.config.n_windows):
             before, within = ages > (window + 1) * horizon, (ages > window * horizon) & (ages <= (window + 1) * horizon)
             if before.any() and within.any():
                 past = log.select(before)
                 yield past.histories(), log.select(within).histories(), int(log.timestamps[within].min())
 
-    def _described(
+    def _examples(
         self, past: Histories, future: Histories, now: int
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Signs and labels (was it bought in the window) of the pairs of buyers who bought anything in the window."""
+        """Features and labels (bought in the window or not) of the pairs of users with a purchase in the window."""
         pairs = Pairs(past, now, self.dated_)
-        signs = pairs.signs(ItemHabits.of(pairs, self.half_life_), self.half_life_)
+        features = pairs.features(ItemRepurchase.from_pairs(pairs, self.half_life_), self.half_life_)
         active = future.counts[pairs.rows] > 0
         bought = np.unique(future.rows * past.n_items + future.item_columns)
         labels = np.isin(pairs.rows * past.n_items + pairs.item_columns, bought)
-        return signs[active], labels[active].astype(np.float64)
+        return features[active], labels[active].astype(np.float64)
 
     def _sample(
-        self, signs: NDArray[np.float64], labels: NDArray[np.float64]
+        self, features: NDArray[np.float64], labels: NDArray[np.float64]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         if len(labels) <= self.config.max_pairs:
-            return signs, labels
+            return features, labels
         chosen = np.random.default_rng(self.config.seed).choice(len(labels), self.config.max_pairs, replace=False)
-        return signs[chosen], labels[chosen]
+        return features[chosen], labels[chosen]
 
     def score(self, user_rows: NDArray[np.int32], histories: Histories) -> NDArray[np.float32]:
-        """(n, n_items): probabilities of what is known, next to nothing for the rest; rows are not used."""
+        """(n, n_items): probabilities of known items, almost 0 for others. Does not use user_rows."""
         scores = np.tile(self.popularity_, (len(histories), 1))
         pairs = Pairs(histories, self.as_of_, self.dated_)
-        logits = pairs.signs(self.items_habits_, self.half_life_) @ self.coefficients_[1:] + self.coefficients_[0]
+        logits = pairs.features(self.item_repurchase_, self.half_life_) @ self.coefficients_[1:] + self.coefficients_[0]
         scores[pairs.rows, pairs.item_columns] += (TIE_BREAK + _sigmoid(logits)).astype(np.float32)
         return scores
 
-    def knows(self, user_rows: NDArray[np.int32], histories: Histories) -> NDArray[np.bool_]:
-        """(n,) whether there is a history, of a log whose buyers come back."""
+    def covers(self, user_rows: NDArray[np.int32], histories: Histories) -> NDArray[np.bool_]:
+        """(n,): whether the user has a history, in a log with repeat purchases."""
         return np.asarray((histories.counts > 0) & self.repeat_)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """The regression, what is usual for items, popularity."""
+        """The coefficients, the item statistics, the half-life and popularity."""
         return {
             "coefficients": self.coefficients_,
-            **{part: getattr(self.items_habits_, part) for part in ITEM_PARTS},
+            **{part: getattr(self.item_repurchase_, part) for part in ITEM_FIELDS},
             "half_life": np.array([self.half_life_]),
             "popularity": self.popularity_,
         }
@@ -138,7 +153,7 @@ class Repurchase(Recommender):
     def restore(self, arrays: dict[str, NDArray[Any]]) -> None:
         """The inverse of arrays()."""
         self.coefficients_, self.popularity_ = arrays["coefficients"], arrays["popularity"]
-        self.items_habits_ = ItemHabits(*(arrays[part] for part in ITEM_PARTS))
+        self.item_repurchase_ = ItemRepurchase(*(arrays[part] for part in ITEM_FIELDS))
         self.half_life_ = float(arrays["half_life"][0])
 
 
@@ -146,19 +161,19 @@ def _sigmoid(logits: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(0.5 * (1.0 + np.tanh(0.5 * logits)))
 
 
-def _regression(signs: NDArray[np.float64], labels: NDArray[np.float64], reg: float) -> NDArray[np.float64]:
-    """(1 + n_signs,) logistic regression by Newton's method; with nothing to learn from, the more often the better."""
+def _regression(features: NDArray[np.float64], labels: NDArray[np.float64], reg: float) -> NDArray[np.float64]:
+    """(1 + n_features,): logistic regression, Newton's method. With equal labels, only purchases count."""
     if not 0 < labels.sum() < len(labels):
-        return np.array([-2.0, 1.0, *np.zeros(signs.shape[1] - 1)])
-    centre, spread = signs.mean(axis=0), signs.std(axis=0)
-    spread = np.where(spread > 1e-9, spread, np.inf)  # a sign that never varies says nothing
-    inputs = np.concatenate([np.ones((len(signs), 1)), (signs - centre) / spread], axis=1)
-    penalty = np.diag([1e-6, *np.full(signs.shape[1], reg)])
+        return np.array([-2.0, 1.0, *np.zeros(features.shape[1] - 1)])
+    centre, spread = features.mean(axis=0), features.std(axis=0)
+    spread = np.where(spread > 1e-9, spread, np.inf)  # ignore a constant feature
+    inputs = np.concatenate([np.ones((len(features), 1)), (features - centre) / spread], axis=1)
+    penalty = np.diag([1e-6, *np.full(features.shape[1], reg)])
     weights = np.zeros(inputs.shape[1])
-    for _ in range(STEPS):
-        chances = _sigmoid(inputs @ weights)
-        curvature = (inputs * (chances * (1.0 - chances))[:, None]).T @ inputs + penalty
-        step = np.linalg.solve(curvature, inputs.T @ (labels - chances) - penalty @ weights)
+    for _ in range(MAX_STEPS):
+        probabilities = _sigmoid(inputs @ weights)
+        curvature = (inputs * (probabilities * (1.0 - probabilities))[:, None]).T @ inputs + penalty
+        step = np.linalg.solve(curvature, inputs.T @ (labels - probabilities) - penalty @ weights)
         weights += step
         if np.abs(step).max() < 1e-6:
             break

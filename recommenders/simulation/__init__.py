@@ -1,7 +1,8 @@
 """The simulated B2B market (docs/world.md).
 
-config and market say what there is, orders what one visit will bring, demand draws from it, files writes it down, truth
-computes what any user will buy.
+config holds the parameters, market draws the users and the products, orders defines the purchase probabilities of one
+visit, demand samples visits, files writes the data set, truth computes the true purchase probability of every user and
+product.
 """
 
 from recommenders.simulation.config import Scenario, WorldConfig

@@ -1,18 +1,17 @@
-"""The built-in data set: a simulated B2B marketplace, written as three files to be read like any other
-source.
+"""Writes the built-in data set: a simulated B2B marketplace, as three files that are read like any other source.
 
     buyers.parquet        buyer_id 1..2000, business type, industry, region, annual revenue, credit limit,
-                          joined_at, left_at, and what the contract leaves out
+                          joined_at, left_at, and what the contract excludes
     products.parquet      product_id 1..5000, name, description, category, subcategory, brand, price,
                           min_order_quantity, rating, launched_at, ended_at
     order_lines.parquet   order_id, buyer_id, product_id, ordered_at, quantity, unit_price; in time order
 
-The law of the world stands in b2b_market and b2b_orders (docs/world.md tells it shorter). The log holds the last
-`n_orders` orders of the simulation; what was bought in the lead-in before them shapes them, as the past of a real
-export does. A world with scenarios begins its log where the same world without them would.
+The purchase model is described in recommenders.simulation.orders and, shorter, in docs/world.md. The log holds the last
+`n_orders` orders of the simulation; they depend on the purchases of the lead-in before them, as in an export of a real
+log. A world with scenarios begins its log at the same time as the world without them.
 
-Memory is bounded whatever the number of orders: buyers are simulated block after block, each block's lines go to
-a file beside the others, and the files are merged some days at a time.
+Memory does not grow with the number of orders: users are simulated block after block, the lines of each block are
+written to one temporary file, and the files are merged some days at a time.
 """
 
 import tempfile
@@ -31,12 +30,12 @@ from recommenders.simulation.demand import Lines, in_time_order, simulate
 from recommenders.simulation.feed import damaged_lines, damaged_products
 from recommenders.simulation.market import Ints
 from recommenders.simulation.orders import World, make_world
-from recommenders.simulation.tables import buyers_table, midnights, numbered, products_table
+from recommenders.simulation.tables import day_starts, ids_from_rows, products_table, users_table
 from recommenders.storage import schema
 from recommenders.storage.files import atomic_folder
 
-LARGEST = 200  # a scale: 400,000 buyers and some 100 million lines
-BLOCK = 4_000  # buyers whose lines are held at once
+MAX_SCALE = 200  # 400,000 users and some 100 million lines
+BLOCK = 4_000  # users whose lines are in memory at the same time
 LINES = pa.schema(
     {
         "order_id": pa.string(),
@@ -47,55 +46,55 @@ LINES = pa.schema(
         "unit_price": pa.float64(),
     }
 )
-CHUNK = 500_000  # lines that are merged and written at once, or one day's if those are more
+CHUNK = 500_000  # lines that are merged and written together, or the lines of one day if they are more
 
 
 def write_world(folder: Path, scale: float = 1.0, seed: int = 42, scenarios: Sequence[Scenario] = ()) -> None:
-    """Writes the world's three files; the folder appears whole or not at all. The same arguments give the same
-    bytes.
+    """Writes the world's three files; the folder is created in one step or not at all. The same arguments give the
+    same bytes.
 
-    Raises ConfigurationError unless 0 < scale <= 200 (at 1 it takes a few seconds; docs/world.md has the rest),
-    or if a scenario starts outside the simulated days.
+    Raises ConfigurationError unless 0 < scale <= 200 (scale 1 takes a few seconds; see docs/world.md), or if a
+    scenario starts outside the simulated and forecast days.
     """
-    if not 0 < scale <= LARGEST:
+    if not 0 < scale <= MAX_SCALE:
         raise ConfigurationError(
-            f"scale of the B2B world is {scale}; it must be above 0 and at most {LARGEST}; 1 is the full world"
+            f"scale of the B2B world is {scale}; it must be above 0 and at most {MAX_SCALE}; 1 is the full world"
         )
     config = replace(WorldConfig.scaled(scale, seed), scenarios=tuple(scenarios))
     folder.parent.mkdir(parents=True, exist_ok=True)
     with (
         tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-blocks-") as blocks,
         atomic_folder(folder) as staging,
-        threadpool_limits(limits=1),  # sums in another order would give other bytes
+        threadpool_limits(limits=1),  # sums in another order give other bytes
     ):
         write_files(make_world(config), staging, Path(blocks))
 
 
 def write_files(world: World, folder: Path, blocks: Path, block: int = BLOCK) -> None:
-    """Writes the three files into a folder; `blocks` is an empty folder for what is merged."""
-    config, newest = world.config, world.eras[-1]
-    pq.write_table(buyers_table(config, newest.buyers), folder / "buyers.parquet")
-    products = damaged_products(config, products_table(config, newest.products))
+    """Writes the three files into a folder; `blocks` is an empty folder for the temporary files."""
+    config, last_era = world.config, world.eras[-1]
+    pq.write_table(users_table(config, last_era.users), folder / "buyers.parquet")
+    products = damaged_products(config, products_table(config, last_era.products))
     pq.write_table(products, folder / "products.parquet")
-    drawn = draw(world, blocks, block)
-    first = max(0, _plain_orders(world, drawn, block) - config.n_orders)
+    simulated = simulate_to_files(world, blocks, block)
+    first = max(0, _orders_without_scenarios(world, simulated, block) - config.n_orders)
     with pq.ParquetWriter(folder / "order_lines.parquet", LINES, compression="zstd") as writer:
         n_orders = 0
-        for lines in drawn.chunks():
-            opens = np.append(True, (np.diff(lines["day"]) != 0) | (np.diff(lines["buyer"]) != 0))
-            order = n_orders + np.cumsum(opens) - 1
-            n_orders += int(opens.sum())
-            if kept := int((order >= first).sum()):
-                table = _lines_table(config, lines[-kept:], order[-kept:] - first)
+        for lines in simulated.chunks():
+            starts_order = np.append(True, (np.diff(lines["day"]) != 0) | (np.diff(lines["user"]) != 0))
+            order = n_orders + np.cumsum(starts_order) - 1
+            n_orders += int(starts_order.sum())
+            if n_kept := int((order >= first).sum()):
+                table = _lines_table(config, lines[-n_kept:], order[-n_kept:] - first)
                 writer.write_table(damaged_lines(config, table))
 
 
 @dataclass(frozen=True, eq=False)
-class Drawn:
-    """The simulated lines on disk: one file of lines in time order for each block of buyers."""
+class SimulatedLines:
+    """The simulated lines on disk: one file for each block of users, its lines in time order."""
 
     files: list[Path]
-    starts: list[Ints]  # of each file, (n_days + 1,): where a day's lines begin
+    starts: list[Ints]  # of each file, (n_days + 1,): index of the first line of each day
     n_orders: int
 
     def chunks(self) -> Iterator[Lines]:
@@ -110,39 +109,39 @@ class Drawn:
             day = stop
 
 
-def draw(world: World, folder: Path, block: int = BLOCK) -> Drawn:
-    """Simulates the world into files of that folder, `block` buyers at a time."""
+def simulate_to_files(world: World, folder: Path, block: int = BLOCK) -> SimulatedLines:
+    """Simulates the world into files of that folder, `block` users at a time."""
     files, starts, n_orders = [], [], 0
-    for first in range(0, world.config.n_buyers, block):
-        lines = simulate(world, np.arange(first, min(first + block, world.config.n_buyers)))
+    for first in range(0, world.config.n_users, block):
+        lines = simulate(world, np.arange(first, min(first + block, world.config.n_users)))
         files.append(folder / f"{first}.npy")
         np.save(files[-1], lines)
         starts.append(np.searchsorted(lines["day"], np.arange(world.config.n_days + 1)))
         n_orders += _count_orders(lines)
-    return Drawn(files, starts, n_orders)
+    return SimulatedLines(files, starts, n_orders)
 
 
 def _count_orders(lines: Lines) -> int:
-    return len(np.unique(lines["buyer"].astype(np.int64) << 16 | lines["day"]))
+    return len(np.unique(lines["user"].astype(np.int64) << 16 | lines["day"]))
 
 
-def _plain_orders(world: World, drawn: Drawn, block: int) -> int:
-    """How many orders the world has without its scenarios."""
+def _orders_without_scenarios(world: World, simulated: SimulatedLines, block: int) -> int:
+    """The number of orders of the world without its scenarios."""
     if len(world.eras) == 1:
-        return drawn.n_orders
-    plain = make_world(replace(world.config, scenarios=()))
-    rows = np.arange(world.config.n_buyers)
-    return sum(_count_orders(simulate(plain, rows[i : i + block])) for i in range(0, len(rows), block))
+        return simulated.n_orders
+    unchanged = make_world(replace(world.config, scenarios=()))
+    rows = np.arange(world.config.n_users)
+    return sum(_count_orders(simulate(unchanged, rows[i : i + block])) for i in range(0, len(rows), block))
 
 
 def _lines_table(config: WorldConfig, lines: Lines, order: Ints) -> pa.Table:
-    midnight = midnights(config, lines["day"].astype(np.int64)).cast(pa.int64()).to_numpy()
+    day_start = day_starts(config, lines["day"].astype(np.int64)).cast(pa.int64()).to_numpy()
     return pa.table(
         {
-            "order_id": numbered(order),
-            "buyer_id": numbered(lines["buyer"].astype(np.int64)),
-            "product_id": numbered(lines["product"].astype(np.int64)),
-            "ordered_at": pa.array(midnight + lines["second"].astype(np.int64) * 1_000_000).cast(schema.TIME),
+            "order_id": ids_from_rows(order),
+            "buyer_id": ids_from_rows(lines["user"].astype(np.int64)),
+            "product_id": ids_from_rows(lines["product"].astype(np.int64)),
+            "ordered_at": pa.array(day_start + lines["second"].astype(np.int64) * 1_000_000).cast(schema.TIME),
             "quantity": lines["quantity"].astype(np.int64),
             "unit_price": lines["unit_price"],
         },

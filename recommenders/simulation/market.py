@@ -1,7 +1,7 @@
-"""The products and the buyers of the simulated marketplace: its static truth. No order is placed here.
+"""The products and the users of the simulated marketplace. No orders are simulated here.
 
-Everything that decides what is bought is a value of `WorldConfig` or an array of `Products` or `Buyers`, so
-the probability of any purchase can be computed from them (recommenders.simulation.orders tells how).
+Every quantity that determines purchases is a value of `WorldConfig` or an array of `Products` or `Users`, so the
+probability of any purchase can be computed from them (recommenders.simulation.orders describes how).
 """
 
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
-ALONE, ANCHOR, COMPANION, SUBSTITUTE = range(4)  # what a product is to its partner
+UNPAIRED, ANCHOR, COMPANION, SUBSTITUTE = range(4)  # role of a product towards its partner
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,32 +38,32 @@ class Products:
     brand: Ints  # 0 .. BRANDS_PER_CATEGORY - 1, within the category
     style: Ints  # index into STYLES
     latent: Floats  # (n_products, latent_size)
-    price: NDArray[np.float64]  # at its launch, or when the log begins
+    price: NDArray[np.float64]  # at its launch, or at the begin of the log
     price_level: Floats  # standard deviations from the subcategory's mean log price
     min_order_quantity: Ints
     rating: NDArray[np.float64]
     launch_day: Ints  # negative: before the first simulated day
-    end_day: Ints  # first day it is no longer on sale; beyond the last day: it stays
+    end_day: Ints  # first day on which it is no longer on sale; after the last day: it stays on sale
     log_popularity: Floats
     trend: Floats  # of log popularity, per year
     cycle_days: Floats
     consumable: Floats  # its subcategory's share of consumables, in [0, 1]
     role: Ints  # ALONE, ANCHOR, COMPANION or SUBSTITUTE
-    partner: Ints  # the other product of its group, -1 if it is ALONE; no group has more than two
+    partner: Ints  # the other product of its pair, -1 if UNPAIRED
     elasticity: Floats
-    demand: Floats  # log factor on everything that is wanted of it, reorders too
-    log_price: Floats  # (n_weeks, n_products), log of the asked price over `price`
+    demand: Floats  # log factor on its purchase rate, reorders included
+    log_price: Floats  # (n_weeks, n_products), log of the list price divided by `price`
     season: Floats  # (n_subcategories, 2) cosine and sine of the yearly log factor
 
     @cached_property
-    def maker(self) -> Ints:
-        """Index over the brands of all categories, (n_products,)."""
+    def brand_index(self) -> Ints:
+        """Index of each product's brand among the brands of all categories, (n_products,)."""
         return category_of(self.subcategory) * BRANDS_PER_CATEGORY + self.brand
 
 
 @dataclass(frozen=True, eq=False)
-class Buyers:
-    """Arrays (n_buyers,) unless a shape is given."""
+class Users:
+    """Arrays (n_users,) unless a shape is given."""
 
     industry: Ints
     business_type: Ints
@@ -72,24 +72,24 @@ class Buyers:
     credit_limit: NDArray[np.float64]
     join_day: Ints
     leave_day: Ints
-    visits_a_day: NDArray[np.float64]  # while a customer, on an average day
-    basket: Floats  # mean order size, 1 on average
-    pace: Floats  # how much longer than others a pack lasts
-    taste: Floats  # (n_buyers, n_subcategories) log taste, industry and category included
-    brand_taste: Floats  # (n_buyers, n_categories x BRANDS_PER_CATEGORY)
+    visits_a_day: NDArray[np.float64]  # rate on an average day, while the user is active
+    basket_size: Floats  # mean order size, 1 on average
+    cycle_factor: Floats  # factor of the user on the repurchase cycle of every product
+    taste: Floats  # (n_users, n_subcategories) log taste, industry and category included
+    brand_taste: Floats  # (n_users, n_categories x BRANDS_PER_CATEGORY)
     price_level: Floats
-    latent: Floats  # (n_buyers, latent_size)
-    closed_subcategories: Bools  # (n_buyers, n_subcategories), left out of the buyer's contract
-    closed_brands: Bools  # (n_buyers, n_categories x BRANDS_PER_CATEGORY)
+    latent: Floats  # (n_users, latent_size)
+    closed_subcategories: Bools  # (n_users, n_subcategories), excluded by the user's contract
+    closed_brands: Bools  # (n_users, n_categories x BRANDS_PER_CATEGORY)
 
 
 def category_of(subcategory: Ints) -> Ints:
-    """The category's index of each subcategory's index."""
+    """The index of each subcategory's category."""
     return subcategory // (len(SUBCATEGORIES) // len(CATEGORIES))
 
 
 def make_products(config: WorldConfig, rng: np.random.Generator) -> Products:
-    """The assortment. Popularity is independent of a product's number."""
+    """Draws the products. Popularity is independent of a product's number."""
     n, n_sub = config.n_products, len(SUBCATEGORIES)
     shares = rng.dirichlet(np.full(n_sub, 6.0))
     subcategory = rng.permutation(np.append(np.arange(n_sub), rng.choice(n_sub, n - n_sub, p=shares)))
@@ -100,7 +100,7 @@ def make_products(config: WorldConfig, rng: np.random.Generator) -> Products:
     price = np.exp(rng.normal(2.2, 0.9, n_sub)[subcategory] + 0.6 * price_level).round(2).clip(min=0.05)
     ranks = rng.permutation(n) + 1.0
     quality = rng.normal(size=n)
-    launch, end = _product_lives(config, rng)
+    launch, end = _product_lifetimes(config, rng)
     consumable = np.array([share for category in CATEGORIES for _, share in CATALOGUE[category][1]])
     role, partner = _groups(config, subcategory, rng)
     phase, amplitude = rng.uniform(0, 2 * np.pi, n_sub), np.abs(rng.normal(0, config.season_spread, n_sub))
@@ -128,12 +128,13 @@ def make_products(config: WorldConfig, rng: np.random.Generator) -> Products:
     )
 
 
-def _product_lives(config: WorldConfig, rng: np.random.Generator) -> tuple[Ints, Ints]:
-    n, fate = config.n_products, rng.random((2, config.n_products))
-    is_new = fate[0] < config.new_products
+def _product_lifetimes(config: WorldConfig, rng: np.random.Generator) -> tuple[Ints, Ints]:
+    """Launch day and end day of each product, (n_products,)."""
+    n, draws = config.n_products, rng.random((2, config.n_products))
+    is_new = draws[0] < config.new_products
     launch = np.where(is_new, rng.integers(0, config.n_days, n), -rng.integers(1, 1_500, n))
-    fades = rng.integers(np.maximum(launch, 0) + 45, config.n_days + 90)
-    return launch, np.where(fate[1] < config.dying_products, fades, 10 * config.n_days)
+    early_end = rng.integers(np.maximum(launch, 0) + 45, config.n_days + 90)
+    return launch, np.where(draws[1] < config.dying_products, early_end, 10 * config.n_days)
 
 
 def _groups(config: WorldConfig, subcategory: Ints, rng: np.random.Generator) -> tuple[Ints, Ints]:
@@ -141,13 +142,13 @@ def _groups(config: WorldConfig, subcategory: Ints, rng: np.random.Generator) ->
     subcategory.
     """
     n = config.n_products
-    role, partner = np.full(n, ALONE), np.full(n, -1)
-    fate, category = rng.random(n), category_of(subcategory)
-    companion = fate < config.bundle_share
-    substitute = ~companion & (fate < config.bundle_share + config.substitute_share)
+    role, partner = np.full(n, UNPAIRED), np.full(n, -1)
+    draws, category = rng.random(n), category_of(subcategory)
+    companion = draws < config.bundle_share
+    substitute = ~companion & (draws < config.bundle_share + config.substitute_share)
     free = ~companion & ~substitute
     for c in range(len(CATEGORIES)):
-        companions, anchors = (rng.permutation(np.flatnonzero((category == c) & kind)) for kind in (companion, free))
+        companions, anchors = (rng.permutation(np.flatnonzero((category == c) & mask)) for mask in (companion, free))
         _pair(role, partner, anchors, companions, ANCHOR, COMPANION)
     for s in range(len(SUBCATEGORIES)):
         pool = rng.permutation(np.flatnonzero(substitute & (subcategory == s)))
@@ -156,25 +157,25 @@ def _groups(config: WorldConfig, subcategory: Ints, rng: np.random.Generator) ->
 
 
 def _pair(role: Ints, partner: Ints, left: Ints, right: Ints, left_role: int, right_role: int) -> None:
-    """Makes groups of left and right in order, in place; what is over stays alone."""
+    """Pairs left and right products in order, in place; the rest of the longer list stays unpaired."""
     n = min(len(left), len(right))
     left, right = left[:n], right[:n]
     role[left], role[right] = left_role, right_role
     partner[left], partner[right] = right, left
 
 
-def make_buyers(config: WorldConfig, rng: np.random.Generator) -> Buyers:
-    """The customers. Larger firms come more often, put more into an order, and buy dearer goods a little."""
-    n = config.n_buyers
+def make_users(config: WorldConfig, rng: np.random.Generator) -> Users:
+    """Draws the users. Larger firms visit more often, place larger orders, and buy slightly more expensive products."""
+    n = config.n_users
     industry = rng.integers(len(INDUSTRIES), size=n)
     size = rng.normal(size=n)
     revenue = np.exp(14.0 + 1.3 * size).round(-3).clip(min=1_000)
-    join, leave = _buyer_lives(config, rng)
-    days_here = (np.minimum(leave, config.n_days) - np.maximum(join, config.lead_in_days)).clip(min=0)
-    visits = _visits_a_day(config, size, days_here, rng)
-    basket = np.exp(config.basket_spread * (0.4 * size + 0.9 * rng.normal(size=n)))
+    join, leave = _user_lifetimes(config, rng)
+    active_days = (np.minimum(leave, config.n_days) - np.maximum(join, config.lead_in_days)).clip(min=0)
+    visits = _visits_a_day(config, size, active_days, rng)
+    basket_size = np.exp(config.basket_spread * (0.4 * size + 0.9 * rng.normal(size=n)))
     brand_taste = rng.normal(0, config.brand_spread, (n, len(CATEGORIES) * BRANDS_PER_CATEGORY))
-    return Buyers(
+    return Users(
         industry=industry,
         business_type=_business_types(industry, rng),
         region=rng.choice(len(REGIONS), n, p=[0.22, 0.2, 0.17, 0.16, 0.2, 0.05]),
@@ -183,8 +184,8 @@ def make_buyers(config: WorldConfig, rng: np.random.Generator) -> Buyers:
         join_day=join,
         leave_day=leave,
         visits_a_day=visits,
-        basket=(basket / np.average(basket, weights=visits * days_here)).astype(np.float32),
-        pace=(np.clip(0.05 / visits, 0.5, 4.0) ** 0.5).astype(np.float32),
+        basket_size=(basket_size / np.average(basket_size, weights=visits * active_days)).astype(np.float32),
+        cycle_factor=(np.clip(0.05 / visits, 0.5, 4.0) ** 0.5).astype(np.float32),
         taste=_tastes(config, industry, rng),
         brand_taste=brand_taste.astype(np.float32),
         price_level=(0.3 * size + 0.8 * rng.normal(size=n)).astype(np.float32),
@@ -194,37 +195,39 @@ def make_buyers(config: WorldConfig, rng: np.random.Generator) -> Buyers:
     )
 
 
-def _buyer_lives(config: WorldConfig, rng: np.random.Generator) -> tuple[Ints, Ints]:
-    """The day each buyer joins, negative for those of old, and the first day after it has left."""
-    n, last = config.n_buyers, config.n_days
-    is_new, is_leaving = rng.random(n) < config.new_buyers, rng.random(n) < config.leaving_buyers
+def _user_lifetimes(config: WorldConfig, rng: np.random.Generator) -> tuple[Ints, Ints]:
+    """The day on which each user joins, negative if before the simulation, and the first day after it has left."""
+    n, last = config.n_users, config.n_days
+    is_new, is_leaving = rng.random(n) < config.new_users, rng.random(n) < config.leaving_users
     join = np.where(is_new, rng.integers(0, last, n), -rng.integers(1, 1_500, n))
     return join, np.where(is_leaving, rng.integers(np.maximum(join, 0) + 30, last + 60), 10 * last)
 
 
 def _visits_a_day(
-    config: WorldConfig, size: NDArray[np.float64], days_here: Ints, rng: np.random.Generator
+    config: WorldConfig, size: NDArray[np.float64], active_days: Ints, rng: np.random.Generator
 ) -> NDArray[np.float64]:
-    """Rates under which n_orders visits are expected; (n_buyers,)."""
+    """Visit rates of the users, scaled so that n_orders visits are expected; (n_users,)."""
     visits: NDArray[np.float64] = np.exp(config.visit_spread * (0.45 * size + 0.9 * rng.normal(size=len(size))))
-    for _ in range(10):  # nobody visits twice a day, so the scale has no closed form
-        a_day = np.mean([1 - np.exp(-visits * factor) for factor in config.visit_factors], axis=0)
-        visits *= config.n_orders / (a_day * days_here).sum()
+    for _ in range(10):  # at most one visit a day counts, so the scale has no closed form
+        visits_on_average_day = np.mean([1 - np.exp(-visits * factor) for factor in config.visit_factors], axis=0)
+        visits *= config.n_orders / (visits_on_average_day * active_days).sum()
     return visits
 
 
 def _tastes(config: WorldConfig, industry: Ints, rng: np.random.Generator) -> Floats:
-    """Log taste of each buyer for each subcategory: what its industry needs, and what it adds itself."""
+    """Log taste of each user for each subcategory: the taste of its industry plus the user's own deviation."""
     n, n_sub = len(industry), len(SUBCATEGORIES)
     affinity = np.array([CATALOGUE[category][0] for category in CATEGORIES]).T[industry]
     category_taste = affinity + rng.normal(0, config.category_spread, (n, len(CATEGORIES)))
-    habit = rng.normal(0, 0.5, (len(INDUSTRIES), n_sub))[industry]
-    own = rng.normal(0, config.taste_spread, (n, n_sub))
-    taste: Floats = (category_taste[:, category_of(np.arange(n_sub))] + habit + own).astype(np.float32)
+    industry_taste = rng.normal(0, 0.5, (len(INDUSTRIES), n_sub))[industry]
+    user_taste = rng.normal(0, config.taste_spread, (n, n_sub))
+    taste: Floats = (category_taste[:, category_of(np.arange(n_sub))] + industry_taste + user_taste).astype(np.float32)
     return taste
 
 
 def _business_types(industry: Ints, rng: np.random.Generator) -> Ints:
-    usual = np.array([0, 3, 2, 2, 4, 4, 1, 3])[industry]  # by industry, in the order of INDUSTRIES
+    typical = np.array([0, 3, 2, 2, 4, 4, 1, 3])[
+        industry
+    ]  # most common type of each industry, in the order of INDUSTRIES
     any_type = rng.integers(len(BUSINESS_TYPES), size=len(industry))
-    return np.where(rng.random(len(industry)) < 0.6, usual, any_type)
+    return np.where(rng.random(len(industry)) < 0.6, typical, any_type)

@@ -1,27 +1,27 @@
-"""The true probability of every purchase, given all that happened before: what no model can know better.
+"""The true probability of every purchase, given all events before it: the ground truth that the oracle ranks by.
 
-Of one buyer and one product without a partner: until the next purchase its x is a known function of the day, and
-days are independent, so with p_d the chance of a visit on day d that lies within the window
+For one user and one product without a partner: until the next purchase its rate x is a known function of the day, and
+days are independent, so with p_d the probability of a visit on day d that lies within the window
 
     P(not bought) = product over d of 1 - p_d (1 - L(x_d))
 
-where L(x) = E exp(-s x) is the Laplace transform of a visit's size s = f + (1 - f) Gamma(k, mean 1):
+where L(x) = E exp(-s x) is the Laplace transform of the visit size s = f + (1 - f) Gamma(k, mean 1):
 
     L(x) = exp(-f x) (1 + (1 - f) x / k)^-k
 
-A product whose partner's purchases matter needs the partner's state too: not bought within the window, or last
-bought on one of its days. Let a(state) be the chance that the product is not yet bought and the partner is in that
-state. A visit leads from it, with x of the product and y(state) of the partner,
+A product whose purchase depends on its partner needs the partner's state too: not bought within the window, or last
+bought on one of its days. Let a(state) be the probability that the product is not yet bought and the partner is in
+that state. With rate x of the product and y(state) of the partner, a visit has the outcomes
 
-    companion of an anchor, offered with chance q:            of two substitutes, the first ring winning:
+    companion of an anchor, offered with probability q:       of two substitutes, the first arrival counts:
       bought              1 - (1 - q) L(x) - q L(x + y)         x / (x + y) (1 - L(x + y))
       only the partner    (1 - q) (L(x) - L(x + y))             y / (x + y) (1 - L(x + y))
       neither             L(x + y)                              L(x + y)
 
-and the sum of a(state) p_d P(bought) over states and days is the probability asked for. The state of a partner that
-is no staple of the buyer is just bought or not, because its x does not depend on the day of its last purchase. An
-anchor does not care for its companion. Scenarios that start within the window are known; a broken feed is none of
-the law. Nothing is approximated but the rounding of floats.
+and the sum of a(state) p_d P(bought) over states and days is the purchase probability. A partner that is no staple of
+the user has only the states bought and not bought, because its rate does not depend on the day of its last purchase. An
+anchor does not depend on its companion. Scenarios that start within the window are included, except broken_feed, which
+changes no purchase. The computation is exact up to floating-point rounding.
 """
 
 from collections.abc import Iterator
@@ -36,205 +36,212 @@ from recommenders.errors import ConfigurationError
 from recommenders.simulation.config import WorldConfig
 from recommenders.simulation.demand import NEVER, share_before, simulate, visits
 from recommenders.simulation.market import COMPANION, SUBSTITUTE, Bools, Floats, Ints
-from recommenders.simulation.orders import Era, World, pair_traits, reorder_wish, visit_probability
+from recommenders.simulation.orders import Era, World, reorder_rate, repurchase_cycles, visit_probability
 
-BLOCK = 128  # buyers whose probabilities are held at once
+BLOCK = 128  # users whose probabilities are in memory at the same time
 
 Doubles = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
 class History:
-    """What happened to some buyers up to a moment, lead-in included."""
+    """The purchases of some users up to a time, lead-in included."""
 
     as_of: datetime  # UTC
     rows: Ints  # (n_rows,)
     last_bought: NDArray[np.int16]  # (n_rows, n_products), the day or NEVER
-    came_today: Bools  # (n_rows,): whether the day's visit lies behind
+    visited_today: Bools  # (n_rows,): whether the user has already visited on the day of as_of
 
 
 def history(world: World, rows: Ints, as_of: datetime) -> History:
-    """The buyers' past, simulated anew; as_of without a zone is UTC.
+    """The users' history, simulated again; as_of without a time zone is UTC.
 
-    Raises ConfigurationError for a moment outside the days for which the law is stated.
+    Raises ConfigurationError for a time outside the simulated and forecast days.
     """
     as_of = as_of.replace(tzinfo=UTC) if as_of.tzinfo is None else as_of.astimezone(UTC)
     day, second = world.config.day(as_of.date()), _second(as_of)
     lines = simulate(world, rows, range(day + 1))
     lines = lines[(lines["day"] < day) | (lines["second"] <= second)]
-    places = np.full(world.config.n_buyers, -1)
-    places[rows] = np.arange(len(rows))
+    positions = np.full(world.config.n_users, -1)
+    positions[rows] = np.arange(len(rows))
     last = np.full((len(rows), world.n_products), NEVER, dtype=np.int16)
-    last[places[lines["buyer"]], lines["product"]] = lines["day"]  # in time order, so the last one stays
-    chance = visit_probability(world, rows, np.arange(world.config.all_days))
-    came = np.zeros(len(rows), dtype=np.bool_)
-    for place, row in enumerate(rows):
-        days, seconds = visits(world, int(row), chance[place])
-        came[place] = bool((seconds[days == day] <= second).any())
-    return History(as_of, rows, last, came)
+    last[positions[lines["user"]], lines["product"]] = lines["day"]  # in time order, so the last purchase remains
+    p_visit = visit_probability(world, rows, np.arange(world.config.all_days))
+    visited = np.zeros(len(rows), dtype=np.bool_)
+    for index, row in enumerate(rows):
+        days, seconds = visits(world, int(row), p_visit[index])
+        visited[index] = bool((seconds[days == day] <= second).any())
+    return History(as_of, rows, last, visited)
 
 
 def purchase_probabilities(
     world: World, as_of: datetime, horizon: int, rows: Ints | None = None, block: int = BLOCK
 ) -> Iterator[tuple[Ints, Floats]]:
-    """(buyer rows, their probabilities) block after block, so that no table of all buyers is ever held; by default
-    of all buyers. The rest as purchase_probability.
+    """(user rows, their probabilities) of each block of users, so that memory does not grow with the number of users;
+    rows: by default all users. The rest as purchase_probability.
     """
-    rows = np.arange(world.config.n_buyers) if rows is None else rows
+    rows = np.arange(world.config.n_users) if rows is None else rows
     for start in range(0, len(rows), block):
         past = history(world, rows[start : start + block], as_of)
         yield past.rows, purchase_probability(world, past, horizon)
 
 
 def purchase_probability(world: World, past: History, horizon: int) -> Floats:
-    """Chance that each buyer buys each product at least once within `horizon` days of 24 hours after past.as_of;
-    (n_rows, n_products). 0 for what is never on sale or closed to the buyer.
+    """Probability that each user buys each product at least once within `horizon` days of 24 hours after past.as_of;
+    (n_rows, n_products). 0 for products that are never on sale or that the user's contract excludes.
 
-    Raises ConfigurationError if horizon is below 1 or the window reaches past the days for which the law is stated.
+    Raises ConfigurationError if horizon is below 1 or the window ends after the last forecast day.
     """
-    days, chance = _window(world, past, horizon)
-    shelf = Shelf(world, past)
-    log_missed = np.zeros(past.last_bought.shape, dtype=np.float32)
-    groups = [Pairs(world, past, shelf, role, len(days)) for role in (COMPANION, SUBSTITUTE)]
-    for place, day in enumerate(days):
-        shelf.open(int(day))
-        p = chance[:, place].astype(np.float32)[:, None]
-        log_missed += np.log1p(-p * bought_probability(world.config, shelf.x))
-        for pairs in groups:
-            pairs.step(int(day), days[:place], chance[:, place])
-    found = -np.expm1(log_missed)
-    for pairs in groups:
-        found[:, pairs.products] = pairs.bought
+    days, p_visit = _window(world, past, horizon)
+    rates = PurchaseRates(world, past)
+    log_not_bought = np.zeros(past.last_bought.shape, dtype=np.float32)
+    groups = [PairedProducts(world, past, rates, role, len(days)) for role in (COMPANION, SUBSTITUTE)]
+    for index, day in enumerate(days):
+        rates.advance(int(day))
+        p = p_visit[:, index].astype(np.float32)[:, None]
+        log_not_bought += np.log1p(-p * visit_purchase_probability(world.config, rates.x))
+        for paired in groups:
+            paired.step(int(day), days[:index], p_visit[:, index])
+    found = -np.expm1(log_not_bought)
+    for paired in groups:
+        found[:, paired.products] = paired.bought
     return found
 
 
 def _window(world: World, past: History, horizon: int) -> tuple[Ints, Doubles]:
-    """The days that the window touches, (n_days,), and the chance of a visit of each buyer on the part of each
-    that lies within, (n_rows, n_days).
+    """The days that overlap the window, (n_days,), and the probability that each user visits on each of them within the
+    window, (n_rows, n_days).
     """
     if horizon < 1:
         raise ConfigurationError(f"horizon of the window is {horizon} days; it must be at least 1")
     end = past.as_of + timedelta(days=horizon)
     last = end - timedelta(microseconds=1) if _second(end) == 0 else end
     days = np.arange(world.config.day(past.as_of.date()), world.config.day(last.date()) + 1)
-    chance = visit_probability(world, past.rows, days)
+    p_visit = visit_probability(world, past.rows, days)
     if _second(end):
-        chance[:, -1] *= share_before(_second(end))
+        p_visit[:, -1] *= share_before(_second(end))
     today = visit_probability(world, past.rows, days[:1])[:, 0]
-    gone = today * share_before(_second(past.as_of))
-    # who has not come yet today is a little less likely to come at all
-    later = (chance[:, 0] - gone) / (1 - gone)
-    chance[:, 0] = np.where(past.came_today, 0.0, later.clip(min=0.0))
-    return days, chance
+    p_visited = today * share_before(_second(past.as_of))
+    # given no visit so far today, the probability of a visit later today
+    later = (p_visit[:, 0] - p_visited) / (1 - p_visited)
+    p_visit[:, 0] = np.where(past.visited_today, 0.0, later.clip(min=0.0))
+    return days, p_visit
 
 
-def _second(moment: datetime) -> float:
-    return (moment - moment.replace(hour=0, minute=0, second=0, microsecond=0)).total_seconds()
+def _second(time: datetime) -> float:
+    return (time - time.replace(hour=0, minute=0, second=0, microsecond=0)).total_seconds()
 
 
-def bought_probability(config: WorldConfig, x: NDArray[Any]) -> NDArray[Any]:
-    """1 - L(x): the chance that a visit of unknown size takes a product of intensity x; of x's shape and type."""
+def visit_purchase_probability(config: WorldConfig, x: NDArray[Any]) -> NDArray[Any]:
+    """1 - L(x): the probability that a visit of random size includes a product of rate x; shape and type as x."""
     floor, shape = config.size_floor, config.size_shape
     return -np.expm1(-(floor * x + shape * np.log1p((1 - floor) / shape * x)))
 
 
-class Shelf:
-    """The x of all products for some buyers, day by day, as long as nothing is bought within the window."""
+class PurchaseRates:
+    """The rates x of all products for some users, day by day, as long as nothing is bought within the window."""
 
     def __init__(self, world: World, past: History) -> None:
         self.world, self.rows = world, past.rows
-        self.known = np.nonzero(past.last_bought != NEVER)  # places, products
-        staple, cycle = pair_traits(world.eras[-1], past.rows[self.known[0]], self.known[1])
+        self.known = np.nonzero(past.last_bought != NEVER)  # positions, products
+        staple, cycle = repurchase_cycles(world.eras[-1], past.rows[self.known[0]], self.known[1])
         self.staples, self.cycle = (self.known[0][staple], self.known[1][staple]), cycle[staple]
         self.last = past.last_bought[self.staples]
         self.x = np.zeros(past.last_bought.shape, dtype=np.float32)
         self.era: Era | None = None
 
-    def open(self, day: int) -> None:
-        """Moves on to a day: `x` is (n_rows, n_products)."""
+    def advance(self, day: int) -> None:
+        """Sets `x`, (n_rows, n_products), to the rates of a day."""
         era = self.world.era(day)
         if era is not self.era:
-            self.era, self.wish = era, era.wish(self.rows)
+            self.era, self.discovery_rate = era, era.discovery_rate(self.rows)
         self.day = day
-        n = self.wish.shape[1]  # a coming wave is not among them
-        np.multiply(self.wish, era.discovery[day], out=self.x[:, :n])
+        n = self.discovery_rate.shape[1]  # without products that a later scenario launches
+        np.multiply(self.discovery_rate, era.day_factor[day], out=self.x[:, :n])
         self.x[self.known] *= np.float32(self.world.config.known_factor)
-        places, products = self.staples
-        self.x[self.staples] += reorder_wish(era, self.rows[places], products, self.cycle, self.last, day)
+        positions, products = self.staples
+        self.x[self.staples] += reorder_rate(era, self.rows[positions], products, self.cycle, self.last, day)
 
-    def once_bought(self, products: Ints) -> Doubles:
-        """x on that day of products bought within the window, staples' reorders left out; (n_rows, len(products))."""
-        factor = self.world.config.known_factor * self.world.era(self.day).discovery[self.day, products]
-        x: Doubles = self.wish[:, products].astype(np.float64) * factor
+    def repeat_rate(self, products: Ints) -> Doubles:
+        """Rates of products that were bought within the window, without reorders; (n_rows, len(products))."""
+        factor = self.world.config.known_factor * self.world.era(self.day).day_factor[self.day, products]
+        x: Doubles = self.discovery_rate[:, products].astype(np.float64) * factor
         return x
 
-    def open_to(self, products: Ints) -> Bools:
-        """Whether contract and calendar let each buyer have them that day, (n_rows, len(products))."""
-        is_open: Bools = (self.wish[:, products] > 0) & (self.world.era(self.day).discovery[self.day, products] > 0)
-        return is_open
+    def is_available(self, products: Ints) -> Bools:
+        """Whether each product is on sale that day and in the user's contract, (n_rows, len(products))."""
+        available: Bools = (self.discovery_rate[:, products] > 0) & (
+            self.world.era(self.day).day_factor[self.day, products] > 0
+        )
+        return available
 
 
-class Pairs:
+class PairedProducts:
     """The forward recursion for the products of one role; `bought` is their probability so far, (n_rows, n_pairs).
 
-    Of the chance that a product is not yet bought, `fresh` is the part where its partner is not bought within the
-    window either, `settled` that where it is and is no staple, and `late` (n_staples, n_days) that of partners
-    which are staples, by the day of their last purchase.
+    The probability that a product is not yet bought has three parts: `partner_not_bought`, its partner is not bought
+    within the window either; `partner_bought`, it is and is no staple; `staple_partner_bought` (n_staples, n_days), it
+    is and is a staple, by the day of its last purchase.
     """
 
-    def __init__(self, world: World, past: History, shelf: Shelf, role: int, n_days: int) -> None:
-        self.world, self.rows, self.shelf = world, past.rows, shelf
+    def __init__(self, world: World, past: History, rates: PurchaseRates, role: int, n_days: int) -> None:
+        self.world, self.rows, self.rates = world, past.rows, rates
         products = world.eras[0].products
         self.is_bundle = role == COMPANION
         self.products = np.flatnonzero(products.role == role)
         self.partners = products.partner[self.products]
         shape = (len(past.rows), len(self.products))
-        self.bought, self.fresh, self.settled = np.zeros(shape), np.ones(shape), np.zeros(shape)
-        staple, cycle = pair_traits(world.eras[0], past.rows[:, None], self.partners[None, :])
-        self.is_plain, self.staples, self.cycle = ~staple, np.nonzero(staple), cycle[staple]
-        self.late = np.zeros((len(self.cycle), n_days))
+        self.bought, self.partner_not_bought, self.partner_bought = np.zeros(shape), np.ones(shape), np.zeros(shape)
+        staple, cycle = repurchase_cycles(world.eras[0], past.rows[:, None], self.partners[None, :])
+        self.is_not_staple, self.staples, self.cycle = ~staple, np.nonzero(staple), cycle[staple]
+        self.staple_partner_bought = np.zeros((len(self.cycle), n_days))
 
-    def step(self, day: int, days: Ints, chance: Doubles) -> None:
-        """One day: `days` are those of the window before it, chance (n_rows,) that of a visit."""
-        x = self.shelf.x[:, self.products].astype(np.float64)
-        offered = self.shelf.open_to(self.products) * np.float64(self.world.config.bundle_probability)
-        moved = self._leave_fresh(x, offered, chance[:, None])
-        self._leave_settled(x, offered, chance[:, None])
-        self.settled += moved * self.is_plain
-        back = self._leave_late(x, offered, chance, day, days)
-        self.late[:, len(days)] = moved[self.staples] + back
+    def step(self, day: int, days: Ints, p_visit: Doubles) -> None:
+        """Adds one day: `days` are the days of the window before it, p_visit (n_rows,) the probability of a visit."""
+        x = self.rates.x[:, self.products].astype(np.float64)
+        offered = self.rates.is_available(self.products) * np.float64(self.world.config.bundle_probability)
+        partner_alone = self._step_partner_not_bought(x, offered, p_visit[:, None])
+        self._step_partner_bought(x, offered, p_visit[:, None])
+        self.partner_bought += partner_alone * self.is_not_staple
+        partner_again = self._step_staple_partner(x, offered, p_visit, day, days)
+        self.staple_partner_bought[:, len(days)] = partner_alone[self.staples] + partner_again
 
-    def _leave_fresh(self, x: Doubles, offered: Doubles, p: Doubles) -> Doubles:
-        """Returns the chance that the partner alone was bought."""
-        bought, partner = self._outcomes(x, self.shelf.x[:, self.partners].astype(np.float64), offered)
-        self.bought += self.fresh * p * bought
-        moved: Doubles = self.fresh * p * partner
-        self.fresh *= 1 - p * (bought + partner)
-        return moved
+    def _step_partner_not_bought(self, x: Doubles, offered: Doubles, p: Doubles) -> Doubles:
+        """Returns the probability that only the partner was bought."""
+        bought, partner = self._outcomes(x, self.rates.x[:, self.partners].astype(np.float64), offered)
+        self.bought += self.partner_not_bought * p * bought
+        partner_alone: Doubles = self.partner_not_bought * p * partner
+        self.partner_not_bought *= 1 - p * (bought + partner)
+        return partner_alone
 
-    def _leave_settled(self, x: Doubles, offered: Doubles, p: Doubles) -> None:
-        bought, _ = self._outcomes(x, self.shelf.once_bought(self.partners), offered)
-        self.bought += self.settled * p * bought
-        self.settled *= 1 - p * bought
+    def _step_partner_bought(self, x: Doubles, offered: Doubles, p: Doubles) -> None:
+        bought, _ = self._outcomes(x, self.rates.repeat_rate(self.partners), offered)
+        self.bought += self.partner_bought * p * bought
+        self.partner_bought *= 1 - p * bought
 
-    def _leave_late(self, x: Doubles, offered: Doubles, chance: Doubles, day: int, days: Ints) -> Doubles:
-        """Returns the chance that a staple partner was bought again, (n_staples,)."""
-        places, columns = self.staples
-        p, late = chance[places, None], self.late[:, : len(days)]
-        y = self.shelf.once_bought(self.partners)[self.staples][:, None] + reorder_wish(
-            self.world.era(day), self.rows[places, None], self.partners[columns, None], self.cycle[:, None], days, day
+    def _step_staple_partner(self, x: Doubles, offered: Doubles, p_visit: Doubles, day: int, days: Ints) -> Doubles:
+        """Returns the probability that a staple partner was bought again, (n_staples,)."""
+        positions, columns = self.staples
+        p, staple_bought = p_visit[positions, None], self.staple_partner_bought[:, : len(days)]
+        y = self.rates.repeat_rate(self.partners)[self.staples][:, None] + reorder_rate(
+            self.world.era(day),
+            self.rows[positions, None],
+            self.partners[columns, None],
+            self.cycle[:, None],
+            days,
+            day,
         )
         bought, partner = self._outcomes(x[self.staples][:, None], y, offered[self.staples][:, None])
-        self.bought[self.staples] += (late * p * bought).sum(axis=1)
-        back: Doubles = (late * p * partner).sum(axis=1)
-        late *= 1 - p * (bought + partner)
-        return back
+        self.bought[self.staples] += (staple_bought * p * bought).sum(axis=1)
+        partner_again: Doubles = (staple_bought * p * partner).sum(axis=1)
+        staple_bought *= 1 - p * (bought + partner)
+        return partner_again
 
     def _outcomes(self, x: Doubles, y: Doubles, offered: Doubles) -> tuple[Doubles, Doubles]:
-        """Of a visit: the chances that the product is bought, and that its partner alone is."""
-        any_of_both = bought_probability(self.world.config, x + y)
+        """For a visit: the probabilities that the product is bought, and that only its partner is bought."""
+        p_either = visit_purchase_probability(self.world.config, x + y)
         if self.is_bundle:
-            alone = bought_probability(self.world.config, x)
-            return (1 - offered) * alone + offered * any_of_both, (1 - offered) * (any_of_both - alone)
+            p_alone = visit_purchase_probability(self.world.config, x)
+            return (1 - offered) * p_alone + offered * p_either, (1 - offered) * (p_either - p_alone)
         share = x / np.maximum(x + y, np.finfo(np.float64).tiny)
-        return share * any_of_both, (1 - share) * any_of_both
+        return share * p_either, (1 - share) * p_either

@@ -1,1 +1,1 @@
-"""Hold-outs: what is known, and what is asked."""
+"""Splits of a log into training, validation and test parts."""

@@ -1,4 +1,4 @@
-"""Train, validation and test parts of a log, and the log a model may learn from (docs/protocols.md)."""
+"""Splits a log by time into train, validation and test, and builds the training log (docs/protocols.md)."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -22,14 +22,13 @@ PARTS = ("train", "validation", "test")
 def split(interactions: pa.Table, protocol: Protocol) -> pa.Table:
     """The log with one more column, `part`: train, validation or test.
 
-    time_cut: the cut is the last time stamp minus test_days; what lies after it is test, the test_days up to
-    and including the cut are validation. latest_out: of each user with at least two events the latest is
-    test, with at least three the one before is validation (so someone who is tested always has something to
-    be known by); events of one moment are ordered by item id. Raises DataError if train or test would be
-    empty.
+    time_cut: the cut is the last time stamp minus test_days. Events after the cut are test, events in the test_days
+    up to and including the cut are validation. latest_out: the latest event of each user with at least two events is
+    test; with at least three events, the event before it is validation. So every test user has at least one training
+    event. Events with the same time stamp are ordered by item id. Raises DataError if train or test would be empty.
     """
     if interactions.num_rows == 0:
-        raise DataError("the log cannot be split: it holds no events; read a source with at least one kept row")
+        raise DataError("the log cannot be split: it holds no events; read a source with at least one valid row")
     parts = _time_cut(interactions, protocol.test_days) if protocol.split == "time_cut" else _latest_out(interactions)
     for name in ("train", "test"):
         if not (parts == PARTS.index(name)).any():
@@ -69,7 +68,7 @@ def _latest_out(interactions: pa.Table) -> NDArray[np.int64]:
     users = users[order]
     last = np.append(users[1:] != users[:-1], True)
     first = np.roll(last, 1)
-    # how many events the user has after, and before, each one
+    # the number of events that the user has after each event, and before it
     places = np.arange(len(users))
     after = np.flatnonzero(last)[np.cumsum(first) - 1] - places
     before = places - np.flatnonzero(first)[np.cumsum(first) - 1]
@@ -80,12 +79,11 @@ def _latest_out(interactions: pa.Table) -> NDArray[np.int64]:
 
 
 def cut_time(parts: pa.Table) -> datetime:
-    """The moment up to which a model judged on test may look: the last time stamp of train and validation,
-    UTC.
+    """The time up to which a model that is evaluated on test may use data: the last time stamp of train and validation.
 
-    Of a time cut that is the last event at or before the cut (last time stamp minus test_days): between the
-    two nothing happened, so both name the same events. Of latest_out it is the last moment anything is
-    learned from. Raises DataError if everything is test.
+    UTC. For time_cut it is the last event at or before the cut (last time stamp minus test_days). There is no event
+    between the two, so both select the same events. For latest_out it is the time of the newest training event. Raises
+    DataError if all events are test.
     """
     last = pc.max(parts.filter(pc.not_equal(parts["part"], "test"))["timestamp"].cast(schema.TIME)).as_py()
     if last is None:
@@ -94,23 +92,23 @@ def cut_time(parts: pa.Table) -> datetime:
 
 
 def newest_window(interactions: pa.Table, days: int) -> tuple[pa.Table, pa.Table]:
-    """The log before its last `days` days, and those days, whatever the data set's protocol holds out."""
+    """The log before its last `days` days, and the log of those days. It does not depend on the data set's protocol."""
     times = _microseconds(interactions)
     newest = times > times.max() - np.int64(days) * 86_400_000_000 if len(times) else np.zeros(0, dtype=np.bool_)
     return interactions.filter(pa.array(~newest)), interactions.filter(pa.array(newest))
 
 
 def training_log(events: pa.Table, items: pa.Table, protocol: Protocol, as_of: datetime | None = None) -> Interactions:
-    """The events as arrays, over every item that exists at `as_of` (by default the last event's time).
+    """The events as arrays, over every item that exists at `as_of` (default: the time of the last event).
 
-    The items are those of the log and those of the table, as it was then, launched by then. Where the protocol's
-    candidates are on_sale, an unknown launch means always, and an item may be recommended if it is launched and not yet
-    ended; where they are seen_before_cut, it may if it has an event. Whatever the protocol, `sale_periods` holds the
-    items' dates of sale, for who serves: as they were at as_of, or, where that is left out, as they are now. Events
-    after as_of are the caller's to leave out: a DataError if there are any.
+    The items are those of the log, and those of the item table as of `as_of` that are launched by then. If the
+    protocol's candidates are on_sale, an item without a launch date counts as launched, and the available items are
+    those that are launched and not ended. If they are seen_before_cut, the available items are those with an event.
+    With every protocol `sale_periods` holds the items' sale dates, which serving needs: as of as_of, or as of now if
+    as_of is not given. The caller filters events after as_of; raises DataError if there are any.
     """
     if events.num_rows == 0:
-        raise DataError("a training log needs events; got none; look at the split or at the quarantine")
+        raise DataError("a training log needs events; got none; check the split and the quarantine")
     last = _utc(pc.max(events["timestamp"].cast(schema.TIME)).as_py())
     now = _utc(as_of) if as_of else max(last, datetime.now(UTC))
     as_of = _utc(as_of) if as_of else last
@@ -132,7 +130,7 @@ def training_log(events: pa.Table, items: pa.Table, protocol: Protocol, as_of: d
 def _on_sale(
     items: pa.Table, as_of: datetime, unknown_is_launched: bool
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Which items of the table are launched, and which of these not yet ended; each (n_items,)."""
+    """Which items of the table are launched, and which are launched and not ended; each (n_items,)."""
     now = pa.scalar(as_of, schema.TIME)
     launched = pc.fill_null(pc.less_equal(items["available_from"], now), unknown_is_launched).to_numpy()
     ended = pc.fill_null(pc.less_equal(items["available_until"], now), False).to_numpy()
@@ -140,7 +138,7 @@ def _on_sale(
 
 
 def _sale_periods(items: pa.Table, ids: IdMap) -> SalePeriods | None:
-    """When each item of the map is sold by the table, which has one row an item; None where it holds no date."""
+    """The sale period of each item of the map. The table has one row per item. None if the table holds no date."""
     if all(items[name].null_count == items.num_rows for name in ("available_from", "available_until")):
         return None
     columns = ids.rows(items["item_id"].to_numpy().astype(np.str_))
@@ -153,5 +151,5 @@ def _sale_periods(items: pa.Table, ids: IdMap) -> SalePeriods | None:
 
 
 def _utc(time: datetime) -> datetime:
-    """The same moment in UTC; a time without a zone is taken as UTC."""
+    """The same time in UTC; a time without a zone counts as UTC."""
     return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)

@@ -1,10 +1,10 @@
-"""A model on disk: arrays and a manifest, no pickle.
+"""A fitted model on disk: arrays and a manifest, no pickle.
 
-    manifest.json         name, configuration, provenance, and the sha256 of every other file below the folder
-    arrays.safetensors    the learned arrays
-    members/NAME/...      bundles inside a bundle (the hybrid's parts)
+    manifest.json           name, configuration, provenance, and the sha256 of every other file below the folder
+    arrays.safetensors      the learned arrays
+    base_models/NAME/...    bundles inside a bundle (the base models of an ensemble)
 
-A bundle appears whole or not at all: it is written beside its place and renamed into it.
+A bundle is written completely or not at all: it is written to a folder beside the target and then renamed.
 """
 
 import json
@@ -21,49 +21,49 @@ from safetensors.numpy import load_file, save_file
 from recommenders.errors import BundleError
 from recommenders.storage.files import atomic_folder, sha256
 
-FORMAT = 2  # 2: histories with order and times
+FORMAT = 3  # 3: the bundles of an ensemble's base models are below base_models/
 MANIFEST = "manifest.json"
 ARRAYS = "arrays.safetensors"
-MEMBERS = "members"
+BASE_MODELS = "base_models"
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """What a bundle holds once it is in memory."""
+    """The content of a bundle in memory. base_models: the names of the bundles inside it."""
 
     model: str
     config: dict[str, Any]
     arrays: dict[str, NDArray[Any]]
     provenance: dict[str, Any] = field(default_factory=dict)
-    members: tuple[str, ...] = ()
+    base_models: tuple[str, ...] = ()
 
 
-def write(folder: Path, bundle: Bundle, members: Mapping[str, "Bundle"] | None = None) -> Path:
-    """Writes the bundle, replacing the folder as one step."""
+def write(folder: Path, bundle: Bundle, base_models: Mapping[str, "Bundle"] | None = None) -> Path:
+    """Writes the bundle; replaces an existing folder in one step."""
     with atomic_folder(folder) as staging:
-        _write_into(staging, bundle, members or {})
+        _write_into(staging, bundle, base_models or {})
     return folder
 
 
-def _write_into(folder: Path, bundle: Bundle, members: Mapping[str, Bundle]) -> None:
+def _write_into(folder: Path, bundle: Bundle, base_models: Mapping[str, Bundle]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     save_file({name: np.ascontiguousarray(array) for name, array in bundle.arrays.items()}, folder / ARRAYS)
-    for name, member in members.items():
-        _write_into(folder / MEMBERS / name, member, {})
+    for name, base_model in base_models.items():
+        _write_into(folder / BASE_MODELS / name, base_model, {})
     files = {p.relative_to(folder).as_posix(): sha256(p) for p in sorted(folder.rglob("*")) if p.is_file()}
     manifest = {
         "format": FORMAT,
         "model": bundle.model,
         "config": bundle.config,
         "provenance": bundle.provenance,
-        "members": list(members),
+        "base_models": list(base_models),
         "files": files,
     }
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=2, sort_keys=True))
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest alone; raises BundleError if there is none or it is of another format."""
+    """The manifest alone. Raises BundleError if there is none, or if it has another format."""
     path = folder / MANIFEST
     try:
         manifest: dict[str, Any] = json.loads(path.read_text())
@@ -77,7 +77,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def read(folder: Path, verify: bool = True) -> Bundle:
-    """The bundle, each file held against its hash first. Raises BundleError if one is missing or differs."""
+    """The bundle. Each file is checked against its hash first. Raises BundleError if one is missing or differs."""
     manifest = read_manifest(folder)
     if verify:
         _verify(folder, manifest["files"])
@@ -85,12 +85,12 @@ def read(folder: Path, verify: bool = True) -> Bundle:
         arrays = load_file(folder / ARRAYS)
     except (OSError, SafetensorError) as error:
         raise BundleError(f"{folder / ARRAYS} cannot be read: {error}") from error
-    return Bundle(manifest["model"], manifest["config"], arrays, manifest["provenance"], tuple(manifest["members"]))
+    return Bundle(manifest["model"], manifest["config"], arrays, manifest["provenance"], tuple(manifest["base_models"]))
 
 
-def read_member(folder: Path, name: str) -> Bundle:
-    """A bundle inside a bundle; read(folder) has checked its files already."""
-    return read(folder / MEMBERS / name, verify=False)
+def read_base_model(folder: Path, name: str) -> Bundle:
+    """The bundle of a base model inside an ensemble's bundle; read(folder) has already checked its files."""
+    return read(folder / BASE_MODELS / name, verify=False)
 
 
 def _verify(folder: Path, files: Mapping[str, str]) -> None:
@@ -106,12 +106,12 @@ def _verify(folder: Path, files: Mapping[str, str]) -> None:
 
 
 def size_in_bytes(folder: Path) -> int:
-    """Bytes of all files of the bundle."""
+    """The size of all files of the bundle, in bytes."""
     return sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
 
 
 def pack_strings(strings: NDArray[np.str_]) -> dict[str, NDArray[Any]]:
-    """Strings as two arrays, UTF-8 bytes and their ends, because safetensors holds numbers only."""
+    """Strings as two arrays, UTF-8 bytes and end offsets, because safetensors stores numbers only."""
     encoded = [s.encode() for s in strings.tolist()]
     ends = np.cumsum([len(s) for s in encoded], dtype=np.int64)
     return {"bytes": np.frombuffer(b"".join(encoded), dtype=np.uint8), "ends": ends}

@@ -1,4 +1,4 @@
-"""Files and folders that appear whole or not at all, and their hashes."""
+"""Atomic writes of files and folders, and file hashes."""
 
 import hashlib
 import os
@@ -11,9 +11,9 @@ from pathlib import Path
 
 @contextmanager
 def atomic_file(path: Path, durable: bool = False) -> Iterator[Path]:
-    """Yields a path beside `path` to write to; the file there replaces `path` in one step when the block ends.
+    """Yields a temporary path beside `path`; that file replaces `path` in one step when the block ends.
 
-    If the block raises, `path` stays as it was. durable: a power cut leaves the old content or the new one.
+    If the block raises, `path` is not changed. durable: after a power cut, `path` has the old or the new content.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     staging = _beside(path)
@@ -30,7 +30,7 @@ def atomic_file(path: Path, durable: bool = False) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(folder: Path) -> Iterator[Path]:
-    """Yields an empty folder beside `folder`, which takes its place when the block ends, and not if it raises."""
+    """Yields an empty folder beside `folder`; it replaces `folder` when the block ends, but not if the block raises."""
     staging = _beside(folder)
     staging.mkdir(parents=True)
     try:
@@ -41,7 +41,7 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
 
 
 def replace_folder(staging: Path, folder: Path) -> None:
-    """Puts the staging folder in the place of `folder`; the old one is moved aside first, then removed."""
+    """Replaces `folder` by the staging folder; the old one is renamed first and then removed."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     old = folder.with_name(f".{folder.name}-{uuid.uuid4().hex[:8]}-old")
     if folder.exists():
@@ -51,7 +51,7 @@ def replace_folder(staging: Path, folder: Path) -> None:
 
 
 def staging_of(path: Path) -> list[Path]:
-    """The files beside `path` that atomic_file() left where a process was killed while it wrote."""
+    """The temporary files beside `path` that atomic_file() left when a process was killed during a write."""
     return list(path.parent.glob(f".{path.stem}-*{path.suffix}"))
 
 
@@ -62,7 +62,7 @@ def sha256(path: Path) -> str:
 
 
 def _flush(path: Path) -> None:
-    """Waits until what was written to a file, or to the list of a folder, is on the disk."""
+    """Waits until the content of a file, or the entries of a folder, are on the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -71,5 +71,5 @@ def _flush(path: Path) -> None:
 
 
 def _beside(path: Path) -> Path:
-    # The suffix stays the last part: writers choose a format by it.
+    # The suffix stays at the end, because writers choose the format by it.
     return path.with_name(f".{path.stem}-{uuid.uuid4().hex[:8]}{path.suffix}")

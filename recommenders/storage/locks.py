@@ -1,4 +1,4 @@
-"""One process at a time, by a lock on a file; the system lets go of it when a process dies."""
+"""A file lock for one process at a time; the operating system releases it when the process ends."""
 
 import fcntl
 from collections.abc import Iterator
@@ -10,9 +10,9 @@ from recommenders.errors import ConfigurationError
 
 @contextmanager
 def locked(path: Path, busy: str = "") -> Iterator[None]:
-    """Holds an exclusive lock on the file (made if missing) while the block runs.
+    """Holds an exclusive lock on the file while the block runs; creates the file if it is missing.
 
-    Waits for another holder; with `busy` it raises ConfigurationError with that text instead.
+    Waits while another process holds the lock. If `busy` is given, raises ConfigurationError with that text instead.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:

@@ -1,6 +1,6 @@
-"""Names and types of the tables that pass between rooms, each an Arrow schema.
+"""Arrow schemas of the tables that the packages share: column names and types.
 
-Ids are strings inside; times are UTC in microseconds. A column that a source does not know is null, never a made-up
+Ids are strings; times are UTC in microseconds. A column that a source does not provide is null, never an invented
 value.
 """
 
@@ -20,12 +20,12 @@ INTERACTIONS = pa.schema(
         pa.field("item_id", pa.string(), nullable=False),
         pa.field("timestamp", TIME, nullable=False),
         pa.field("event", pa.string(), nullable=False),  # purchase, rating, view, addtocart ...
-        pa.field("weight", pa.float32(), nullable=False),  # how much one such event counts
+        pa.field("weight", pa.float32(), nullable=False),  # how much one event of this kind counts
         pa.field("order_id", pa.string()),
         pa.field("quantity", pa.float64()),  # units bought
         pa.field("unit_price", pa.float64()),  # in the source's currency
         pa.field("rating", pa.float64()),  # stars given
-        pa.field("returned_quantity", pa.float64()),  # units of this line that came back, known from returned_at on
+        pa.field("returned_quantity", pa.float64()),  # returned units of this line, known from returned_at on
         pa.field("returned_at", TIME),
     ]
 )
@@ -33,14 +33,14 @@ INTERACTIONS = pa.schema(
 ITEMS = pa.schema(
     [
         pa.field("item_id", pa.string(), nullable=False),
-        pa.field("valid_from", TIME),  # the row holds from then on, until the item's next one; null: since ever
+        pa.field("valid_from", TIME),  # valid from then until the item's next row; null: no start
         pa.field("title", pa.string()),
         pa.field("category", pa.string()),
         pa.field("subcategory", pa.string()),
         pa.field("brand", pa.string()),
         pa.field("price", pa.float64()),
         pa.field("rating", pa.float64()),
-        pa.field("text", pa.string()),  # free words: description, tags, genres
+        pa.field("text", pa.string()),  # free text: description, tags, genres
         pa.field("available_from", TIME),
         pa.field("available_until", TIME),  # null while on sale
     ]
@@ -49,7 +49,7 @@ ITEMS = pa.schema(
 USERS = pa.schema(
     [
         pa.field("user_id", pa.string(), nullable=False),
-        pa.field("segment", pa.string()),  # business type; the slice reports use
+        pa.field("segment", pa.string()),  # business type; reports show metrics for each segment
         pa.field("industry", pa.string()),
         pa.field("region", pa.string()),
         pa.field("annual_revenue", pa.float64()),
@@ -69,16 +69,16 @@ QUARANTINE = pa.schema(
 
 
 def conform(table: pa.Table, schema: pa.Schema, what: str) -> pa.Table:
-    """The table with exactly the schema's columns, in its order and types.
+    """The table with exactly the columns, order and types of the schema.
 
-    Columns the table lacks become null where that is allowed. Raises DataError if a required column is
-    missing or holds a null, or if a type does not cast.
+    Missing columns become null where the schema allows nulls. Raises DataError if a required column is missing or
+    has a null, or if a column cannot be cast. `what` names the table in messages.
     """
     columns = []
     for field in schema:
         if field.name in table.column_names:
             column = table[field.name]
-            if column.null_count == len(column):  # readers give a column of nulls alone any type they like
+            if column.null_count == len(column):  # the type of a column of nulls only depends on the reader
                 column = pa.nulls(len(column))
         elif field.nullable:
             column = pa.nulls(table.num_rows, field.type)
@@ -87,8 +87,8 @@ def conform(table: pa.Table, schema: pa.Schema, what: str) -> pa.Table:
         try:
             column = column.cast(field.type)
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-            raise DataError(f"{what}: column {field.name!r} does not cast to {field.type}: {error}") from error
+            raise DataError(f"{what}: column {field.name!r} cannot be cast to {field.type}: {error}") from error
         if not field.nullable and column.null_count:
-            raise DataError(f"{what}: column {field.name!r} holds {column.null_count} nulls; none are allowed")
+            raise DataError(f"{what}: column {field.name!r} has {column.null_count} nulls; none are allowed")
         columns.append(column)
     return pa.table(columns, schema=schema)

@@ -1,4 +1,4 @@
-"""Which code trains: a fingerprint of the library's sources, a part of every recipe."""
+"""The fingerprint of the library's training code; it is a part of every recipe."""
 
 import ast
 import hashlib
@@ -7,30 +7,32 @@ from pathlib import Path
 
 import recommenders
 
-JUDGES = "evaluation"  # the package that judges models and trains none: lists are judged by the code of the day
+EVALUATION = "evaluation"  # the package that evaluates models and fits none; it is not a part of the fingerprint
 
 
 @cache
 def code_fingerprint() -> str:
-    """A short hash of the code that trains, taken once a process. Comments, docstrings and layout do not count."""
+    """A short hash of the training code, computed once per process. Comments, docstrings and layout do not count."""
     return fingerprint_of(Path(recommenders.__file__).parent)
 
 
 def fingerprint_of(root: Path) -> str:
-    """The hash of all modules below a package's folder but those of its package `evaluation`."""
+    """The hash of all modules below the folder of a package, except its subpackage `evaluation`."""
     digest = hashlib.sha256()
     for path in sorted(root.rglob("*.py")):
         name = path.relative_to(root)
-        if name.parts[0] != JUDGES:
+        if name.parts[0] != EVALUATION:
             digest.update(f"{name.as_posix()}\n{_code_of(path.read_text('utf-8'))}\n".encode())
     return digest.hexdigest()[:16]
 
 
 def _code_of(source: str) -> str:
-    """What a module does, whatever it looks like."""
+    """The syntax tree of a module as text, without docstrings and without the descriptions of configuration fields."""
     tree = ast.parse(source)
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            described = ast.get_docstring(node, clean=False) is not None
-            node.body = node.body[described:]
+            has_docstring = ast.get_docstring(node, clean=False) is not None
+            node.body = node.body[has_docstring:]
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Field":
+            node.keywords = [keyword for keyword in node.keywords if keyword.arg != "description"]
     return ast.dump(tree)

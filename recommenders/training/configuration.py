@@ -1,63 +1,107 @@
-"""The training configuration: one YAML file, one frozen typed class."""
+"""The training configuration: reads a YAML file into a frozen typed class."""
 
 import hashlib
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
 
 from recommenders.errors import ConfigurationError, UnknownNameError, choices
 from recommenders.evaluation.tasks.task import EvaluationConfig
-from recommenders.models.catalog import MODELS
-from recommenders.models.collaborative_filtering.model import CollaborativeFilteringConfig
-from recommenders.models.content_based import ContentBasedConfig
-from recommenders.models.ease import EASEConfig
-from recommenders.models.ensembles.hybrid import HybridConfig
-from recommenders.models.ensembles.hybrid_learned.config import HybridLearnedConfig
-from recommenders.models.ials.model import IALSConfig
-from recommenders.models.networks.neural_collaborative.config import NeuralCollaborativeConfig
-from recommenders.models.networks.sasrec.config import SASRecConfig
-from recommenders.models.popularity import PopularityConfig
+from recommenders.models.catalog import MODELS, model_class
 from recommenders.models.recommender import ModelConfig
-from recommenders.models.repurchase import RepurchaseConfig
 from recommenders.training.code_fingerprint import code_fingerprint
 
 STRICT = ConfigDict(frozen=True, extra="forbid")
-RUN_TIME = {"enabled", "threads", "n_threads", "max_memory_mb", "max_minutes"}  # how a fit is run, not what is learned
+RUN_TIME = {"enabled", "threads", "max_memory_mb", "max_minutes"}  # they change how a fit runs, not its result
+RENAMED_KEYS = {  # old -> new, for the error message of a file with old keys
+    "models.linear_items": "models.ease",
+    "models.implicit_factors": "models.ials",
+    "models.sequential": "models.sasrec",
+    "models.reorder": "models.repurchase",
+    "evaluation.n_bootstrap": "evaluation.n_resamples",
+    **{
+        f"models.{model}.{old}": f"models.{model}.{new}"
+        for model, keys in {
+            "content_based": {"max_neighbours": "n_neighbours", "own_share": "repeat_share"},
+            "collaborative_filtering": {"own_share": "repeat_share"},
+            "repurchase": {"windows": "n_windows"},
+            "ease": {"half_lives": "n_half_lives"},
+            "ials": {"n_threads": "threads", "half_lives": "n_half_lives"},
+            "sasrec": {
+                "windows": "fit_on_windows",
+                "length": "history_length",
+                "negatives": "n_negatives",
+                "warm_up": "warmup_steps",
+                "blocks": "n_blocks",
+                "heads": "n_heads",
+            },
+            "neural_collaborative": {
+                "half_lives": "pooling_half_lives",
+                "own_vector_events": "min_user_events",
+                "own_dropout": "user_embedding_dropout",
+                "negatives": "n_negatives",
+            },
+            "hybrid_learned": {
+                "members": "base_models",
+                "stranger_share": "cold_start_share",
+                "trees": "n_estimators",
+                "depth": "max_depth",
+            },
+        }.items()
+        for old, new in keys.items()
+    },
+}
 
 
 class DataConfig(BaseModel):
-    """What is learned from, and how much of it at a time."""
+    """The training data, the batch size and the validation share."""
 
     model_config = STRICT
 
-    dataset: str = "custom_b2b"
-    batch_size: int = Field(default=1024, ge=1)
-    validation_split: float = Field(default=0.2, gt=0, lt=1)  # share, where no window is declared
-    scale: float = Field(default=1.0, gt=0)  # size of a data set that the project makes itself
-    seed: int = 42
+    dataset: str = Field(
+        default="custom_b2b",
+        description="Data set of a command, if neither `--dataset` nor `TRADEWIND_DATASET` names one.",
+    )
+    batch_size: int = Field(
+        default=1024,
+        ge=1,
+        description="Number of positives of a training step of `neural_collaborative`, without their negatives.",
+    )
+    validation_split: float = Field(
+        default=0.2,
+        gt=0,
+        lt=1,
+        description="Share of the users whose latest visit is held out for early stopping of `neural_collaborative`.",
+    )
+    scale: float = Field(
+        default=1.0,
+        gt=0,
+        description="Size of the simulated market; 1 is 2,000 users, 5,000 items and 25,000 orders. Users and orders "
+        "grow with it, items with its square root.",
+    )
+    seed: int = Field(
+        default=42, description="Seed of the simulated market, and of the models that set no seed of their own."
+    )
 
 
-class ModelsConfig(BaseModel):
-    """One section a model."""
+if TYPE_CHECKING:
 
-    model_config = STRICT
+    class ModelsConfig(BaseModel):
+        """One section per model of the catalogue."""
 
-    popularity: PopularityConfig = PopularityConfig()
-    content_based: ContentBasedConfig = ContentBasedConfig()
-    collaborative_filtering: CollaborativeFilteringConfig = CollaborativeFilteringConfig()
-    repurchase: RepurchaseConfig = RepurchaseConfig()
-    ease: EASEConfig = EASEConfig()
-    ials: IALSConfig = IALSConfig()
-    sasrec: SASRecConfig = SASRecConfig()
-    neural_collaborative: NeuralCollaborativeConfig = NeuralCollaborativeConfig()
-    hybrid: HybridConfig = HybridConfig()
-    hybrid_learned: HybridLearnedConfig = HybridLearnedConfig()
+        def __getattr__(self, name: str) -> Any: ...
+
+else:
+    configs = {name: model_class(name).Config for name in MODELS}
+    ModelsConfig = create_model(
+        "ModelsConfig", __config__=STRICT, **{name: (config, config()) for name, config in configs.items()}
+    )
 
 
 class TrainingConfig(BaseModel):
-    """The whole file; every section may be left out."""
+    """The whole file; every section is optional."""
 
     model_config = STRICT
 
@@ -67,7 +111,7 @@ class TrainingConfig(BaseModel):
 
     @classmethod
     def load(cls, path: Path | None = None) -> "TrainingConfig":
-        """The configuration of a YAML file, or the defaults. Raises ConfigurationError in one line."""
+        """The configuration of a YAML file, or the defaults. Raises ConfigurationError with a message of one line."""
         if path is None:
             return cls()
         try:
@@ -89,28 +133,28 @@ class TrainingConfig(BaseModel):
     def _sections_fit(self) -> Self:
         if not self.models.popularity.enabled:
             raise ValueError(
-                "models.popularity.enabled: got false; popularity is what every model is held against, keep it"
+                "models.popularity.enabled: got false; every model is compared with popularity; keep it enabled"
             )
         if self.models.hybrid.enabled:
-            members = [name for name, weight in self.models.hybrid.model_weights.items() if weight > 0]
-            if absent := [name for name in members if not self.section(name).enabled]:
+            base_models = [name for name, weight in self.models.hybrid.model_weights.items() if weight > 0]
+            if absent := [name for name in base_models if not self.section(name).enabled]:
                 raise ValueError(
                     f"models.hybrid.model_weights: got {', '.join(absent)}, which is not enabled; "
-                    "enable it or give it no weight"
+                    "enable it or give it weight 0"
                 )
         if unknown := [name for name in self.evaluation.model_targets if name not in MODELS]:
             raise ValueError(f"evaluation.model_targets: unknown model {unknown[0]!r}; {choices(unknown[0], MODELS)}")
         return self
 
     def section(self, name: str) -> ModelConfig:
-        """The section of a model as it is written. Raises UnknownNameError."""
+        """The section of a model as in the file. Raises UnknownNameError."""
         if name not in ModelsConfig.model_fields:
             raise UnknownNameError("model", name, MODELS)
         section: ModelConfig = getattr(self.models, name)
         return section
 
-    def of(self, name: str) -> ModelConfig:
-        """What a model is fitted with: its section, and the data section's values where it has fields for them."""
+    def fit_config(self, name: str) -> ModelConfig:
+        """The configuration of a model's fit: its section, with unset fields inherited from the data section."""
         section = self.section(name)
         shared = {
             "batch_size": self.data.batch_size,
@@ -125,35 +169,38 @@ class TrainingConfig(BaseModel):
         return section.model_copy(update=inherited)
 
     def resolved(self, dataset: str | None = None) -> "TrainingConfig":
-        """The same recipe with nothing inherited: written out and read again, it is still the same.
+        """The same recipe without inherited values, so that it stays the same when it is written and read again.
 
-        dataset: what it was fitted on, where the call named another data set than the file.
+        dataset: the data set of the fit, if the call named another one than the file.
         """
-        sections = {name: self.of(name) for name in ModelsConfig.model_fields}
+        sections = {name: self.fit_config(name) for name in ModelsConfig.model_fields}
         data = self.data.model_copy(update={"dataset": dataset or self.data.dataset})
         return self.model_copy(update={"data": data, "models": self.models.model_copy(update=sections)})
 
     def enabled(self) -> list[str]:
-        """The models to fit, members before the hybrid."""
+        """The names of the enabled models, base models before ensembles."""
         return [name for name in MODELS if self.section(name).enabled]
 
     def recipe(self) -> str:
-        """A short hash of what decides how models come out on given data: their settings, and the code that trains.
+        """A short hash of all that determines the fitted models on given data: their settings and the training code.
 
-        How a fit is run (threads, limits of time and memory) is not part of it.
+        Settings that only change how a fit runs (threads, limits of time and memory) are not part of it.
         """
-        sections = {name: self.of(name).model_dump_json(exclude=RUN_TIME) for name in self.enabled()}
+        sections = {name: self.fit_config(name).model_dump_json(exclude=RUN_TIME) for name in self.enabled()}
         return hashlib.sha256(repr((sorted(sections.items()), code_fingerprint())).encode()).hexdigest()[:16]
 
 
 def _one_line(error: ValidationError) -> str:
-    """The first problem: key, got, allowed."""
+    """The first error: key, got, allowed."""
     first: Any = error.errors()[0]
     place = [str(part) for part in first["loc"]]
+    key = ".".join(place)
     if first["type"] == "extra_forbidden":
+        if key in RENAMED_KEYS:
+            return f"unknown key {key!r}; it is called {RENAMED_KEYS[key]} now"
         owner: Any = TrainingConfig
         for part in place[:-1]:
             owner = owner.model_fields[part].annotation
-        return f"unknown key {'.'.join(place)!r}; {choices(place[-1], owner.model_fields)}"
+        return f"unknown key {key!r}; {choices(place[-1], owner.model_fields)}"
     message = first["msg"].removeprefix("Value error, ")
-    return f"{'.'.join(place)}: got {first['input']!r}; {message}" if place else message
+    return f"{key}: got {first['input']!r}; {message}" if place else message

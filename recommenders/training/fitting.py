@@ -1,4 +1,4 @@
-"""From a configuration and a log to fitted models."""
+"""Fits the models of a training configuration on a log."""
 
 import contextlib
 import json
@@ -9,47 +9,47 @@ from pathlib import Path
 from recommenders.errors import ConfigurationError, UnsuitableError
 from recommenders.events.interactions import Interactions
 from recommenders.features.items import ItemFeatures
-from recommenders.models.catalog import COMPOSED, model_class
-from recommenders.models.ensembles.ensemble import Composed
+from recommenders.models.catalog import ENSEMBLES, model_class
+from recommenders.models.ensembles.ensemble import Ensemble
 from recommenders.models.ensembles.hybrid_learned.model import HybridLearned
 from recommenders.models.recommender import Recommender, Tracker
 from recommenders.storage.files import atomic_folder
 from recommenders.training.configuration import TrainingConfig
 
-DECLINED = "declined.json"
+SKIPPED = "skipped.json"
 
 
 @dataclass(frozen=True)
-class Declined:
-    """A model that cannot learn from this log, and why. Blends go on without it."""
+class SkippedModel:
+    """A model that cannot be fitted on this log, and the reason. Ensembles are fitted without it."""
 
     name: str
     reason: str
     provenance: dict[str, str] = field(default_factory=dict)
 
     def save(self, folder: Path) -> Path:
-        """Writes the reason in the place of a bundle; returns the folder."""
+        """Writes the reason in place of a bundle; returns the folder."""
         with atomic_folder(folder) as staging:
-            (staging / DECLINED).write_text(json.dumps(asdict(self)))
+            (staging / SKIPPED).write_text(json.dumps(asdict(self)))
         return folder
 
     @classmethod
-    def load(cls, folder: Path) -> "Declined":
-        """What save() wrote."""
-        return cls(**json.loads((folder / DECLINED).read_text()))
+    def load(cls, folder: Path) -> "SkippedModel":
+        """Loads what save() wrote."""
+        return cls(**json.loads((folder / SKIPPED).read_text()))
 
 
-def fit_member(
+def fit_base_model(
     name: str,
     config: TrainingConfig,
     log: Interactions,
     features: ItemFeatures | None = None,
     tracker: Tracker | None = None,
 ) -> Recommender:
-    """One model that stands alone.
+    """Fits one model that needs no other models.
 
-    Raises UnknownNameError, ConfigurationError for one that is not enabled, UnsuitableError for one that cannot learn
-    from this log.
+    Raises UnknownNameError, ConfigurationError if the model is not enabled, UnsuitableError if it cannot be fitted on
+    this log.
     """
     return _enabled(name, config).fit(log, features, tracker)
 
@@ -62,24 +62,24 @@ def fit_model(
     features: ItemFeatures | None = None,
     tracker: Tracker | None = None,
 ) -> Recommender:
-    """One model, whichever it is; a blend is made of those of its members that are fitted on this log already.
+    """Fits one model of any kind. An ensemble uses those of its base models that are in `fitted`, on the same log.
 
-    Raises as fit_member does.
+    Raises as fit_base_model does.
     """
     model = _enabled(name, config)
-    if isinstance(model, Composed):
-        return model.compose(fitted, log, features, tracker)
+    if isinstance(model, Ensemble):
+        return model.fit_from(fitted, log, features, tracker)
     return model.fit(log, features, tracker)
 
 
-def members_of(name: str, config: TrainingConfig, log: Interactions) -> list[str]:
-    """What a blend makes use of on such a log; nothing for a model that stands alone."""
-    model = model_class(name)(config.of(name)) if name in COMPOSED else None
-    return model.worth_fitting(log) if isinstance(model, Composed) else []
+def required_models(name: str, config: TrainingConfig, log: Interactions) -> list[str]:
+    """The base models that an ensemble uses on such a log; [] for other models."""
+    model = model_class(name)(config.fit_config(name)) if name in ENSEMBLES else None
+    return model.required_models(log) if isinstance(model, Ensemble) else []
 
 
 def _enabled(name: str, config: TrainingConfig) -> Recommender:
-    section = config.of(name)
+    section = config.fit_config(name)
     if not section.enabled:
         raise ConfigurationError(f"{name} is not enabled; set models.{name}.enabled: true")
     return model_class(name)(section)
@@ -90,29 +90,31 @@ def fit_recipe(
     log: Interactions,
     features: ItemFeatures | None = None,
     tracker_of: Callable[[str], Tracker | None] = lambda _: None,
-    declined: Callable[[Declined], None] = lambda _: None,
+    on_skip: Callable[[SkippedModel], None] = lambda _: None,
     only: Collection[str] | None = None,
 ) -> dict[str, Recommender]:
-    """All enabled models by name, or those of them named in `only`, members first; those that cannot learn from this
-    log are handed to `declined`.
+    """Fits all enabled models, or those of them that `only` names, base models first. Calls `on_skip` for each model
+    that cannot be fitted on this log. Returns name -> model.
     """
     fitted: dict[str, Recommender] = {}
     for name in (name for name in config.enabled() if only is None or name in only):
         try:
             fitted[name] = fit_model(name, config, log, fitted, features, tracker_of(name))
         except UnsuitableError as error:
-            declined(Declined(name, str(error)))
+            on_skip(SkippedModel(name, str(error)))
     return fitted
 
 
-def fit_one(name: str, config: TrainingConfig, log: Interactions, features: ItemFeatures | None) -> Recommender:
-    """One enabled model, with the members it needs and no others. Raises as fit_member does."""
-    members = {}
-    for member in members_of(name, config, log):
-        if config.section(member).enabled:
+def fit_with_base_models(
+    name: str, config: TrainingConfig, log: Interactions, features: ItemFeatures | None
+) -> Recommender:
+    """Fits one enabled model, and before it only the base models that it uses. Raises as fit_base_model does."""
+    base_models = {}
+    for base_model in required_models(name, config, log):
+        if config.section(base_model).enabled:
             with contextlib.suppress(UnsuitableError):
-                members[member] = fit_member(member, config, log, features)
-    return fit_model(name, config, log, members, features)
+                base_models[base_model] = fit_base_model(base_model, config, log, features)
+    return fit_model(name, config, log, base_models, features)
 
 
 def refit(
@@ -123,20 +125,24 @@ def refit(
     evaluated: Mapping[str, Recommender],
     tracker: Tracker | None = None,
 ) -> Recommender:
-    """The recipe of a model that was evaluated, on another (longer) log.
+    """Fits an evaluated model again with the same recipe, on another (longer) log.
 
-    What its evaluation has found out is kept: the epochs of early stopping, the trees of the ranker.
+    It keeps what the first fit has selected on validation data: the epochs of early stopping, the trees of the ranker.
     """
-    if name not in COMPOSED:
+    if name not in ENSEMBLES:
         return model_class(name)(evaluated[name].refit_config()).fit(log, features, tracker)
-    judged = evaluated[name]
-    assert isinstance(judged, Composed)
-    members = {}
-    for member in judged.members_:
+    earlier = evaluated[name]
+    assert isinstance(earlier, Ensemble)
+    base_models = {}
+    for base_model in earlier.base_models_:
         with contextlib.suppress(UnsuitableError):
-            members[member] = refit(member, config, log, features, judged.members_, tracker)
-    again = model_class(name)(judged.config)
-    if isinstance(again, HybridLearned) and isinstance(judged, HybridLearned) and len(members) == len(judged.members_):
-        again.copy_rankers(judged)
-    assert isinstance(again, Composed)
-    return again.compose(members, log, features, tracker)
+            base_models[base_model] = refit(base_model, config, log, features, earlier.base_models_, tracker)
+    model = model_class(name)(earlier.config)
+    if (
+        isinstance(model, HybridLearned)
+        and isinstance(earlier, HybridLearned)
+        and len(base_models) == len(earlier.base_models_)
+    ):
+        model.copy_rankers(earlier)
+    assert isinstance(model, Ensemble)
+    return model.fit_from(base_models, log, features, tracker)

@@ -1,1 +1,1 @@
-"""From a trained model to a champion: registry, gate, refit, Bento. Nothing that answers imports it."""
+"""Makes a trained model the champion: registry, gate, refit checks, Bento. The service does not import it."""

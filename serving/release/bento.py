@@ -1,7 +1,7 @@
-"""The champion as a Bento: code, bundle and requirements in one, with no MLflow where it runs.
+"""Packages the champion as a Bento: code, bundle and requirements in one. A Bento runs without MLflow.
 
-BentoML builds in a process of its own: there the service is imported from the staging folder, and here
-`serving` stays what it is. Nothing is fetched from a network.
+BentoML builds in a separate process, which imports the service from the staging folder; `serving` in this process
+stays unchanged. Nothing is downloaded from a network.
 """
 
 import json
@@ -19,10 +19,10 @@ from typing import Any
 
 from recommenders.errors import ReleaseError
 from serving.pointer import Pointer, read_pointer, verify, write_pointer
-from serving.settings import CARRIED, PROJECT, ServingSettings
+from serving.settings import BENTO_POINTER, PROJECT, ServingSettings
 
 PACKAGES = ("recommenders", "serving")
-# What the worker imports; torch, mlflow, pyarrow and scikit-learn stay outside.
+# The packages that the worker imports; torch, mlflow, pyarrow and scikit-learn are not among them.
 REQUIREMENTS = (
     "numpy",
     "scipy",
@@ -34,21 +34,21 @@ REQUIREMENTS = (
     "uvloop",
     "httptools",
 )
-LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc", "release", "training", "evaluation", "simulation")
+IGNORED = shutil.ignore_patterns("__pycache__", "*.pyc", "release", "training", "evaluation", "simulation")
 BUILD_SECONDS = 120
 TELEMETRY_OFF = {"BENTOML_DO_NOT_TRACK": "True"}
 
 
 @dataclass(frozen=True)
 class BentoInfo:
-    """A built Bento: `bentoml serve TAG` with BENTOML_HOME set to the settings' bentoml_home."""
+    """A built Bento. Serve it by `bentoml serve TAG` with BENTOML_HOME set to the settings' bentoml_home."""
 
     tag: str
     path: Path
 
 
 def build(settings: ServingSettings, version: str | None = None) -> BentoInfo:
-    """Builds the champion's Bento; `version` is the Bento's own, by default the champion's and the time.
+    """Builds the champion's Bento; `version` is the Bento's version, by default the champion's and the time.
 
     Raises ReleaseError if there is no champion or the build fails, BundleError if its bundle is damaged.
     """
@@ -59,38 +59,38 @@ def build(settings: ServingSettings, version: str | None = None) -> BentoInfo:
     version = version or f"v{pointer.version}-{datetime.now(UTC):%Y%m%d%H%M%S}"
     with tempfile.TemporaryDirectory(prefix="tradewind-bento-") as folder:
         stage(Path(folder), pointer, pointer.bundle_folder(settings.pointer))
-        # JSON is YAML, and needs no quoting rules.
-        (Path(folder) / "bentofile.yaml").write_text(json.dumps(recipe(name, pointer), indent=2))
+        # JSON is valid YAML and needs no quoting rules.
+        (Path(folder) / "bentofile.yaml").write_text(json.dumps(bentofile(name, pointer), indent=2))
         _bentoml_build(Path(folder), version, settings.bentoml_home)
     return BentoInfo(f"{name}:{version}", settings.bentoml_home / "bentos" / name / version)
 
 
 def bento_name(dataset: str) -> str:
-    """A name BentoML accepts: lower case letters, digits, and . _ - inside."""
+    """A name that BentoML accepts: lower case letters, digits, and . _ - inside."""
     return f"tradewind_{re.sub(r'[^a-z0-9._-]', '-', dataset.lower())}".rstrip("._-")
 
 
 def stage(folder: Path, pointer: Pointer, bundle: Path) -> None:
-    """Puts there what the Bento holds: the packages, and the champion where settings.CARRIED expects it."""
+    """Copies the Bento's content into the folder: the packages, and the champion where settings.BENTO_POINTER is."""
     verify(bundle, pointer.bundle_sha256)
     for package in PACKAGES:
-        shutil.copytree(PROJECT / package, folder / package, ignore=LEFT_OUT)
-    carried = folder / CARRIED.relative_to(PROJECT)
-    shutil.copytree(bundle, carried.parent / str(pointer.version))
-    write_pointer(carried, replace(pointer, bundle=str(pointer.version), earlier=()))
+        shutil.copytree(PROJECT / package, folder / package, ignore=IGNORED)
+    staged_pointer = folder / BENTO_POINTER.relative_to(PROJECT)
+    shutil.copytree(bundle, staged_pointer.parent / str(pointer.version))
+    write_pointer(staged_pointer, replace(pointer, bundle=str(pointer.version), earlier=()))
 
 
-def recipe(name: str, pointer: Pointer) -> dict[str, Any]:
-    """The bentofile; `bentoml containerize` makes an image of it where there is docker."""
+def bentofile(name: str, pointer: Pointer) -> dict[str, Any]:
+    """The content of the bentofile; `bentoml containerize` makes an image of the Bento where docker is installed."""
     return {
         "service": "serving.service:Tradewind",
         "name": name,
         "description": f"{pointer.model}, version {pointer.version}, trained on {pointer.dataset}.",
         "labels": {"dataset": pointer.dataset, "model": pointer.model, "version": str(pointer.version)},
-        "include": [*(f"{package}/" for package in PACKAGES), f"{CARRIED.parent.name}/"],
+        "include": [*(f"{package}/" for package in PACKAGES), f"{BENTO_POINTER.parent.name}/"],
         "python": {
             "packages": [f"{package}=={installed(package)}" for package in REQUIREMENTS],
-            "lock_packages": False,  # would ask a package index
+            "lock_packages": False,  # locking would need a package index
         },
         "envs": [{"name": key, "value": value} for key, value in TELEMETRY_OFF.items()],
         "docker": {
@@ -114,5 +114,5 @@ def _bentoml_build(folder: Path, version: str, home: Path) -> None:
         check=False,
     )
     if done.returncode:
-        told = (done.stderr or done.stdout).strip().splitlines() or ["it said nothing"]
-        raise ReleaseError(f"bentoml could not build from {folder}: {told[-1].strip()}")
+        output = (done.stderr or done.stdout).strip().splitlines() or ["it printed nothing"]
+        raise ReleaseError(f"bentoml could not build from {folder}: {output[-1].strip()}")

@@ -1,6 +1,7 @@
-"""Challenger against champion: the challenger's recipe, fitted before the champion's cut, is asked what that one was.
+"""Compares the challenger with the champion on the champion's test window.
 
-The champion's answers were stored with its version, so neither its code nor its configuration is needed any more.
+The challenger's recipe is fitted on the data before that window and evaluated on it. The champion's lists of that
+window were stored with its version, so neither its code nor its configuration is needed any more.
 """
 
 import json
@@ -17,19 +18,19 @@ from recommenders.datasets.spec import Protocol
 from recommenders.errors import ConfigurationError, DataError, ReleaseError
 from recommenders.evaluation.rank import Lists
 from recommenders.evaluation.report import Report
-from recommenders.evaluation.window import Question, question_of
+from recommenders.evaluation.window import WindowTask, window_task
 from recommenders.metrics.ranking import PRIMARY_METRIC, K
 from recommenders.storage import schema
 from recommenders.training.configuration import TrainingConfig
-from recommenders.training.fitting import fit_one
-from serving.release.gate import Decision, Finding, Rival, decide
+from recommenders.training.fitting import fit_with_base_models
+from serving.release.gate import ChampionComparison, Decision, GateCheck, decide
 from serving.release.registry import Registry
 from serving.release.versions import RECORD_TAG, ROLLED_BACK_TAG, Version
 
 
 @dataclass(frozen=True, eq=False)
-class Market:
-    """The data as it is now. `restored`: a person went back to an earlier version of it."""
+class MarketData:
+    """The present data. `restored`: a person restored an earlier version of it."""
 
     interactions: pa.Table
     items: pa.Table
@@ -37,153 +38,178 @@ class Market:
     restored: bool = False
 
 
-def judge(
+def evaluate_challenger(
     registry: Registry,
-    live: Version | None,
+    champion: Version | None,
     challenger: Version,
     report: Report,
-    market: Market,
+    market: MarketData,
     config: TrainingConfig,
-    findings: Sequence[Finding] = (),
+    refit_checks: Sequence[GateCheck] = (),
 ) -> Decision:
-    """The gate's decision. report: of the challenger's recipe; findings: what else was looked at, the refit say."""
+    """The gate's decision. report: of the challenger's recipe; refit_checks: earlier checks that it must pass too."""
     vectors = report.vectors(PRIMARY_METRIC)
     own, popularity = vectors[challenger.model], vectors["popularity"]
-    if live is None:
-        return decide(own, popularity, candidate=challenger.model, findings=findings)
-    rival = _rival(registry, live, challenger, report, market, config)
-    older = _older_data(live, challenger, market)
-    return decide(own, popularity, rival, candidate=challenger.model, findings=[*findings, *older])
+    if champion is None:
+        return decide(own, popularity, candidate=challenger.model, earlier_checks=refit_checks)
+    comparison = _compare_with_champion(registry, champion, challenger, report, market, config)
+    data_checks = _check_data_age(champion, challenger, market)
+    checks = [*refit_checks, *data_checks]
+    return decide(own, popularity, comparison, candidate=challenger.model, earlier_checks=checks)
 
 
-def _rival(
-    registry: Registry, live: Version, challenger: Version, report: Report, market: Market, config: TrainingConfig
-) -> Rival:
-    name = f"version {live.number} ({live.model})"
-    must_beat = _must_beat(registry, live, challenger)
-    if origin_of(live)[0] and (live.model, origin_of(live)[0]) == (challenger.model, origin_of(challenger)[0]):
-        data = "the same data" if origin_of(live)[1] == origin_of(challenger)[1] else "other data"
-        return Rival(name, f"the same recipe and code on {data}, so there is nothing to compare", must_beat=must_beat)
+def _compare_with_champion(
+    registry: Registry,
+    champion: Version,
+    challenger: Version,
+    report: Report,
+    market: MarketData,
+    config: TrainingConfig,
+) -> ChampionComparison:
+    name = f"version {champion.number} ({champion.model})"
+    must_be_better = _must_be_better_reason(registry, champion, challenger)
+    if origin_of(champion)[0] and (champion.model, origin_of(champion)[0]) == (
+        challenger.model,
+        origin_of(challenger)[0],
+    ):
+        data = "the same data" if origin_of(champion)[1] == origin_of(challenger)[1] else "other data"
+        reason = f"both have the same recipe and code, on {data}"
+        return ChampionComparison(name, reason, must_be_better_reason=must_be_better)
     try:
-        window, left, right = _on_the_champions_window(registry, live, challenger, report, market, config)
+        description, left, right = _values_on_champion_window(registry, champion, challenger, report, market, config)
     except (ConfigurationError, DataError, ReleaseError) as error:
         cause = " ".join(str(error).split())
-        return Rival(name, f"it cannot be ({cause}), so popularity alone was to be beaten", must_beat=must_beat)
-    return Rival(name, window, left, right, must_beat=must_beat)
+        reason = f"the comparison is not possible ({cause}), so the challenger only had to beat popularity"
+        return ChampionComparison(name, reason, must_be_better_reason=must_be_better)
+    return ChampionComparison(name, description, left, right, must_be_better_reason=must_be_better)
 
 
-def _on_the_champions_window(
-    registry: Registry, live: Version, challenger: Version, report: Report, market: Market, config: TrainingConfig
+def _values_on_champion_window(
+    registry: Registry,
+    champion: Version,
+    challenger: Version,
+    report: Report,
+    market: MarketData,
+    config: TrainingConfig,
 ) -> tuple[str, NDArray[np.float64], NDArray[np.float64]]:
-    """Which window; NDCG@10 of challenger and champion there, over the same users.
+    """The window as text; NDCG@10 of challenger and champion on it, over the same users.
 
-    Raises ReleaseError where the champion's lists are gone or were made under another protocol, DataError or
-    ConfigurationError where the challenger cannot be fitted there.
+    Raises ReleaseError if the champion's lists are gone or were made under another protocol, DataError or
+    ConfigurationError if the challenger cannot be fitted there.
     """
-    if live.tags.get("protocol") != market.protocol.describe():
-        raise ReleaseError(f"it was judged under another protocol: {live.tags.get('protocol', 'unknown')}")
-    stored = registry.judged_lists(live)
-    until = pa.scalar(datetime.fromisoformat(live.tags["trained_until"]).replace(tzinfo=UTC), schema.TIME)
+    if champion.tags.get("protocol") != market.protocol.describe():
+        raise ReleaseError(f"it was evaluated under another protocol: {champion.tags.get('protocol', 'unknown')}")
+    stored = registry.evaluated_lists(champion)
+    until = pa.scalar(datetime.fromisoformat(champion.tags["trained_until"]).replace(tzinfo=UTC), schema.TIME)
     known = market.interactions.filter(pc.field("timestamp") <= until)
     if pc.max(known["timestamp"]).as_py() < until.as_py():
-        raise ReleaseError("the data at hand ends before the data it was judged on")
-    question = question_of(known, market.items, market.protocol)
-    champion = judged_again(stored, question)
-    if np.isnan(champion).all():
-        raise ReleaseError("none of the users it was judged on is in the data any more")
-    window = f"the window after {question.log.last_event:%Y-%m-%d %H:%M} on which version {live.number} was judged"
-    if origin_of(live)[1] == origin_of(challenger)[1]:
-        return window, _own_there(report, challenger.model, question), champion
-    model = fit_one(challenger.model, config, question.log, question.features)
-    return window, question.ndcg(question.lists(model)), champion
+        raise ReleaseError("the present data ends before the data that it was evaluated on")
+    window = window_task(known, market.items, market.protocol)
+    champion_values = ndcg_of_stored_lists(stored, window)
+    if np.isnan(champion_values).all():
+        raise ReleaseError("none of the users that it was evaluated on is in the data any more")
+    description = (
+        f"the window after {window.log.last_event:%Y-%m-%d %H:%M}, on which version {champion.number} was evaluated"
+    )
+    if origin_of(champion)[1] == origin_of(challenger)[1]:
+        return description, _reported_values(report, challenger.model, window), champion_values
+    model = fit_with_base_models(challenger.model, config, window.log, window.features)
+    return description, window.ndcg(window.lists(model)), champion_values
 
 
-def _own_there(report: Report, model: str, question: Question) -> NDArray[np.float64]:
-    """The report's values of a model for the users of a question, nan for who is not in the report."""
+def _reported_values(report: Report, model: str, window: WindowTask) -> NDArray[np.float64]:
+    """(n_users,) the report's values of a model for the users of a window, nan for users that are not in the report."""
     own = report.per_user.filter(pc.field("model") == model)
     values = dict(zip(own["user_id"].to_pylist(), own[PRIMARY_METRIC].to_pylist(), strict=True))
-    return np.array([values.get(user_id, np.nan) for user_id in question.case.user_ids.tolist()], dtype=np.float64)
+    return np.array([values.get(user_id, np.nan) for user_id in window.task.user_ids.tolist()], dtype=np.float64)
 
 
-def _must_beat(registry: Registry, live: Version, challenger: Version) -> str:
-    """Why the challenger has to be better than what serves, if it has: its recipe was rolled back before."""
+def _must_be_better_reason(registry: Registry, champion: Version, challenger: Version) -> str:
+    """Why the challenger has to be better than the champion: its recipe was rolled back before. Else empty."""
     recipe, data = origin_of(challenger)
     for version in registry.versions(challenger.dataset):
-        rolled_back, again = version.tags.get(ROLLED_BACK_TAG), origin_of(version)
-        if not rolled_back or (version.model, again[0]) != (challenger.model, recipe):
+        rolled_back, origin = version.tags.get(ROLLED_BACK_TAG), origin_of(version)
+        if not rolled_back or (version.model, origin[0]) != (challenger.model, recipe):
             continue
-        if again[1] == data or recipe != origin_of(live)[0]:
-            same = "recipe and data" if again[1] == data else "recipe"
+        if origin[1] == data or recipe != origin_of(champion)[0]:
+            same = "recipe and data" if origin[1] == data else "recipe"
             return (
-                f"version {version.number}, of the same {same}, was rolled back on {rolled_back[:10]}, so it must beat "
-                "what serves or be promoted by number"
+                f"version {version.number}, with the same {same}, was rolled back on {rolled_back[:10]}, so the "
+                "challenger must be better than the champion, or a person must promote it by number"
             )
     return ""
 
 
-def _older_data(live: Version, challenger: Version, market: Market) -> list[Finding]:
-    """That the challenger has learned from a log that ends before the champion's, unless a person went back to it."""
-    ends, served = challenger.tags.get("trained_until", ""), live.tags.get("trained_until", "")
-    if market.restored or not ends or not served or ends >= served:
+def _check_data_age(champion: Version, challenger: Version, market: MarketData) -> list[GateCheck]:
+    """A failed check if the challenger's log ends before the champion's, unless a person restored that older data."""
+    ends, champion_ends = challenger.tags.get("trained_until", ""), champion.tags.get("trained_until", "")
+    if market.restored or not ends or not champion_ends or ends >= champion_ends:
         return []
-    return [Finding(False, f"its data ends {ends[:19]}, before that of version {live.number}, {served[:19]}")]
+    reason = (
+        f"the challenger's data ends at {ends[:19]}, before the data of version {champion.number}, "
+        f"which ends at {champion_ends[:19]}"
+    )
+    return [GateCheck(False, reason)]
 
 
 def origin_of(version: Version) -> tuple[str, str]:
-    """The recipe of a version and the data it has learned from; empty where the version says nothing."""
+    """The recipe of a version and the data version that it was trained on; empty where the tags are missing."""
     return version.tags.get("recipe", ""), version.tags.get("data_version", "")
 
 
-# -- the lists that a version was judged by
+# -- the lists that a version was evaluated by
 
 
-def stored_lists(lists: Lists, question: Question) -> pa.Table:
-    """Lists of a question's users as they are kept with a version: user_id, and item_ids with the best first."""
-    ids = np.append(question.log.items.ids, "")[lists]  # -1, no item, is the last
+def stored_lists(lists: Lists, window: WindowTask) -> pa.Table:
+    """The lists of a window's users in the form that is stored with a version: user_id, and item_ids, best first."""
+    ids = np.append(window.log.items.ids, "")[lists]  # -1 means no item and picks the last, empty id
     item_ids = [[item_id for item_id in row if item_id] for row in ids.tolist()]
-    return pa.table({"user_id": question.case.user_ids, "item_ids": pa.array(item_ids, pa.list_(pa.string()))})
+    return pa.table({"user_id": window.task.user_ids, "item_ids": pa.array(item_ids, pa.list_(pa.string()))})
 
 
-def judged_again(stored: pa.Table, question: Question) -> NDArray[np.float64]:
-    """(n_users,) NDCG@10 of stored lists for a question's users, nan for a user that has none."""
-    places = {user_id: place for place, user_id in enumerate(stored["user_id"].to_pylist())}
-    found = np.array([places.get(user_id, -1) for user_id in question.case.user_ids.tolist()])
+def ndcg_of_stored_lists(stored: pa.Table, window: WindowTask) -> NDArray[np.float64]:
+    """(n_users,) NDCG@10 of stored lists for a window's users, nan for a user without a stored list."""
+    positions = {user_id: position for position, user_id in enumerate(stored["user_id"].to_pylist())}
+    found = np.array([positions.get(user_id, -1) for user_id in window.task.user_ids.tolist()])
     ranked = np.full((len(found), K), -1, np.int32)
     lists = stored["item_ids"].to_pylist()
-    for row, place in enumerate(found.tolist()):
-        if place >= 0 and lists[place]:
-            columns = question.log.items.rows(lists[place][:K])
+    for row, position in enumerate(found.tolist()):
+        if position >= 0 and lists[position]:
+            columns = window.log.items.rows(lists[position][:K])
             ranked[row, : len(columns)] = columns
-    return np.where(found >= 0, question.ndcg(ranked), np.nan)
+    return np.where(found >= 0, window.ndcg(ranked), np.nan)
 
 
 def release(registry: Registry, challenger: Version, decision: Decision) -> tuple[Version, bool, tuple[str, ...]]:
-    """Promotes what the gate let pass, unless the version that serves is pinned; keeps the record either way.
+    """Promotes a challenger that passed the gate, unless the champion is pinned; stores the record in both cases.
 
-    Returns the version that serves, whether it is the challenger, and why (not).
+    Returns the version that serves, whether it is the challenger, and the reasons.
     """
     dataset, reasons = challenger.dataset, decision.reasons
     pointer = registry.pointer(dataset)
     if decision.promote and not (pointer and pointer.pinned):
         return registry.promote(dataset, challenger.number, decision.record), True, reasons
     if pointer and pointer.pinned:
-        reasons = (*reasons, f"version {pointer.version} is pinned; tradewind release unpin lets others replace it")
+        reasons = (
+            *reasons,
+            f"version {pointer.version} is pinned; run `tradewind release unpin` to let other versions replace it",
+        )
     record = {**decision.record, "reasons": list(reasons), "pinned": bool(pointer and pointer.pinned)}
     registry.set_tags(challenger, {RECORD_TAG: json.dumps(record)})
     return registry.champion(dataset) or challenger, False, reasons
 
 
-def promote_judged(registry: Registry, dataset: str, number: int, force: str = "") -> Version:
-    """Promotes a version that the gate let pass, or any one against it with a reason, which is stored.
+def promote_evaluated(registry: Registry, dataset: str, number: int, force: str = "") -> Version:
+    """Promotes a version that passed the gate, or any version if `force` gives a reason, which is stored.
 
-    Raises ReleaseError if the gate held the version back, or never saw it, and no reason is given.
+    Raises ReleaseError if the version did not pass the gate, or was never evaluated by it, and no reason is given.
     """
     version = registry.version(dataset, number)
     record = json.loads(version.tags.get(RECORD_TAG, "{}"))
     if not record.get("promote") and not force:
-        why = "; ".join(record.get("reasons", [])) or "the gate never judged it"
+        why = "; ".join(record.get("reasons", [])) or "the gate has not evaluated it"
         raise ReleaseError(
-            f"version {number} of {dataset} may not be promoted: {why}; --force REASON does it against the gate"
+            f"version {number} of {dataset} cannot be promoted: {why}; --force REASON promotes it against the gate"
         )
     if force:
         record = {**record, "forced": force}

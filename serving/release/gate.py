@@ -1,6 +1,7 @@
-"""May the challenger replace the champion? Pure functions over one value per user; no server, no file.
+"""Decides whether the challenger may replace the champion. Pure functions over one value per user; no server, no file.
 
-A vector is (n_users,), NDCG@10 of the same users in the same order, nan where a user has nothing relevant.
+Input: vectors of (n_users,) NDCG@10 values, of the same users in the same order, nan where a user has no relevant item.
+Output: a Decision with its reasons.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,14 +18,14 @@ from recommenders.metrics.ranking import PRIMARY_METRIC
 Vector = NDArray[np.floating[Any]]
 
 BASELINE = "popularity"
-FEWEST_USERS = 2  # below this an interval says nothing
+MIN_USERS = 2  # with fewer users an interval has no meaning
 
 
 @dataclass(frozen=True)
 class GateRules:
-    """What the gate asks.
+    """The limits of the gate.
 
-    `margin` is how much worse than the champion may pass, as a share of the champion's mean.
+    `margin` is the allowed loss against the champion, as a share of the champion's mean.
     """
 
     margin: float = 0.01
@@ -40,8 +41,8 @@ class GateRules:
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """Mean of (left - right) over users both of whose values are defined, with its interval.
+class PairedDifference:
+    """Mean of (left - right) over the users for whom both values are defined, with its interval.
 
     Nan with too few users.
     """
@@ -53,24 +54,25 @@ class Comparison:
 
 
 @dataclass(frozen=True)
-class Rival:
-    """What serves, as the gate meets it: two vectors over the same users of one window, or why there are none.
+class ChampionComparison:
+    """Challenger and champion as two vectors over the same users of one window, or the reason why there are none.
 
-    `compared` says on which window, or why nothing is compared; then `stands` says whether the challenger may pass.
-    `must_beat`: why not being worse is not enough, if so.
+    name: of the champion, for messages. window_or_reason: the window, or why nothing is compared. In the second case
+    `passes_uncompared` states whether the challenger may pass. must_be_better_reason: why the challenger has to be
+    better than the champion, where "not worse" is not enough; else empty.
     """
 
     name: str
-    compared: str
+    window_or_reason: str
     challenger: Vector | None = None
     champion: Vector | None = None
-    stands: bool = True
-    must_beat: str = ""
+    passes_uncompared: bool = True
+    must_be_better_reason: str = ""
 
 
 @dataclass(frozen=True)
-class Finding:
-    """One thing that was looked at: whether it holds, in words."""
+class GateCheck:
+    """The result of one check of the gate, with its reason as a sentence."""
 
     passed: bool
     reason: str
@@ -78,7 +80,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Decision:
-    """The gate's answer. `record` is JSON-ready and is kept with the version."""
+    """The gate's decision. `record` is JSON-ready and is stored with the version."""
 
     promote: bool
     reasons: tuple[str, ...]
@@ -88,66 +90,72 @@ class Decision:
 def decide(
     challenger: Vector,
     popularity: Vector,
-    rival: Rival | None = None,
+    comparison: ChampionComparison | None = None,
     *,
     candidate: str,
-    findings: Sequence[Finding] = (),
+    earlier_checks: Sequence[GateCheck] = (),
     rules: GateRules | None = None,
 ) -> Decision:
-    """Promotes a challenger that beats popularity, is not worse than what serves, and of which all findings hold.
+    """Promotes a challenger that beats popularity, is not worse than the champion, and passed all earlier checks.
 
     challenger, popularity: both on the newest test window. Popularity itself need not beat popularity. Without a
-    champion (rival) the challenger is promoted where the findings hold, and the record says so. Raises ReleaseError if
-    vectors that are compared differ in length.
+    champion (comparison is None) the challenger is promoted if it passed the earlier checks, and the record states
+    that. Raises ReleaseError if vectors that are compared differ in length.
     """
     rules = rules or GateRules()
     record: dict[str, Any] = {"metric": PRIMARY_METRIC, "rules": asdict(rules), "challenger": candidate}
     record["challenger_mean"] = _mean(challenger)
-    checks = list(findings)
-    first = rival is None
+    checks = list(earlier_checks)
+    first = comparison is None
     if candidate != BASELINE:
-        against = compare(challenger, popularity, rules)
-        record["versus_popularity"] = _plain({"popularity_mean": _mean(popularity), **asdict(against)})
-        checks.append(_beats(candidate, BASELINE, against))
-    if rival is not None:
-        found, figures = _against(rival, candidate, rules)
-        record |= {"champion": rival.name, "versus_champion": figures}
-        checks.append(found)
-    needed = findings if first else checks
+        versus = compare(challenger, popularity, rules)
+        record["versus_popularity"] = _nan_to_none({"popularity_mean": _mean(popularity), **asdict(versus)})
+        checks.append(_check_better(candidate, BASELINE, versus))
+    if comparison is not None:
+        check, figures = _check_against_champion(comparison, candidate, rules)
+        record |= {"champion": comparison.name, "versus_champion": figures}
+        checks.append(check)
+    needed = earlier_checks if first else checks
     promote = all(check.passed for check in needed)
     reasons = tuple(check.reason for check in checks)
     if first and promote:
-        reasons = (f"no champion yet: {candidate} is the best candidate and becomes the first", *reasons)
+        reasons = (
+            f"there is no champion yet: {candidate} is the best candidate and becomes the first champion",
+            *reasons,
+        )
     record |= {"promote": promote, "first_champion": first, "reasons": list(reasons)}
     return Decision(promote, reasons, record)
 
 
-def _against(rival: Rival, candidate: str, rules: GateRules) -> tuple[Finding, dict[str, Any]]:
-    """Whether the challenger holds its own against what serves, and the figures of the comparison."""
-    if rival.challenger is None or rival.champion is None:
-        passed = rival.stands and not rival.must_beat
-        reason = f"{candidate} is not compared with {rival.name}: {rival.compared}"
-        return Finding(passed, f"{reason}; {rival.must_beat}" if rival.must_beat else reason), {}
-    against = compare(rival.challenger, rival.champion, rules)
-    paired = _paired(rival.challenger, rival.champion)
-    allowed = rules.margin * float(np.mean(rival.champion[paired])) if against.users else np.nan
-    if rival.must_beat:
-        found = _beats(candidate, rival.name, against)
-        found = Finding(found.passed, f"{found.reason}; {rival.must_beat}")
+def _check_against_champion(
+    comparison: ChampionComparison, candidate: str, rules: GateRules
+) -> tuple[GateCheck, dict[str, Any]]:
+    """The check of the challenger against the champion, and the figures of the comparison."""
+    must_be_better = comparison.must_be_better_reason
+    if comparison.challenger is None or comparison.champion is None:
+        passed = comparison.passes_uncompared and not must_be_better
+        reason = f"{candidate} is not compared with {comparison.name}: {comparison.window_or_reason}"
+        return GateCheck(passed, f"{reason}; {must_be_better}" if must_be_better else reason), {}
+    versus = compare(comparison.challenger, comparison.champion, rules)
+    paired = _paired(comparison.challenger, comparison.champion)
+    allowed = rules.margin * float(np.mean(comparison.champion[paired])) if versus.users else np.nan
+    if must_be_better:
+        check = _check_better(candidate, comparison.name, versus)
+        check = GateCheck(check.passed, f"{check.reason}; {must_be_better}")
     else:
-        found = _not_worse(candidate, rival.name, against, allowed)
-    means = {"challenger_mean": _mean(rival.challenger), "champion_mean": _mean(rival.champion)}
-    figures = _plain({**means, "allowed_loss": 0.0 if rival.must_beat else allowed, **asdict(against)})
-    return found, {"window": rival.compared, **figures}
+        check = _check_not_worse(candidate, comparison.name, versus, allowed)
+    means = {"challenger_mean": _mean(comparison.challenger), "champion_mean": _mean(comparison.champion)}
+    figures = _nan_to_none({**means, "allowed_loss": 0.0 if must_be_better else allowed, **asdict(versus)})
+    return check, {"window": comparison.window_or_reason, **figures}
 
 
 def choose_candidate(
     vectors: Mapping[str, Vector], chosen: str, has_champion: bool = False, rules: GateRules | None = None
 ) -> str:
-    """The model to release: the one chosen on the validation window, if it could be fitted before the test window too.
+    """The model to release: the one chosen on the validation window, if it was also fitted before the test window.
 
-    Where it could not, the best one that was. Where nothing serves yet and the chosen one does not beat popularity: the
-    best one that does, and popularity itself where none does. Raises ReleaseError if nothing has a score.
+    If it was not, the best fitted model. If there is no champion yet and the chosen model does not beat popularity: the
+    best model if that one beats popularity, else popularity. Raises ReleaseError if no model has a score.
     """
     means = {name: mean for name, vector in vectors.items() if (mean := _mean(vector)) is not None}
     if not means:
@@ -161,11 +169,11 @@ def choose_candidate(
 
 
 def beats_popularity(vectors: Mapping[str, Vector], name: str, rules: GateRules | None = None) -> bool:
-    """Whether a model ranks better than popularity by a paired interval, as the gate asks."""
-    return _beats(name, BASELINE, compare(vectors[name], vectors[BASELINE], rules or GateRules())).passed
+    """Whether a model ranks better than popularity by the paired interval of the gate."""
+    return _check_better(name, BASELINE, compare(vectors[name], vectors[BASELINE], rules or GateRules())).passed
 
 
-def compare(left: Vector, right: Vector, rules: GateRules) -> Comparison:
+def compare(left: Vector, right: Vector, rules: GateRules) -> PairedDifference:
     """Paired bootstrap over users of the mean difference left - right.
 
     Raises ReleaseError if lengths differ.
@@ -173,32 +181,34 @@ def compare(left: Vector, right: Vector, rules: GateRules) -> Comparison:
     if left.shape != right.shape:
         raise ReleaseError(f"the gate compares the same users; got vectors of {left.shape} and {right.shape}")
     interval = paired_difference(left, right, rules.n_resamples, rules.confidence, rules.seed)
-    return Comparison(*interval, users=int(_paired(left, right).sum()))
+    return PairedDifference(*interval, users=int(_paired(left, right).sum()))
 
 
-def _beats(name: str, other: str, against: Comparison) -> Finding:
-    if against.users < FEWEST_USERS:
-        return _undecided(name, other, against)
-    passed = against.low > 0
-    verb = "beats" if passed else "does not beat"
-    return Finding(passed, f"{name} {verb} {other}: {_in_words(against)}; the low end must be above 0")
+def _check_better(name: str, other: str, versus: PairedDifference) -> GateCheck:
+    if versus.users < MIN_USERS:
+        return _not_comparable(name, other, versus)
+    passed = versus.low > 0
+    verb = "is better than" if passed else "is not clearly better than"
+    return GateCheck(passed, f"{name} {verb} {other}: {_describe(versus)}; the lower bound must be above 0")
 
 
-def _not_worse(name: str, champion: str, against: Comparison, allowed: float) -> Finding:
-    if against.users < FEWEST_USERS:
-        return _undecided(name, champion, against)
-    passed = against.low >= -allowed
+def _check_not_worse(name: str, champion: str, versus: PairedDifference, allowed: float) -> GateCheck:
+    if versus.users < MIN_USERS:
+        return _not_comparable(name, champion, versus)
+    passed = versus.low >= -allowed
     verb = "is not worse than" if passed else "may be worse than"
-    return Finding(passed, f"{name} {verb} {champion}: {_in_words(against)}; the low end must reach {-allowed:+.4f}")
+    reason = f"{name} {verb} {champion}: {_describe(versus)}; the lower bound must be at least {-allowed:+.4f}"
+    return GateCheck(passed, reason)
 
 
-def _undecided(name: str, other: str, against: Comparison) -> Finding:
-    return Finding(False, f"{name} cannot be compared with {other}: {against.users} users have a defined NDCG@10")
+def _not_comparable(name: str, other: str, versus: PairedDifference) -> GateCheck:
+    reason = f"{name} cannot be compared with {other}: the number of users with a defined NDCG@10 is {versus.users}"
+    return GateCheck(False, f"{reason}, and at least {MIN_USERS} are needed")
 
 
-def _in_words(against: Comparison) -> str:
-    interval = f"[{against.low:+.4f}, {against.high:+.4f}]"
-    return f"NDCG@10 {against.difference:+.4f} {interval} over {against.users} users"
+def _describe(versus: PairedDifference) -> str:
+    interval = f"[{versus.low:+.4f}, {versus.high:+.4f}]"
+    return f"the difference of NDCG@10 is {versus.difference:+.4f} {interval} over {versus.users} users"
 
 
 def _paired(left: Vector, right: Vector) -> NDArray[np.bool_]:
@@ -211,6 +221,6 @@ def _mean(vector: Vector) -> float | None:
     return float(defined.mean()) if len(defined) else None
 
 
-def _plain(figures: Mapping[str, Any]) -> dict[str, Any]:
-    """For JSON, which has no nan."""
+def _nan_to_none(figures: Mapping[str, Any]) -> dict[str, Any]:
+    """The figures for JSON, which has no nan."""
     return {name: None if value != value else value for name, value in figures.items()}

@@ -1,7 +1,8 @@
-"""Is the refit, which serves, the recipe that was judged? It is looked at before it is released.
+"""Checks before a release that the refitted model, which will serve, behaves like the model that was evaluated.
 
-Both models are asked the same: the users of the test window, by what was known of them at its cut. The judged model has
-not seen the window, the refit has learned from it, so its lists should be alike and, on this window, no worse.
+Input: both models and the users of the test window, with their histories at its start. The evaluated model was not
+trained on the window and the refitted model was. So their lists should be alike, and the refitted model should not be
+worse on this window. Output: figures, and one gate check for each limit.
 """
 
 import time
@@ -15,27 +16,27 @@ from numpy.typing import NDArray
 
 from recommenders.evaluation.criteria import CRITERIA, RESPONSE, SIZE
 from recommenders.evaluation.rank import Lists
-from recommenders.evaluation.window import Question
+from recommenders.evaluation.window import WindowTask
 from recommenders.events.histories import Histories
 from recommenders.events.interactions import Interactions
 from recommenders.metrics.ranking import K
 from recommenders.models import catalog
 from recommenders.models.recommender import Recommender
 from recommenders.storage.bundle import size_in_bytes
-from serving.release.gate import Finding, GateRules, compare
+from serving.release.gate import GateCheck, GateRules, compare
 
-MOST_USERS = 2000  # that both models are asked about
-TIMED = 50  # users asked for one at a time
+MAX_USERS = 2000  # whose lists are compared
+N_TIMED_USERS = 50  # whose lists are made one at a time
 
 
 @dataclass(frozen=True)
 class RefitLimits:
-    """What a refit may be like.
+    """The limits of a refitted model.
 
-    overlap: how far the mean share of places that the refit's lists have in common with the judged ones must lie above
-    that of lists drawn by chance, from 0 (there) to 1 (the same lists); see decision 12 for the values behind it. Time
-    and size are those of the project's success criteria, or `slack` times the judged model's where that is more: a
-    catalogue for which the judged model is too slow already is no fault of the refit.
+    overlap: how far the mean share of items that the lists of both models have in common must lie above that of random
+    lists, from 0 (as random lists) to 1 (the same lists); see decision 12 for the values behind it. Time and size are
+    those of the project's success criteria, or `slack` times the evaluated model's where that is more: if the evaluated
+    model is already too slow for a catalogue, this is no fault of the refit.
     """
 
     overlap: float = 0.2
@@ -46,138 +47,148 @@ class RefitLimits:
 
 @dataclass(frozen=True)
 class RefitFigures:
-    """What was measured. Figures of the judged model begin with `judged`."""
+    """What was measured. The figures of the evaluated model begin with `evaluated`."""
 
     users: int
     finite: bool  # all scores
-    missing: str  # what of the log the refit does not know, in words
-    overlap: float  # mean share of the judged model's places, 0 to 1
-    chance: float  # what lists drawn by chance would share
-    difference: float  # of mean NDCG@10, refit less judged, on the window that the refit has seen
+    missing: str  # what of the log the refitted model lacks, as text
+    overlap: float  # mean share of the evaluated model's items, 0 to 1
+    random_overlap: float  # the same share for random lists
+    difference: float  # of mean NDCG@10, refitted minus evaluated, on the window that the refitted model was trained on
     low: float  # and its interval
     high: float
-    judged_mean: float
+    evaluated_mean: float
     milliseconds: float  # of a list for one user
-    judged_milliseconds: float
+    evaluated_milliseconds: float
     megabytes: float
-    judged_megabytes: float
+    evaluated_megabytes: float
 
 
 def measure(
-    folder: Path, judged: Recommender, lists: Lists, megabytes: float, question: Question, log: Interactions
+    folder: Path, evaluated: Recommender, lists: Lists, megabytes: float, window: WindowTask, log: Interactions
 ) -> RefitFigures:
-    """The refit of a bundle beside the model that was judged. lists: the judged one's for all users of the question.
+    """Compares the refitted model of a bundle with the evaluated model.
 
-    log: what the refit should have learned from. Raises BundleError if the bundle does not load.
+    lists: of the evaluated model for all users of the window. megabytes: size of the evaluated model. log: the log that
+    the refitted model should have been trained on. Raises BundleError if the bundle does not load.
     """
     refit = catalog.load(folder)
-    users = np.unique(np.linspace(0, len(lists) - 1, min(MOST_USERS, len(lists))).astype(np.int64))
-    some = question.about(users)
-    ranked, finite = _asked(refit, some)
+    users = np.unique(np.linspace(0, len(lists) - 1, min(MAX_USERS, len(lists))).astype(np.int64))
+    some = window.for_users(users)
+    ranked, finite = _rank(refit, some)
     before, after = some.ndcg(lists[users]), some.ndcg(ranked)
-    against = compare(after, before, GateRules())
+    versus = compare(after, before, GateRules())
     return RefitFigures(
         users=len(users),
         finite=finite,
         missing=_missing(refit, log),
         overlap=overlap(lists[users], ranked),
-        chance=min(1.0, K / max(1, int(question.case.candidates.sum()))),
-        difference=against.difference,
-        low=against.low,
-        high=against.high,
-        judged_mean=float(np.nanmean(before)),
+        random_overlap=min(1.0, K / max(1, int(window.task.candidates.sum()))),
+        difference=versus.difference,
+        low=versus.low,
+        high=versus.high,
+        evaluated_mean=float(np.nanmean(before)),
         milliseconds=_milliseconds(refit),
-        judged_milliseconds=_milliseconds(judged),
+        evaluated_milliseconds=_milliseconds(evaluated),
         megabytes=size_in_bytes(folder) / 1e6,
-        judged_megabytes=megabytes,
+        evaluated_megabytes=megabytes,
     )
 
 
 def overlap(left: Lists, right: Lists) -> float:
-    """The mean share of each left list's items that stand in the right one too; nan where no list holds an item."""
+    """The mean share of each left list's items that are also in the right list; nan if no list holds an item."""
     common = ((left[:, :, None] == right[:, None, :]) & (left >= 0)[:, :, None]).any(axis=2)
     filled = (left >= 0).sum(axis=1)
     return float((common.sum(axis=1)[filled > 0] / filled[filled > 0]).mean()) if filled.any() else np.nan
 
 
-def _asked(refit: Recommender, question: Question) -> tuple[Lists, bool]:
-    """The refit's lists for a question's users, in columns of the question's log; and whether its scores are finite."""
-    case, items = question.case, question.log.items
-    column_of = refit.items_.rows(items.ids)  # (n_items,) the refit's column of each of the question's, -1 for none
+def _rank(refit: Recommender, window: WindowTask) -> tuple[Lists, bool]:
+    """The refitted model's lists for a window's users, in item columns of the window's log.
+
+    Also whether all scores are finite.
+    """
+    task, items = window.task, window.log.items
+    column_of = refit.items_.rows(items.ids)  # (n_items,) the refit's column of each of the window's items, -1 for none
     candidates = np.zeros(len(refit.items_), np.bool_)
-    candidates[column_of[case.candidates & (column_of >= 0)]] = True
-    histories = _renamed(case.histories, column_of, len(refit.items_))
-    exclude_known = case.views()["all"].exclude_known
-    ranked = refit.recommend(refit.users_.rows(case.user_ids), histories, K, candidates, exclude_known)
-    back = np.append(items.rows(refit.items_.ids), -1)  # the last is that of no item
+    candidates[column_of[task.candidates & (column_of >= 0)]] = True
+    histories = _remap_items(task.histories, column_of, len(refit.items_))
+    exclude_known = task.views()["all"].exclude_known
+    ranked = refit.recommend(refit.users_.rows(task.user_ids), histories, K, candidates, exclude_known)
+    back = np.append(items.rows(refit.items_.ids), -1)  # the last is for "no item"
     finite = bool(np.isfinite(ranked.scores[ranked.item_columns >= 0]).all())
     return back[ranked.item_columns].astype(np.int32), finite
 
 
-def _renamed(histories: Histories, column_of: NDArray[np.int32], n_items: int) -> Histories:
-    """The same events in other columns; those of unknown items are left out."""
+def _remap_items(histories: Histories, column_of: NDArray[np.int32], n_items: int) -> Histories:
+    """The same events with other item columns; events of unknown items are left out."""
     known = histories.select(column_of[histories.item_columns] >= 0)
     return replace(known, item_columns=column_of[known.item_columns], n_items=n_items)
 
 
 def _missing(refit: Recommender, log: Interactions) -> str:
-    """What of the log the refit does not know."""
-    gone = {
+    """Which users, items and events of the log the refitted model lacks, as text."""
+    missing = {
         "users": len(np.setdiff1d(log.users.ids, refit.users_.ids)),
         "items": len(np.setdiff1d(log.items.ids, refit.items_.ids)),
         "events": len(log) - int(refit.histories_.counts.sum()),
     }
-    return ", ".join(f"{n} {what}" for what, n in gone.items() if n)
+    return ", ".join(f"{n} {what}" for what, n in missing.items() if n)
 
 
 def _milliseconds(model: Recommender) -> float:
-    """What a list for one known user takes, a quick tenth of them: a busy machine makes some slow."""
+    """The time of a list for one known user: the 10 % quantile, because a busy machine makes some lists slow."""
     times = []
-    for row in np.unique(np.linspace(0, len(model.users_) - 1, TIMED).astype(np.int32)):
-        asked = np.array([row], np.int32)
+    for row in np.unique(np.linspace(0, len(model.users_) - 1, N_TIMED_USERS).astype(np.int32)):
+        user_rows = np.array([row], np.int32)
         started = time.perf_counter()
-        model.recommend(asked, model.histories_[asked], K)
+        model.recommend(user_rows, model.histories_[user_rows], K)
         times.append((time.perf_counter() - started) * 1000)
     return float(np.quantile(times, 0.1))
 
 
-def findings(figures: RefitFigures, limits: RefitLimits | None = None, rules: GateRules | None = None) -> list[Finding]:
-    """What the figures say of the refit, one finding a limit."""
+def refit_checks(
+    figures: RefitFigures, limits: RefitLimits | None = None, rules: GateRules | None = None
+) -> list[GateCheck]:
+    """The checks of the refitted model, one for each limit."""
     limits, rules = limits or RefitLimits(), rules or GateRules()
-    loss = rules.margin * figures.judged_mean
-    least = figures.chance + limits.overlap * (1 - figures.chance)
-    most_ms = max(limits.milliseconds, limits.slack * figures.judged_milliseconds)
-    most_mb = max(limits.megabytes, limits.slack * figures.judged_megabytes)
-    seen = f"{figures.difference:+.4f} [{figures.low:+.4f}, {figures.high:+.4f}]"
+    loss = rules.margin * figures.evaluated_mean
+    least = figures.random_overlap + limits.overlap * (1 - figures.random_overlap)
+    most_ms = max(limits.milliseconds, limits.slack * figures.evaluated_milliseconds)
+    most_mb = max(limits.megabytes, limits.slack * figures.evaluated_megabytes)
+    interval = f"{figures.difference:+.4f} [{figures.low:+.4f}, {figures.high:+.4f}]"
     return [
-        Finding(figures.finite, f"the refit's scores are {'all' if figures.finite else 'not all'} finite"),
-        Finding(not figures.missing, f"the refit knows all of the log{figures.missing and ' but ' + figures.missing}"),
-        Finding(
+        GateCheck(figures.finite, f"{'all' if figures.finite else 'not all'} scores of the refitted model are finite"),
+        GateCheck(
+            not figures.missing,
+            f"the refitted model {'lacks ' + figures.missing + ' of' if figures.missing else 'covers'} the whole log",
+        ),
+        GateCheck(
             figures.overlap >= least,
-            f"the refit shares {figures.overlap:.0%} of the judged model's places over {figures.users} users; "
-            f"least: {least:.0%}",
+            f"the refitted model's lists hold {figures.overlap:.0%} of the evaluated model's items, over "
+            f"{figures.users} users; at least {least:.0%} is needed",
         ),
-        Finding(
+        GateCheck(
             figures.high >= -loss,
-            f"NDCG@10 of the refit less the judged model's on the window it has learned from: {seen}; "
-            f"the high end must reach {-loss:+.4f}",
+            "the NDCG@10 of the refitted model minus that of the evaluated model is "
+            f"{interval} on the window that the refit was trained on; the upper bound must be at least {-loss:+.4f}",
         ),
-        Finding(
+        GateCheck(
             figures.milliseconds <= most_ms,
-            f"a list takes the refit {figures.milliseconds:.1f} ms; most: {most_ms:.0f}",
+            f"the refitted model makes a list in {figures.milliseconds:.1f} ms; at most {most_ms:.0f} ms is allowed",
         ),
-        Finding(
-            figures.megabytes <= most_mb, f"the refit's bundle has {figures.megabytes:.1f} MB; most: {most_mb:.0f}"
+        GateCheck(
+            figures.megabytes <= most_mb,
+            f"the bundle of the refitted model has {figures.megabytes:.1f} MB; at most {most_mb:.0f} MB is allowed",
         ),
     ]
 
 
-def to_record(figures: RefitFigures, found: list[Finding]) -> dict[str, Any]:
-    """Figures and findings, ready for JSON."""
+def to_record(figures: RefitFigures, checks: list[GateCheck]) -> dict[str, Any]:
+    """Figures and checks, ready for JSON."""
     plain = {name: None if value != value else value for name, value in asdict(figures).items()}
-    return {"figures": plain, "findings": [asdict(one) for one in found]}
+    return {"figures": plain, "findings": [asdict(check) for check in checks]}
 
 
-def of_record(record: Mapping[str, Any]) -> list[Finding]:
-    """The findings of a record."""
-    return [Finding(**one) for one in record.get("findings", [])]
+def checks_from_record(record: Mapping[str, Any]) -> list[GateCheck]:
+    """The checks of a record; none if the record is empty."""
+    return [GateCheck(**check) for check in record.get("findings", [])]

@@ -1,4 +1,4 @@
-"""Remembers every run and every version. MLflow lives here, and nowhere else."""
+"""The registry: stores every run and every version in MLflow. No other module uses MLflow."""
 
 import logging
 import tempfile
@@ -35,67 +35,67 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
 
-BATCH = 100  # parameters MLflow takes at once
-LONGEST_PARAM = 6000  # characters
+MAX_BATCH = 100  # parameters that MLflow accepts at once
+MAX_PARAM_LENGTH = 6000  # characters
 
 
 @dataclass(frozen=True)
 class RunTracker:
-    """One MLflow run, as training sees it (recommenders.models.recommender.Tracker)."""
+    """One MLflow run, with the interface of a tracker (recommenders.models.recommender.Tracker)."""
 
     client: "MlflowClient"
     run_id: str
     checkpoints: Path | None = None
 
     def log(self, step: int, metrics: dict[str, float]) -> None:
-        """One point of the learning curve; ndcg@10 becomes ndcg_at_10, because MLflow allows no @."""
+        """Logs one point of the learning curve; ndcg@10 becomes ndcg_at_10, because MLflow allows no @."""
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000)
         points = [Metric(name.replace("@", "_at_"), float(value), now, step) for name, value in metrics.items()]
-        for start in range(0, len(points), BATCH):
-            self.client.log_batch(self.run_id, metrics=points[start : start + BATCH])
+        for start in range(0, len(points), MAX_BATCH):
+            self.client.log_batch(self.run_id, metrics=points[start : start + MAX_BATCH])
 
     def log_metrics(self, metrics: Mapping[str, float]) -> None:
-        """Final figures."""
+        """Logs final metrics."""
         self.log(0, dict(metrics))
 
     def log_params(self, params: Mapping[str, Any]) -> None:
-        """Settings; nested ones become names with dots.
+        """Logs settings; nested ones get dotted names.
 
-        MLflow refuses to change one that is logged already.
+        MLflow does not allow to change a setting that was logged before.
         """
         from mlflow.entities import Param
 
-        flat = [Param(name, str(value)[:LONGEST_PARAM]) for name, value in flatten(params)]
-        for start in range(0, len(flat), BATCH):
-            self.client.log_batch(self.run_id, params=flat[start : start + BATCH])
+        flat = [Param(name, str(value)[:MAX_PARAM_LENGTH]) for name, value in flatten(params)]
+        for start in range(0, len(flat), MAX_BATCH):
+            self.client.log_batch(self.run_id, params=flat[start : start + MAX_BATCH])
 
     def log_file(self, path: Path, folder: str = "") -> None:
-        """A file, or a folder with all it holds, as an artifact below `folder`."""
+        """Logs a file, or a folder with its content, as an artifact below `folder`."""
         self.client.log_artifact(self.run_id, str(path), folder or None)
 
     def log_bytes(self, name: str, content: bytes) -> None:
-        """An artifact from memory; the name may hold folders, "plots/curve.png"."""
-        place = PurePosixPath(name)
+        """Logs an artifact from memory; the name may contain folders, as in "plots/curve.png"."""
+        target = PurePosixPath(name)
         with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / place.name
+            path = Path(folder) / target.name
             path.write_bytes(content)
-            self.log_file(path, "" if place.parent == PurePosixPath() else str(place.parent))
+            self.log_file(path, "" if target.parent == PurePosixPath() else str(target.parent))
 
 
 @dataclass(frozen=True)
-class Unlogged:
-    """A tracker of fits that no run tells of; where they are cut, they go on from here."""
+class NullTracker:
+    """A tracker that logs nothing; interrupted fits resume from its checkpoints."""
 
     checkpoints: Path
 
     def log(self, step: int, metrics: dict[str, float]) -> None:
-        """Nobody asks."""
+        """Does nothing."""
 
 
 class Registry(Releases):
-    """Runs, versions and releases of all data sets; the first use imports MLflow and makes its store."""
+    """Runs, versions and releases of all data sets; the first use imports MLflow and creates its store."""
 
     def __init__(self, settings: ServingSettings) -> None:
         super().__init__(settings)
@@ -106,7 +106,7 @@ class Registry(Releases):
 
     @contextmanager
     def run(self, dataset: str, name: str, params: Mapping[str, Any], tags: Mapping[str, str]) -> Iterator[RunTracker]:
-        """A run as long as the block; MLflow shows it as FAILED if the block raises."""
+        """A run that is open during the block; MLflow shows it as FAILED if the block raises."""
         run = self._client.create_run(self._experiment(dataset), tags={"dataset": dataset, **tags}, run_name=name)
         tracker = RunTracker(self._client, run.info.run_id, self.checkpoints(dataset))
         try:
@@ -119,15 +119,15 @@ class Registry(Releases):
 
     @contextmanager
     def resume(self, run_id: str) -> Iterator[RunTracker]:
-        """An earlier run, to add figures and files; its status stays.
+        """An earlier run, to add metrics and files; its status does not change.
 
-        Raises ReleaseError if there is none.
+        Raises ReleaseError if it does not exist.
         """
         self._run_info(run_id)
         yield RunTracker(self._client, run_id)
 
     def checkpoints(self, dataset: str) -> Path:
-        """Where fits on the data set keep what they need to go on."""
+        """The folder of the checkpoints from which fits on the data set resume."""
         return self.settings.home / "checkpoints" / dataset
 
     def run_url(self, run_id: str) -> str:
@@ -141,19 +141,19 @@ class Registry(Releases):
     # -- versions
 
     def publish(self, dataset: str, bundle: Path, run_id: str, tags: Mapping[str, str]) -> Version:
-        """A new version of the bundle, which is copied into the run's artifacts.
+        """Registers the bundle as a new version and copies it into the run's artifacts.
 
-        Raises BundleError if damaged.
+        Raises BundleError if the bundle is damaged.
         """
         digest = pointers.fingerprint(bundle)
         manifest = pointers.verify(bundle, digest)
-        place = f"bundles/{digest[:12]}"  # by content, so that one run may publish several
-        source = f"{self._run_info(run_id).artifact_uri}/{place}"
-        self._client.log_artifacts(run_id, str(bundle), place)
-        own = {MODEL_TAG: manifest["model"], HASH_TAG: digest, BUNDLE_TAG: place}
+        artifact_path = f"bundles/{digest[:12]}"  # by content, so that one run may publish several bundles
+        source = f"{self._run_info(run_id).artifact_uri}/{artifact_path}"
+        self._client.log_artifacts(run_id, str(bundle), artifact_path)
+        own = {MODEL_TAG: manifest["model"], HASH_TAG: digest, BUNDLE_TAG: artifact_path}
         self._register(registered_name(dataset))
-        made = self._client.create_model_version(registered_name(dataset), source, run_id, tags={**tags, **own})
-        return self.version(dataset, int(made.version))
+        created = self._client.create_model_version(registered_name(dataset), source, run_id, tags={**tags, **own})
+        return self.version(dataset, int(created.version))
 
     def versions(self, dataset: str) -> list[Version]:
         """All versions of the data set, newest first."""
@@ -162,61 +162,66 @@ class Registry(Releases):
         return sorted((_version(dataset, v, aliases) for v in found), key=lambda v: -v.number)
 
     def version(self, dataset: str, number: int) -> Version:
-        """One version. Raises ReleaseError, with the numbers there are, if it does not exist."""
-        every = self.versions(dataset)
-        for version in every:
+        """One version. Raises ReleaseError, which names the existing numbers, if it does not exist."""
+        versions = self.versions(dataset)
+        for version in versions:
             if version.number == number:
                 return version
-        there = f"there are {', '.join(str(v.number) for v in reversed(every))}" if every else "none is published"
-        raise ReleaseError(f"no version {number} of {registered_name(dataset)}; {there}")
+        numbers = ", ".join(str(v.number) for v in reversed(versions))
+        existing = f"existing versions: {numbers}" if versions else "no version is published"
+        raise ReleaseError(f"no version {number} of {registered_name(dataset)}; {existing}")
 
     def champion(self, dataset: str) -> Version | None:
-        """The version that serves, by the pointer; where that is gone, the one that has the champion's alias.
+        """The version that serves, by the pointer; without a pointer, the version with the champion's alias.
 
-        Of one that was deleted from the registry, what its bundle says.
+        If it was deleted from the registry, it is read from its bundle. None if no version serves.
         """
-        live = self.pointer(dataset)
-        if live is None:
+        pointer = self.pointer(dataset)
+        if pointer is None:
             return next((v for v in self.versions(dataset) if CHAMPION in v.aliases), None)
-        return self._registered(live) or _of_pointer(live, live.bundle_folder(self.pointer_file(dataset)))
+        bundle = pointer.bundle_folder(self.pointer_file(dataset))
+        return self._registered(pointer) or _version_from_pointer(pointer, bundle)
 
-    def judged_lists(self, version: Version) -> "pa.Table":
-        """What the version's recipe was judged by: user_id, item_ids, best first. Raises ReleaseError if it is gone."""
+    def evaluated_lists(self, version: Version) -> "pa.Table":
+        """The lists that the version's recipe was evaluated by: user_id, and item_ids, best first.
+
+        Raises ReleaseError if they are gone.
+        """
         import pyarrow.parquet as pq
 
         with tempfile.TemporaryDirectory() as folder:
-            what = f"the lists that version {version.number} of {version.name} was judged by"
+            what = f"the lists that version {version.number} of {version.name} was evaluated by"
             return pq.read_table(self._download(version.run_id, LISTS_FILE, Path(folder), what))
 
     def set_tags(self, version: Version, tags: Mapping[str, str]) -> Version:
-        """Adds tags to the version, or replaces them; returns it as it is now."""
+        """Adds tags to the version, or replaces them; returns the updated version."""
         for key, value in tags.items():
             self._client.set_model_version_tag(version.name, str(version.number), key, value)
         return self.version(version.dataset, version.number)
 
-    def fetch(self, version: Version, folder: Path) -> Path:
-        """The version's bundle, verified, in the place of `folder`.
+    def download_bundle(self, version: Version, folder: Path) -> Path:
+        """Downloads the version's bundle, verifies it and replaces `folder` by it; returns the folder.
 
-        Raises BundleError if it was tampered with, ReleaseError if it is gone.
+        Raises BundleError if the bundle was changed, ReleaseError if it is gone.
         """
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as staging:
             what = f"the bundle of version {version.number} of {version.name}"
-            got = self._download(version.run_id, version.tags.get(BUNDLE_TAG, ""), Path(staging), what)
-            pointers.verify(got, version.tags[HASH_TAG])
-            replace_folder(got, folder)
+            downloaded = self._download(version.run_id, version.tags.get(BUNDLE_TAG, ""), Path(staging), what)
+            pointers.verify(downloaded, version.tags[HASH_TAG])
+            replace_folder(downloaded, folder)
         return folder
 
-    def _download(self, run_id: str, place: str, folder: Path, what: str) -> Path:
-        """An artifact of a run, copied into the folder. Raises ReleaseError, which says what is gone."""
+    def _download(self, run_id: str, artifact_path: str, folder: Path, what: str) -> Path:
+        """Copies an artifact of a run into the folder. Raises ReleaseError, which names what is gone."""
         from mlflow.exceptions import MlflowException
 
         try:
-            return Path(self._client.download_artifacts(run_id, place, str(folder)))
+            return Path(self._client.download_artifacts(run_id, artifact_path, str(folder)))
         except (MlflowException, OSError) as error:
             cause = " ".join(str(error).split())[:200]
             raise ReleaseError(
-                f"{what} cannot be fetched from MLflow ({cause}); promote another version or train anew"
+                f"{what} cannot be downloaded from MLflow ({cause}); promote another version or train again"
             ) from error
 
     def aliases(self, dataset: str) -> dict[str, int]:
@@ -232,7 +237,7 @@ class Registry(Releases):
         return {alias: int(number) for alias, number in aliases.items()}
 
     def set_alias(self, dataset: str, alias: str, number: int | None) -> None:
-        """Gives the alias to the version, or takes it away."""
+        """Gives the alias to the version, or removes the alias if number is None."""
         if number is not None:
             self._client.set_registered_model_alias(registered_name(dataset), alias, str(number))
         elif alias in self.aliases(dataset):
@@ -241,7 +246,7 @@ class Registry(Releases):
     # -- MLflow
 
     def prepare(self) -> None:
-        """Makes the store if there is none; call it before an MLflow server is started on it."""
+        """Creates the store if there is none; call it before an MLflow server is started on it."""
         self._client  # noqa: B018
 
     @cached_property
@@ -250,18 +255,18 @@ class Registry(Releases):
 
         logging.getLogger("mlflow").setLevel(logging.WARNING)
         uri = self.settings.tracking_uri
-        with locked(self._lock):  # two processes that make the tables at once break the store
+        with locked(self._lock):  # two processes that create the tables at the same time break the store
             client = MlflowClient(uri, uri)
             client.search_experiments(max_results=1)
         return client
 
     def _experiment(self, dataset: str) -> str:
-        """The id of the data set's experiment, made at the first run."""
+        """The id of the data set's experiment, which the first run creates."""
         name = f"{PREFIX}/{dataset}"
         with locked(self._lock):
             if (found := self._client.get_experiment_by_name(name)) is not None:
                 return str(found.experiment_id)
-            remote = self.settings.tracking_uri.startswith("http")  # a server decides where its files lie
+            remote = self.settings.tracking_uri.startswith("http")  # a server chooses the place of its files
             location = None if remote else str(self.settings.artifact_root / dataset)
             return str(self._client.create_experiment(name, artifact_location=location))
 
@@ -291,12 +296,13 @@ def _version(dataset: str, found: "ModelVersion", aliases: Mapping[str, int]) ->
     return Version(dataset, number, found.run_id or "", tags.get(MODEL_TAG, ""), own, created, tags)
 
 
-def _of_pointer(live: pointers.Pointer, folder: Path) -> Version:
-    """A version as far as the bundle that serves tells of it."""
+def _version_from_pointer(pointer: pointers.Pointer, folder: Path) -> Version:
+    """The version that serves, from its pointer and the provenance in its bundle."""
     try:
         known = bundles.read_manifest(folder)["provenance"]
     except BundleError:
         known = {}
-    tags = {name: str(value) for name, value in known.items()} | {HASH_TAG: live.bundle_sha256, MODEL_TAG: live.model}
-    promoted = datetime.fromisoformat(live.promoted_at)
-    return Version(live.dataset, live.version, live.run_id, live.model, (), promoted, tags)
+    own = {HASH_TAG: pointer.bundle_sha256, MODEL_TAG: pointer.model}
+    tags = {name: str(value) for name, value in known.items()} | own
+    promoted = datetime.fromisoformat(pointer.promoted_at)
+    return Version(pointer.dataset, pointer.version, pointer.run_id, pointer.model, (), promoted, tags)

@@ -1,7 +1,7 @@
-"""How a version goes live and comes back, whoever keeps the register.
+"""Promotion and rollback of versions, independent of the registry that stores them.
 
-A release goes: the bundle is copied and verified -> the version is tagged -> the aliases move -> the pointer
-file is replaced. A crash in between leaves the old champion live, and doing the same again completes it.
+Steps of a release: copy and verify the bundle -> tag the version -> move the aliases -> replace the pointer file.
+After a crash between two steps the old champion still serves, and a second try completes the release.
 """
 
 import json
@@ -18,7 +18,7 @@ from typing import Any
 from recommenders.errors import BundleError, ReleaseError, TradewindError
 from recommenders.models import catalog
 from recommenders.storage.locks import locked
-from serving.pointer import HISTORY, Pointer, read_pointer, verify, write_pointer
+from serving.pointer import MAX_EARLIER_VERSIONS, Pointer, read_pointer, verify, write_pointer
 from serving.release.versions import CHAMPION, HASH_TAG, PREVIOUS, RECORD_TAG, ROLLED_BACK_TAG, Version, registered_name
 from serving.settings import ServingSettings
 
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 
 class Releases(ABC):
-    """Promotion and rollback; a register adds where versions, tags and aliases are kept."""
+    """Promotion and rollback. A subclass, the registry, stores versions, tags and aliases."""
 
     def __init__(self, settings: ServingSettings) -> None:
         self.settings = settings
@@ -41,11 +41,11 @@ class Releases(ABC):
 
     @abstractmethod
     def set_tags(self, version: Version, tags: Mapping[str, str]) -> Version:
-        """Adds tags to the version, or replaces them; returns it as it is now."""
+        """Adds tags to the version, or replaces them; returns the updated version."""
 
     @abstractmethod
-    def fetch(self, version: Version, folder: Path) -> Path:
-        """The version's bundle, verified, in the place of `folder`."""
+    def download_bundle(self, version: Version, folder: Path) -> Path:
+        """Downloads the version's bundle, verifies it and replaces `folder` by it; returns the folder."""
 
     @abstractmethod
     def aliases(self, dataset: str) -> dict[str, int]:
@@ -53,7 +53,7 @@ class Releases(ABC):
 
     @abstractmethod
     def set_alias(self, dataset: str, alias: str, number: int | None) -> None:
-        """Gives the alias to the version, or takes it away."""
+        """Gives the alias to the version, or removes the alias if number is None."""
 
     def pointer_file(self, dataset: str) -> Path:
         """The data set's pointer file."""
@@ -61,164 +61,165 @@ class Releases(ABC):
         return settings.pointer if dataset == settings.dataset else settings.champions / f"{dataset}.json"
 
     def pointer(self, dataset: str) -> Pointer | None:
-        """What serves; None where nothing does or the pointer file is damaged."""
+        """The pointer to the champion; None if no version serves or the pointer file is damaged."""
         try:
             return read_pointer(self.pointer_file(dataset))
         except ReleaseError:
             return None
 
     def promote(self, dataset: str, number: int, record: Mapping[str, Any]) -> Version:
-        """Makes the version live; `record` says why and is kept with it. Raises ReleaseError, BundleError.
+        """Makes the version the champion; `record` gives the reasons and is stored with it.
 
-        A pin of the version before ends, and so does the mark of a rollback on versions of the same recipe.
+        This ends a pin of the previous champion, and removes the rollback mark from versions of the same recipe.
+        Raises ReleaseError, BundleError.
         """
-        with self._changing(dataset):
+        with self._locked_and_reconciled(dataset):
             version = self.version(dataset, number)
-            live, earlier = self._history(dataset)
-            earlier = earlier if live in (None, number) else (*earlier, live)
+            champion, earlier = self._history(dataset)
+            earlier = earlier if champion in (None, number) else (*earlier, champion)
             released = self._release(version, earlier, {RECORD_TAG: json.dumps(record, default=str)})
-            self._forgive(released)
+            self._clear_rollback_marks(released)
             return released
 
     def rollback(self, dataset: str) -> Version:
-        """Makes the champion before the live one live again, or the newest one before it that can be loaded.
+        """Makes the previous champion the champion again, or the newest earlier one that can be loaded.
 
-        The version it replaces is marked: a retraining of the same recipe and data will not bring it back by itself.
-        Raises ReleaseError if there was none.
+        The replaced version gets a rollback mark: a retraining of the same recipe and data is not promoted
+        automatically. Raises ReleaseError if there was no earlier champion.
         """
-        with self._changing(dataset):
-            live, earlier = self._history(dataset)
+        with self._locked_and_reconciled(dataset):
+            champion, earlier = self._history(dataset)
             name = registered_name(dataset)
             if not earlier:
-                why = f"version {live} is the first champion" if live else "no version was promoted"
+                why = f"version {champion} is the first champion" if champion else "no version was promoted"
                 raise ReleaseError(f"{name} cannot be rolled back: {why}; promote a version by number")
-            for place, version in self._loadable(dataset, earlier):
-                if live is not None:
+            for place, version in self._loadable_versions(dataset, earlier):
+                if champion is not None:
                     now = datetime.now(UTC).isoformat(timespec="seconds")
-                    self.set_tags(self.version(dataset, live), {ROLLED_BACK_TAG: now})
+                    self.set_tags(self.version(dataset, champion), {ROLLED_BACK_TAG: now})
                 return self._release(version, earlier[:place], {})
             raise ReleaseError(
-                f"{name} cannot be rolled back: no champion before can be loaded; promote a version by number"
+                f"{name} cannot be rolled back: no earlier champion can be loaded; promote a version by number"
             )
 
     def pin(self, dataset: str, number: int | None) -> Pointer | None:
-        """Pins the version that serves, so that no retraining replaces it; None takes the pin away.
+        """Pins the champion, so that no retraining replaces it; None removes the pin.
 
-        Returns the pointer before. Raises ReleaseError where that version does not serve.
+        Returns the pointer as it was before. Raises ReleaseError if the version is not the champion.
         """
-        with self._changing(dataset):
-            live = self.pointer(dataset)
-            if number is not None and (live is None or live.version != number):
-                serves = f"version {live.version} serves" if live else "nothing serves yet"
+        with self._locked_and_reconciled(dataset):
+            pointer = self.pointer(dataset)
+            if number is not None and (pointer is None or pointer.version != number):
+                serves = f"version {pointer.version} serves" if pointer else "no version serves yet"
                 raise ReleaseError(
                     f"version {number} of {dataset} cannot be pinned: {serves}; promote it first: "
                     f"tradewind release promote {number}"
                 )
-            if live is not None and live.pinned != (number is not None):
-                write_pointer(self.pointer_file(dataset), replace(live, pinned=number is not None))
-            return live
+            if pointer is not None and pointer.pinned != (number is not None):
+                write_pointer(self.pointer_file(dataset), replace(pointer, pinned=number is not None))
+            return pointer
 
     def reconcile(self, dataset: str) -> list[str]:
-        """Brings pointer, released bundle and aliases together where something was deleted or damaged.
+        """Makes pointer, released bundle and aliases consistent again if something was deleted or damaged.
 
-        The pointer is right, because it is what buyers get. Returns a line on each thing that was amiss.
+        The pointer wins, because the service follows it. Returns one line for each problem found.
         """
-        with locked(self._lock_of(dataset)):
+        with locked(self._lock_file(dataset)):
             return self._reconcile(dataset)
 
     @contextmanager
-    def _changing(self, dataset: str) -> Iterator[None]:
-        """Holds the data set's lock; the state is reconciled first."""
-        with locked(self._lock_of(dataset)):
+    def _locked_and_reconciled(self, dataset: str) -> Iterator[None]:
+        """Holds the data set's lock; reconciles the state first."""
+        with locked(self._lock_file(dataset)):
             for line in self._reconcile(dataset):
                 log.warning(line)
             yield
 
-    def _lock_of(self, dataset: str) -> Path:
+    def _lock_file(self, dataset: str) -> Path:
         return self.settings.champions / f".{dataset}.lock"
 
     def _reconcile(self, dataset: str) -> list[str]:
         name, aliases = registered_name(dataset), self.aliases(dataset)
-        live, said = self.pointer(dataset), []
-        if live is None:
+        pointer, lines = self.pointer(dataset), []
+        if pointer is None:
             named = tuple(aliases[alias] for alias in (PREVIOUS, CHAMPION) if alias in aliases)
             if named:
                 why = "is damaged" if self.pointer_file(dataset).exists() else "is gone"
-                said.append(f"the pointer file of {name} {why}: {self._fall_back(dataset, named)}")
-        elif trouble := self._damage(live):
-            registered = self._registered(live)
-            if registered and any(self._loadable(dataset, (live.version,))):
-                said.append(
-                    f"the bundle of version {live.version} of {name} was damaged and is fetched anew: {trouble}"
+                lines.append(f"the pointer file of {name} {why}: {self._restore_earlier(dataset, named)}")
+        elif problem := self._bundle_error(pointer):
+            registered = self._registered(pointer)
+            if registered and any(self._loadable_versions(dataset, (pointer.version,))):
+                lines.append(
+                    f"the bundle of version {pointer.version} of {name} was damaged and was downloaded again: {problem}"
                 )
             else:
-                back = self._fall_back(dataset, live.earlier)
-                said.append(f"version {live.version} of {name} cannot be loaded ({trouble}): {back}")
-        elif self._registered(live) is None:
-            said.append(
-                f"version {live.version} of {name} serves, but the registry has it no more; the next promotion or "
-                "rollback replaces it"
+                outcome = self._restore_earlier(dataset, pointer.earlier)
+                lines.append(f"version {pointer.version} of {name} cannot be loaded ({problem}): {outcome}")
+        elif self._registered(pointer) is None:
+            lines.append(
+                f"version {pointer.version} of {name} serves, but it is no longer in the registry; the next promotion "
+                "or rollback replaces it"
             )
-        return said + self._mend_aliases(dataset)
+        return lines + self._repair_aliases(dataset)
 
-    def _damage(self, live: Pointer) -> str:
-        """What is wrong with the bundle that serves, if anything."""
+    def _bundle_error(self, pointer: Pointer) -> str:
+        """What is wrong with the champion's bundle; empty if nothing is."""
         try:
-            verify(live.bundle_folder(self.pointer_file(live.dataset)), live.bundle_sha256)
+            verify(pointer.bundle_folder(self.pointer_file(pointer.dataset)), pointer.bundle_sha256)
         except BundleError as error:
             return str(error)
         return ""
 
-    def _fall_back(self, dataset: str, numbers: tuple[int, ...]) -> str:
-        """Makes the newest of the versions that can be loaded live, and says so; nothing serves where none can."""
-        for place, version in self._loadable(dataset, self._known(dataset, numbers)):
-            self._release(version, self._known(dataset, numbers)[:place], {})
+    def _restore_earlier(self, dataset: str, numbers: tuple[int, ...]) -> str:
+        """Makes the newest loadable version the champion; without one, removes the pointer. Returns what was done."""
+        for place, version in self._loadable_versions(dataset, self._existing(dataset, numbers)):
+            self._release(version, self._existing(dataset, numbers)[:place], {})
             return f"version {version.number} serves"
         self.pointer_file(dataset).unlink(missing_ok=True)
-        return "nothing serves until a version is promoted"
+        return "no version serves until one is promoted"
 
-    def _loadable(self, dataset: str, numbers: tuple[int, ...]) -> Iterator[tuple[int, Version]]:
-        """Place and version of those that can be loaded, the last first; a line in the log on each that cannot."""
+    def _loadable_versions(self, dataset: str, numbers: tuple[int, ...]) -> Iterator[tuple[int, Version]]:
+        """Place and version of those that can be loaded, the last first; logs a line for each that cannot."""
         for place in reversed(range(len(numbers))):
             version = self.version(dataset, numbers[place])
             try:
                 self._released_bundle(version)
             except TradewindError as error:
-                log.warning("version %s of %s is passed over: %s", version.number, version.name, error)
+                log.warning("version %s of %s is skipped: %s", version.number, version.name, error)
                 continue
             yield place, version
 
-    def _mend_aliases(self, dataset: str) -> list[str]:
-        """The aliases name what the pointer says. A line if they did not."""
-        live, earlier = self._history(dataset)
-        wanted = {CHAMPION: live, PREVIOUS: earlier[-1] if earlier else None}
+    def _repair_aliases(self, dataset: str) -> list[str]:
+        """Sets the aliases to the versions in the pointer. Returns a line if they were different."""
+        champion, earlier = self._history(dataset)
+        wanted = {CHAMPION: champion, PREVIOUS: earlier[-1] if earlier else None}
         found = self.aliases(dataset)
-        if not (amiss := [alias for alias, number in wanted.items() if found.get(alias) != number]):
+        if not (wrong := [alias for alias, number in wanted.items() if found.get(alias) != number]):
             return []
-        for alias in amiss:
+        for alias in wrong:
             self.set_alias(dataset, alias, wanted[alias])
-        names = ", ".join(f"{alias}: {wanted[alias] or 'none'}" for alias in amiss)
-        return [f"the aliases of {registered_name(dataset)} did not fit what serves; set anew ({names})"]
+        names = ", ".join(f"{alias}: {wanted[alias] or 'none'}" for alias in wrong)
+        return [f"the aliases of {registered_name(dataset)} did not match the champion and were corrected ({names})"]
 
     def _history(self, dataset: str) -> tuple[int | None, tuple[int, ...]]:
-        """The live version's number, and those live before it, newest last; only those the registry still has."""
-        live = self.pointer(dataset)
-        if live is None:
+        """The numbers of the champion and of earlier champions, newest last; only those still in the registry."""
+        pointer = self.pointer(dataset)
+        if pointer is None:
             return None, ()
-        registered = self._registered(live)
-        return registered.number if registered else None, self._known(dataset, live.earlier)
+        registered = self._registered(pointer)
+        return registered.number if registered else None, self._existing(dataset, pointer.earlier)
 
-    def _registered(self, live: Pointer) -> Version | None:
-        """The registry's version that a pointer names; numbers start again where a model was deleted as a whole."""
-        known = (version for version in self.versions(live.dataset) if version.number == live.version)
-        return next((version for version in known if version.tags.get(HASH_TAG) == live.bundle_sha256), None)
+    def _registered(self, pointer: Pointer) -> Version | None:
+        """The registry's version for a pointer, by number and hash: numbers restart when a whole model is deleted."""
+        known = (version for version in self.versions(pointer.dataset) if version.number == pointer.version)
+        return next((version for version in known if version.tags.get(HASH_TAG) == pointer.bundle_sha256), None)
 
-    def _known(self, dataset: str, numbers: tuple[int, ...]) -> tuple[int, ...]:
-        there = {version.number for version in self.versions(dataset)}
-        return tuple(number for number in numbers if number in there)
+    def _existing(self, dataset: str, numbers: tuple[int, ...]) -> tuple[int, ...]:
+        existing = {version.number for version in self.versions(dataset)}
+        return tuple(number for number in numbers if number in existing)
 
-    def _forgive(self, released: Version) -> None:
-        """The recipe of a version is back: that it was rolled back once holds no longer."""
+    def _clear_rollback_marks(self, released: Version) -> None:
+        """Removes the rollback mark from all versions with the recipe of the released version."""
         for version in self.versions(released.dataset):
             same = (version.model, version.tags.get("recipe")) == (released.model, released.tags.get("recipe"))
             if same and version.tags.get(ROLLED_BACK_TAG):
@@ -230,19 +231,19 @@ class Releases(ABC):
         self.set_tags(version, {**tags, "promoted_at": now})
         self._move_aliases(version, earlier)
         path = self.pointer_file(version.dataset)
-        write_pointer(path, point_to(path, folder, version, now, earlier))
+        write_pointer(path, make_pointer(path, folder, version, now, earlier))
         return self.version(version.dataset, version.number)
 
     def _released_bundle(self, version: Version) -> Path:
-        """The bundle in the champions' folder, which loads; one that lies there already is kept if it is whole."""
+        """The version's bundle in the folder of champions; it loads. A complete bundle that is there is kept."""
         folder = self.settings.champions / version.dataset / str(version.number)
         if HASH_TAG not in version.tags:
             raise ReleaseError(f"version {version.number} of {version.name} was not published by tradewind: no bundle")
         try:
             verify(folder, version.tags[HASH_TAG])
-        except BundleError:  # none yet, or damaged: fetched, and verified there
-            self.fetch(version, folder)
-        catalog.load(folder)  # one of older code may be whole and yet not load
+        except BundleError:  # there is none yet, or it is damaged: downloaded, and verified there
+            self.download_bundle(version, folder)
+        catalog.load(folder)  # a complete bundle of older code may still not load
         return folder
 
     def _move_aliases(self, version: Version, earlier: tuple[int, ...]) -> None:
@@ -250,7 +251,7 @@ class Releases(ABC):
         self.set_alias(version.dataset, CHAMPION, version.number)
 
 
-def point_to(path: Path, folder: Path, version: Version, promoted_at: str, earlier: tuple[int, ...]) -> Pointer:
+def make_pointer(path: Path, folder: Path, version: Version, promoted_at: str, earlier: tuple[int, ...]) -> Pointer:
     """The pointer at `path` to the version's bundle in `folder`."""
     return Pointer(
         dataset=version.dataset,
@@ -260,5 +261,5 @@ def point_to(path: Path, folder: Path, version: Version, promoted_at: str, earli
         bundle_sha256=version.tags[HASH_TAG],
         promoted_at=promoted_at,
         run_id=version.run_id,
-        earlier=earlier[-HISTORY:],
+        earlier=earlier[-MAX_EARLIER_VERSIONS:],
     )

@@ -21,7 +21,7 @@ from peers.spaces import BUDGET, DEFAULTS, GRIDS, NETWORKS, PEERS, WHOLE, at_edg
 from scipy.sparse import csr_array, csr_matrix
 
 from recommenders.evaluation.tasks.sampled import Candidates
-from recommenders.evaluation.tasks.task import View
+from recommenders.evaluation.tasks.task import TaskView
 from recommenders.events.ids import IdMap
 from recommenders.events.interactions import Interactions
 
@@ -143,7 +143,7 @@ def asked_of(log: Interactions) -> Any:
     case = SimpleNamespace(
         user_rows=np.arange(N_USERS, dtype=np.int32), histories=histories, candidates=log.available, relevant=wanted
     )
-    views = {"all": View(wanted, False), "discovery": View(wanted, True)}
+    views = {"all": TaskView(wanted, False), "discovery": TaskView(wanted, True)}
     return SimpleNamespace(name="toy", key=("toy", 1), log=log, case=case, views=views, sampled=None)
 
 

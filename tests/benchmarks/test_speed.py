@@ -75,7 +75,7 @@ def test_rows_without_peers_name_no_peer_and_compare_nothing(part: str, monkeypa
     rows = training_speed.PARTS[part](movielens_like(30, 20, 400), False, 1)
     assert rows
     assert all(line["peer"] is None and line["ratio"] is None for line in rows)
-    threads = [config[name] for config in asked for name in ("threads", "n_threads") if name in config]
+    threads = [config["threads"] for config in asked if "threads" in config]
     assert all(count == 1 for count in threads)
 
 

@@ -1,4 +1,4 @@
-"""A seeded toy market in which nothing drifts unless it is told to."""
+"""A seeded toy market without drift, except where a test asks for it."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from monitoring.drift.shift import Log
+from monitoring.drift.shift import EncodedLog
 from recommenders.storage.schema import INTERACTIONS, ITEMS, USERS, conform
 
 DAY = 86_400
@@ -48,9 +48,9 @@ class Market:
         region: float = 1.0,
         rating: float | None = None,
     ) -> pa.Table:
-        """Events of some days. price and quantity multiply; category and region multiply a label's odds.
+        """Events of some days. price and quantity are factors; category and region multiply the odds of one label.
 
-        popularity scales the exponent of the long tail; rating is the mean of the stars, None: none given.
+        popularity scales the exponent of the long tail; rating is the mean of the ratings, None: no ratings.
         """
         rng = np.random.default_rng([seed, first_day])
         n_orders = orders_a_day * days
@@ -76,14 +76,14 @@ class Market:
         return conform(pa.table(columns), INTERACTIONS, "events")
 
 
-def make_still_log(rng: np.random.Generator, n_windows: int = 9, n_orders: int = 250) -> Log:
-    """The columns of a market whose windows are all draws of one distribution; the last of them is the current one.
+def make_still_log(rng: np.random.Generator, n_windows: int = 9, n_orders: int = 250) -> EncodedLog:
+    """The columns of a market whose windows are all samples of one distribution; the last window is the current one.
 
-    Orders of one to some eight lines, 300 items with a long tail: a thousand events a window.
+    Orders of one to some eight lines, 300 items with a long tail: a thousand events per window.
     """
     order = np.repeat(np.arange(n_windows * n_orders), rng.poisson(3, n_windows * n_orders) + 1)
     odds = np.cumsum(1 / np.arange(1.0, 301) ** 0.9)
-    return Log(
+    return EncodedLog(
         n_reference=int(np.searchsorted(order, (n_windows - 1) * n_orders)),
         numbers={name: rng.normal(size=order.size) for name in ("log_unit_price", "rating")},
         labels={
@@ -102,5 +102,5 @@ def market() -> Market:
 
 
 @pytest.fixture(scope="session")
-def still_log() -> Callable[[np.random.Generator], Log]:
+def still_log() -> Callable[[np.random.Generator], EncodedLog]:
     return make_still_log

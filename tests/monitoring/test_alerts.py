@@ -1,4 +1,4 @@
-"""What is sent can be read again."""
+"""Sent alerts can be read again."""
 
 import logging
 from datetime import UTC, datetime
@@ -11,7 +11,7 @@ from recommenders.errors import DataError
 ALERT = Alert("prices moved", "median 6 → 9", "warning", "drift:x", "toy", datetime(2026, 1, 2, 3, 4, tzinfo=UTC))
 
 
-def test_sent_is_read_newest_first(tmp_path, caplog):
+def test_recent_returns_the_newest_first(tmp_path, caplog):
     log = tmp_path / "alerts" / "alerts.jsonl"
     assert recent(log, 3) == []
     others = [Alert(f"line\n{n}", "", "info", "k", "toy") for n in range(4)]
@@ -27,10 +27,10 @@ def test_sent_is_read_newest_first(tmp_path, caplog):
 
 
 @pytest.mark.parametrize("line", ["{torn", '{"title": "no time"}', "[]"])
-def test_a_bad_line_is_named(tmp_path, line):
+def test_an_invalid_line_raises_with_its_number(tmp_path, line):
     log = tmp_path / "alerts.jsonl"
     send(ALERT, log)
     with log.open("a") as file:
         file.write(line + "\n")
-    with pytest.raises(DataError, match=r"alerts\.jsonl line 2 is no alert: .+; remove the line$"):
+    with pytest.raises(DataError, match=r"alerts\.jsonl line 2 is not an alert: .+; remove the line$"):
         recent(log, 5)

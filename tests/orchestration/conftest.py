@@ -1,4 +1,4 @@
-"""A small market and a quick configuration, so that the whole graph materialises in seconds."""
+"""A small market and a quick configuration, so that all assets materialise in seconds."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +22,7 @@ def quick_configuration(folder: Path, **models: dict[str, object]) -> Path:
     }
     config["models"]["sasrec"] |= {"fixed_epochs": 2, "embedding_dim": 8}
     config["models"]["ials"] |= {"embedding_dim": 16}
-    config["models"]["hybrid_learned"] |= {"n_windows": 1, "trees": 30}
+    config["models"]["hybrid_learned"] |= {"n_windows": 1, "n_estimators": 30}
     for name, values in models.items():
         config["models"][name] |= values
     folder.mkdir(parents=True, exist_ok=True)
@@ -38,7 +38,7 @@ def _quick_configuration() -> Callable[..., Path]:
 
 @pytest.fixture(scope="session")
 def make_settings() -> Callable[..., Settings]:
-    """Settings of a home of its own."""
+    """A function that makes settings with a given home."""
 
     def make(home: Path, **given: object) -> Settings:
         return Settings.read(**{"home": home, "config": quick_configuration(home), **given})
@@ -48,5 +48,5 @@ def make_settings() -> Callable[..., Settings]:
 
 @pytest.fixture(scope="session")
 def free_ports(pick_port: Callable[[], int]) -> Callable[[], dict[str, int]]:
-    """Settings that put every service on a port of its own."""
+    """A function that returns settings with a free port for every service."""
     return lambda: {f"{name}_port": pick_port() for name in ("dagster", "service", "mlflow", "evidently")}

@@ -1,4 +1,4 @@
-"""The graph as Dagster loads it."""
+"""The definitions as Dagster loads them."""
 
 import subprocess
 import sys
@@ -27,7 +27,7 @@ def defs() -> dg.Definitions:
     return definitions(Settings.read())
 
 
-def test_every_stage_is_an_asset_with_one_partition_a_dataset(defs: dg.Definitions) -> None:
+def test_every_stage_is_an_asset_with_one_partition_per_data_set(defs: dg.Definitions) -> None:
     graph = defs.resolve_asset_graph()
     assert {key.to_user_string() for key in graph.get_all_asset_keys()} == LINEAGE
     for key in graph.get_all_asset_keys():
@@ -43,14 +43,14 @@ def test_schedules_and_sensors_run_by_default(defs: dg.Definitions) -> None:
     assert sensors == dict.fromkeys(["new_data", "drift", "failed_runs"], dg.DefaultSensorStatus.RUNNING)
 
 
-def test_checks_that_block_and_checks_that_warn(defs: dg.Definitions) -> None:
+def test_which_checks_block_and_which_warn(defs: dg.Definitions) -> None:
     graph = defs.resolve_asset_graph()
     blocking = {key.name: graph.get_check_spec(key).blocking for key in graph.asset_check_keys}
     assert blocking == {
         "interactions_schema": True,
         "interactions_volume": True,
-        "no_future_in_training_data": True,
-        "features_know_no_future": True,
+        "no_temporal_leakage": True,
+        "no_feature_leakage": True,
         "release_candidate_beats_popularity": True,
         "members_beat_popularity": False,
         "no_drift": False,

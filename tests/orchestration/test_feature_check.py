@@ -1,4 +1,4 @@
-"""The check on features, given honest tables and such that look past the cut."""
+"""The feature check on correct tables and on tables with events after the cut."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -18,7 +18,7 @@ N = 400
 
 @pytest.fixture(scope="module")
 def parts() -> pa.Table:
-    """Purchases over 90 days; each tenth comes back 25 days later; the last 20 days are test."""
+    """Purchases over 90 days; each tenth is returned 25 days later; the last 20 days are the test window."""
     rng = np.random.default_rng(0)
     times = [START + timedelta(days=90 * n / N) for n in range(N)]
     table = pa.table(
@@ -51,24 +51,24 @@ def users() -> pa.Table:
     return schema.conform(pa.table({"user_id": [f"u{n}" for n in range(9)]}), schema.USERS, "users")
 
 
-def test_honest_features_pass(parts: pa.Table, items: pa.Table, users: pa.Table) -> None:
+def test_correct_features_pass(parts: pa.Table, items: pa.Table, users: pa.Table) -> None:
     cut = cut_time(parts)
-    honest = item_features(parts, items, cut), user_features(parts, users, cut, items)
-    result = checks.features_know_no_future(honest[1], honest[0], parts, items, users)
+    correct = item_features(parts, items, cut), user_features(parts, users, cut, items)
+    result = checks.no_feature_leakage(correct[1], correct[0], parts, items, users)
     assert result.passed, result.description
 
 
-def test_features_of_the_whole_log_are_caught(parts: pa.Table, items: pa.Table, users: pa.Table) -> None:
+def test_features_of_the_whole_log_are_found(parts: pa.Table, items: pa.Table, users: pa.Table) -> None:
     end = START + timedelta(days=90)
     leaky = item_features(parts, items, end), user_features(parts, users, end, items)
-    result = checks.features_know_no_future(leaky[1], leaky[0], parts, items, users)
+    result = checks.no_feature_leakage(leaky[1], leaky[0], parts, items, users)
     assert not result.passed
     for name in ("item_features n_orders", "item_features price:", "user_features spend"):
         assert name in str(result.description)
 
 
-def test_a_return_after_the_cut_is_enough(parts: pa.Table, items: pa.Table, users: pa.Table) -> None:
-    """Spend that counts every return, whenever it came, and is right in all else."""
+def test_a_counted_return_after_the_cut_is_found(parts: pa.Table, items: pa.Table, users: pa.Table) -> None:
+    """Spend that subtracts every return, also those after the cut; everything else is correct."""
     cut = cut_time(parts)
     place = parts.schema.get_field_index("returned_at")
     at_once = parts.set_column(place, parts.schema.field(place), parts["timestamp"])
@@ -77,11 +77,11 @@ def test_a_return_after_the_cut_is_enough(parts: pa.Table, items: pa.Table, user
     assert {words.split(":")[0] for words in found} == {"user_features spend", "user_features mean_order_value"}
 
 
-def test_one_leaking_row_is_enough(parts: pa.Table, items: pa.Table, users: pa.Table) -> None:
+def test_one_leaking_row_is_found(parts: pa.Table, items: pa.Table, users: pa.Table) -> None:
     cut = cut_time(parts)
-    honest = item_features(parts, items, cut)
-    counts = [n + (row == 0) for row, n in enumerate(honest["n_buyers"].to_pylist())]
-    place = honest.schema.get_field_index("n_buyers")
-    leaky = honest.set_column(place, honest.schema.field(place), pa.array(counts, pa.int64()))
+    correct = item_features(parts, items, cut)
+    counts = [n + (row == 0) for row, n in enumerate(correct["n_buyers"].to_pylist())]
+    place = correct.schema.get_field_index("n_buyers")
+    leaky = correct.set_column(place, correct.schema.field(place), pa.array(counts, pa.int64()))
     found = checks.feature_leaks(leaky, user_features(parts, users, cut, items), parts, items, users)
-    assert found == [f"item_features n_buyers: 1 of {honest.num_rows} rows"]
+    assert found == [f"item_features n_buyers: 1 of {correct.num_rows} rows"]

@@ -16,10 +16,10 @@ def stock() -> int:
 
 def check(name: str, **found: object) -> dg.AssetChecksDefinition:
     @dg.asset_check(asset=stock, name=name)
-    def judge(stock: int) -> dg.AssetCheckResult:
+    def result(stock: int) -> dg.AssetCheckResult:
         return dg.AssetCheckResult(description=f"{stock} of 9 [rows]", **found)  # type: ignore[arg-type]
 
-    return judge
+    return result
 
 
 def test_only_a_check_that_applied_and_passed_gets_a_tick(capsys: pytest.CaptureFixture[str]) -> None:
@@ -32,9 +32,9 @@ def test_only_a_check_that_applied_and_passed_gets_a_tick(capsys: pytest.Capture
     defs = dg.Definitions([stock], asset_checks=checks, jobs=[dg.define_asset_job("all")], loggers={"console": console})
     defs.resolve_job_def("all").execute_in_process(run_config={"loggers": {"console": {}}})
     lines = [line.split() for line in capsys.readouterr().err.splitlines()]
-    said = {words[words.index("s") - 2]: (words[0], " ".join(words[words.index("s") + 1 :])) for words in lines}
+    printed = {words[words.index("s") - 2]: (words[0], " ".join(words[words.index("s") + 1 :])) for words in lines}
     why = "3 of 9 [rows]"
-    assert said == {
+    assert printed == {
         "stock": ("✓", ""),
         "holds": ("✓", ""),
         "warns": ("!", why),

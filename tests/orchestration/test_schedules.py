@@ -1,4 +1,4 @@
-"""Which job runs at which time."""
+"""The schedules: which job runs at which time."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -20,9 +20,9 @@ def test_each_job_runs_at_the_time_that_is_set(tmp_path: Path, make_settings: Ca
     for schedule in (nightly, hourly):
         assert schedule.execution_timezone in (None, "UTC")
         for hour in (1, 1, 2):  # the same time twice is one run
-            moment = datetime(2026, 1, 1, hour, tzinfo=UTC)
-            asked = schedule(dg.build_schedule_context(scheduled_execution_time=moment))
-            assert isinstance(asked, dg.RunRequest)
-            assert asked.partition_key == "online_retail"
-            keys.add(asked.run_key)
+            time = datetime(2026, 1, 1, hour, tzinfo=UTC)
+            request = schedule(dg.build_schedule_context(scheduled_execution_time=time))
+            assert isinstance(request, dg.RunRequest)
+            assert request.partition_key == "online_retail"
+            keys.add(request.run_key)
     assert len(keys) == 4

@@ -1,4 +1,4 @@
-"""Toy logs with known answers, shared by the tests of models, evaluation and training."""
+"""Toy logs with known results, shared by the tests of models, evaluation and training."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -16,7 +16,7 @@ from recommenders.models.recommender import Recommender
 from recommenders.simulation.files import write_world
 from recommenders.storage import schema
 from recommenders.training.configuration import TrainingConfig
-from recommenders.training.fitting import Declined, fit_recipe
+from recommenders.training.fitting import SkippedModel, fit_recipe
 
 World = tuple[Interactions, ItemFeatures]
 
@@ -24,7 +24,7 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def events(pairs: list[tuple[int, int]], days: list[float]) -> pa.Table:
-    """One purchase a pair, of the user and item numbers given, so many days after START."""
+    """One purchase per pair of user and item numbers, at the given days after START."""
     return schema.conform(
         pa.table(
             {
@@ -42,7 +42,7 @@ def events(pairs: list[tuple[int, int]], days: list[float]) -> pa.Table:
 
 
 def checkerboard_pairs(n_users: int = 24, n_items: int = 20) -> list[tuple[int, int]]:
-    """Even buyers buy even items and odd ones odd items; each leaves out exactly one item of its colour."""
+    """Even users buy even items, odd users odd items; each user leaves out exactly one item of its colour."""
     return [
         (user, item)
         for user in range(n_users)
@@ -52,7 +52,7 @@ def checkerboard_pairs(n_users: int = 24, n_items: int = 20) -> list[tuple[int, 
 
 
 def left_out(user: int, n_items: int = 20) -> int:
-    """The one item of its colour that a checkerboard buyer has not bought."""
+    """The one item of its colour that a checkerboard user has not bought."""
     return (user + 2 * (user // 2)) % n_items // 2 * 2 + user % 2
 
 
@@ -74,10 +74,10 @@ def items_table(n_items: int) -> pa.Table:
 
 
 def checkerboard(repeat: bool = False, n_items: int = 22) -> tuple[Interactions, ItemFeatures]:
-    """The log, and the features, of 24 buyers and 20 bought items; i20 is new, i21 is no longer on sale."""
+    """The log and item features of 24 users and 20 bought items; i20 is new, i21 is no longer on sale."""
     pairs = checkerboard_pairs()
     days = [place * 7 % 90 for place in range(len(pairs))]
-    items = IdMap.of(f"i{item:02}" for item in range(n_items))
+    items = IdMap.from_ids(f"i{item:02}" for item in range(n_items))
     available = np.arange(n_items) != 21
     log = Interactions.from_table(events(pairs, days), items, available=available, repeat=repeat)
     return log, encode_items(items_table(n_items), items)
@@ -90,7 +90,7 @@ def toy_events() -> Callable[[list[tuple[int, int]], list[float]], pa.Table]:
 
 @pytest.fixture(scope="session")
 def world() -> World:
-    """Known items stay out of the lists: the one right answer of each buyer is the item of its colour left out."""
+    """Without repeat purchases: the one right item of each user is the left-out item of its colour."""
     return checkerboard()
 
 
@@ -101,7 +101,7 @@ def reorder_world() -> World:
 
 @pytest.fixture(scope="session")
 def answers() -> np.ndarray:
-    """(24,) the column each checkerboard buyer should be recommended."""
+    """(24,): the item column that each checkerboard user should be recommended."""
     return np.array([left_out(user) for user in range(24)])
 
 
@@ -119,31 +119,31 @@ def small_config() -> TrainingConfig:
                     "patience": 5,
                     "learning_rate": 0.01,
                 },
-                "sasrec": {"windows": True, "embedding_dim": 8, "dropout": 0.5, "fixed_epochs": 4},
-                "hybrid_learned": {"n_windows": 1, "trees": 30, "depth": 3},
+                "sasrec": {"fit_on_windows": True, "embedding_dim": 8, "dropout": 0.5, "fixed_epochs": 4},
+                "hybrid_learned": {"n_windows": 1, "n_estimators": 30, "max_depth": 3},
             },
         }
     )
 
 
 class Recipe(NamedTuple):
-    """What fit_recipe made of the checkerboard, what it reported to, and what could not learn there."""
+    """The models that fit_recipe fitted on the checkerboard, the names of the trackers, and the skipped models."""
 
     fitted: dict[str, Recommender]
     tracked: list[str]
-    declined: list[Declined]
+    skipped: list[SkippedModel]
 
 
 @pytest.fixture(scope="session")
 def recipe(world: World, small_config: TrainingConfig) -> Recipe:
     tracked: list[str] = []
-    declined: list[Declined] = []
-    return Recipe(fit_recipe(small_config, *world, tracked.append, declined.append), tracked, declined)
+    skipped: list[SkippedModel] = []
+    return Recipe(fit_recipe(small_config, *world, tracked.append, skipped.append), tracked, skipped)
 
 
 @pytest.fixture(scope="session")
 def small_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """100 buyers, 1,118 products, 1,250 orders."""
+    """A simulated market of 100 users, 1,118 items and 1,250 orders."""
     folder = tmp_path_factory.mktemp("world") / "b2b"
     write_world(folder, scale=0.05, seed=7)
     return folder

@@ -1,4 +1,4 @@
-"""A toy market, bundles of it, and real servers on loopback that end with their tests."""
+"""A toy market, bundles of it, and real servers on loopback that stop with their tests."""
 
 import os
 import signal
@@ -28,8 +28,8 @@ N_WEEKLY, N_GROUPS = 60, 15
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-class Market:
-    """What the room's tests make, handed out as the fixture `market`: test files cannot import this one."""
+class ToyMarket:
+    """The helpers of the serving tests, given as the fixture `market`: test files cannot import this file."""
 
     def __init__(self, pick_port: Callable[[], int]) -> None:
         self.log, self.bundle, self.release, self.settings = toy_log, toy_bundle, release, settings_of
@@ -43,19 +43,19 @@ class Market:
 
 @contextmanager
 def serve(target: str, home: Path, cwd: Path, port: int, **environment: str) -> Iterator[httpx.Client]:
-    """A BentoML server in a session of its own, asked once it answers at all.
+    """A client of a BentoML server, which runs in its own session; yields it as soon as the server answers.
 
-    The whole group ends with the block.
+    All processes of the session stop at the end of the block.
     """
     command = [sys.executable, "-m", "bentoml", "serve", target, "--host", "127.0.0.1", "--port", str(port)]
-    own = {"TRADEWIND_HOME": str(home), "BENTOML_HOME": str(home / "bentoml"), **environment}
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("TRADEWIND_", "BENTOML_"))}
+    settings = {"TRADEWIND_HOME": str(home), "BENTOML_HOME": str(home / "bentoml"), **environment}
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("TRADEWIND_", "BENTOML_"))}
     home.mkdir(parents=True, exist_ok=True)
     with (home / "server.log").open("w") as log:
         process = subprocess.Popen(
             command,
             cwd=cwd,
-            env={**kept, **own},
+            env={**inherited, **settings},
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
@@ -65,11 +65,11 @@ def serve(target: str, home: Path, cwd: Path, port: int, **environment: str) -> 
             until(lambda: answers(client), (home / "server.log").read_text)
             yield client
     finally:
-        end(process)
+        stop(process)
 
 
-def end(process: subprocess.Popen[bytes]) -> None:
-    """Ends the process and its group."""
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """Stops the process and its group."""
     for kind in (signal.SIGTERM, signal.SIGKILL):
         try:
             os.killpg(process.pid, kind)
@@ -81,7 +81,7 @@ def end(process: subprocess.Popen[bytes]) -> None:
 
 
 def answers(client: httpx.Client) -> bool:
-    """Whether anything listens."""
+    """Whether a server listens."""
     try:
         client.get("/livez")
     except httpx.TransportError:
@@ -90,7 +90,7 @@ def answers(client: httpx.Client) -> bool:
 
 
 def until(condition: Callable[[], bool], otherwise: str | Callable[[], str], seconds: float = START_SECONDS) -> None:
-    """Waits for the condition; fails the test with `otherwise` if it never comes."""
+    """Waits for the condition; fails the test with `otherwise` if it does not become true in time."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
@@ -99,13 +99,13 @@ def until(condition: Callable[[], bool], otherwise: str | Callable[[], str], sec
 
 
 def toy_log(favourite: int = 0, repeat: bool = True, available: list[bool] | None = None) -> Interactions:
-    """Buyers "1".."6" and items "101".."112".
+    """Users "1".."6" and items "101".."112".
 
-    Buyer b bought item b, and everybody bought the favourite column twice.
+    User n bought item n, and all users bought the item in the favourite column twice.
     """
     users, items = (
-        IdMap.of(str(b) for b in range(1, N_USERS + 1)),
-        IdMap.of(str(i) for i in range(101, 101 + N_ITEMS)),
+        IdMap.from_ids(str(n) for n in range(1, N_USERS + 1)),
+        IdMap.from_ids(str(i) for i in range(101, 101 + N_ITEMS)),
     )
     rows = np.repeat(np.arange(N_USERS, dtype=np.int32), 3)
     columns = np.stack([np.arange(N_USERS), *[np.full(N_USERS, favourite)] * 2], axis=1).ravel().astype(np.int32)
@@ -115,12 +115,12 @@ def toy_log(favourite: int = 0, repeat: bool = True, available: list[bool] | Non
 
 
 def toy_bundle(folder: Path, favourite: int = 0) -> Path:
-    """A bundle of Popularity whose best item is the favourite's."""
+    """A bundle of Popularity whose best item is the favourite."""
     return Popularity().fit(toy_log(favourite)).save(folder)
 
 
 def release(settings: ServingSettings, version: int, favourite: int) -> Path:
-    """A champion without a registry: bundle, then pointer; returns the bundle."""
+    """Makes a champion without a registry: bundle, then pointer; returns the bundle."""
     folder = toy_bundle(settings.champions / settings.dataset / str(version), favourite)
     relative = f"{settings.dataset}/{version}"
     write_pointer(
@@ -139,15 +139,18 @@ def release(settings: ServingSettings, version: int, favourite: int) -> Path:
 
 
 def settings_of(home: Path, dataset: str = "toy") -> ServingSettings:
-    """Settings below a home of the test's own."""
+    """Settings with a home folder of the test."""
     return ServingSettings(home=home, dataset=dataset)
 
 
 def weekly_tables(days: int = 70) -> tuple[pa.Table, pa.Table]:
-    """Every third day each user buys one of the group's three items, and each fourth time any; groups buy alike."""
+    """Interactions and items. Every third day each user buys one of the three items of its group, or any item (1 in 4).
+
+    All users of a group buy alike.
+    """
     rng = np.random.default_rng(0)
     visits = [(day, user) for day in range(days) for user in range(N_WEEKLY) if (day + user) % 3 == 0]
-    drawn = [(rng.random() < 0.25, int(rng.integers(3 * N_GROUPS))) for _ in visits]  # so a longer log begins alike
+    drawn = [(rng.random() < 0.25, int(rng.integers(3 * N_GROUPS))) for _ in visits]  # a longer log has the same start
     bought = [
         item if any_ else user % N_GROUPS * 3 + item % 3 for (_, user), (any_, item) in zip(visits, drawn, strict=True)
     ]
@@ -167,18 +170,18 @@ def weekly_tables(days: int = 70) -> tuple[pa.Table, pa.Table]:
 
 @pytest.fixture(scope="session")
 def weekly() -> Callable[..., tuple[pa.Table, pa.Table]]:
-    """The tables of a market of so many days (70 where none are given) that one can judge models on."""
+    """A function of a number of days (default 70) that returns interactions and items to evaluate models on."""
     return weekly_tables
 
 
 @pytest.fixture(scope="session")
-def market(pick_port: Callable[[], int]) -> Market:
-    """The toy market's tools."""
-    return Market(pick_port)
+def market(pick_port: Callable[[], int]) -> ToyMarket:
+    """The helpers of the toy market."""
+    return ToyMarket(pick_port)
 
 
 @pytest.fixture(autouse=True)
-def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def _no_outside_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in list(os.environ):
         if name.startswith("TRADEWIND_"):
             monkeypatch.delenv(name)

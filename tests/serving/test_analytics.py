@@ -1,4 +1,4 @@
-"""Counters and percentiles against plain arithmetic."""
+"""Counters and percentiles, compared with plain arithmetic."""
 
 import threading
 
@@ -8,7 +8,7 @@ from serving import pages
 from serving.analytics import Recorder, percentile
 
 
-def test_nothing_yet():
+def test_summary_without_requests():
     summary = Recorder().summary()
     assert (summary["requests"], summary["errors"], summary["latency_ms"]["p50"]) == (0, 0, None)
 
@@ -25,7 +25,7 @@ def test_counts_and_percentiles():
     assert summary["latency_ms"] == {"p50": 50.0, "p95": 95.0, "p99": 99.0}
 
 
-def test_the_ring_holds_the_newest():
+def test_the_ring_buffer_keeps_the_newest_requests():
     recorder = Recorder(size=10)
     for milliseconds in [1000.0] * 10 + [1.0] * 10:
         recorder.record(200, milliseconds)
@@ -33,7 +33,7 @@ def test_the_ring_holds_the_newest():
     assert recorder.summary()["requests"] == 20
 
 
-def test_threads_lose_nothing():
+def test_concurrent_threads_lose_no_record():
     recorder = Recorder()
     threads = [threading.Thread(target=lambda: [recorder.record(200, 1.0) for _ in range(2000)]) for _ in range(4)]
     for thread in threads:
@@ -48,7 +48,7 @@ def test_percentile(share, expected):
     assert percentile([1.0, 2.0, 3.0, 4.0], share) == expected
 
 
-def test_the_page_escapes_and_loads_nothing():
+def test_the_page_escapes_values_and_loads_no_external_files():
     recorder = Recorder()
     recorder.record(200, 1.0, "<script>", "1")
     page = pages.analytics(recorder.summary()).decode()

@@ -1,4 +1,4 @@
-"""The application as an ASGI server calls it, over a champion on disk."""
+"""The application, called as an ASGI server calls it, with a champion on disk."""
 
 import asyncio
 from dataclasses import replace
@@ -12,24 +12,24 @@ import pytest
 from recommenders.events.sale_periods import ALWAYS, SalePeriods
 from recommenders.models.popularity import Popularity
 from serving.application import Application
-from serving.champion_watcher import Live
+from serving.champion_watcher import ChampionWatcher
 from serving.pointer import fingerprint, read_pointer, write_pointer
 
 
-def asked(application: Application, method: str, path: str, **content: Any) -> httpx.Response:
-    async def ask() -> httpx.Response:
+def request(application: Application, method: str, path: str, **content: Any) -> httpx.Response:
+    async def send() -> httpx.Response:
         transport = httpx.ASGITransport(app=application)
         async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
             return await client.request(method, path, **content)
 
-    return asyncio.run(ask())
+    return asyncio.run(send())
 
 
 @pytest.fixture
 def serve(market: Any, tmp_path: Path) -> Any:
-    """An application that serves the toy market, of whose items the last ones have ended long ago."""
+    """A function that makes an application for the toy market; the sale of its last n_ended items ended long ago."""
 
-    def made(n_ended: int) -> Application:
+    def make(n_ended: int) -> Application:
         settings = market.settings(tmp_path)
         folder = market.release(settings, 1, 0)
         ends = np.where(np.arange(12) < 12 - n_ended, ALWAYS.max, 1)
@@ -38,29 +38,29 @@ def serve(market: Any, tmp_path: Path) -> Any:
         assert pointer is not None
         write_pointer(settings.pointer, replace(pointer, bundle_sha256=fingerprint(folder)))
         application = Application(tmp_path)
-        application.live = Live(settings.pointer)
-        application.live.look()
+        application.watcher = ChampionWatcher(settings.pointer)
+        application.watcher.poll()
         return application
 
-    return made
+    return make
 
 
-def test_health_counts_what_is_on_sale_and_warns_where_nothing_is(serve):
-    state = asked(serve(n_ended=4), "GET", "/health").json()
+def test_health_counts_items_on_sale_and_warns_if_there_are_none(serve):
+    state = request(serve(n_ended=4), "GET", "/health").json()
     assert state["items_on_sale"] == 8
     assert "warning" not in state
     application = serve(n_ended=12)
-    assert "none is on sale" in asked(application, "GET", "/health").json()["warning"]
-    assert asked(application, "POST", "/predict", json={"user_id": 1}).json()["items"] == []
+    assert "no item is on sale" in request(application, "GET", "/health").json()["warning"]
+    assert request(application, "POST", "/predict", json={"user_id": 1}).json()["items"] == []
 
 
-def test_a_number_too_large_is_refused_with_the_fix_and_answered_as_a_string(serve):
+def test_a_too_large_number_is_an_error_that_names_the_fix_and_works_as_a_string(serve):
     application = serve(n_ended=0)
-    refused = asked(application, "POST", "/predict", json={"user_id": 1700000000000435545})
-    assert refused.status_code == 422
-    assert "user_id: got 1700000000000435545" in refused.json()["error"]
-    assert "send any other id as a string" in refused.json()["error"]
-    answer = asked(application, "POST", "/predict", json={"user_id": "1700000000000435545"}).json()
+    response = request(application, "POST", "/predict", json={"user_id": 1700000000000435545})
+    assert response.status_code == 422
+    assert "user_id: got 1700000000000435545" in response.json()["error"]
+    assert "send any other id as a string" in response.json()["error"]
+    answer = request(application, "POST", "/predict", json={"user_id": "1700000000000435545"}).json()
     assert (answer["user_id"], len(answer["items"])) == ("1700000000000435545", 10)
-    mixed = asked(application, "POST", "/predict", json={"user_id": 3, "history": [999, "999", 101, "101", " 101"]})
+    mixed = request(application, "POST", "/predict", json={"user_id": 3, "history": [999, "999", 101, "101", " 101"]})
     assert mixed.json()["unknown_items"] == [999, "999", " 101"]

@@ -1,4 +1,4 @@
-"""Lists for everyone are the lists the service gives."""
+"""The batch lists of all users are the lists of the service."""
 
 from dataclasses import replace
 
@@ -13,7 +13,7 @@ from serving.batch import batch_recommendations
 from serving.predictor import Predictor
 
 
-def test_every_buyer_gets_the_list_the_service_would_give(market, tmp_path):
+def test_every_user_gets_the_list_of_the_service(market, tmp_path):
     model = CollaborativeFiltering().fit(market.log())
     table = batch_recommendations(model, 4)
     assert table.schema.names == ["user_id", "rank", "item_id", "score"]
@@ -26,30 +26,30 @@ def test_every_buyer_gets_the_list_the_service_would_give(market, tmp_path):
         assert [row["item_id"] for row in rows] == predictor.predict(user_id, [], 4).item_ids
 
 
-def test_lists_end_where_the_candidates_end(market):
+def test_lists_are_short_if_there_are_few_candidates(market):
     model = CollaborativeFiltering().fit(market.log(available=[n < 3 for n in range(12)]))
     assert batch_recommendations(model, 10).num_rows == 6 * 3
 
 
-def test_what_is_not_on_sale_now_is_in_no_list(market):
+def test_items_that_are_not_on_sale_now_are_in_no_list(market):
     ends = np.where(np.arange(12) < 4, 1, ALWAYS.max)  # 1970
     log = replace(market.log(), sale_periods=SalePeriods(np.full(12, ALWAYS.min), ends))
     served = batch_recommendations(CollaborativeFiltering().fit(log), 10)["item_id"].to_pylist()
     assert set(served) == {str(item) for item in range(105, 113)}
 
 
-def test_whom_the_model_does_not_know_gets_what_the_service_would_give(market, tmp_path, monkeypatch):
-    monkeypatch.setattr(CollaborativeFiltering, "knows", lambda self, rows, _: rows % 2 == 0)
+def test_users_that_the_model_does_not_cover_get_the_list_of_the_service(market, tmp_path, monkeypatch):
+    monkeypatch.setattr(CollaborativeFiltering, "covers", lambda self, rows, _: rows % 2 == 0)
     model = CollaborativeFiltering().fit(market.log())
     predictor = Predictor(model.save(tmp_path / "b"))
     rows = batch_recommendations(model, 4).to_pylist()
-    for user_id, strategy in (("1", "known_buyer"), ("2", "popularity")):
+    for user_id, strategy in (("1", "known_user"), ("2", "popularity")):
         found = predictor.predict(user_id, [], 4)
         assert found.strategy == strategy
         assert [row["item_id"] for row in rows if row["user_id"] == user_id] == found.item_ids
         assert [row["score"] for row in rows if row["user_id"] == user_id] == found.scores
 
 
-def test_no_list_is_no_request(market):
+def test_k_below_one_is_an_error(market):
     with pytest.raises(ConfigurationError, match="batch k: got 0"):
         batch_recommendations(CollaborativeFiltering().fit(market.log()), 0)

@@ -1,4 +1,4 @@
-"""What is served is what was evaluated: the lists of both, user by user, on a log full of ties."""
+"""The served lists are the evaluated lists: both are compared user by user, on a log with many ties."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -11,12 +11,12 @@ import pytest
 
 from recommenders.datasets.spec import Protocol
 from recommenders.evaluation.rank import rank
-from recommenders.evaluation.tasks.cold_start import cold_buyers
-from recommenders.evaluation.tasks.task import Case, make_case
+from recommenders.evaluation.tasks.cold_start import cold_start_users
+from recommenders.evaluation.tasks.task import EvaluationTask, make_task
 from recommenders.events.interactions import Interactions
 from recommenders.features.items import encode_items
 from recommenders.models.catalog import model_class
-from recommenders.models.ensembles.ensemble import Composed
+from recommenders.models.ensembles.ensemble import Ensemble
 from recommenders.models.ensembles.hybrid import Hybrid, HybridConfig
 from recommenders.models.ensembles.hybrid_learned.config import HybridLearnedConfig
 from recommenders.models.ensembles.hybrid_learned.model import HybridLearned
@@ -30,9 +30,10 @@ N_ITEMS, N_TWINS, N_TASTES, DAYS, K = 120, 40, 6, 100, 10
 
 
 def market(n_users: int) -> tuple[pa.Table, pa.Table]:
-    """Events and items. Users buy two items a visit, mostly of their taste; every tenth user comes late in the log.
+    """Events and items. Users buy two items per visit, mostly of their taste; every tenth user starts late in the log.
 
-    Of the first N_TWINS items each odd one is bought whenever the one before is, and described alike: they tie.
+    Each odd one of the first N_TWINS items is bought together with the item before it and has the same title and
+    category, so their scores tie.
     """
     rng = np.random.default_rng(7)
     visits = np.repeat(np.arange(n_users), 5)
@@ -67,66 +68,66 @@ def market(n_users: int) -> tuple[pa.Table, pa.Table]:
 
 
 @dataclass(frozen=True)
-class World:
-    """A release candidate, what it is asked in evaluation, and the same model as the service has it."""
+class Served:
+    """A release candidate, its evaluation tasks, and the same model loaded as in the service."""
 
     log: Interactions
-    model: Composed
-    known: Case
-    cold: Case
+    model: Ensemble
+    known: EvaluationTask
+    cold: EvaluationTask
     predictor: Predictor
 
     @classmethod
-    def made(cls, folder: Path, n_users: int, candidate: Composed, repeat: bool = True) -> "World":
+    def make(cls, folder: Path, n_users: int, candidate: Ensemble, repeat: bool = True) -> "Served":
         events, items = market(n_users)
         protocol = Protocol("time_cut", test_days=15, repeat=repeat)
         parts = split(events, protocol)
         test = parts.filter(pc.field("part") == "test")
         log = training_log(parts.filter(pc.field("part") != "test"), items, protocol, cut_time(parts))
         features = encode_items(items, log.items)
-        fitted = {name: model_class(name)().fit(log, features) for name in candidate.wanted()}
-        model = candidate.compose(fitted, log, features)
-        case, cold = make_case(log, test, protocol), cold_buyers(log, test, protocol)
-        return cls(log, model, case, cold, Predictor(model.save(folder / "bundle")))
+        fitted = {name: model_class(name)().fit(log, features) for name in candidate.base_model_names()}
+        model = candidate.fit_from(fitted, log, features)
+        known, cold = make_task(log, test, protocol), cold_start_users(log, test, protocol)
+        return cls(log, model, known, cold, Predictor(model.save(folder / "bundle")))
 
-    def assert_served_as_evaluated(self, case: Case) -> int:
-        """Every user's list, item by item; returns how many lists hold a tie."""
+    def assert_served_as_evaluated(self, task: EvaluationTask) -> int:
+        """Compares every user's list, item by item; returns how many lists hold a tie."""
         ids, tied = self.log.items.ids, 0
-        evaluated = rank(self.model, case, {"all": case.views()["all"]}, K)["all"]
-        for place, user_id in enumerate(case.user_ids.tolist()):
-            cold = case.user_rows[place] < 0
-            history = ids[case.histories[place : place + 1].item_columns].tolist() if cold else []
+        evaluated = rank(self.model, task, {"all": task.views()["all"]}, K)["all"]
+        for place, user_id in enumerate(task.user_ids.tolist()):
+            cold = task.user_rows[place] < 0
+            history = ids[task.histories[place : place + 1].item_columns].tolist() if cold else []
             served = self.predictor.predict(user_id, history, K)
             assert served.item_ids == ids[evaluated[place]].tolist(), user_id
-            assert served.strategy == ("history" if cold else "known_buyer")
+            assert served.strategy == ("history" if cold else "known_user")
             tied += len(set(served.scores)) < K
         return tied
 
 
-def learned(*members: str) -> HybridLearned:
-    return HybridLearned(HybridLearnedConfig(members=members, n_windows=1, trees=20, max_users=1000))
+def learned(*base_models: str) -> HybridLearned:
+    return HybridLearned(HybridLearnedConfig(base_models=base_models, n_windows=1, n_estimators=20, max_users=1000))
 
 
 CHEAP = ("popularity", "ease", "collaborative_filtering", "content_based")
-BLEND = HybridConfig(model_weights={"content_based": 0.5, "collaborative_filtering": 0.5})
+ENSEMBLE = HybridConfig(model_weights={"content_based": 0.5, "collaborative_filtering": 0.5})
 
 
 @pytest.mark.parametrize(
-    ("candidate", "repeat"), [(learned(*CHEAP, "repurchase"), True), (learned(*CHEAP), False), (Hybrid(BLEND), True)]
+    ("candidate", "repeat"), [(learned(*CHEAP, "repurchase"), True), (learned(*CHEAP), False), (Hybrid(ENSEMBLE), True)]
 )
-def test_served_lists_are_the_evaluated_ones(tmp_path: Path, candidate: Composed, repeat: bool) -> None:
-    world = World.made(tmp_path, 300, candidate, repeat)
-    assert world.assert_served_as_evaluated(world.known) > 50
-    assert world.assert_served_as_evaluated(world.cold) > 0
-    rows = batch_recommendations(world.model, K).to_pylist()
-    for user_id in world.known.user_ids[:50].tolist():
-        listed = [row["item_id"] for row in rows if row["user_id"] == user_id]
-        assert listed == world.predictor.predict(user_id, [], K).item_ids
+def test_served_lists_are_the_evaluated_ones(tmp_path: Path, candidate: Ensemble, repeat: bool) -> None:
+    served = Served.make(tmp_path, 300, candidate, repeat)
+    assert served.assert_served_as_evaluated(served.known) > 50
+    assert served.assert_served_as_evaluated(served.cold) > 0
+    rows = batch_recommendations(served.model, K).to_pylist()
+    for user_id in served.known.user_ids[:50].tolist():
+        batch = [row["item_id"] for row in rows if row["user_id"] == user_id]
+        assert batch == served.predictor.predict(user_id, [], K).item_ids
 
 
 @pytest.mark.slow
 def test_served_lists_of_five_thousand_users_are_the_evaluated_ones(tmp_path: Path) -> None:
-    world = World.made(tmp_path, 9000, learned("popularity", "ease", "repurchase"))
-    assert len(world.known.user_ids) + len(world.cold.user_ids) >= 5000
-    assert world.assert_served_as_evaluated(world.known) > 500
-    assert world.assert_served_as_evaluated(world.cold) > 50
+    served = Served.make(tmp_path, 9000, learned("popularity", "ease", "repurchase"))
+    assert len(served.known.user_ids) + len(served.cold.user_ids) >= 5000
+    assert served.assert_served_as_evaluated(served.known) > 500
+    assert served.assert_served_as_evaluated(served.cold) > 50

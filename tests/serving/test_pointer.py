@@ -1,4 +1,4 @@
-"""The pointer file: whole or not at all."""
+"""The pointer file: a reader gets the whole file or none."""
 
 import json
 import threading
@@ -7,36 +7,36 @@ from pathlib import Path
 import pytest
 
 from recommenders.errors import BundleError, ReleaseError
-from serving import pointer
+from recommenders.storage import files
 from serving.pointer import Pointer, fingerprint, read_pointer, verify, write_pointer
 
 
-def named(version: int = 1) -> Pointer:
+def make_pointer(version: int = 1) -> Pointer:
     return Pointer("toy", "popularity", version, f"toy/{version}", "0" * 64, "2026-01-01T00:00:00", "run", (3, 4))
 
 
-def test_what_is_written_is_read(tmp_path):
-    write_pointer(tmp_path / "toy.json", named())
-    assert read_pointer(tmp_path / "toy.json") == named()
-    assert named().promoted == (3, 4, 1)
+def test_write_then_read_returns_the_same_pointer(tmp_path):
+    write_pointer(tmp_path / "toy.json", make_pointer())
+    assert read_pointer(tmp_path / "toy.json") == make_pointer()
+    assert make_pointer().promoted == (3, 4, 1)
 
 
-def test_the_bundle_is_relative_to_the_pointer(tmp_path):
-    write_pointer(tmp_path / "a" / "toy.json", named())
+def test_the_bundle_path_is_relative_to_the_pointer_file(tmp_path):
+    write_pointer(tmp_path / "a" / "toy.json", make_pointer())
     (tmp_path / "a").rename(tmp_path / "b")
     moved = read_pointer(tmp_path / "b" / "toy.json")
     assert moved is not None
     assert moved.bundle_folder(tmp_path / "b" / "toy.json") == tmp_path / "b" / "toy" / "1"
 
 
-def test_no_file_is_no_champion(tmp_path):
+def test_without_a_file_there_is_no_pointer(tmp_path):
     assert read_pointer(tmp_path / "toy.json") is None
 
 
 @pytest.mark.parametrize(
     "content", ["", "{", "[]", "{}", '{"version": "x", "earlier": []}', '{"version": 1, "earlier": []}']
 )
-def test_a_damaged_pointer_is_told_in_one_line(tmp_path, content):
+def test_a_damaged_pointer_is_an_error_of_one_line(tmp_path, content):
     (tmp_path / "toy.json").write_text(content)
     with pytest.raises(ReleaseError, match=r"is not a champion pointer .*; promote a version") as error:
         read_pointer(tmp_path / "toy.json")
@@ -46,23 +46,23 @@ def test_a_damaged_pointer_is_told_in_one_line(tmp_path, content):
 @pytest.mark.parametrize("step", ["fsync", "replace"])
 def test_a_crash_while_writing_leaves_the_old_pointer(tmp_path, monkeypatch, step):
     path = tmp_path / "toy.json"
-    write_pointer(path, named(1))
+    write_pointer(path, make_pointer(1))
 
     def crash(*_: object) -> None:
         raise OSError("power cut")
 
-    monkeypatch.setattr(*((pointer.os, "fsync") if step == "fsync" else (Path, "replace")), crash)
+    monkeypatch.setattr(*((files.os, "fsync") if step == "fsync" else (Path, "replace")), crash)
     with pytest.raises(OSError, match="power cut"):
-        write_pointer(path, named(2))
+        write_pointer(path, make_pointer(2))
     monkeypatch.undo()
-    assert read_pointer(path) == named(1)
+    assert read_pointer(path) == make_pointer(1)
     assert [p.name for p in tmp_path.iterdir()] == ["toy.json"]
 
 
-def test_a_reader_never_sees_a_part(tmp_path):
+def test_a_reader_never_gets_a_partial_file(tmp_path):
     path = tmp_path / "toy.json"
-    write_pointer(path, named(0))
-    writer = threading.Thread(target=lambda: [write_pointer(path, named(n)) for n in range(100)])
+    write_pointer(path, make_pointer(0))
+    writer = threading.Thread(target=lambda: [write_pointer(path, make_pointer(n)) for n in range(100)])
     writer.start()
     while writer.is_alive():
         assert read_pointer(path) is not None
@@ -70,11 +70,11 @@ def test_a_reader_never_sees_a_part(tmp_path):
 
 
 class TestVerify:
-    def test_a_whole_bundle_passes(self, tmp_path, market):
+    def test_a_complete_bundle_passes(self, tmp_path, market):
         folder = market.bundle(tmp_path / "b")
         assert verify(folder, fingerprint(folder))["model"] == "popularity"
 
-    def test_a_changed_array_is_found(self, tmp_path, market):
+    def test_a_changed_array_is_an_error(self, tmp_path, market):
         folder = market.bundle(tmp_path / "b")
         digest = fingerprint(folder)
         with (folder / "arrays.safetensors").open("ab") as file:
@@ -82,7 +82,7 @@ class TestVerify:
         with pytest.raises(BundleError, match=r"arrays\.safetensors was changed"):
             verify(folder, digest)
 
-    def test_a_manifest_changed_to_fit_is_found(self, tmp_path, market):
+    def test_a_changed_manifest_is_an_error(self, tmp_path, market):
         folder = market.bundle(tmp_path / "b")
         digest = fingerprint(folder)
         manifest = json.loads((folder / "manifest.json").read_text())

@@ -1,4 +1,4 @@
-"""Who is served how, on a market whose lists are known."""
+"""The strategy and the list of each kind of user, on a market whose lists are known."""
 
 import time
 from dataclasses import replace
@@ -20,7 +20,7 @@ from serving.predictor import Predictor
 
 
 class Neighbour(Recommender):
-    """Wants the item after each one of the history, and the one before the training row's number."""
+    """Recommends the item after each item of the history, and the item before the training row's number."""
 
     name = "neighbour"
     handles_new_users: ClassVar[bool] = True
@@ -49,21 +49,21 @@ def neighbour(market, monkeypatch, tmp_path):
     return predictor(Neighbour().fit(market.log()), monkeypatch, tmp_path)
 
 
-def test_a_known_buyer_is_ranked_by_row_stored_history_and_new_events(neighbour):
+def test_a_known_user_is_ranked_by_row_stored_history_and_new_events(neighbour):
     plain = neighbour.predict("3", [], 3)  # bought 101 twice and 103 once
-    assert plain.strategy == "known_buyer"
+    assert plain.strategy == "known_user"
     assert (plain.item_ids, plain.scores) == (["102", "104", "101"], [2.5, 1.0, 0.0])
     appended = neighbour.predict("3", ["109", "109", "109"], 1)
-    assert (appended.strategy, appended.item_ids) == ("known_buyer", ["110"])
+    assert (appended.strategy, appended.item_ids) == ("known_user", ["110"])
 
 
-def test_a_stranger_with_a_history_is_folded_in(neighbour):
-    found = neighbour.predict("nobody", ["105"], 1)
+def test_a_cold_start_user_is_ranked_by_the_history_of_the_request(neighbour):
+    found = neighbour.predict("unknown", ["105"], 1)
     assert (found.strategy, found.item_ids, found.scores) == ("history", ["106"], [1.0])
 
 
-def test_a_stranger_without_a_usable_history_gets_what_sells(neighbour):
-    found = neighbour.predict("nobody", ["no such item"], 2)
+def test_a_cold_start_user_without_a_usable_history_gets_the_most_popular_items(neighbour):
+    found = neighbour.predict("unknown", ["no such item"], 2)
     assert (found.strategy, found.item_ids, found.unknown_items) == (
         "popularity",
         ["101", "102"],
@@ -72,23 +72,23 @@ def test_a_stranger_without_a_usable_history_gets_what_sells(neighbour):
     assert found.scores == [13.0, 1.0]
 
 
-def test_a_model_that_cannot_serve_strangers_leaves_them_to_popularity(market, monkeypatch, tmp_path):
+def test_popularity_serves_cold_start_users_if_the_model_cannot(market, monkeypatch, tmp_path):
     monkeypatch.setattr(Neighbour, "handles_new_users", False)
-    closed = predictor(Neighbour().fit(market.log()), monkeypatch, tmp_path)
-    assert closed.predict("nobody", ["105"], 1).strategy == "popularity"
-    assert closed.predict("3", [], 1).strategy == "known_buyer"
+    known_only = predictor(Neighbour().fit(market.log()), monkeypatch, tmp_path)
+    assert known_only.predict("unknown", ["105"], 1).strategy == "popularity"
+    assert known_only.predict("3", [], 1).strategy == "known_user"
 
 
-def test_a_model_that_knows_nothing_of_a_buyer_leaves_it_to_popularity(market, monkeypatch, tmp_path):
-    monkeypatch.setattr(Neighbour, "knows", lambda *_: np.array([False]))
+def test_popularity_serves_users_that_the_model_does_not_cover(market, monkeypatch, tmp_path):
+    monkeypatch.setattr(Neighbour, "covers", lambda *_: np.array([False]))
     assert predictor(Neighbour().fit(market.log()), monkeypatch, tmp_path).predict("3", [], 1).strategy == "popularity"
 
 
-def test_known_items_stay_out_only_where_buyers_do_not_come_back(market, monkeypatch, tmp_path):
-    staying = predictor(Popularity().fit(market.log()), monkeypatch, tmp_path)
-    assert "101" in staying.predict("3", [], 12).item_ids
-    leaving = predictor(Popularity().fit(market.log(repeat=False)), monkeypatch, tmp_path)
-    found = leaving.predict("3", ["112"], 12).item_ids
+def test_known_items_are_excluded_only_without_repeat_consumption(market, monkeypatch, tmp_path):
+    with_repeats = predictor(Popularity().fit(market.log()), monkeypatch, tmp_path)
+    assert "101" in with_repeats.predict("3", [], 12).item_ids
+    without_repeats = predictor(Popularity().fit(market.log(repeat=False)), monkeypatch, tmp_path)
+    found = without_repeats.predict("3", ["112"], 12).item_ids
     assert not {"101", "103", "112"} & set(found)
     assert len(found) == 9
 
@@ -96,7 +96,7 @@ def test_known_items_stay_out_only_where_buyers_do_not_come_back(market, monkeyp
 def test_items_not_on_sale_are_never_recommended(market, monkeypatch, tmp_path):
     on_sale = [n < 4 for n in range(12)]
     model = predictor(Popularity().fit(market.log(available=on_sale)), monkeypatch, tmp_path)
-    for user_id in ("3", "nobody"):
+    for user_id in ("3", "unknown"):
         assert model.predict(user_id, [], 100).item_ids == ["101", "102", "103", "104"]
 
 
@@ -105,7 +105,7 @@ DATES = {"101": (ALWAYS.min, NOW - 5), "102": (NOW + 5, ALWAYS.max), "103": (NOW
 
 
 def dated(log: Interactions) -> Interactions:
-    """The log, four of its items with dates of sale."""
+    """The log, with sale periods for four of its items."""
     begins, ends = zip(*(DATES.get(item, (ALWAYS.min, ALWAYS.max)) for item in log.items.ids.tolist()), strict=True)
     return replace(log, sale_periods=SalePeriods(np.array(begins), np.array(ends)))
 
@@ -116,17 +116,17 @@ def dated(log: Interactions) -> Interactions:
     ("moment", "gone"),
     [(NOW - 6, {"102", "103"}), (NOW - 5, {"101", "102"}), (NOW, {"101", "102", "104"}), (NOW + 5, {*DATES} - {"102"})],
 )
-def test_an_item_is_served_only_between_its_dates(market, tmp_path, model, repeat, moment, gone):
+def test_an_item_is_served_only_in_its_sale_period(market, tmp_path, model, repeat, moment, gone):
     log = dated(market.log(repeat=repeat))
     predictor = Predictor(model().fit(log).save(tmp_path / "b"))
-    predictor.predict("5", [], 1, NOW - 10**9)  # what was on sale at another moment is of no account
-    for user_id, history in (("5", []), ("5", ["102"]), ("nobody", ["101", "104"]), ("nobody", [])):
+    predictor.predict("5", [], 1, NOW - 10**9)  # the items on sale at an earlier moment must not matter
+    for user_id, history in (("5", []), ("5", ["102"]), ("unknown", ["101", "104"]), ("unknown", [])):
         served = predictor.predict(user_id, history, 100, moment).item_ids
         known = set() if repeat else set(history) | ({"101", "105"} if user_id == "5" else set())
         assert set(served) == set(log.items.ids.tolist()) - gone - known, (user_id, history)
 
 
-def test_the_clock_decides_what_is_on_sale_and_a_log_that_is_ahead_of_it_decides_itself(market, tmp_path):
+def test_the_clock_or_a_newer_last_event_of_the_log_decides_which_items_are_on_sale(market, tmp_path):
     now = time.time_ns() // 1000
     log = market.log()
     for newest, served in ((now - DAY, "102"), (now + 2 * DAY, "103")):
@@ -138,14 +138,14 @@ def test_the_clock_decides_what_is_on_sale_and_a_log_that_is_ahead_of_it_decides
         assert Predictor(Popularity().fit(moved).save(tmp_path / served)).predict("3", [], 9).item_ids == [served]
 
 
-def test_where_nothing_is_on_sale_the_list_is_empty(market, tmp_path):
+def test_the_list_is_empty_if_no_item_is_on_sale(market, tmp_path):
     over = SalePeriods(np.full(12, ALWAYS.min), np.full(12, 5))
     predictor = Predictor(CollaborativeFiltering().fit(replace(market.log(), sale_periods=over)).save(tmp_path / "b"))
-    for user_id in ("3", "nobody"):
+    for user_id in ("3", "unknown"):
         assert predictor.predict(user_id, ["101"], 10).item_ids == []
 
 
-def test_popularity_is_the_one_that_was_evaluated(market, tmp_path):
+def test_the_popularity_model_is_the_evaluated_one(market, tmp_path):
     log = market.log()
     days = np.where(log.item_columns == 0, 0, 200) * DAY  # 101 sold most and long ago
     log = replace(
@@ -155,32 +155,35 @@ def test_popularity_is_the_one_that_was_evaluated(market, tmp_path):
         item_columns=log.item_columns[order],
     )
     config = PopularityConfig(half_life_days=20.0)
-    members = {"popularity": Popularity(config).fit(log), "collaborative_filtering": CollaborativeFiltering().fit(log)}
-    blend = Hybrid(HybridConfig(model_weights={"collaborative_filtering": 1.0})).compose(members, log)
-    evaluated = members["popularity"].recommend(np.array([-1]), Histories.of_lists([[]], 12), 12)
-    found = Predictor(blend.save(tmp_path / "b")).predict("nobody", [], 12)
+    base_models = {
+        "popularity": Popularity(config).fit(log),
+        "collaborative_filtering": CollaborativeFiltering().fit(log),
+    }
+    ensemble = Hybrid(HybridConfig(model_weights={"collaborative_filtering": 1.0})).fit_from(base_models, log)
+    evaluated = base_models["popularity"].recommend(np.array([-1]), Histories.from_lists([[]], 12), 12)
+    found = Predictor(ensemble.save(tmp_path / "b")).predict("unknown", [], 12)
     assert found.strategy == "popularity"
     assert found.item_ids == log.items.ids[evaluated.item_columns[0]].tolist()
     assert found.scores == evaluated.scores[0].tolist()
     assert found.item_ids[0] != "101"
-    alone = Predictor(members["collaborative_filtering"].save(tmp_path / "alone")).predict("nobody", [], 12)
-    ranked = Popularity().fit(log).recommend(np.array([-1]), Histories.of_lists([[]], 12), 12)
+    alone = Predictor(base_models["collaborative_filtering"].save(tmp_path / "alone")).predict("unknown", [], 12)
+    ranked = Popularity().fit(log).recommend(np.array([-1]), Histories.from_lists([[]], 12), 12)
     assert alone.scores == pytest.approx(ranked.scores[0].tolist())
 
 
-def test_a_short_list_is_filled_with_what_sells(market, monkeypatch, tmp_path):
+def test_a_short_list_is_filled_with_the_most_popular_items(market, monkeypatch, tmp_path):
     class Sparse(Neighbour):
         def score(self, user_rows: Any, histories: Any) -> Any:
             scores = super().score(user_rows, histories)
             return np.where(scores > 0, scores, -np.inf).astype(np.float32)
 
-    found = predictor(Sparse().fit(market.log()), monkeypatch, tmp_path).predict("nobody", ["105"], 12)
+    found = predictor(Sparse().fit(market.log()), monkeypatch, tmp_path).predict("unknown", ["105"], 12)
     assert found.item_ids[:3] == ["106", "101", "102"]
     assert sorted(found.item_ids) == [str(n) for n in range(101, 113)]
     assert found.scores == [1.0] * 12
 
 
-def test_a_real_bundle_gives_what_the_model_gives(market, tmp_path):
+def test_a_loaded_bundle_returns_the_list_of_the_model(market, tmp_path):
     model = CollaborativeFiltering().fit(market.log())
     found = Predictor(model.save(tmp_path / "b")).predict("4", [], 5)
     ranked = model.recommend(np.array([3], dtype=np.int32), model.histories_[[3]], 5)
@@ -188,10 +191,10 @@ def test_a_real_bundle_gives_what_the_model_gives(market, tmp_path):
     np.testing.assert_allclose(found.scores, ranked.scores[0], rtol=1e-6)
 
 
-def test_warming_needs_no_buyer(market, tmp_path):
-    Predictor(market.bundle(tmp_path / "b")).warm()
+def test_warm_up_needs_no_known_user(market, tmp_path):
+    Predictor(market.bundle(tmp_path / "b")).warm_up()
 
 
-def test_no_bundle_is_told(tmp_path):
+def test_a_missing_bundle_is_an_error(tmp_path):
     with pytest.raises(BundleError, match="no model bundle"):
         Predictor(tmp_path)

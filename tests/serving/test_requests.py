@@ -1,4 +1,4 @@
-"""What a request may say, and how what it may not is told."""
+"""Validation of requests and its error messages, and conversion of ids."""
 
 import json
 from typing import Any
@@ -16,19 +16,19 @@ from serving.champion_watcher import Champion
 from serving.pointer import Pointer
 from serving.predictor import Predictor
 from serving.requests import (
-    LARGEST_BODY,
-    LARGEST_INT,
-    LONGEST_HISTORY,
-    LONGEST_ID,
-    RefusedError,
+    MAX_BODY_BYTES,
+    MAX_HISTORY_LENGTH,
+    MAX_ID_LENGTH,
+    MAX_SAFE_INTEGER,
+    InvalidRequestError,
     as_sent,
     as_text,
     parse,
     unknown_as_sent,
-    wants_numbers,
+    uses_numeric_ids,
 )
 
-USER = f"a string of 1 to 1024 characters or a whole number from 0 to {LARGEST_INT}, send any other id as a string"
+USER = f"a string of 1 to 1024 characters or a whole number from 0 to {MAX_SAFE_INTEGER}, send any other id as a string"
 
 
 def body(**fields: Any) -> bytes:
@@ -41,7 +41,7 @@ def test_defaults():
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         (body(), f"user_id: got nothing; allowed: {USER}"),
         (body(user_id=True), f"user_id: got true; allowed: {USER}"),
@@ -75,31 +75,33 @@ def test_defaults():
         (b"[1]", "body: got a list of 1; allowed: an object with user_id"),
     ],
 )
-def test_wrong_fields_are_told_by_field_got_and_allowed(content, told):
-    with pytest.raises(RefusedError) as error:
+def test_errors_name_the_field_the_value_and_what_is_allowed(content, message):
+    with pytest.raises(InvalidRequestError) as error:
         parse(content, "application/json")
-    assert (error.value.status, str(error.value)) == (422, told)
+    assert (error.value.status, str(error.value)) == (422, message)
     assert error.value.details[0].keys() == {"field", "got", "allowed"}
 
 
-def test_faults_in_a_history_are_told_by_place():
-    with pytest.raises(RefusedError, match=r"history\[1\]: got null; allowed: .*; history\[2\]: got a list of 0"):
+def test_errors_in_a_history_name_the_position():
+    with pytest.raises(
+        InvalidRequestError, match=r"history\[1\]: got null; allowed: .*; history\[2\]: got a list of 0"
+    ):
         parse(body(user_id=1, history=[1, None, []]), "application/json")
-    with pytest.raises(RefusedError, match="history: got a list of 1001; allowed: a list of up to 1000"):
+    with pytest.raises(InvalidRequestError, match="history: got a list of 1001; allowed: a list of up to 1000"):
         parse(body(user_id=1, history=[1] * 1001), "application/json")
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"user_id=1", b"\xff", b'{"user_id":"\\ud800"}', b"[" * 9999])
-def test_what_is_not_json_is_told(content):
-    with pytest.raises(RefusedError, match="body: not JSON") as error:
+def test_a_body_that_is_not_json_is_an_error(content):
+    with pytest.raises(InvalidRequestError, match="body: not JSON") as error:
         parse(content, "application/json")
     assert error.value.status == 400
 
 
-@pytest.mark.parametrize("kind", ["", "text/plain", "application/x-www-form-urlencoded"])
-def test_other_content_types_are_refused(kind):
-    with pytest.raises(RefusedError, match=r"content-type: got .*; allowed: application/json") as error:
-        parse(body(user_id=1), kind)
+@pytest.mark.parametrize("media_type", ["", "text/plain", "application/x-www-form-urlencoded"])
+def test_other_content_types_are_an_error(media_type):
+    with pytest.raises(InvalidRequestError, match=r"content-type: got .*; allowed: application/json") as error:
+        parse(body(user_id=1), media_type)
     assert error.value.status == 400
 
 
@@ -107,34 +109,46 @@ def test_other_content_types_are_refused(kind):
     ("user_id", "history", "numbers"),
     [(1, [], True), ("1", [], False), ("1", [7], True), (1, ["7"], False), (1, [7, "x"], False)],
 )
-def test_item_ids_go_out_as_the_history_came_in(user_id, history, numbers):
-    assert wants_numbers(parse(body(user_id=user_id, history=history), "application/json")) is numbers
+def test_item_ids_have_the_type_of_the_ids_in_the_history(user_id, history, numbers):
+    assert uses_numeric_ids(parse(body(user_id=user_id, history=history), "application/json")) is numbers
 
 
-@pytest.mark.parametrize("id_", ["SKU-9", "007", "", "٣", "-1", "1.0", str(LARGEST_INT + 1), "9" * 400])
-def test_what_is_no_plain_decimal_stays_a_string(id_):
+@pytest.mark.parametrize("id_", ["SKU-9", "007", "", "٣", "-1", "1.0", str(MAX_SAFE_INTEGER + 1), "9" * 400])
+def test_an_id_that_is_not_a_plain_decimal_stays_a_string(id_):
     assert as_sent(id_, numbers=True) == id_
 
 
-@given(st.integers(0, LARGEST_INT))
-def test_numbers_come_back_as_they_were_sent(number):
+@given(st.integers(0, MAX_SAFE_INTEGER))
+def test_numbers_are_returned_as_they_were_sent(number):
     assert as_sent(as_text(number), numbers=True) == number
 
 
 def test_a_full_history_of_the_longest_ids_fits():
-    content = body(user_id="u" * LONGEST_ID, history=["i" * LONGEST_ID] * LONGEST_HISTORY)
-    assert len(content) < LARGEST_BODY
-    assert len(parse(content, "application/json").history) == LONGEST_HISTORY
+    content = body(user_id="u" * MAX_ID_LENGTH, history=["i" * MAX_ID_LENGTH] * MAX_HISTORY_LENGTH)
+    assert len(content) < MAX_BODY_BYTES
+    assert len(parse(content, "application/json").history) == MAX_HISTORY_LENGTH
 
 
-# Ids that other software would take for numbers, for the same id as another, for nothing or for a path.
+# Ids that other software might read as a number, as another id, as empty or as a path.
 IDS = ("7", "007", " 7", "7 ", "5.0", "5", "1700000000000435545", "9007199254740993", "-1", "nan", "null", "True", "٣")
-ODD = ("a/b", "Ü-3", "U\u0308-3", "日本4", "😀", "'; drop table--", "x" * LONGEST_ID, "line\nend", "<b>", "%20", "..")
+ODD = (
+    "a/b",
+    "Ü-3",
+    "U\u0308-3",
+    "日本4",
+    "😀",
+    "'; drop table--",
+    "x" * MAX_ID_LENGTH,
+    "line\nend",
+    "<b>",
+    "%20",
+    "..",
+)
 
 
-def test_every_id_travels_as_it_was_written(tmp_path):
-    """User i bought item i alone: whoever is taken for another user gets another list."""
-    ids = IdMap.of((*IDS, *ODD))
+def test_every_id_is_returned_as_it_was_written(tmp_path):
+    """User i bought only item i, so a confusion of two users shows as a different list."""
+    ids = IdMap.from_ids((*IDS, *ODD))
     n = len(ids)
     rows, ones = np.arange(n, dtype=np.int32), np.ones(n, dtype=np.float32)
     log = Interactions(ids, ids, rows, rows, np.zeros(n, np.int64), ones, ones, np.ones(n, np.bool_), repeat=True)
@@ -143,7 +157,7 @@ def test_every_id_travels_as_it_was_written(tmp_path):
     for id_ in (*IDS, *ODD):
         for user_id in (as_sent(id_, numbers=True), id_):
             answer = ask(champion, user_id=user_id, n_recommendations=1)
-            assert (answer["user_id"], answer["strategy"]) == (user_id, "known_buyer")
+            assert (answer["user_id"], answer["strategy"]) == (user_id, "known_user")
             assert answer["items"][0]["item_id"] == user_id
             assert ask(champion, user_id="?", history=[user_id], n_recommendations=1)["items"] == answer["items"]
     assert ask(champion, user_id="?", history=["x", *IDS, *ODD, 8])["unknown_items"] == ["x", 8]
@@ -153,6 +167,6 @@ def ask(champion: Champion, **fields: Any) -> Any:
     return json.loads(respond(champion, parse(body(**fields), "application/json"), "", 0.0)[0].body)
 
 
-def test_unknown_items_are_named_once_each_as_they_were_sent():
+def test_unknown_items_are_returned_once_each_as_they_were_sent():
     history = parse(body(user_id=1, history=[9, "9", 9, "007", 7, " 9"]), "application/json").history
     assert unknown_as_sent(history, {"9", "007", " 9"}) == [9, "9", "007", " 9"]

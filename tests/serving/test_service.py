@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from serving.requests import LARGEST_BODY
+from serving.requests import MAX_BODY_BYTES
 
 pytestmark = pytest.mark.slow
 
@@ -21,9 +21,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 @pytest.fixture(scope="module")
 def before(market: Any, home: Any) -> Iterator[tuple[httpx.Client, dict[str, httpx.Response]]]:
-    """A server, and what it said before there was a champion."""
+    """A server, and its responses before there was a champion."""
     with market.serve("serving.service:Tradewind", home, TRADEWIND_DATASET="toy") as client:
-        market.until(lambda: "no champion yet" in client.get("/health").text, "it never said that there is no champion")
+        market.until(lambda: "no champion yet" in client.get("/health").text, "/health did not report the problem")
         early = {
             "health": client.get("/health"),
             "predict": ask(client, user_id=1),
@@ -34,7 +34,7 @@ def before(market: Any, home: Any) -> Iterator[tuple[httpx.Client, dict[str, htt
 
 @pytest.fixture(scope="module")
 def client(market: Any, home: Any, before: Any) -> httpx.Client:
-    """The same server once version 1 is warm."""
+    """The same server after version 1 was loaded."""
     market.release(market.settings(home), 1, 0)
     market.until(lambda: before[0].get("/health").status_code == 200, "the first champion was never loaded")
     return before[0]
@@ -44,7 +44,7 @@ def ask(client: httpx.Client, **fields: Any) -> httpx.Response:
     return client.post("/predict", json=fields)
 
 
-def test_without_a_champion_it_runs_and_says_so(before):
+def test_without_a_champion_the_service_runs_and_reports_it(before):
     _, early = before
     for name in ("health", "predict"):
         assert early[name].status_code == 503
@@ -55,7 +55,7 @@ def test_without_a_champion_it_runs_and_says_so(before):
     assert early["ready"].status_code == 503
 
 
-def test_health_names_what_serves(client):
+def test_health_names_the_champion(client):
     state = client.get("/health").json()
     assert (state["status"], state["dataset"], state["model"], state["version"]) == (
         "ok",
@@ -69,31 +69,31 @@ def test_health_names_what_serves(client):
     assert client.get("/readyz").status_code == 200
 
 
-def test_a_known_buyer(client):
+def test_a_known_user(client):
     answer = ask(client, user_id=3, n_recommendations=2).json()
     assert answer["user_id"] == 3
     assert answer["items"] == [{"item_id": 101, "score": 13.0}, {"item_id": 102, "score": 1.0}]
-    assert (answer["model"], answer["version"], answer["strategy"]) == ("popularity", 1, "known_buyer")
+    assert (answer["model"], answer["version"], answer["strategy"]) == ("popularity", 1, "known_user")
     assert answer["unknown_items"] == []
     assert re.fullmatch(r"[0-9a-f]{16}", answer["request_id"])
     assert answer["milliseconds"] > 0
 
 
-def test_strangers(client):
-    assert ask(client, user_id="nobody").json()["strategy"] == "popularity"
-    folded = ask(client, user_id="nobody", history=[103, 999]).json()
-    assert (folded["strategy"], folded["unknown_items"]) == ("history", [999])
-    assert len(ask(client, user_id="nobody", n_recommendations=100).json()["items"]) == 12
+def test_cold_start_users(client):
+    assert ask(client, user_id="unknown").json()["strategy"] == "popularity"
+    answer = ask(client, user_id="unknown", history=[103, 999]).json()
+    assert (answer["strategy"], answer["unknown_items"]) == ("history", [999])
+    assert len(ask(client, user_id="unknown", n_recommendations=100).json()["items"]) == 12
 
 
-def test_ids_come_back_in_the_type_they_were_sent_in(client):
+def test_ids_are_returned_in_the_type_they_were_sent_in(client):
     assert ask(client, user_id="3").json()["items"][0]["item_id"] == "101"
     assert ask(client, user_id="3", history=[103]).json()["items"][0]["item_id"] == 101
     assert ask(client, user_id=3, history=["103"]).json()["items"][0]["item_id"] == "101"
 
 
 @pytest.mark.parametrize(
-    ("content", "kind", "status", "told"),
+    ("content", "media_type", "status", "message"),
     [
         (b"{", "application/json", 400, "body: not JSON"),
         (b'{"user_id": 1}', "text/plain", 400, "content-type: got 'text/plain'; allowed: application/json"),
@@ -106,13 +106,13 @@ def test_ids_come_back_in_the_type_they_were_sent_in(client):
             422,
             "n_recommendations: got 0; allowed",
         ),
-        (b"x" * (LARGEST_BODY + 1), "application/json", 413, "body: got more than"),
+        (b"x" * (MAX_BODY_BYTES + 1), "application/json", 413, "body: got more than"),
     ],
 )
-def test_bad_requests_are_told(client, content, kind, status, told):
-    answer = client.post("/predict", content=content, headers={"content-type": kind})
+def test_bad_requests_are_errors(client, content, media_type, status, message):
+    answer = client.post("/predict", content=content, headers={"content-type": media_type})
     assert answer.status_code == status
-    assert told in answer.json()["error"]
+    assert message in answer.json()["error"]
 
 
 def test_a_body_without_a_length_is_limited_too(client):
@@ -132,7 +132,7 @@ def test_paths_and_methods(client):
     assert client.get("/docs/../service.py").status_code == 404
 
 
-def test_the_docs_load_nothing_from_elsewhere(client):
+def test_the_docs_load_no_external_files(client):
     page = client.get("/docs")
     assert "default-src 'none'" in page.headers["content-security-policy"]
     for place in re.findall(r'(?:src|href)="([^"]+)"', page.text):
@@ -142,7 +142,7 @@ def test_the_docs_load_nothing_from_elsewhere(client):
     assert "googletagmanager" not in page.text
 
 
-def test_the_description_for_machines(client):
+def test_the_openapi_document(client):
     described = client.get("/openapi.json").json()
     assert set(described["paths"]) == {"/predict", "/health", "/analytics"}
     fields = described["components"]["schemas"]["PredictRequest"]
@@ -167,8 +167,8 @@ def test_analytics(client):
     assert "Latency" in page.text
 
 
-class Asking(threading.Thread):
-    """A client that never stops asking."""
+class RepeatingClient(threading.Thread):
+    """A client that sends requests without a pause."""
 
     def __init__(self, url: str) -> None:
         super().__init__(daemon=True)
@@ -182,36 +182,36 @@ class Asking(threading.Thread):
                 try:
                     answer = client.post("/predict", json={"user_id": 3, "n_recommendations": 1})
                     content = answer.json()
-                    # the list and the version's name always belong together
+                    # the list must always be of the version that the answer names
                     assert content["items"][0]["item_id"] == 100 + content["version"], content
                     self.versions.append(content["version"])
                 except Exception as error:
                     self.lost.append(repr(error))
 
 
-def test_new_champions_go_live_without_a_lost_request(client, market, home):
-    asking = Asking(str(client.base_url))
-    asking.start()
-    market.until(lambda: len(asking.versions) > 5, "no answers")
+def test_new_champions_are_served_without_a_lost_request(client, market, home):
+    requests = RepeatingClient(str(client.base_url))
+    requests.start()
+    market.until(lambda: len(requests.versions) > 5, "no answers")
     market.release(market.settings(home), 2, 1)
-    market.until(lambda: client.get("/health").json()["version"] == 2, "version 2 never went live")
+    market.until(lambda: client.get("/health").json()["version"] == 2, "version 2 was not served")
     market.release(market.settings(home), 3, 2)
-    market.until(lambda: client.get("/health").json()["version"] == 3, "version 3 never went live")
-    market.until(lambda: asking.versions[-1] == 3, "version 3 was never asked")
-    asking.done.set()
-    asking.join(10)
-    assert asking.lost == []
-    assert sorted(set(asking.versions)) == [1, 2, 3]
-    assert asking.versions == sorted(asking.versions)
+    market.until(lambda: client.get("/health").json()["version"] == 3, "version 3 was not served")
+    market.until(lambda: requests.versions[-1] == 3, "version 3 answered no request")
+    requests.done.set()
+    requests.join(10)
+    assert requests.lost == []
+    assert sorted(set(requests.versions)) == [1, 2, 3]
+    assert requests.versions == sorted(requests.versions)
 
 
-def test_a_damaged_bundle_leaves_the_old_one_serving_and_a_good_one_mends(client, market, home):
+def test_after_a_damaged_bundle_the_old_one_serves_until_a_good_one_is_released(client, market, home):
     settings = market.settings(home)
     serving = client.get("/health").json()["version"]
-    kept = (settings.pointer.read_text(), settings.pointer)
-    settings.champions.joinpath("staging.json").write_text(kept[0].replace('sha256": "', 'sha256": "00'))
+    content = settings.pointer.read_text()
+    settings.champions.joinpath("staging.json").write_text(content.replace('sha256": "', 'sha256": "00'))
     settings.champions.joinpath("staging.json").replace(settings.pointer)
-    market.until(lambda: "warning" in client.get("/health").json(), "the damage was never told")
+    market.until(lambda: "warning" in client.get("/health").json(), "the damage was not reported")
     state = client.get("/health")
     assert (state.status_code, state.json()["version"]) == (200, serving)
     assert "manifest.json was changed" in state.json()["warning"]
@@ -219,11 +219,14 @@ def test_a_damaged_bundle_leaves_the_old_one_serving_and_a_good_one_mends(client
     settings.pointer.write_text("{")
     market.until(
         lambda: "not a champion pointer" in client.get("/health").json()["warning"],
-        "the torn pointer was never told",
+        "the damaged pointer was not reported",
     )
     settings.pointer.unlink()
-    market.until(lambda: "does not exist" in client.get("/health").json()["warning"], "the lost pointer was never told")
+    market.until(
+        lambda: "does not exist" in client.get("/health").json()["warning"],
+        "the missing pointer was not reported",
+    )
     assert ask(client, user_id=3).json()["version"] == serving
     market.release(settings, 4, 3)
-    market.until(lambda: client.get("/health").json()["version"] == 4, "version 4 never went live")
+    market.until(lambda: client.get("/health").json()["version"] == 4, "version 4 was not served")
     assert "warning" not in client.get("/health").json()

@@ -1,1 +1,1 @@
-"""The user's own tables by one YAML entry: entry says what it may hold, pull brings remote data, rows reads it."""
+"""Custom data sets from one YAML entry each: entry validates it, pull copies remote data, rows reads the tables."""

@@ -1,4 +1,4 @@
-"""The user's own data sets: one entry of a YAML file each, held against a typed configuration (docs/own-data.md)."""
+"""Custom data sets: one entry of a YAML file each, validated by a typed configuration (docs/custom-data.md)."""
 
 import codecs
 import json
@@ -19,7 +19,7 @@ FORMATS = {
     ".ndjson": "json",
     ".parquet": "parquet",
     ".xlsx": "xlsx",
-}  # any other end: CSV
+}  # any other suffix: CSV
 SCHEMES = ("s3", "gs", "file")  # of object stores
 DATABASES = ("sqlite", "postgresql", "mysql", "mariadb", "duckdb")
 TABLES: Mapping[str, pa.Schema] = {
@@ -28,8 +28,8 @@ TABLES: Mapping[str, pa.Schema] = {
     "users": schema.USERS,
 }
 REQUIRED = {"interactions": ("user_id", "item_id", "timestamp"), "items": ("item_id",), "users": ("user_id",)}
-NO_DELIMITER = '"\n\r\0'  # what means something else in a CSV file
-OURS = ("weight", "returned_quantity", "returned_at")  # columns that no source gives directly
+NO_DELIMITER = '"\n\r\0'  # characters with another meaning in a CSV file
+COMPUTED_COLUMNS = ("weight", "returned_quantity", "returned_at")  # columns that are never read from a source
 
 
 def _as_list(given: Any) -> Any:
@@ -40,11 +40,11 @@ Names = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidat
 
 
 def _check_path(pattern: str) -> None:
-    """Raises ValueError if a path or glob could not mean a file anywhere."""
+    """Raises ValueError if a path or glob can never match a file."""
     try:
         path = Path(pattern).expanduser()
     except RuntimeError:
-        raise ValueError(f"files: got {pattern!r}, of whose user no home is known; allowed: a path without ~") from None
+        raise ValueError(f"files: got {pattern!r}, whose home folder is unknown; allowed: a path without ~") from None
     parts = path.relative_to(path.anchor).parts
     if not parts:
         raise ValueError(f"files: got {pattern!r}, which is a folder; allowed: its files, such as orders/*.csv")
@@ -53,18 +53,18 @@ def _check_path(pattern: str) -> None:
 
 
 class Table(BaseModel):
-    """One table of theirs: files or a query, and which column is which."""
+    """One table of the user: its files or query, and the mapping of its columns."""
 
     model_config = STRICT
 
     files: Names = ()  # paths, globs, or URLs of an object store
-    query: str | None = None  # of the entry's database
-    format: Literal["csv", "json", "parquet", "xlsx"] | None = None  # by the name's end where it is not said
-    sheet: str | None = Field(default=None, min_length=1)  # of a workbook; by default its first
+    query: str | None = None  # SQL query on the entry's database
+    format: Literal["csv", "json", "parquet", "xlsx"] | None = None  # default: from the file name's suffix
+    sheet: str | None = Field(default=None, min_length=1)  # sheet of a workbook; default: the first
     delimiter: str | None = Field(default=None, min_length=1)
     encoding: str | None = None
-    decimal: Decimal | None = None  # None: a point; thousands are parted only where that can mean nothing else
-    nulls: Nulls | None = None  # texts that mean a missing value; by default columns.NULLS
+    decimal: Decimal | None = None  # None: a point; thousands separators are read only if the number is unambiguous
+    nulls: Nulls | None = None  # texts that mean a missing value; default: columns.NULLS
     columns: dict[str, Annotated[Column, BeforeValidator(as_column)]]
     rules: dict[str, Range] = {}
 
@@ -76,7 +76,7 @@ class Table(BaseModel):
         if any(url.split("://")[0] not in SCHEMES for url in urls):
             raise ValueError(f"files: got another scheme; allowed: a path, or {', '.join(f'{s}://' for s in SCHEMES)}")
         if urls and len(urls) < len(self.files):
-            raise ValueError("files: got paths and URLs; allowed: either; split them into two data sets")
+            raise ValueError("files: got paths and URLs; allowed: only one kind; split them into two data sets")
         for pattern in self.files if not urls else ():
             _check_path(pattern)
         return self
@@ -84,9 +84,9 @@ class Table(BaseModel):
     @model_validator(mode="after")
     def _text_as_csv_only(self) -> Self:
         if self.kind != "csv" and (self.delimiter or self.encoding or self.decimal):
-            raise ValueError(f"delimiter, encoding and decimal are of CSV files; this is {self.kind}; leave them out")
+            raise ValueError(f"delimiter, encoding and decimal are for CSV files; this is {self.kind}; leave them out")
         if self.kind != "xlsx" and self.sheet:
-            raise ValueError(f"sheet is of .xlsx files; this is {self.kind}; leave it out")
+            raise ValueError(f"sheet is for .xlsx files; this is {self.kind}; leave it out")
         if self.delimiter is not None and (len(self.delimiter) > 1 or self.delimiter in NO_DELIMITER):
             raise ValueError(f"delimiter: got {self.delimiter!r}; allowed: one character, no quote or line end")
         try:
@@ -101,15 +101,15 @@ class Table(BaseModel):
     def _one_role_a_column(self) -> Self:
         roles: dict[str, str] = {}
         for role, column in self.columns.items():
-            theirs = (column.column or "").casefold()
-            if theirs and theirs in roles:
-                raise ValueError(f"columns.{role}: got {column.column!r}, which is {roles[theirs]} already; choose one")
-            roles[theirs] = role
+            source = (column.column or "").casefold()
+            if source and source in roles:
+                raise ValueError(f"columns.{role}: got {column.column!r}, which is {roles[source]} already; choose one")
+            roles[source] = role
         return self
 
     @property
     def pulled(self) -> bool:
-        """Whether it is copied from afar before it is read."""
+        """Whether the table is remote and is copied before it is read."""
         return self.query is not None or "://" in self.files[0]
 
     @property
@@ -121,27 +121,27 @@ class Table(BaseModel):
 
     @property
     def _end(self) -> str:
-        """How the first file's name ends, gzipped or not, as in *.jsonl*."""
+        """The suffix of the first file's name, without .gz or a final wildcard, as in *.jsonl*."""
         name = self.files[0].partition("?")[0] if self.pulled else self.files[0]
         return Path(name.removesuffix(".gz").rstrip("*?.")).suffix
 
     @property
     def separator(self) -> str:
-        """What stands between two fields of a CSV file."""
+        """The delimiter between two fields of a CSV file."""
         return self.delimiter or ("\t" if self._end == ".tsv" else ",")
 
     @property
     def codec(self) -> str:
-        """The encoding's name as Python writes it."""
+        """The encoding's Python name."""
         return codecs.lookup(self.encoding or "utf-8").name
 
     def ranges(self) -> dict[str, Range]:
-        """The rules of the columns there are."""
+        """The rules of the columns that the table has."""
         return {role: rule for role, rule in {**RULES, **self.rules}.items() if role in self.columns}
 
     def check(self, name: str) -> None:
-        """Raises ValueError if a column or rule is none of this table's."""
-        types = {field.name: field.type for field in TABLES[name] if field.name not in OURS}
+        """Raises ValueError if a column or rule is not allowed in this table."""
+        types = {field.name: field.type for field in TABLES[name] if field.name not in COMPUTED_COLUMNS}
         allowed = ", ".join(types)
         if missing := [role for role in REQUIRED[name] if role not in self.columns]:
             raise ValueError(f"{name}.columns: lacks {', '.join(missing)}; allowed: {allowed}")
@@ -149,23 +149,23 @@ class Table(BaseModel):
             if role not in types:
                 raise ValueError(f"{name}.columns: got {role!r}; allowed: {allowed}")
             if role in REQUIRED[name] and column.column is None:
-                raise ValueError(f"{name}.columns.{role}: got one value for all rows; allowed: a column of theirs")
+                raise ValueError(f"{name}.columns.{role}: got one value for all rows; allowed: a source column")
             try:
                 column.check(types[role])
             except ValueError as error:
                 raise ValueError(f"{name}.columns.{role}: {error}") from None
             if column.total and (role != "unit_price" or "quantity" not in self.columns):
-                raise ValueError(f"{name}.columns.{role}.total: allowed: of unit_price, where there is a quantity")
+                raise ValueError(f"{name}.columns.{role}.total: allowed: for unit_price, if there is a quantity")
         for role, rule in self.rules.items():
             if role not in self.columns or types[role] != pa.float64() or not rule.bounds:
-                numbers = ", ".join(r for r in self.columns if types[r] == pa.float64()) or "none is a number"
-                raise ValueError(f"{name}.rules.{role}: is no bound of a number among the columns; allowed: {numbers}")
+                numbers = ", ".join(r for r in self.columns if types[r] == pa.float64()) or "no column is a number"
+                raise ValueError(f"{name}.rules.{role}: is not a bound of a number column; allowed: {numbers}")
             if rule.otherwise == "set_aside" and name != "interactions":
                 raise ValueError(f"{name}.rules.{role}.otherwise: got set_aside; allowed: quarantine")
 
 
 class Sql(BaseModel):
-    """A database; ${NAME} in the URL stands for an environment variable."""
+    """A database; ${NAME} in the URL is replaced by an environment variable."""
 
     model_config = STRICT
 
@@ -182,7 +182,7 @@ class Sql(BaseModel):
 
 
 class ProtocolConfig(BaseModel):
-    """How the data set is split and judged (docs/protocols.md)."""
+    """How the data set is split and evaluated (docs/protocols.md)."""
 
     model_config = STRICT
 
@@ -198,9 +198,9 @@ class Entry(BaseModel):
 
     model_config = STRICT
 
-    title: str | None = Field(default=None, min_length=1)  # by default the entry's name
+    title: str | None = Field(default=None, min_length=1)  # default: the entry's name
     licence: str = "the owner's"
-    time_zone: str = "UTC"  # of times that name none
+    time_zone: str = "UTC"  # time zone of times without one
     sql: Sql | None = None
     interactions: Table
     items: Table | None = None
@@ -210,11 +210,11 @@ class Entry(BaseModel):
     unknown_items: Literal["keep", "quarantine"] = "keep"
     unknown_users: Literal["keep", "quarantine"] = "keep"
     protocol: ProtocolConfig = ProtocolConfig()
-    max_quarantined: float = Field(default=0.05, ge=0, le=1)  # share of all rows read
+    max_quarantined: float = Field(default=0.05, ge=0, le=1)  # largest allowed share of quarantined rows
 
     @property
     def tables(self) -> dict[str, Table]:
-        """The tables there are, by name."""
+        """The tables of the entry, by name."""
         return {name: getattr(self, name) for name in TABLES if getattr(self, name) is not None}
 
     @property
@@ -222,8 +222,8 @@ class Entry(BaseModel):
         """The events that count as relevant."""
         return self.protocol.relevant_events or (("purchase",) if "purchase" in self.events else tuple(self.events))
 
-    def meaning(self) -> str:
-        """What would make other tables of the same files, as JSON."""
+    def table_settings(self) -> str:
+        """The settings that affect the tables, as JSON: with other settings, the same files give other tables."""
         return json.dumps(self.model_dump(exclude={"title", "licence", "sql", "protocol", "max_quarantined"}))
 
     @model_validator(mode="after")
@@ -234,7 +234,7 @@ class Entry(BaseModel):
                 raise ValueError(f"{name}.query: needs a database; add sql: {{url: ...}} to the entry")
         for name in ("items", "users"):
             if getattr(self, f"unknown_{name}") == "quarantine" and name not in self.tables:
-                raise ValueError(f"unknown_{name}: got quarantine; allowed without a table {name}: keep")
+                raise ValueError(f"unknown_{name}: got quarantine; allowed without the table {name}: keep")
         dates = set(self.items.columns) & {"available_from", "available_until"} if self.items else set()
         if self.protocol.candidates == "on_sale" and not dates:
             raise ValueError("protocol.candidates: got on_sale; needs items.columns.available_from or available_until")
@@ -245,11 +245,11 @@ class Entry(BaseModel):
         listed = ", ".join(self.events)
         constant = self.interactions.columns.get("event", Column(value="purchase")).value
         if constant is not None and str(constant) not in self.events:
-            raise ValueError(f"events: lacks {str(constant)!r}, which all rows are; got {listed or 'none'}; add it")
+            raise ValueError(f"events: lacks {str(constant)!r}, the event of all rows; got {listed or 'none'}; add it")
         if unknown := [event for event in self.protocol.relevant_events if event not in self.events]:
             raise ValueError(f"protocol.relevant_events: got {', '.join(unknown)}; allowed: {listed}")
         if not self.protocol.relevant_events and "purchase" not in self.events and len(self.events) > 1:
-            raise ValueError(f"protocol.relevant_events: say which count as relevant; allowed: {listed}")
+            raise ValueError(f"protocol.relevant_events: is required for several events; allowed: {listed}")
         return self
 
     @model_validator(mode="after")

@@ -1,10 +1,10 @@
-"""What lies afar as files at hand: objects of a store byte for byte, rows of a database as sorted Parquet.
+"""Copies remote data to local files: objects of a store byte for byte, rows of a database as sorted Parquet.
 
-    FOLDER/pulled.json          which objects were copied; a folder without it is not ours and stays as it is
+    FOLDER/pulled.json          the copied objects; a folder without this file is never replaced
     FOLDER/TABLE/...            the objects under their own names
     FOLDER/TABLE/TABLE.parquet  the rows of a query, each value as text
 
-The same rows give the same bytes, so that a data set's version changes only when its data does.
+The same rows give the same bytes, so a data set's version changes only when its data changes.
 """
 
 import fnmatch
@@ -26,21 +26,21 @@ from recommenders.storage.files import replace_folder, sha256
 
 WILD = set("*[")
 NOTE = "pulled.json"
-BLOCK = 1 << 22  # bytes in hand at once
-SETTLED = 60  # seconds after which an object of the same size and time is the same; stores tell time in seconds
+BLOCK = 1 << 22  # bytes in memory at once
+SETTLED = 60  # seconds after which equal size and time mean an unchanged object; stores give times in seconds
 
 
 def pull(dataset: str, entry: Entry, base: Path, folder: Path) -> None:
-    """Copies the tables that lie afar into `folder`, which appears whole or stays as it was.
+    """Copies the remote tables into `folder`, which is replaced in one step or not at all.
 
-    base: what relative paths of a database file go by. Raises ConfigurationError if the entry or the environment must
-    be mended, DataError if the other side does not give the data. Neither repeats a password.
+    base: the folder that relative paths of a database file start from. Raises ConfigurationError if the entry or the
+    environment must be changed, DataError if the remote side does not give the data. Neither contains a password.
     """
     if folder.exists() and not (folder / NOTE).exists():
-        raise DataError(f"{dataset}: {folder} was not made by this project and stays as it is; move it away")
+        raise DataError(f"{dataset}: {folder} was not made by this project and is not replaced; move it away")
     staging = folder.with_name(f".{folder.name}-{uuid.uuid4().hex[:8]}")
     staging.mkdir(parents=True)
-    known = _noted(folder)
+    known = _recorded_objects(folder)
     seen: dict[str, Any] = {}
     try:
         for name, table in entry.tables.items():
@@ -59,8 +59,8 @@ def pull(dataset: str, entry: Entry, base: Path, folder: Path) -> None:
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def _noted(folder: Path) -> dict[str, Any]:
-    """Table -> object -> what the last pull noted of it."""
+def _recorded_objects(folder: Path) -> dict[str, Any]:
+    """Table -> object -> [path, size, time] as recorded by the last pull."""
     note = folder / NOTE
     objects: dict[str, Any] = json.loads(note.read_text())["objects"] if note.exists() else {}
     return objects
@@ -71,38 +71,38 @@ def _hashes(folder: Path) -> dict[str, str]:
 
 
 def _copy_objects(dataset: str, url: str, old: Path, new: Path, known: Mapping[str, Any]) -> dict[str, Any]:
-    """Copies the objects that a URL names, * and [] allowed, under their names below its first such part.
+    """Copies the objects that match a URL with optional * and [], with their paths below its first wildcard part.
 
-    new: the table's folder; old: the same of the last pull, from which comes what has not changed since. known: what
-    that pull noted of its objects. Returns the note of these.
+    new: the table's folder; old: its folder of the last pull, from which unchanged objects are copied. known: the
+    objects that the last pull recorded. Returns the record of the copied objects.
     """
     place, secrets = f"{dataset}: {new.name}.files", Secrets(dataset)
     address = secrets.fill(url)
     try:
-        store, base, pattern = _opened(address)
-        found = _listed(store, base, pattern)
+        store, base, pattern = _open_store(address)
+        found = _list_files(store, base, pattern)
         seen = {}
         for info in found:
             name = PurePosixPath(info.path).relative_to(base).as_posix()
             seen[name] = [info.path, info.size, info.mtime_ns]
             if (new / name).exists():
-                raise DataError(f"{place}: two objects are called {name}; let one URL with * name them all")
+                raise DataError(f"{place}: two objects have the name {name}; use one URL with * for all of them")
             (new / name).parent.mkdir(parents=True, exist_ok=True)
             if known.get(name) == seen[name] and (old / name).is_file():
                 shutil.copyfile(old / name, new / name)
             else:
                 _copy(store, info.path, new / name)
     except (OSError, pa.ArrowException) as error:
-        said = secrets.scrub(error)
-        raise DataError(f"{place}: {secrets.scrub(url)} cannot be read: {said}; mend the URL or the access") from None
+        reason = secrets.scrub(error)
+        raise DataError(f"{place}: {secrets.scrub(url)} cannot be read: {reason}; fix the URL or the access") from None
     if not found:
-        raise DataError(f"{place}: {secrets.scrub(url)} names no object; mend the URL")
+        raise DataError(f"{place}: {secrets.scrub(url)} matches no object; fix the URL")
     newest = (time.time() - SETTLED) * 1e9
     return {name: facts for name, facts in seen.items() if facts[2] is not None and facts[2] < newest}
 
 
-def _opened(url: str) -> tuple[fs.FileSystem, str, str]:
-    """The store, the path of the folder before the first part with a wildcard, and the pattern from there on."""
+def _open_store(url: str) -> tuple[fs.FileSystem, str, str]:
+    """The store, the folder before the first path part with a wildcard, and the pattern from that part on."""
     place, mark, options = url.partition("?")
     scheme, _, path = place.partition("://")
     parts = path.split("/")
@@ -111,19 +111,19 @@ def _opened(url: str) -> tuple[fs.FileSystem, str, str]:
     return store, base, "/".join(parts[first:])
 
 
-def _listed(store: fs.FileSystem, base: str, pattern: str) -> list[fs.FileInfo]:
-    """The files below base whose parts match the pattern's, each for each."""
+def _list_files(store: fs.FileSystem, base: str, pattern: str) -> list[fs.FileInfo]:
+    """The files below base whose path parts match the parts of the pattern."""
     wanted = pattern.split("/")
-    if not set(pattern) & WILD:  # who may read one object may not be allowed to list
+    if not set(pattern) & WILD:  # access to one object does not imply permission to list the folder
         info = store.get_file_info(f"{base}/{pattern}")
         return [info] if info.type == fs.FileType.File else []
     found = store.get_file_info(fs.FileSelector(base, recursive=len(wanted) > 1))
     files = [info for info in found if info.type == fs.FileType.File]
-    return [info for info in files if _fits(PurePosixPath(info.path).relative_to(base).parts, wanted)]
+    return [info for info in files if _matches_pattern(PurePosixPath(info.path).relative_to(base).parts, wanted)]
 
 
-def _fits(parts: tuple[str, ...], wanted: list[str]) -> bool:
-    """Whether each part is as wanted; a key of a store may hold "..", which would lead out of the folder."""
+def _matches_pattern(parts: tuple[str, ...], wanted: list[str]) -> bool:
+    """Whether each part matches; rejects "..", which a store's key may contain and which would leave the folder."""
     return len(parts) == len(wanted) and ".." not in parts and all(map(fnmatch.fnmatchcase, parts, wanted))
 
 

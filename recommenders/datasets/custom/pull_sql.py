@@ -1,6 +1,6 @@
-"""Rows of a database as Parquet files: read in batches by SQLAlchemy, or by DuckDB where it is a DuckDB file.
+"""Copies rows of a database to Parquet files: in batches by SQLAlchemy, or by DuckDB if it is a DuckDB file.
 
-Values are written as text and rows are sorted, so that the same rows give the same bytes in whatever order they come.
+Values are written as text and rows are sorted, so the same rows give the same bytes in whatever order they are read.
 """
 
 import json
@@ -24,17 +24,18 @@ from recommenders.datasets.custom.secrets import Secrets
 from recommenders.datasets.reading.lines import text_literal
 from recommenders.errors import ConfigurationError, DataError
 
-BATCH = 20_000  # rows in hand at once
-PATIENCE = 10  # seconds to connect
-MEMORY = "1GB"  # of the sort, before it writes to disk
+BATCH = 20_000  # rows in memory at once
+CONNECT_TIMEOUT = 10  # seconds
+MEMORY = "1GB"  # memory limit of the sort; beyond it, it writes to disk
 DRIVERS = {"postgresql": "psycopg2", "mysql": "pymysql", "mariadb": "pymysql"}
 EXTRAS = {"postgresql": "postgres", "mysql": "mysql", "mariadb": "mysql"}
 
 
 def pull_queries(dataset: str, url: str, queries: Mapping[str, str], base: Path, staging: Path) -> None:
-    """Writes the rows of each query as staging/NAME/NAME.parquet, all as of one moment where the database can.
+    """Writes the rows of each query as staging/NAME/NAME.parquet, from one snapshot if the database supports it.
 
-    base: what a relative path of a database file goes by. Raises ConfigurationError or DataError in one line.
+    base: the folder that a relative path of a database file starts from. Raises ConfigurationError or DataError in one
+    line.
     """
     secrets = Secrets(dataset)
     target = _target(dataset, url, base, secrets)
@@ -47,22 +48,24 @@ def pull_queries(dataset: str, url: str, queries: Mapping[str, str], base: Path,
     with _connected(dataset, target, secrets) as connection:
         for name, query in queries.items():
             whole = files[name].with_suffix(".raw")
-            with _told(dataset, f"{name}.query", secrets):
-                _stream(connection, _bare(query), whole, f"{dataset}: {name}.query")
+            with _database_errors(dataset, f"{name}.query", secrets):
+                _stream(connection, _without_semicolon(query), whole, f"{dataset}: {name}.query")
             with duckdb.connect() as engine:
                 _sorted_copy(engine, f"from read_parquet({text_literal(str(whole))})", files[name])
             whole.unlink()
 
 
 def _target(dataset: str, text: str, base: Path, secrets: Secrets) -> URL:
-    """Where to connect; each part of the URL is filled on its own, so that a password may hold any character."""
+    """The URL to connect to; its parts are filled separately, so a password may have any character."""
     try:
         url = make_url(secrets.fill(text) if text.startswith("${") else text)
     except ArgumentError:
-        raise ConfigurationError(f"{dataset}: sql.url is no URL; allowed: such as sqlite:///shop.db; mend it") from None
+        raise ConfigurationError(
+            f"{dataset}: sql.url is not a URL; allowed: such as sqlite:///shop.db; fix it"
+        ) from None
     backend = url.get_backend_name()
     if backend not in DATABASES:
-        raise ConfigurationError(f"{dataset}: sql.url: got {backend}://; allowed: {', '.join(DATABASES)}; mend it")
+        raise ConfigurationError(f"{dataset}: sql.url: got {backend}://; allowed: {', '.join(DATABASES)}; fix it")
     url = url.set(
         username=secrets.fill(url.username or "") or None,
         password=secrets.fill(url.password or "") or None,
@@ -81,13 +84,13 @@ def _file_url(dataset: str, url: URL, base: Path) -> URL:
         raise DataError(f"{dataset}: sql.url: no such file: {path}; paths are relative to the YAML file")
     if url.get_backend_name() == "duckdb":
         return url.set(database=str(path))
-    # SQLite would make a missing file, and wait for a lock to write; a URI can say that it is only read.
+    # By default SQLite creates a missing file and waits for a write lock; a URI can set read-only mode.
     return url.set(database=f"file:{quote(str(path))}", query={"mode": "ro", "uri": "true"})
 
 
 @contextmanager
 def _connected(dataset: str, url: URL, secrets: Secrets) -> Iterator[Connection]:
-    """A connection that reads only; on PostgreSQL and MySQL all that it reads is as of one moment."""
+    """A read-only connection; on PostgreSQL and MySQL all queries see one snapshot."""
     backend = url.get_backend_name()
     remote = backend != "sqlite"
     options: dict[str, Any] = {"yield_per": BATCH, "no_parameters": True}
@@ -95,13 +98,15 @@ def _connected(dataset: str, url: URL, secrets: Secrets) -> Iterator[Connection]
     options |= {"postgresql_readonly": True} if backend == "postgresql" else {}
     try:
         engine = create_engine(
-            url, poolclass=NullPool, connect_args={"connect_timeout": PATIENCE} if remote else {"timeout": PATIENCE}
+            url,
+            poolclass=NullPool,
+            connect_args={"connect_timeout": CONNECT_TIMEOUT} if remote else {"timeout": CONNECT_TIMEOUT},
         )
     except (ModuleNotFoundError, NoSuchModuleError) as error:
         extra = EXTRAS.get(backend)
         fix = f"pip install -e '.[{extra}]'" if extra else "install its driver"
         raise ConfigurationError(f"{dataset}: {backend} needs a driver: {secrets.scrub(error)}; {fix}") from None
-    with _told(dataset, "sql.url", secrets):
+    with _database_errors(dataset, "sql.url", secrets):
         connection = engine.connect().execution_options(**options)
     try:
         yield connection
@@ -111,28 +116,28 @@ def _connected(dataset: str, url: URL, secrets: Secrets) -> Iterator[Connection]
 
 
 @contextmanager
-def _told(dataset: str, place: str, secrets: Secrets) -> Iterator[None]:
-    """What the database said, in one line; the cause is dropped, for it may hold the password."""
+def _database_errors(dataset: str, place: str, secrets: Secrets) -> Iterator[None]:
+    """Turns a database error into a DataError of one line; drops the cause, which may contain the password."""
     try:
         yield
     except SQLAlchemyError as error:
-        said = secrets.scrub(getattr(error, "orig", None) or error)
+        reason = secrets.scrub(getattr(error, "orig", None) or error)
         raise DataError(
-            f"{dataset}: {place}: the database said: {said}; mend it, or see that the database runs"
+            f"{dataset}: {place}: database error: {reason}; fix it, or check that the database runs"
         ) from None
 
 
-def _bare(query: str) -> str:
+def _without_semicolon(query: str) -> str:
     return query.strip().rstrip(";")
 
 
 def _stream(connection: Connection, query: str, path: Path, place: str) -> None:
     result = connection.exec_driver_sql(query)
     if not result.returns_rows:
-        raise ConfigurationError(f"{place} gives no rows; allowed: a select; mend it")
+        raise ConfigurationError(f"{place} returns no rows; allowed: a select; fix it")
     names = list(result.keys())
     if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
-        raise DataError(f"{place} gives {', '.join(twice)} twice; name each column with AS")
+        raise DataError(f"{place} returns {', '.join(twice)} twice; name each column with AS")
     columns = pa.schema([(name, pa.string()) for name in names])
     with pq.ParquetWriter(path, columns) as writer:
         for rows in result.partitions(BATCH):
@@ -141,7 +146,7 @@ def _stream(connection: Connection, query: str, path: Path, place: str) -> None:
 
 
 def _as_text(value: Any) -> str | None:
-    """A value as a text file would have it; times with a zone in UTC."""
+    """A value as text, as in a text file; times with a zone are converted to UTC."""
     if value is None or isinstance(value, str):
         return value
     if isinstance(value, bool):
@@ -158,7 +163,7 @@ def _as_text(value: Any) -> str | None:
 
 
 def _sorted_copy(engine: duckdb.DuckDBPyConnection, source: str, path: Path) -> None:
-    """All rows of a source, as text, in the order of all columns; by one thread, so that row groups stay the same."""
+    """Writes all rows of a source as text, sorted by all columns; with one thread, so that row groups are the same."""
     spill = path.with_suffix(".spill")
     settings: Sequence[tuple[str, str]] = (
         *(("TimeZone", "UTC"), ("threads", "1"), ("memory_limit", MEMORY), ("temp_directory", str(spill))),
@@ -176,7 +181,7 @@ def _pull_duckdb(dataset: str, database: Path, queries: Mapping[str, str], files
         with duckdb.connect(database, read_only=True) as engine:
             for name, query in queries.items():
                 place = f"{name}.query"
-                _sorted_copy(engine, f"from (\n{_bare(query)}\n)", files[name])
+                _sorted_copy(engine, f"from (\n{_without_semicolon(query)}\n)", files[name])
     except duckdb.Error as error:
-        said = str(error).splitlines()[0]
-        raise DataError(f"{dataset}: {place}: DuckDB said: {said}; mend it, or see that nobody writes") from None
+        reason = str(error).splitlines()[0]
+        raise DataError(f"{dataset}: {place}: DuckDB error: {reason}; fix it, or end other writers") from None

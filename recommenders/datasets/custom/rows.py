@@ -1,4 +1,4 @@
-"""The tables of an own data set as clean rows: their columns become ours, rules judge them (docs/own-data.md)."""
+"""Reads the tables of a custom data set: maps their columns to ours and applies the rules (docs/custom-data.md)."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -15,13 +15,13 @@ from recommenders.datasets.reading.reading import Reading
 from recommenders.datasets.reading.workbook import to_csv
 from recommenders.storage import schema
 
-MAX_AHEAD = timedelta(days=1)  # clocks differ; what lies further ahead of the reading cannot be true
-LAST = 253_402_300_799_000_000  # microseconds since 1970 of the year 9999
+MAX_AHEAD = timedelta(days=1)  # clocks differ; later times are invalid
+LAST = 253_402_300_799_000_000  # the end of the year 9999, in microseconds since 1970
 ISO = r"\d{4}-\d{1,2}-\d{1,2}([T ]\d{1,2}:\d\d(:\d\d(\.\d+)?)?)?"
 ZONED = r"\d{4}-\d{1,2}-\d{1,2}[T ]\d{1,2}:\d\d(:\d\d(\.\d+)?)? ?(Z|z|[+-]\d\d(:?\d\d)?)"
 EPOCH = r"\d{9,16}(\.\d+)?"  # seconds, milliseconds or microseconds since 1970, rather than a date
-# What a number may look like, by its decimal sign: 1,249.50, 1.249,50 or 1'249.50. Where no sign is declared, 1,249
-# could be either, and only 1,249.50 is sure.
+# Accepted forms of a number, by its decimal sign: 1,249.50, 1.249,50 or 1'249.50. If no sign is declared, 1,249 is
+# ambiguous and only forms such as 1,249.50 are accepted.
 NUMBERS: Mapping[str | None, str] = {
     ".": r"\d+(\.\d+)?|\d{1,3}([,'\x{2019} \x{a0}\x{202f}]\d{3})+(\.\d+)?",
     ",": r"\d+(,\d+)?|\d{1,3}([.'\x{2019} \x{a0}\x{202f}]\d{3})+(,\d+)?",
@@ -36,31 +36,38 @@ PURCHASE = Column(value="purchase")
 
 
 def parse(entry: Entry, files: Callable[[Path, str], Sequence[Path]], reading: Reading, source: Path) -> Plan:
-    """An ingest.Parser once entry and files are bound. files: (source, table) -> where that table lies.
+    """An ingest.Parser once entry and files are bound. files: (source, table) -> the files of that table.
 
-    Items and users that the log names and no table knows are completed from the log, unless they are to be
-    quarantined. Raises DataError if a file cannot be read as a whole.
+    Items and users of the log that their table lacks are added from the log, unless the entry quarantines such events.
+    Raises DataError if a file cannot be read completely.
     """
     for name in entry.tables:
         _read(reading, name, entry.tables[name], files(source, name))
     for name in ("items", "users"):
         if name in entry.tables:
-            reading.by_line(name)  # which row came first decides between two of one key
+            reading.read_by_line(name)  # of two rows with the same key, the first one is kept
             table = entry.tables[name]
-            reading.judge(
-                name, _lies(name, table, _keys(table)), select=_select(table, entry.time_zone), flaws=_flaws(table)
+            reading.apply_rules(
+                name,
+                _reject_rules(name, table, _keys(table)),
+                select=_select(table, entry.time_zone),
+                value_rules=_value_rules(table),
             )
     log = _with_event(entry.interactions)
-    reading.judge(
+    reading.apply_rules(
         "interactions",
-        {**_lies("interactions", log), **_event_rules(entry, log, "quarantine"), **_time_rules(log)},
+        {**_reject_rules("interactions", log), **_event_rules(entry, log, "quarantine"), **_time_rules(log)},
         {**_range_rules(log, "set_aside"), **_event_rules(entry, log, "set_aside")},
         select=_select(log, entry.time_zone),
         references=_references(entry, log),
     )
     attributes = tuple(name for name in entry.tables if name != "interactions")
     return Plan(
-        _interactions(entry, log), _things(entry, "item"), _things(entry, "user"), ("interactions",), attributes
+        _interactions(entry, log),
+        _entity_table(entry, "item"),
+        _entity_table(entry, "user"),
+        ("interactions",),
+        attributes,
     )
 
 
@@ -103,23 +110,23 @@ def _as_text(path: Path, table: Table, work: Path) -> Path:
 def _read_parquet(
     reading: Reading, name: str, paths: Sequence[Path], columns: dict[str, str], may_lack: Collection[str]
 ) -> None:
-    """The files that hold rows; if none does, an optional table is one without rows."""
+    """Reads the files that have rows; if no file has, an optional table is empty."""
     needed = [column for column in columns if column not in may_lack]
     checked = [check_parquet(path, reading.dataset, needed, may_be_empty=True) for path in paths]
     full = [path for path in checked if pq.read_metadata(path).num_rows]
     if full or name not in OPTIONAL:
         reading.parquet(name, full or paths, columns, may_lack)
     else:
-        reading.csv(name, [], columns, optional=True)  # of no files: a table of these columns without rows
+        reading.csv(name, [], columns, optional=True)  # no files: an empty table of these columns
 
 
-# -- what becomes of a value
+# -- values
 
 
 def _select(table: Table, zone: str) -> str:
-    """file, line, raw and broken, then each column as it was written and as it is meant."""
-    # DuckDB would move the rules, which all look at `broken`, below this select and there work out each value once a
-    # rule; past a random number it moves nothing.
+    """SQL of file, line, raw and broken, then of each column its text and its value."""
+    # DuckDB would push the rules, which all use `broken`, below this select and compute each value once per rule.
+    # It never pushes anything below a random number.
     parts = ["file", "line", "raw", "case when random() >= 0 then broken end as broken"]
     for role, column in table.columns.items():
         text, value = _text(role, table), _value(role, table, zone)
@@ -136,7 +143,7 @@ def _type(role: str) -> pa.DataType:
 
 
 def _text(role: str, table: Table) -> str:
-    """What is written there, null where that means nothing; text files are trimmed already."""
+    """SQL of the text of a value, null if it is a null marker; text files are trimmed already."""
     column = table.columns[role]
     if column.column is None:
         return text_literal(str(column.value))
@@ -156,7 +163,7 @@ def _value(role: str, table: Table, zone: str) -> str:
 
 
 def _number(text: str, role: str, column: Column, table: Table) -> str:
-    """The number that a text means: plain, with thousands parted, or an amount of money with its currency."""
+    """SQL of the number in a text: plain, with thousands separators, or an amount of money with its currency."""
     plain = f"try_cast({text} as double)"
     if column.column is None:
         return plain
@@ -185,7 +192,7 @@ def _time(text: str, column: Column, zone: str) -> str:
     if column.format is not None:
         read = f"try_strptime({text}, {text_literal(column.format)})"
         return read if "%z" in column.format.lower() else f"timezone({zone}, {read})"
-    # DuckDB wants seconds before an offset, and would leave an offset out of a time without a zone.
+    # DuckDB requires seconds before an offset, and ignores the offset in a timestamp without a zone.
     whole = rf"regexp_replace({text}, '([T ]\d+:\d\d) ?([Zz+-])', '\1:00\2')"
     return (
         f"case when regexp_full_match({text}, '{ZONED}') then try_cast({whole} as timestamptz)"
@@ -193,49 +200,49 @@ def _time(text: str, column: Column, zone: str) -> str:
     )
 
 
-# -- what cannot be true
+# -- rules
 
 
 def _label(table: Table, role: str) -> str:
-    """What the owner calls it."""
+    """The name of the column in the user's table."""
     return table.columns[role].column or role
 
 
-def _lies(name: str, table: Table, keys: Sequence[str] = ()) -> dict[str, str]:
-    """Empty ids and times, values that do not read as what they are, numbers out of range; then keys that repeat.
+def _reject_rules(name: str, table: Table, keys: Sequence[str] = ()) -> dict[str, str]:
+    """Reject rules: empty ids and times, values of a wrong type, numbers out of range, and repeated keys.
 
-    keys: of a table of items or users, what tells its rows apart. Its other values are no reason to lose a row: _flaws.
+    keys: the key columns of a table of items or users. Its other values never reject a row; see _value_rules.
     """
-    lies = {f"{_label(table, role)} is empty": f'"{role} text" is null' for role in REQUIRED[name]}
-    lies |= {
+    rules = {f"{_label(table, role)} is empty": f'"{role} text" is null' for role in REQUIRED[name]}
+    rules |= {
         f"{_label(table, role)} is longer than {MAX_ID} characters": f'length("{role}") > {MAX_ID}'
         for role in IDS
         if role in table.columns
     }
-    lies |= _misfits(table, keys or table.columns)
+    rules |= _schema_violations(table, keys or table.columns)
     if keys:
         among = ", ".join(f'"{key}"' for key in keys)
-        order = f"broken is not null or {_any(lies)}, {_any(_flaws(table))}, file, line"
+        order = f"broken is not null or {_any(rules)}, {_any(_value_rules(table))}, file, line"
         place = f"row_number() over (partition by {among} order by {order})"
-        return lies | {f"{' and '.join(_label(table, key) for key in keys)} occurs twice": f"{place} > 1"}
-    return lies | _range_rules(table, "quarantine")
+        return rules | {f"{' and '.join(_label(table, key) for key in keys)} occurs twice": f"{place} > 1"}
+    return rules | _range_rules(table, "quarantine")
 
 
-def _flaws(table: Table) -> dict[str, str]:
-    """Values of items or users that do not read or are out of range: they are left out, and their row is kept."""
+def _value_rules(table: Table) -> dict[str, str]:
+    """Rules for values of items or users with a wrong type or out of range: the value is dropped, the row is kept."""
     roles = [role for role in table.columns if role not in _keys(table)]
-    found = _misfits(table, roles) | _range_rules(table, "quarantine")
-    return {f"{reason}: left out": condition for reason, condition in found.items()}
+    found = _schema_violations(table, roles) | _range_rules(table, "quarantine")
+    return {f"{reason}; the value is left out": condition for reason, condition in found.items()}
 
 
-def _misfits(table: Table, roles: Iterable[str]) -> dict[str, str]:
+def _schema_violations(table: Table, roles: Iterable[str]) -> dict[str, str]:
     found = {}
     for role in roles:
         column, label, text = table.columns[role], _label(table, role), f'"{role} text"'
         if (kind := _kind(column, role, table)) is None:
             continue
         if _type(role) == schema.TIME and column.unit is None and column.format is None:
-            found[f"{label} is a number, not a time: say by unit what it counts since 1970"] = (
+            found[f"{label} is a number, not a time: set unit to what it counts since 1970"] = (
                 f"regexp_full_match({text}, '{EPOCH}')"
             )
         value = f'"{role} total"' if column.total else f'"{role}"'
@@ -252,7 +259,7 @@ def _keys(table: Table) -> list[str]:
 
 
 def _kind(column: Column, role: str, table: Table) -> str | None:
-    """What a value that does not read should have been; none for a text."""
+    """The expected type of a column, for messages; None for text."""
     type_ = _type(role)
     if type_ == pa.float64():
         return (
@@ -279,7 +286,7 @@ def _time_rules(table: Table) -> dict[str, str]:
     label = _label(table, "timestamp")
     return {
         f"{label} is before 1970": "timestamp < '1970-01-01 00:00:00+00'::timestamptz",
-        f"{label} lies in the future": f"timestamp > '{latest}'::timestamptz",
+        f"{label} is in the future": f"timestamp > '{latest}'::timestamptz",
     }
 
 
@@ -308,22 +315,22 @@ def _interactions(entry: Entry, table: Table) -> str:
     return f"select {columns}, case event {weights} end as weight from good_interactions"
 
 
-def _things(entry: Entry, kind: str) -> str:
-    """Items or users: those of their table, and those that only the log names."""
+def _entity_table(entry: Entry, kind: str) -> str:
+    """SQL of the items or users: those of their table, and those that only the log has."""
     key, table = f"{kind}_id", entry.tables.get(f"{kind}s")
     if table is None:
         return f"select distinct {key} from kept order by {key}"
-    columns = ", ".join(_kept(role, table) for role in table.columns)
+    columns = ", ".join(_valid_value(role, table) for role in table.columns)
     order = f"{key}, valid_from nulls first" if "valid_from" in table.columns else key
-    told = f"select {columns} from good_{kind}s"
+    listed = f"select {columns} from good_{kind}s"
     if getattr(entry, f"unknown_{kind}s") == "quarantine":
-        return f"{told} order by {order}"
+        return f"{listed} order by {order}"
     others = f"select {key} from (select distinct {key} from kept) anti join good_{kind}s using ({key})"
-    return f"select * from ({told} union all by name {others}) order by {order}"
+    return f"select * from ({listed} union all by name {others}) order by {order}"
 
 
-def _kept(role: str, table: Table) -> str:
-    """A value of items or users, null where it is left out."""
+def _valid_value(role: str, table: Table) -> str:
+    """SQL of a value of items or users, null if it is left out."""
     if _type(role) == pa.string() or role in _keys(table):
         return f'"{role}"'
     bounds = table.ranges().get(role, Range()).bounds.values()

@@ -1,4 +1,4 @@
-"""${NAME} in a setting: filled from the environment where it is used, and never repeated."""
+"""Replaces ${NAME} in a setting by an environment variable, and removes such values from messages."""
 
 import os
 import re
@@ -11,7 +11,7 @@ CREDENTIALS = re.compile(r"(://)[^@/\s]*@")
 
 
 class Secrets:
-    """The values that one data set's settings took from the environment."""
+    """The environment variables that the settings of one data set use."""
 
     def __init__(self, dataset: str) -> None:
         self.dataset = dataset
@@ -22,7 +22,7 @@ class Secrets:
         return VARIABLE.sub(lambda found: self._value(found[1]), text)
 
     def hide(self, value: str | None) -> None:
-        """Notes a value that is not to be repeated."""
+        """Adds a value that messages must not contain."""
         if value:
             self._values |= {value, quote(value, safe="")}
 
@@ -36,6 +36,8 @@ class Secrets:
     def _value(self, name: str) -> str:
         value = os.environ.get(name)
         if not value:
-            raise ConfigurationError(f"{self.dataset}: ${{{name}}} is not set; export {name}=... and say it again")
+            raise ConfigurationError(
+                f"{self.dataset}: ${{{name}}} is not set; export {name}=... and run the command again"
+            )
         self.hide(value)
         return value

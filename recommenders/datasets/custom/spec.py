@@ -1,4 +1,4 @@
-"""Entries of the user's YAML file as data sets of the catalogue."""
+"""Makes the entries of the user's YAML file data sets of the catalogue."""
 
 import hashlib
 import json
@@ -18,11 +18,11 @@ from recommenders.datasets.custom.entry import TABLES, Entry, ProtocolConfig, Sq
 from recommenders.datasets.custom.pull import pull
 from recommenders.datasets.custom.rows import parse
 from recommenders.datasets.reading.text import is_blank
-from recommenders.datasets.spec import DatasetSpec, Protocol, check_names, on_disk, real_files
+from recommenders.datasets.spec import DatasetSpec, Protocol, check_names, find_files, os_errors_as_data_errors
 from recommenders.errors import ConfigurationError, DataError, choices
 
-NAME = re.compile(r"[a-z][a-z0-9_]*")  # also part of file names, of Dagster's partitions and of MLflow's models
-WILD = set("*?[")  # what makes part of a path a glob
+NAME = re.compile(r"[a-z][a-z0-9_]*")  # also used in file names, Dagster partitions and MLflow models
+WILD = set("*?[")  # characters that make a path part a glob
 PULLER = "recommenders.datasets.custom.pull:pull"
 SECTIONS: dict[str, type[BaseModel]] = {
     **dict.fromkeys(TABLES, Table),
@@ -34,8 +34,8 @@ SECTIONS: dict[str, type[BaseModel]] = {
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class OwnSpec(DatasetSpec):
-    """A data set of the user's file. Paths are relative to that file; what lies afar is pulled into the source."""
+class CustomDatasetSpec(DatasetSpec):
+    """A data set of the user's file. Paths are relative to that file; remote data is pulled into the source."""
 
     entry: Entry
     config: Path
@@ -51,38 +51,38 @@ class OwnSpec(DatasetSpec):
         return [name for name, table in self.entry.tables.items() if table.pulled]
 
     def files_of(self, source: Path, name: str) -> list[Path]:
-        """The files of one table, sorted, without those among others that hold nothing.
+        """The files of one table, sorted; empty files are left out.
 
-        Raises DataError if there are none, all are empty, or they cannot be looked at.
+        Raises DataError if there are no files, if all are empty, or if the operating system refuses access.
         """
         table = self.entry.tables[name]
         base = self.config.parent if self._pulled and not table.pulled else source
-        with on_disk(self.name, base):
+        with os_errors_as_data_errors(self.name, base):
             found = _pulled_files(base / name) if table.pulled else _all_matches(base, table.files)
             check_names(self.name, found)
             full = [path for path in found if not is_blank(path)]
         if not found and table.pulled:
-            raise DataError(f"{self.name}: {source / name} holds nothing yet; it is pulled when a run starts")
+            raise DataError(f"{self.name}: {source / name} is empty; the files are pulled when a run starts")
         if not found:
             wanted = ", ".join(table.files)
-            raise DataError(f"{self.name}: no file in {base} is called {wanted}; mend {name}.files in {self.config}")
+            raise DataError(f"{self.name}: no file in {base} matches {wanted}; fix {name}.files in {self.config}")
         if not full:
-            raise DataError(f"{self.name}: {found[0]} is empty; expected rows; mend it or take it away")
+            raise DataError(f"{self.name}: {found[0]} is empty; expected rows; fix or remove it")
         return full
 
     def locate(self, source: Path) -> list[Path]:
-        """The files of all tables. Raises DataError as files_of does."""
+        """The files of all tables. Raises DataError like files_of."""
         return [path for name in self.entry.tables for path in self.files_of(source, name)]
 
     def make(self, folder: Path, scale: float, seed: int) -> None:
-        """Pulls what lies afar into the folder; scale and seed are of data sets that the project makes."""
+        """Pulls the remote data into the folder; scale and seed are for generated data sets and are ignored."""
         pull(self.name, self.entry, self.config.parent, folder)
 
     def fingerprint(self, source: Path) -> dict[str, Any]:
-        """As of every data set; the version also changes when the entry would make other tables of the files."""
-        facts = super().fingerprint(source)
-        told = json.dumps([facts["version"], self.entry.meaning()])
-        return facts | {"version": hashlib.sha256(told.encode()).hexdigest()[:16]}
+        """As for every data set; the version also changes with the entry's settings that affect the tables."""
+        known = super().fingerprint(source)
+        content = json.dumps([known["version"], self.entry.table_settings()])
+        return known | {"version": hashlib.sha256(content.encode()).hexdigest()[:16]}
 
 
 def _pulled_files(folder: Path) -> list[Path]:
@@ -94,26 +94,26 @@ def _all_matches(base: Path, patterns: tuple[str, ...]) -> list[Path]:
 
 
 def _matches(base: Path, pattern: str) -> list[Path]:
-    """The files that a path or glob means; hidden ones and folders are none."""
+    """The files that match a path or glob, without hidden files and folders."""
     path = Path(pattern).expanduser()
     parts = path.relative_to(path.anchor).parts
     fixed = list(takewhile(lambda part: not WILD & set(part), parts[:-1]))
     folder = (base / path.anchor).joinpath(*fixed)
-    return real_files(folder, [str(Path(*parts[len(fixed) :]))]) if folder.is_dir() else []
+    return find_files(folder, [str(Path(*parts[len(fixed) :]))]) if folder.is_dir() else []
 
 
 def read_specs(path: Path, taken: Container[str] = ()) -> dict[str, DatasetSpec]:
-    """The data sets of a file, by name; none if it holds nothing. Raises ConfigurationError in one line.
+    """The data sets of a file, by name; empty if the file is empty. Raises ConfigurationError in one line.
 
-    taken: names that the project's own data sets have. The file is read again only when it has changed.
+    taken: the names of the project's data sets. The file is read again only when it has changed.
     """
     try:
-        facts = path.stat()
+        status = path.stat()
     except OSError as error:
         raise ConfigurationError(
             f"{path} cannot be read: {error.strerror}; TRADEWIND_DATASETS names the file with your data sets"
         ) from None
-    specs = _read_specs(path.resolve(), facts.st_mtime_ns, facts.st_size)
+    specs = _read_specs(path.resolve(), status.st_mtime_ns, status.st_size)
     for name in specs:
         if name in taken:
             raise ConfigurationError(f"{path}: got {name!r}, which is a data set of the project; choose another name")
@@ -129,7 +129,7 @@ BOOLEAN = "tag:yaml.org,2002:bool"
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML in which a key stands once, and only true and false are no text: a column may be called no."""
+    """A YAML loader that rejects repeated keys and reads only true and false as booleans: a column may be named no."""
 
     yaml_implicit_resolvers = {
         first: [(tag, found) for tag, found in resolvers if tag != BOOLEAN]
@@ -140,7 +140,7 @@ class _Loader(yaml.SafeLoader):
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
         for key in keys:
             if keys.count(key) > 1:
-                raise yaml.YAMLError(f"{key!r} stands twice, line {node.start_mark.line + 1} and below")
+                raise yaml.YAMLError(f"{key!r} occurs twice, line {node.start_mark.line + 1} and below")
         return super().construct_mapping(node, deep)
 
 
@@ -153,29 +153,31 @@ def _entries(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path} cannot be read: {error}; save it as UTF-8 text") from None
     except yaml.YAMLError as error:
-        raise ConfigurationError(f"{path} is not YAML: {' '.join(str(error).split())}; mend it") from None
+        raise ConfigurationError(f"{path} is not YAML: {' '.join(str(error).split())}; fix it") from None
     if content is None:
         return {}
     if not isinstance(content, dict):
-        raise ConfigurationError(f"{path}: got a {type(content).__name__}; allowed: NAME: and its settings; mend it")
+        raise ConfigurationError(f"{path}: got a {type(content).__name__}; allowed: NAME: and its settings; fix it")
     return content
 
 
-def _spec(name: object, content: object, path: Path) -> OwnSpec:
+def _spec(name: object, content: object, path: Path) -> CustomDatasetSpec:
     if not isinstance(name, str) or not NAME.fullmatch(name):
         raise ConfigurationError(f"{path}: got the name {name!r}; allowed: small letters, digits and _; rename it")
     try:
         entry = Entry.model_validate(content)
     except ValidationError as error:
-        raise ConfigurationError(f"{path}: {_told(name, error)}") from None
-    told = entry.protocol
-    return OwnSpec(
+        raise ConfigurationError(f"{path}: {_first_problem(name, error)}") from None
+    protocol = entry.protocol
+    return CustomDatasetSpec(
         name=name,
         title=entry.title or name,
         licence=entry.licence,
         layout=_layout(name, entry, path),
         files=tuple(pattern for table in entry.tables.values() for pattern in table.files),
-        protocol=Protocol(told.split, told.test_days, told.repeat, entry.relevant_events, told.candidates),
+        protocol=Protocol(
+            protocol.split, protocol.test_days, protocol.repeat, entry.relevant_events, protocol.candidates
+        ),
         folder=path.parent,
         max_quarantined=entry.max_quarantined,
         entry=entry,
@@ -184,16 +186,16 @@ def _spec(name: object, content: object, path: Path) -> OwnSpec:
 
 
 def _layout(name: str, entry: Entry, path: Path) -> str:
-    """What --source expects, in words."""
-    pulled = [table for table, told in entry.tables.items() if told.pulled]
+    """The files that --source expects, for error messages."""
+    pulled = [name for name, table in entry.tables.items() if table.pulled]
     if pulled:
-        return f"nothing: {', '.join(pulled)} {'is' if len(pulled) == 1 else 'are'} pulled, as {path.name} says"
+        return f"nothing: {', '.join(pulled)} {'is' if len(pulled) == 1 else 'are'} pulled as configured in {path.name}"
     wanted = ", ".join(pattern for table in entry.tables.values() for pattern in table.files)
-    return f"nothing, or a folder with {wanted} in place of that of {path.name}"
+    return f"nothing, or a folder with {wanted} that replaces the folder of {path.name}"
 
 
-def _told(name: str, error: ValidationError) -> str:
-    """The first problem in one line: key, got, allowed. What stands in a URL may be secret and is not repeated."""
+def _first_problem(name: str, error: ValidationError) -> str:
+    """The first problem in one line: key, got, allowed. A URL may contain a secret, so its value is not shown."""
     first: Any = error.errors()[0]
     place = [str(part) for part in first["loc"]]
     key = ".".join([name, *place])

@@ -1,1 +1,1 @@
-"""Files from their publisher: publications declares, transfer downloads, archive unpacks, fetch does it all."""
+"""Downloads of data sets: publications declares files, transfer downloads, archive unpacks, fetch does all steps."""

@@ -1,4 +1,4 @@
-"""Files out of a publisher's zip: only those that were declared, whole or not at all."""
+"""Unpacks the declared files of a publisher's zip, completely or not at all, and checks gzip files."""
 
 import gzip
 import importlib
@@ -14,15 +14,15 @@ from recommenders.datasets.downloads.transfer import need_room
 from recommenders.errors import DataError
 
 BLOCK = 1 << 20  # bytes
-# Beside BadZipFile: a member that ends early, damaged deflate data, one behind a password, an unknown method.
+# Besides BadZipFile: a truncated member, damaged deflate data, a member with a password, an unknown method.
 DAMAGE = (BadZipFile, EOFError, zlib.error, RuntimeError)
 
 
 def unpack(path: Path, members: Sequence[Member], folder: Path) -> list[Path]:
-    """Puts the members into the folder, each under its own name, and returns them; CRCs are checked on the way.
+    """Writes the members into the folder, each under its own name, and returns their paths; checks their CRCs.
 
-    They are unpacked beside their places and renamed there only when all are whole. Raises DataError if the zip is
-    damaged or truncated, lacks a member, or holds a path that leads outside; NoRoomError if the disk is too small.
+    They are unpacked to a temporary folder and renamed only when all are complete. Raises DataError if the zip is
+    damaged or truncated, lacks a member, or has a path outside the folder; NoRoomError if the disk is too small.
     """
     _refuse_targets(members, folder)
     try:
@@ -34,17 +34,17 @@ def unpack(path: Path, members: Sequence[Member], folder: Path) -> list[Path]:
             return [new.replace(folder / new.name) for new in staged]
     except DAMAGE as error:
         reason = " ".join(str(error).split())
-        raise DataError(f"{path} is a damaged or truncated zip: {reason}; fetch it again") from error
+        raise DataError(f"{path} is a damaged or truncated zip: {reason}; download it again") from error
 
 
 def check_gzip(path: Path) -> None:
-    """Reads a gzip to its end, where its length and CRC stand. Raises DataError if it is damaged or truncated."""
+    """Reads a gzip file to its end, which checks length and CRC. Raises DataError if it is damaged or truncated."""
     try:
         with gzip.open(path) as file:
             while file.read(BLOCK):
                 pass
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise DataError(f"{path} is a damaged or truncated gzip file: {error}; fetch it again") from error
+        raise DataError(f"{path} is a damaged or truncated gzip file: {error}; download it again") from error
 
 
 def _stage(archive: ZipFile, member: Member, staging: Path) -> Path:
@@ -61,21 +61,21 @@ def _stage(archive: ZipFile, member: Member, staging: Path) -> Path:
 def _refuse_targets(members: Sequence[Member], folder: Path) -> None:
     for member in members:
         if (folder / member.file).resolve().parent != folder.resolve():
-            raise DataError(f"{member.file!r} would lie outside {folder}; expected the plain name of a file")
+            raise DataError(f"{member.file!r} would be outside {folder}; expected the plain name of a file")
 
 
 def _refuse_escapes(archive: ZipFile, path: Path) -> None:
-    """Nothing is unpacked by a name of the archive's own, but one that tries it is not what was published."""
+    """Rejects a zip with a path outside the folder: only declared names are unpacked, but such a zip was changed."""
     for name in archive.namelist():
-        place = PureWindowsPath(name)  # knows both slashes, and drives
+        place = PureWindowsPath(name)  # handles both slashes, and drives
         if place.anchor or ".." in place.parts:
-            fix = "it is not what was published; nothing was unpacked"
-            raise DataError(f"{path} holds {name!r}, a path that leads outside the folder; {fix}")
+            fix = "it is not the published file; nothing was unpacked"
+            raise DataError(f"{path} has {name!r}, a path outside the folder; {fix}")
 
 
 def _refuse_missing(archive: ZipFile, members: Sequence[Member], path: Path) -> None:
-    held = archive.namelist()
-    missing = [member.path for member in members if member.path not in held]
+    names = archive.namelist()
+    missing = [member.path for member in members if member.path not in names]
     if missing:
-        got = ", ".join(held)[:200] or "nothing"
-        raise DataError(f"{path} lacks {', '.join(missing)}; got {got}; look at the publisher's page for what changed")
+        got = ", ".join(names)[:200] or "nothing"
+        raise DataError(f"{path} lacks {', '.join(missing)}; got {got}; check the publisher's page for changes")

@@ -1,7 +1,7 @@
-"""Where the publishers keep their files: declarations only. `fetch.py` acts on them, docs/data-sources.md tells them.
+"""Declares the publishers' files. `fetch.py` downloads them, docs/data-sources.md documents them.
 
-A checksum stands here only where independent copies agree on it (the MD5s are GroupLens' own); else the publisher's
-own .md5 file is asked; else the size and the CRCs inside the zip or gzip are what can be checked.
+A checksum is declared only if independent copies agree on it (the MD5s are from GroupLens). Otherwise the publisher's
+.md5 file is used; if there is none, only the size and the CRCs inside the zip or gzip are checked.
 """
 
 from collections.abc import Iterator
@@ -15,41 +15,41 @@ MCAULEY = "https://mcauleylab.ucsd.edu/public_datasets/data"
 
 @dataclass(frozen=True)
 class Member:
-    """A file out of a zip: its path in there, its name in the folder, and what is made of it on the way."""
+    """A file of a zip: its path in the zip, its name in the folder, and an optional conversion."""
 
     path: str
     file: str
-    convert: str = ""  # "module:function" (file, out) -> Path, where `file` is not what lies in the zip
+    convert: str = ""  # "module:function" (file, out) -> Path, if the file in the zip must be converted
 
 
 @dataclass(frozen=True)
 class Download:
-    """One file of a publisher. Without members it stays as it is; with members it is a zip that gives those."""
+    """One file of a publisher. With members it is a zip that contains them; otherwise it is kept as it is."""
 
     dataset: str
     variant: str
     url: str
     file: str
     checksum: str = ""  # "md5:..." or "sha256:..."
-    checksum_url: str = ""  # the publisher's own .md5 file
+    checksum_url: str = ""  # the publisher's .md5 file
     n_bytes: int | None = None
     members: tuple[Member, ...] = ()
-    login: str = ""  # who wants a login before giving the file, so that no program can fetch it
+    login: str = ""  # the site that requires a login for the file, so that it cannot be downloaded automatically
 
     @property
     def files(self) -> tuple[str, ...]:
-        """The names in the folder once it is fetched."""
+        """The names of the files in the folder after the download."""
         return tuple(member.file for member in self.members) or (self.file,)
 
 
 @dataclass(frozen=True)
 class Publication:
-    """A data set as its publisher offers it. `terms` is what a person agrees to before anything is downloaded."""
+    """A data set as published. The user agrees to `terms` before anything is downloaded."""
 
     dataset: str
     page: str
     terms: str
-    default: str = ""  # the variant taken when none is named
+    default: str = ""  # the variant that is used if none is given
 
 
 PUBLICATIONS = {
@@ -99,31 +99,31 @@ PUBLICATIONS = {
 
 
 def downloads(dataset: str, variant: str = "") -> tuple[Download, ...]:
-    """What to fetch for a variant, by default the publication's own; nothing for a data set that is made here.
+    """The downloads of a variant, by default the publication's default; empty for a data set of this project.
 
-    An amazon variant is EDITION:CATEGORY, such as 2018-5core:All_Beauty. Raises UnknownNameError with the names that
-    would do.
+    An amazon variant is EDITION:CATEGORY, such as 2018-5core:All_Beauty. Raises UnknownNameError with the allowed
+    names.
     """
-    wish = variant or publication(dataset).default
+    wanted = variant or publication(dataset).default
     if dataset == "amazon":
-        return _amazon(wish)
+        return _amazon(wanted)
     offered = {d.variant: d for d in DOWNLOADS if d.dataset == dataset}
     if not offered and not variant:
         return ()
-    if wish not in offered:
-        raise UnknownNameError(f"variant of {dataset}", wish, offered or ["none; leave --variant out"])
-    return (offered[wish],)
+    if wanted not in offered:
+        raise UnknownNameError(f"variant of {dataset}", wanted, offered or ["none; leave --variant out"])
+    return (offered[wanted],)
 
 
 def publication(dataset: str) -> Publication:
-    """The publication of that data set. Raises UnknownNameError with those there are."""
+    """The publication of that data set. Raises UnknownNameError with the known data sets."""
     if dataset not in PUBLICATIONS:
         raise UnknownNameError("dataset", dataset, PUBLICATIONS)
     return PUBLICATIONS[dataset]
 
 
 def variants(dataset: str) -> Iterator[str]:
-    """The names --variant takes for this data set."""
+    """The allowed values of --variant for this data set."""
     if dataset == "amazon":
         yield from (f"{name}:{category}" for name, edition in EDITIONS.items() for category in edition.categories)
     else:
@@ -145,7 +145,7 @@ def _movielens(variant: str, files: str, **known: str | int) -> Download:
 
 TABLES = "ratings.csv movies.csv tags.csv links.csv README.txt"
 DOWNLOADS = (
-    # The small one is a development set that may change, so only the publisher's own .md5 can speak for it.
+    # ml-latest-small is a development set that may change, so only the publisher's current .md5 file is used.
     _movielens("ml-latest-small", TABLES),
     _movielens("ml-25m", TABLES, checksum="md5:6b51fb2759a8657d3bfcbfc42b592ada", n_bytes=261_978_986),
     _movielens("ml-1m", "ratings.dat movies.dat users.dat README", checksum="md5:c4d9eecfca2ab87c1945afe126590906"),
@@ -160,7 +160,7 @@ DOWNLOADS = (
         "xlsx",
         "https://archive.ics.uci.edu/static/public/352/online+retail.zip",
         "online+retail.zip",
-        # UCI publishes none; this is what many who fetched it between 2024 and 2026 wrote down.
+        # UCI publishes no checksum; several independent downloads between 2024 and 2026 report this one.
         checksum="sha256:f5385cbb54bbebf7196389109c6b0621faab0c304e3702548165e71c84aede8b",
         n_bytes=23_715_478,
         members=(Member("Online Retail.xlsx", "online_retail.csv", "recommenders.datasets.reading.workbook:to_csv"),),
@@ -181,14 +181,14 @@ DOWNLOADS = (
 
 @dataclass(frozen=True)
 class Edition:
-    """One year of the Amazon reviews: where the reviews and the products of a category lie, and which there are."""
+    """One edition of the Amazon reviews: the paths of a category's reviews and products, and its categories."""
 
     reviews: str
     products: str
     categories: tuple[str, ...]
 
 
-# What the years share, and what each has of its own.
+# The categories that all editions share, and those of single editions.
 COMMON = """Automotive Books CDs_and_Vinyl Cell_Phones_and_Accessories Clothing_Shoes_and_Jewelry Digital_Music
 Electronics Grocery_and_Gourmet_Food Home_and_Kitchen Kindle_Store Movies_and_TV Musical_Instruments Office_Products
 Patio_Lawn_and_Garden Pet_Supplies Sports_and_Outdoors Tools_and_Home_Improvement Toys_and_Games Video_Games"""

@@ -1,1 +1,1 @@
-"""What a data set looks like before anything is trained: figures, and a page that shows them."""
+"""Profiles a data set before any model is fitted: figures, and a page that shows them."""

@@ -1,4 +1,4 @@
-"""What a data set holds, in figures and for people: counted by DuckDB over its Parquet files, in bounded memory."""
+"""Profiles a data set: DuckDB computes the figures from its Parquet files, in bounded memory."""
 
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,11 +17,11 @@ from recommenders.datasets.reading.relations import show
 from recommenders.errors import DataError
 
 TOP = (0.01, 0.1, 0.2)  # shares of the items sold, best sellers first
-TOP_VALUES = 8  # of an attribute; the rest is one row
+TOP_VALUES = 8  # shown values of an attribute; the others are one row
 CURVE_POINTS = 200
-FEW_DAYS = 56  # a log no longer than this is told by day, a longer one by week
-RAW = 300  # characters shown of a line in quarantine
-Facts = dict[str, Any]
+FEW_DAYS = 56  # a log up to this length is shown by day, a longer one by week
+RAW = 300  # shown characters of a line in quarantine
+Figures = dict[str, Any]
 
 LOG = """
     select count(*) as events, min(time) as first_event, max(time) as last_event,
@@ -81,44 +81,44 @@ QUARANTINE = f"""
 
 
 @dataclass(frozen=True)
-class Description:
-    """A data set in figures. Shares are in [0, 1]; what cannot be told is None or empty."""
+class DatasetProfile:
+    """The figures of a data set. Shares are in [0, 1]; unknown figures are None or empty."""
 
     dataset: str
-    rows: Facts  # read, kept, merged, netted, set_aside, quarantined
-    log: Facts  # events, users, items_sold ..., first_event, last_event (UTC), days, density, repeat_share
+    rows: Figures  # read, kept, merged, netted, set_aside, quarantined
+    log: Figures  # events, users, items_sold ..., first_event, last_event (UTC), days, density, repeat_share
     events: Mapping[str, int]  # by kind
-    orders: Facts  # orders, lines_mean, lines_median, lines_max
-    long_tail: Facts  # gini, top (share of items -> share of events), curve [(share of items, share of events)]
-    events_a_user: Facts  # least, first_quartile, median, third_quartile, most, mean
-    activity: Facts  # period (day or week), starts, events
-    users_by: Mapping[str, list[Facts]]  # segment, industry, region: those that some user has
-    items_by_category: list[Facts]
-    snapshots: Facts
-    returns: Facts
+    orders: Figures  # orders, lines_mean, lines_median, lines_max
+    long_tail: Figures  # gini, top (share of items -> share of events), curve [(share of items, share of events)]
+    events_a_user: Figures  # least, first_quartile, median, third_quartile, most, mean
+    activity: Figures  # period (day or week), starts, events
+    users_by: Mapping[str, list[Figures]]  # segment, industry, region, if any user has a value
+    items_by_category: list[Figures]
+    snapshots: Figures
+    returns: Figures
     missing: Mapping[str, Mapping[str, float]]  # table -> column -> share of nulls; none of an empty table
-    quarantine: list[Facts]  # reason, rows, and of one example file, line, raw
+    quarantine: list[Figures]  # reason, rows, and file, line, raw of one example
 
-    def to_json(self) -> Facts:
-        """The same as plain values."""
+    def to_json(self) -> Figures:
+        """The figures as plain values."""
         return asdict(self)
 
 
-def describe(
+def profile_tables(
     files: Mapping[str, Sequence[Path]],
     counts: Counts,
     dataset: str = "",
     memory: str = "2GB",
     spill: Path | None = None,
-) -> Description:
-    """Counts what the Parquet files of each table in TABLES hold. counts: where the rows went when they were read.
+) -> DatasetProfile:
+    """The profile of the tables in TABLES, from their Parquet files. counts: the outcomes of the rows at ingest.
 
-    memory: what the engine may hold before it writes to a temporary folder below `spill` (the system's by default).
-    Raises DataError if a file cannot be read.
+    memory: the memory limit of the engine; beyond it, it writes to a temporary folder below `spill` (the system's by
+    default). Raises DataError if a file cannot be read.
     """
-    with _counting(files, memory, spill) as count:
+    with _queries(files, memory, spill) as count:
         log = count.log()
-        return Description(
+        return DatasetProfile(
             dataset,
             {**asdict(counts), "set_aside": dict(counts.set_aside)},
             log,
@@ -136,11 +136,11 @@ def describe(
         )
 
 
-def long_tail(n_events: NDArray[np.int64]) -> Facts:
-    """How unequally events fall on the items sold; n_events: (n_items,) above 0, in any order.
+def long_tail(n_events: NDArray[np.int64]) -> Figures:
+    """How unequally events are distributed over the items sold; n_events: (n_items,) above 0, in any order.
 
-    gini is 0 where all items sell alike and near 1 where one sells alone (Gini 1912). Top shares round the number of
-    items up; a share of less than one item is left out.
+    gini is 0 if all items have equally many events and near 1 if one item has almost all (Gini 1912). Top shares round
+    the number of items up; a share of less than one item is left out.
     """
     n = len(n_events)
     if not n:
@@ -149,7 +149,7 @@ def long_tail(n_events: NDArray[np.int64]) -> Facts:
     share = np.concatenate([[0.0], np.cumsum(falling) / falling.sum()])
     gini = (n + 1 - 2 * (np.arange(1, n + 1) * falling).sum() / falling.sum()) / n
     top = {f"{part:g}": round(float(share[int(np.ceil(n * part - 1e-9))]), 4) for part in TOP if n * part >= 1}
-    # Most of the curve happens at its start, so half of the points stand there.
+    # The curve changes most at its start, so half of the points are there.
     wanted = np.concatenate([np.geomspace(1, n, CURVE_POINTS // 2), np.linspace(0, n, CURVE_POINTS // 2)])
     places = np.unique(wanted.round().astype(np.int64))
     curve = [(round(float(place / n), 6), round(float(share[place]), 6)) for place in places]
@@ -157,23 +157,23 @@ def long_tail(n_events: NDArray[np.int64]) -> Facts:
 
 
 @contextmanager
-def _counting(files: Mapping[str, Sequence[Path]], memory: str, spill: Path | None) -> Iterator["_Count"]:
-    """The tables in a DuckDB of their own, with a place for what does not fit in memory."""
-    with tempfile.TemporaryDirectory(dir=spill, prefix=".describing-") as place, duckdb.connect() as connection:
+def _queries(files: Mapping[str, Sequence[Path]], memory: str, spill: Path | None) -> Iterator["_Queries"]:
+    """The queries over the tables in a new DuckDB connection, with a folder for data that does not fit in memory."""
+    with tempfile.TemporaryDirectory(dir=spill, prefix=".profiling-") as place, duckdb.connect() as connection:
         settings = {"memory_limit": memory, "temp_directory": place, "TimeZone": "UTC"}
         for setting, value in {**settings, "preserve_insertion_order": "false"}.items():
             connection.execute(f"set {setting} = {text_literal(value)}")
         try:
-            yield _Count(connection, files)
+            yield _Queries(connection, files)
         except (duckdb.IOException, duckdb.InvalidInputException, duckdb.BinderException) as error:
             first = str(error).splitlines()[0]
             raise DataError(f"the tables cannot be read: {first}; materialise them again") from error
         except duckdb.OutOfMemoryException as error:
-            raise DataError(f"the tables cannot be described in {memory} of memory; give more") from error
+            raise DataError(f"the tables cannot be profiled in {memory} of memory; allow more") from error
 
 
-class _Count:
-    """Queries over the tables: `log` is the events, per_user, per_item, per_day and per_event count them."""
+class _Queries:
+    """Queries over the tables: the view `log` has the events; per_user, per_item, per_day and per_event count them."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, files: Mapping[str, Sequence[Path]]) -> None:
         self._connection = connection
@@ -186,13 +186,13 @@ class _Count:
         for key, name in {"user_id": "user", "item_id": "item", "time::date as day": "day", "event": "event"}.items():
             connection.execute(f"create table per_{name} as select {key}, count(*) as n from log group by all")
 
-    def rows(self, sql: str) -> list[Facts]:
-        """The rows of a query, each as plain values by column."""
+    def rows(self, sql: str) -> list[Figures]:
+        """The rows of a query, each as {column: plain value}."""
         cursor = self._connection.execute(sql)
         names = [column[0] for column in cursor.description]
         return [dict(zip(names, map(_plain, row), strict=True)) for row in cursor.fetchall()]
 
-    def row(self, sql: str) -> Facts:
+    def row(self, sql: str) -> Figures:
         """The one row of a query."""
         [found] = self.rows(sql)
         return found
@@ -202,7 +202,7 @@ class _Count:
         [values] = self._connection.execute(sql).fetchnumpy().values()
         return np.asarray(values)
 
-    def log(self) -> Facts:
+    def log(self) -> Figures:
         found = self.row(LOG)
         cells, events = found["users"] * found["items_sold"], found["events"]
         return found | {
@@ -211,18 +211,18 @@ class _Count:
             "repeat_share": round(1 - found["pairs"] / events, 4) if events else None,
         }
 
-    def activity(self, days: int) -> Facts:
+    def activity(self, days: int) -> Figures:
         period = "week" if days > FEW_DAYS else "day"
         found = self.rows(ACTIVITY.format(period=text_literal(period)))
         return {"period": period, "starts": [r["start"] for r in found], "events": [r["events"] for r in found]}
 
-    def users_by(self, column: str) -> list[Facts]:
-        """Users of each value of an attribute, most first; empty where the source does not know it."""
+    def users_by(self, column: str) -> list[Figures]:
+        """Users by value of an attribute, most first; empty if the source does not provide the attribute."""
         found = self.rows(USERS_BY.format(column=column))
         return _with_rest(found) if any(row["value"] is not None for row in found) else []
 
-    def items_by_category(self) -> list[Facts]:
-        """Items of each category, most sold first; empty where the source knows none."""
+    def items_by_category(self) -> list[Figures]:
+        """Items by category, most events first; empty if the source has no categories."""
         found = self.rows(ITEMS_BY_CATEGORY)
         return _with_rest(found) if any(row["value"] is not None for row in found) else []
 
@@ -233,7 +233,7 @@ class _Count:
         return {column: share for column, share in found.items() if share is not None}
 
 
-def _with_rest(rows: list[Facts]) -> list[Facts]:
+def _with_rest(rows: list[Figures]) -> list[Figures]:
     """The first rows, and all others as one: its value is "N others"."""
     if len(rows) <= TOP_VALUES + 1:
         return rows
@@ -243,7 +243,7 @@ def _with_rest(rows: list[Facts]) -> list[Facts]:
 
 
 def _plain(value: Any) -> Any:
-    """A value of DuckDB as JSON has it; times and days as ISO text, fractions to six digits."""
+    """A value of DuckDB as a JSON value; times and days as ISO text, fractions with six digits."""
     if hasattr(value, "isoformat"):
         return value.isoformat()
     return round(value, 6) if isinstance(value, float) else value

@@ -1,1 +1,1 @@
-"""Files become clean tables: text makes a file safe, lines gives its rows, reading judges, ingest writes."""
+"""Files to clean tables: text checks and normalises files, lines reads rows, reading applies rules, ingest writes."""

@@ -1,9 +1,9 @@
-"""Records of several lines, each joined into one: RFC 4180 allows a line end between quotation marks.
+"""Joins CSV records of several lines into one line each: RFC 4180 allows line ends between quotation marks.
 
-A record that spans lines begins and ends with a line that has an odd number of quotation marks, and every line between
-has an even number. So only odd lines are looked at, and a file without one is left as it is. A mark that was never
-closed is such a line too. It takes no other row with it: lines are joined only where together they are one whole record
-with as many fields as the header has.
+A record of several lines begins and ends with a line that has an odd number of quotation marks; every line between has
+an even number. So only odd lines are examined, and a file without odd lines is not changed. A quotation mark that is
+never closed also makes a line odd. It does not affect other rows: lines are joined only if together they are one
+complete record with as many fields as the header.
 """
 
 import csv
@@ -14,15 +14,15 @@ from typing import BinaryIO
 
 import numpy as np
 
-JOINT = "\u2028"  # stands for a line end inside a record: Unicode's own line separator
+LINE_END_MARK = "\u2028"  # replaces a line end inside a record: Unicode's line separator
 MAX_RECORD = 1 << 24  # bytes
-MAX_ROWS = 8  # lines between a record's first and last that may all look like rows: more are rows behind an open quote
+MAX_ROWS = 8  # most inner lines of a record that may all look like rows; more are rows after an open quote
 QUOTE = ord('"')
 
 
 def has_open_lines(blocks: Iterable[bytes]) -> bool:
-    """Whether some line has an odd number of quotation marks."""
-    n_open = 0  # marks so far of the line that the block before did not end
+    """Whether any line has an odd number of quotation marks."""
+    n_open = 0  # marks so far in the line that the previous block did not end
     for block in blocks:
         text = np.frombuffer(block, np.uint8)
         marks = np.flatnonzero(text == QUOTE)
@@ -36,7 +36,7 @@ def has_open_lines(blocks: Iterable[bytes]) -> bool:
 
 
 class Lines:
-    """The lines of a file, with one kind of line end; lines that were looked at can be put back."""
+    """An iterator over the lines of a file, all with the same line end; lines can be put back."""
 
     def __init__(self, file: Iterable[bytes]) -> None:
         self._file = iter(file)
@@ -49,7 +49,7 @@ class Lines:
         return self._back.popleft() if self._back else next(self._file).replace(b"\r\n", b"\n")
 
     def record(self, whole: re.Pattern[str], first: bytes) -> list[bytes]:
-        """The lines of the record that begins with `first`: that line alone where no more make a whole record."""
+        """The lines of the record that begins with `first`; only that line if more lines make no complete record."""
         if not _is_odd(first):
             return [first]
         more, n_bytes = [], 0
@@ -64,15 +64,17 @@ class Lines:
         return [first]
 
     def put_back(self, lines: Sequence[bytes]) -> None:
-        """Gives these lines again, before all others."""
+        """Puts these lines back; they come next."""
         self._back.extendleft(reversed(lines))
 
 
-def join_records(lines: Lines, out: BinaryIO, width: int, delimiter: str, header: bool, odd: dict[int, str]) -> bool:
-    """Writes the lines with each record of several on its first one and blank ones for the rest; whether any was.
+def join_records(
+    lines: Lines, out: BinaryIO, width: int, delimiter: str, header: bool, bad_lines: dict[int, str]
+) -> bool:
+    """Writes each record of several lines on its first line and blank lines for the others; whether it joined any.
 
-    width: fields of a record where there is no header. odd: line -> why it is no text; what is said of a line of a
-    record is then said of the record.
+    width: fields of a record if there is no header. bad_lines: line -> why it is not text; the reason of a line inside
+    a joined record is moved to the record's first line.
     """
     whole, n_lines, has_joined = _whole(delimiter, width), 0, False
     for line in lines:
@@ -86,7 +88,7 @@ def join_records(lines: Lines, out: BinaryIO, width: int, delimiter: str, header
             taken = taken[:1]
         if len(taken) > 1:
             has_joined = True
-            _carry(odd, n_lines + 1, len(taken))
+            _merge_reasons(bad_lines, n_lines + 1, len(taken))
         out.write(_joined(taken).encode() + b"\n" * len(taken) if len(taken) > 1 else line)
         n_lines += len(taken)
     return has_joined
@@ -98,8 +100,8 @@ def _hides_rows(between: Sequence[bytes], width: int, delimiter: str) -> bool:
 
 
 def fields(line: str, delimiter: str) -> list[str]:
-    """The names of a header, each in one line and without spaces around it."""
-    return [name.replace(JOINT, " ").strip() for name in next(csv.reader([line], delimiter=delimiter))]
+    """The column names of a header, each on one line and without surrounding spaces."""
+    return [name.replace(LINE_END_MARK, " ").strip() for name in next(csv.reader([line], delimiter=delimiter))]
 
 
 def _is_odd(line: bytes) -> bool:
@@ -107,18 +109,18 @@ def _is_odd(line: bytes) -> bool:
 
 
 def _whole(delimiter: str, width: int | None = None) -> re.Pattern[str]:
-    """A pattern of a whole record; a mark inside a field that begins without one is a letter like others."""
-    first, sign = re.escape(delimiter[0]), re.escape(delimiter)
+    """A pattern of a complete record; a mark inside a field that does not begin with one is an ordinary character."""
+    first, separator = re.escape(delimiter[0]), re.escape(delimiter)
     field = rf'(?:"[^"]*+(?:""[^"]*+)*+"|[^{first}"\n][^{first}\n]*+)?'
-    return re.compile(f"{field}(?:{sign}{field}){'*' if width is None else f'{{{width - 1}}}'}")
+    return re.compile(f"{field}(?:{separator}{field}){'*' if width is None else f'{{{width - 1}}}'}")
 
 
 def _joined(lines: Sequence[bytes]) -> str:
-    return b"".join(lines).decode().rstrip("\n").replace("\n", JOINT)
+    return b"".join(lines).decode().rstrip("\n").replace("\n", LINE_END_MARK)
 
 
-def _carry(odd: dict[int, str], first: int, n_lines: int) -> None:
-    """Says of the record what was said of its first odd line."""
-    said = [why for number in range(first, first + n_lines) if (why := odd.pop(number, None)) is not None]
-    if said:
-        odd[first] = said[0]
+def _merge_reasons(bad_lines: dict[int, str], first: int, n_lines: int) -> None:
+    """Gives the record's first line the reason of its first bad line; removes those of the other lines."""
+    reasons = [why for number in range(first, first + n_lines) if (why := bad_lines.pop(number, None)) is not None]
+    if reasons:
+        bad_lines[first] = reasons[0]

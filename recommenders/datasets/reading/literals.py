@@ -1,4 +1,4 @@
-"""Lines of Python literals as JSON lines: the metadata of old crawls was written with repr(). Nothing is evaluated."""
+"""Converts lines of Python literals to JSON lines: old crawls wrote metadata with repr(). No code is evaluated."""
 
 import ast
 import gzip
@@ -12,18 +12,18 @@ STRING = re.compile(r""""([^"]*)"|'([^']*)'""")
 
 
 def to_json(source: Path, target: Path) -> None:
-    """Writes each line's literal as JSON; a line that is none, or no UTF-8, stays as it is and keeps its number.
+    """Writes each line's literal as JSON. A line that is not a literal or not UTF-8 is copied; line numbers stay.
 
     Files whose name ends in .gz are gzip.
     """
     with warnings.catch_warnings(), _open(source, "rb") as lines, _open(target, "wb") as out:
-        warnings.simplefilter("ignore", SyntaxWarning)  # "\d" in a title is no error
+        warnings.simplefilter("ignore", SyntaxWarning)  # "\d" in a title is not an error
         for line in lines:
             out.write((_as_json(line) or line.rstrip(b"\r\n")) + b"\n")
 
 
 def read_literal(text: str) -> Any:
-    """What a literal of strings, numbers, lists and dictionaries stands for; None if the text is none."""
+    """The value of a literal of strings, numbers, lists and dictionaries; None if the text is not a literal."""
     try:
         return ast.literal_eval(text.strip())
     except (ValueError, SyntaxError, MemoryError, RecursionError):
@@ -50,10 +50,10 @@ def _as_json(line: bytes) -> bytes | None:
 
 
 def _requoted(text: str) -> str | None:
-    """The literal with JSON's quotation marks, ten times as fast as parsing Python; None if that does not do.
+    """The literal with JSON's quotation marks, ten times as fast as parsing Python; None if the result is not JSON.
 
-    Without a backslash a string ends at the next mark of its own kind, so that exchanging the marks changes no string.
-    True, None, u"", tuples and the rest are no JSON and go the long way.
+    Without a backslash, a string ends at the next quotation mark of the same kind, so exchanging the marks changes no
+    string. True, None, u"", tuples and similar are not JSON; the caller parses them as Python.
     """
     if "\\" in text:
         return None
@@ -69,4 +69,4 @@ def _requote(match: re.Match[str]) -> str:
 
 
 def _refuse(word: str) -> None:
-    raise ValueError(f"{word} is no number in a literal")
+    raise ValueError(f"{word} is not a number in a literal")

@@ -1,4 +1,4 @@
-"""Our tables as DuckDB sees them, whether they lie in memory or in Parquet files."""
+"""The project's tables as DuckDB views, from memory or from Parquet files."""
 
 import duckdb
 import pyarrow as pa
@@ -18,10 +18,10 @@ SQL_TYPES = {
 
 
 def show(connection: duckdb.DuckDBPyConnection, name: str, rows: Rows, wanted: pa.Schema) -> None:
-    """Makes the rows a view with exactly the schema's columns, without reading them.
+    """Creates the view `name` of the rows, with exactly the schema's columns; the rows are not read.
 
-    Columns that the rows lack are null where that is allowed: files leave out what a source does not know. Raises
-    DataError if another one is missing, or if there are no files.
+    Missing columns are null where the schema allows nulls, because files omit what a source does not provide. Raises
+    DataError if a required column is missing, or if there are no files.
     """
     if isinstance(rows, pa.Table):
         source = f"{name}_rows"

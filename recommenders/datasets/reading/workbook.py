@@ -1,4 +1,4 @@
-"""A sheet of a workbook as CSV, since readers take lines of text."""
+"""Writes a sheet of a workbook as CSV, since the readers need lines of text."""
 
 import csv
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,10 +14,10 @@ def to_csv(path: Path, out: Path, columns: Sequence[str] = (), sheet: str | None
     """Writes a sheet of an .xlsx as UTF-8 CSV with these columns in their order, or with all; returns `out`.
 
     sheet: its name; by default the first. Times become `YYYY-MM-DD HH:MM:SS`, rounded to the second; whole numbers
-    lose their ".0"; a line break inside a cell becomes a space; an empty row is an empty line. `out` appears whole or
-    not at all. The sheet is held in memory once, in the reader's compact form; rows come from it one by one.
-    Raises DataError if the file is no workbook, wants a password, lacks the sheet, or if that is empty or lacks a
-    column; with `columns`, also if it has no rows.
+    are written without ".0"; a line break inside a cell becomes a space; an empty row is an empty line. `out` is
+    written completely or not at all. The sheet is in memory once, in the reader's compact form; rows are read from it
+    one by one. Raises DataError if the file is not a workbook, has a password, lacks the sheet, or if the sheet is
+    empty or lacks a column; with `columns`, also if it has no rows.
     """
     with atomic_file(out) as staging, staging.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows(_lines(path, columns, sheet))
@@ -31,7 +31,7 @@ def _lines(path: Path, columns: Sequence[str], sheet: str | None) -> Iterator[Se
     what = f"the sheet {sheet}" if sheet else "the first sheet"
     if not header:
         wanted = ", ".join(columns) or "a header and rows"
-        raise DataError(f"{path}: {what} is empty; expected {wanted}; fetch it again")
+        raise DataError(f"{path}: {what} is empty; expected {wanted}; download it again")
     if missing := [name for name in columns if name not in header]:
         got, wanted = ", ".join(header)[:200], ", ".join(columns)
         raise DataError(f"{path} lacks {', '.join(missing)}; got {got}; expected {wanted}; put them in {what}")
@@ -42,7 +42,7 @@ def _lines(path: Path, columns: Sequence[str], sheet: str | None) -> Iterator[Se
         n_rows += _is_full(row)
         yield _texts(row, places) if _is_full(row) else []
     if columns and not n_rows:
-        raise DataError(f"{path}: {what} has a header but no rows; expected some; fetch it again")
+        raise DataError(f"{path}: {what} has a header but no rows; expected some; download it again")
 
 
 def _is_full(row: Sequence[Any]) -> bool:
@@ -64,7 +64,7 @@ def _rows(path: Path, sheet: str | None) -> Iterator[Sequence[Any]]:
         raise DataError(f"{path} is protected by a password; expected a plain .xlsx; {fix}") from error
     except CalamineError as error:
         reason = " ".join(str(error).split())
-        raise DataError(f"{path} is not a workbook: {reason}; expected an .xlsx; fetch it again") from error
+        raise DataError(f"{path} is not a workbook: {reason}; expected an .xlsx; download it again") from error
 
 
 def _texts(row: Sequence[Any], places: Iterable[int]) -> list[str]:
@@ -72,12 +72,12 @@ def _texts(row: Sequence[Any], places: Iterable[int]) -> list[str]:
 
 
 def _text(cell: Any) -> str:
-    """What a person sees in the cell. A float that is whole is an integer that Excel stored its own way."""
+    """The text that a person sees in the cell. Excel stores integers as floats, so a whole float is an integer."""
     if isinstance(cell, str):
         return " ".join(cell.splitlines()) if "\n" in cell or "\r" in cell else cell
     if isinstance(cell, float):
         return str(int(cell)) if cell.is_integer() else repr(cell)
     if isinstance(cell, datetime):
-        # A serial number of days holds a second only to some microseconds.
+        # Excel stores a time as a number of days, which represents a second only to some microseconds.
         return (cell + timedelta(microseconds=500_000)).strftime("%Y-%m-%d %H:%M:%S")
     return f"{cell.isoformat()} 00:00:00" if isinstance(cell, date) else str(cell)

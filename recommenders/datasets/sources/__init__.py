@@ -1,1 +1,1 @@
-"""One file a source: its layout, read into our tables."""
+"""Parsers of the data sets, one module per source: each reads the publisher's layout into the project's tables."""

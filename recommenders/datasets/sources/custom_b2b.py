@@ -1,4 +1,4 @@
-"""The B2B marketplace's three Parquet files as clean tables: those of recommenders.simulation, or an export."""
+"""Parser of the B2B marketplace: three Parquet files, written by recommenders.simulation or exported in that layout."""
 
 from pathlib import Path
 
@@ -52,7 +52,7 @@ USERS = """
 
 
 def parse(reading: Reading, source: Path) -> Plan:
-    """An event is an order line, weight 1. Raises DataError if a file is missing or cannot be read as a whole."""
+    """An event is an order line, weight 1. Raises DataError if a file is missing or cannot be read completely."""
     folder = source if source.is_dir() else source.parent
     for name, columns in (("buyers", BUYERS), ("products", PRODUCTS), ("order_lines", ORDER_LINES)):
         path = folder / f"{name}.parquet"
@@ -63,14 +63,14 @@ def parse(reading: Reading, source: Path) -> Plan:
         reading.parquet(name, [path], columns)
     for name, key in (("buyers", "buyer_id"), ("products", "product_id")):
         twice = f"row_number() over (partition by {key} order by line) > 1"
-        reading.judge(name, {f"no {key}": f"coalesce(trim({key}), '') = ''", f"{key} occurs twice": twice})
-    reading.judge(
+        reading.apply_rules(name, {f"no {key}": f"coalesce(trim({key}), '') = ''", f"{key} occurs twice": twice})
+    reading.apply_rules(
         "order_lines",
         {
             **{f"no {key}": f"coalesce(trim({key}), '') = ''" for key in ("order_id", "buyer_id", "product_id")},
             "no ordered_at": "ordered_at is null",
             "ordered_at is before 1970": "epoch(ordered_at) < 0",
-            "ordered_at lies in the future": "ordered_at > now() + interval 1 day",
+            "ordered_at is in the future": "ordered_at > now() + interval 1 day",
             "quantity is not above 0": "coalesce(not (quantity > 0 and isfinite(quantity)), true)",
             "quantity is above a billion": "quantity > 1e9",
             "unit_price is not above 0": "coalesce(not (unit_price > 0 and isfinite(unit_price)), true)",

@@ -1,6 +1,6 @@
-"""MovieLens (GroupLens), in each of its layouts.
+"""Parser of MovieLens (GroupLens), in each of its layouts.
 
-ml-latest-small, ml-25m ...   ratings.csv, movies.csv and, if there, tags.csv
+ml-latest-small, ml-25m ...   ratings.csv, movies.csv and optionally tags.csv
 ml-1m                         ratings.dat, movies.dat, users.dat: "::" between fields, Latin-1
 ml-100k                       u.data, u.item, u.user: tabs and bars between fields, Latin-1
 """
@@ -31,15 +31,15 @@ INTERACTIONS = """
     from good_ratings
 """
 
-# A title ends in its year; "(no genres listed)" is how the source writes that it knows none. Words that people tagged
-# a movie with are known from the end of the quarter in which they did.
+# A title ends in its year; "(no genres listed)" means that the source has no genres. Tags of a movie are known from
+# the end of the quarter in which users wrote them.
 ITEMS = r"""
-    with told as (
+    with tagged as (
         select "movieId", lower(tag) as word,
             min(date_trunc('quarter', make_timestamptz("timestamp" * 1000000)) + interval 3 month) as since
         from good_tags group by all
     ), quarters as (
-        select "movieId", since, list(word) as words from told group by all
+        select "movieId", since, list(word) as words from tagged group by all
     ), states as (
         select "movieId", since,
             list_sort(flatten(list(words) over (partition by "movieId" order by since))) as words
@@ -60,22 +60,22 @@ USERS = """
 """
 
 
-MOVIE_LIES = {
+MOVIE_REJECT_RULES = {
     "no movie id": '"movieId" is null',
     "movie id occurs twice": 'row_number() over (partition by "movieId" order by file, line) > 1',
 }
-TIME_LIES = {
+TIME_REJECT_RULES = {
     "time is not in seconds since 1970": 'coalesce(not "timestamp" between 0 and 4102444800, true)',
-    "time lies in the future": '"timestamp" > epoch(now()) + 86400',
+    "time is in the future": '"timestamp" > epoch(now()) + 86400',
 }
-RATING_LIES = {
+RATING_REJECT_RULES = {
     "no user id": '"userId" is null',
     "no movie id": '"movieId" is null',
     "rating is not between 0.5 and 5": "coalesce(not rating between 0.5 and 5, true)",
-    **TIME_LIES,
+    **TIME_REJECT_RULES,
 }
-TAG_LIES = {"no tag": "tag is null", **TIME_LIES}
-PERSON_LIES = {
+TAG_REJECT_RULES = {"no tag": "tag is null", **TIME_REJECT_RULES}
+PERSON_REJECT_RULES = {
     "no user id": '"userId" is null',
     "user id occurs twice": 'row_number() over (partition by "userId" order by file, line) > 1',
 }
@@ -84,7 +84,7 @@ PERSON_LIES = {
 def parse(reading: Reading, source: Path) -> Plan:
     """An event is a rating of 0.5 to 5 stars, weight 1; the first genre is an item's category.
 
-    Raises DataError if a file is missing or cannot be read as a whole.
+    Raises DataError if a file is missing or cannot be read completely.
     """
     folder = source if source.is_dir() else source.parent
     if (folder / "u.data").exists():
@@ -94,19 +94,21 @@ def parse(reading: Reading, source: Path) -> Plan:
     else:
         genres, occupation = _read_csv(reading, folder)
     for name in ("movies", "people"):
-        reading.by_line(name)  # of an id that stands twice, the first line counts
-    reading.judge("movies", MOVIE_LIES, select=f"*, {genres} as kinds")
+        reading.read_by_line(name)  # if an id is repeated, its first line is kept
+    reading.apply_rules("movies", MOVIE_REJECT_RULES, select=f"*, {genres} as kinds")
     known = '(select "movieId" from good_movies)'
-    reading.judge("ratings", RATING_LIES, references={"unknown movie id": f'"movieId" not in {known}'})
-    reading.judge("tags", {"unknown movie id": f'"movieId" is null or "movieId" not in {known}', **TAG_LIES})
-    reading.judge("people", PERSON_LIES, select=f"*, {occupation} as work")
+    reading.apply_rules("ratings", RATING_REJECT_RULES, references={"unknown movie id": f'"movieId" not in {known}'})
+    reading.apply_rules(
+        "tags", {"unknown movie id": f'"movieId" is null or "movieId" not in {known}', **TAG_REJECT_RULES}
+    )
+    reading.apply_rules("people", PERSON_REJECT_RULES, select=f"*, {occupation} as work")
     return Plan(INTERACTIONS, ITEMS, USERS, events=("ratings",), attributes=("movies", "tags", "people"))
 
 
 def _read_csv(reading: Reading, folder: Path) -> tuple[str, str]:
-    """Makes movies, ratings, tags and people; returns how genres and an occupation are written there, in SQL."""
-    reading.csv("movies", _there(folder, "movies.csv"), MOVIES)
-    reading.csv("ratings", _there(folder, "ratings.csv"), RATINGS)
+    """Creates movies, ratings, tags and people; returns the SQL of genres and of an occupation."""
+    reading.csv("movies", _required_file(folder, "movies.csv"), MOVIES)
+    reading.csv("ratings", _required_file(folder, "ratings.csv"), RATINGS)
     reading.csv("tags", [p for p in [folder / "tags.csv"] if p.exists()], TAGS, optional=True)
     reading.csv("people", [], {"userId": "UINTEGER", "zip": "VARCHAR"})
     return "genres", "null::varchar"
@@ -114,7 +116,7 @@ def _read_csv(reading: Reading, folder: Path) -> tuple[str, str]:
 
 def _read_1m(reading: Reading, folder: Path) -> tuple[str, str]:
     def read(name: str, file: str, columns: dict[str, str]) -> None:
-        reading.csv(name, _there(folder, file), columns, delimiter="::", header=False, encoding="latin-1")
+        reading.csv(name, _required_file(folder, file), columns, delimiter="::", header=False, encoding="latin-1")
 
     read("movies", "movies.dat", MOVIES)
     read("ratings", "ratings.dat", RATINGS)
@@ -126,19 +128,21 @@ def _read_1m(reading: Reading, folder: Path) -> tuple[str, str]:
 
 
 def _read_100k(reading: Reading, folder: Path) -> tuple[str, str]:
-    reading.csv("ratings", _there(folder, "u.data"), RATINGS, delimiter="\t", header=False)
+    reading.csv("ratings", _required_file(folder, "u.data"), RATINGS, delimiter="\t", header=False)
     flags = dict.fromkeys((f"is {genre}" for genre in GENRES), "UINTEGER")
     heads = {"movieId": "UINTEGER", "title": "VARCHAR", "released": "VARCHAR", "video": "VARCHAR", "url": "VARCHAR"}
-    reading.csv("movies", _there(folder, "u.item"), heads | flags, delimiter="|", header=False, encoding="latin-1")
+    reading.csv(
+        "movies", _required_file(folder, "u.item"), heads | flags, delimiter="|", header=False, encoding="latin-1"
+    )
     genres = ", ".join(f"if(\"is {genre}\" = 1, '{genre}', null)" for genre in GENRES[1:])
     person = {"userId": "UINTEGER", "age": "UINTEGER", "gender": "VARCHAR", "occupation": "VARCHAR", "zip": "VARCHAR"}
-    reading.csv("people", _there(folder, "u.user"), person, delimiter="|", header=False, encoding="latin-1")
+    reading.csv("people", _required_file(folder, "u.user"), person, delimiter="|", header=False, encoding="latin-1")
     reading.csv("tags", [], TAGS)
     return f"nullif(concat_ws('|', {genres}), '')", "occupation"
 
 
-def _there(folder: Path, name: str) -> list[Path]:
+def _required_file(folder: Path, name: str) -> list[Path]:
     path = folder / name
     if not path.is_file():
-        raise DataError(f"movielens: {path} is missing; it must lie beside the ratings")
+        raise DataError(f"movielens: {path} is missing; it must be in the folder of the ratings")
     return [path]

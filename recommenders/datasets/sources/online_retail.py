@@ -1,5 +1,5 @@
-"""Online Retail (UCI, Daqing Chen, 2015): invoices of a UK wholesaler, whole or one file a day; CSV or the
-publisher's workbook.
+"""Parser of Online Retail (UCI, Daqing Chen, 2015): invoices of a UK wholesaler, in one file or one file a day; CSV or
+the publisher's workbook.
 """
 
 from collections import defaultdict
@@ -22,8 +22,8 @@ COLUMNS = (
     "Country",
 )
 
-# The publisher writes m/d/Y. That is believed only of a source in which second numbers are past 12 twenty times as
-# often as first ones (a few rows may be broken), for else 3/4/2011 could be April the third.
+# The publisher writes m/d/Y. This is assumed only if second numbers are above 12 twenty times as often as first
+# numbers (a few rows may be broken). Otherwise 3/4/2011 could also be 3 April.
 MONTH_FIRST = r"""
     with slashed as (
         select regexp_extract("InvoiceDate", '^(\d{1,2})/(\d{1,2})/\d{4} ', ['first', 'second']) as day
@@ -44,22 +44,22 @@ VALUES = r"""
     coalesce(try_cast("Quantity" as double) < 0 or "InvoiceNo" like 'C%', false) as is_return
 """
 
-LIES = {
+REJECT_RULES = {
     "no invoice number": "invoice is null",
     "no stock code": "code is null",
     "quantity is not a number": "quantity is null or not isfinite(quantity)",
-    "quantity is not whole": "quantity <> trunc(quantity)",
+    "quantity is not a whole number": "quantity <> trunc(quantity)",
     "quantity is above a million": "abs(quantity) > 1000000",
     "unit price is not a number": "price is null or not isfinite(price)",
     "unit price is above a million": "abs(price) > 1000000",
-    "date may be day or month first": r"time is null and regexp_full_match(time_text, '\d{1,2}/\d{1,2}/\d{4} .*')",
+    "day and month are ambiguous": r"time is null and regexp_full_match(time_text, '\d{1,2}/\d{1,2}/\d{4} .*')",
     "date cannot be read": "time is null",
     "date is before 1990": "time < timestamp '1990-01-01'",
-    "date lies in the future": "time > (now() at time zone 'UTC') + interval 1 day",
+    "date is in the future": "time > (now() at time zone 'UTC') + interval 1 day",
     "customer is not a whole number": "customer_text is not null and customer = ''",
 }
 
-ASIDES = {
+EXCLUDE_RULES = {
     "no customer": "customer_text is null",
     "not a product": r"not regexp_matches(code, '^\d{5}')",
     "no quantity": "quantity = 0",
@@ -73,7 +73,7 @@ INTERACTIONS = """
     from purchases left join returned on returned.purchase = purchases.number
 """
 
-# As the item was when it was first sold: what came later is not known to a model that looks from before.
+# Attributes as of an item's first sale: a model must not use values that became known later.
 ITEMS = """
     select code as item_id, first(description order by time, file, line) filter (description is not null) as title,
         title as text, first(price order by time, file, line) as price
@@ -87,34 +87,35 @@ USERS = """
 
 
 def parse(reading: Reading, source: Path) -> Plan:
-    """Kept is a line with a quantity and a unit price above 0, a customer, and a stock code that begins with five
-    digits; exact duplicates of (customer, code, invoice, time, quantity, price) count once.
+    """Keeps lines with a quantity and a unit price above 0, a customer, and a stock code that begins with five digits;
+    exact duplicates of (customer, code, invoice, time, quantity, price) count once.
 
     A cancellation is netted against the latest earlier purchases of the same customer and code: these keep their
-    quantity and learn how many units came back, and when. One without such a purchase is set aside. Items and customers
-    are as they were first seen; the source knows no categories. Raises DataError if a file cannot be read as a whole.
+    quantity and get the returned units and the time of the return. A cancellation without such a purchase is excluded.
+    Items and users have the attributes of their first line; the source has no categories. Raises DataError if a file
+    cannot be read completely.
     """
     reading.csv("lines", _files(reading, source), dict.fromkeys(COLUMNS, "VARCHAR"))
-    reading.by_line("lines")  # what is derived below from the good lines must not change any more
+    reading.read_by_line("lines")  # the tables below are derived from the good lines, which must not change later
     month_first = str(bool(reading.one(MONTH_FIRST))).lower()
-    reading.judge("lines", LIES, ASIDES, select=VALUES.format(month_first=month_first))
+    reading.apply_rules("lines", REJECT_RULES, EXCLUDE_RULES, select=VALUES.format(month_first=month_first))
     distinct = "select distinct customer, code, invoice, time, quantity, price from good_lines where"
     reading.run(
         f"create table purchases as select row_number() over (order by {ORDER}) as number, *"
         f" from ({distinct} not is_return)"
     )
     reading.run(f"create table returns as {distinct} is_return")
-    n_netted, n_lost = _net(reading)
+    n_netted, n_unmatched = _net(reading)
     counted = "(select count(*) from good_lines) - (select count(*) from purchases) - (select count(*) from returns)"
     merged = int(reading.one(f"select {counted}"))
-    aside = {"cancellation without its purchase": n_lost} if n_lost else {}
+    excluded = {"cancellation without its purchase": n_unmatched} if n_unmatched else {}
     return Plan(
-        INTERACTIONS, ITEMS, USERS, events=("lines",), one_each=False, merged=merged, netted=n_netted, set_aside=aside
+        INTERACTIONS, ITEMS, USERS, events=("lines",), one_each=False, merged=merged, netted=n_netted, excluded=excluded
     )
 
 
 def _files(reading: Reading, source: Path) -> list[Path]:
-    """The CSV files; a workbook is written as one first."""
+    """The CSV files; a workbook is converted to CSV first."""
     from recommenders.datasets.catalog import DATASETS
     from recommenders.datasets.reading.workbook import to_csv
 
@@ -126,10 +127,11 @@ ORDER = "time, customer, code, invoice, quantity, price"
 
 
 def _net(reading: Reading) -> tuple[int, int]:
-    """Makes `returned` (purchase, returned_quantity, returned_at); returns (returns netted, returns without purchase).
+    """Creates `returned` (purchase, returned_quantity, returned_at).
 
-    A return takes back the latest units bought before it that are still there. Where several returns take from one
-    purchase, the last one's time stands for all: nothing is known too early.
+    Returns (netted returns, returns without a purchase). A return takes the latest units that were bought before it
+    and not returned yet. If several returns take units of one purchase, the time of the last one counts for all, so
+    that nothing is known too early.
     """
     stock: dict[tuple[str, str], list[list[Any]]] = defaultdict(list)
     for customer, code, number, time, quantity in reading.run(
@@ -138,23 +140,23 @@ def _net(reading: Reading) -> tuple[int, int]:
     ):
         stock[customer, code].append([number, time, quantity])
     taken: dict[int, tuple[float, Any]] = {}
-    n_netted = n_lost = 0
+    n_netted = n_unmatched = 0
     for customer, code, time, quantity in reading.run(
         "select customer, code, time, -quantity from returns order by time, invoice, quantity"
     ):
         found = _take(stock[customer, code], quantity, time, taken)
-        n_netted, n_lost = n_netted + found, n_lost + (not found)
+        n_netted, n_unmatched = n_netted + found, n_unmatched + (not found)
     columns = {
         "purchase": pa.array(taken.keys(), pa.int64()),
         "returned_quantity": pa.array([units for units, _ in taken.values()], pa.float64()),
         "returned_at": pa.array([time for _, time in taken.values()], pa.timestamp("us")),
     }
     reading.connection.register("returned", pa.table(columns))
-    return n_netted, n_lost
+    return n_netted, n_unmatched
 
 
 def _take(lots: list[list[Any]], quantity: float, time: Any, taken: dict[int, tuple[float, Any]]) -> bool:
-    """Takes the quantity from the latest lots bought by `time`; whether there was any."""
+    """Takes the quantity from the latest lots bought until `time`; returns whether any units were found."""
     wanted = quantity
     for lot in reversed(lots):
         number, bought, left = lot

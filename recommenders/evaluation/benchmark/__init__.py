@@ -1,1 +1,1 @@
-"""A benchmark given as files with a split of their own."""
+"""Benchmarks that come as files with their own split."""

@@ -1,85 +1,85 @@
-"""What came out for the models of somebody else's benchmark, for programs and for people."""
+"""The results of a file benchmark, as a dictionary for JSON and as Markdown."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from recommenders.evaluation.benchmark.files import External
+from recommenders.evaluation.benchmark.files import FileBenchmark
 from recommenders.evaluation.cost import Cost
 from recommenders.evaluation.criteria import ceilings
 from recommenders.evaluation.figures import Values, compared, intervals
 from recommenders.evaluation.tasks.task import EvaluationConfig
 from recommenders.evaluation.writers import markdown
 
-SKIPPED = {"repeated": "repeated", "known": "known from training", "cold_items": "of unknown items"}
+SKIPPED_ROWS = {"repeated": "repeated", "known": "known from training", "cold_items": "of unknown items"}
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """Filled while models are fitted and judged one after the other."""
+    """The results so far, while models are fitted and evaluated one after the other."""
 
     vectors: dict[str, dict[str, dict[str, Values]]] = field(default_factory=dict)  # view -> model -> metric -> (n,)
-    costs: dict[str, Cost] = field(default_factory=dict)  # of each judged model, with all that it is made of
-    left_out: dict[str, str] = field(default_factory=dict)  # model -> why
-    without: dict[str, list[str]] = field(default_factory=dict)  # blend -> the members it had to do without
+    costs: dict[str, Cost] = field(default_factory=dict)  # of each evaluated model, with its base models
+    skipped: dict[str, str] = field(default_factory=dict)  # model -> reason
+    missing: dict[str, list[str]] = field(default_factory=dict)  # ensemble -> base models that it lacks
 
 
-def facts(external: External, k: int) -> dict[str, Any]:
-    """What is asked, of whom, and where every row went (docs/evaluation.md)."""
-    log, case = external.log, external.case
+def task_summary(benchmark: FileBenchmark, k: int) -> dict[str, Any]:
+    """The task, its users, and the number of rows of each kind (docs/evaluation.md)."""
+    log, task = benchmark.log, benchmark.task
     return {
-        "protocol": case.description,
-        "n_users": len(case.user_ids),
+        "protocol": task.description,
+        "n_users": len(task.user_ids),
         "k": k,
         "training": {"rows": len(log), "users": len(log.users), "items": len(log.items)},
-        "test": external.test_rows,
-        "cold_users": case.cold_users,
-        "cold_items": case.cold_items,
-        "negatives": external.negatives,
-        "order": "given" if external.order_given else "unknown",
+        "test": benchmark.test_rows,
+        "cold_users": task.cold_users,
+        "cold_items": task.cold_items,
+        "negatives": benchmark.negatives,
+        "order": "given" if benchmark.order_given else "unknown",
         "dated": log.dated,
         "repeat": log.repeat,
     }
 
 
-def in_words(told: Mapping[str, Any]) -> str:
-    """The rows of facts() as one line."""
-    training, test = told["training"], told["test"]
-    skipped = [f"{test[key]:,} {words}" for key, words in SKIPPED.items() if test[key]]
+def summary_text(summary: Mapping[str, Any]) -> str:
+    """The counts of task_summary() as one line."""
+    training, test = summary["training"], summary["test"]
+    skipped = [f"{test[key]:,} {words}" for key, words in SKIPPED_ROWS.items() if test[key]]
     if test["cold_users"]:
-        skipped.insert(0, f"{test['cold_users']:,} of {told['cold_users']:,} unknown users")
-    if told["negatives"].get("unknown_items"):
-        skipped.append(f"and {told['negatives']['unknown_items']:,} negatives are unknown, which rank last")
+        skipped.insert(0, f"{test['cold_users']:,} of {summary['cold_users']:,} unknown users")
+    if summary["negatives"].get("unknown_items"):
+        skipped.append(f"and {summary['negatives']['unknown_items']:,} negatives are of unknown items, which rank last")
     return (
         f"{training['rows']:,} events of {training['users']:,} users and {training['items']:,} items, order "
-        f"{told['order']}; {test['read']:,} test rows, skipped: {', '.join(skipped) or 'none'}."
+        f"{summary['order']}; {test['read']:,} test rows, skipped: {', '.join(skipped) or 'none'}."
     )
 
 
-def figures(external: External, k: int, outcome: Outcome, config: EvaluationConfig) -> dict[str, Any]:
-    """Models, views, comparison, ceilings, and who was left out (docs/evaluation.md)."""
-    judged: dict[str, dict[str, Any]] = {view: intervals(of, config) for view, of in outcome.vectors.items()}
+def results(benchmark: FileBenchmark, k: int, outcome: Outcome, config: EvaluationConfig) -> dict[str, Any]:
+    """Metrics of models and views, comparison, ceilings, and skipped models (docs/evaluation.md)."""
+    metrics: dict[str, dict[str, Any]] = {view: intervals(vectors, config) for view, vectors in outcome.vectors.items()}
     for name, cost in outcome.costs.items():
-        judged["all"][name] |= {"fit_seconds": round(cost.seconds, 3), "peak_memory_mb": round(cost.peak_mb, 1)}
+        metrics["all"][name] |= {"fit_seconds": round(cost.seconds, 3), "peak_memory_mb": round(cost.peak_mb, 1)}
     comparison = compared(outcome.vectors["all"], f"ndcg@{k}", config)
     for other in comparison["others"].values():
-        del other["n_users"]  # nobody is undefined here, so it is the number that stands above
-    highest = ceilings(external.case.relevant, external.case.candidates, k)
+        del other["n_users"]  # every user has relevant items here, so it is the number of users above
+    highest = ceilings(benchmark.task.relevant, benchmark.task.candidates, k)
     return {
-        "models": judged.pop("all"),
-        "views": judged,
+        "models": metrics.pop("all"),
+        "views": metrics,
         "comparison": comparison,
         "ceilings": {name: value for name, value in highest.items() if not name.startswith("coverage")},
-        "left_out": outcome.left_out,
-        "without": outcome.without,
+        "left_out": outcome.skipped,
+        "without": outcome.missing,
     }
 
 
 def to_markdown(found: Mapping[str, Any]) -> str:
-    """Facts and figures as tables."""
-    parts = [f"# {found['protocol']}", f"{found['n_users']:,} users judged. {in_words(found)}"]
+    """The summary and the results as Markdown tables."""
+    parts = [f"# {found['protocol']}", f"{found['n_users']:,} users evaluated. {summary_text(found)}"]
     parts.append(markdown.metrics_table(found["models"], found["ceilings"]))
-    parts += [f"## {view.capitalize()}\n\n" + markdown.metrics_table(of, {}) for view, of in found["views"].items()]
+    parts += [f"## {view.capitalize()}\n\n" + markdown.metrics_table(rows, {}) for view, rows in found["views"].items()]
     if found["comparison"]["others"]:
         parts.append(markdown.comparison_table(found["comparison"]))
     costs = [
@@ -87,6 +87,6 @@ def to_markdown(found: Mapping[str, Any]) -> str:
         for name, metrics in found["models"].items()
     ]
     parts.append(markdown.table(["model", "seconds to fit", "MB at the peak"], costs))
-    parts += [f"{name} is left out: {why}." for name, why in found["left_out"].items()]
-    parts += [f"{name} goes on without {', '.join(absent)}." for name, absent in found["without"].items()]
+    parts += [f"{name} is skipped: {reason}." for name, reason in found["left_out"].items()]
+    parts += [f"{name} is fitted without {', '.join(missing)}." for name, missing in found["without"].items()]
     return "\n\n".join(parts) + "\n"

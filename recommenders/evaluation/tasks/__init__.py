@@ -1,1 +1,1 @@
-"""What is asked of models: of whom, from which history, among which items."""
+"""Evaluation tasks: which users, which histories, which candidate items."""

@@ -1,4 +1,4 @@
-"""What is asked of every model: which buyers, what is known of them, what they wanted, what may be recommended."""
+"""The evaluation task of every model: users, their histories, their relevant items, and the candidate items."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -19,70 +19,76 @@ if TYPE_CHECKING:
 
 
 class EvaluationConfig(BaseModel):
-    """How lists are judged."""
+    """Settings of the evaluation."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    n_bootstrap: int = Field(default=1000, ge=100)  # resamples behind an interval
-    seed: int = 42
-    criteria: Targets = CRITERIA  # what the model that is released should reach
-    model_targets: dict[str, Targets] = MODEL_TARGETS  # what single models should reach
+    n_resamples: int = Field(default=1000, ge=100, description="Number of bootstrap resamples of an interval.")
+    seed: int = Field(default=42, description="Seed of the random draws of the evaluation.")
+    criteria: Targets = Field(
+        default=CRITERIA,
+        description="Success criteria of the report: metric and target. A given value replaces all defaults.",
+    )
+    model_targets: dict[str, Targets] = Field(
+        default=MODEL_TARGETS,
+        description="Targets of single models: model, metric and target. A given value replaces all defaults.",
+    )
 
 
 @dataclass(frozen=True, eq=False)
-class View:
-    """One way to look at the same lists: what counts as relevant, and whether known items may stand in them."""
+class TaskView:
+    """One view of a task: which items are relevant, and whether lists exclude known items."""
 
     relevant: csr_array  # (n_users, n_items)
     exclude_known: bool
 
 
 @dataclass(frozen=True, eq=False)
-class Case:
-    """The buyers that are asked about. Rows and columns are those of the training log."""
+class EvaluationTask:
+    """The users to make lists for, and their relevant items. Rows and columns are those of the training log."""
 
     user_ids: NDArray[np.str_]  # (n_users,)
-    user_rows: NDArray[np.int32]  # (n_users,); -1 for one of whom nothing was learned
-    histories: Histories  # (n_users, n_items), all that is known before the cut
+    user_rows: NDArray[np.int32]  # (n_users,); -1 for a cold-start user
+    histories: Histories  # (n_users, n_items), all events before the cut
     relevant: csr_array  # (n_users, n_items) float32, ones
     candidates: NDArray[np.bool_]  # (n_items,)
     repeat: bool
     description: str
-    cold_users: int  # buyers of the window who were never seen before; left out
+    cold_users: int  # users of the window without earlier events; left out
     cold_items: int  # items of the window that could not be recommended at the cut; left out
-    apart: bool = True  # whether reorder and discovery are views of their own, where buyers come back
+    split_views: bool = True  # whether there are the views reorder and discovery, if users repeat purchases
 
-    def views(self) -> dict[str, View]:
-        """All items; and, where buyers come back to items they know, reorder and discovery apart."""
-        views = {"all": View(self.relevant, not self.repeat)}
-        if self.repeat and self.apart:
+    def views(self) -> dict[str, TaskView]:
+        """The view "all"; and "reorder" and "discovery", if users consume known items again."""
+        views = {"all": TaskView(self.relevant, not self.repeat)}
+        if self.repeat and self.split_views:
             known = self.histories.matrix.astype(bool).astype(np.float32)
             reorder = csr_array(self.relevant.multiply(known))
             discovery = csr_array(self.relevant - reorder)
             for part in (reorder, discovery):
                 part.eliminate_zeros()
                 part.sort_indices()
-            views |= {"reorder": View(reorder, False), "discovery": View(discovery, True)}
+            views |= {"reorder": TaskView(reorder, False), "discovery": TaskView(discovery, True)}
         return views
 
 
-def make_case(log: Interactions, test: "pa.Table", protocol: Protocol) -> Case:
-    """The question that the test events pose to models fitted on `log`: warm buyers, in the order of the log's rows.
+def make_task(log: Interactions, test: "pa.Table", protocol: Protocol) -> EvaluationTask:
+    """The task of the test events for models that are fitted on `log`: the known users, in the order of the log's rows.
 
-    Raises DataError if no buyer of the window was seen before the cut.
+    Raises DataError if no user of the window has events before the cut.
     """
     user_ids, item_ids = relevant_ids(test, protocol)
     rows, columns = log.users.rows(user_ids), log.items.rows(item_ids)
-    # an item that cannot be recommended would lower every model's figures and no ceiling
+    # an item that cannot be recommended would lower the metrics of every model, but no ceiling
     offered = (columns >= 0) & log.available[columns]
     warm = (rows >= 0) & offered
     user_rows = np.unique(rows[warm])
     if not len(user_rows):
         raise DataError(
-            "nothing can be evaluated: no buyer of the test window was seen before the cut; bring a longer log"
+            "nothing can be evaluated: no user of the test window has events before the cut; bring a longer log"
         )
     places = np.searchsorted(user_rows, rows[warm])
-    return Case(
+    return EvaluationTask(
         log.users.ids[user_rows],
         user_rows.astype(np.int32),
         log.histories()[user_rows],
@@ -95,49 +101,49 @@ def make_case(log: Interactions, test: "pa.Table", protocol: Protocol) -> Case:
     )
 
 
-def case_of_strangers(
+def cold_start_task(
     log: Interactions,
     user_ids: NDArray[np.str_],
     histories: Histories,
-    wanted: csr_array,
+    relevant: csr_array,
     candidates: NDArray[np.bool_],
     description: str,
     repeat: bool | None = None,
-) -> Case:
-    """The question about buyers of whom nothing was learned, (n,), by their histories alone; user_rows are -1.
+) -> EvaluationTask:
+    """The task for cold-start users, (n,): models know their histories only; user_rows are -1.
 
-    wanted: (n, n_items). repeat: whether items of the history may be asked for, by default as in the log. What is no
-    candidate is not asked for, and without `repeat` neither is what the history holds; a buyer who wants nothing then
-    is left out and counted as cold. Raises DataError if nobody is left.
+    relevant: (n, n_items); items that are not candidates are dropped. repeat: whether items of the history may be
+    relevant (default: as in the log); without it they are dropped too. A user with no relevant item then is left out
+    and counted as cold. Raises DataError if no user is left.
     """
     repeat = log.repeat if repeat is None else repeat
-    relevant = csr_array(wanted.multiply(candidates.astype(np.float32)))
+    possible = csr_array(relevant.multiply(candidates.astype(np.float32)))
     if not repeat:
-        relevant = csr_array(relevant - relevant.multiply(histories.matrix.astype(bool).astype(np.float32)))
-    relevant.eliminate_zeros()
-    relevant.sort_indices()
-    asked = np.flatnonzero(np.diff(relevant.indptr) > 0)
-    if not len(asked):
+        possible = csr_array(possible - possible.multiply(histories.matrix.astype(bool).astype(np.float32)))
+    possible.eliminate_zeros()
+    possible.sort_indices()
+    kept = np.flatnonzero(np.diff(possible.indptr) > 0)
+    if not len(kept):
         raise DataError(
-            f"nothing can be evaluated: {description}: none of {len(user_ids)} wants an item that could be recommended "
-            "after the history; bring a longer log"
+            f"nothing can be evaluated: {description}: none of {len(user_ids)} users has a relevant item that "
+            "could be recommended after the history; bring a longer log"
         )
-    missed = np.setdiff1d(wanted.indices, np.flatnonzero(candidates))
-    return Case(
-        user_ids[asked],
-        np.full(len(asked), -1, dtype=np.int32),
-        histories[asked],
-        relevant[asked],
+    missed = np.setdiff1d(relevant.indices, np.flatnonzero(candidates))
+    return EvaluationTask(
+        user_ids[kept],
+        np.full(len(kept), -1, dtype=np.int32),
+        histories[kept],
+        possible[kept],
         candidates,
         repeat,
         description,
-        len(user_ids) - len(asked),
+        len(user_ids) - len(kept),
         len(missed),
     )
 
 
 def relevant_ids(test: "pa.Table", protocol: Protocol) -> tuple[NDArray[np.str_], NDArray[np.str_]]:
-    """Buyer and item of each test event that the protocol calls relevant."""
+    """User and item of each test event that is relevant by the protocol."""
     events = np.isin(test["event"].to_numpy().astype(np.str_), protocol.relevant_events)
     user_ids: NDArray[np.str_] = test["user_id"].to_numpy().astype(np.str_)[events]
     item_ids: NDArray[np.str_] = test["item_id"].to_numpy().astype(np.str_)[events]
@@ -145,7 +151,7 @@ def relevant_ids(test: "pa.Table", protocol: Protocol) -> tuple[NDArray[np.str_]
 
 
 def ones(rows: NDArray[Any], columns: NDArray[Any], shape: tuple[int, int]) -> csr_array:
-    """CSR float32 with a one wherever a pair is given, however often; columns ascend in each row."""
+    """CSR float32 with a 1 for each given pair; duplicate pairs count once; columns ascend in each row."""
     matrix = csr_array((np.ones(len(rows), np.float32), (rows, columns)), shape=shape)
     matrix.sum_duplicates()
     matrix.data[:] = 1.0

@@ -1,4 +1,4 @@
-"""Pictures of figures, drawn without a screen."""
+"""Plots of metrics and learning curves as PNG."""
 
 import io
 import math
@@ -8,24 +8,24 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from recommenders.evaluation.report import Report
 
-PLOTTED = ("ndcg", "precision", "recall", "map", "coverage", "diversity")  # what an eye can take in at once
+PLOTTED = ("ndcg", "precision", "recall", "map", "coverage", "diversity")  # one panel each
 
-DPI = 90  # three panels a row then fit the dialog that Dagster shows pictures in
+DPI = 90  # three panels per row then fit the dialog in which Dagster shows images
 PER_ROW = 3
 INK, BAR, BEST, LIMIT = "#1f2933", "#9db4c8", "#2f6f9f", "#b44d3b"
 
 
 def plot_report(report: "Report") -> bytes:
-    """The models' figures over all items, with intervals and ceilings, as PNG."""
+    """The metrics of the view "all", with intervals and ceilings, as PNG."""
     return plot_models(report.models, report.ceilings["all"], f"{report.dataset}: {report.protocol}")
 
 
 def plot_models(
     models: Mapping[str, Mapping[str, Sequence[float | None]]], ceilings: Mapping[str, float], title: str
 ) -> bytes:
-    """One panel a metric of PLOTTED, one bar a model with its interval, the ceiling as a dashed line; PNG."""
-    judged = {metric.partition("@")[0]: metric for metric in next(iter(models.values()))}
-    metrics = [judged[name] for name in PLOTTED if name in judged]
+    """One panel per metric of PLOTTED, one bar per model with its interval, the ceiling as a dashed line; PNG."""
+    full_names = {metric.partition("@")[0]: metric for metric in next(iter(models.values()))}
+    metrics = [full_names[name] for name in PLOTTED if name in full_names]
     rows = -(-len(metrics) // PER_ROW)
     width, height = 3.4 * min(len(metrics), PER_ROW) + 1.6, rows * (0.36 * len(models) + 0.8) + 0.7
     figure, axes = _figure(len(metrics), width, height, PER_ROW)
@@ -33,7 +33,7 @@ def plot_models(
     for axis, metric in zip(axes, metrics, strict=True):
         values = [models[name][metric][0] for name in names]
         best = max((value for value in values if value is not None), default=None)
-        widths = [math.nan if value is None else value for value in values]  # no bar where the figure is undefined
+        widths = [math.nan if value is None else value for value in values]  # no bar for an undefined value
         axis.barh(names, widths, color=[BEST if value == best else BAR for value in values], height=0.62)
         for place, name in enumerate(names):
             value, low, high = models[name][metric]
@@ -53,12 +53,12 @@ def plot_models(
         axis.set_xlim(0, 1.18)
         axis.set_title(metric, fontsize=10, color=INK)
         axis.invert_yaxis()
-    figure.suptitle(f"{title}\nbars: mean over buyers, lines: 95 % interval, dashed: ceiling", fontsize=9, color=INK)
+    figure.suptitle(f"{title}\nbars: mean over users, lines: 95 % interval, dashed: ceiling", fontsize=9, color=INK)
     return _png(figure)
 
 
 def plot_learning_curve(curve: Sequence[Mapping[str, float]]) -> bytes:
-    """One panel a metric over the epochs; PNG. Raises ValueError if the curve is empty."""
+    """One panel per metric over the epochs; PNG. Raises ValueError if the curve is empty."""
     if not curve:
         raise ValueError("the learning curve has no points; plot it after a fit that reported some")
     metrics = [name for name in curve[0] if name != "epoch"]
@@ -73,7 +73,7 @@ def plot_learning_curve(curve: Sequence[Mapping[str, float]]) -> bytes:
 
 
 def _figure(n_panels: int, width: float, height: float, per_row: int | None = None) -> tuple[Any, list[Any]]:
-    from matplotlib.figure import Figure  # half a second, and only reports need it
+    from matplotlib.figure import Figure  # the import takes half a second, and only reports need it
 
     figure = Figure(figsize=(width, height), layout="constrained")
     columns = min(per_row or n_panels, n_panels)

@@ -1,4 +1,4 @@
-"""An evaluation report as a folder: figures for programs, a page and a plot for people, one value a user."""
+"""Saves and loads an evaluation report as a folder: JSON, a Markdown page, a plot, and values per user."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ from recommenders.storage.files import atomic_folder
 
 
 def save_report(report: Report, folder: Path) -> Path:
-    """Writes report.json, report.md, report.png and per_user.parquet, replacing the folder as one step."""
+    """Writes report.json, report.md, report.png and per_user.parquet, replacing the folder atomically."""
     import pyarrow.parquet as pq
 
     with atomic_folder(folder) as staging:
@@ -25,5 +25,5 @@ def load_report(folder: Path) -> Report:
     import pyarrow.parquet as pq
 
     stored = json.loads((folder / "report.json").read_text())
-    facts = {name: value for name, value in stored.items() if name in Report.__dataclass_fields__}
-    return Report(**facts, per_user=pq.read_table(folder / "per_user.parquet"))
+    fields = {name: value for name, value in stored.items() if name in Report.__dataclass_fields__}
+    return Report(**fields, per_user=pq.read_table(folder / "per_user.parquet"))

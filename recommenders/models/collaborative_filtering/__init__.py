@@ -1,1 +1,1 @@
-"""User or item neighbours: the model, and the index that finds them."""
+"""User or item neighbours: the model, and the index that finds the neighbours."""

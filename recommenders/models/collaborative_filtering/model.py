@@ -1,4 +1,4 @@
-"""What the buyers most like this one buy, or what is bought by those who bought the same."""
+"""Neighbourhood-based collaborative filtering: items of similar users, or items similar to the history."""
 
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -9,8 +9,8 @@ from scipy.sparse import csr_array, vstack
 
 from recommenders.events.histories import Histories, KnownItems
 from recommenders.events.interactions import Interactions
-from recommenders.math.sparse import RowSums, pack_csr, row_places, unpack_csr
-from recommenders.models.collaborative_filtering.neighbour_index import NeighbourIndex, bytes_of_products, dense_product
+from recommenders.math.sparse import RowSums, pack_csr, row_entries, unpack_csr
+from recommenders.models.collaborative_filtering.neighbour_index import NeighbourIndex, dense_product, product_bytes
 from recommenders.models.recommender import BLOCK, ModelConfig, Recommender, Tracker
 
 if TYPE_CHECKING:
@@ -18,28 +18,58 @@ if TYPE_CHECKING:
 
 
 class CollaborativeFilteringConfig(ModelConfig):
-    """Who is a neighbour, and how much the buyer's own habit counts beside the neighbours'."""
+    """The choice of neighbours, and the weight of the user's own purchases."""
 
-    neighbours: Literal["users", "items"] = "users"
-    similarity_metric: Literal["cosine", "pearson"] = "cosine"
-    n_neighbours: int = Field(default=60, ge=1)
-    shrinkage: float = Field(default=0.1, ge=0.0)  # added to every length, in typical lengths: little data, less alike
-    similarity_power: float | None = Field(default=None, gt=0)  # the close count more; None: 2 for users, 1 for items
-    item_damping: float = Field(default=0.5, ge=0.0)  # power of an item's rarity, log(1 + users / buyers), in a taste
-    recency_visits: float | None = Field(default=1.5, gt=0)  # visits after which an item says half as much; None: never
-    max_visits: int | None = Field(default=25, ge=1)  # of a history that are looked at, the newest ones; None: all
-    own_share: float = Field(default=0.5, ge=0.0, lt=1.0)  # of the own history, where buyers come back to items
+    neighbours: Literal["users", "items"] = Field(
+        default="users",
+        description="`users`: the items of similar users. `items`: items that are similar to those of the history.",
+    )
+    similarity_metric: Literal["cosine", "pearson"] = Field(
+        default="cosine",
+        description="`cosine`: cosine of log(1 + purchases). `pearson`: correlation of ratings or of log quantities.",
+    )
+    n_neighbours: int = Field(default=60, ge=1, description="Number of neighbours of a user, or of an item.")
+    shrinkage: float = Field(
+        default=0.1,
+        ge=0.0,
+        description="Term that is added to the norm of each candidate neighbour, in units of the root mean square "
+        "norm. Users, or items, with little data become less similar.",
+    )
+    similarity_power: float | None = Field(
+        default=None, gt=0, description="Power of the similarities; null: 2 for users, 1 for items."
+    )
+    item_damping: float = Field(
+        default=0.5,
+        ge=0.0,
+        description="Power of the rarity of an item, log(1 + users / (1 + users with the item)); 0: rare and popular "
+        "items count the same.",
+    )
+    recency_visits: float | None = Field(
+        default=1.5,
+        gt=0,
+        description="Number of later visits after which an item of the history has half the weight; null: never.",
+    )
+    max_visits: int | None = Field(
+        default=25, ge=1, description="Number of newest visits of the history that the query uses; null: all."
+    )
+    repeat_share: float = Field(
+        default=0.5,
+        ge=0.0,
+        lt=1.0,
+        description="Share of the user's own purchases in the score; the neighbours have the other part. Used only in "
+        "a log with repeat purchases.",
+    )
 
 
 class CollaborativeFiltering(Recommender):
     """Neighbours by cosine of log(1 + purchases), or by Pearson's correlation of strengths; an unobserved pair is 0.
 
-    Users: the weighted mean of what the neighbours bought, log(1 + x) each; a buyer never is its own neighbour.
-    Items: each item keeps its nearest ones, and scores by how alike it is to what the buyer knows.
-    Strengths are ratings or log quantities. The newest visits of the buyer who asks say most about what comes next.
-    Where buyers come back to items, their own habit has its share. Resnick et al. 1994; Herlocker et al. 1999
+    Users: the score is the weighted mean of the neighbours' log(1 + purchases); a user is never its own neighbour.
+    Items: each item keeps its nearest items; the score is its similarity to the items of the history.
+    Strengths are ratings or log quantities. In the query, the newest visits of the user have the largest weights.
+    On logs with repeat purchases, the user's own purchases are added. Resnick et al. 1994; Herlocker et al. 1999
     (shrinkage); Deshpande & Karypis 2004 (items); Ludewig & Jannach 2018 (recent events weigh more in the query);
-    Hu et al. 2020 (own frequency beside that of neighbours).
+    Hu et al. 2020 (own frequency combined with that of neighbours).
     """
 
     name = "collaborative_filtering"
@@ -47,148 +77,152 @@ class CollaborativeFiltering(Recommender):
     config: CollaborativeFilteringConfig
     handles_new_users: ClassVar[bool] = True
 
-    habits_: csr_array  # (n_users, n_items) float32, log(1 + weights)
-    strengths_: csr_array  # (n_users, n_items) float32; only Pearson's
-    usual_strength_: NDArray[np.float32]  # (n_items,) what a purchase of unknown strength is taken for
+    log_weights_: csr_array  # (n_users, n_items) float32, log(1 + weights)
+    strengths_: csr_array  # (n_users, n_items) float32; only for Pearson's correlation
+    mean_strength_: NDArray[np.float32]  # (n_items,), for purchases of unknown strength
     rarity_: NDArray[np.float32]  # (n_items,)
-    similar_: csr_array  # (n_items, n_items) what each item says for others; only where items are the neighbours
+    item_similarity_: csr_array  # (n_items, n_items); only if neighbours are items
 
     def memory_needed(self, interactions: Interactions) -> float:
-        """Bytes: some copies of the log, a block of scores, and the similarities of a block of buyers or items."""
+        """Bytes: some copies of the log, a block of scores, and the similarities of a block of users or items."""
         n_users, n_items = interactions.shape
-        products = bytes_of_products(n_users if self.config.neighbours == "users" else n_items)
+        products = product_bytes(n_users if self.config.neighbours == "users" else n_items)
         return 128.0 * len(interactions) + 12.0 * BLOCK * n_items + products
 
     def _fit(self, interactions: Interactions, features: "ItemFeatures | None", tracker: Tracker | None) -> None:
-        self.habits_ = interactions.matrix("weight").log1p()
+        self.log_weights_ = interactions.matrix("weight").log1p()
         if self.config.similarity_metric == "pearson":
             self.strengths_ = interactions.matrix("strength")
         else:
             self.strengths_ = csr_array(interactions.shape, dtype=np.float32)
-        self.usual_strength_ = _usual(self.strengths_)
-        buyers = np.bincount(self.habits_.indices, minlength=len(interactions.items))
-        rarity = np.log1p(len(interactions.users) / (1.0 + buyers)) ** self.config.item_damping
+        self.mean_strength_ = _mean_strength(self.strengths_)
+        users = np.bincount(self.log_weights_.indices, minlength=len(interactions.items))
+        rarity = np.log1p(len(interactions.users) / (1.0 + users)) ** self.config.item_damping
         self.rarity_ = rarity.astype(np.float32)
-        self.similar_ = csr_array((0, 0), dtype=np.float32)
+        self.item_similarity_ = csr_array((0, 0), dtype=np.float32)
         if self.config.neighbours == "items":
-            self.similar_ = self._similar_items()
+            self.item_similarity_ = self._similar_items()
         self._prepare()
 
     def _prepare(self) -> None:
-        """What every answer needs and a bundle need not hold."""
+        """Builds the structures that scoring needs and that a bundle does not store."""
         if self.config.neighbours == "users":
-            self._index, self._said = self._index_of(self._vectors()), RowSums(self.habits_)
+            self._index, self._row_sums = self._build_index(self._vectors()), RowSums(self.log_weights_)
         else:
-            self._said = RowSums(self.similar_)
+            self._row_sums = RowSums(self.item_similarity_)
 
     @property
     def _power(self) -> np.float32:
         return np.float32(self.config.similarity_power or (2.0 if self.config.neighbours == "users" else 1.0))
 
     def _vectors(self) -> csr_array:
-        """(n_users, n_items) what is compared."""
-        values = self.habits_ if self.config.similarity_metric == "cosine" else self.strengths_
+        """(n_users, n_items): the vectors that are compared."""
+        values = self.log_weights_ if self.config.similarity_metric == "cosine" else self.strengths_
         return csr_array((values.data * self.rarity_[values.indices], values.indices, values.indptr), values.shape)
 
-    def _index_of(self, vectors: csr_array) -> NeighbourIndex:
+    def _build_index(self, vectors: csr_array) -> NeighbourIndex:
         return NeighbourIndex(vectors, self.config.similarity_metric == "pearson", self.config.shrinkage)
 
     def _similar_items(self) -> csr_array:
-        """(n_items, n_items): the column of an item holds its nearest ones."""
+        """(n_items, n_items): the column of an item holds the similarities of its nearest items."""
         items = csr_array(self._vectors().T)
-        index, blocks = self._index_of(items), [csr_array((0, items.shape[0]), dtype=np.float32)]
+        index, blocks = self._build_index(items), [csr_array((0, items.shape[0]), dtype=np.float32)]
         for start in range(0, items.shape[0], BLOCK):
             block = np.arange(start, min(start + BLOCK, items.shape[0]), dtype=np.int32)
             blocks.append(index.nearest(items[start : start + BLOCK], self.config.n_neighbours, block))
-        similar = vstack(blocks, format="csr")
-        similar.data **= self._power
-        return csr_array(similar.T, dtype=np.float32)
+        similarity = vstack(blocks, format="csr")
+        similarity.data **= self._power
+        return csr_array(similarity.T, dtype=np.float32)
 
     def score(self, user_rows: NDArray[np.int32], histories: Histories) -> NDArray[np.float32]:
-        """(n, n_items): what the neighbours say and, where buyers come back, what the buyer bought."""
+        """(n, n_items): the score from the neighbours and, on repeat logs, from the user's own purchases."""
         known = histories.known_items
         recent = known if self.config.max_visits is None else known.select(known.visits_ago < self.config.max_visits)
-        tastes = self._tastes(user_rows, recent)
+        query_weights = self._query_weights(user_rows, recent)
         if len(histories) == 1:
-            scores = self._of_one(int(user_rows[0]), recent, tastes)[None]
+            scores = self._score_one(int(user_rows[0]), recent, query_weights)[None]
         else:
-            scores = self._of_many(user_rows, recent, tastes)
-        own_share = np.float32(self.config.own_share)
-        if self.repeat_ and own_share and len(known.item_columns):
-            own = np.log1p(known.weights)
-            if self.config.neighbours == "items":  # similarities have no scale of their own: that of the habits is lent
-                scores *= known.largest(own)[:, None] / np.maximum(scores.max(axis=1, keepdims=True), 1e-9)
-            scores *= np.float32(1.0) - own_share
-            scores[known.rows, known.item_columns] += own_share * own
+            scores = self._score_many(user_rows, recent, query_weights)
+        repeat_share = np.float32(self.config.repeat_share)
+        if self.repeat_ and repeat_share and len(known.item_columns):
+            repeats = np.log1p(known.weights)
+            if self.config.neighbours == "items":  # similarities have no scale: use that of the repeats
+                scores *= known.largest(repeats)[:, None] / np.maximum(scores.max(axis=1, keepdims=True), 1e-9)
+            scores *= np.float32(1.0) - repeat_share
+            scores[known.rows, known.item_columns] += repeat_share * repeats
         return scores
 
-    def _of_one(self, user_row: int, known: KnownItems, tastes: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(n_items,) what the neighbours of one buyer say."""
+    def _score_one(self, user_row: int, known: KnownItems, query_weights: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(n_items,): the neighbours' score for one user."""
         if self.config.neighbours == "items":
-            return self._said(known.item_columns, tastes)
-        nearest, weights = self._index.nearest_of_one(known.item_columns, tastes, self.config.n_neighbours, user_row)
+            return self._row_sums(known.item_columns, query_weights)
+        nearest, weights = self._index.nearest_of_one(
+            known.item_columns, query_weights, self.config.n_neighbours, user_row
+        )
         weights = weights**self._power
-        return self._said(nearest, weights / np.float32(max(float(weights.sum()), 1e-30)))
+        return self._row_sums(nearest, weights / np.float32(max(float(weights.sum()), 1e-30)))
 
-    def _of_many(
-        self, user_rows: NDArray[np.int32], known: KnownItems, tastes: NDArray[np.float32]
+    def _score_many(
+        self, user_rows: NDArray[np.int32], known: KnownItems, query_weights: NDArray[np.float32]
     ) -> NDArray[np.float32]:
-        """(n, n_items) what the neighbours say."""
-        queries = csr_array((tastes, known.item_columns, known.indptr), (len(user_rows), self.habits_.shape[1]))
+        """(n, n_items): the neighbours' scores."""
+        queries = csr_array(
+            (query_weights, known.item_columns, known.indptr), (len(user_rows), self.log_weights_.shape[1])
+        )
         if self.config.neighbours == "items":
-            return dense_product(queries, self.similar_)
+            return dense_product(queries, self.item_similarity_)
         nearest = self._index.nearest(queries, self.config.n_neighbours, user_rows)
         nearest.data **= self._power
         totals = np.maximum(nearest.sum(axis=1), np.float32(1e-30))
         nearest.data /= np.repeat(totals, np.diff(nearest.indptr))
-        return dense_product(nearest, self.habits_)
+        return dense_product(nearest, self.log_weights_)
 
-    def _tastes(self, user_rows: NDArray[np.int32], known: KnownItems) -> NDArray[np.float32]:
-        """(n_pairs,) how much each known item says of its buyer's taste."""
+    def _query_weights(self, user_rows: NDArray[np.int32], known: KnownItems) -> NDArray[np.float32]:
+        """(n_pairs,): the weight of each item of a history in the query."""
         if self.config.similarity_metric == "cosine":
-            tastes = np.log1p(known.weights)
+            query_weights = np.log1p(known.weights)
         else:
-            tastes = self._strengths_of(user_rows, known)
-        tastes = tastes * self.rarity_[known.item_columns]
+            query_weights = self._known_strengths(user_rows, known)
+        query_weights = query_weights * self.rarity_[known.item_columns]
         if self.config.recency_visits is not None:
-            tastes = tastes / (1.0 + known.visits_ago / self.config.recency_visits)
-        return tastes.astype(np.float32)
+            query_weights = query_weights / (1.0 + known.visits_ago / self.config.recency_visits)
+        return query_weights.astype(np.float32)
 
-    def _strengths_of(self, user_rows: NDArray[np.int32], known: KnownItems) -> NDArray[np.float32]:
-        """(n_pairs,) the strengths of the log; items that it does not know of this buyer take the usual one."""
-        strengths = self.usual_strength_[known.item_columns]
+    def _known_strengths(self, user_rows: NDArray[np.int32], known: KnownItems) -> NDArray[np.float32]:
+        """(n_pairs,): the strengths of the log; the mean strength of the item if the log does not have the pair."""
+        strengths = self.mean_strength_[known.item_columns]
         logged = np.flatnonzero(user_rows >= 0)
-        places, counts = row_places(self.strengths_.indptr, user_rows[logged])
+        places, counts = row_entries(self.strengths_.indptr, user_rows[logged])
         n_items = self.strengths_.shape[1]
-        pairs = np.repeat(logged, counts) * n_items + self.strengths_.indices[places]  # ascend, as those of `known` do
+        pairs = np.repeat(logged, counts) * n_items + self.strengths_.indices[places]  # ascending, as in `known`
         if len(pairs):
-            wanted = known.rows * n_items + known.item_columns
-            found = np.minimum(np.searchsorted(pairs, wanted), len(pairs) - 1)
-            exact = pairs[found] == wanted
+            queries = known.rows * n_items + known.item_columns
+            found = np.minimum(np.searchsorted(pairs, queries), len(pairs) - 1)
+            exact = pairs[found] == queries
             strengths[exact] = self.strengths_.data[places[found[exact]]]
         return strengths
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Habits, strengths, how rare items are, and which are alike."""
+        """The log weights, strengths, rarities and item similarities."""
         return {
-            **pack_csr("habits", self.habits_),
+            **pack_csr("log_weights", self.log_weights_),
             **pack_csr("strengths", self.strengths_),
-            **pack_csr("similar", self.similar_),
-            "usual_strength": self.usual_strength_,
+            **pack_csr("item_similarity", self.item_similarity_),
+            "mean_strength": self.mean_strength_,
             "rarity": self.rarity_,
         }
 
     def restore(self, arrays: dict[str, NDArray[Any]]) -> None:
         """The inverse of arrays()."""
-        self.habits_ = unpack_csr("habits", arrays)
+        self.log_weights_ = unpack_csr("log_weights", arrays)
         self.strengths_ = unpack_csr("strengths", arrays)
-        self.similar_ = unpack_csr("similar", arrays)
-        self.usual_strength_, self.rarity_ = arrays["usual_strength"], arrays["rarity"]
+        self.item_similarity_ = unpack_csr("item_similarity", arrays)
+        self.mean_strength_, self.rarity_ = arrays["mean_strength"], arrays["rarity"]
         self._prepare()
 
 
-def _usual(strengths: csr_array) -> NDArray[np.float32]:
-    """(n_items,) the mean strength of each item, with one event of the overall mean as prior."""
+def _mean_strength(strengths: csr_array) -> NDArray[np.float32]:
+    """(n_items,): the mean strength of each item, with one pseudo-event of the overall mean."""
     counts = np.bincount(strengths.indices, minlength=strengths.shape[1])
     sums = np.bincount(strengths.indices, strengths.data, minlength=strengths.shape[1])
     overall = strengths.data.mean() if strengths.nnz else 1.0

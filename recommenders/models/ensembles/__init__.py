@@ -1,1 +1,1 @@
-"""Models made of other models: a weighted sum, and a ranker over the candidates of all."""
+"""Ensembles of base models: a weighted sum of scores, and a learned ranker over the candidates of all base models."""

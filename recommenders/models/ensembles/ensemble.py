@@ -1,4 +1,4 @@
-"""Models made of other models: how members are held, saved and brought back."""
+"""The base class of ensembles: fits base models, saves them in its bundle and loads them."""
 
 import logging
 from abc import abstractmethod
@@ -23,85 +23,85 @@ if TYPE_CHECKING:
 LOG = logging.getLogger(__name__)
 
 
-class Composed(Recommender):
-    """A model whose knowledge lies with its members; popularity is always one, for whom nothing else is known.
+class Ensemble(Recommender):
+    """A model that combines base models. Popularity is always one of them, for users without other data.
 
-    fit() fits the members with their default configurations. training.fit_one, and compose() with members fitted
-    before, keep the configurations of a training file, as the platform does.
+    fit() fits the base models with their default configurations. The platform uses the configurations of a training
+    file: training.fit_with_base_models, or fit_from() with base models that are already fitted.
     """
 
     handles_new_items: ClassVar[bool] = True
     uses_features: ClassVar[bool] = True
-    # One user at a time, as the service asks: in a block members sum in another order, and items whose scores differ by
-    # rounding alone would change places, in lists that are judged and in those that are served.
+    # One user at a time, as in the service. In a block the base models sum in another order, so items whose scores
+    # differ only by rounding would change places between the evaluated and the served lists.
     block: ClassVar[int] = 1
 
-    members_: dict[str, Recommender]
-    declined_: dict[str, str]  # member that fit() had to do without -> why; nothing of it is stored
+    base_models_: dict[str, Recommender]
+    skipped_: dict[str, str]  # base model that fit() skipped -> reason; not stored in the bundle
 
     @abstractmethod
-    def wanted(self) -> list[str]:
-        """The members by name, popularity among them."""
+    def base_model_names(self) -> list[str]:
+        """The names of the base models, with popularity."""
 
-    def worth_fitting(self, interactions: Interactions) -> list[str]:
-        """Those of them that it makes use of on such a log."""
-        return self.wanted()
+    def required_models(self, interactions: Interactions) -> list[str]:
+        """The names of the base models that the ensemble uses on this log."""
+        return self.base_model_names()
 
-    def compose(
+    def fit_from(
         self,
-        members: Mapping[str, Recommender],
+        base_models: Mapping[str, Recommender],
         interactions: Interactions,
         features: "ItemFeatures | None" = None,
         tracker: Tracker | None = None,
-    ) -> "Composed":
-        """Learns from members already fitted on these interactions; those that are not given are gone without.
+    ) -> "Ensemble":
+        """Fits the ensemble from base models that are fitted on these interactions. It does without missing ones.
 
-        Raises UnsuitableError if popularity is missing, or everything but popularity.
+        Raises UnsuitableError if popularity is missing, or if popularity is the only one given.
         """
-        useful = self.worth_fitting(interactions)
-        present = {name: members[name] for name in useful if name in members}
-        if Popularity.name not in present or (len(present) < 2 and len(self.wanted()) > 1):
-            wanted, got = ", ".join(useful), ", ".join(sorted(members)) or "none"
-            aside = ", ".join(name for name in self.wanted() if name not in useful)
-            instead = f", or set models.{self.name}.n_windows: 1 to make use of {aside}" if aside else ""
+        required = self.required_models(interactions)
+        present = {name: base_models[name] for name in required if name in base_models}
+        if Popularity.name not in present or (len(present) < 2 and len(self.base_model_names()) > 1):
+            needed, got = ", ".join(required), ", ".join(sorted(base_models)) or "none"
+            unused = ", ".join(name for name in self.base_model_names() if name not in required)
+            instead = f", or set models.{self.name}.n_windows: 1 to use {unused}" if unused else ""
             raise UnsuitableError(
-                f"{self.name} needs popularity and another of {wanted}; got {got}; enable some{instead}"
+                f"{self.name} needs popularity and another of {needed}; got {got}; enable some{instead}"
             )
-        self._remember(interactions)
-        self.members_ = present
-        self._learn(interactions, features, tracker)
+        self._store_context(interactions)
+        self.base_models_ = present
+        self._fit_top(interactions, features, tracker)
         return self
 
-    def _learn(self, interactions: Interactions, features: "ItemFeatures | None", tracker: Tracker | None) -> None:
-        """What is learned about the members once they stand; a blend by fixed weights learns nothing."""
+    def _fit_top(self, interactions: Interactions, features: "ItemFeatures | None", tracker: Tracker | None) -> None:
+        """Fits what the ensemble learns on top of its base models. A weighted sum with fixed weights learns nothing."""
 
     def _fit(self, interactions: Interactions, features: "ItemFeatures | None", tracker: Tracker | None) -> None:
         from recommenders.models.catalog import model_class
 
-        members = {}
-        self.declined_ = {}
-        for name in self.worth_fitting(interactions):
+        base_models = {}
+        self.skipped_ = {}
+        for name in self.required_models(interactions):
             try:
-                members[name] = model_class(name)().fit(interactions, features, tracker)
-            except UnsuitableError as error:  # compose() says so if too few are left
-                self.declined_[name] = str(error)
-                LOG.warning("%s goes on without %s: %s", self.name, name, error)
-        self.compose(members, interactions, features, tracker)
+                base_models[name] = model_class(name)().fit(interactions, features, tracker)
+            except UnsuitableError as error:  # fit_from() raises if too few are left
+                self.skipped_[name] = str(error)
+                LOG.warning("%s skips %s: %s", self.name, name, error)
+        self.fit_from(base_models, interactions, features, tracker)
 
-    def knows(self, user_rows: NDArray[np.int32], histories: Histories) -> NDArray[np.bool_]:
-        """Where any member but popularity has something to say."""
-        known = np.zeros(len(user_rows), dtype=np.bool_)
-        for name, member in self.members_.items():
-            if name != Popularity.name and not known.all():
-                known |= member.knows(user_rows, histories)
-        return known
+    def covers(self, user_rows: NDArray[np.int32], histories: Histories) -> NDArray[np.bool_]:
+        """Whether any base model except popularity can rank for each user, (n,)."""
+        covered = np.zeros(len(user_rows), dtype=np.bool_)
+        for name, model in self.base_models_.items():
+            if name != Popularity.name and not covered.all():
+                covered |= model.covers(user_rows, histories)
+        return covered
 
-    def member_bundles(self) -> dict[str, Bundle]:
-        """Each member's own bundle; ids and histories stand once, in this model's."""
-        return {name: member.to_bundle() for name, member in self.members_.items()}
+    def base_model_bundles(self) -> dict[str, Bundle]:
+        """The bundle of each base model. Ids and histories are stored once, in the ensemble's bundle."""
+        return {name: model.to_bundle() for name, model in self.base_models_.items()}
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Nothing of its own, unless it learns."""
+        """Empty, unless the ensemble itself has fitted parameters."""
         return {}
 
     def restore(self, arrays: dict[str, NDArray[Any]]) -> None:
@@ -110,12 +110,12 @@ class Composed(Recommender):
     def _restore(self, folder: Path, content: Bundle) -> None:
         from recommenders.models.catalog import model_class
 
-        self.members_ = {}
-        for name in content.members:
-            part = bundle.read_member(folder, name)
-            member = model_class(part.model)(model_class(part.model).Config(**part.config))
-            member.share_context(self)
-            member.provenance = part.provenance
-            member.restore(part.arrays)
-            self.members_[name] = member
+        self.base_models_ = {}
+        for name in content.base_models:
+            part = bundle.read_base_model(folder, name)
+            model = model_class(part.model)(model_class(part.model).Config(**part.config))
+            model.share_context(self)
+            model.provenance = part.provenance
+            model.restore(part.arrays)
+            self.base_models_[name] = model
         self.restore(content.arrays)

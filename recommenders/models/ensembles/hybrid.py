@@ -1,73 +1,77 @@
-"""The weighted blend of models that see different things."""
+"""Weighted sum of the standardised scores of several base models."""
 
 from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import field_validator
+from pydantic import Field, field_validator
 
 from recommenders.errors import choices
 from recommenders.events.histories import Histories
-from recommenders.models.ensembles.ensemble import Composed
+from recommenders.models.ensembles.ensemble import Ensemble
 from recommenders.models.popularity import Popularity
 from recommenders.models.recommender import ModelConfig
 
-BLENDED = ("neural_collaborative", "content_based", "collaborative_filtering")
-TIE_BREAK = 1e-4  # weight of popularity: orders equals, moves next to nothing else
+BASE_MODELS = ("neural_collaborative", "content_based", "collaborative_filtering")
+TIE_BREAK = 1e-4  # weight of popularity: breaks ties and changes almost nothing else
 
 
 class HybridConfig(ModelConfig):
-    """How much each member counts; the weights are taken relative to their sum."""
+    """The weight of each base model. Only the weights relative to their sum matter."""
 
-    model_weights: dict[str, float] = dict(zip(BLENDED, (0.4, 0.3, 0.3), strict=True))
+    model_weights: dict[str, float] = Field(
+        default=dict(zip(BASE_MODELS, (0.4, 0.3, 0.3), strict=True)),
+        description="Weight of each base model: a number of 0 or more, at least one of them above 0. The base models "
+        f"are {', '.join(f'`{name}`' for name in BASE_MODELS)}; one that is not named has weight 0.",
+    )
 
     @field_validator("model_weights")
     @classmethod
     def _weights_make_sense(cls, weights: dict[str, float]) -> dict[str, float]:
-        if unknown := sorted(set(weights) - set(BLENDED)):
-            raise ValueError(f"unknown member {', '.join(unknown)}; {choices(unknown[0], BLENDED)}")
+        if unknown := sorted(set(weights) - set(BASE_MODELS)):
+            raise ValueError(f"unknown base model {', '.join(unknown)}; {choices(unknown[0], BASE_MODELS)}")
         if not all(0 <= weight < np.inf for weight in weights.values()) or not any(weights.values()):
             raise ValueError("weights must be 0 or more, and at least one of them more than 0")
         return weights
 
 
-class Hybrid(Composed):
-    """Per buyer, each member's scores are standardised over the items, and their weighted sum orders the items.
+class Hybrid(Ensemble):
+    """For each user, the scores of each base model are standardised over the items and summed with weights.
 
-    A weight then buys the same spread of every member, whatever scale its scores have, and a member that is sure of
-    a few items (far above its mean) can say so, which ranks or a scaling to [0, 1] would hide.
+    So a weight has the same effect for every base model, whatever the scale of its scores. A few items far above the
+    mean keep their distance, which ranks or a scaling to [0, 1] would remove.
 
-    Members that know nothing of a buyer, or could not learn from the log, drop out and the others' weights grow to fill
-    their place; where none is left, popularity decides.
+    A base model that does not cover a user, or that was skipped, gets weight 0; the other weights are scaled up. If no
+    base model is left, popularity ranks the items.
     """
 
     name = "hybrid"
     Config = HybridConfig
     config: HybridConfig
 
-    scans_cheaply: ClassVar[bool] = False
+    scores_catalogue_cheaply: ClassVar[bool] = False
 
-    def wanted(self) -> list[str]:
-        """Popularity, and the members that have a weight."""
+    def base_model_names(self) -> list[str]:
+        """Popularity, and the base models with a weight above 0."""
         return [Popularity.name, *(name for name, weight in self.config.model_weights.items() if weight > 0)]
 
     def score(self, user_rows: NDArray[np.int32], histories: Histories) -> NDArray[np.float32]:
-        """(n, n_items): the weighted mean of the members' standardised scores, in standard deviations."""
-        popular = self.members_[Popularity.name].score(user_rows, histories)  # of each user: `by` may be category
+        """(n, n_items): the weighted mean of the standardised base scores, in standard deviations."""
+        popular = self.base_models_[Popularity.name].score(user_rows, histories)  # per user: `by` may be category
         total = np.zeros((len(user_rows), 1), dtype=np.float32)
         scores = np.zeros((len(user_rows), len(self.items_)), dtype=np.float32)
-        for name, member in self.members_.items():
+        for name, model in self.base_models_.items():
             weight = self.config.model_weights.get(name, 0.0)
             if weight > 0:
-                share = (weight * member.knows(user_rows, histories)).astype(np.float32)[:, None]
-                scores += share * standardised(member.score(user_rows, histories))
+                share = (weight * model.covers(user_rows, histories)).astype(np.float32)[:, None]
+                scores += share * standardised(model.score(user_rows, histories))
                 total += share
         scores /= np.maximum(total, np.float32(1e-12))
         return scores + np.float32(TIE_BREAK) * standardised(popular)
 
 
 def standardised(scores: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Each row with mean 0 and standard deviation 1; a constant row becomes 0. Shape is kept."""
+    """Each row scaled to mean 0 and standard deviation 1, in the same shape. A constant row becomes 0."""
     centred: NDArray[np.float32] = scores - scores.mean(axis=1, keepdims=True)
     spread = centred.std(axis=1, keepdims=True)
     centred /= np.where(spread > 0, spread, np.float32(1.0))

@@ -1,4 +1,4 @@
-"""Buyers and items as points of one space, learned from what was bought and, lightly, from all that was not."""
+"""iALS: user and item factors, fitted to the events and, with a low weight, to all pairs without events."""
 
 import math
 from concurrent.futures import ThreadPoolExecutor
@@ -13,28 +13,44 @@ from scipy.sparse import csr_array
 
 from recommenders.events.histories import Histories
 from recommenders.events.interactions import Interactions
-from recommenders.models.event_weighting import EventValues, EventValuesConfig, Known
+from recommenders.models.event_weighting import EventWeighting, EventWeightingConfig, WeightedItems
 from recommenders.models.recommender import BLOCK, Recommender, Tracker
 
 if TYPE_CHECKING:
     from recommenders.features.items import ItemFeatures
 
-ROWS = 65_536  # of factors turned at once
-PARTS = 8  # of the rows for each thread: who is done early takes the next
+ROTATED_ROWS = 65_536  # rows of factors rotated at once
+CHUNKS_PER_THREAD = 8  # of the rows: a thread that finishes early takes the next chunk
 TYPICAL_PRODUCT = 8.0  # reg x unobserved_weight x sqrt(users x items); see implied_weight
-SAMPLE = 10_000  # observed pairs that the learning curve looks at
-SPREAD = 0.1  # of the first item vectors' length
+ERROR_SAMPLE = 10_000  # observed pairs that the learning curve evaluates
+INIT_STD = 0.1  # of an item factor times sqrt(embedding_dim): the typical length of the initial vectors
 
 
-class IALSConfig(EventValuesConfig):
-    """The size of the space, what holds the vectors back, and how long they are improved."""
+class IALSConfig(EventWeightingConfig):
+    """Dimension of the factors, regularisation, and number of epochs."""
 
-    embedding_dim: int = Field(default=128, ge=1)
-    reg: float = Field(default=0.005, gt=0)
-    unobserved_weight: float | None = Field(default=None, gt=0)  # of a pair, bought or not; None: implied_weight
-    epochs: int = Field(default=12, ge=1)  # each improves all buyers, then all items
-    solver_steps: int = Field(default=2, ge=1)  # of conjugate gradients from the epoch before
-    n_threads: int = Field(default=2, ge=1)
+    embedding_dim: int = Field(default=128, ge=1, description="Number of factors of a user and of an item.")
+    reg: float = Field(
+        default=0.005,
+        gt=0,
+        description="Regularisation of the factors. It is multiplied by the summed weights of the user, or of the "
+        "item, over all pairs.",
+    )
+    unobserved_weight: float | None = Field(
+        default=None,
+        gt=0,
+        description="Weight of each pair of user and item, with or without events; null: derived from `reg` and the "
+        "size of the log.",
+    )
+    epochs: int = Field(
+        default=12, ge=1, description="Number of epochs. Each updates the factors of all users, then of all items."
+    )
+    solver_steps: int = Field(
+        default=2,
+        ge=1,
+        description="Steps of conjugate gradients in each update. They start at the factors of the epoch before.",
+    )
+    threads: int = Field(default=2, ge=1, description="Number of threads that fit the model.")
 
 
 class Side(NamedTuple):
@@ -43,16 +59,16 @@ class Side(NamedTuple):
     entries: csr_array  # (n, n_others) float32
     factors: NDArray[np.float32]  # (n, d)
     regs: NDArray[np.float32]  # (n,)
-    bounds: list[tuple[int, int]]  # rows of about equal work
+    bounds: list[tuple[int, int]]  # chunks of rows of about equal work
 
 
 class IALS(Recommender):
     """iALS: minimises sum of c (1 - x y)^2 over the observed pairs + w (x y)^2 over all pairs + the regularisation.
 
-    Rows are regularised by reg * (sum of their c + w * number of the other side's rows). Every buyer, known or
-    stranger, is solved for when asked, from the history alone. Hu et al. 2008; Rendle et al. 2022 (Revisiting the
-    performance of iALS); Takács et al. 2011 (conjugate gradients), here on the axes of the Gramian, where it is
-    diagonal.
+    A row is regularised by reg * (sum of its c + w * number of the other side's rows). The factors of every user, known
+    or cold-start, are computed on request, from the history alone. Hu et al. 2008; Rendle et al. 2022 (Revisiting the
+    performance of iALS); Takács et al. 2011 (conjugate gradients), here on the principal axes of the Gramian, where it
+    is diagonal.
     """
 
     name = "ials"
@@ -60,58 +76,58 @@ class IALS(Recommender):
     config: IALSConfig
     handles_new_users: ClassVar[bool] = True
 
-    item_factors_: NDArray[np.float32]  # (n_items, d) on the axes of their Gramian; 0 of items nobody has
+    item_factors_: NDArray[np.float32]  # (n_items, d) on the principal axes of their Gramian; 0 for items without users
     gramian_: NDArray[np.float32]  # (d,) its diagonal, times the unobserved weight
-    held_back_: float  # unobserved weight x items somebody has
-    event_values_: EventValues
+    unobserved_weight_sum_: float  # unobserved weight x number of items with users; a part of the regularisation
+    event_weighting_: EventWeighting
 
     def memory_needed(self, interactions: Interactions) -> float:
-        """Bytes: both sides' factors, a turned block of them, the entries by user and by item, a block of scores."""
+        """Bytes: the factors of both sides, a rotated block of them, the entries by user and by item, scores."""
         size = 4.0 * min(self.config.embedding_dim, min(interactions.shape))
-        factors = size * (sum(interactions.shape) + 2 * ROWS)
+        factors = size * (sum(interactions.shape) + 2 * ROTATED_ROWS)
         return factors + 96.0 * len(interactions) + 12.0 * BLOCK * len(interactions.items)
 
     def _fit(self, interactions: Interactions, features: "ItemFeatures | None", tracker: Tracker | None) -> None:
-        self.event_values_ = EventValues.settled(self.config, interactions)
-        matrix = self.event_values_.learned(interactions)
+        self.event_weighting_ = EventWeighting.from_log(self.config, interactions)
+        matrix = self.event_weighting_.log_matrix(interactions)
         used = [int(np.count_nonzero(np.bincount(rows))) for rows in matrix.nonzero()]  # users, items
         weight = self.config.unobserved_weight or implied_weight(matrix, self.config.reg, used[0] * used[1])
         users, items = self._sides(matrix, weight, used)
-        with ThreadPoolExecutor(self.config.n_threads) as pool:
-            for epoch in range(self.config.epochs if matrix.nnz else 0):  # of an empty log all vectors stay 0
-                self._alternate(users, items, weight, pool)
-                self._alternate(items, users, weight, pool)
+        with ThreadPoolExecutor(self.config.threads) as pool:
+            for epoch in range(self.config.epochs if matrix.nnz else 0):  # for an empty log, all factors stay 0
+                self._update_side(users, items, weight, pool)
+                self._update_side(items, users, weight, pool)
                 if tracker is not None:
                     tracker.log(epoch, {"observed_error": _observed_error(users, items)})
-        self.gramian_ = _turn_to_own_axes(items.factors, users.factors, weight)
-        self.item_factors_, self.held_back_ = items.factors, weight * used[1]
+        self.gramian_ = _rotate_to_principal_axes(items.factors, users.factors, weight)
+        self.item_factors_, self.unobserved_weight_sum_ = items.factors, weight * used[1]
 
     def _sides(self, matrix: csr_array, weight: float, used: list[int]) -> tuple[Side, Side]:
-        """Users, who start at the origin, and items, who start about it."""
+        """Users, whose factors start at 0, and items, whose factors start at small random values."""
         dim = self.config.embedding_dim
         rng = np.random.default_rng(self.config.seed)
-        first = rng.standard_normal((matrix.shape[1], dim), dtype=np.float32) * np.float32(SPREAD / dim**0.5)
+        first = rng.standard_normal((matrix.shape[1], dim), dtype=np.float32) * np.float32(INIT_STD / dim**0.5)
         by_item = csr_array(matrix.T)
         first[np.diff(by_item.indptr) == 0] = 0.0
         origin = np.zeros((matrix.shape[0], dim), dtype=np.float32)
         return self._side(matrix, origin, weight * used[1]), self._side(by_item, first, weight * used[0])
 
-    def _side(self, entries: csr_array, factors: NDArray[np.float32], held_back: float) -> Side:
+    def _side(self, entries: csr_array, factors: NDArray[np.float32], unobserved_weight_sum: float) -> Side:
         sums = np.asarray(entries.sum(axis=1), dtype=np.float64)
-        regs = (self.config.reg * (sums + held_back)).astype(np.float32)
-        work = np.linspace(0, entries.nnz, self.config.n_threads * PARTS + 1)
+        regs = (self.config.reg * (sums + unobserved_weight_sum)).astype(np.float32)
+        work = np.linspace(0, entries.nnz, self.config.threads * CHUNKS_PER_THREAD + 1)
         cuts = np.searchsorted(entries.indptr, work).clip(max=len(factors)).tolist()
         cuts[0], cuts[-1] = 0, len(factors)
         return Side(entries, factors, regs, list(pairwise(cuts)))
 
-    def _alternate(self, moved: Side, fixed: Side, weight: float, pool: ThreadPoolExecutor) -> None:
-        """Improves one side, in place."""
-        from recommenders.models.ials.solver import improve
+    def _update_side(self, updated: Side, fixed: Side, weight: float, pool: ThreadPoolExecutor) -> None:
+        """Updates the factors of one side, in place."""
+        from recommenders.models.ials.solver import solve_rows
 
-        common = _turn_to_own_axes(fixed.factors, moved.factors, weight)
-        entries = (moved.entries.indptr, moved.entries.indices, moved.entries.data)
-        rest = (entries, fixed.factors, moved.factors, common, moved.regs, self.config.solver_steps)
-        list(pool.map(lambda bounds: improve(bounds, *rest), moved.bounds))
+        common = _rotate_to_principal_axes(fixed.factors, updated.factors, weight)
+        entries = (updated.entries.indptr, updated.entries.indices, updated.entries.data)
+        rest = (entries, fixed.factors, updated.factors, common, updated.regs, self.config.solver_steps)
+        list(pool.map(lambda bounds: solve_rows(bounds, *rest), updated.bounds))
 
     def score(self, user_rows: NDArray[np.int32], histories: Histories) -> NDArray[np.float32]:
         """(n, n_items): inner products; 0 for an empty history."""
@@ -127,53 +143,55 @@ class IALS(Recommender):
         return scores
 
     def user_factors(self, histories: Histories) -> NDArray[np.float32]:
-        """(n, d): where each buyer's history puts them, exactly."""
+        """(n, d): the factors of each user by the history, solved exactly."""
         if len(histories) == 1:
-            return self._solve(self.event_values_.known_of_one(histories))[None]
-        known = self.event_values_.known(histories)
+            return self._solve(self.event_weighting_.weighted_items(histories))[None]
+        matrix = self.event_weighting_.history_matrix(histories)
         factors = np.zeros((len(histories), len(self.gramian_)), dtype=np.float32)
-        for row, (start, stop) in enumerate(pairwise(known.indptr)):
-            factors[row] = self._solve(Known(known.indices[start:stop], known.data[start:stop]))
+        for row, (start, stop) in enumerate(pairwise(matrix.indptr)):
+            factors[row] = self._solve(WeightedItems(matrix.indices[start:stop], matrix.data[start:stop]))
         return factors
 
-    def _solve(self, known: Known) -> NDArray[np.float32]:
-        """(d,): the minimum for one buyer; a system of d unknowns, or of as many as there are items, if fewer."""
-        vectors = self.item_factors_[known.item_columns]
-        diagonal = self.gramian_ + np.float32(self.config.reg * (float(known.values.sum()) + self.held_back_))
+    def _solve(self, items: WeightedItems) -> NDArray[np.float32]:
+        """(d,): the minimum for one user; a system of d unknowns, or of as many as there are items, if fewer."""
+        vectors = self.item_factors_[items.item_columns]
+        diagonal = self.gramian_ + np.float32(
+            self.config.reg * (float(items.weights.sum()) + self.unobserved_weight_sum_)
+        )
         if len(vectors) < len(diagonal):  # (D + Y'CY)^-1 Y'C 1 = D^-1 Y' (C^-1 + Y D^-1 Y')^-1 1
             weighted = vectors / diagonal
             system, target = vectors @ weighted.T, np.ones(len(vectors), dtype=np.float32)
-            system.ravel()[:: len(vectors) + 1] += 1.0 / known.values
+            system.ravel()[:: len(vectors) + 1] += 1.0 / items.weights
         else:
-            scaled = vectors * np.sqrt(known.values)[:, None]
-            system, target, weighted = scaled.T @ scaled, known.values @ vectors, None
+            scaled = vectors * np.sqrt(items.weights)[:, None]
+            system, target, weighted = scaled.T @ scaled, items.weights @ vectors, None
             system.ravel()[:: len(diagonal) + 1] += diagonal
-        solution = _solved(system, target)
+        solution = _solve_system(system, target)
         result: NDArray[np.float32] = solution if weighted is None else solution @ weighted
         return result
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """The items' side; a buyer's is made of it."""
+        """The item side; user factors are computed from it."""
         return {
             "item_factors": self.item_factors_,
             "gramian": self.gramian_,
-            "held_back": np.array([self.held_back_]),
-            "half_life_days": np.array([self.event_values_.half_life_days]),
+            "unobserved_weight_sum": np.array([self.unobserved_weight_sum_]),
+            "half_life_days": np.array([self.event_weighting_.half_life_days]),
         }
 
     def restore(self, arrays: dict[str, NDArray[Any]]) -> None:
         """The inverse of arrays()."""
         self.item_factors_, self.gramian_ = arrays["item_factors"], arrays["gramian"]
-        self.held_back_ = float(arrays["held_back"][0])
-        self.event_values_ = EventValues(self.config.values, float(arrays["half_life_days"][0]))
+        self.unobserved_weight_sum_ = float(arrays["unobserved_weight_sum"][0])
+        self.event_weighting_ = EventWeighting(self.config.values, float(arrays["half_life_days"][0]))
 
 
 def _observed_error(users: Side, items: Side) -> float:
-    """Mean of (1 - x y)^2 over observed pairs, or over SAMPLE of them that lie evenly in the log."""
+    """Mean of (1 - x y)^2 over the observed pairs, or over ERROR_SAMPLE of them, evenly spaced in the log."""
     matrix = users.entries
-    places = np.unique(np.linspace(0, max(matrix.nnz - 1, 0), SAMPLE).astype(np.int64))[: matrix.nnz]
-    rows = np.searchsorted(matrix.indptr, places, side="right") - 1
-    products = np.einsum("nd,nd->n", users.factors[rows], items.factors[matrix.indices[places]])
+    entries = np.unique(np.linspace(0, max(matrix.nnz - 1, 0), ERROR_SAMPLE).astype(np.int64))[: matrix.nnz]
+    rows = np.searchsorted(matrix.indptr, entries, side="right") - 1
+    products = np.einsum("nd,nd->n", users.factors[rows], items.factors[matrix.indices[entries]])
     return float(np.mean((1.0 - products) ** 2)) if len(products) else 0.0
 
 
@@ -188,25 +206,27 @@ def implied_weight(matrix: csr_array, reg: float, n_pairs: int) -> float:
     return typical * min(TYPICAL_PRODUCT / (reg * math.sqrt(max(n_pairs, 1))), 1.0)
 
 
-def _turn_to_own_axes(factors: NDArray[np.float32], others: NDArray[np.float32], weight: float) -> NDArray[np.float32]:
-    """Turns both sides, in place, so that the Gramian of `factors` is diagonal; (d,) that diagonal, times weight.
+def _rotate_to_principal_axes(
+    factors: NDArray[np.float32], others: NDArray[np.float32], weight: float
+) -> NDArray[np.float32]:
+    """Rotates both sides, in place, so that the Gramian of `factors` is diagonal; (d,) that diagonal, times weight.
 
-    Inner products between the sides stay what they were.
+    The inner products between the sides do not change.
     """
     values, axes = np.linalg.eigh((factors.T @ factors).astype(np.float64))
-    turn = axes.astype(np.float32)
+    rotation = axes.astype(np.float32)
     for side in (factors, others):
-        for start in range(0, len(side), ROWS):
-            side[start : start + ROWS] = side[start : start + ROWS] @ turn
+        for start in range(0, len(side), ROTATED_ROWS):
+            side[start : start + ROTATED_ROWS] = side[start : start + ROTATED_ROWS] @ rotation
     diagonal: NDArray[np.float32] = (weight * np.maximum(values, 0.0)).astype(np.float32)
     return diagonal
 
 
-def _solved(system: NDArray[np.float32], target: NDArray[np.float32]) -> NDArray[np.float32]:
+def _solve_system(system: NDArray[np.float32], target: NDArray[np.float32]) -> NDArray[np.float32]:
     """The solution (m,) of a symmetric positive definite system (m, m)."""
     if not len(target):
         return target
     _, solution, failed = lapack.sposv(system.T, target)
-    if failed:  # rounding of nearly parallel items; the least squares answer is still the one wanted
+    if failed:  # rounding of nearly parallel items; then the least squares solution is the right one
         return np.asarray(np.linalg.lstsq(system, target, rcond=None)[0], dtype=np.float32)
     return np.asarray(solution)

@@ -1,1 +1,1 @@
-"""Networks, trained in PyTorch and answered in numpy; nothing here imports torch before a fit."""
+"""Neural networks: trained in PyTorch, scored in numpy. No module here imports torch before a fit."""

@@ -1,4 +1,7 @@
-"""The mean of a network's newest epochs, which ranks better than each and rises more evenly (Izmailov et al. 2018)."""
+"""The mean of the weights of a network's newest epochs (Izmailov et al. 2018).
+
+It ranks better than the weights of any single epoch, and its validation curve is smoother.
+"""
 
 from collections.abc import Collection
 from typing import Any

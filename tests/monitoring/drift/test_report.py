@@ -1,4 +1,4 @@
-"""Planted shifts are named, stored, and shown by a running Evidently."""
+"""Simulated shifts are reported, stored, and shown by a running Evidently."""
 
 import json
 import math
@@ -17,7 +17,7 @@ import pytest
 from monitoring.drift.report import COUNT_TITLE, LINES_TITLE, DriftReport, drift_report, report_url
 from recommenders.errors import DataError
 
-# Evidently 0.7.23 uses what numpy 2 and litestar 2.23 deprecate; said once, at its import.
+# Evidently 0.7.23 uses what numpy 2 and litestar 2.23 deprecate; warned once, at its import.
 pytestmark = [
     pytest.mark.filterwarnings("ignore:numpy.core is deprecated:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:Call to deprecated function 'Dependency':DeprecationWarning"),
@@ -45,39 +45,39 @@ def compare(market, tmp_path):
 
 
 @pytest.mark.parametrize("column", SHIFTS)
-def test_a_planted_shift_is_named(market, compare, column):
+def test_a_simulated_shift_is_reported(market, compare, column):
     report = compare(market.window(1, 120, 14, **{"rating": 4.0, **SHIFTS[column]}))
     assert report.fired
     assert report.columns[0].name == column
     assert report.columns[0].drifted
-    assert report.summary.startswith(f"{column.removeprefix('log_')} moved most: ")
-    if column != "popularity":  # the favourites have their own categories and prices
+    assert report.summary.startswith(f"{column.removeprefix('log_')} changed most: ")
+    if column != "popularity":  # popular items have their own categories and prices
         assert [c.name for c in report.columns if c.drifted] == [column]
 
 
 def test_no_drift(market, compare, tmp_path):
     report = compare(market.window(1, 120, 14, rating=4.0))
-    assert (report.judged, report.fired, report.faults) == (True, False, ())
-    assert report.summary.startswith("no drift; nearest to its limit: ")
-    assert report.not_judged == ("segment (not in this source)",)
+    assert (report.tested, report.fired, report.feed_problems) == (True, False, ())
+    assert report.summary.startswith("no drift; closest to its limit: ")
+    assert report.not_tested == ("segment (not in this source)",)
     assert not {"item_id", "hour"} & {column.name for column in report.columns}
     assert report.html_path == tmp_path / "out" / "drift.html"
 
 
-def test_a_broken_feed_is_named_first_and_saved(market, compare, tmp_path):
+def test_a_broken_feed_is_first_in_the_summary_and_saved(market, compare, tmp_path):
     report = compare(market.window(1, 120, 14))  # the training window has ratings
     assert report.fired
-    assert [fault.column for fault in report.faults] == ["rating"]
+    assert [problem.column for problem in report.feed_problems] == ["rating"]
     assert re.match(
-        r"the feed looks broken: rating has a value in 0% .*; besides: no drift; nearest to its", report.summary
+        r"the feed is probably broken: rating has a value in 0% .*; drift: no drift; closest to its", report.summary
     )
-    assert re.fullmatch(r"rating \(\d{4} known before, 0 now\)", report.not_judged[-1])
+    assert re.fullmatch(r"rating \(\d{4} known before, 0 now\)", report.not_tested[-1])
     report.save(tmp_path / "saved")
-    assert DriftReport.load(tmp_path / "saved").faults == report.faults
+    assert DriftReport.load(tmp_path / "saved").feed_problems == report.feed_problems
 
 
 def test_scores_are_evidently_s(market, compare, tmp_path):
-    """Two implementations of one formula."""
+    """Both implementations of the formula give the same score."""
     report = compare(market.window(1, 120, 14, price=1.2, rating=4.0))
     stored = next((tmp_path / "workspace" / report.project_id / "snapshots").glob(f"{report.snapshot_id}*"))
     snapshot = json.loads(stored.read_text())
@@ -92,10 +92,10 @@ def test_scores_are_evidently_s(market, compare, tmp_path):
     page = report.html_path.read_text()
     assert "Dataset Drift is detected" in page  # one column of many is enough
     assert "Drift is detected for 16.667% of columns (1 out of 6)" in page
-    assert "Mean value of" not in page  # what the panels follow stays off the page
+    assert "Mean value of" not in page  # the columns of the panels are not on the page
 
 
-def test_one_project_for_one_dataset(market, compare):
+def test_one_project_per_dataset(market, compare):
     first, second = compare(market.window(1, 120, 14)), compare(market.window(2, 120, 14))
     assert first.project_id == second.project_id
     assert first.snapshot_id != second.snapshot_id
@@ -107,12 +107,12 @@ def test_the_same_seed_gives_the_same_verdict(market, compare):
     assert first.columns == second.columns
 
 
-def test_too_few_rows_are_not_judged(market, compare, tmp_path):
+def test_too_few_rows_are_not_tested(market, compare, tmp_path):
     for current in (market.window(1, 120, 14).slice(0, 499), market.window(1, 120, 14).slice(0, 0)):
         report = compare(current)
-        assert (report.fired, report.judged, report.columns) == (False, False, ())
+        assert (report.fired, report.tested, report.columns) == (False, False, ())
         assert re.fullmatch(
-            rf"not judged: \d+ events in the training window, {current.num_rows} in the newest; 500 .+",
+            rf"not tested: \d+ events in the training window, {current.num_rows} in the newest; 500 .+",
             report.summary,
         )
         report.save(tmp_path / "saved")
@@ -120,7 +120,7 @@ def test_too_few_rows_are_not_judged(market, compare, tmp_path):
     assert not (tmp_path / "workspace").exists()
 
 
-def test_saved_is_loaded(market, compare, tmp_path):
+def test_load_returns_what_was_saved(market, compare, tmp_path):
     report = compare(market.window(1, 120, 14, price=1.5))
     folder = tmp_path / "saved"
     report.save(folder)
@@ -132,10 +132,10 @@ def test_saved_is_loaded(market, compare, tmp_path):
 
 
 @pytest.mark.parametrize("content", [None, "{", "{}", '{"columns": [{"nme": 1}]}'])
-def test_a_damaged_report_is_told(tmp_path, content):
+def test_an_invalid_report_raises(tmp_path, content):
     if content is not None:
         (tmp_path / "drift.json").write_text(content)
-    with pytest.raises(DataError, match=r"drift\.json is no drift report: .+; run the drift check again$"):
+    with pytest.raises(DataError, match=r"drift\.json is not a drift report: .+; run the drift check again$"):
         DriftReport.load(tmp_path)
 
 
@@ -148,11 +148,11 @@ def test_a_source_with_neither_prices_nor_categories(market, compare):
 
     report = compare(bare(market.window(1, 120, 14)), reference=bare(market.window(1, 0, 120)))
     assert [column.name for column in report.columns if column.name.startswith("log")] == []
-    assert "log_unit_price (not in this source)" in report.not_judged
-    assert report.judged
+    assert "log_unit_price (not in this source)" in report.not_tested
+    assert report.tested
 
 
-def test_nothing_is_loaded_from_outside(market, compare):
+def test_the_page_loads_nothing_from_other_hosts(market, compare):
     page = compare(market.window(1, 120, 14)).html_path.read_text()
     tag = r"""<(?:script|link|img|iframe)\b[^>]*?(?:src|href)\s*=\s*["']?((?:https?:)?//[^"'\s>]+)"""
     assert re.findall(tag, page) == []
@@ -192,7 +192,7 @@ def test_evidently_s_own_pages_show_the_report(market, compare, tmp_path, free_p
             page = get(report_url(base, report.project_id, report.snapshot_id))
             assert '<div id="root">' in page
             assert not re.findall(r'(?:src|href)="(?:https?:)?//', page)
-            # That page is one shell for all; what fills it is this:
+            # The page is the same for all reports; its content comes from here:
             data = get(f"{base}/api/projects/{report.project_id}/{report.snapshot_id}/data")
             assert "log_unit_price" in data
         dashboard = json.loads(get(f"{base}/api/v2/dashboards/{after.project_id}"))
@@ -200,7 +200,7 @@ def test_evidently_s_own_pages_show_the_report(market, compare, tmp_path, free_p
         assert drawn[COUNT_TITLE] == [[0.0, 1.0]]
         expected = {c.name: c.score / c.threshold for c in after.columns}
         assert sorted(values[1] for values in drawn[LINES_TITLE]) == pytest.approx(sorted(expected.values()))
-        assert all(len(values) == 2 for values in drawn[LINES_TITLE])  # one line a column, not one a window
+        assert all(len(values) == 2 for values in drawn[LINES_TITLE])  # one line per column, not per window
         with pytest.raises(urllib.error.HTTPError):
             get(f"{base}/api/projects/{after.project_id}/{after.project_id}/data")
     finally:
@@ -209,7 +209,7 @@ def test_evidently_s_own_pages_show_the_report(market, compare, tmp_path, free_p
 
 
 def points(base: str, dashboard: dict, project: str) -> dict[str, list[list[float]]]:
-    """The values the panels of a dashboard draw, asked for as the page does."""
+    """The values of a dashboard's panels, requested in the same way as by the page."""
     drawn = {}
     for panel in dashboard["panels"]:
         asked = [

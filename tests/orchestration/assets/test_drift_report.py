@@ -1,4 +1,4 @@
-"""What the drift report says of a broken feed, to whom, and how often."""
+"""The drift report on a broken feed, and its alerts."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -15,12 +15,12 @@ from orchestration.assets.drift_report import drift_report, earlier_items
 from orchestration.settings import Settings
 from recommenders.storage.schema import INTERACTIONS, ITEMS, USERS, conform
 
-# Evidently 0.7.23 uses what numpy 2 deprecates; said once, at its import.
+# Evidently 0.7.23 uses a module that numpy 2 deprecates; numpy warns once, at its import.
 pytestmark = pytest.mark.filterwarnings("ignore:numpy.core is deprecated:DeprecationWarning")
 
 
 def events(days: int = 365, broken_days: int = 60, n: int = 9000) -> pa.Table:
-    """A year of purchases, in whose last days items are written with leading zeros and without prices."""
+    """A year of purchases. In the last days the item ids have leading zeros and the prices are missing."""
     rng = np.random.default_rng(0)
     day, item = np.sort(rng.uniform(0, days, n)), rng.integers(1, 90, n)
     broken = day > day[-1] - broken_days
@@ -37,39 +37,39 @@ def events(days: int = 365, broken_days: int = 60, n: int = 9000) -> pa.Table:
     return conform(pa.table(table), INTERACTIONS, "events")
 
 
-def test_a_broken_feed_alerts_once_and_is_named(tmp_path: Path, make_settings: Callable[..., Settings]) -> None:
+def test_a_broken_feed_sends_one_alert_with_its_faults(tmp_path: Path, make_settings: Callable[..., Settings]) -> None:
     settings = make_settings(tmp_path / "home", dataset="online_retail")  # its window has 60 days
     tables = {"items": ITEMS.empty_table(), "users": USERS.empty_table(), "interactions": events()}
     for _ in range(2):
         context = dg.build_asset_context(partition_key="online_retail")
         report = drift_report(context, settings=settings, raw_dataset={"version": "abc"}, **tables)
-        assert {fault.column for fault in report.faults} == {"item_id", "unit_price"}
+        assert {problem.column for problem in report.feed_problems} == {"item_id", "unit_price"}
         metadata = context.get_output_metadata("result")
     (alert,) = alerts.recent(settings.alerts)
     assert (alert.severity, alert.title) == ("critical", "broken feed in online_retail")
-    said = str(metadata["broken feed"])
-    assert said.startswith("item_id is written otherwise than before in 100% of the newest ids, 0% before (such as '00")
-    assert "unit_price has a value in 0% of the newest events, 100% before" in said
-    assert said in alert.body
-    assert f"| {report.faults[0].text} | 1.0000 |" in metadata["columns"].value
+    summary = str(metadata["broken feed"])
+    assert summary.startswith("item_id has a new format in 100% of the newest ids, 0% before (example: '00")
+    assert "unit_price has a value in 0% of the newest events, 100% before" in summary
+    assert summary in alert.body
+    assert f"| {report.feed_problems[0].text} | 1.0000 |" in metadata["columns"].value
 
 
-def test_the_catalogue_to_compare_with_is_that_of_the_windows_begin() -> None:
+def test_earlier_items_are_those_at_the_begin_of_the_window() -> None:
     def version(number: int, day: int) -> SimpleNamespace:
         return SimpleNamespace(number=number, created=datetime(2026, 1, day, tzinfo=UTC))
 
     class Store:
-        def __init__(self, *kept: SimpleNamespace) -> None:
-            self.kept = list(kept)
+        def __init__(self, *stored: SimpleNamespace) -> None:
+            self.stored = list(stored)
 
         def versions(self) -> list[SimpleNamespace]:
-            return self.kept
+            return self.stored
 
         def read(self, name: str, wanted: SimpleNamespace) -> str:
             return f"{name} {wanted.number}"
 
-    kept = [version(4, 30), version(3, 20), version(2, 10), version(1, 5)]
-    assert earlier_items(Store(*kept), 10) == "items 3"
-    assert earlier_items(Store(*kept), 11) == "items 2"
-    assert earlier_items(Store(*kept), 99) == "items 1"
+    stored = [version(4, 30), version(3, 20), version(2, 10), version(1, 5)]
+    assert earlier_items(Store(*stored), 10) == "items 3"
+    assert earlier_items(Store(*stored), 11) == "items 2"
+    assert earlier_items(Store(*stored), 99) == "items 1"
     assert earlier_items(Store(), 10) is None

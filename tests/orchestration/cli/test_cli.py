@@ -1,4 +1,4 @@
-"""The command as a shell sees it: exit codes, one-line errors, nothing half-written."""
+"""The command in a shell: exit codes, one-line errors, no partial files."""
 
 import gzip
 import json
@@ -34,8 +34,8 @@ Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture
-def here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """`tradewind` in this process, which spares its start."""
+def run_here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """Runs `tradewind` in this process, which is faster than a new one."""
 
     def run(*arguments: str, home: Path, **environment: str) -> "subprocess.CompletedProcess[str]":
         for name, value in {"TRADEWIND_HOME": str(home), **environment}.items():
@@ -43,8 +43,8 @@ def here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
         monkeypatch.setattr("sys.argv", ["tradewind", *arguments])
         with pytest.raises(SystemExit) as end:
             main()
-        said = capsys.readouterr()
-        return subprocess.CompletedProcess(arguments, int(end.value.code or 0), said.out, said.err)
+        printed = capsys.readouterr()
+        return subprocess.CompletedProcess(arguments, int(end.value.code or 0), printed.out, printed.err)
 
     return run
 
@@ -61,7 +61,7 @@ HEADER = "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,Custome
 
 
 def damaged(folder: Path, kind: str) -> Path:
-    """A source of online_retail that cannot be read, by kind of damage."""
+    """A source of online_retail that cannot be read, with a given kind of damage."""
     path = folder / f"{kind}.csv"
     if kind == "truncated":
         path = folder / "truncated.csv.gz"
@@ -79,32 +79,32 @@ def damaged(folder: Path, kind: str) -> Path:
 
 
 @pytest.mark.parametrize("kind", ["missing", "truncated", "wrong_column", "empty", "html"])
-def test_a_damaged_source_is_one_line_and_leaves_nothing(here: Command, tmp_path: Path, kind: str) -> None:
+def test_a_damaged_source_is_a_one_line_error_and_writes_nothing(run_here: Command, tmp_path: Path, kind: str) -> None:
     source = damaged(tmp_path, kind)
-    done = here("train", "--dataset", "online_retail", "--source", str(source), home=tmp_path / "home")
+    done = run_here("train", "--dataset", "online_retail", "--source", str(source), home=tmp_path / "home")
     message = one_line(done)
     assert source.name in message
     assert not list((tmp_path / "home").rglob("*.parquet"))
     assert not (tmp_path / "home" / "sources.json").exists()
 
 
-def test_unknown_names_are_told_with_the_names_there_are(here: Command, tmp_path: Path) -> None:
+def test_an_unknown_name_is_an_error_with_the_allowed_names(run_here: Command, tmp_path: Path) -> None:
     assert "choose from amazon, custom_b2b, movielens, online_retail, retailrocket" in one_line(
-        here("run", "--dataset", "netflix", home=tmp_path)
+        run_here("run", "--dataset", "netflix", home=tmp_path)
     )
     config = tmp_path / "bad.yaml"
     config.write_text("models:\n  ncff: {}\n")
-    message = one_line(here("train", "--config", str(config), home=tmp_path))
+    message = one_line(run_here("train", "--config", str(config), home=tmp_path))
     assert "ncff" in message
     assert "neural_collaborative" in message
 
 
-def test_a_source_that_is_not_known_says_what_to_give(here: Command, tmp_path: Path) -> None:
-    done = here("train", "--dataset", "online_retail", home=tmp_path, TRADEWIND_REAL_DATA="")
+def test_a_missing_source_is_an_error_with_the_option_to_give(run_here: Command, tmp_path: Path) -> None:
+    done = run_here("train", "--dataset", "online_retail", home=tmp_path, TRADEWIND_REAL_DATA="")
     assert "--source" in one_line(done)
 
 
-def test_a_taken_port_is_named_with_its_holder_and_the_way_out(tmp_path: Path) -> None:
+def test_a_used_port_is_an_error_with_its_process_and_the_fix(tmp_path: Path) -> None:
     with socket.socket() as holder:
         holder.bind(("127.0.0.1", 0))
         holder.listen()
@@ -114,18 +114,18 @@ def test_a_taken_port_is_named_with_its_holder_and_the_way_out(tmp_path: Path) -
     assert "TRADEWIND_SERVICE_PORT" in message
 
 
-def test_a_setting_that_is_no_number_is_one_line(here: Command, tmp_path: Path) -> None:
-    message = one_line(here("status", home=tmp_path, TRADEWIND_DAGSTER_PORT="soon"))
+def test_a_setting_that_is_not_a_number_is_a_one_line_error(run_here: Command, tmp_path: Path) -> None:
+    message = one_line(run_here("status", home=tmp_path, TRADEWIND_DAGSTER_PORT="soon"))
     assert "TRADEWIND_DAGSTER_PORT" in message
     assert "soon" in message
 
 
-def test_a_release_that_is_refused_is_one_line_and_no_bad_input(here: Command, tmp_path: Path) -> None:
-    assert "none is published" in one_line(here("release", "promote", "3", home=tmp_path), code=1)
-    assert "no version was promoted" in one_line(here("release", "rollback", home=tmp_path), code=1)
+def test_a_refused_release_is_a_one_line_error_but_not_bad_input(run_here: Command, tmp_path: Path) -> None:
+    assert "no version is published" in one_line(run_here("release", "promote", "3", home=tmp_path), code=1)
+    assert "no version was promoted" in one_line(run_here("release", "rollback", home=tmp_path), code=1)
 
 
-def test_status_of_an_empty_home_is_no_error(tmp_path: Path) -> None:
+def test_status_of_an_empty_home_is_not_an_error(tmp_path: Path) -> None:
     done = tradewind("status", "--json", home=tmp_path)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["champion"] is None
@@ -137,15 +137,15 @@ def test_data_list_names_every_source(tmp_path: Path) -> None:
 
 
 def commands(group: TyperGroup, above: str = "") -> Iterator[tuple[str, list[Parameter]]]:
-    """Each command below a group: its words and its parameters."""
+    """Each command of a group: its name and its parameters."""
     for name, command in group.commands.items():
         if isinstance(command, TyperGroup):
             yield from commands(command, f"{above}{name} ")
         yield above + name, command.params
 
 
-def squeezed(text: str) -> str:
-    """Without spaces, breaks and the frame that help is printed in."""
+def without_layout(text: str) -> str:
+    """The text without spaces, line breaks and the frame of the help."""
     return re.sub(r"[\s│]", "", text)
 
 
@@ -153,19 +153,19 @@ COMMANDS = dict(commands(cast(TyperGroup, get_command(app))))
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_help_says_all_that_was_written_about_each_option(command: str) -> None:
+def test_help_shows_the_whole_text_of_each_option(command: str) -> None:
     done = CliRunner().invoke(app, [*command.split(), "--help"])
     assert done.exit_code == 0
-    shown = squeezed(done.output)
+    shown = without_layout(done.output)
     for option in COMMANDS[command]:
         if isinstance(option, TyperOption):
             assert option.help
-            assert squeezed(option.help) in shown
-            assert not isinstance(option.show_default, str) or squeezed(option.show_default) in shown
+            assert without_layout(option.help) in shown
+            assert not isinstance(option.show_default, str) or without_layout(option.show_default) in shown
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("given", "expected"),
     [
         (["--k", "0"], "got --k without --train"),
         (["--models", ","], "--models: got ','"),
@@ -173,33 +173,35 @@ def test_help_says_all_that_was_written_about_each_option(command: str) -> None:
         (["--train", "a.csv", "--test", "b.csv", "--models", " , "], "--models: got ' , '"),
     ],
 )
-def test_evaluate_trains_nothing_for_an_option_that_names_nothing(
-    given: list[str], said: str, here: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_evaluate_refuses_an_empty_option_before_it_trains(
+    given: list[str], expected: str, run_here: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("of_dataset", "of_files"):
+    for name in ("report_on_dataset", "report_on_files"):
         monkeypatch.setattr(evaluation, name, lambda *_: pytest.fail("it evaluates"))
-    assert said in one_line(here("evaluate", *given, home=tmp_path))
+    assert expected in one_line(run_here("evaluate", *given, home=tmp_path))
 
 
-def test_ctrl_c_is_one_word_and_130(here: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_prints_one_line_and_exits_with_130(
+    run_here: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(console, "run_platform", interrupted)
-    done = here("run", "--dataset", "custom_b2b", home=tmp_path)
+    done = run_here("run", "--dataset", "custom_b2b", home=tmp_path)
     assert (done.returncode, done.stderr.strip()) == (130, "tradewind: interrupted")
 
 
-def test_a_second_run_in_the_same_home_hears_of_the_first(here: Command, tmp_path: Path) -> None:
+def test_a_second_run_in_the_same_home_is_refused(run_here: Command, tmp_path: Path) -> None:
     with locked(tmp_path / ".run.lock"), socket.socket() as first:
         first.bind(("127.0.0.1", 0))
         first.listen()
-        done = here("run", home=tmp_path, TRADEWIND_SERVICE_PORT=str(first.getsockname()[1]))
+        done = run_here("run", home=tmp_path, TRADEWIND_SERVICE_PORT=str(first.getsockname()[1]))
     assert f"another `tradewind run` holds {tmp_path}" in one_line(done)
 
 
-def test_release_list_keeps_names_whole_and_says_why_one_is_held(
-    here: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_release_list_does_not_cut_names_and_shows_why_the_gate_failed(
+    run_here: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = [
         {"version": 12, "aliases": [], "ndcg@10": [0.31, 0.3, 0.32], "promoted": False, "reasons": ["it is worse"]},
@@ -207,9 +209,9 @@ def test_release_list_keeps_names_whole_and_says_why_one_is_held(
     ]
     same = {"model": "hybrid_learned", "created": "2026-11-23T08:05:42+00:00", "data_version": "1"}
     monkeypatch.setattr(console, "versions_of", lambda _: [same | row for row in rows])
-    done = here("release", "list", home=tmp_path, COLUMNS="40")
-    _, held, why, champion = done.stdout.splitlines()
-    assert held.split() == ["12", "hybrid_learned", "0.310", "[0.300,", "0.320]", "held", "2026-11-23", "08:05"]
+    done = run_here("release", "list", home=tmp_path, COLUMNS="40")
+    _, failed, why, champion = done.stdout.splitlines()
+    assert failed.split() == ["12", "hybrid_learned", "0.310", "[0.300,", "0.320]", "failed", "2026-11-23", "08:05"]
     assert why.strip() == "it is worse"
     assert champion.split() == ["11", "hybrid_learned", "passed", "2026-11-23", "08:05", "champion"]
-    assert max(map(len, (held, champion))) <= 80
+    assert max(map(len, (failed, champion))) <= 80

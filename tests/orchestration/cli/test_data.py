@@ -1,4 +1,4 @@
-"""`tradewind data` as a shell sees it: what a log holds, day by day, one version after the other."""
+"""`tradewind data` in a shell: profile, replay, versions, restore, download and simulation."""
 
 import json
 from collections.abc import Callable
@@ -18,7 +18,7 @@ N_DAYS, N_LINES = 5, 300
 
 @pytest.fixture(scope="module")
 def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A wholesaler's invoices of five days, one line of them broken."""
+    """The invoices of a wholesaler over five days, with one broken line."""
     path = tmp_path_factory.mktemp("log") / "log.csv"
     lines = [
         f"{day * N_LINES + n},{20000 + n % 50},THING,{n % 9 + 1},2010-12-{day:02} 10:{n % 60:02}:00,1.5,{n % 40 + 1},UK"
@@ -31,7 +31,7 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @dataclass(frozen=True)
 class Done:
-    """What a command said, and its exit code."""
+    """The exit code and the output of a command."""
 
     code: int
     out: str
@@ -43,7 +43,7 @@ Data = Callable[..., Done]
 
 @pytest.fixture
 def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Data:
-    """Runs `tradewind data ...` in this process, in a home of its own."""
+    """Runs `tradewind data ...` in this process, in its own home."""
     monkeypatch.setenv("TRADEWIND_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("TRADEWIND_REAL_DATA", "")
     monkeypatch.chdir(tmp_path)
@@ -52,21 +52,21 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
         monkeypatch.setattr("sys.argv", ["tradewind", "data", *arguments])
         with pytest.raises(SystemExit) as ended:
             main()
-        said = capsys.readouterr()
-        return Done(int(ended.value.code or 0), said.out, said.err)
+        printed = capsys.readouterr()
+        return Done(int(ended.value.code or 0), printed.out, printed.err)
 
     return run
 
 
-def test_days_come_in_and_one_can_go_back(data: Data, log: Path, tmp_path: Path) -> None:
-    fed = json.loads(data("feed", "online_retail", "--until", "2010-12-04", "--source", str(log), "--json").out)
-    assert len(list(Path(fed["folder"]).glob("*.csv"))) == 4
+def test_days_are_replayed_and_an_earlier_version_is_restored(data: Data, log: Path, tmp_path: Path) -> None:
+    replayed = json.loads(data("replay", "online_retail", "--until", "2010-12-04", "--source", str(log), "--json").out)
+    assert len(list(Path(replayed["folder"]).glob("*.csv"))) == 4
     page = tmp_path / "pages" / "page.md"
     found = json.loads(data("describe", "online_retail", "--output", str(page), "--json").out)
     assert (found["rows"]["read"], found["rows"]["quarantined"]) == (4 * N_LINES, 0)
     assert "# online_retail" in page.read_text()
     assert page.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
-    assert data("feed", "online_retail", "--until", "2010-12-31").code == 0
+    assert data("replay", "online_retail", "--until", "2010-12-31").code == 0
     found = json.loads(data("describe", "online_retail", "--json").out)
     assert (found["rows"]["read"], found["rows"]["quarantined"]) == (N_DAYS * N_LINES + 1, 1)
 
@@ -80,7 +80,7 @@ def test_days_come_in_and_one_can_go_back(data: Data, log: Path, tmp_path: Path)
     assert found["rows"]["read"] == N_DAYS * N_LINES + 1
 
 
-def test_a_version_that_is_held_needs_no_source(data: Data, log: Path, tmp_path: Path) -> None:
+def test_a_restored_version_needs_no_source(data: Data, log: Path, tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.mkdir()
     (source / "log.csv").write_text(log.read_text())
@@ -99,7 +99,7 @@ def test_a_version_that_is_held_needs_no_source(data: Data, log: Path, tmp_path:
     assert "no such file or folder" in data("describe", "online_retail").err
 
 
-def test_what_a_run_would_refuse_can_be_described(data: Data, tmp_path: Path) -> None:
+def test_data_that_a_run_refuses_can_be_profiled(data: Data, tmp_path: Path) -> None:
     path = tmp_path / "few.csv"
     path.write_text(
         f"{HEADER}\n1,85123A,A,6,2010-12-01 08:26:00,2.5,17850,UK\n2,85123A,A,six,2010-12-01 08:26:00,1,1,UK\n"
@@ -112,11 +112,12 @@ def test_what_a_run_would_refuse_can_be_described(data: Data, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "message"),
     [
         (("restore", "online_retail", "3"), "no version 3"),
         (("restore", "online_retail", "soon"), "allowed: a number of `tradewind data versions`, or latest"),
-        (("feed", "movielens", "--until", "2010-12-04"), "online_retail"),
+        (("replay", "movielens", "--until", "2010-12-04"), "online_retail"),
+        (("feed", "online_retail", "--until", "2010-12-04"), "is called tradewind data replay now; use that"),
         (("fetch", "netflix", "--yes"), "unknown dataset 'netflix'"),
         (("fetch", "all", "--variant", "ml-25m"), "leave it out"),
         (("make", "--to", "world", "--scenario", "flood:2026-01-01:1"), "unknown scenario 'flood'"),
@@ -124,21 +125,21 @@ def test_what_a_run_would_refuse_can_be_described(data: Data, tmp_path: Path) ->
         (("make", "--to", "world", "--scale", "1000"), "scale of the B2B world is 1000"),
     ],
 )
-def test_what_cannot_be_done_is_one_line(data: Data, arguments: tuple[str, ...], words: str) -> None:
+def test_an_invalid_command_is_a_one_line_error(data: Data, arguments: tuple[str, ...], message: str) -> None:
     done = data(*arguments)
     assert done.code == 2
     assert "Traceback" not in done.err
-    assert words in done.err
+    assert message in done.err
 
 
-def test_what_was_fetched_is_the_source_from_then_on(data: Data, log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    came = Outcome("online_retail", "fetched", str(log.parent))  # the publisher lies outside this machine
-    monkeypatch.setattr("recommenders.datasets.downloads.fetch.fetch", lambda *_: came)
+def test_downloaded_files_become_the_source(data: Data, log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    outcome = Outcome("online_retail", "fetched", str(log.parent))  # the tests do not download from the publisher
+    monkeypatch.setattr("recommenders.datasets.downloads.fetch.fetch", lambda *_: outcome)
     assert data("fetch", "online_retail", "--yes").code == 0
     assert json.loads(data("describe", "online_retail", "--json").out)["rows"]["read"] == N_DAYS * N_LINES + 1
 
 
-def test_a_world_with_a_scenario_is_written_and_read(data: Data, tmp_path: Path) -> None:
+def test_a_market_with_a_scenario_is_written_and_read(data: Data, tmp_path: Path) -> None:
     world = tmp_path / "world"
     arguments = ["--to", str(world), "--scale", "0.05", "--scenario", "broken_feed:2026-05-01:0.2"]
     assert data("make", *arguments).code == 0

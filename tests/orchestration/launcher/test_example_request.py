@@ -1,4 +1,4 @@
-"""What `tradewind run` asks the service about: a known user, by the id as the data has it."""
+"""The example request of `tradewind run`: a known user, with the id as written in the data."""
 
 import shlex
 import threading
@@ -10,12 +10,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from orchestration.launcher import platform
+from orchestration.launcher import platform_state
 from orchestration.launcher.runs import RunFailedError
 from orchestration.settings import Settings
-from serving.requests import LONGEST_ID, as_text, parse
+from serving.requests import MAX_ID_LENGTH, as_text, parse
 
-ORDINARY = {"1": 1, str(2**53 - 1): 2**53 - 1}  # id in the data -> as it is asked for
+ORDINARY = {"1": 1, str(2**53 - 1): 2**53 - 1}  # id in the data -> id in the request
 AS_WRITTEN = ("000055", "007", str(2**53), "1700000000000435545", "-1", "5.0", "nan", "٣", "O'Neil & Söhne", "[/b]:a:")
 
 
@@ -25,30 +25,30 @@ def settings(tmp_path: Path, make_settings: Callable[..., Settings]) -> Settings
 
 
 def lists_for(settings: Settings, *user_ids: str) -> None:
-    path = platform.lists_file(settings)
+    path = platform_state.lists_file(settings)
     path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.table({"user_id": pa.array(user_ids, pa.string())}), path)
 
 
-@pytest.mark.parametrize(("known", "asked"), [*ORDINARY.items(), *((id_, id_) for id_ in AS_WRITTEN)])
-def test_the_example_names_the_user_as_the_data_does(settings: Settings, known: str, asked: str | int) -> None:
-    lists_for(settings, known, "another")
-    request = platform.example_request(settings)
-    assert (request["user_id"], type(request["user_id"])) == (asked, type(asked))
-    body = shlex.split(platform.curl_line(settings))[-1]  # what a shell hands to curl
-    assert as_text(parse(body.encode(), "application/json").user_id) == known
+@pytest.mark.parametrize(("user_id", "requested"), [*ORDINARY.items(), *((id_, id_) for id_ in AS_WRITTEN)])
+def test_the_example_has_the_user_id_of_the_data(settings: Settings, user_id: str, requested: str | int) -> None:
+    lists_for(settings, user_id, "another")
+    request = platform_state.example_request(settings)
+    assert (request["user_id"], type(request["user_id"])) == (requested, type(requested))
+    body = shlex.split(platform_state.curl_line(settings))[-1]  # the argument that a shell gives to curl
+    assert as_text(parse(body.encode(), "application/json").user_id) == user_id
 
 
-def test_a_user_whom_the_service_would_refuse_is_no_example(settings: Settings) -> None:
-    lists_for(settings, "x" * (LONGEST_ID + 1), "short")
-    assert platform.example_request(settings)["user_id"] == "short"
+def test_a_user_id_that_the_service_refuses_is_not_an_example(settings: Settings) -> None:
+    lists_for(settings, "x" * (MAX_ID_LENGTH + 1), "short")
+    assert platform_state.example_request(settings)["user_id"] == "short"
     lists_for(settings)
     with pytest.raises(RunFailedError, match=r"no list to show: .* see the items' available_from and"):
-        platform.example_request(settings)
+        platform_state.example_request(settings)
 
 
 class Refusing(BaseHTTPRequestHandler):
-    """Answers 422 to every request, as the service does to what it may not be asked."""
+    """Answers 422 to every request, as the service does to an invalid request."""
 
     n_requests = 0
 
@@ -71,11 +71,11 @@ def refusing() -> Iterator[int]:
         thread.join()
 
 
-def test_the_time_of_refusals_is_not_measured(
+def test_a_refused_request_is_an_error_and_its_time_is_not_measured(
     tmp_path: Path, make_settings: Callable[..., Settings], refusing: int
 ) -> None:
     settings = make_settings(tmp_path, service_port=refusing)
     lists_for(settings, "000055")
     with pytest.raises(RunFailedError, match=r'/predict answered 422 to \{"user_id": "000055".*user_id: no'):
-        platform.ask(settings)
+        platform_state.smoke_test(settings)
     assert Refusing.n_requests == 1

@@ -1,4 +1,4 @@
-"""`tradewind run` as a user starts it: every service, the live daemon, pages in a browser, and nothing left behind."""
+"""`tradewind run` as a user starts it: all services, the daemon, pages in a browser, and no process left at the end."""
 
 import json
 import os
@@ -20,13 +20,13 @@ from serving.pointer import read_pointer
 pytestmark = pytest.mark.slow
 
 TRADEWIND = str(Path(sys.executable).with_name("tradewind"))
-BACKGROUND = ("sh", "-c", 'trap "" INT; exec "$@"', "sh")  # SIGINT ignored, as a script's `tradewind run &` has it
+BACKGROUND = ("sh", "-c", 'trap "" INT; exec "$@"', "sh")  # SIGINT ignored, as for `tradewind run &` in a script
 START_S = 180.0
 TICK_S = 150.0
 
 
 def start(settings: Settings, log: Path, *before: str) -> "subprocess.Popen[bytes]":
-    """`tradewind run` in a session of its own, so that a signal reaches it alone. before: what starts it."""
+    """`tradewind run` in its own session, so that a signal reaches only it. before: the command that starts it."""
     with log.open("wb") as output:
         return subprocess.Popen(
             [*before, TRADEWIND, "run"],
@@ -37,15 +37,15 @@ def start(settings: Settings, log: Path, *before: str) -> "subprocess.Popen[byte
         )
 
 
-def until(what: Callable[[], bool], seconds: float, platform: "subprocess.Popen[bytes]", log: Path) -> None:
-    """Waits for a condition; fails with the platform's own words where it does not come."""
+def until(condition: Callable[[], bool], seconds: float, platform: "subprocess.Popen[bytes]", log: Path) -> None:
+    """Waits for a condition; fails with the output of the platform if it does not become true."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        if what():
+        if condition():
             return
         assert platform.poll() is None, log.read_text()[-3000:]
         time.sleep(0.3)
-    pytest.fail(f"nothing after {seconds:.0f} s; the platform said: {log.read_text()[-3000:]}")
+    pytest.fail(f"nothing after {seconds:.0f} s; output of the platform: {log.read_text()[-3000:]}")
 
 
 def healthy(settings: Settings) -> bool:
@@ -55,8 +55,8 @@ def healthy(settings: Settings) -> bool:
         return False
 
 
-def of_home(home: Path) -> list[psutil.Process]:
-    """Every process that carries this home in its environment: all that the platform started."""
+def processes_of(home: Path) -> list[psutil.Process]:
+    """All processes with this home in their environment: those that the platform started."""
     found = []
     for process in psutil.process_iter():
         try:
@@ -67,11 +67,11 @@ def of_home(home: Path) -> list[psutil.Process]:
     return found
 
 
-def assert_nobody_left(home: Path) -> None:
+def assert_no_process_left(home: Path) -> None:
     deadline = time.monotonic() + 30
-    while of_home(home) and time.monotonic() < deadline:
+    while processes_of(home) and time.monotonic() < deadline:
         time.sleep(0.2)
-    assert not of_home(home), [p.cmdline() for p in of_home(home)]
+    assert not processes_of(home), [p.cmdline() for p in processes_of(home)]
 
 
 @pytest.fixture(scope="module")
@@ -103,29 +103,33 @@ def platform(settings: Settings) -> Iterator["subprocess.Popen[bytes]"]:
         process.wait(60)
 
 
-def test_the_summary_tells_addresses_figures_and_a_line_to_try(
+def test_the_summary_has_addresses_results_and_an_example_request(
     platform: "subprocess.Popen[bytes]", settings: Settings
 ) -> None:
-    said = (settings.home / "run.log").read_text()
+    output = (settings.home / "run.log").read_text()
     for url in settings.urls.values():
-        assert url in said
-    assert "ndcg@10" in said.lower()
-    (curl,) = [line.strip() for line in said.splitlines() if line.strip().startswith("curl ")]
+        assert url in output
+    assert "ndcg@10" in output.lower()
+    (curl,) = [line.strip() for line in output.splitlines() if line.strip().startswith("curl ")]
     answer = subprocess.run(["bash", "-c", curl], capture_output=True, text=True, timeout=30, check=True)
     assert len(json.loads(answer.stdout)["items"]) == 10
 
 
-def test_strangers_get_a_sensible_list(platform: "subprocess.Popen[bytes]", settings: Settings) -> None:
+def test_unknown_users_get_a_list_from_their_history_or_popularity(
+    platform: "subprocess.Popen[bytes]", settings: Settings
+) -> None:
     url = f"{settings.urls['service']}/predict"
     known = httpx.post(url, json={"user_id": 1}).json()
-    stranger = httpx.post(url, json={"user_id": "nobody", "history": [i["item_id"] for i in known["items"][:3]]}).json()
-    nobody = httpx.post(url, json={"user_id": "nobody"}).json()
-    assert [known["strategy"], stranger["strategy"], nobody["strategy"]] == [
-        "known_buyer",
+    with_history = httpx.post(
+        url, json={"user_id": "unknown", "history": [i["item_id"] for i in known["items"][:3]]}
+    ).json()
+    without_history = httpx.post(url, json={"user_id": "unknown"}).json()
+    assert [known["strategy"], with_history["strategy"], without_history["strategy"]] == [
+        "known_user",
         "history",
         "popularity",
     ]
-    assert len(known["items"]) == len(stranger["items"]) == len(nobody["items"]) == 10
+    assert len(known["items"]) == len(with_history["items"]) == len(without_history["items"]) == 10
 
 
 PAGES = {
@@ -199,7 +203,7 @@ def test_a_rollback_is_served_without_a_restart(platform: "subprocess.Popen[byte
     until(served, 30, platform, log)
 
 
-def test_a_platform_in_the_background_heeds_sigterm_after_its_training(
+def test_a_platform_in_the_background_ends_at_sigterm_after_its_training(
     platform: "subprocess.Popen[bytes]", settings: Settings
 ) -> None:
     """The last test on the shared platform."""
@@ -209,11 +213,11 @@ def test_a_platform_in_the_background_heeds_sigterm_after_its_training(
     platform.send_signal(signal.SIGTERM)
     assert platform.wait(40) == 128 + signal.SIGTERM
     assert "Traceback" not in (settings.home / "run.log").read_text()
-    assert_nobody_left(settings.home)
+    assert_no_process_left(settings.home)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-def test_no_process_is_left_whatever_ends_it(
+def test_no_process_is_left_after_any_signal(
     number: signal.Signals,
     tmp_path: Path,
     quick_configuration: Callable[..., Path],
@@ -222,9 +226,9 @@ def test_no_process_is_left_whatever_ends_it(
     settings = Settings.read(home=tmp_path, config=quick_configuration(tmp_path), **free_ports())
     log = tmp_path / "run.log"
     process = start(settings, log)
-    until(lambda: len(of_home(tmp_path)) >= 8, 60, process, log)
+    until(lambda: len(processes_of(tmp_path)) >= 8, 60, process, log)
     process.send_signal(number)
     code = process.wait(30)
     assert code == {signal.SIGINT: 130, signal.SIGKILL: -signal.SIGKILL}[number]
     assert "Traceback" not in log.read_text()
-    assert_nobody_left(tmp_path)
+    assert_no_process_left(tmp_path)

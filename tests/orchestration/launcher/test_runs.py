@@ -1,4 +1,4 @@
-"""The graph materialised for real: a persistent instance, a real MLflow store, a small market."""
+"""All assets are materialised on a small market, with a persistent instance and a real MLflow store."""
 
 import json
 from collections.abc import Callable
@@ -11,22 +11,22 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from orchestration.assets.evaluation_report import oracle_of
+from orchestration.assets.evaluation_report import simulated_oracle_metrics
 from orchestration.assets.release import version_tags
-from orchestration.launcher import platform
+from orchestration.launcher import platform_state
 from orchestration.launcher.runs import RunFailedError, materialise, root_cause, upstream
 from orchestration.settings import Settings
 from recommenders.errors import DataError, ReleaseError
-from recommenders.evaluation.tasks.task import make_case
+from recommenders.evaluation.tasks.task import make_task
 from recommenders.evaluation.writers.markdown import render
 from recommenders.events.interactions import Interactions
 from recommenders.models import catalog
-from recommenders.training.fitting import Declined
+from recommenders.training.fitting import SkippedModel
 from serving.pointer import read_pointer
-from serving.release.challenger import promote_judged
+from serving.release.challenger import promote_evaluated
 from serving.release.registry import Registry
 
-# what a poor recipe can do without
+# models that a poor recipe does not need
 LEFT_OUT = {name: {"enabled": False} for name in ("sasrec", "ials", "ease", "hybrid_learned")}
 
 
@@ -55,7 +55,7 @@ def test_everything_materialises_and_a_champion_is_promoted(trained: Settings) -
 
 
 @pytest.mark.slow
-def test_pages_show_what_a_person_wants(trained: Settings) -> None:
+def test_asset_pages_show_metadata(trained: Settings) -> None:
     with dg.DagsterInstance.from_config(str(trained.dagster_home)) as instance:
 
         def metadata(name: str) -> dict[str, object]:
@@ -75,8 +75,8 @@ def test_pages_show_what_a_person_wants(trained: Settings) -> None:
 
 
 @pytest.mark.slow
-def test_the_report_tells_the_share_of_the_oracle_on_the_market_made_here_and_nowhere_else(trained: Settings) -> None:
-    report = platform.report(trained)
+def test_the_report_has_the_share_of_the_oracle_on_the_simulated_market_only(trained: Settings) -> None:
+    report = platform_state.last_report(trained)
     assert list(report.oracle) == ["all", "reorder", "discovery"]
     popularity = report.models["popularity"]["ndcg@10"][0]
     assert popularity is not None
@@ -87,32 +87,32 @@ def test_the_report_tells_the_share_of_the_oracle_on_the_market_made_here_and_no
 
     lake = trained.lake / "custom_b2b"
     log, split = Interactions.load(lake / "training_log"), pq.read_table(lake / "split.parquet")
-    case = make_case(log, split.filter(pc.field("part") == "test"), trained.spec.protocol)
-    assert oracle_of(trained, case, log, split) == report.oracle
-    assert oracle_of(trained, case, replace(log, version="of other files"), split) == {}
-    elsewhere = trained.model_copy(update={"source": trained.home / "sources" / "custom_b2b"})
-    assert oracle_of(elsewhere, case, log, split) == {}
+    case = make_task(log, split.filter(pc.field("part") == "test"), trained.spec.protocol)
+    assert simulated_oracle_metrics(trained, case, log, split) == report.oracle
+    assert simulated_oracle_metrics(trained, case, replace(log, version="of other files"), split) == {}
+    with_source = trained.model_copy(update={"source": trained.home / "sources" / "custom_b2b"})
+    assert simulated_oracle_metrics(with_source, case, log, split) == {}
 
 
 @pytest.mark.slow
 def test_the_champion_stays_until_data_or_configuration_change(
     trained: Settings, tmp_path: Path, quick_configuration: Callable[..., Path]
 ) -> None:
-    assert platform.is_current(trained)
-    assert platform.bring_up_to_date(trained) == {}
+    assert platform_state.is_current(trained)
+    assert platform_state.bring_up_to_date(trained) == {}
     other = quick_configuration(tmp_path, content_based={"similarity_threshold": 0.5})
-    assert not platform.is_current(Settings.read(home=trained.home, config=other))
+    assert not platform_state.is_current(Settings.read(home=trained.home, config=other))
     orders = trained.home / "sources" / "custom_b2b" / "order_lines.parquet"
     content = orders.read_bytes()
     try:
         pq.write_table(pq.read_table(orders).slice(1), orders)
-        assert not platform.is_current(trained)
+        assert not platform_state.is_current(trained)
     finally:
         orders.write_bytes(content)
 
 
 @pytest.mark.slow
-def test_lists_for_everyone_are_sorted_and_full(trained: Settings) -> None:
+def test_lists_for_all_users_are_sorted_and_full(trained: Settings) -> None:
     lists = pq.read_table(trained.lake / "custom_b2b" / "batch_recommendations.parquet").to_pandas()
     assert (lists.groupby("user_id").size() == 10).all()
     assert (lists.sort_values(["user_id", "rank"]).groupby("user_id")["score"].diff().dropna() <= 0).all()
@@ -136,31 +136,31 @@ def test_a_candidate_below_popularity_is_stopped_before_it_is_registered(
 
 
 @pytest.mark.slow
-def test_a_recipe_worse_than_the_champion_stays_a_challenger_until_someone_insists(
+def test_a_recipe_worse_than_the_champion_stays_a_challenger_until_it_is_forced(
     trained: Settings, tmp_path: Path, quick_configuration: Callable[..., Path]
 ) -> None:
     simple = quick_configuration(
         tmp_path,
         hybrid={"model_weights": {"content_based": 1.0}},
         neural_collaborative={"enabled": False},
-        repurchase={"max_memory_mb": 0.001},  # declines, and is gone without
+        repurchase={"max_memory_mb": 0.001},  # is skipped
         **LEFT_OUT,
     )
     before = read_pointer(trained.pointer)
     settings = Settings.read(home=trained.home, config=simple)
     materialise(settings)
-    assert platform.is_trained(settings)
-    assert "repurchase" not in platform.report(settings).models
+    assert platform_state.is_trained(settings)
+    assert "repurchase" not in platform_state.last_report(settings).models
     assert read_pointer(trained.pointer) == before
     registry = Registry(trained)
     with pytest.raises(ReleaseError, match="may be worse than"):
-        promote_judged(registry, "custom_b2b", 2)
-    promote_judged(registry, "custom_b2b", 2, force="a drill")
+        promote_evaluated(registry, "custom_b2b", 2)
+    promote_evaluated(registry, "custom_b2b", 2, force="a drill")
     assert json.loads(registry.version("custom_b2b", 2).tags["gate_record"])["forced"] == "a drill"
     assert registry.rollback("custom_b2b").number == 1
 
 
-def test_a_source_that_lies_stops_the_run_with_its_own_error(
+def test_an_invalid_source_stops_the_run_with_its_own_error(
     tmp_path: Path, make_settings: Callable[..., Settings]
 ) -> None:
     (tmp_path / "retail.csv").write_text("<!DOCTYPE html><html>404</html>")
@@ -170,7 +170,7 @@ def test_a_source_that_lies_stops_the_run_with_its_own_error(
     assert not (settings.lake / "online_retail" / "interactions.parquet").exists()
 
 
-def test_a_stop_says_its_figures_and_shows_in_dagster_where_it_belongs(
+def test_a_failed_check_reports_its_numbers_and_is_shown_in_dagster_with_its_data_set(
     tmp_path: Path, make_settings: Callable[..., Settings]
 ) -> None:
     rows = "".join(f"5{n},85123A,HEART,6,2010-12-0{n} 08:26:00,2.55,17850,UK\n" for n in range(1, 4))
@@ -183,7 +183,9 @@ def test_a_stop_says_its_figures_and_shows_in_dagster_where_it_belongs(
     with dg.DagsterInstance.from_config(str(settings.dagster_home)) as instance:
         (run,) = instance.get_runs()
         assert run.status is dg.DagsterRunStatus.FAILURE
-        assert run.remote_job_origin is not None  # without, the timeline leaves it out and no sensor sees it fail
+        assert (
+            run.remote_job_origin is not None
+        )  # without it the run is not on the timeline, and no sensor finds its failure
         assert run.remote_job_origin.location_name == "tradewind"
         event = instance.get_latest_materialization_event(dg.AssetKey("interactions"))
         assert event is not None
@@ -196,7 +198,7 @@ def test_a_stop_says_its_figures_and_shows_in_dagster_where_it_belongs(
         assert {log.get_dagster_event().asset_check_evaluation_data.partition for log in checks} == {"online_retail"}
 
 
-def test_a_version_s_record_names_its_own_data_set(tmp_path: Path, make_settings: Callable[..., Settings]) -> None:
+def test_the_tags_of_a_version_have_its_data_set(tmp_path: Path, make_settings: Callable[..., Settings]) -> None:
     settings = make_settings(tmp_path)  # whose configuration names custom_b2b
     model = SimpleNamespace(name="hybrid", provenance={})
     report = SimpleNamespace(dataset="online_retail", models={"hybrid": {}})
@@ -212,21 +214,23 @@ def test_a_model_that_was_too_large_is_fitted_once_it_may_use_more_memory(
         return Settings.read(home=tmp_path, config=limited)
 
     origin = {"data_version": "1", "recipe": settings(1.0).training.recipe(), "max_memory_mb": "1.0"}
-    Declined("ease", "too large", origin).save(settings(1.0).lake / "custom_b2b" / "ease")
+    SkippedModel("ease", "too large", origin).save(settings(1.0).lake / "custom_b2b" / "ease")
     assert settings(1.0).training.recipe() == settings(50.0).training.recipe()
-    assert not platform.may_use_more_memory(settings(1.0))
-    assert platform.may_use_more_memory(settings(50.0))
+    assert not platform_state.may_use_more_memory(settings(1.0))
+    assert platform_state.may_use_more_memory(settings(50.0))
 
 
-def test_upstream_names_what_an_asset_is_made_from(tmp_path: Path, make_settings: Callable[..., Settings]) -> None:
+def test_upstream_gives_the_assets_that_an_asset_is_made_from(
+    tmp_path: Path, make_settings: Callable[..., Settings]
+) -> None:
     names = upstream(make_settings(tmp_path), "split")
     assert {"raw_dataset", "interactions", "split"} <= set(names)
     assert "hybrid" not in names
 
 
-def test_root_cause_looks_below_the_wrapping() -> None:
+def test_root_cause_is_the_wrapped_error() -> None:
     outer = RuntimeError("a step failed")
-    outer.__cause__ = inner = DataError("the file lies")
-    inner.__context__ = outer  # Dagster chains errors in rings
+    outer.__cause__ = inner = DataError("the file is wrong")
+    inner.__context__ = outer  # Dagster chains errors in cycles
     assert root_cause(outer) is inner
     assert root_cause(RuntimeError("alone")).args == ("alone",)

@@ -1,4 +1,4 @@
-"""Real processes: whatever happens to the one who started them, none remains."""
+"""The supervisor with real processes: none is left after the end of its parent, whatever the signal."""
 
 import os
 import signal
@@ -17,9 +17,9 @@ from orchestration.launcher.supervisor import Service, ServiceError, Supervisor,
 from recommenders.errors import ConfigurationError
 
 GRACE = 1.0
-BOUND_S = 12.0  # for all to be gone; generous, the machine is shared
+BOUND_S = 12.0  # for all to end; long, because the machine is shared
 
-# A service with a child, a grandchild, a daemon that left session and parent, and a deaf child.
+# A service with a child, a grandchild, a daemon that left session and parent, and a child that ignores SIGTERM.
 FAMILY = """
 import os, signal, subprocess, sys, time
 sleep = [sys.executable, "-c", "import time; time.sleep(300)"]
@@ -78,7 +78,7 @@ def marked(mark: str) -> list[psutil.Process]:
 
 @pytest.fixture
 def mark(tmp_path: Path) -> Iterator[str]:
-    """A mark in the environment of all that a test starts; what a failed test leaves behind is ended."""
+    """A mark in the environment of all processes of a test; ends those that a failed test leaves."""
     name = f"{os.getpid()}-{tmp_path.name}"
     yield name
     for process in marked(name):
@@ -99,7 +99,7 @@ def group(tmp_path: Path, mark: str) -> Iterator[Callable[..., Supervisor]]:
         supervisor.stop()
 
 
-def poll_until_dead(supervisor: Supervisor) -> str:
+def poll_until_failed(supervisor: Supervisor) -> str:
     assert eventually(lambda: bool(supervisor.poll()))
     return str(supervisor.poll()[0])
 
@@ -113,7 +113,7 @@ def poll_until_dead(supervisor: Supervisor) -> str:
         (signal.SIGTERM, True),  # a shell's background job ignores SIGINT; its services must not
     ],
 )
-def test_nothing_outlives_the_parent(tmp_path: Path, mark: str, number: signal.Signals, background: bool) -> None:
+def test_no_process_outlives_the_parent(tmp_path: Path, mark: str, number: signal.Signals, background: bool) -> None:
     log = tmp_path / "family.log"
     with subprocess.Popen(
         [sys.executable, "-c", PARENT, str(log), FAMILY, mark, str(GRACE)],
@@ -122,7 +122,7 @@ def test_nothing_outlives_the_parent(tmp_path: Path, mark: str, number: signal.S
         preexec_fn=(lambda: signal.signal(signal.SIGINT, signal.SIG_IGN)) if background else None,
     ) as parent:
         assert eventually(lambda: log.exists() and "family complete" in log.read_text())
-        # the parent does not bear the mark: leash, service, child, grandchild, daemon, deaf child
+        # the parent has no mark: process guard, service, child, grandchild, daemon, child that ignores SIGTERM
         assert eventually(lambda: len(marked(mark)) == 6)
         daemon = next(p for p in marked(mark) if p.cmdline()[-1] == "301")
         assert os.getsid(daemon.pid) == daemon.pid
@@ -132,22 +132,22 @@ def test_nothing_outlives_the_parent(tmp_path: Path, mark: str, number: signal.S
     assert "ignored []" in log.read_text()
 
 
-def test_stop_kills_who_ignores_sigterm(group: Callable[..., Supervisor], mark: str, tmp_path: Path) -> None:
+def test_stop_kills_a_process_that_ignores_sigterm(group: Callable[..., Supervisor], mark: str, tmp_path: Path) -> None:
     code = """
         import signal, time
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        print("deaf", flush=True)
+        print("ignoring", flush=True)
         time.sleep(300)
     """
     supervisor = group(python(code)).start()
-    assert eventually(lambda: "deaf" in (tmp_path / "logs" / "toy.log").read_text())
+    assert eventually(lambda: "ignoring" in (tmp_path / "logs" / "toy.log").read_text())
     begun = time.monotonic()
     supervisor.stop()
     assert GRACE <= time.monotonic() - begun < GRACE + 3
     assert not marked(mark)
 
 
-def test_stop_is_gentle_first(group: Callable[..., Supervisor], tmp_path: Path) -> None:
+def test_stop_sends_sigterm_first(group: Callable[..., Supervisor], tmp_path: Path) -> None:
     log = tmp_path / "logs" / "toy.log"
     code = """
         import signal, sys, time
@@ -163,14 +163,14 @@ def test_stop_is_gentle_first(group: Callable[..., Supervisor], tmp_path: Path) 
     begun = time.monotonic()
     supervisor.stop()
     assert time.monotonic() - begun < 5
-    assert log.read_text().split() == ["ready", "goodbye"]  # told once, not twice
+    assert log.read_text().split() == ["ready", "goodbye"]  # one SIGTERM, not two
 
 
-def test_a_service_that_falls_is_started_again_then_reported(group: Callable[..., Supervisor], tmp_path: Path) -> None:
+def test_a_service_that_fails_is_restarted_then_reported(group: Callable[..., Supervisor], tmp_path: Path) -> None:
     supervisor = group(python("print('no database', flush=True); raise SystemExit(3)"), max_restarts=2, backoff=0.2)
     begun = time.monotonic()
     supervisor.start()
-    message = poll_until_dead(supervisor)
+    message = poll_until_failed(supervisor)
     log = tmp_path / "logs" / "toy.log"
     assert message == f"toy ended with code 3 (2 restarts): no database; see {log}"
     assert log.read_text().count("no database") == 3
@@ -178,17 +178,17 @@ def test_a_service_that_falls_is_started_again_then_reported(group: Callable[...
     assert supervisor.pids() == {}
 
 
-def test_a_service_killed_once_comes_back(group: Callable[..., Supervisor], mark: str) -> None:
+def test_a_service_killed_once_is_restarted(group: Callable[..., Supervisor], mark: str) -> None:
     supervisor = group([sys.executable, "-c", FAMILY]).start()
-    leash = supervisor.pids()["toy"]
+    guard = supervisor.pids()["toy"]
     assert eventually(lambda: len(marked(mark)) == 6)
     before = {process.pid for process in marked(mark)}
-    psutil.Process(leash).children()[0].kill()
-    assert eventually(lambda: not supervisor.poll() and supervisor.pids().get("toy", leash) != leash)
+    psutil.Process(guard).children()[0].kill()
+    assert eventually(lambda: not supervisor.poll() and supervisor.pids().get("toy", guard) != guard)
     assert not before & {process.pid for process in marked(mark)}  # its children did not survive it
 
 
-def test_wait_ready_tells_who_is_ready(group: Callable[..., Supervisor], free_port: int) -> None:
+def test_wait_ready_calls_on_ready_for_each_service(group: Callable[..., Supervisor], free_port: int) -> None:
     url = f"http://127.0.0.1:{free_port}/"
     command = [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", str(free_port)]
     seen: list[tuple[str, float]] = []
@@ -197,42 +197,42 @@ def test_wait_ready_tells_who_is_ready(group: Callable[..., Supervisor], free_po
     assert 0 < seen[0][1] < BOUND_S
 
 
-def test_wait_ready_gives_up(group: Callable[..., Supervisor], free_port: int, tmp_path: Path) -> None:
+def test_wait_ready_raises_after_its_timeout(group: Callable[..., Supervisor], free_port: int, tmp_path: Path) -> None:
     supervisor = group(python("import time; time.sleep(300)"), f"http://127.0.0.1:{free_port}/").start()
     with pytest.raises(ServiceError) as caught:
         supervisor.wait_ready(0.3)
     assert str(caught.value) == f"not ready after 0.3 s: toy (see {tmp_path / 'logs' / 'toy.log'})"
 
 
-def test_wait_ready_reports_a_death(group: Callable[..., Supervisor]) -> None:
+def test_wait_ready_reports_a_failed_service(group: Callable[..., Supervisor]) -> None:
     supervisor = group([sys.executable, "-c", "1/0"], "http://127.0.0.1:9/", max_restarts=0).start()
     with pytest.raises(ServiceError, match=r"toy ended with code 1 \(0 restarts\): ZeroDivisionError: "):
         supervisor.wait_ready(BOUND_S)
 
 
-def test_a_missing_program_is_told(group: Callable[..., Supervisor]) -> None:
-    message = poll_until_dead(group(["/no/such/program"], max_restarts=0).start())
-    assert "code 127 (0 restarts): leash: cannot start /no/such/program: No such file or directory" in message
+def test_a_missing_program_is_reported(group: Callable[..., Supervisor]) -> None:
+    message = poll_until_failed(group(["/no/such/program"], max_restarts=0).start())
+    assert "code 127 (0 restarts): process guard: cannot start /no/such/program: No such file or directory" in message
 
 
-def test_a_taken_port_is_told_in_one_line(free_port: int) -> None:
+def test_a_used_port_is_a_one_line_error(free_port: int) -> None:
     ensure_free("127.0.0.1", free_port, "service")
     with socket.create_server(("127.0.0.1", free_port)):
         with pytest.raises(ConfigurationError) as caught:
             ensure_free("127.0.0.1", free_port, "service")
-        who = f"pid {os.getpid()} ({psutil.Process().name()})"
+        process = f"pid {os.getpid()} ({psutil.Process().name()})"
         assert str(caught.value) == (
-            f"port {free_port} (service) is taken by {who}; stop it or set TRADEWIND_SERVICE_PORT"
+            f"port {free_port} (service) is taken by {process}; stop it or set TRADEWIND_SERVICE_PORT"
         )
     ensure_free("127.0.0.1", free_port, "service")
 
 
-def test_an_address_of_another_machine_is_told(free_port: int) -> None:
+def test_an_address_of_another_machine_is_an_error(free_port: int) -> None:
     with pytest.raises(ConfigurationError, match=r"^mlflow cannot listen on 192\.0\.2\.1:\d+: .+; set TRADEWIND_HOST"):
         ensure_free("192.0.2.1", free_port, "mlflow")
 
 
-def test_names_differ(tmp_path: Path) -> None:
+def test_equal_service_names_are_an_error(tmp_path: Path) -> None:
     service = Service("a", ["true"], {}, tmp_path / "a.log")
     with pytest.raises(ConfigurationError, match="services need different names; got a more than once"):
         Supervisor([service, service])

@@ -1,4 +1,4 @@
-"""Files in the layouts of others."""
+"""Fixtures with files in the publishers' layouts."""
 
 import importlib.util
 from pathlib import Path
@@ -9,7 +9,7 @@ import pytest
 
 @pytest.fixture(scope="session")
 def layouts() -> Any:
-    """benchmarks/layouts.py, which is no package: files in the publishers' layouts."""
+    """benchmarks/layouts.py, which is not a package: it writes files in the publishers' layouts."""
     path = Path(__file__).parents[3] / "benchmarks" / "layouts.py"
     spec = importlib.util.spec_from_file_location("layouts", path)
     assert spec

@@ -1,4 +1,4 @@
-"""Files of other people's benchmarks: both layouts, and every error with its place."""
+"""Files of published benchmarks: both layouts, and every error with its file and line."""
 
 import gzip
 from pathlib import Path
@@ -19,14 +19,14 @@ SAME = {
     "other names and order": "Time;Item;USER;Score\n978824351;25;0;5\n978824352;x 7;1;3\n",
     "types in the header": "user_id:token\titem_id:token\trating:float\ttime:float\n"
     "0\t25\t5\t978824351\n1\tx 7\t3\t978824352\n",
-    "quotes and a column of theirs": 'user,item,note,rating,time\n0,25,"a, b",5,978824351\n1,"x 7",,3,978824352\n',
+    "quotes and an unknown column": 'user,item,note,rating,time\n0,25,"a, b",5,978824351\n1,"x 7",,3,978824352\n',
     "dates": "user,item,rating,time\n0,25,5,2001-01-06 23:39:11\n1,x 7,3,2001-01-06T23:39:12Z\n",
 }
 
 
 @pytest.mark.parametrize("layout", SAME)
 @pytest.mark.parametrize("name", ["events.csv", "events.rating", "events.gz"])
-def test_the_content_says_what_a_file_is_whatever_its_name(tmp_path: Path, layout: str, name: str) -> None:
+def test_the_layout_is_recognised_from_the_content_not_the_name(tmp_path: Path, layout: str, name: str) -> None:
     text = SAME[layout].encode()
     (tmp_path / name).write_bytes(gzip.compress(text) if name.endswith(".gz") else text)
     assert read_events(tmp_path / name, "--train").to_pylist() == ROWS
@@ -52,7 +52,7 @@ def test_a_time_may_be_any_number(tmp_path: Path, time: str) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("0\t1\t5\t9\n0\t2\t5\n", "line 2: wrong number of fields; got '0\\t2\\t5'; allowed: 4 fields; mend or remove"),
+        ("0\t1\t5\t9\n0\t2\t5\n", "line 2: wrong number of fields; got '0\\t2\\t5'; allowed: 4 fields; fix or remove"),
         ("0\t1\t5\t9\n0\t2\tbad\t9\n", "line 2: rating: got 'bad'; allowed: a number"),
         ("0\t1\t5\t9\n\n0\t2\t5\tnan\n", "line 3: time: got 'nan'; allowed: a number"),
         ("0\t1\t5\t9\n0\t2\t5\t\n", "line 2: time: got nothing; allowed: a number"),
@@ -66,7 +66,7 @@ def test_a_time_may_be_any_number(tmp_path: Path, time: str) -> None:
         ("<html>", "is a web page"),
     ],
 )
-def test_what_cannot_be_true_is_told_with_file_and_line(tmp_path: Path, text: str, expected: str) -> None:
+def test_an_invalid_row_is_an_error_with_file_and_line(tmp_path: Path, text: str, expected: str) -> None:
     path = tmp_path / "events.csv"
     path.write_text(text)
     with pytest.raises(DataError) as error:
@@ -77,7 +77,7 @@ def test_what_cannot_be_true_is_told_with_file_and_line(tmp_path: Path, text: st
     assert "\n" not in str(error.value)
 
 
-def test_a_damaged_gzip_file_and_a_missing_one_are_told(tmp_path: Path) -> None:
+def test_a_damaged_gzip_file_and_a_missing_file_are_errors(tmp_path: Path) -> None:
     whole = gzip.compress(b"0\t1\t5\t9\n" * 10_000)
     (tmp_path / "half.gz").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(DataError, match="damaged gzip"):
@@ -96,7 +96,7 @@ def test_negatives_in_both_layouts(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("line", ["(0,25)", "0\t25\t1", "(0,25\t1\t2", "(0,1,2)\t3", "(0,25)\t1\t\t2"])
-def test_a_bad_line_of_negatives_is_told(tmp_path: Path, line: str) -> None:
+def test_a_bad_line_of_negatives_is_an_error(tmp_path: Path, line: str) -> None:
     (tmp_path / "n").write_text(f"(0,25)\t1\t2\n{line}\n")
     with pytest.raises(DataError, match=r"--negatives: .*n, line 2: got .* allowed: \(user,item\)"):
         read_negatives(tmp_path / "n")
@@ -119,7 +119,7 @@ def test_items_by_their_common_names(tmp_path: Path) -> None:
         ("title,price\nx,1\n", "names no item_id"),
     ],
 )
-def test_bad_items_are_told(tmp_path: Path, text: str, expected: str) -> None:
+def test_bad_items_are_errors(tmp_path: Path, text: str, expected: str) -> None:
     (tmp_path / "items.csv").write_text(text)
     with pytest.raises(DataError) as error:
         read_items(tmp_path / "items.csv")

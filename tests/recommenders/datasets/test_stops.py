@@ -1,4 +1,4 @@
-"""What would stop a run is told before it does, each stop with its figures."""
+"""The reasons to stop a run are reported before any model is fitted, each with its figures."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -12,15 +12,15 @@ import pytest
 from recommenders.datasets.catalog import DATASETS
 from recommenders.datasets.reading.ingest import Counts
 from recommenders.datasets.spec import Protocol
-from recommenders.datasets.stops import MIN_INTERACTIONS, stops
+from recommenders.datasets.stops import MIN_INTERACTIONS, stop_reasons
 from recommenders.storage import schema
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 WEEK = Protocol("time_cut", test_days=7)
 
 
-def told(folder: Path, events: list[tuple[str, str, float, str]], protocol: Protocol, **counts: Any) -> list[str]:
-    """The stops of a log of (user, item, day, event), one of whose rows was quarantined."""
+def reported(folder: Path, events: list[tuple[str, str, float, str]], protocol: Protocol, **counts: Any) -> list[str]:
+    """The stop reasons of a log of (user, item, day, event) with one quarantined row."""
     rows = [
         {"user_id": user, "item_id": item, "timestamp": START + timedelta(days=day), "event": event, "weight": 1.0}
         for user, item, day, event in events
@@ -29,7 +29,7 @@ def told(folder: Path, events: list[tuple[str, str, float, str]], protocol: Prot
     for name, table, wanted in (("log", rows, schema.INTERACTIONS), ("bad", [bad], schema.QUARANTINE)):
         pq.write_table(schema.conform(pa.Table.from_pylist(table), wanted, name), folder / f"{name}.parquet")
     files = {"interactions": [folder / "log.parquet"], "quarantine": [folder / "bad.parquet"]}
-    return stops(
+    return stop_reasons(
         replace(DATASETS["online_retail"], protocol=protocol), Counts(**({"read": 2000, "kept": 2000} | counts)), files
     )
 
@@ -37,9 +37,9 @@ def told(folder: Path, events: list[tuple[str, str, float, str]], protocol: Prot
 FINE = [("1", "a", 0, "purchase"), ("1", "b", 15, "purchase"), ("1", "a", 20, "purchase")]
 
 
-def test_a_log_that_is_enough_stops_nothing(tmp_path: Path) -> None:
-    assert told(tmp_path, FINE, WEEK) == []
-    assert told(tmp_path, FINE, Protocol("latest_out")) == []
+def test_a_sufficient_log_has_no_stop_reasons(tmp_path: Path) -> None:
+    assert reported(tmp_path, FINE, WEEK) == []
+    assert reported(tmp_path, FINE, Protocol("latest_out")) == []
 
 
 @pytest.mark.parametrize(
@@ -80,9 +80,9 @@ def test_a_log_that_is_enough_stops_nothing(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_each_stop_is_told_with_its_figures(
+def test_each_stop_reason_states_its_figures(
     events: list[tuple[str, str, float, str]], protocol: Protocol, counts: dict[str, int], words: str, tmp_path: Path
 ) -> None:
-    (stop,) = told(tmp_path, events, protocol, **counts)
-    assert words in stop
-    assert "\n" not in stop
+    (reason,) = reported(tmp_path, events, protocol, **counts)
+    assert words in reason
+    assert "\n" not in reason

@@ -1,4 +1,4 @@
-"""Versions of tables: the same files make none, a new day's file makes one, and one can go back."""
+"""Versions of tables: the same files make no new version, a new day's file makes one, and versions can be restored."""
 
 import os
 import random
@@ -33,21 +33,21 @@ def store(tmp_path: Path) -> TableStore:
 
 def test_the_same_files_twice_change_nothing(tmp_path: Path, store: TableStore) -> None:
     day(tmp_path / "days", "1.csv", line(1, 1))
-    first = SPEC.take_in(tmp_path / "days", store)
-    assert SPEC.take_in(tmp_path / "days", store) == first
+    first = SPEC.ingest(tmp_path / "days", store)
+    assert SPEC.ingest(tmp_path / "days", store) == first
     assert [version.number for version in store.versions()] == [first.number]
     day(tmp_path / "days", "copy of 1.csv", line(1, 1))
-    second = SPEC.take_in(tmp_path / "days", store)
+    second = SPEC.ingest(tmp_path / "days", store)
     assert store.read("interactions", second).equals(store.read("interactions", first))
     assert (second.counts.read, second.counts.kept, second.counts.merged) == (2, 1, 1)
 
 
-def test_days_that_come_one_by_one_and_out_of_order_land_in_their_place(tmp_path: Path, store: TableStore) -> None:
+def test_days_that_arrive_one_by_one_and_out_of_order_are_sorted(tmp_path: Path, store: TableStore) -> None:
     lines = {n: [line(10 * n + i, n) for i in range(4)] + [f"C{line(10 * n, n, -2)}"] for n in range(1, 6)}
     order = [3, 1, 5, 2, 4]
     for n in order:
         day(tmp_path / "days", f"{n}.csv", *random.Random(n).sample(lines[n], 5))
-        version = SPEC.take_in(tmp_path / "days", store)
+        version = SPEC.ingest(tmp_path / "days", store)
     day(tmp_path / "whole", "all.csv", *(row for n in sorted(lines) for row in lines[n]))
     whole = SPEC.read(tmp_path / "whole")
     for name in ("interactions", "items", "users", "quarantine"):
@@ -58,21 +58,21 @@ def test_days_that_come_one_by_one_and_out_of_order_land_in_their_place(tmp_path
     assert times == sorted(times)
 
 
-def test_one_can_go_back_and_on_again_and_nothing_is_lost(tmp_path: Path, store: TableStore) -> None:
+def test_a_version_can_be_restored_and_released_without_loss(tmp_path: Path, store: TableStore) -> None:
     day(tmp_path / "days", "1.csv", line(1, 1))
-    first = SPEC.take_in(tmp_path / "days", store)
+    first = SPEC.ingest(tmp_path / "days", store)
     before = {name: store.read(name) for name in ("interactions", "items", "users", "quarantine")}
     day(tmp_path / "days", "2.csv", line(2, 2), "broken")
-    second = SPEC.take_in(tmp_path / "days", store)
+    second = SPEC.ingest(tmp_path / "days", store)
     assert (store.read("interactions").num_rows, store.read("quarantine").num_rows) == (2, 1)
     back = store.restore(first.number)
     assert (back.data_version, back.restored_from) == (first.data_version, first.number)
     for name, table in before.items():
         assert store.read(name).equals(table), name
-    assert SPEC.take_in(tmp_path / "days", store) == back  # it stays, although the source holds more
+    assert SPEC.ingest(tmp_path / "days", store) == back  # it stays, although the source has more days
     store.release()
     assert store.read("interactions").equals(before["interactions"])
-    third = SPEC.take_in(tmp_path / "days", store)
+    third = SPEC.ingest(tmp_path / "days", store)
     assert third.data_version == second.data_version
     assert store.read("interactions").equals(store.read("interactions", second))
     with pytest.raises(DataError, match=r"no version 99 .* there are 0, 1, 2, 3, 4"):
@@ -81,16 +81,16 @@ def test_one_can_go_back_and_on_again_and_nothing_is_lost(tmp_path: Path, store:
         store.restore(4)
 
 
-def test_old_versions_are_never_forgotten(tmp_path: Path, store: TableStore) -> None:
+def test_old_versions_are_never_deleted(tmp_path: Path, store: TableStore) -> None:
     for n in (1, 2):
         day(tmp_path / "days", f"{n}.csv", line(n, n))
-        SPEC.take_in(tmp_path / "days", store)
+        SPEC.ingest(tmp_path / "days", store)
     log = store.folder / "interactions"
     keep = PostCommitHookProperties(cleanup_expired_logs=False)
-    for _ in range(100):  # from the hundredth commit on, Delta tidies up
+    for _ in range(100):  # from the hundredth commit on, Delta cleans up
         DeltaTable(log).restore(0, post_commithook_properties=keep)
     day(tmp_path / "days", "3.csv", line(3, 3))
-    for commit in (lambda: SPEC.take_in(tmp_path / "days", store), lambda: store.restore(0), store.release):
+    for commit in (lambda: SPEC.ingest(tmp_path / "days", store), lambda: store.restore(0), store.release):
         long_ago = time.time() - 100 * 86_400
         for entry in (log / "_delta_log").iterdir():
             os.utime(entry, (long_ago, long_ago))
@@ -99,23 +99,23 @@ def test_old_versions_are_never_forgotten(tmp_path: Path, store: TableStore) -> 
     assert store.read("interactions", store.version(1)).num_rows == 2
 
 
-def test_a_source_that_cannot_be_read_leaves_the_last_version_and_no_rubbish(tmp_path: Path, store: TableStore) -> None:
+def test_an_unreadable_source_leaves_the_last_version_and_no_files(tmp_path: Path, store: TableStore) -> None:
     day(tmp_path / "days", "1.csv", line(1, 1))
-    SPEC.take_in(tmp_path / "days", store)
+    SPEC.ingest(tmp_path / "days", store)
     files = sorted(store.folder.rglob("*"))
     (tmp_path / "days" / "2.csv").write_text("<html>no such file</html>")
     with pytest.raises(DataError, match=r"2\.csv is a web page"):
-        SPEC.take_in(tmp_path / "days", store)
+        SPEC.ingest(tmp_path / "days", store)
     assert sorted(store.folder.rglob("*")) == files
     assert store.read("interactions").num_rows == 1
 
 
-def test_a_folder_that_delta_would_misread_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="name it otherwise"):
+def test_a_folder_name_that_delta_misreads_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="rename it"):
         TableStore(tmp_path / "100%20" / "tables")
 
 
-def test_an_empty_store_says_so(store: TableStore) -> None:
+def test_an_empty_store_is_an_error(store: TableStore) -> None:
     assert (store.versions(), store.current()) == ([], None)
     with pytest.raises(DataError, match=r"there are no tables in .* yet"):
         store.read("interactions")
@@ -124,7 +124,7 @@ def test_an_empty_store_says_so(store: TableStore) -> None:
 def test_the_tables_are_delta_tables_of_parquet_files(tmp_path: Path) -> None:
     store = TableStore(tmp_path / "tables")
     day(tmp_path / "days", "1.csv", line(1, 1), line(2, 2))
-    SPEC.take_in(tmp_path / "days", store)
+    SPEC.ingest(tmp_path / "days", store)
     delta = DeltaTable(tmp_path / "tables" / "interactions")
     assert delta.to_pyarrow_table(columns=["user_id", "quantity"]).num_rows == 2
     with duckdb.connect() as connection:

@@ -18,7 +18,7 @@ from recommenders.evaluation.comparison import (
 P_VALUES = st.lists(st.floats(0.001, 1), min_size=1, max_size=8).map(np.array)
 
 
-def test_the_interval_covers_the_truth_as_often_as_it_says() -> None:
+def test_the_interval_has_its_nominal_coverage() -> None:
     rng = np.random.default_rng(1)
     covered = 0
     for seed in range(200):
@@ -27,7 +27,7 @@ def test_the_interval_covers_the_truth_as_often_as_it_says() -> None:
     assert 0.88 <= covered / 200 <= 0.99  # 95 % nominal; skewed samples of 80 cover a little less
 
 
-def test_nan_is_left_out_and_nothing_stays_nan() -> None:
+def test_nan_is_left_out_and_the_mean_of_no_values_is_nan() -> None:
     found = mean_interval(np.array([1.0, np.nan, 3.0]))
     assert found.value == 2.0
     assert np.isnan(mean_interval(np.array([np.nan])).value)
@@ -50,16 +50,16 @@ def test_as_many_resampled_means_lie_below_an_interval_as_above_it(confidence: f
     )
 
 
-def test_without_a_word_a_thousand_resamples_give_95_percent() -> None:
+def test_the_defaults_are_a_thousand_resamples_and_95_percent() -> None:
     left, right = np.random.default_rng(0).random((2, 30))
-    said = (1000, 0.95, 42)
-    assert mean_interval(left) == mean_interval(left, *said)
-    assert mean_intervals({0: left}) == mean_intervals({0: left}, *said)
-    assert paired_difference(left, right) == paired_difference(left, right, *said)
-    assert compare_all({0: left, 1: right}, 0) == compare_all({0: left, 1: right}, 0, *said)
+    defaults = (1000, 0.95, 42)
+    assert mean_interval(left) == mean_interval(left, *defaults)
+    assert mean_intervals({0: left}) == mean_intervals({0: left}, *defaults)
+    assert paired_difference(left, right) == paired_difference(left, right, *defaults)
+    assert compare_all({0: left, 1: right}, 0) == compare_all({0: left, 1: right}, 0, *defaults)
 
 
-def test_a_p_value_at_the_level_tells() -> None:
+def test_a_p_value_at_the_level_is_significant() -> None:
     level = 1 - 0.95
     assert Difference(Interval(0.1, 0.0, 0.2), 9, level, level, 0.95).verdict == "better"
     assert Difference(Interval(-0.1, -0.2, 0.0), 9, level, level, 0.95).verdict == "worse"
@@ -72,13 +72,13 @@ def test_the_same_seed_gives_the_same_interval() -> None:
     assert mean_interval(values, seed=3) != mean_interval(values, seed=4)
 
 
-def test_drawing_by_counts_is_drawing_users() -> None:
+def test_resampling_by_counts_is_resampling_users() -> None:
     values = np.random.default_rng(0).random(40)
     drawn = np.random.default_rng(5).integers(40, size=(300, 40))
     np.testing.assert_allclose(resampled_means(values[:, None], 300, seed=5)[:, 0], values[drawn].mean(axis=1))
 
 
-def test_many_intervals_are_those_of_each_alone_and_their_gaps_are_left_out() -> None:
+def test_many_intervals_equal_the_single_ones_and_nan_is_left_out() -> None:
     rng = np.random.default_rng(0)
     vectors = {name: rng.random(60) for name in "abc"}
     together = mean_intervals(vectors, 300)
@@ -87,22 +87,22 @@ def test_many_intervals_are_those_of_each_alone_and_their_gaps_are_left_out() ->
     half = np.where(np.arange(60) < 30, vectors["a"], np.nan)
     found = mean_intervals({"half": half, "none": np.full(60, np.nan), "one": np.where(np.arange(60) < 1, 1.0, np.nan)})
     assert found["half"].value == pytest.approx(vectors["a"][:30].mean())
-    alone = mean_interval(vectors["a"][:30])
-    assert found["half"].high - found["half"].low == pytest.approx(alone.high - alone.low, rel=0.2)
+    single = mean_interval(vectors["a"][:30])
+    assert found["half"].high - found["half"].low == pytest.approx(single.high - single.low, rel=0.2)
     assert np.isnan(found["none"]).all()
     assert found["one"].value == 1.0
     assert np.isnan(found["one"][1:]).all()
     assert mean_intervals({}) == {}
 
 
-def test_few_defined_values_among_many_users_still_have_an_interval() -> None:
+def test_few_defined_values_among_many_users_have_an_interval() -> None:
     few = np.full(500, np.nan)
     few[:2] = 0.0, 1.0  # many resamples hold neither
     found = mean_intervals({"few": few})["few"]
     assert found == (0.5, 0.0, 1.0)
 
 
-def test_pairs_see_a_difference_that_users_would_hide() -> None:
+def test_a_paired_test_finds_a_difference_that_is_small_compared_with_users() -> None:
     left = np.random.default_rng(0).random(300)
     found = paired_difference(left, left - 0.01)
     assert found.value == pytest.approx(0.01)
@@ -151,25 +151,25 @@ def test_every_model_is_compared_with_the_reference_on_the_same_users() -> None:
     }
     assert found["up"].interval == pytest.approx(paired_difference(vectors["up"], base, 500))
     assert found["up"].p == pytest.approx(1 / 501)
-    assert found["up"].p_holm == pytest.approx(5 / 501)  # five tests: the unknown one tells nothing
+    assert found["up"].p_holm == pytest.approx(5 / 501)  # five tests: the undefined one does not count
     assert found["same"].p == 1
     assert (found["gaps"].n_users, found["unknown"].n_users) == (150, 0)
     assert np.isnan(found["unknown"].p)
 
 
-def test_p_values_are_uniform_and_false_findings_rare_where_nothing_differs() -> None:
+def test_without_a_difference_p_values_are_uniform_and_false_positives_are_rare() -> None:
     rng = np.random.default_rng(2)
-    p_values, false_findings = [], 0
+    p_values, false_positives = [], 0
     for seed in range(150):
         models = {name: rng.exponential(size=60) for name in range(6)}
         found = compare_all(models, 0, 200, seed=seed)
         p_values.append(found[1].p)
-        false_findings += any(difference.verdict != "open" for difference in found.values())
+        false_positives += any(difference.verdict != "open" for difference in found.values())
     assert 0.4 < np.mean(p_values) < 0.6
-    assert false_findings / 150 < 0.11  # 5 % nominal; twice the standard error above it, and a small sample's bias
+    assert false_positives / 150 < 0.11  # 5 % nominal; twice the standard error above it, and a small sample's bias
 
 
-def test_a_reference_that_is_not_there_is_refused() -> None:
+def test_a_missing_reference_is_an_error() -> None:
     with pytest.raises(ValueError, match="reference: got c; allowed: a, b"):
         compare_all({"a": np.ones(3), "b": np.ones(3)}, "c")
     with pytest.raises(ValueError, match="same users"):
@@ -178,9 +178,7 @@ def test_a_reference_that_is_not_there_is_refused() -> None:
 
 
 @pytest.mark.parametrize("chunk", [20 * 7, 1])  # seven resamples at once; less than one fits
-def test_draws_that_come_in_parts_are_as_many_as_asked_and_all_different(
-    chunk: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_resamples_in_chunks_are_complete_and_all_different(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
     table = np.random.default_rng(0).random((20, 2))
     monkeypatch.setattr(comparison, "CHUNK", chunk)
     found = resampled_means(table, 50, seed=1)
@@ -188,15 +186,15 @@ def test_draws_that_come_in_parts_are_as_many_as_asked_and_all_different(
     assert len(np.unique(found[:, 0])) == 50
 
 
-def test_a_tie_with_the_found_difference_counts_as_straying_as_far() -> None:
-    """Of two users' means half are as far from the middle as the middle is from nothing."""
+def test_a_tie_with_the_observed_difference_counts_in_the_p_value() -> None:
+    """Half of the resampled means of two users are as far from the mean as the mean is from 0."""
     vectors = {"one": np.zeros(2), "other": np.array([0.0, 0.2])}
     found = compare_all(vectors, "one", n_resamples=4000)["other"]
     assert found.interval == pytest.approx((0.1, 0.0, 0.2))
     assert found.p == pytest.approx(0.5, abs=0.05)
 
 
-def test_a_single_user_tells_a_difference_and_nothing_of_its_certainty() -> None:
+def test_a_single_user_has_a_difference_without_interval_and_p_value() -> None:
     found = compare_all({"one": np.array([0.1, np.nan]), "other": np.array([0.4, 0.5])}, "one")["other"]
     assert (found.n_users, found.verdict) == (1, "open")
     assert found.interval.value == pytest.approx(0.3)

@@ -1,4 +1,4 @@
-"""What a fit costs: memory that was really held, seconds that really passed."""
+"""The cost of a fit: memory and seconds."""
 
 import mmap
 import time
@@ -15,7 +15,7 @@ HELD = 60_000_000  # bytes
 
 
 def hold() -> int:
-    with mmap.mmap(-1, HELD) as memory:  # from the system itself: an allocator may have freed memory in stock
+    with mmap.mmap(-1, HELD) as memory:  # from the system, because an allocator may reuse freed memory
         array = np.frombuffer(memory, dtype=np.float64)
         array[:] = 1.0
         time.sleep(0.1)
@@ -24,9 +24,9 @@ def hold() -> int:
     return length
 
 
-@pytest.mark.parametrize("kernel_tells", [True, False])
-def test_memory_that_was_freed_again_counts(kernel_tells: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    if not kernel_tells:
+@pytest.mark.parametrize("kernel_reports", [True, False])
+def test_memory_that_was_freed_counts(kernel_reports: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not kernel_reports:
         monkeypatch.setattr(cost, "_highest_peak", lambda: 0)
     _, nothing = measure(lambda: time.sleep(0.05))
     length, found = measure(hold)
@@ -36,7 +36,7 @@ def test_memory_that_was_freed_again_counts(kernel_tells: bool, monkeypatch: pyt
     assert found.peak_mb == pytest.approx((psutil.Process().memory_info().rss + HELD) / 1e6, rel=0.3)
 
 
-def test_what_the_kernel_says_is_read_as_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_peak_of_the_kernel_is_read_in_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     resource = pytest.importorskip("resource")
     if cost.STATUS.exists():
         assert cost._highest_peak() == pytest.approx(
@@ -57,6 +57,6 @@ def test_a_peak_before_the_fit_does_not_count() -> None:
     assert again.peak_mb - found.peak_mb > 0.9 * HELD / 1e6
 
 
-def test_a_blend_costs_what_its_members_cost() -> None:
-    assert Cost(1.0, 50.0).after([Cost(2.0, 90.0), Cost(3.0, 40.0)]) == Cost(6.0, 90.0)
-    assert Cost(1.0, 50.0).after([]) == Cost(1.0, 50.0)
+def test_the_cost_of_an_ensemble_includes_its_base_models() -> None:
+    assert Cost(1.0, 50.0).with_base_models([Cost(2.0, 90.0), Cost(3.0, 40.0)]) == Cost(6.0, 90.0)
+    assert Cost(1.0, 50.0).with_base_models([]) == Cost(1.0, 50.0)

@@ -1,4 +1,4 @@
-"""The report on the checkerboard, where the right lists are known."""
+"""The report on the checkerboard, where the best lists are known."""
 
 import json
 from dataclasses import replace
@@ -19,7 +19,7 @@ from recommenders.evaluation.criteria import ceilings
 from recommenders.evaluation.evaluate import evaluate
 from recommenders.evaluation.rank import bytes_on_disk
 from recommenders.evaluation.report import Report
-from recommenders.evaluation.tasks.task import EvaluationConfig, make_case
+from recommenders.evaluation.tasks.task import EvaluationConfig, make_task
 from recommenders.evaluation.writers import plots
 from recommenders.evaluation.writers.markdown import comparison_table, criteria_table, render, slices_table
 from recommenders.evaluation.writers.plots import plot_learning_curve, plot_report
@@ -35,62 +35,62 @@ PNG = b"\x89PNG"
 
 
 @pytest.fixture(scope="module")
-def case(reorder_world: Any, toy_events: Any) -> Any:
-    # u00 reorders i02 and finds i00's colour again; u01 finds one; u98 was never seen, i99 and i21 cannot be shown
+def task(reorder_world: Any, toy_events: Any) -> Any:
+    # u00 reorders i02 and buys a new item of its colour; u01 buys one; u98 is unknown; i99 and i21 are not available
     pairs = [(0, 2), (0, 4), (1, 3), (98, 2), (2, 99), (2, 21), (2, 6)]
-    return make_case(reorder_world[0], toy_events(pairs, [100.0] * len(pairs)), PROTOCOL)
+    return make_task(reorder_world[0], toy_events(pairs, [100.0] * len(pairs)), PROTOCOL)
 
 
 @pytest.fixture(scope="module")
-def report(case: Any, reorder_world: Any) -> Report:
+def report(task: Any, reorder_world: Any) -> Report:
     log, features = reorder_world
     models = {"popularity": Popularity().fit(log), "collaborative_filtering": CollaborativeFiltering().fit(log)}
     models["popularity"].provenance |= {"fit_seconds": 0.25, "peak_memory_mb": 123}
     first = np.array([True, False, False])
     return evaluate(
         models,
-        case,
+        task,
         features,
         dataset="toy",
-        config=EvaluationConfig(n_bootstrap=200),
+        config=EvaluationConfig(n_resamples=200),
         segments={"segment: first": first},
         oracle={view: {"ndcg@10": 0.8} for view in ("all", "reorder", "discovery")},
     )
 
 
-def test_cold_buyers_and_items_are_left_out_and_counted(case: Any) -> None:
-    assert case.user_ids.tolist() == ["u00", "u01", "u02"]
-    assert (case.cold_users, case.cold_items) == (1, 2)
-    assert np.diff(case.relevant.indptr).tolist() == [2, 1, 1]
+def test_cold_users_and_items_are_left_out_and_counted(task: Any) -> None:
+    assert task.user_ids.tolist() == ["u00", "u01", "u02"]
+    assert (task.cold_users, task.cold_items) == (1, 2)
+    assert np.diff(task.relevant.indptr).tolist() == [2, 1, 1]
 
 
-def test_reorder_and_discovery_share_out_what_is_relevant(case: Any) -> None:
-    views = case.views()
+def test_reorder_and_discovery_split_the_relevant_items(task: Any) -> None:
+    views = task.views()
     parts = views["reorder"].relevant.toarray() + views["discovery"].relevant.toarray()
-    np.testing.assert_array_equal(parts, case.relevant.toarray())
-    known = case.histories.matrix.toarray() > 0
+    np.testing.assert_array_equal(parts, task.relevant.toarray())
+    known = task.histories.matrix.toarray() > 0
     assert (views["reorder"].relevant.toarray()[~known] == 0).all()
     assert (views["discovery"].relevant.toarray()[known] == 0).all()
     assert views["discovery"].exclude_known
 
 
-def test_where_nobody_comes_back_there_is_one_view(world: Any, toy_events: Any) -> None:
-    once = make_case(world[0], toy_events([(0, 2)], [100.0]), Protocol(split="time_cut", repeat=False))
+def test_without_repeat_there_is_one_view(world: Any, toy_events: Any) -> None:
+    once = make_task(world[0], toy_events([(0, 2)], [100.0]), Protocol(split="time_cut", repeat=False))
     assert list(once.views()) == ["all"]
     assert once.views()["all"].exclude_known
 
 
-def test_a_window_without_known_buyers_cannot_be_judged(world: Any, toy_events: Any) -> None:
+def test_a_window_without_known_users_is_an_error(world: Any, toy_events: Any) -> None:
     with pytest.raises(DataError, match="nothing can be evaluated"):
-        make_case(world[0], toy_events([(98, 2)], [100.0]), PROTOCOL)
+        make_task(world[0], toy_events([(98, 2)], [100.0]), PROTOCOL)
 
 
 @settings(max_examples=30)
 @given(st.lists(st.sets(st.integers(0, 29)), min_size=1, max_size=6).filter(any), st.integers(1, 12))
-def test_ceilings_are_what_lists_reach_that_know_the_window(wanted: list[set[int]], k: int) -> None:
-    """Each list begins with what its buyer wants; buyers who want nothing count in no mean."""
-    relevant = csr_array(np.array([[item in of for item in range(30)] for of in wanted], np.float32))
-    perfect = np.array([[*of, *(item for item in range(30) if item not in of)][:k] for of in wanted], np.int32)
+def test_ceilings_are_the_metrics_of_perfect_lists(wanted: list[set[int]], k: int) -> None:
+    """Each list begins with the relevant items; users without relevant items count in no mean."""
+    relevant = csr_array(np.array([[item in items for item in range(30)] for items in wanted], np.float32))
+    perfect = np.array([[*items, *(item for item in range(30) if item not in items)][:k] for items in wanted], np.int32)
     reached = {name: np.nanmean(values) for name, values in all_metrics(perfect, relevant).items()}
     found = ceilings(relevant, np.ones(30, np.bool_), k)
     coverage = found.pop(f"coverage@{k}")
@@ -98,11 +98,11 @@ def test_ceilings_are_what_lists_reach_that_know_the_window(wanted: list[set[int
     assert coverage == pytest.approx(min(1, len(wanted) * k / 30))
 
 
-def test_a_report_is_made_as_its_configuration_says(case: Any, reorder_world: Any, tmp_path: Path) -> None:
+def test_a_report_follows_its_configuration(task: Any, reorder_world: Any, tmp_path: Path) -> None:
     models = {"popularity": Popularity().fit(reorder_world[0])}
-    config = EvaluationConfig(n_bootstrap=100, seed=7, criteria={"hit_rate@10": 0.5})
-    usual, own = evaluate(models, case), evaluate(models, case, config=config)
-    assert usual.wanted == EvaluationConfig().criteria
+    config = EvaluationConfig(n_resamples=100, seed=7, criteria={"hit_rate@10": 0.5})
+    default, own = evaluate(models, task), evaluate(models, task, config=config)
+    assert default.wanted == EvaluationConfig().criteria
     assert own.wanted == {"hit_rate@10": 0.5}
     value, *interval = own.models["popularity"]["precision@10"]
     values = own.vectors("precision@10")["popularity"]
@@ -111,14 +111,14 @@ def test_a_report_is_made_as_its_configuration_says(case: Any, reorder_world: An
     assert load_report(save_report(own, tmp_path / "new" / "folder" / "report")).megabytes == own.megabytes
 
 
-def test_coverage_can_reach_no_more_than_the_candidates(case: Any) -> None:
-    assert ceilings(case.relevant, case.candidates, 1)["coverage@1"] == pytest.approx(3 / 21)
-    assert ceilings(case.relevant, np.zeros(22, np.bool_), 10) == {}  # nothing to recommend, nothing to reach
-    assert ceilings(csr_array((3, 22), dtype=np.float32), case.candidates, 10) == {}
+def test_the_ceiling_of_coverage_is_limited_by_the_candidates(task: Any) -> None:
+    assert ceilings(task.relevant, task.candidates, 1)["coverage@1"] == pytest.approx(3 / 21)
+    assert ceilings(task.relevant, np.zeros(22, np.bool_), 10) == {}  # without candidates there are no ceilings
+    assert ceilings(csr_array((3, 22), dtype=np.float32), task.candidates, 10) == {}
 
 
 @pytest.mark.parametrize("kinds", [("purchase",), ("view", "cart"), ("view", "cart", "purchase")])
-def test_only_events_that_the_protocol_calls_relevant_are_asked_for(
+def test_only_relevant_events_of_the_protocol_count(
     kinds: tuple[str, ...], reorder_world: Any, toy_events: Any
 ) -> None:
     of_kind = {"purchase": [(0, 2), (1, 3), (98, 2)], "view": [(0, 2), (0, 6), (3, 5)], "cart": [(4, 8), (0, 99)]}
@@ -127,12 +127,12 @@ def test_only_events_that_the_protocol_calls_relevant_are_asked_for(
     window = pa.concat_tables(
         [table.set_column(place, "event", pa.array([kind] * len(table))) for kind, table in tables.items()]
     )
-    case = make_case(reorder_world[0], window, replace(PROTOCOL, relevant_events=kinds))
-    asked = {(case.user_ids[row], f"i{column:02}") for row, column in zip(*case.relevant.nonzero(), strict=True)}
-    wanted = {(f"u{u:02}", f"i{i:02}") for kind in kinds for u, i in of_kind[kind] if u != 98 and i != 99}
-    assert asked == wanted
-    assert case.cold_users == ("purchase" in kinds)
-    assert case.cold_items == ("cart" in kinds)
+    task = make_task(reorder_world[0], window, replace(PROTOCOL, relevant_events=kinds))
+    found = {(task.user_ids[row], f"i{column:02}") for row, column in zip(*task.relevant.nonzero(), strict=True)}
+    relevant = {(f"u{u:02}", f"i{i:02}") for kind in kinds for u, i in of_kind[kind] if u != 98 and i != 99}
+    assert found == relevant
+    assert task.cold_users == ("purchase" in kinds)
+    assert task.cold_items == ("cart" in kinds)
 
 
 def test_criteria_have_their_five_keys(report: Report) -> None:
@@ -141,24 +141,22 @@ def test_criteria_have_their_five_keys(report: Report) -> None:
     assert [row["target"] for row in rows] == [0.85, 0.80, 0.82, 0.70, 100, 100]
 
 
-def test_configured_criteria_replace_the_defaults_and_know_which_way_is_better(report: Report, tmp_path: Path) -> None:
+def test_configured_criteria_replace_the_defaults_in_both_directions(report: Report, tmp_path: Path) -> None:
     gini = report.models["popularity"]["gini@10"][0]
     assert gini is not None
     wanted = {"hit_rate@10": 0.0, "diversity@10": 0.0, "gini@10": gini / 2, "response_ms": 1e9}
     config = EvaluationConfig(criteria=wanted, model_targets={"popularity": {"hit_rate@10": 0.5}})
-    held = load_report(save_report(report.against(config), tmp_path / "report"))
-    assert {row["metric"]: row["target"] for row in held.criteria("popularity")} == wanted
-    rows = [line.split(" | ") for line in criteria_table(held, "popularity").splitlines()[2:]]
+    loaded = load_report(save_report(report.with_targets(config), tmp_path / "report"))
+    assert {row["metric"]: row["target"] for row in loaded.criteria("popularity")} == wanted
+    rows = [line.split(" | ") for line in criteria_table(loaded, "popularity").splitlines()[2:]]
     assert [cells[3] for cells in rows] == ["yes", "yes", "no", "yes"]
-    assert [row["model"] for row in held.targets()] == ["popularity"]
-    page = render(report.against(EvaluationConfig(criteria={}, model_targets={})))
+    assert [row["model"] for row in loaded.targets()] == ["popularity"]
+    page = render(report.with_targets(EvaluationConfig(criteria={}, model_targets={})))
     assert "Success criteria" not in page
     assert "Targets of each model" not in page
 
 
-def test_an_undefined_figure_is_shown_as_such_and_never_as_zero(
-    report: Report, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_undefined_value_is_not_shown_as_zero(report: Report, monkeypatch: pytest.MonkeyPatch) -> None:
     models = {name: dict(metrics) for name, metrics in report.models.items()}
     models["collaborative_filtering"] |= {"ndcg@10": [0.0, None, None]}
     models["popularity"] |= {"ndcg@10": [0.0, None, None]}
@@ -186,7 +184,7 @@ def test_vectors_are_aligned_on_users_and_average_to_the_report(report: Report) 
         assert np.nanmean(values) == pytest.approx(report.models[name]["ndcg@10"][0])
 
 
-def test_no_figure_is_above_its_ceiling(report: Report) -> None:
+def test_no_value_is_above_its_ceiling(report: Report) -> None:
     for metric, ceiling in report.ceilings["all"].items():
         for metrics in report.models.values():
             value = metrics[metric][0]
@@ -194,7 +192,7 @@ def test_no_figure_is_above_its_ceiling(report: Report) -> None:
             assert value <= ceiling + 1e-9
 
 
-def test_saved_and_loaded_it_says_the_same(report: Report, tmp_path: Path) -> None:
+def test_a_report_is_saved_and_loaded(report: Report, tmp_path: Path) -> None:
     folder = save_report(report, tmp_path / "report")
     assert {path.name for path in folder.iterdir()} == {"report.json", "report.md", "report.png", "per_user.parquet"}
     again = load_report(folder)
@@ -209,7 +207,7 @@ def test_the_page_names_models_targets_and_ceiling(report: Report) -> None:
         assert words in page
 
 
-def test_every_view_tells_every_metric(report: Report) -> None:
+def test_every_view_has_every_metric(report: Report) -> None:
     names = ("precision", "recall", "ndcg", "hit_rate", "map", "mrr", "diversity", "novelty", "serendipity")
     names += ("popularity_lift", "coverage", "personalisation", "gini")
     for models in (report.models, *report.views.values()):
@@ -220,7 +218,7 @@ def test_every_view_tells_every_metric(report: Report) -> None:
 
 def test_the_best_is_compared_with_every_other_in_every_view(report: Report) -> None:
     assert report.undefined["discovery"]["users"] == report.n_users
-    assert report.comparisons["discovery"] == {}  # nobody wanted anything new: nothing to compare
+    assert report.comparisons["discovery"] == {}  # no user has relevant new items: nothing to compare
     for view in ("all", "reorder"):
         compared = report.comparisons[view]
         models = report.models if view == "all" else report.views[view]
@@ -233,7 +231,7 @@ def test_the_best_is_compared_with_every_other_in_every_view(report: Report) -> 
         assert found["n_users"] == report.n_users - report.undefined[view]["users"]
 
 
-def test_slices_judge_their_own_buyers(report: Report) -> None:
+def test_slices_hold_the_metrics_of_their_users(report: Report) -> None:
     vectors = report.vectors("recall@10")
     first = report.slices["segment: first"]
     assert first["n_users"] == 1
@@ -244,7 +242,7 @@ def test_slices_judge_their_own_buyers(report: Report) -> None:
     assert {"category: even", "category: odd"} <= set(report.slices)
 
 
-def test_targets_stand_beside_what_was_reached_and_could_be(report: Report) -> None:
+def test_targets_are_compared_with_reached_values_and_ceilings(report: Report) -> None:
     rows = report.targets()
     assert {row["model"] for row in rows} == {"collaborative_filtering"}
     by_metric = {row["metric"]: row for row in rows}
@@ -252,16 +250,16 @@ def test_targets_stand_beside_what_was_reached_and_could_be(report: Report) -> N
     assert by_metric["precision@10"]["reached"] == report.models["collaborative_filtering"]["precision@10"][0]
     assert by_metric["precision@10"]["ceiling"] == report.ceilings["all"]["precision@10"]
     assert by_metric["diversity@10"]["ceiling"] is None
-    assert "0.800 †" in render(report)  # three buyers with one or two relevant items each cannot fill ten places
+    assert "0.800 †" in render(report)  # three users with one or two relevant items each cannot fill ten places
 
 
-def test_costs_are_told_where_they_were_recorded(report: Report) -> None:
+def test_recorded_costs_are_reported(report: Report) -> None:
     assert report.costs == {"popularity": {"fit_seconds": 0.25, "peak_memory_mb": 123.0}, "collaborative_filtering": {}}
     row = next(line for line in render(report).splitlines() if line.endswith("| 123.0 |"))
     assert row.startswith("| popularity |")
 
 
-def test_the_page_tells_shares_of_the_oracle_only_where_there_is_one(report: Report, tmp_path: Path) -> None:
+def test_the_page_has_shares_of_the_oracle_only_if_there_is_one(report: Report, tmp_path: Path) -> None:
     reached = report.models["collaborative_filtering"]["ndcg@10"][0]
     assert reached is not None
     page = render(report)
@@ -271,7 +269,7 @@ def test_the_page_tells_shares_of_the_oracle_only_where_there_is_one(report: Rep
     assert next(line for line in page.splitlines() if line.startswith("| ndcg@10 ")).split(" | ")[4] == "0.800"
     folder = save_report(report, tmp_path / "report")
     stored = json.loads((folder / "report.json").read_text())
-    for name in ("oracle", "slices", "comparisons", "costs"):  # a report of before they were told
+    for name in ("oracle", "slices", "comparisons", "costs"):  # a report of an earlier version
         del stored[name]
     (folder / "report.json").write_text(json.dumps(stored))
     old = load_report(folder)
@@ -279,42 +277,42 @@ def test_the_page_tells_shares_of_the_oracle_only_where_there_is_one(report: Rep
     assert "oracle" not in render(old)
 
 
-def test_a_cold_case_is_judged_beside_the_main_one(case: Any, reorder_world: Any, tmp_path: Path) -> None:
+def test_a_cold_start_task_is_evaluated_besides_the_main_one(task: Any, reorder_world: Any, tmp_path: Path) -> None:
     log, features = reorder_world
     models = {"popularity": Popularity().fit(log), "content_based": ContentBased().fit(log, features)}
-    # i20 is an even thing that nobody bought: the even buyers want it, and it competes with nothing odd but i05
-    wanted = np.isin(np.arange(22), [20])[None, :] & (case.user_rows % 2 == 0)[:, None]
+    # i20 is even and has no events: it is relevant for the even users, and the only odd candidate is i05
+    relevant = np.isin(np.arange(22), [20])[None, :] & (task.user_rows % 2 == 0)[:, None]
     new = replace(
-        case,
-        relevant=csr_array(wanted.astype(np.float32)),
+        task,
+        relevant=csr_array(relevant.astype(np.float32)),
         candidates=np.isin(np.arange(22), [5, 20]),
         description="cold items: ranked among two",
-        apart=False,
+        split_views=False,
     )
-    config = EvaluationConfig(n_bootstrap=100)
-    report = evaluate(models, case, features, config=config, cold={"cold items": new})
+    config = EvaluationConfig(n_resamples=100)
+    report = evaluate(models, task, features, config=config, cold={"cold items": new})
     found = report.cold["cold items"]
     assert found["n_users"] == 3
     assert found["models"]["content_based"]["ndcg@10"][0] == pytest.approx(1.0)
     assert found["comparison"]["best"] == "content_based"
     assert found["ceilings"]["precision@10"] == pytest.approx(0.1)
     page = render(report)
-    assert "## Cold items\n\nCold items: ranked among two. 3 buyers." in page
-    assert "less that of **content_based**" in page.partition("## Cold items")[2]
+    assert "## Cold items\n\nCold items: ranked among two. 3 users." in page
+    assert "minus that of **content_based**" in page.partition("## Cold items")[2]
     assert render(load_report(save_report(report, tmp_path / "report"))) == page
 
 
-def test_no_model_is_called_the_best_where_nobody_found_anything(case: Any, reorder_world: Any) -> None:
+def test_no_model_is_the_best_if_no_model_has_a_hit(task: Any, reorder_world: Any) -> None:
     log, features = reorder_world
     models = {"popularity": Popularity().fit(log), "content_based": ContentBased().fit(log, features)}
-    out_of_reach = replace(case, candidates=np.zeros(22, np.bool_), description="ranked among nothing", apart=False)
-    report = evaluate(models, case, features, config=EvaluationConfig(n_bootstrap=100), cold={"nothing": out_of_reach})
-    assert "less that of" not in render(report).partition("## Nothing")[2]
+    out_of_reach = replace(task, candidates=np.zeros(22, np.bool_), description="no candidates", split_views=False)
+    report = evaluate(models, task, features, config=EvaluationConfig(n_resamples=100), cold={"nothing": out_of_reach})
+    assert "minus that of" not in render(report).partition("## Nothing")[2]
 
 
-def test_without_item_features_all_but_diversity_is_told(case: Any, reorder_world: Any) -> None:
+def test_without_item_features_there_is_no_diversity(task: Any, reorder_world: Any) -> None:
     model = Popularity().fit(reorder_world[0])
-    plain = evaluate({"most bought": model}, case, config=EvaluationConfig(n_bootstrap=100))
+    plain = evaluate({"most bought": model}, task, config=EvaluationConfig(n_resamples=100))
     assert "diversity@10" not in plain.models["most bought"]
     assert "novelty@10" in plain.models["most bought"]
     assert not any(name.startswith("category") for name in plain.slices)
@@ -323,16 +321,18 @@ def test_without_item_features_all_but_diversity_is_told(case: Any, reorder_worl
 
 
 @pytest.mark.parametrize("repeat", [False, True])
-def test_a_catalogue_with_fewer_items_than_places_is_judged(repeat: bool, toy_events: Any) -> None:
+def test_a_catalogue_with_fewer_items_than_places_is_evaluated(repeat: bool, toy_events: Any) -> None:
     pairs = [(0, 0), (0, 1), (1, 1), (1, 2), (2, 0), (2, 2)]
     log = Interactions.from_table(toy_events(pairs, [float(day) for day in range(len(pairs))]), repeat=repeat)
     protocol = replace(PROTOCOL, repeat=repeat)
-    case = make_case(log, toy_events([(0, 2), (1, 0), (1, 1), (2, 1)], [50.0] * 4), protocol)
+    task = make_task(log, toy_events([(0, 2), (1, 0), (1, 1), (2, 1)], [50.0] * 4), protocol)
     models = {"popularity": Popularity().fit(log), "collaborative_filtering": CollaborativeFiltering().fit(log)}
-    report = evaluate(models, case, config=EvaluationConfig(n_bootstrap=100))
+    report = evaluate(models, task, config=EvaluationConfig(n_resamples=100))
     for metrics in report.models.values():
-        assert metrics["hit_rate@10"] == metrics["coverage@10"][:1] * 3 == [1.0] * 3  # three items fill no ten places
-        assert (metrics["recall@10"][0] == 1.0) is repeat  # what buyer 1 knows stands in the list only where it stays
+        assert (
+            metrics["hit_rate@10"] == metrics["coverage@10"][:1] * 3 == [1.0] * 3
+        )  # three items cannot fill ten places
+        assert (metrics["recall@10"][0] == 1.0) is repeat  # the known items of user 1 are in the list only with repeat
     assert report.models["popularity"]["precision@10"][0] == pytest.approx((4 if repeat else 3) / 30)
     found = report.ceilings["all"]
     assert found["coverage@10"] == 1.0
@@ -341,7 +341,7 @@ def test_a_catalogue_with_fewer_items_than_places_is_judged(repeat: bool, toy_ev
     assert plot_report(report).startswith(PNG)
 
 
-def test_a_curve_is_drawn_and_an_empty_one_refused() -> None:
+def test_a_curve_is_plotted_and_an_empty_one_is_an_error() -> None:
     assert plot_learning_curve([{"epoch": 1, "loss": 0.5}, {"epoch": 2, "loss": 0.4}]).startswith(PNG)
     with pytest.raises(ValueError, match="no points"):
         plot_learning_curve([])

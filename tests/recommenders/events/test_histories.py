@@ -1,4 +1,4 @@
-"""What is known of buyers, as events in order."""
+"""Histories of users."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ lists = st.lists(st.lists(st.integers(0, 6), max_size=6), max_size=5)
 
 @given(of=lists)
 def test_the_matrix_counts_the_events(of: list[list[int]]) -> None:
-    known = Histories.of_lists(of, 7)
+    known = Histories.from_lists(of, 7)
     expected = np.array([np.bincount(columns, minlength=7) for columns in map(np.int64, of)]).reshape(-1, 7)
     np.testing.assert_array_equal(known.matrix.toarray(), expected)
     assert known.matrix.has_canonical_format
@@ -23,46 +23,46 @@ def test_the_matrix_counts_the_events(of: list[list[int]]) -> None:
 
 
 @given(of=lists, length=st.integers(1, 8))
-def test_the_latest_are_the_last_ones(of: list[list[int]], length: int) -> None:
-    found = Histories.of_lists(of, 7).latest(length)
+def test_latest_returns_the_last_events(of: list[list[int]], length: int) -> None:
+    found = Histories.from_lists(of, 7).latest(length)
     for row, columns in zip(found.tolist(), of, strict=True):
         assert row == [-1] * (length - len(columns)) + columns[-length:]
 
 
 @given(of=lists, data=st.data())
-def test_rows_can_be_chosen_in_any_order(of: list[list[int]], data: st.DataObject) -> None:
-    known = Histories.of_lists(of, 7)
+def test_rows_can_be_selected_in_any_order(of: list[list[int]], data: st.DataObject) -> None:
+    known = Histories.from_lists(of, 7)
     rows = data.draw(st.lists(st.integers(0, len(of) - 1), max_size=6)) if of else []
-    chosen = known[rows]
-    assert [columns.tolist() for columns in np.split(chosen.item_columns, chosen.indptr[1:-1])][: len(rows)] == [
+    selected = known[rows]
+    assert [columns.tolist() for columns in np.split(selected.item_columns, selected.indptr[1:-1])][: len(rows)] == [
         of[row] for row in rows
     ]
     np.testing.assert_array_equal(known[1:3].matrix.toarray(), known.matrix.toarray()[1:3])
 
 
 @given(of=lists)
-def test_what_is_left_out_is_gone_and_the_rest_stays(of: list[list[int]]) -> None:
-    known = Histories.of_lists(of, 7)
-    left = known.select(known.item_columns != 3)
-    assert len(left) == len(known)
+def test_select_removes_the_masked_events_only(of: list[list[int]]) -> None:
+    known = Histories.from_lists(of, 7)
+    rest = known.select(known.item_columns != 3)
+    assert len(rest) == len(known)
     expected = known.matrix.toarray()
     expected[:, 3] = 0
-    np.testing.assert_array_equal(left.matrix.toarray(), expected)
+    np.testing.assert_array_equal(rest.matrix.toarray(), expected)
 
 
 EVENTS = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 4)), max_size=8)  # (time, item)
 
 
-def timed(buyers: list[list[tuple[int, int]]]) -> Histories:
-    ordered = [sorted(events, key=lambda event: event[0]) for events in buyers]
-    lists = Histories.of_lists([[item for _, item in events] for events in ordered], 5)
+def timed(users: list[list[tuple[int, int]]]) -> Histories:
+    ordered = [sorted(events, key=lambda event: event[0]) for events in users]
+    lists = Histories.from_lists([[item for _, item in events] for events in ordered], 5)
     times = np.array([time for events in ordered for time, _ in events], dtype=np.int64)
     return Histories(lists.indptr, lists.item_columns, times, np.arange(1.0, len(times) + 1, dtype=np.float32), 5)
 
 
-@given(buyers=st.lists(EVENTS, min_size=1, max_size=4))
-def test_visits_are_distinct_later_moments(buyers: list[list[tuple[int, int]]]) -> None:
-    histories = timed(buyers)
+@given(users=st.lists(EVENTS, min_size=1, max_size=4))
+def test_visits_are_distinct_time_stamps(users: list[list[tuple[int, int]]]) -> None:
+    histories = timed(users)
     expected = []
     for row in range(len(histories)):
         times = histories[[row]].timestamps
@@ -70,9 +70,9 @@ def test_visits_are_distinct_later_moments(buyers: list[list[tuple[int, int]]]) 
     assert histories.visits_ago.tolist() == expected
 
 
-@given(buyers=st.lists(EVENTS, min_size=1, max_size=4))
-def test_known_items_sum_like_the_matrix_and_keep_the_newest_visit(buyers: list[list[tuple[int, int]]]) -> None:
-    histories = timed(buyers)
+@given(users=st.lists(EVENTS, min_size=1, max_size=4))
+def test_known_items_sum_like_the_matrix_and_keep_the_newest_visit(users: list[list[tuple[int, int]]]) -> None:
+    histories = timed(users)
     known = histories.known_items
     matrix = histories.matrix
     np.testing.assert_array_equal(known.indptr, matrix.indptr)
@@ -87,10 +87,10 @@ def test_known_items_sum_like_the_matrix_and_keep_the_newest_visit(buyers: list[
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 2**32 - 1))
-def test_the_order_of_a_tables_rows_changes_no_log(toy_events: Any, seed: int) -> None:
+def test_a_log_does_not_depend_on_the_order_of_the_tables_rows(toy_events: Any, seed: int) -> None:
     rng = np.random.default_rng(seed)
     pairs = [(int(user), int(item)) for user, item in rng.integers(4, size=(30, 2))]
-    table = toy_events(pairs, rng.integers(3, size=30).astype(float))  # many events share a moment
+    table = toy_events(pairs, rng.integers(3, size=30).astype(float))  # many events have equal time stamps
     for name in ("weight", "quantity"):
         place = table.column_names.index(name)
         field = table.schema.field(place)

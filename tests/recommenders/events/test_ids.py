@@ -8,8 +8,8 @@ IDS = st.lists(st.text(st.characters(exclude_characters="\0", exclude_categories
 
 
 @given(IDS)
-def test_every_id_comes_back_from_its_row(ids: list[str]) -> None:
-    known = IdMap.of(ids)
+def test_every_id_is_found_at_its_row(ids: list[str]) -> None:
+    known = IdMap.from_ids(ids)
     assert len(known) == len(set(ids))
     assert known.ids[known.rows(ids)].tolist() == ids
     assert [known.row(id_) for id_ in ids] == known.rows(ids).tolist()
@@ -17,11 +17,11 @@ def test_every_id_comes_back_from_its_row(ids: list[str]) -> None:
 
 @given(IDS, IDS)
 def test_an_unknown_id_has_row_minus_one(ids: list[str], others: list[str]) -> None:
-    known = IdMap.of(ids)
+    known = IdMap.from_ids(ids)
     expected = [id_ in set(ids) for id_ in others]
     assert (known.rows(others) >= 0).tolist() == expected
 
 
-def test_an_empty_map_knows_nobody() -> None:
-    assert IdMap.of([]).rows(["1", "2"]).tolist() == [-1, -1]
-    assert IdMap.of([]).rows(np.array([], dtype=np.str_)).tolist() == []
+def test_an_empty_map_has_no_ids() -> None:
+    assert IdMap.from_ids([]).rows(["1", "2"]).tolist() == [-1, -1]
+    assert IdMap.from_ids([]).rows(np.array([], dtype=np.str_)).tolist() == []

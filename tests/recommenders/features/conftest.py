@@ -1,4 +1,4 @@
-"""A few orders small enough to count by hand."""
+"""A few orders, small enough to check by hand."""
 
 from datetime import UTC, datetime, timedelta
 

@@ -10,7 +10,7 @@ TABLES = {"interactions": schema.INTERACTIONS, "items": schema.ITEMS, "users": s
 
 
 @pytest.mark.parametrize("features", CATALOGUE.values(), ids=CATALOGUE)
-def test_every_feature_has_a_name_of_its_own_a_meaning_and_a_unit(features: tuple[Feature, ...]) -> None:
+def test_every_feature_has_a_unique_name_a_meaning_and_a_unit(features: tuple[Feature, ...]) -> None:
     assert len({f.name for f in features}) == len(features)
     assert all(f.meaning and f.unit and f.source for f in features)
     assert [field.nullable for field in schema_of(features)] == [False] + [True] * (len(features) - 1)
@@ -25,5 +25,5 @@ def test_every_source_is_a_column_that_exists(features: tuple[Feature, ...]) -> 
             assert column in TABLES[table].names, f"{feature.name}: {table} has no column {column}"
 
 
-def test_the_page_shows_the_catalogue() -> None:
+def test_the_docs_page_contains_the_catalogue() -> None:
     assert PAGE.read_text().endswith(page_tables())

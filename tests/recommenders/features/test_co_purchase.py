@@ -12,7 +12,7 @@ from scipy.sparse import csr_array
 from recommenders.errors import UnknownNameError
 from recommenders.events.interactions import Interactions
 from recommenders.features import co_purchase as module
-from recommenders.features.co_purchase import baskets, baskets_of, co_purchase
+from recommenders.features.co_purchase import baskets, baskets_as_of, co_purchase
 from recommenders.storage import schema
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
@@ -22,14 +22,14 @@ MATRICES = st.lists(st.lists(st.booleans(), min_size=6, max_size=6), min_size=1,
 )
 
 
-def test_counted_by_hand() -> None:
+def test_counts_and_norms_by_hand() -> None:
     counts = co_purchase(TOY, norm="count").toarray()
     assert counts.tolist() == [[0, 2, 1, 0], [2, 0, 1, 0], [1, 1, 0, 0], [0, 0, 0, 0]]
     assert co_purchase(TOY, norm="cosine").toarray()[0, 1] == pytest.approx(2 / np.sqrt(3 * 2))
     assert co_purchase(TOY, norm="lift").toarray()[0, 2] == pytest.approx(1 * 4 / (3 * 2))
 
 
-def test_the_strongest_stay_and_of_equals_the_first() -> None:
+def test_the_strongest_are_kept_and_of_ties_the_first() -> None:
     assert co_purchase(TOY, top=1, norm="count").toarray().tolist() == [
         [0, 2, 0, 0],
         [2, 0, 0, 0],
@@ -38,7 +38,7 @@ def test_the_strongest_stay_and_of_equals_the_first() -> None:
     ]
 
 
-def test_a_basket_of_everything_likens_nothing() -> None:
+def test_baskets_above_the_limit_are_left_out() -> None:
     assert co_purchase(TOY, norm="count", largest=2).toarray()[0].tolist() == [0, 1, 0, 0]
 
 
@@ -58,29 +58,29 @@ def test_it_is_the_gram_matrix_in_any_number_of_blocks(matrix: csr_array) -> Non
     assert found.dtype == np.float32
 
 
-def test_baskets_of_a_log_by_moment_by_order_and_by_user(events: pa.Table, tmp_path: Path) -> None:
+def test_baskets_of_a_log_by_visit_by_order_and_by_user(events: pa.Table, tmp_path: Path) -> None:
     log = Interactions.from_table(events)
-    by_moment = baskets(log)
-    assert by_moment.shape == (5, 3)
-    assert sorted(map(tuple, by_moment.toarray().tolist())) == [(0, 0, 1), (0, 0, 1), (1, 0, 0), (1, 0, 0), (1, 1, 0)]
+    by_visit = baskets(log)
+    assert by_visit.shape == (5, 3)
+    assert sorted(map(tuple, by_visit.toarray().tolist())) == [(0, 0, 1), (0, 0, 1), (1, 0, 0), (1, 0, 0), (1, 1, 0)]
     assert baskets(log, "user").toarray().tolist() == [[1, 1, 0], [1, 0, 1], [0, 0, 1]]
     pq.write_table(events, tmp_path / "events.parquet")
     for rows in (events, [tmp_path / "events.parquet"]):
-        by_order, ids = baskets_of(rows, NOW + timedelta(days=9))
+        by_order, ids = baskets_as_of(rows, NOW + timedelta(days=9))
         assert ids.ids.tolist() == ["a", "b", "c"]
-        assert sorted(map(tuple, by_order.toarray().tolist())) == sorted(map(tuple, by_moment.toarray().tolist()))
-        assert baskets_of(rows, NOW, "user")[0].toarray().tolist() == [[1, 1, 0], [1, 0, 1]]
+        assert sorted(map(tuple, by_order.toarray().tolist())) == sorted(map(tuple, by_visit.toarray().tolist()))
+        assert baskets_as_of(rows, NOW, "user")[0].toarray().tolist() == [[1, 1, 0], [1, 0, 1]]
 
 
-def test_nothing_gives_nothing() -> None:
-    matrix, ids = baskets_of(schema.INTERACTIONS.empty_table(), NOW)
+def test_an_empty_log_gives_an_empty_matrix() -> None:
+    matrix, ids = baskets_as_of(schema.INTERACTIONS.empty_table(), NOW)
     assert (matrix.shape, len(ids)) == ((0, 0), 0)
     assert co_purchase(matrix).shape == (0, 0)
     assert baskets(Interactions.from_table(schema.INTERACTIONS.empty_table())).shape == (0, 0)
 
 
-def test_unknown_names_are_refused(events: pa.Table) -> None:
+def test_unknown_names_are_rejected(events: pa.Table) -> None:
     with pytest.raises(UnknownNameError, match="unknown within 'week'; choose from order, user"):
-        baskets_of(events, NOW, "week")  # type: ignore[arg-type]
+        baskets_as_of(events, NOW, "week")  # type: ignore[arg-type]
     with pytest.raises(UnknownNameError, match="unknown norm 'cos'; choose from cosine, count, lift"):
         co_purchase(TOY, norm="cos")  # type: ignore[arg-type]

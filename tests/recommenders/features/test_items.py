@@ -37,15 +37,15 @@ def table_of(rows: list[dict[str, object]]) -> pa.Table:
     return schema.conform(pa.Table.from_pylist(rows), schema.ITEMS, "items")
 
 
-def test_what_is_more_alike_is_nearer(items: pa.Table) -> None:
-    features = encode_items(items, IdMap.of(["a", "b", "c", "d", "e"]))
+def test_more_similar_items_have_a_larger_cosine(items: pa.Table) -> None:
+    features = encode_items(items, IdMap.from_ids(["a", "b", "c", "d", "e"]))
     near = cosine(features)
     assert near[0, 1] > near[2, 3] > near[0, 2]
     assert features.categories.tolist() == ["packaging", "packaging", "catering", "catering", "catering"]
 
 
 def test_an_unknown_id_is_a_row_of_zeros(items: pa.Table) -> None:
-    features = encode_items(items, IdMap.of(["a", "zzz"]))
+    features = encode_items(items, IdMap.from_ids(["a", "zzz"]))
     assert features.vectors.shape[0] == 2
     assert features.vectors.toarray()[1].tolist() == [0.0] * features.vectors.shape[1]
     assert features.categories.tolist() == ["packaging", ""]
@@ -53,9 +53,9 @@ def test_an_unknown_id_is_a_row_of_zeros(items: pa.Table) -> None:
 
 @settings(max_examples=60)
 @given(st.lists(ROW, min_size=1, max_size=8))
-def test_rows_have_length_one_or_zero(rows: list[dict[str, object]]) -> None:
+def test_rows_have_norm_one_or_zero(rows: list[dict[str, object]]) -> None:
     table = table_of(rows)
-    features = encode_items(table, IdMap.of(table["item_id"].to_pylist()))
+    features = encode_items(table, IdMap.from_ids(table["item_id"].to_pylist()))
     lengths = np.linalg.norm(features.vectors.toarray(), axis=1)
     assert features.vectors.dtype == np.float32
     assert np.isfinite(features.vectors.data).all()
@@ -68,15 +68,15 @@ def test_the_order_of_the_table_does_not_matter(rows: list[dict[str, object]], r
     table = table_of(rows)
     places = list(range(len(rows)))
     random.shuffle(places)  # type: ignore[attr-defined]
-    ids = IdMap.of(table["item_id"].to_pylist())
+    ids = IdMap.from_ids(table["item_id"].to_pylist())
     np.testing.assert_allclose(
         cosine(encode_items(table.take(places), ids)), cosine(encode_items(table, ids)), atol=1e-6
     )
 
 
-def test_close_prices_are_nearer_than_far_ones() -> None:
+def test_closer_prices_have_a_larger_cosine() -> None:
     table = table_of([{"title": None, "price": 1.2**n} for n in range(40)])
-    ids = IdMap.of(table["item_id"].to_pylist())
+    ids = IdMap.from_ids(table["item_id"].to_pylist())
     cosines = cosine(encode_items(table, ids))
     place = ids.rows([f"i{n}" for n in range(40)])  # i10 sorts before i2
     near = cosines[np.ix_(place, place)]
@@ -84,14 +84,14 @@ def test_close_prices_are_nearer_than_far_ones() -> None:
     assert near[30, 31] > near[30, 34] > near[30, 2]
 
 
-def test_an_item_told_twice_is_refused(items: pa.Table) -> None:
+def test_a_duplicate_item_is_rejected(items: pa.Table) -> None:
     with pytest.raises(DataError, match="1 item_ids occur twice; keep one row"):
-        encode_items(pa.concat_tables([items, items.slice(0, 1)]), IdMap.of(["a"]))
+        encode_items(pa.concat_tables([items, items.slice(0, 1)]), IdMap.from_ids(["a"]))
 
 
 @settings(max_examples=40)
 @given(st.lists(st.lists(WORD, max_size=5).map(" ".join), min_size=2, max_size=10))
-def test_tf_idf_is_that_of_scikit_learn(texts: list[str]) -> None:
+def test_tf_idf_equals_that_of_scikit_learn(texts: list[str]) -> None:
     ours = tf_idf(texts)
     spread = [sum(word in text.split() for text in texts) for word in ("tape", "brown", "clear", "box")]
     if max(spread) < 2:
@@ -102,14 +102,14 @@ def test_tf_idf_is_that_of_scikit_learn(texts: list[str]) -> None:
     np.testing.assert_allclose((ours @ ours.T).toarray(), (theirs @ theirs.T).toarray(), rtol=1e-4)
 
 
-def test_earlier_states_of_items_are_known_by_their_time_and_survive_a_bundle(tmp_path: Path) -> None:
+def test_earlier_states_of_items_are_encoded_as_of_their_time_and_survive_a_bundle(tmp_path: Path) -> None:
     old, new = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 6, 1, tzinfo=UTC)
     states = schema.conform(
         pa.table({"item_id": ["a", "a", "b"], "category": ["tape", "box", "box"], "valid_from": [old, new, None]}),
         schema.ITEMS,
         "items",
     )
-    ids = IdMap.of(["a", "b"])
+    ids = IdMap.from_ids(["a", "b"])
     latest = encode_items_as_of(states, ids, new)
     assert latest.categories.tolist() == ["box", "box"]
     latest.save(tmp_path / "features")
@@ -118,4 +118,4 @@ def test_earlier_states_of_items_are_known_by_their_time_and_survive_a_bundle(tm
         assert earlier.categories.tolist() == ["tape", "box"]
         assert cosine(earlier)[0, 1] == 0
     unchanging = encode_items_as_of(states.slice(2), ids, new)
-    assert unchanging.as_of(old, ids) is unchanging  # nothing to encode anew
+    assert unchanging.as_of(old, ids) is unchanging  # nothing to encode again

@@ -1,4 +1,4 @@
-"""No feature knows what comes after its moment: random logs, cut anywhere."""
+"""No feature uses events after as_of: random logs, cut at random times."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recommenders.features.co_purchase import baskets_of, co_purchase
+from recommenders.features.co_purchase import baskets_as_of, co_purchase
 from recommenders.features.leakage import differences, events_until, items_until
 from recommenders.features.pairs import pair_features
 from recommenders.features.sequences import sequences
@@ -18,7 +18,7 @@ from recommenders.features.tables import item_features, user_features
 from recommenders.storage import schema
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
-HOURS = st.integers(0, 24 * 120)  # few enough that moments meet
+HOURS = st.integers(0, 24 * 120)  # few enough that times coincide
 USER, ITEM = st.sampled_from(["u1", "u2", "u3"]), st.sampled_from(["a", "b", "c", "d"])
 
 
@@ -56,8 +56,8 @@ DESCRIPTION = st.fixed_dictionaries(
 )
 
 
-def table(rows: list[dict[str, Any]], wanted: pa.Schema) -> pa.Table:
-    return pa.Table.from_pylist([dict.fromkeys(wanted.names) | row for row in rows], wanted)
+def table(rows: list[dict[str, Any]], table_schema: pa.Schema) -> pa.Table:
+    return pa.Table.from_pylist([dict.fromkeys(table_schema.names) | row for row in rows], table_schema)
 
 
 LOG = st.lists(EVENT, max_size=25).map(lambda rows: table(rows, schema.INTERACTIONS))
@@ -78,7 +78,7 @@ USERS = table([{"user_id": u} for u in ("u1", "u2", "u3")], schema.USERS)
 def with_late(
     log: pa.Table, items: pa.Table, now: datetime, late: list[tuple[str, int, str, float]]
 ) -> tuple[pa.Table, pa.Table]:
-    """The tables as they are read later: with items of which no row says that they came after the moment."""
+    """The tables as read later: with later items whose rows have no date."""
     sales = [
         {"user_id": "u1", "item_id": i, "timestamp": now + timedelta(microseconds=gap), "event": "view", "weight": 1.0}
         for i, gap, _, _ in late
@@ -92,7 +92,7 @@ def with_late(
 
 @settings(max_examples=16)
 @given(LOG, ITEMS, HOURS, LATE)
-def test_features_of_the_whole_log_are_those_of_the_log_cut_at_the_moment(
+def test_features_of_the_whole_log_equal_those_of_the_log_cut_at_as_of(
     log: pa.Table, items: pa.Table, hours: int, late: list[tuple[str, int, str, float]]
 ) -> None:
     now = moment(hours)
@@ -101,8 +101,10 @@ def test_features_of_the_whole_log_are_those_of_the_log_cut_at_the_moment(
     assert (events_until(log, now).equals(known), items_until(items, log, now).equals(described)) == (True, True)
     assert differences(item_features(log, items, now), item_features(known, described, now)) == []
     assert differences(user_features(log, USERS, now, items), user_features(known, USERS, now, described)) == []
-    asked = pa.table({"user_id": ["u1", "u2", "nobody"], "item_id": ["a", "d", "a"]})
-    assert differences(pair_features(log, items, now, asked), pair_features(known, described, now, asked)) == []
+    candidates = pa.table({"user_id": ["u1", "u2", "unknown"], "item_id": ["a", "d", "a"]})
+    assert (
+        differences(pair_features(log, items, now, candidates), pair_features(known, described, now, candidates)) == []
+    )
     order = [("user_id", "ascending"), ("item_id", "ascending")]
     full, cut = (pair_features(*tables, now).sort_by(order) for tables in ((log, items), (known, described)))
     assert differences(full, cut) == []
@@ -110,7 +112,7 @@ def test_features_of_the_whole_log_are_those_of_the_log_cut_at_the_moment(
 
 @settings(max_examples=12)
 @given(LOG, HOURS, st.integers(1, 5), st.none() | st.just(["view"]), st.randoms(use_true_random=False))
-def test_sequences_and_baskets_know_no_future_and_no_order_of_rows(
+def test_sequences_and_baskets_do_not_depend_on_the_future_or_on_the_order_of_rows(
     log: pa.Table, hours: int, length: int, kinds: list[str] | None, random: Any
 ) -> None:
     now = moment(hours)
@@ -120,14 +122,14 @@ def test_sequences_and_baskets_know_no_future_and_no_order_of_rows(
         pa.array([p for p in places if p < events_until(log, now).num_rows], pa.int64())
     )
     assert sequences(log, now, length, kinds=kinds).equals(sequences(known, now, length, kinds=kinds))
-    (full, full_ids), (cut, cut_ids) = baskets_of(log, now), baskets_of(known, now)
+    (full, full_ids), (cut, cut_ids) = baskets_as_of(log, now), baskets_as_of(known, now)
     assert full_ids.ids.tolist() == cut_ids.ids.tolist()
     assert (co_purchase(full).toarray() == co_purchase(cut).toarray()).all()
 
 
 @settings(max_examples=5)
 @given(LOG, ITEMS, HOURS)
-def test_parquet_gives_what_the_table_gives(
+def test_parquet_files_give_the_same_as_tables(
     tmp_path_factory: pytest.TempPathFactory, log: pa.Table, items: pa.Table, hours: int
 ) -> None:
     folder, now = tmp_path_factory.mktemp("log"), moment(hours)
@@ -144,14 +146,14 @@ def test_parquet_gives_what_the_table_gives(
     assert sequences(events, now).equals(sequences(log, now))
 
 
-def test_of_three_rows_the_newest_counts_also_where_one_has_no_date() -> None:
+def test_the_newest_of_three_rows_is_used_also_if_one_has_no_date() -> None:
     rows = [{"item_id": "a"}, {"item_id": "a", "valid_from": moment(1)}]
     rows.append({"item_id": "a", "valid_from": moment(0), "available_from": moment(0)})
     found = item_features(table([], schema.INTERACTIONS), table(rows, schema.ITEMS), moment(1))
     assert found["age_days"].to_pylist() == [None]
 
 
-def test_an_undated_item_counts_from_its_first_event_or_its_dates_on() -> None:
+def test_an_undated_item_is_known_from_its_first_event_or_its_dates_on() -> None:
     now = moment(10)
     sale = {"user_id": "u1", "event": "x", "weight": 1.0}
     log = table(
@@ -172,12 +174,12 @@ def test_an_undated_item_counts_from_its_first_event_or_its_dates_on() -> None:
     assert items_until(items.select(["item_id"]), log, now)["item_id"].to_pylist() == ["at"]
 
 
-def test_an_item_first_sold_later_that_ranks_among_todays_is_a_leak_that_is_told() -> None:
+def test_an_item_first_sold_later_in_a_price_rank_is_a_reported_leak() -> None:
     now = moment(10)
     sale = {"user_id": "u1", "event": "x", "weight": 1.0}
     log = table([{**sale, "item_id": i, "timestamp": moment(h)} for i, h in (("a", 1), ("z", 11))], schema.INTERACTIONS)
     items = table([{"item_id": i, "category": "x", "price": p} for i, p in (("a", 1.0), ("z", 2.0))], schema.ITEMS)
-    dated = [{**row, "valid_from": START} for row in items.to_pylist()]  # each is known at the moment
+    dated = [{**row, "valid_from": START} for row in items.to_pylist()]  # both are known at as_of
     leaky = item_features(log, table(dated, schema.ITEMS), now)
     honest = item_features(events_until(log, now), items_until(items, log, now), now)
     assert differences(leaky, honest) == ["item_id: 2 rows against 1, or other ids"]
@@ -185,7 +187,7 @@ def test_an_item_first_sold_later_that_ranks_among_todays_is_a_leak_that_is_told
     assert differences(item_features(log, items, now), honest) == []
 
 
-def test_a_planted_leak_is_told_by_feature_and_number_of_rows() -> None:
+def test_a_planted_leak_is_reported_by_feature_and_number_of_rows() -> None:
     rows = [{"user_id": "u1", "item_id": "a", "timestamp": moment(h), "event": "x", "weight": 1.0} for h in (1, 50)]
     log, now = table(rows, schema.INTERACTIONS), moment(2)
     items = schema.ITEMS.empty_table()

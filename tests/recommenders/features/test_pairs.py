@@ -1,4 +1,4 @@
-"""Pairs, sequences and reorders small enough to count by hand."""
+"""Pair features, sequences and reorders, small enough to check by hand."""
 
 from datetime import UTC, datetime, timedelta
 from math import log, sqrt
@@ -20,8 +20,8 @@ NOW = datetime(2026, 3, 1, tzinfo=UTC)
 
 
 @pytest.fixture(scope="module")
-def habits() -> pa.Table:
-    """u1 buys a every 20 days and b once; u2 buys a 10 days apart, 25 and 15 days ago, half of the last comes back."""
+def purchases() -> pa.Table:
+    """u1 buys a every 20 days and b once; u2 buys a 25 and 15 days ago and returns half of the last purchase."""
     rows = [  # user, item, days before NOW, order, quantity, price, units back, days before NOW they came
         ("u1", "a", 70, "o1", 2.0, 10.0, None, None),
         ("u1", "a", 50, "o2", 2.0, 10.0, 1.0, 45),
@@ -44,18 +44,18 @@ def by_pair(table: pa.Table) -> dict[tuple[str, str], dict[str, Any]]:
     return {(row["user_id"], row["item_id"]): row for row in table.to_pylist()}
 
 
-def test_pairs_counted_by_hand(habits: pa.Table, items: pa.Table) -> None:
-    table = pair_features(habits, items, NOW)
+def test_pair_features_by_hand(purchases: pa.Table, items: pa.Table) -> None:
+    table = pair_features(purchases, items, NOW)
     assert table.schema.equals(schema_of(PAIR_FEATURES))
     found = by_pair(table)
     assert set(found) == {("u1", "a"), ("u1", "b"), ("u2", "a"), ("u2", "c")}
     a = found["u1", "a"]
-    assert (a["n_orders"], a["n_events"], a["net_quantity"]) == (3, 3, 5.0)  # what comes back in 5 days is not known
+    assert (a["n_orders"], a["n_events"], a["net_quantity"]) == (3, 3, 5.0)  # the return in 5 days is not known
     assert (a["recency_days"], a["first_days"], a["mean_interval_days"]) == (30, 70, 20)
     assert a["item_reorder_days"] == 20  # of the gaps 20, 20 and 10
     assert a["days_overdue"] == 10
     assert a["category_share"] == 1.0
-    assert a["price_gap"] == pytest.approx(1.0 - 0.75)  # a is dearest; u1's events are three times a, once b
+    assert a["price_gap"] == pytest.approx(1.0 - 0.75)  # a is the most expensive; u1's events are three times a, once b
     other = found["u2", "a"]
     assert (other["mean_interval_days"], other["days_overdue"], other["net_quantity"]) == (10, 5, 6.0)
     assert other["category_share"] == pytest.approx(2 / 3)
@@ -64,37 +64,41 @@ def test_pairs_counted_by_hand(habits: pa.Table, items: pa.Table) -> None:
     assert (once["mean_interval_days"], once["item_reorder_days"], once["days_overdue"]) == (None, None, None)
 
 
-def test_candidates_come_back_in_their_order(habits: pa.Table, items: pa.Table) -> None:
-    asked = pa.table({"user_id": ["u2", "nobody", "u1", "u1"], "item_id": ["b", "a", "nothing", "a"]})
-    table = pair_features(habits, items, NOW, asked)
-    assert table["user_id"].to_pylist() == asked["user_id"].to_pylist()
-    never, stranger, unknown, known = table.to_pylist()
-    assert (never["n_orders"], never["net_quantity"], never["recency_days"]) == (0, 0, None)
-    assert never["category_share"] == pytest.approx(2 / 3)
-    assert never["category_recency_days"] == 15
-    assert (stranger["category_share"], stranger["item_reorder_days"], stranger["price_gap"]) == (None, 20, None)
-    assert (unknown["n_orders"], unknown["category_share"], unknown["brand_share"]) == (0, None, None)
-    assert known == by_pair(pair_features(habits, items, NOW))["u1", "a"]
+def test_candidates_keep_their_order(purchases: pa.Table, items: pa.Table) -> None:
+    candidates = pa.table({"user_id": ["u2", "unknown", "u1", "u1"], "item_id": ["b", "a", "nothing", "a"]})
+    table = pair_features(purchases, items, NOW, candidates)
+    assert table["user_id"].to_pylist() == candidates["user_id"].to_pylist()
+    no_event, unknown_user, unknown_item, known = table.to_pylist()
+    assert (no_event["n_orders"], no_event["net_quantity"], no_event["recency_days"]) == (0, 0, None)
+    assert no_event["category_share"] == pytest.approx(2 / 3)
+    assert no_event["category_recency_days"] == 15
+    assert (unknown_user["category_share"], unknown_user["item_reorder_days"], unknown_user["price_gap"]) == (
+        None,
+        20,
+        None,
+    )
+    assert (unknown_item["n_orders"], unknown_item["category_share"], unknown_item["brand_share"]) == (0, None, None)
+    assert known == by_pair(pair_features(purchases, items, NOW))["u1", "a"]
 
 
-def test_a_candidate_without_a_user_is_refused(habits: pa.Table, items: pa.Table) -> None:
+def test_candidates_without_items_are_rejected(purchases: pa.Table, items: pa.Table) -> None:
     with pytest.raises(DataError, match="pairs: column 'item_id' is missing"):
-        pair_features(habits, items, NOW, pa.table({"user_id": ["u1"]}))
+        pair_features(purchases, items, NOW, pa.table({"user_id": ["u1"]}))
 
 
-def test_pairs_go_to_a_file(habits: pa.Table, items: pa.Table, tmp_path: Path) -> None:
-    out = pair_features(habits, items, NOW, out=tmp_path / "it's" / "pairs.parquet")
+def test_pair_features_are_written_to_a_file(purchases: pa.Table, items: pa.Table, tmp_path: Path) -> None:
+    out = pair_features(purchases, items, NOW, out=tmp_path / "it's" / "pairs.parquet")
     assert out == tmp_path / "it's" / "pairs.parquet"
-    assert by_pair(pq.read_table(out)) == by_pair(pair_features(habits, items, NOW))
+    assert by_pair(pq.read_table(out)) == by_pair(pair_features(purchases, items, NOW))
     assert [path.name for path in out.parent.iterdir()] == ["pairs.parquet"]
 
 
-def test_reorders_and_returns_of_items_and_users(habits: pa.Table, items: pa.Table, users: pa.Table) -> None:
-    a = item_features(habits, items, NOW).to_pylist()[0]
+def test_reorders_and_returns_of_items_and_users(purchases: pa.Table, items: pa.Table, users: pa.Table) -> None:
+    a = item_features(purchases, items, NOW).to_pylist()[0]
     assert (a["net_quantity"], a["repeat_rate"], a["reorder_days"]) == (11.0, 1.0, 20)
     assert (a["popularity_7d"], a["popularity_30d"], a["popularity_90d"]) == (0, 1, 2)
     assert (a["mean_price_paid"], a["paid_to_list"]) == (pytest.approx(9.6), pytest.approx(0.96))
-    one, two, three = user_features(habits, users, NOW, items).to_pylist()
+    one, two, three = user_features(purchases, users, NOW, items).to_pylist()
     assert (one["spend"], one["n_orders"], one["n_orders_30d"], one["n_orders_90d"]) == (55.0, 3, 0, 3)
     assert (one["mean_days_between_orders"], one["std_days_between_orders"], one["tenure_days"]) == (20, 0, 70)
     assert (one["repeat_share"], one["price_level"]) == (0.5, 0.75)
@@ -104,7 +108,7 @@ def test_reorders_and_returns_of_items_and_users(habits: pa.Table, items: pa.Tab
     assert (three["n_orders_90d"], three["repeat_share"], three["price_level"]) == (0, None, None)
 
 
-def test_the_deviation_is_that_of_the_sample(users: pa.Table) -> None:
+def test_the_deviation_is_the_sample_deviation(users: pa.Table) -> None:
     days = (30, 20, 16)
     rows = [{"user_id": "u1", "item_id": "a", "timestamp": NOW - timedelta(days=d)} for d in days]
     rows = [{**dict.fromkeys(schema.INTERACTIONS.names), **row, "event": "x", "weight": 1.0} for row in rows]
@@ -112,38 +116,38 @@ def test_the_deviation_is_that_of_the_sample(users: pa.Table) -> None:
     assert one["std_days_between_orders"] == pytest.approx(sqrt(((10 - 7) ** 2 + (4 - 7) ** 2) / 1))
 
 
-def test_an_item_is_its_newest_description(habits: pa.Table, items: pa.Table) -> None:
+def test_an_item_has_its_newest_description(purchases: pa.Table, items: pa.Table) -> None:
     later = {"item_id": "a", "category": "catering", "price": 99.0, "valid_from": NOW - timedelta(days=20)}
     never = {"item_id": "b", "category": "catering", "price": 7.0, "valid_from": NOW + timedelta(days=1)}
     rows = [row for row in items.to_pylist() if row["item_id"] != "b"]
     rows += [{**dict.fromkeys(schema.ITEMS.names), **row} for row in (later, never)]
     table = pa.Table.from_pylist(rows, schema.ITEMS)
-    now = {row["item_id"]: row for row in item_features(habits, table, NOW).to_pylist()}
-    before = {row["item_id"]: row for row in item_features(habits, table, NOW - timedelta(days=21)).to_pylist()}
+    now = {row["item_id"]: row for row in item_features(purchases, table, NOW).to_pylist()}
+    before = {row["item_id"]: row for row in item_features(purchases, table, NOW - timedelta(days=21)).to_pylist()}
     assert (now["a"]["category"], now["a"]["price"], before["a"]["price"]) == ("catering", 99.0, 10.0)
     assert (now["b"]["category"], now["b"]["price"], now["b"]["n_buyers"]) == (None, None, 1)
 
 
-def test_the_last_items_in_order(habits: pa.Table) -> None:
-    table = sequences(habits, NOW, length=3)
+def test_sequences_hold_the_last_items_in_order(purchases: pa.Table) -> None:
+    table = sequences(purchases, NOW, length=3)
     assert table.schema.equals(schema_of(SEQUENCE_FEATURES))
     one, two = table.to_pylist()
-    assert (one["user_id"], one["item_ids"]) == ("u1", ["a", "a", "b"])  # of one moment, a before b
+    assert (one["user_id"], one["item_ids"]) == ("u1", ["a", "a", "b"])  # at the same time, a before b
     assert one["timestamps"] == [NOW - timedelta(days=d) for d in (50, 30, 30)]
     assert two["item_ids"] == ["a", "a", "c"]
-    assert sequences(habits, NOW - timedelta(days=26)).to_pylist()[0]["item_ids"] == ["a", "a", "a", "b"]
-    assert sequences(habits, NOW, kinds=["view"]).num_rows == 0
+    assert sequences(purchases, NOW - timedelta(days=26)).to_pylist()[0]["item_ids"] == ["a", "a", "a", "b"]
+    assert sequences(purchases, NOW, kinds=["view"]).num_rows == 0
     with pytest.raises(ConfigurationError, match="length must be at least 1; got 0"):
-        sequences(habits, NOW, length=0)
+        sequences(purchases, NOW, length=0)
 
 
-def test_refusals_say_what_to_do(habits: pa.Table, items: pa.Table) -> None:
+def test_errors_name_the_fix(purchases: pa.Table, items: pa.Table) -> None:
     with pytest.raises(DataError, match="events: column 'event' is missing"):
-        item_features(habits.drop_columns(["event"]), items, NOW)
+        item_features(purchases.drop_columns(["event"]), items, NOW)
     with pytest.raises(ConfigurationError, match="features: memory_limit '1MB' is too small"):
-        item_features(habits, items, NOW, memory_limit="1MB")
+        item_features(purchases, items, NOW, memory_limit="1MB")
     with pytest.raises(DataError, match="events: no Parquet files are given"):
         item_features([], items, NOW)
-    words = habits.set_column(6, "quantity", pa.array(["many"] * habits.num_rows))
-    with pytest.raises(DataError, match=r"features: Conversion Error.*mend that column"):
+    words = purchases.set_column(6, "quantity", pa.array(["many"] * purchases.num_rows))
+    with pytest.raises(DataError, match=r"features: Conversion Error.*fix that column"):
         item_features(words, items, NOW)

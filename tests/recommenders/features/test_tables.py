@@ -19,7 +19,7 @@ def by_id(table: pa.Table) -> dict[str, dict[str, Any]]:
     return {row[table.column_names[0]]: row for row in table.to_pylist()}
 
 
-def test_items_counted_by_hand(events: pa.Table, items: pa.Table) -> None:
+def test_item_features_by_hand(events: pa.Table, items: pa.Table) -> None:
     table = item_features(events, items, NOW)
     assert table.schema.equals(schema_of(ITEM_FEATURES))
     found = by_id(table)
@@ -33,7 +33,7 @@ def test_items_counted_by_hand(events: pa.Table, items: pa.Table) -> None:
     assert d["age_days"] == 3
 
 
-def test_users_counted_by_hand(events: pa.Table, items: pa.Table, users: pa.Table) -> None:
+def test_user_features_by_hand(events: pa.Table, items: pa.Table, users: pa.Table) -> None:
     table = user_features(events, users, NOW, items)
     assert table.schema.equals(schema_of(USER_FEATURES))
     one, two, three = by_id(table).values()
@@ -43,26 +43,26 @@ def test_users_counted_by_hand(events: pa.Table, items: pa.Table, users: pa.Tabl
         60,
         "packaging",
     )
-    assert two["top_category"] == "catering"  # as many events as packaging; the first by name
+    assert two["top_category"] == "catering"  # a tie with packaging; the first by name
     assert (three["n_orders"], three["n_items"], three["recency_days"], three["spend"]) == (0, 0, None, None)
     assert three["annual_revenue"] == 3e6
 
 
-def test_without_items_no_category_is_claimed(events: pa.Table, users: pa.Table) -> None:
+def test_without_items_categories_are_null(events: pa.Table, users: pa.Table) -> None:
     assert user_features(events, users, NOW)["top_category"].null_count == 3
 
 
-def test_an_event_at_the_moment_counts_and_one_a_microsecond_later_does_not(events: pa.Table, items: pa.Table) -> None:
+def test_an_event_at_as_of_counts_and_one_a_microsecond_later_does_not(events: pa.Table, items: pa.Table) -> None:
     last = pc.max(events["timestamp"]).as_py()
     assert by_id(item_features(events, items, last))["c"]["n_orders"] == 2
     assert by_id(item_features(events, items, last - timedelta(microseconds=1)))["c"]["n_orders"] == 1
 
 
-def test_a_moment_without_a_zone_is_utc(events: pa.Table, items: pa.Table) -> None:
+def test_a_time_without_a_zone_is_utc(events: pa.Table, items: pa.Table) -> None:
     assert item_features(events, items, NOW.replace(tzinfo=None)).equals(item_features(events, items, NOW))
 
 
-def test_an_undated_item_first_sold_later_moves_no_price_level(users: pa.Table) -> None:
+def test_an_undated_item_first_sold_later_changes_no_price_level(users: pa.Table) -> None:
     names = schema.INTERACTIONS.names
     january, may = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 5, 1, tzinfo=UTC)
     sales = [("a", january), ("b", january - timedelta(days=9)), ("c", january - timedelta(days=5)), ("new", may)]
@@ -96,7 +96,7 @@ LATER = st.lists(
 
 @settings(max_examples=8)
 @given(later=LATER, as_of=st.datetimes(datetime(2025, 12, 1), datetime(2026, 3, 10)))
-def test_what_comes_after_changes_nothing(
+def test_later_rows_change_nothing(
     events: pa.Table,
     items: pa.Table,
     users: pa.Table,

@@ -1,4 +1,4 @@
-"""The k largest of each row: the same as a full stable sort would give, whatever the scores are like."""
+"""top_k equals a full stable sort for any scores."""
 
 import numpy as np
 import pytest
@@ -58,17 +58,17 @@ def test_catalogues_of_any_size(n_rows: int, n_columns: int, k: int) -> None:
     check(np.zeros_like(scores), k)
 
 
-def test_the_best_may_all_lie_in_one_chunk_and_rows_may_differ_in_kind() -> None:
+def test_the_best_entries_may_be_in_one_chunk_and_rows_may_differ() -> None:
     scores = np.zeros((4, 4000), dtype=np.float32)
     scores[0, 5::512] = np.arange(1, 9)
     scores[1] = np.random.default_rng(0).normal(size=4000)
     scores[2] = -np.inf
-    scores[3, -600:] = 1.0  # many tie, and the first of them come late
+    scores[3, -600:] = 1.0  # many ties, the first of them in late columns
     check(scores, 5)
     check(np.asfortranarray(scores), 5)
 
 
-def test_nothing_asked_nothing_given() -> None:
+def test_empty_input_gives_an_empty_result() -> None:
     assert top_k(np.ones((2, 3), np.float32), 0)[0].shape == (2, 0)
     assert top_k(np.ones((0, 3), np.float32), 2)[0].shape == (0, 2)
     columns, best = top_k(np.ones((2, 0), np.float32), 2)

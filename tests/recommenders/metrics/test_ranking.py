@@ -1,4 +1,4 @@
-"""The ranking metrics against NIST's trec_eval, against the same definitions written as loops, and their laws."""
+"""The ranking metrics against NIST's trec_eval and against the same definitions as loops; and their properties."""
 
 import math
 from typing import Any
@@ -31,7 +31,7 @@ TREC = {"precision": "P", "recall": "recall", "ndcg": "ndcg_cut", "hit_rate": "s
 
 
 def table(cases: list[Any], k: int = K) -> tuple[np.ndarray, csr_array]:
-    """Lists cut to k places, the last few empty, and what is relevant."""
+    """Lists of k places, the last ones empty, and the relevant items."""
     ranked = np.full((len(cases), k), -1, np.int32)
     dense = np.zeros((len(cases), N_ITEMS), np.float32)
     for row, (order, filled, relevant) in enumerate(cases):
@@ -56,23 +56,27 @@ def naive(name: str, columns: list[int], relevant: set[int]) -> float:
     }[name]
 
 
-def of_trec(ranked: np.ndarray, cases: list[Any], k: int) -> dict[str, list[float]]:
-    """What trec_eval says of the same lists; nan where nothing is relevant, 0 where a list is empty."""
-    qrels = {str(row): {f"d{item}": 1 for item in wanted} for row, (_, _, wanted) in enumerate(cases) if wanted}
+def trec_metrics(ranked: np.ndarray, cases: list[Any], k: int) -> dict[str, list[float]]:
+    """The values of trec_eval for the same lists; nan without relevant items, 0 for an empty list."""
+    qrels = {
+        str(row): {f"d{item}": 1 for item in relevant_items}
+        for row, (_, _, relevant_items) in enumerate(cases)
+        if relevant_items
+    }
     run = {
         str(row): {f"d{item}": float(-place) for place, item in enumerate(columns[:k].tolist()) if item >= 0}
         for row, columns in enumerate(ranked)
     }
     measures = {f"{name}.{k}" for name in TREC.values()} | {"recip_rank"}
-    judged = pytrec_eval.RelevanceEvaluator(qrels, measures).evaluate(run) if qrels else {}
+    evaluated = pytrec_eval.RelevanceEvaluator(qrels, measures).evaluate(run) if qrels else {}
     found: dict[str, list[float]] = {name: [] for name in SINGLE}
-    for row, (_, _, wanted) in enumerate(cases):
-        figures = judged.get(str(row), {})
+    for row, (_, _, relevant_items) in enumerate(cases):
+        figures = evaluated.get(str(row), {})
         for name, values in found.items():
             value = figures.get("recip_rank" if name == "mrr" else f"{TREC[name]}_{k}", 0.0)
-            if name == "map" and wanted:  # trec_eval divides by all that is relevant, however short the list
-                value *= len(wanted) / min(k, len(wanted))
-            values.append(value if wanted else math.nan)
+            if name == "map" and relevant_items:  # trec_eval divides by all relevant items, also for shorter lists
+                value *= len(relevant_items) / min(k, len(relevant_items))
+            values.append(value if relevant_items else math.nan)
     return found
 
 
@@ -81,7 +85,7 @@ def of_trec(ranked: np.ndarray, cases: list[Any], k: int) -> dict[str, list[floa
 def test_agrees_with_trec_eval_at_every_k(cases: list[Any], k: int) -> None:
     ranked, relevant = table(cases)
     got = ranking.all_metrics(ranked, relevant, [k])
-    for name, expected in of_trec(ranked, cases, k).items():
+    for name, expected in trec_metrics(ranked, cases, k).items():
         np.testing.assert_allclose(got[f"{name}@{k}"], expected, atol=1e-9, err_msg=name)
 
 
@@ -91,14 +95,16 @@ def test_agrees_with_trec_eval_at_every_k(cases: list[Any], k: int) -> None:
 def test_agrees_with_loops_and_stays_in_bounds(name: str, cases: list[Any]) -> None:
     ranked, relevant = table(cases)
     got = SINGLE[name](ranked, relevant)
-    expected = [naive(name, row.tolist(), wanted) for row, (_, _, wanted) in zip(ranked, cases, strict=True)]
+    expected = [
+        naive(name, row.tolist(), relevant_items) for row, (_, _, relevant_items) in zip(ranked, cases, strict=True)
+    ]
     np.testing.assert_allclose(got, expected)
     assert ((got >= 0) & (got <= 1) | np.isnan(got)).all()
 
 
 @settings(max_examples=40)
 @given(cases=LISTS)
-def test_one_look_tells_what_each_function_tells_alone(cases: list[Any]) -> None:
+def test_all_metrics_returns_the_values_of_each_function(cases: list[Any]) -> None:
     ranked, relevant = table(cases)
     together = ranking.all_metrics(ranked, relevant, range(1, K + 1))
     assert len(together) == len(SINGLE) * K
@@ -108,23 +114,25 @@ def test_one_look_tells_what_each_function_tells_alone(cases: list[Any]) -> None
 
 
 @settings(max_examples=40)
-@given(wanted=st.sets(st.integers(0, N_ITEMS - 1), min_size=1))
-def test_the_ideal_ranking_scores_one(wanted: set[int]) -> None:
-    order = [*sorted(wanted), *(i for i in range(N_ITEMS) if i not in wanted)]
-    ranked, relevant = table([(order, 5, wanted)])
+@given(relevant_items=st.sets(st.integers(0, N_ITEMS - 1), min_size=1))
+def test_the_ideal_ranking_scores_one(relevant_items: set[int]) -> None:
+    order = [*sorted(relevant_items), *(i for i in range(N_ITEMS) if i not in relevant_items)]
+    ranked, relevant = table([(order, 5, relevant_items)])
     for metric in (ranking.ndcg, ranking.average_precision, ranking.mrr, ranking.hit_rate):
         assert metric(ranked, relevant) == pytest.approx(1.0)
-    assert ranking.precision(ranked, relevant) == pytest.approx(min(5, len(wanted)) / 5)
+    assert ranking.precision(ranked, relevant) == pytest.approx(min(5, len(relevant_items)) / 5)
 
 
 @settings(max_examples=60)
-@given(order=st.permutations(range(N_ITEMS)), wanted=st.sets(st.integers(0, N_ITEMS - 1), min_size=1), at=st.data())
-def test_moving_a_hit_up_lowers_nothing(order: list[int], wanted: set[int], at: Any) -> None:
+@given(
+    order=st.permutations(range(N_ITEMS)), relevant_items=st.sets(st.integers(0, N_ITEMS - 1), min_size=1), at=st.data()
+)
+def test_moving_a_hit_up_lowers_no_metric(order: list[int], relevant_items: set[int], at: Any) -> None:
     low = at.draw(st.integers(1, K - 1))
     better = list(order)
-    if order[low] in wanted:
+    if order[low] in relevant_items:
         better[low - 1], better[low] = better[low], better[low - 1]
-    before, after = (ranking.all_metrics(*table([(some, K, wanted)])) for some in (order, better))
+    before, after = (ranking.all_metrics(*table([(some, K, relevant_items)])) for some in (order, better))
     for name in before:
         assert after[name][0] >= before[name][0] - 1e-12
 
@@ -134,7 +142,7 @@ def test_columns_in_any_order_are_found() -> None:
     assert ranking.hits(np.array([[2, 3, 7, -1]], np.int32), relevant).tolist() == [[True, False, True, False]]
 
 
-def test_where_nothing_is_relevant_nothing_is_defined() -> None:
+def test_without_relevant_items_all_metrics_are_undefined() -> None:
     found = ranking.all_metrics(np.zeros((2, 3), np.int32), csr_array((2, 4)))
     assert np.isnan(list(found.values())).all()
 
@@ -144,12 +152,12 @@ def test_no_users_no_values() -> None:
     assert all(values.shape == (0,) for values in found.values())
 
 
-def test_other_users_lists_are_refused() -> None:
+def test_lists_of_other_users_are_an_error() -> None:
     with pytest.raises(ValueError, match="2 lists for 1 rows"):
         ranking.ndcg(np.zeros((2, 3), np.int32), csr_array((1, 4)))
 
 
 @pytest.mark.parametrize("ks", [[0], [4], [], [1, 9]])
-def test_a_k_that_the_lists_cannot_tell_is_refused(ks: list[int]) -> None:
+def test_a_k_beyond_the_list_length_is_an_error(ks: list[int]) -> None:
     with pytest.raises(ValueError, match="allowed: 1 to 3"):
         ranking.all_metrics(np.zeros((1, 3), np.int32), csr_array((1, 4)), ks)

@@ -1,4 +1,4 @@
-"""Variety against the same definitions written over pairs."""
+"""The variety metrics against the same definitions over pairs."""
 
 from itertools import combinations
 
@@ -16,9 +16,9 @@ RANKED = st.lists(st.permutations(range(N_ITEMS)).map(lambda order: order[:4]), 
 
 def test_diversity_is_one_minus_the_mean_cosine_of_pairs() -> None:
     rng = np.random.default_rng(0)
-    vectors = rng.normal(size=(9, 5))  # the last stands in no list
+    vectors = rng.normal(size=(9, 5))  # the last is in no list
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    vectors[7] = 0  # nothing known
+    vectors[7] = 0  # no features
     ranked = np.array([[0, 1, 2, 7], [3, 4, -1, -1], [5, -1, -1, -1], [6, 6, -1, -1]], np.int32)
     got = variety.diversity(ranked, csr_array(vectors))
     pairs = [(0, 1), (0, 2), (0, 7), (1, 2), (1, 7), (2, 7)]
@@ -28,13 +28,13 @@ def test_diversity_is_one_minus_the_mean_cosine_of_pairs() -> None:
     assert got[3] == pytest.approx(0.0)
 
 
-def test_places_past_the_last_item_hold_nothing() -> None:
+def test_places_after_the_last_item_are_empty() -> None:
     lists = variety.as_matrix(np.array([[1, -1], [-1, -1], [2, 0]], np.int32), 3)
     assert lists.indices.tolist() == [1, 2, 0]
     assert lists.toarray().tolist() == [[0, 1, 0], [0, 0, 0], [1, 0, 1]]
 
 
-def test_lists_of_another_catalogue_are_refused() -> None:
+def test_lists_of_another_catalogue_are_an_error() -> None:
     with pytest.raises(ValueError, match="got item column 8; allowed: below 8"):
         variety.diversity(np.array([[0, 8]], np.int32), csr_array((8, 2)))
 
@@ -54,7 +54,7 @@ def test_personalisation_is_one_minus_the_mean_overlap_of_pairs(lists: list[list
     assert ((got >= -1e-12) & (got <= 1)).all()
 
 
-def test_personalisation_of_like_unlike_empty_and_lone_lists() -> None:
+def test_personalisation_of_equal_disjoint_empty_and_single_lists() -> None:
     assert variety.personalisation(np.array([[0, 1], [1, 0]], np.int32), 4).tolist() == [0, 0]
     assert variety.personalisation(np.array([[0, 1], [2, 3]], np.int32), 4).tolist() == [1, 1]
     assert variety.personalisation(np.array([[0, -1], [-1, -1]], np.int32), 4).tolist() == [1, 1]
@@ -64,13 +64,13 @@ def test_personalisation_of_like_unlike_empty_and_lone_lists() -> None:
 @settings(max_examples=60)
 @given(shown=st.lists(st.integers(0, 50), min_size=1, max_size=12).filter(any))
 def test_gini_is_half_the_relative_mean_difference(shown: list[int]) -> None:
-    apart = np.abs(np.subtract.outer(shown, shown)).mean()
+    mean_difference = np.abs(np.subtract.outer(shown, shown)).mean()
     got = variety.gini(np.array(shown))
-    assert got == pytest.approx(apart / (2 * np.mean(shown)))
+    assert got == pytest.approx(mean_difference / (2 * np.mean(shown)))
     assert -1e-12 <= got < 1
 
 
-def test_gini_where_all_are_shown_alike_one_takes_all_or_none_is_shown() -> None:
+def test_gini_of_equal_single_and_no_exposure() -> None:
     assert variety.gini(np.array([3, 3, 3])) == pytest.approx(0)
     assert variety.gini(np.array([0, 0, 0, 7])) == pytest.approx(0.75)
     assert np.isnan(variety.gini(np.zeros(4, np.int64)))

@@ -1,4 +1,4 @@
-"""What every model of the catalogue promises, on one small world."""
+"""The contract of every model of the catalogue, on a small toy log."""
 
 import json
 import shutil
@@ -15,20 +15,20 @@ from hypothesis import strategies as st
 from recommenders.errors import BundleError, NoFeaturesError, NotFittedError
 from recommenders.events.histories import Histories
 from recommenders.models import catalog
-from recommenders.models.ensembles.ensemble import Composed
+from recommenders.models.ensembles.ensemble import Ensemble
 from recommenders.models.recommender import Recommender
 from recommenders.storage.bundle import MANIFEST
-from recommenders.training.fitting import fit_member
+from recommenders.training.fitting import fit_base_model
 
 NAMES = [*catalog.MODELS]
 RELAXED = settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
-NEW, ENDED = 20, 21  # columns nobody bought; ENDED is not on sale
+NEW, ENDED = 20, 21  # item columns without events; ENDED is not on sale
 
 
 @pytest.fixture(scope="session")
 def fitted(recipe: Any, reorder_world: Any, small_config: Any) -> dict[str, Recommender]:
-    """All models; those that cannot learn where buyers never come back have learned where they do."""
-    elsewhere = {one.name: fit_member(one.name, small_config, *reorder_world) for one in recipe.declined}
+    """All models. Those that need repeat purchases are fitted on the log with repeat purchases."""
+    elsewhere = {one.name: fit_base_model(one.name, small_config, *reorder_world) for one in recipe.skipped}
     return {name: (recipe.fitted | elsewhere)[name] for name in NAMES}
 
 
@@ -42,32 +42,32 @@ def bundle(model: Recommender, tmp_path_factory: pytest.TempPathFactory) -> Path
     return model.save(tmp_path_factory.mktemp(model.name) / "bundle")
 
 
-def everyone(model: Recommender) -> tuple[np.ndarray, Histories]:
+def all_users(model: Recommender) -> tuple[np.ndarray, Histories]:
     return np.arange(len(model.users_), dtype=np.int32), model.histories_
 
 
 histories = st.lists(st.sets(st.integers(0, 21), max_size=8), min_size=1, max_size=4)
 
 
-def strangers(of: list[set[int]], n_items: int = 22) -> tuple[np.ndarray, Histories]:
-    return np.full(len(of), -1, np.int32), Histories.of_lists([sorted(known) for known in of], n_items)
+def cold_start_users(item_sets: list[set[int]], n_items: int = 22) -> tuple[np.ndarray, Histories]:
+    return np.full(len(item_sets), -1, np.int32), Histories.from_lists([sorted(known) for known in item_sets], n_items)
 
 
 def test_scores_are_finite_float32_of_the_right_shape(model: Recommender) -> None:
-    scores = model.score(*everyone(model))
+    scores = model.score(*all_users(model))
     assert scores.shape == (24, 22)
     assert scores.dtype == np.float32
     assert np.isfinite(scores).all()
 
 
-def test_the_same_seed_learns_the_same(model: Recommender, world: Any, reorder_world: Any) -> None:
+def test_the_same_seed_gives_the_same_model(model: Recommender, world: Any, reorder_world: Any) -> None:
     log, features = reorder_world if model.repeat_ else world
     again = type(model)(model.config)
-    if isinstance(again, Composed) and isinstance(model, Composed):
-        again.compose(model.members_, log, features)
+    if isinstance(again, Ensemble) and isinstance(model, Ensemble):
+        again.fit_from(model.base_models_, log, features)
     else:
         again.fit(log, features)
-    np.testing.assert_array_equal(model.score(*everyone(model)), again.score(*everyone(model)))
+    np.testing.assert_array_equal(model.score(*all_users(model)), again.score(*all_users(model)))
 
 
 def test_save_and_load_keep_every_score(model: Recommender, bundle: Path) -> None:
@@ -75,14 +75,14 @@ def test_save_and_load_keep_every_score(model: Recommender, bundle: Path) -> Non
     assert type(loaded) is type(model)
     assert loaded.config == model.config
     np.testing.assert_array_equal(loaded.users_.ids, model.users_.ids)
-    np.testing.assert_array_equal(loaded.score(*everyone(model)), model.score(*everyone(model)))
+    np.testing.assert_array_equal(loaded.score(*all_users(model)), model.score(*all_users(model)))
 
 
 def test_a_bundle_holds_no_pickle(bundle: Path) -> None:
     assert {path.suffix for path in bundle.rglob("*") if path.is_file()} == {".json", ".safetensors"}
 
 
-def test_a_changed_byte_is_refused(bundle: Path, tmp_path: Path) -> None:
+def test_a_changed_byte_is_rejected(bundle: Path, tmp_path: Path) -> None:
     damaged = Path(shutil.copytree(bundle, tmp_path / "damaged"))
     path = max(damaged.rglob("*.safetensors"), key=lambda file: file.stat().st_size)
     content = bytearray(path.read_bytes())
@@ -92,7 +92,7 @@ def test_a_changed_byte_is_refused(bundle: Path, tmp_path: Path) -> None:
         catalog.load(damaged)
 
 
-def test_a_configuration_of_another_version_is_refused_in_one_line(bundle: Path, tmp_path: Path) -> None:
+def test_a_configuration_of_another_version_is_rejected_with_a_one_line_error(bundle: Path, tmp_path: Path) -> None:
     damaged = Path(shutil.copytree(bundle, tmp_path / "damaged"))
     manifest = json.loads((damaged / MANIFEST).read_text())
     manifest["config"]["flux"] = 1
@@ -102,15 +102,15 @@ def test_a_configuration_of_another_version_is_refused_in_one_line(bundle: Path,
     assert "\n" not in str(caught.value)
 
 
-def test_a_missing_file_is_refused(bundle: Path, tmp_path: Path) -> None:
+def test_a_missing_file_is_rejected(bundle: Path, tmp_path: Path) -> None:
     damaged = Path(shutil.copytree(bundle, tmp_path / "damaged"))
     (damaged / "arrays.safetensors").unlink()
     with pytest.raises(BundleError, match="lacks arrays"):
         catalog.load(damaged)
 
 
-def test_one_by_one_gives_the_lists_of_the_batch(model: Recommender) -> None:
-    rows, known = everyone(model)
+def test_single_users_get_the_lists_of_the_batch(model: Recommender) -> None:
+    rows, known = all_users(model)
     together = model.recommend(rows, known, 5)
     for row in (0, 7, 23):
         alone = model.recommend(rows[row : row + 1], known[row : row + 1], 5)
@@ -118,7 +118,7 @@ def test_one_by_one_gives_the_lists_of_the_batch(model: Recommender) -> None:
 
 
 def test_only_what_is_on_sale_and_unknown_is_recommended(model: Recommender) -> None:
-    rows, known = everyone(model)
+    rows, known = all_users(model)
     ranked = model.recommend(rows, known, 22).item_columns
     bought = (known.matrix.toarray() > 0) & (not model.repeat_)
     for row, columns in enumerate(ranked):
@@ -131,56 +131,56 @@ def test_only_what_is_on_sale_and_unknown_is_recommended(model: Recommender) -> 
 def test_candidates_and_known_items_follow_the_request(model: Recommender) -> None:
     only = np.zeros(22, dtype=np.bool_)
     only[[3, 4]] = True
-    ranked = model.recommend(*everyone(model), 3, candidates=only, exclude_known=False).item_columns
+    ranked = model.recommend(*all_users(model), 3, candidates=only, exclude_known=False).item_columns
     assert (np.sort(ranked[:, :2]) == [3, 4]).all()
     assert (ranked[:, 2] == -1).all()
 
 
 @RELAXED
-@given(of=histories)
-def test_strangers_get_full_finite_lists(fitted: dict[str, Recommender], of: list[set[int]]) -> None:
-    rows, known = strangers(of)
+@given(item_sets=histories)
+def test_cold_start_users_get_full_finite_lists(fitted: dict[str, Recommender], item_sets: list[set[int]]) -> None:
+    rows, known = cold_start_users(item_sets)
     for model in fitted.values():
         ranked = model.recommend(rows, known, 4)
         assert (ranked.item_columns >= 0).all()
         assert np.isfinite(ranked.scores).all()
         assert (np.diff(ranked.scores, axis=1) <= 0).all()
-        for columns, items in zip(ranked.item_columns.tolist(), of, strict=True):
+        for columns, items in zip(ranked.item_columns.tolist(), item_sets, strict=True):
             assert not set(columns) & ((set() if model.repeat_ else items) | {ENDED})
 
 
 def test_personal_models_find_the_item_left_out(model: Recommender, answers: np.ndarray) -> None:
     if model.name == "popularity":
-        scores = model.score(*everyone(model))
+        scores = model.score(*all_users(model))
         assert (scores == scores[0]).all()
         assert scores[0, :20].min() > scores[0, 20:].max() == 0
         return
-    first = model.recommend(*everyone(model), 1).item_columns[:, 0]
+    first = model.recommend(*all_users(model), 1).item_columns[:, 0]
     colour = first % 2 == np.arange(24) % 2
     assert colour.all()
-    # reorder names what the buyer has, and who knows content may as well name the new item of that colour
+    # repurchase ranks known items; a model with item features may rank the new item of that colour first
     if not model.handles_new_items and model.name != "repurchase":
         np.testing.assert_array_equal(first, answers)
 
 
-def test_strangers_are_served_by_their_history(model: Recommender) -> None:
+def test_cold_start_users_are_ranked_for_by_their_history(model: Recommender) -> None:
     if model.name == "popularity":
         return
-    rows, known = strangers([{0, 2, 4, 6}, {1, 3, 5, 7}])
+    rows, known = cold_start_users([{0, 2, 4, 6}, {1, 3, 5, 7}])
     ranked = model.recommend(rows, known, 4).item_columns
     assert (ranked[0] % 2 == 0).mean() > 0.8
     assert (ranked[1] % 2 == 1).mean() > 0.8
 
 
-def test_new_items_rank_where_the_model_says_so(fitted: dict[str, Recommender]) -> None:
-    rows, known = strangers([{0, 2, 4, 6, 8}])
+def test_new_items_rank_high_if_the_model_handles_new_items(fitted: dict[str, Recommender]) -> None:
+    rows, known = cold_start_users([{0, 2, 4, 6, 8}])
     for model in fitted.values():
         scores = model.score(rows, known)[0]
         assert not model.handles_new_items or scores[NEW] > scores[1:20:2].max()
 
 
 def test_reasons_name_items_of_the_history(model: Recommender) -> None:
-    _, known = strangers([{0, 2, 4}])
+    _, known = cold_start_users([{0, 2, 4}])
     reasons = model.explain_all(known, [6, 8], n_reasons=2)
     assert len(reasons) == 2
     for alone, together in zip(model.explain(known, 6, n_reasons=2), reasons[0], strict=True):
@@ -192,29 +192,29 @@ def test_reasons_name_items_of_the_history(model: Recommender) -> None:
 
 
 def test_content_and_neighbours_can_give_a_reason(fitted: dict[str, Recommender]) -> None:
-    _, known = strangers([{0, 2, 4, 1}])
+    _, known = cold_start_users([{0, 2, 4, 1}])
     best = fitted["content_based"].explain(known, 6, n_reasons=4)
     assert {reason.item_column for reason in best} == {0, 2, 4}
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_who_has_not_learned_says_so(name: str) -> None:
+def test_an_unfitted_model_raises(name: str) -> None:
     model = catalog.model_class(name)()
-    with pytest.raises(NotFittedError, match=f"{name} has learned nothing yet"):
-        model.recommend(np.array([0], np.int32), Histories.of_lists([[]], 3), 2)
+    with pytest.raises(NotFittedError, match=f"{name} is not fitted"):
+        model.recommend(np.array([0], np.int32), Histories.from_lists([[]], 3), 2)
 
 
-def test_nobody_asked_nothing_answered(model: Recommender) -> None:
-    ranked = model.recommend(np.empty(0, np.int32), Histories.of_lists([], 22), 3)
+def test_no_users_give_no_lists(model: Recommender) -> None:
+    ranked = model.recommend(np.empty(0, np.int32), Histories.from_lists([], 22), 3)
     assert ranked.item_columns.shape == (0, 3)
 
 
-def test_content_without_features_is_refused(world: Any) -> None:
+def test_content_without_features_is_rejected(world: Any) -> None:
     with pytest.raises(NoFeaturesError, match="got none"):
         catalog.model_class("content_based")().fit(world[0])
 
 
-def test_answering_imports_no_heavy_library(model: Recommender, bundle: Path) -> None:
+def test_recommending_imports_no_heavy_library(model: Recommender, bundle: Path) -> None:
     script = (
         "import sys, json, numpy as np; from pathlib import Path; from recommenders.models import catalog;"
         f"m = catalog.load(Path({str(bundle)!r}));"

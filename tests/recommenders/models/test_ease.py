@@ -1,4 +1,4 @@
-"""The linear model of items: its weights, what is kept of them, and how a history is weighed."""
+"""EASE: its weights, which of them are kept, and the weights of the events of a history."""
 
 from typing import Any
 
@@ -11,22 +11,22 @@ from recommenders.events.histories import DAY, Histories
 from recommenders.events.ids import IdMap
 from recommenders.events.interactions import Interactions
 from recommenders.math import gram as grams
-from recommenders.math.gram import gram, inverted, sparse_gram
+from recommenders.math.gram import gram, invert_in_place, sparse_gram
 from recommenders.models.ease import EASE, EASEConfig
-from recommenders.models.event_weighting import EventValues, EventValuesConfig
+from recommenders.models.event_weighting import EventWeighting, EventWeightingConfig
 
-STRANGER = np.array([-1], np.int32)
+COLD_START = np.array([-1], np.int32)
 
 
 def a_log(n_users: int = 300, n_items: int = 60, seed: int = 0, repeat: bool = True) -> Interactions:
-    """Some items much more bought than others, pairs that return, a month of events."""
+    """A log of a month with very popular and rare items, and with repeat purchases."""
     rng = np.random.default_rng(seed)
     n_events = 12 * n_users
     columns = (n_items * rng.random(n_events) ** 2.5).astype(np.int32)
     ones = np.ones(n_events, np.float32)
     return Interactions(
-        IdMap.of(f"u{user:04}" for user in range(n_users)),
-        IdMap.of(f"i{item:04}" for item in range(n_items)),
+        IdMap.from_ids(f"u{user:04}" for user in range(n_users)),
+        IdMap.from_ids(f"i{item:04}" for item in range(n_items)),
         rng.integers(0, n_users, n_events).astype(np.int32),
         columns,
         np.sort(rng.integers(0, 30 * DAY, n_events)),
@@ -38,7 +38,7 @@ def a_log(n_users: int = 300, n_items: int = 60, seed: int = 0, repeat: bool = T
 
 
 def textbook(matrix: np.ndarray, reg: float) -> np.ndarray:
-    """EASE in double precision, column by column as the ridge regression it is."""
+    """EASE in double precision: a ridge regression for each column."""
     weights = np.zeros((matrix.shape[1], matrix.shape[1]))
     for column in range(matrix.shape[1]):
         others = np.delete(np.arange(matrix.shape[1]), column)
@@ -48,9 +48,9 @@ def textbook(matrix: np.ndarray, reg: float) -> np.ndarray:
 
 
 @pytest.mark.parametrize("density", [0.02, 0.3])
-def test_the_gramian_is_that_of_numpy(density: float, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_gramian_equals_that_of_numpy(density: float, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(grams, "ROWS", 7)  # several blocks and tiles
-    monkeypatch.setattr(grams, "WORK", 50)
+    monkeypatch.setattr(grams, "BLOCK_PRODUCTS", 50)
     rng = np.random.default_rng(1)
     dense = np.round(random_array((90, 31), density=density, rng=rng).toarray() * 4).astype(np.float32)
     dense[:, :5] = rng.integers(0, 3, (90, 5))
@@ -62,15 +62,15 @@ def test_the_gramian_is_that_of_numpy(density: float, monkeypatch: pytest.Monkey
     np.testing.assert_array_equal(np.concatenate(blocks), dense.T @ dense)
 
 
-def test_the_inverse_is_found_in_single_precision() -> None:
+def test_the_inverse_is_correct_to_single_precision() -> None:
     factors = np.random.default_rng(2).standard_normal((200, 50))
     matrix = factors.T @ factors + 10 * np.eye(50)
-    np.testing.assert_allclose(inverted(matrix.astype(np.float32)), np.linalg.inv(matrix), rtol=1e-3, atol=1e-6)
+    np.testing.assert_allclose(invert_in_place(matrix.astype(np.float32)), np.linalg.inv(matrix), rtol=1e-3, atol=1e-6)
 
 
-def test_what_has_no_inverse_says_so() -> None:
+def test_a_matrix_without_inverse_is_an_error() -> None:
     with pytest.raises(ValueError, match="not positive definite; raise reg"):
-        inverted(-np.eye(3, dtype=np.float32))
+        invert_in_place(-np.eye(3, dtype=np.float32))
 
 
 def test_the_weights_are_the_ridge_regressions_of_the_paper() -> None:
@@ -90,7 +90,7 @@ def test_the_largest_weights_are_kept() -> None:
         assert np.abs(kept[kept != 0]).min() >= np.abs(row[kept == 0]).max()
 
 
-def test_rare_items_speak_by_pairs_and_the_others_are_exact() -> None:
+def test_rare_items_have_pair_weights_and_the_others_exact_weights() -> None:
     log = a_log()
     values = np.log2(1 + log.matrix().toarray().astype(np.float64))
     weights = EASE(EASEConfig(dense_items=20, reg=50.0, events="summed")).fit(log).weights_.toarray()
@@ -105,13 +105,13 @@ def test_rare_items_speak_by_pairs_and_the_others_are_exact() -> None:
     np.testing.assert_allclose(weights[rare], pairs[rare], atol=1e-6)
 
 
-def test_few_weights_of_each_item_are_kept_beyond_the_dense_ones_too() -> None:
+def test_max_weights_also_limits_rare_items() -> None:
     model = EASE(EASEConfig(dense_items=20, max_weights=7)).fit(a_log())
     assert np.diff(model.weights_.indptr).max() == 7
 
 
 @pytest.mark.parametrize("dense_items", [60, 20])
-def test_one_buyer_scores_as_in_company(dense_items: int) -> None:
+def test_one_user_scores_as_among_others(dense_items: int) -> None:
     log = a_log()
     model = EASE(EASEConfig(dense_items=dense_items, max_weights=30)).fit(log)
     known = log.histories()
@@ -119,30 +119,30 @@ def test_one_buyer_scores_as_in_company(dense_items: int) -> None:
     together = model.score(rows, known)
     for row in (0, 17, 299):
         np.testing.assert_allclose(model.score(rows[[row]], known[[row]])[0], together[row], rtol=1e-4, atol=1e-6)
-    assert not model.score(STRANGER, Histories.of_lists([[]], 60)).any()
+    assert not model.score(COLD_START, Histories.from_lists([[]], 60)).any()
 
 
-def test_what_is_bought_together_is_recommended(world: Any, answers: np.ndarray) -> None:
+def test_items_bought_together_are_recommended(world: Any, answers: np.ndarray) -> None:
     log, _ = world
     model = EASE().fit(log)
     first = model.recommend(np.arange(24, dtype=np.int32), log.histories(), 1).item_columns[:, 0]
     np.testing.assert_array_equal(first, answers)
 
 
-def test_old_events_fade_from_the_buyers_newest() -> None:
+def test_old_events_decay_from_the_users_newest_event() -> None:
     log = a_log()
-    values = EventValues("log", half_life_days=10.0)
+    values = EventWeighting("log", half_life_days=10.0)
     times = np.array([0, 10, 20], np.int64) * DAY
     history = Histories(np.array([0, 3]), np.array([4, 2, 4], np.int32), times, np.ones(3, np.float32), 60)
-    columns, worth = values.known_of_one(history)
+    columns, worth = values.weighted_items(history)
     assert columns.tolist() == [2, 4]
     np.testing.assert_allclose(worth, np.log2([1.5, 2.25]), rtol=1e-6)
-    np.testing.assert_allclose(values.known(history).toarray()[0, [2, 4]], worth, rtol=1e-6)
-    assert EventValues.settled(EASEConfig(), log).half_life_days == pytest.approx(log.ages().max() / 4)
-    assert EventValues.settled(EventValuesConfig(), log).half_life_days == pytest.approx(log.ages().max() / 2)
+    np.testing.assert_allclose(values.history_matrix(history).toarray()[0, [2, 4]], worth, rtol=1e-6)
+    assert EventWeighting.from_log(EASEConfig(), log).half_life_days == pytest.approx(log.ages().max() / 4)
+    assert EventWeighting.from_log(EventWeightingConfig(), log).half_life_days == pytest.approx(log.ages().max() / 2)
 
 
-def test_nothing_fades_where_ages_are_not_known() -> None:
+def test_no_decay_without_ages() -> None:
     from dataclasses import replace
 
     log = a_log()
@@ -151,24 +151,24 @@ def test_nothing_fades_where_ages_are_not_known() -> None:
     assert (undated.weights_ != summed.weights_).nnz == 0
 
 
-def test_events_too_faint_to_count_are_left_out() -> None:
-    values = EventValues("log", half_life_days=1.0)
+def test_events_of_nearly_zero_weight_are_left_out() -> None:
+    values = EventWeighting("log", half_life_days=1.0)
     times = np.array([0, 400], np.int64) * DAY
     history = Histories(np.array([0, 2]), np.array([4, 2], np.int32), times, np.ones(2, np.float32), 60)
-    assert values.known_of_one(history).item_columns.tolist() == [2]
-    assert values.known(history).indices.tolist() == [2]
+    assert values.weighted_items(history).item_columns.tolist() == [2]
+    assert values.history_matrix(history).indices.tolist() == [2]
 
 
-def test_a_history_is_left_as_it_was() -> None:
+def test_scoring_does_not_change_a_history() -> None:
     log = a_log()
     model = EASE().fit(log)
-    known = Histories.of_lists([[5, 3, 5], [9, 1, 9]], 60)
+    known = Histories.from_lists([[5, 3, 5], [9, 1, 9]], 60)
     model.score(np.array([-1, -1], np.int32), known)
     assert known.item_columns.tolist() == [5, 3, 5, 9, 1, 9]
     assert known.weights.tolist() == [1] * 6
 
 
-def test_a_saved_model_scores_alike(tmp_path: Any) -> None:
+def test_a_loaded_model_has_the_same_scores(tmp_path: Any) -> None:
     log = a_log()
     model = EASE(EASEConfig(max_weights=30)).fit(log)
     again = EASE.load(model.save(tmp_path / "bundle"))
@@ -179,14 +179,14 @@ def test_a_saved_model_scores_alike(tmp_path: Any) -> None:
     )
 
 
-def test_one_event_in_all_and_one_item_in_all() -> None:
+def test_logs_of_one_event_and_of_one_item() -> None:
     log = a_log(n_users=3, n_items=4)
     one = log.select(np.arange(len(log)) == 5)
-    assert np.isfinite(EASE().fit(one).score(STRANGER, Histories.of_lists([[0, 3]], 4))).all()
+    assert np.isfinite(EASE().fit(one).score(COLD_START, Histories.from_lists([[0, 3]], 4))).all()
     lonely = a_log(n_users=3, n_items=1)
-    assert EASE().fit(lonely).score(STRANGER, Histories.of_lists([[0]], 1)).tolist() == [[0.0]]
+    assert EASE().fit(lonely).score(COLD_START, Histories.from_lists([[0]], 1)).tolist() == [[0.0]]
 
 
-def test_too_little_memory_is_told_before_fitting() -> None:
+def test_too_little_memory_is_an_error_before_fitting() -> None:
     with pytest.raises(ModelTooLargeError, match="ease on 300 users x 60 items would need"):
         EASE(EASEConfig(max_memory_mb=0.1)).fit(a_log())

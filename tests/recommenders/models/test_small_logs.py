@@ -1,4 +1,4 @@
-"""Logs with little or nothing to learn: every model either answers, or is skipped with its reason, and soon."""
+"""Logs with little or no training data: every model either works or is skipped with a reason, in little time."""
 
 import re
 from collections.abc import Callable
@@ -12,7 +12,7 @@ import pytest
 from recommenders.errors import UnsuitableError
 from recommenders.events.histories import DAY
 from recommenders.events.ids import IdMap
-from recommenders.events.interactions import Interactions, in_order
+from recommenders.events.interactions import Interactions, event_order
 from recommenders.features.items import ItemFeatures, encode_items
 from recommenders.models import catalog
 from recommenders.models.networks.neural_collaborative.config import NeuralCollaborativeConfig
@@ -23,29 +23,29 @@ from recommenders.models.networks.sasrec.config import SASRecConfig
 from recommenders.models.networks.sasrec.model import SASRec
 from recommenders.storage import schema
 from recommenders.training.configuration import TrainingConfig
-from recommenders.training.fitting import Declined, fit_recipe
+from recommenders.training.fitting import SkippedModel, fit_recipe
 
-EPOCHS = 40  # an early stop, a few epochs after the best one, comes long before
+EPOCHS = 40  # early stopping ends training long before
 CONFIG = TrainingConfig.model_validate(
     {
         "models": {
-            "sasrec": {"windows": True, "embedding_dim": 4, "epochs": EPOCHS, "patience": 2},
+            "sasrec": {"fit_on_windows": True, "embedding_dim": 4, "epochs": EPOCHS, "patience": 2},
             "neural_collaborative": {"embedding_dim": 4, "hidden_layers": [8], "epochs": EPOCHS, "min_gain": 0.1},
             "ials": {"embedding_dim": 4},
-            "hybrid_learned": {"trees": 5, "depth": 2},
+            "hybrid_learned": {"n_estimators": 5, "max_depth": 2},
         }
     }
 )
 
 
 def log_of(users: list[int], items: list[int], days: list[float]) -> Interactions:
-    """One event of weight 1 each, in a log that asks for the next 30 days."""
+    """One event of weight 1 each, in a log with a horizon of 30 days."""
     rows, columns = np.array(users, np.int32), np.array(items, np.int32)
     times, ones = (np.array(days) * DAY).astype(np.int64), np.ones(len(users), np.float32)
-    order = in_order(times, rows, columns, ones, ones)
+    order = event_order(times, rows, columns, ones, ones)
     return Interactions(
         *(
-            IdMap.of(f"{kind}{i:03}" for i in range(max(of, default=-1) + 1))
+            IdMap.from_ids(f"{kind}{i:03}" for i in range(max(of, default=-1) + 1))
             for kind, of in (("u", users), ("i", items))
         ),
         *(rows[order], columns[order], times[order], ones, ones),
@@ -61,7 +61,7 @@ def spread(n: int, up_to: float = 200.0) -> list[float]:
 
 LOGS: dict[str, Callable[[], Interactions]] = {
     "each item once": lambda: log_of([i % 10 for i in range(60)], [*range(60)], spread(60)),
-    "nobody before and in the last window": lambda: log_of(
+    "no user before and in the last window": lambda: log_of(
         [*(i // 2 for i in range(40)), *range(20, 30)], [i % 7 for i in range(50)], [*spread(40, 100), *[195.0] * 10]
     ),
     "one event a user": lambda: log_of([*range(30)], [i % 7 for i in range(30)], spread(30)),
@@ -75,7 +75,7 @@ LOGS: dict[str, Callable[[], Interactions]] = {
     "two events": lambda: log_of([0, 0], [0, 1], [0.0, 5.0]),
     "one event": lambda: log_of([0], [0], [0.0]),
 }
-QUESTIONS: dict[str, dict[str, Any]] = {
+TARGETS: dict[str, dict[str, Any]] = {
     "the window": {},
     "what comes next": {"repeat": False, "dated": False, "horizon_days": None},
 }
@@ -94,15 +94,13 @@ def features_of(log: Interactions) -> ItemFeatures:
     return encode_items(schema.conform(table, schema.ITEMS, "toy items"), log.items)
 
 
-@pytest.mark.parametrize("question", QUESTIONS)
+@pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("kind", LOGS)
-def test_every_model_answers_or_is_skipped_with_a_reason(
-    kind: str, question: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("recommenders.models.networks.sasrec.training.STEPS_AN_EPOCH", 2)
-    log = replace(LOGS[kind](), **QUESTIONS[question])
-    skipped: list[Declined] = []
-    fitted = fit_recipe(CONFIG, log, features_of(log), declined=skipped.append)
+def test_every_model_works_or_is_skipped_with_a_reason(kind: str, target: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("recommenders.models.networks.sasrec.training.MIN_STEPS_PER_EPOCH", 2)
+    log = replace(LOGS[kind](), **TARGETS[target])
+    skipped: list[SkippedModel] = []
+    fitted = fit_recipe(CONFIG, log, features_of(log), on_skip=skipped.append)
     assert {*fitted, *(one.name for one in skipped)} == {*catalog.MODELS}
     for one in skipped:
         assert "\n" not in one.reason
@@ -113,19 +111,19 @@ def test_every_model_answers_or_is_skipped_with_a_reason(
         assert len(model.learning_curve) < EPOCHS, name
 
 
-def test_users_who_were_away_in_the_last_window_validate_by_their_latest_moment() -> None:
-    log = LOGS["nobody before and in the last window"]()
+def test_users_inactive_in_the_last_window_are_validated_on_their_latest_visit() -> None:
+    log = LOGS["no user before and in the last window"]()
     kept, validation = hold_out_latest(log, SASRecConfig(), np.random.default_rng(0))
     assert validation is not None
     assert len(kept) == len(log) - len(validation.histories)
     rows = kept.users.rows(kept.users.ids)[:20]
     without = rows[kept.histories().counts[:20] == 1]
     assert len(without) == len(validation.histories) == 10  # half of the twenty with two events
-    for row, wanted in zip(without, np.split(validation.relevant.indices, 10), strict=True):
-        assert wanted.tolist() == [int(log.histories()[[row]].item_columns[-1])]
+    for row, relevant in zip(without, np.split(validation.relevant.indices, 10), strict=True):
+        assert relevant.tolist() == [int(log.histories()[[row]].item_columns[-1])]
 
 
-def test_users_of_one_order_validate_by_one_of_its_items() -> None:
+def test_users_of_one_order_are_validated_on_one_of_its_items() -> None:
     log = LOGS["one order a user"]()
     kept, validation = hold_out_orders(log, NeuralCollaborativeConfig(validation_split=0.5), np.random.default_rng(0))
     assert validation is not None
@@ -134,7 +132,7 @@ def test_users_of_one_order_validate_by_one_of_its_items() -> None:
 
 
 @pytest.mark.parametrize("kind", ["each item once", "one item"])
-def test_a_network_is_not_trained_where_no_item_can_be_compared(kind: str) -> None:
+def test_a_network_is_not_trained_where_items_cannot_be_compared(kind: str) -> None:
     log, what = LOGS[kind](), {"each item once": "60 items .* at most 1 ", "one item": "1 items .* at most 40 "}[kind]
     for model in (SASRec(), NeuralCollaborative()):
         with pytest.raises(UnsuitableError, match=rf"^{model.name} has nothing to learn: got {what}.*enabled: false"):

@@ -1,4 +1,4 @@
-"""The world is what it says: repeatable, of the promised size, and sold by the law it states."""
+"""The simulated market is reproducible, has the configured size, and follows its purchase model."""
 
 import re
 from dataclasses import replace
@@ -14,14 +14,14 @@ from recommenders.simulation import files as b2b
 from recommenders.simulation.config import BRANDS_PER_CATEGORY, CATEGORIES, SUBCATEGORIES, WorldConfig
 from recommenders.simulation.demand import list_price, simulate
 from recommenders.simulation.files import write_files, write_world
-from recommenders.simulation.market import ALONE, ANCHOR, COMPANION, SUBSTITUTE, category_of
-from recommenders.simulation.orders import World, make_world, pair_traits, reorder_wish, visit_probability
-from recommenders.simulation.truth import bought_probability
+from recommenders.simulation.market import ANCHOR, COMPANION, SUBSTITUTE, UNPAIRED, category_of
+from recommenders.simulation.orders import World, make_world, reorder_rate, repurchase_cycles, visit_probability
+from recommenders.simulation.truth import visit_purchase_probability
 
 FILES = ("buyers.parquet", "products.parquet", "order_lines.parquet")
 
 
-def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(small_world: Path, tmp_path: Path) -> None:
+def test_same_seed_gives_same_bytes_and_another_seed_other_bytes(small_world: Path, tmp_path: Path) -> None:
     write_world(tmp_path / "again", scale=0.05, seed=7)
     write_world(tmp_path / "other", scale=0.05, seed=8)
     for name in FILES:
@@ -34,9 +34,7 @@ def world() -> World:
     return make_world(WorldConfig.scaled(0.05, 7))
 
 
-def test_bytes_do_not_depend_on_how_many_buyers_are_simulated_at_once(
-    small_world: Path, world: World, tmp_path: Path
-) -> None:
+def test_bytes_do_not_depend_on_the_block_size(small_world: Path, world: World, tmp_path: Path) -> None:
     for name in ("files", "blocks"):
         (tmp_path / name).mkdir()
     write_files(world, tmp_path / "files", tmp_path / "blocks", block=7)
@@ -45,7 +43,7 @@ def test_bytes_do_not_depend_on_how_many_buyers_are_simulated_at_once(
         assert (tmp_path / "files" / name).read_bytes() == (small_world / name).read_bytes()
 
 
-def test_days_are_merged_in_order_whatever_fits_at_once(
+def test_days_are_merged_in_order_for_any_chunk_size(
     small_world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(b2b, "CHUNK", 300)
@@ -55,7 +53,7 @@ def test_days_are_merged_in_order_whatever_fits_at_once(
     assert written.read().equals(pq.read_table(small_world / FILES[2]))
 
 
-def test_a_world_replaces_what_lay_there_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
+def test_write_world_replaces_the_folder_and_leaves_no_temporary_files(tmp_path: Path) -> None:
     (tmp_path / "w").mkdir()
     (tmp_path / "w" / "old.txt").write_text("old")
     write_world(tmp_path / "w", scale=0.01)
@@ -64,15 +62,15 @@ def test_a_world_replaces_what_lay_there_and_leaves_nothing_beside_it(tmp_path: 
 
 
 @pytest.mark.parametrize("scale", [0.0, -1.0, 201.0, float("nan")])
-def test_an_impossible_scale_is_refused(scale: float, tmp_path: Path) -> None:
+def test_invalid_scale_raises(scale: float, tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="must be above 0 and at most 200"):
         write_world(tmp_path / "w", scale=scale)
 
 
-def test_the_tables_fit_together(small_world: Path) -> None:
-    buyers, products, lines = (pq.read_table(small_world / name) for name in FILES)
+def test_tables_are_consistent(small_world: Path) -> None:
+    users, products, lines = (pq.read_table(small_world / name) for name in FILES)
     config = WorldConfig.scaled(0.05, 7)
-    assert buyers["buyer_id"].to_pylist() == [str(n) for n in range(1, config.n_buyers + 1)]
+    assert users["buyer_id"].to_pylist() == [str(n) for n in range(1, config.n_users + 1)]
     assert products["product_id"].to_pylist() == [str(n) for n in range(1, config.n_products + 1)]
     assert len(pc.unique(products["category"])) == 7
     assert len(pc.unique(lines["order_id"])) == config.n_orders
@@ -84,10 +82,10 @@ def test_the_tables_fit_together(small_world: Path) -> None:
     assert set(orders["ordered_at_count_distinct"].to_pylist()) == {1}
 
 
-def test_nothing_is_sold_outside_its_life_its_pack_its_buyers_stay_or_contract(small_world: Path) -> None:
-    buyers, products, lines = (pq.read_table(small_world / name) for name in FILES)
-    contracts = {row["buyer_id"]: {*row["closed_subcategories"], *row["closed_brands"]} for row in buyers.to_pylist()}
-    sold = lines.join(products, "product_id").join(buyers.select(["buyer_id", "joined_at", "left_at"]), "buyer_id")
+def test_lines_respect_life_cycle_pack_size_user_lifetime_and_contract(small_world: Path) -> None:
+    users, products, lines = (pq.read_table(small_world / name) for name in FILES)
+    contracts = {row["buyer_id"]: {*row["closed_subcategories"], *row["closed_brands"]} for row in users.to_pylist()}
+    sold = lines.join(products, "product_id").join(users.select(["buyer_id", "joined_at", "left_at"]), "buyer_id")
     for row in sold.select(["buyer_id", "subcategory", "brand"]).to_pylist():
         assert not contracts[row["buyer_id"]] & {row["subcategory"], row["brand"]}
     assert any(contracts.values())
@@ -99,48 +97,48 @@ def test_nothing_is_sold_outside_its_life_its_pack_its_buyers_stay_or_contract(s
     assert packs.min() >= 1
 
 
-def test_discovery_sums_to_its_share_of_an_average_order(world: World) -> None:
-    era, rows = world.eras[0], np.arange(world.config.n_buyers)
-    lines = era.wish(rows) @ era.discovery[200] / era.buyers.basket
-    # seasons, trends, prices and life cycles move a single day about the year's mean
+def test_discovery_rates_sum_to_discovery_lines(world: World) -> None:
+    era, rows = world.eras[0], np.arange(world.config.n_users)
+    lines = era.discovery_rate(rows) @ era.day_factor[200] / era.users.basket_size
+    # season, trend, price and life cycle make a single day differ from the mean of the year
     assert lines.mean() == pytest.approx(world.config.discovery_lines, rel=0.15)
 
 
-def test_what_is_not_on_sale_or_not_in_the_contract_has_no_chance(world: World) -> None:
-    era, products, buyers = world.eras[0], world.eras[0].products, world.eras[0].buyers
+def test_rate_is_zero_off_sale_and_outside_the_contract(world: World) -> None:
+    era, products, users = world.eras[0], world.eras[0].products, world.eras[0].users
     on_sale = (products.launch_day <= 100) & (products.end_day > 100)
-    assert ((era.discovery[100] > 0) == on_sale).all()
+    assert ((era.day_factor[100] > 0) == on_sale).all()
     everything = np.arange(world.n_products)
     cycle = np.full(world.n_products, 30, np.float32)
-    again = reorder_wish(era, np.array([0]), everything, cycle, np.full(world.n_products, 70), 100)
+    again = reorder_rate(era, np.array([0]), everything, cycle, np.full(world.n_products, 70), 100)
     assert ((again > 0) == on_sale).all()
-    closed = buyers.closed_subcategories[:, products.subcategory]
+    closed = users.closed_subcategories[:, products.subcategory]
     brand = category_of(products.subcategory) * BRANDS_PER_CATEGORY + products.brand
-    closed |= buyers.closed_brands[:, brand]
-    assert ((era.wish(np.arange(world.config.n_buyers)) == 0) == closed).all()
+    closed |= users.closed_brands[:, brand]
+    assert ((era.discovery_rate(np.arange(world.config.n_users)) == 0) == closed).all()
     assert 0.08 < closed.mean() < 0.21  # 1 - 0.9 x 0.95 is expected
 
 
-def test_a_staple_is_wanted_most_when_it_is_due(world: World) -> None:
+def test_reorder_rate_is_highest_one_cycle_after_the_last_purchase(world: World) -> None:
     era, cycle = world.eras[0], np.array([60], np.float32)
     staple = np.flatnonzero((era.products.launch_day < 0) & (era.products.end_day > 500))[:1]
-    wish = [reorder_wish(era, np.array([0]), staple, cycle, np.array([100]), day)[0] for day in (101, 160, 460)]
-    assert wish[1] > 5 * wish[0]
-    assert wish[1] > 5 * wish[2]
+    rate = [reorder_rate(era, np.array([0]), staple, cycle, np.array([100]), day)[0] for day in (101, 160, 460)]
+    assert rate[1] > 5 * rate[0]
+    assert rate[1] > 5 * rate[2]
 
 
-def test_staples_are_as_frequent_as_their_subcategory_says(world: World) -> None:
+def test_share_of_staples_is_that_of_the_subcategories(world: World) -> None:
     era = world.eras[0]
-    buyers, products = (a.ravel() for a in np.indices((world.config.n_buyers, world.n_products)))
-    staple, _ = pair_traits(era, buyers, products)
+    users, products = (a.ravel() for a in np.indices((world.config.n_users, world.n_products)))
+    staple, _ = repurchase_cycles(era, users, products)
     assert staple.mean() == pytest.approx(world.config.staple_share * era.products.consumable.mean(), abs=0.005)
 
 
-def test_groups_are_of_two(world: World) -> None:
+def test_groups_are_pairs(world: World) -> None:
     role, partner = world.eras[0].products.role, world.eras[0].products.partner
-    numbers = np.flatnonzero(role != ALONE)
+    numbers = np.flatnonzero(role != UNPAIRED)
     assert (partner[partner[numbers]] == numbers).all()
-    assert (partner[role == ALONE] == -1).all()
+    assert (partner[role == UNPAIRED] == -1).all()
     for left, right in ((ANCHOR, COMPANION), (COMPANION, ANCHOR), (SUBSTITUTE, SUBSTITUTE)):
         assert (role[partner[role == left]] == right).all()
     subcategory = world.eras[0].products.subcategory
@@ -149,9 +147,9 @@ def test_groups_are_of_two(world: World) -> None:
     assert substitutes.mean() == pytest.approx(world.config.substitute_share, abs=0.04)
 
 
-def test_no_order_holds_both_substitutes_but_many_both_of_a_bundle(world: World) -> None:
-    products, lines = world.eras[0].products, simulate(world, np.arange(world.config.n_buyers))
-    order = lines["buyer"].astype(np.int64) << 16 | lines["day"]
+def test_orders_never_hold_both_substitutes_but_often_both_products_of_a_bundle(world: World) -> None:
+    products, lines = world.eras[0].products, simulate(world, np.arange(world.config.n_users))
+    order = lines["user"].astype(np.int64) << 16 | lines["day"]
     held = set(zip(order.tolist(), lines["product"].tolist(), strict=True))
     beside = [(o, int(products.partner[p])) in held for o, p in held if products.role[p] == SUBSTITUTE]
     assert len(beside) > 100
@@ -160,59 +158,61 @@ def test_no_order_holds_both_substitutes_but_many_both_of_a_bundle(world: World)
     assert np.mean(with_anchor) > 0.8 * world.config.bundle_probability
 
 
-def test_a_line_pays_the_weeks_price_less_its_discount(world: World) -> None:
-    lines = simulate(world, np.arange(world.config.n_buyers))
-    asked = list_price(world, lines["product"], lines["day"])
+def test_unit_price_is_the_list_price_of_the_week_less_the_discount(world: World) -> None:
+    lines = simulate(world, np.arange(world.config.n_users))
+    list_prices = list_price(world, lines["product"], lines["day"])
     packs = lines["quantity"] / world.eras[0].products.min_order_quantity[lines["product"]]
     discount = np.select([packs >= 20, packs >= 5], [0.9, 0.95], 1.0)
-    np.testing.assert_allclose(lines["unit_price"], asked * discount, atol=0.0051)
-    level = asked / world.eras[0].products.price[lines["product"]]
+    np.testing.assert_allclose(lines["unit_price"], list_prices * discount, atol=0.0051)
+    level = list_prices / world.eras[0].products.price[lines["product"]]
     assert level.min() < 0.9  # promotions and reviews
     assert level.max() > 1.05
 
 
-def test_dear_weeks_sell_less() -> None:
-    calm = WorldConfig(n_buyers=50, n_products=126, price_elasticity=2.0, elasticity_spread=0.0)
-    era = make_world(calm).eras[0]
+def test_higher_prices_lower_demand() -> None:
+    config = WorldConfig(n_users=50, n_products=126, price_elasticity=2.0, elasticity_spread=0.0)
+    era = make_world(config).eras[0]
     cheap, dear = era.products.log_price.argmin(axis=0), era.products.log_price.argmax(axis=0)
     everything = np.arange(126)
     step = era.products.log_price[dear, everything] - era.products.log_price[cheap, everything]
-    ratio = era.appeal[cheap, everything] / era.appeal[dear, everything]
+    ratio = era.demand_factor[cheap, everything] / era.demand_factor[dear, everything]
     np.testing.assert_allclose(ratio, np.exp(2.0 * step), rtol=1e-4)
 
 
-def test_bought_as_often_as_the_law_says() -> None:
-    """Lines of the first day, over many visits, against the Gamma's Laplace transform."""
+def test_purchase_frequency_matches_the_model() -> None:
+    """Number of lines on the first day, over many visits, against the Laplace transform of the Gamma distribution."""
     config = replace(
         WorldConfig.scaled(0.2, 3), lead_in_days=0, days=1, n_orders=300, bundle_share=0.0, substitute_share=0.0
     )
     world = make_world(config)
-    lines = simulate(world, np.arange(config.n_buyers))
-    visited = np.unique(lines["buyer"]).astype(np.int64)
-    expected = float(bought_probability(config, world.eras[0].wish(visited) * world.eras[0].discovery[0]).sum())
-    # sizes are shared by an order's lines, so the spread is about that of the orders' totals
+    lines = simulate(world, np.arange(config.n_users))
+    visited = np.unique(lines["user"]).astype(np.int64)
+    expected = float(
+        visit_purchase_probability(config, world.eras[0].discovery_rate(visited) * world.eras[0].day_factor[0]).sum()
+    )
+    # lines of one order share its size, so the spread is about that of the order totals
     assert len(lines) == pytest.approx(expected, abs=4 * expected / len(visited) ** 0.5)
 
 
-def test_as_many_orders_as_asked_for_and_none_of_the_absent(world: World) -> None:
+def test_expected_orders_match_the_configuration_and_inactive_users_never_visit(world: World) -> None:
     days = np.arange(world.config.n_days)
-    chance = visit_probability(world, np.arange(world.config.n_buyers), days)
-    assert chance[:, world.config.lead_in_days :].sum() == pytest.approx(world.config.n_orders, rel=0.01)
-    buyers = world.eras[0].buyers
-    absent = (days < buyers.join_day[:, None]) | (days >= buyers.leave_day[:, None])
-    assert (chance[absent] == 0).all()
-    assert (chance[~absent] > 0).all()
+    p_visit = visit_probability(world, np.arange(world.config.n_users), days)
+    assert p_visit[:, world.config.lead_in_days :].sum() == pytest.approx(world.config.n_orders, rel=0.01)
+    users = world.eras[0].users
+    absent = (days < users.join_day[:, None]) | (days >= users.leave_day[:, None])
+    assert (p_visit[absent] == 0).all()
+    assert (p_visit[~absent] > 0).all()
 
 
-def test_the_catalogue_has_seven_categories_each_with_subcategories() -> None:
+def test_catalogue_has_seven_categories_with_subcategories() -> None:
     assert len(CATEGORIES) == 7
     assert len(set(SUBCATEGORIES)) == 42
 
 
-def test_the_page_tells_the_parameters_as_they_are() -> None:
+def test_documented_parameters_match_the_configuration() -> None:
     page = (Path(__file__).parents[3] / "docs" / "world.md").read_text()
     rows = re.findall(r"^\| (`[a-z_`, ]+`) \| ([0-9., ]+) \|", page, re.MULTILINE)
-    told = [pair for names, values in rows for pair in zip(names.split(", "), values.split(", "), strict=True)]
-    assert len(told) >= 10
-    for name, value in told:
+    documented = [pair for names, values in rows for pair in zip(names.split(", "), values.split(", "), strict=True)]
+    assert len(documented) >= 10
+    for name, value in documented:
         assert getattr(WorldConfig(), name.strip("`")) == float(value)

@@ -79,7 +79,7 @@ def test_a_window_begins_one_microsecond_after_its_cut(late: int) -> None:
 
 
 @given(ROWS, st.integers(1, 70))
-def test_the_newest_window_is_what_a_time_cut_of_as_many_days_calls_test(rows: Rows, days: int) -> None:
+def test_the_newest_window_is_the_test_part_of_a_time_cut_of_as_many_days(rows: Rows, days: int) -> None:
     table, last = log(rows), max(hour for _, _, hour in rows)
     before, newest = newest_window(table, days)
     is_newest = pa.array([hour > last - 24 * days for _, _, hour in rows])
@@ -89,11 +89,11 @@ def test_the_newest_window_is_what_a_time_cut_of_as_many_days_calls_test(rows: R
 
 
 @pytest.mark.parametrize(("protocol", "dated", "horizon"), [(TIME_CUT, True, 10.0), (LATEST_OUT, False, None)])
-def test_models_learn_the_protocols_horizon_where_time_is_cut(
+def test_a_training_log_has_the_protocols_horizon_for_a_time_cut(
     protocol: Protocol, dated: bool, horizon: float | None
 ) -> None:
-    learned = training_log(log([(0, 0, 1), (0, 1, 2)]), items(i0=(0, None)), protocol)
-    assert (learned.dated, learned.horizon_days) == (dated, horizon)
+    built = training_log(log([(0, 0, 1), (0, 1, 2)]), items(i0=(0, None)), protocol)
+    assert (built.dated, built.horizon_days) == (dated, horizon)
 
 
 @settings(max_examples=30)
@@ -109,9 +109,11 @@ def test_latest_out_holds_out_each_users_latest(rows: Rows) -> None:
         found = own["part"].to_pylist()
         assert (found.count("test"), found.count("validation")) == (int(n > 1), int(n > 2))
         order = sorted(zip(own["timestamp"].to_pylist(), own["item_id"].to_pylist(), found, strict=True))
-        wanted = ["train"] if n == 1 else ["train", "test"] if n == 2 else ["train"] * (n - 2) + ["validation", "test"]
+        expected = (
+            ["train"] if n == 1 else ["train", "test"] if n == 2 else ["train"] * (n - 2) + ["validation", "test"]
+        )
         # of two equal events either may be the later one
-        assert sorted(found) == sorted(wanted)
+        assert sorted(found) == sorted(expected)
         assert order[-1][:2] == max((t, i) for t, i, p in order if n == 1 or p == "test")
 
 
@@ -130,7 +132,7 @@ def test_latest_out_does_not_depend_on_the_order_of_rows(rows: Rows, random: obj
     assert held_out(rows) == held_out(shuffled)
 
 
-def test_a_log_too_short_says_what_it_lacks() -> None:
+def test_the_error_of_a_short_log_names_what_is_missing() -> None:
     with pytest.raises(DataError, match=r"train would be empty; got 15\.0 days of events, .* take 20; bring a longer"):
         split(log([(0, 0, 0), (0, 1, 15 * 24)]), TIME_CUT)
     with pytest.raises(DataError, match="test would be empty; latest_out needs a user with two events"):
@@ -139,7 +141,7 @@ def test_a_log_too_short_says_what_it_lacks() -> None:
         split(log([(0, 0, 0)]).slice(0, 0), TIME_CUT)
 
 
-def test_a_log_of_test_alone_has_no_cut() -> None:
+def test_a_log_of_test_events_only_has_no_cut() -> None:
     parts = split(log([(0, 0, 0), (0, 1, 24 * 30)]), TIME_CUT)
     with pytest.raises(DataError, match="no event before the test part"):
         cut_time(part(parts, "test"))
@@ -158,12 +160,12 @@ def items(**lives: tuple[int | None, int | None]) -> pa.Table:
     return schema.conform(pa.Table.from_pylist(rows), schema.ITEMS, "items")
 
 
-def test_on_sale_is_launched_and_not_ended_at_the_moment() -> None:
+def test_on_sale_is_launched_and_not_ended_at_that_time() -> None:
     table = items(i0=(0, None), i1=(0, 5), always=(None, None), now=(10, None), ends_now=(0, 10), later=(11, None))
     protocol = replace(TIME_CUT, candidates="on_sale")
     found = training_log(log([(0, 0, 1), (0, 1, 2), (1, 9, 10)]), table, protocol)
     on_sale = dict(zip(found.items.ids.tolist(), found.available.tolist(), strict=True))
-    # i9 was bought but stands in no table, so nobody knows it to be on sale
+    # i9 has an event but is not in the item table, so it is not on sale
     assert on_sale == {"i0": True, "i1": False, "i9": False, "always": True, "now": True, "ends_now": False}
     assert found.repeat
     assert len(found) == 3
@@ -180,7 +182,7 @@ def test_seen_before_cut_is_every_item_with_an_event() -> None:
 
 
 @pytest.mark.parametrize("candidates", ["on_sale", "seen_before_cut"])
-def test_dates_of_sale_are_kept_whatever_the_protocol_counts(candidates: str, tmp_path: Path) -> None:
+def test_sale_periods_are_kept_with_every_protocol(candidates: str, tmp_path: Path) -> None:
     table = items(i0=(None, 3), i1=(0, None), i2=(5000, None), never_sold=(0, 7))
     protocol = replace(TIME_CUT, candidates=candidates)  # type: ignore[arg-type]
     built = training_log(log([(0, 0, 1), (0, 1, 2), (0, 2, 3), (1, 9, 10)]), table, protocol)
@@ -188,8 +190,8 @@ def test_dates_of_sale_are_kept_whatever_the_protocol_counts(candidates: str, tm
 
     def on_sale(hour: int) -> set[str]:
         assert built.sale_periods is not None
-        moment = int((START + timedelta(hours=hour)).timestamp() * 1e6)
-        return set(built.items.ids[built.sale_periods.at(moment).items].tolist()) - {"never_sold"}
+        time = int((START + timedelta(hours=hour)).timestamp() * 1e6)
+        return set(built.items.ids[built.sale_periods.at(time).items].tolist()) - {"never_sold"}
 
     assert on_sale(-1) == {"i0", "i9"}
     assert on_sale(2) == {"i0", "i1", "i9"}
@@ -200,22 +202,22 @@ def test_dates_of_sale_are_kept_whatever_the_protocol_counts(candidates: str, tm
 
 
 @pytest.mark.parametrize("candidates", ["on_sale", "seen_before_cut"])
-def test_who_serves_knows_the_newest_dates_and_who_is_judged_those_of_the_cut(candidates: Any) -> None:
-    """The item table says a day after the last event that i0 is sold no longer."""
+def test_serving_has_the_newest_sale_dates_and_evaluation_those_of_the_cut(candidates: Any) -> None:
+    """A state of one day after the last event ends the sale of i0."""
     rows = [{"item_id": "i0", "valid_from": START}]
     rows.append({"item_id": "i0", "valid_from": START + timedelta(days=1), "available_until": START})
     table = schema.conform(pa.Table.from_pylist(rows, schema=schema.ITEMS), schema.ITEMS, "items")
     events = log([(0, 0, 1), (0, 1, 2)])
     protocol = replace(TIME_CUT, candidates=candidates)
     served = training_log(events, table, protocol)
-    judged = training_log(events, table, protocol, START + timedelta(hours=2))
+    evaluated = training_log(events, table, protocol, START + timedelta(hours=2))
     assert served.sale_periods is not None
     assert not served.sale_periods.at(int(START.timestamp() * 1e6)).items[0]
-    assert judged.sale_periods is None
-    assert served.available.tolist() == judged.available.tolist() == [True, candidates == "seen_before_cut"]
+    assert evaluated.sale_periods is None
+    assert served.available.tolist() == evaluated.available.tolist() == [True, candidates == "seen_before_cut"]
 
 
-def test_a_training_log_refuses_the_future_and_the_void() -> None:
+def test_a_training_log_of_later_events_or_none_is_an_error() -> None:
     events = log([(0, 0, 1), (0, 1, 200)])
     with pytest.raises(DataError, match=r"past as_of 2026-01-02.*; filter it first"):
         training_log(events, items(i0=(0, None)), TIME_CUT, as_of=datetime(2026, 1, 2))
@@ -224,12 +226,10 @@ def test_a_training_log_refuses_the_future_and_the_void() -> None:
 
 
 @pytest.mark.parametrize("zone", [None, UTC, timezone(timedelta(hours=9))])
-def test_a_moment_is_the_same_one_in_every_time_zone(zone: Any) -> None:
-    moment = (
-        (START + timedelta(hours=5)).astimezone(zone) if zone else (START + timedelta(hours=5)).replace(tzinfo=None)
-    )
+def test_as_of_is_the_same_time_in_every_time_zone(zone: Any) -> None:
+    time = (START + timedelta(hours=5)).astimezone(zone) if zone else (START + timedelta(hours=5)).replace(tzinfo=None)
     table = items(launched=(5, None), later=(6, None))
-    found = training_log(log([(0, 0, 1)]), table, replace(TIME_CUT, candidates="on_sale"), moment)
+    found = training_log(log([(0, 0, 1)]), table, replace(TIME_CUT, candidates="on_sale"), time)
     assert found.items.ids.tolist() == ["i0", "launched"]
 
 
@@ -239,7 +239,7 @@ STATES = st.lists(
 
 
 def states(rows: list[tuple[int, int | None, bool]]) -> pa.Table:
-    """Items with states that begin at some hour, or since ever; in some of them the item is not on sale."""
+    """Items with states from some hour on, or without a begin; in some states the item is not on sale."""
     found = {(i, hour): gone for i, hour, gone in rows}
     table = [
         {
@@ -255,18 +255,16 @@ def states(rows: list[tuple[int, int | None, bool]]) -> pa.Table:
 
 @settings(max_examples=30)
 @given(ROWS, STATES, st.integers(0, 24 * 60), st.sampled_from(["on_sale", "seen_before_cut"]))
-def test_what_models_learn_from_is_unchanged_by_anything_after_the_moment(
+def test_a_training_log_does_not_depend_on_anything_after_as_of(
     rows: Rows, items: list[tuple[int, int | None, bool]], hour: int, candidates: str
 ) -> None:
     known = [row for row in rows if row[2] <= hour]
     assume(known)
     protocol = replace(TIME_CUT, candidates=candidates)  # type: ignore[arg-type]
-    moment = START + timedelta(hours=hour)
-    now = training_log(log(known), states(items), protocol, moment)
-    later = training_log(
-        log(rows).filter(pc.less_equal(log(rows)["timestamp"], moment)), states(items), protocol, moment
-    )
-    then = training_log(log(known), states([i for i in items if i[1] is None or i[1] <= hour]), protocol, moment)
+    time = START + timedelta(hours=hour)
+    now = training_log(log(known), states(items), protocol, time)
+    later = training_log(log(rows).filter(pc.less_equal(log(rows)["timestamp"], time)), states(items), protocol, time)
+    then = training_log(log(known), states([i for i in items if i[1] is None or i[1] <= hour]), protocol, time)
     for other in (later, then):
         assert now.items.ids.tolist() == other.items.ids.tolist()
         assert now.users.ids.tolist() == other.users.ids.tolist()
@@ -281,7 +279,7 @@ def test_what_models_learn_from_is_unchanged_by_anything_after_the_moment(
 
 @settings(max_examples=30)
 @given(ROWS, ROWS)
-def test_a_split_calls_nothing_test_that_lies_before_its_cut_whatever_comes_later(early: Rows, late: Rows) -> None:
+def test_no_event_before_the_cut_is_test(early: Rows, late: Rows) -> None:
     hours = sorted(h for _, _, h in early + late)
     assume(hours[0] <= hours[-1] - 20 * 24)
     whole = split(log(early + late), TIME_CUT)
@@ -290,7 +288,7 @@ def test_a_split_calls_nothing_test_that_lies_before_its_cut_whatever_comes_late
         assert (name == "test") == (time > cut)
 
 
-def test_the_newest_state_counts_among_one_since_ever_and_two_dated_ones() -> None:
+def test_the_newest_state_is_selected_among_an_undated_and_two_dated_ones() -> None:
     items = states([(1, None, False), (1, 24, True), (1, 48, False)])
     for hour, title in ((0, "ever"), (30, "first"), (60, "second")):
         named = items.drop_columns(["title"]).append_column("title", pa.array(["ever", "first", "second"]))

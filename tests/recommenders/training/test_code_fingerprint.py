@@ -1,4 +1,4 @@
-"""The fingerprint of the code that trains follows what the code does, and nothing else."""
+"""The fingerprint depends on what the training code does, and on nothing else."""
 
 from pathlib import Path
 
@@ -27,15 +27,22 @@ def package(folder: Path, **modules: str) -> str:
         {"models__renamed": CODE},
     ],
 )
-def test_code_that_does_something_else_has_another_fingerprint(tmp_path: Path, edited: dict[str, str]) -> None:
+def test_other_code_has_another_fingerprint(tmp_path: Path, edited: dict[str, str]) -> None:
     assert package(tmp_path / "a", models__linear=CODE) != package(tmp_path / "b", **edited)
 
 
-def test_comments_docstrings_layout_and_the_package_that_judges_do_not_count(tmp_path: Path) -> None:
+def test_comments_docstrings_layout_and_the_evaluation_package_do_not_count(tmp_path: Path) -> None:
     plain = "WEIGHT = (\n    1\n)\ndef score(x): return WEIGHT * x\n"
     first = package(tmp_path / "a", models__linear=CODE, evaluation__report="K = 10\n")
     assert package(tmp_path / "b", models__linear=plain, evaluation__report="K = 20\n") == first
 
 
-def test_the_fingerprint_is_that_of_the_library_that_is_imported() -> None:
+def test_descriptions_of_configuration_fields_do_not_count_but_defaults_do(tmp_path: Path) -> None:
+    field = 'class Config:\n    reg: float = Field(default={}, gt=0, description="{}")\n'
+    first = package(tmp_path / "a", models__config=field.format(1.0, "Weight of the penalty."))
+    assert package(tmp_path / "b", models__config=field.format(1.0, "Regularisation.")) == first
+    assert package(tmp_path / "c", models__config=field.format(2.0, "Weight of the penalty.")) != first
+
+
+def test_the_fingerprint_is_that_of_the_imported_library() -> None:
     assert code_fingerprint() == fingerprint_of(Path(recommenders.__file__).parent)

@@ -1,11 +1,12 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from recommenders.errors import ConfigurationError, UnknownNameError
 from recommenders.evaluation.criteria import MEASURED
 from recommenders.training import configuration
-from recommenders.training.configuration import TrainingConfig
+from recommenders.training.configuration import RENAMED_KEYS, TrainingConfig
 
 CONFIGS = Path(__file__).parents[3] / "configs"
 
@@ -16,7 +17,7 @@ def written(tmp_path: Path, text: str) -> Path:
     return path
 
 
-def test_the_basic_file_says_the_defaults() -> None:
+def test_the_basic_file_holds_the_defaults() -> None:
     config = TrainingConfig.load(CONFIGS / "training.yaml")
     assert config.recipe() == TrainingConfig().recipe()
     network = config.models.neural_collaborative
@@ -35,7 +36,7 @@ def test_the_large_file_has_the_large_column() -> None:
     network = config.models.neural_collaborative
     assert (config.data.batch_size, config.data.validation_split) == (2048, 0.1)
     assert (network.embedding_dim, network.hidden_layers, network.epochs) == (100, (256, 128, 64), 200)
-    assert config.of("neural_collaborative").model_dump()["batch_size"] == 2048
+    assert config.fit_config("neural_collaborative").model_dump()["batch_size"] == 2048
 
 
 @pytest.mark.parametrize(
@@ -49,18 +50,18 @@ def test_the_large_file_has_the_large_column() -> None:
         ("models: {hybrid: {model_weights: {ncff: 1}}}", ["model_weights", "ncff", "choose from"]),
         ("models: {hybrid: {model_weights: {content_based: -1}}}", ["0 or more"]),
         (
-            "models: {hybrid_learned: {members: [popularity, linear_itms]}}",
-            ["hybrid_learned.members", "unknown member linear_itms", "did you mean ease?"],
+            "models: {hybrid_learned: {base_models: [popularity, eas]}}",
+            ["hybrid_learned.base_models", "unknown base model eas", "did you mean ease?"],
         ),
-        ("models: {hybrid_learned: {members: [ease, reorder]}}", ["hybrid_learned.members", "popularity"]),
-        ("models: {hybrid_learned: {members: [popularity, popularity]}}", ["popularity is there more than once"]),
-        ("models: {hybrid_learned: {treees: 3}}", ["unknown key", "did you mean trees?"]),
+        ("models: {hybrid_learned: {base_models: [ease, repurchase]}}", ["hybrid_learned.base_models", "popularity"]),
+        ("models: {hybrid_learned: {base_models: [popularity, popularity]}}", ["popularity is there more than once"]),
+        ("models: {hybrid_learned: {n_estimatorz: 3}}", ["unknown key", "did you mean n_estimators?"]),
         ("data: [1]", ["data"]),
         ("- 1", ["got a list", "models"]),
         ("data: {", ["not YAML"]),
     ],
 )
-def test_a_mistake_is_told_in_one_line_with_its_file(tmp_path: Path, text: str, words: list[str]) -> None:
+def test_an_error_is_one_line_and_names_its_file(tmp_path: Path, text: str, words: list[str]) -> None:
     path = written(tmp_path, text)
     with pytest.raises(ConfigurationError) as caught:
         TrainingConfig.load(path)
@@ -69,6 +70,19 @@ def test_a_mistake_is_told_in_one_line_with_its_file(tmp_path: Path, text: str, 
     assert "\n" not in message
     for word in words:
         assert word in message
+
+
+@pytest.mark.parametrize(("old", "new"), RENAMED_KEYS.items())
+def test_the_error_of_a_renamed_key_names_the_new_key(tmp_path: Path, old: str, new: str) -> None:
+    *sections, key = old.split(".")
+    text = "".join(f"{'  ' * depth}{section}:\n" for depth, section in enumerate(sections))
+    path = written(tmp_path, f"{text}{'  ' * len(sections)}{key}: 1\n")
+    with pytest.raises(ConfigurationError) as caught:
+        TrainingConfig.load(path)
+    assert str(caught.value) == f"{path}: unknown key '{old}'; it is called {new} now"
+    section: Any = TrainingConfig
+    for name in new.split("."):
+        section = section.model_fields[name].annotation
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
@@ -80,7 +94,7 @@ def test_an_empty_file_is_the_defaults(tmp_path: Path) -> None:
     assert TrainingConfig.load(written(tmp_path, "")) == TrainingConfig.load() == TrainingConfig()
 
 
-def test_the_recipe_follows_the_models_and_not_the_data(tmp_path: Path) -> None:
+def test_the_recipe_depends_on_the_models_and_not_on_the_data(tmp_path: Path) -> None:
     base = TrainingConfig().recipe()
     same = TrainingConfig.load(written(tmp_path, "data: {dataset: online_retail, scale: 0.1}"))
     other = TrainingConfig.load(written(tmp_path, "models: {neural_collaborative: {embedding_dim: 8}}"))
@@ -89,8 +103,8 @@ def test_the_recipe_follows_the_models_and_not_the_data(tmp_path: Path) -> None:
     assert len({base, other.recipe(), batch.recipe()}) == 3
 
 
-def test_how_a_fit_is_run_is_no_part_of_the_recipe_and_all_other_settings_are() -> None:
-    assert recipe_with("ials", n_threads=7) == TrainingConfig().recipe()
+def test_run_time_settings_are_not_part_of_the_recipe_and_all_others_are() -> None:
+    assert recipe_with("ials", threads=7) == TrainingConfig().recipe()
     assert recipe_with("neural_collaborative", threads=2, max_minutes=9.0, max_memory_mb=1.0) == recipe_with()
     others = {recipe_with("ials", **{name: value}) for name, value in (("reg", 0.1), ("epochs", 3))}
     assert len({*others, recipe_with("ials", seed=1), recipe_with()}) == 4
@@ -106,12 +120,12 @@ def recipe_with(name: str = "popularity", **settings: float) -> str:
     return TrainingConfig.model_validate({"models": {name: settings}}).recipe()
 
 
-def test_an_unknown_model_is_told_with_the_known_ones() -> None:
+def test_the_error_of_an_unknown_model_lists_the_known_models() -> None:
     with pytest.raises(UnknownNameError, match="unknown model 'ncff'; choose from"):
-        TrainingConfig().of("ncff")
+        TrainingConfig().fit_config("ncff")
 
 
-def test_what_is_switched_off_is_not_fitted(tmp_path: Path) -> None:
+def test_a_disabled_model_is_not_enabled(tmp_path: Path) -> None:
     text = "models: {content_based: {enabled: false}, hybrid: {model_weights: {collaborative_filtering: 1}}}"
     assert "content_based" not in TrainingConfig.load(written(tmp_path, text)).enabled()
     with pytest.raises(ConfigurationError, match="content_based, which is not enabled"):
@@ -119,18 +133,18 @@ def test_what_is_switched_off_is_not_fitted(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["training.yaml", "training-large.yaml"])
-def test_a_recipe_written_out_and_read_again_is_the_same(name: str) -> None:
+def test_a_recipe_stays_the_same_when_it_is_written_and_read(name: str) -> None:
     config = TrainingConfig.load(CONFIGS / name)
     assert TrainingConfig.model_validate_json(config.resolved().model_dump_json()).recipe() == config.recipe()
 
 
-def test_the_record_of_a_recipe_names_the_data_set_it_was_fitted_on(tmp_path: Path) -> None:
+def test_a_resolved_recipe_names_the_data_set_of_the_fit(tmp_path: Path) -> None:
     config = TrainingConfig.load(written(tmp_path, "data: {dataset: custom_b2b, seed: 7}"))
     assert config.resolved("online_retail").data == config.data.model_copy(update={"dataset": "online_retail"})
     assert config.resolved("online_retail").recipe() == config.resolved().recipe()
 
 
-def test_the_criteria_that_the_page_shows_can_be_set(tmp_path: Path) -> None:
+def test_the_criteria_in_the_docs_are_valid(tmp_path: Path) -> None:
     page = (CONFIGS.parent / "docs" / "evaluation.md").read_text()
     config = TrainingConfig.load(written(tmp_path, page.partition("```yaml\n")[2].partition("```")[0]))
     assert config.evaluation.criteria["gini@10"] == 0.9

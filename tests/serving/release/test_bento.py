@@ -1,4 +1,4 @@
-"""The Bento serves on its own: without MLflow, and without what only training needs."""
+"""A Bento serves alone: without MLflow and without the packages of training."""
 
 from pathlib import Path
 
@@ -8,13 +8,13 @@ from recommenders.errors import BundleError, ReleaseError
 from serving.release import bento
 from serving.release.bento import bento_name, build
 
-# Imported by every Python of the served Bento: whatever asks for one of these fails.
+# Every Python process of the served Bento imports this; an import of one of these packages fails.
 BLOCKER = """
 import sys
 class Blocked:
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] in "mlflow torch pyarrow sklearn pandas dagster evidently".split():
-            raise ImportError(f"{name} is not there where a Bento runs")
+            raise ImportError(f"{name} is not installed where a Bento runs")
 sys.meta_path.insert(0, Blocked())
 """
 
@@ -26,9 +26,9 @@ def test_a_bento_is_built_and_serves_alone(tmp_path, market):
     built = build(settings)
     assert built.tag.startswith("tradewind_toy_market:v7-")
     assert built.path.is_relative_to(tmp_path / "home" / "bentoml")
-    described = (built.path / "bento.yaml").read_text()
-    assert "dataset: Toy_market" in described
-    assert "version: '7'" in described
+    description = (built.path / "bento.yaml").read_text()
+    assert "dataset: Toy_market" in description
+    assert "version: '7'" in description
     requirements = (built.path / "env" / "python" / "requirements.txt").read_text()
     assert "numpy==" in requirements
     assert not {"mlflow", "torch", "pyarrow"} & {line.partition("==")[0] for line in requirements.splitlines()}
@@ -39,32 +39,32 @@ def test_a_bento_is_built_and_serves_alone(tmp_path, market):
     elsewhere.mkdir()
     own = {"PYTHONPATH": str(tmp_path / "blocked"), "BENTOML_HOME": str(settings.bentoml_home)}
     with market.serve(built.tag, elsewhere / "home", elsewhere, **own) as client:
-        market.until(lambda: client.get("/health").status_code == 200, "the Bento's champion was never loaded")
+        market.until(lambda: client.get("/health").status_code == 200, "the Bento's champion was not loaded")
         assert client.get("/health").json()["version"] == 7
-        answer = client.post("/predict", json={"user_id": "nobody", "n_recommendations": 1}).json()
+        answer = client.post("/predict", json={"user_id": "unknown", "n_recommendations": 1}).json()
         assert answer["items"] == [{"item_id": "105", "score": 13.0}]
 
 
-def test_no_champion_no_bento(tmp_path, market):
+def test_a_build_without_a_champion_is_an_error(tmp_path, market):
     with pytest.raises(ReleaseError, match=r"no champion at .*toy\.json; promote a version of toy first"):
         build(market.settings(tmp_path))
 
 
-def test_a_damaged_champion_is_not_packed(tmp_path, market):
+def test_a_damaged_champion_is_not_packaged(tmp_path, market):
     (market.release(market.settings(tmp_path), 1, 0) / "arrays.safetensors").write_bytes(b"")
     with pytest.raises(BundleError, match=r"arrays\.safetensors was changed"):
         build(market.settings(tmp_path))
 
 
-def test_a_build_that_fails_is_told_in_one_line(tmp_path, market, monkeypatch):
+def test_a_failed_build_is_an_error_of_one_line(tmp_path, market, monkeypatch):
     market.release(market.settings(tmp_path), 1, 0)
     monkeypatch.setattr(bento.sys, "executable", str(Path("/bin/false")))
-    with pytest.raises(ReleaseError, match=r"bentoml could not build from .*: it said nothing"):
+    with pytest.raises(ReleaseError, match=r"bentoml could not build from .*: it printed nothing"):
         build(market.settings(tmp_path))
 
 
 @pytest.mark.parametrize(
     ("dataset", "name"), [("custom_b2b", "tradewind_custom_b2b"), ("My Data!", "tradewind_my-data-"[:-1])]
 )
-def test_names_bentoml_accepts(dataset, name):
+def test_bento_names_are_accepted_by_bentoml(dataset, name):
     assert bento_name(dataset) == name

@@ -1,4 +1,4 @@
-"""The gate on vectors whose answer is known."""
+"""The gate on vectors for which the right decision is known."""
 
 import json
 
@@ -10,48 +10,51 @@ from hypothesis.extra.numpy import arrays
 
 from recommenders.errors import ConfigurationError, ReleaseError
 from recommenders.evaluation.comparison import paired_difference
-from serving.release.gate import Finding, GateRules, Rival, choose_candidate, compare, decide
+from serving.release.gate import ChampionComparison, GateCheck, GateRules, choose_candidate, compare, decide
 
 RULES = GateRules(n_resamples=200)
 POOR, GOOD = np.full(50, 0.2), np.full(50, 0.4)
 VECTORS = arrays(np.float64, 12, elements=st.floats(0, 1) | st.just(float("nan")))
 
 
-def against(challenger: np.ndarray, champion: np.ndarray, must_beat: str = "") -> Rival:
-    return Rival("version 1", "a window", challenger, champion, must_beat=must_beat)
+def compared(challenger: np.ndarray, champion: np.ndarray, must_be_better_reason: str = "") -> ChampionComparison:
+    return ChampionComparison(
+        "version 1", "a window", challenger, champion, must_be_better_reason=must_be_better_reason
+    )
 
 
 def test_a_better_challenger_is_promoted():
-    decision = decide(GOOD, POOR, against(GOOD, POOR), candidate="hybrid", rules=RULES)
+    decision = decide(GOOD, POOR, compared(GOOD, POOR), candidate="hybrid", rules=RULES)
     assert decision.promote
     assert len(decision.reasons) == 2
 
 
-def test_a_challenger_below_popularity_is_blocked_and_told_why():
-    decision = decide(POOR, GOOD, against(POOR, POOR), candidate="hybrid", rules=RULES)
+def test_a_challenger_below_popularity_is_not_promoted_and_the_reason_is_given():
+    decision = decide(POOR, GOOD, compared(POOR, POOR), candidate="hybrid", rules=RULES)
     assert not decision.promote
     assert decision.reasons[0] == (
-        "hybrid does not beat popularity: NDCG@10 -0.2000 [-0.2000, -0.2000] over 50 users; the low end must be above 0"
+        "hybrid is not clearly better than popularity: the difference of NDCG@10 is -0.2000 [-0.2000, -0.2000] over "
+        "50 users; the lower bound must be above 0"
     )
 
 
 def test_equal_to_popularity_does_not_pass():
-    assert not decide(GOOD, GOOD, against(GOOD, POOR), candidate="hybrid", rules=RULES).promote
+    assert not decide(GOOD, GOOD, compared(GOOD, POOR), candidate="hybrid", rules=RULES).promote
 
 
 def test_popularity_itself_need_not_beat_popularity():
-    decision = decide(POOR, POOR, against(POOR, POOR), candidate="popularity", rules=RULES)
+    decision = decide(POOR, POOR, compared(POOR, POOR), candidate="popularity", rules=RULES)
     assert decision.promote
     assert "versus_popularity" not in decision.record
 
 
-def test_a_loss_within_the_margin_passes_and_a_larger_one_does_not():
+def test_a_loss_within_the_margin_passes_and_a_larger_loss_does_not():
     champion = np.full(50, 0.5)
 
     def promoted(share: float, margin: float = 0.01) -> bool:
-        rival = against(champion * share, champion)
+        comparison = compared(champion * share, champion)
         return decide(
-            champion * share, POOR, rival, candidate="hybrid", rules=GateRules(margin, n_resamples=200)
+            champion * share, POOR, comparison, candidate="hybrid", rules=GateRules(margin, n_resamples=200)
         ).promote
 
     assert promoted(0.995)
@@ -61,12 +64,12 @@ def test_a_loss_within_the_margin_passes_and_a_larger_one_does_not():
 
 @settings(max_examples=60)
 @given(VECTORS, VECTORS, st.floats(0, 0.2))
-def test_the_low_end_of_the_interval_decides_about_the_champion(challenger, champion, margin):
-    """Whatever the means: the law of the gate, stated by a bootstrap of its own."""
+def test_the_lower_bound_of_the_interval_decides_against_the_champion(challenger, champion, margin):
+    """Compares the decision with a separate bootstrap, for all means."""
     rules = GateRules(margin=margin, n_resamples=200)
     both = ~(np.isnan(challenger) | np.isnan(champion))
     decision = decide(
-        np.full(12, 0.4), np.full(12, 0.2), against(challenger, champion), candidate="hybrid", rules=rules
+        np.full(12, 0.4), np.full(12, 0.2), compared(challenger, champion), candidate="hybrid", rules=rules
     )
     if both.sum() < 2:
         assert not decision.promote
@@ -75,40 +78,40 @@ def test_the_low_end_of_the_interval_decides_about_the_champion(challenger, cham
     assert decision.promote == bool(low >= -margin * champion[both].mean())
 
 
-def test_a_mean_gain_that_may_be_chance_does_not_pass():
+def test_a_mean_gain_that_is_not_significant_does_not_pass():
     noise = np.random.default_rng(1).normal(0, 0.3, 50)
-    noise += 0.01 - noise.mean()  # better on average, by far less than chance
-    rival = against(GOOD + noise, GOOD)
-    decision = decide(GOOD, POOR, rival, candidate="hybrid", rules=RULES)
+    noise += 0.01 - noise.mean()  # better on average, by far less than the noise
+    comparison = compared(GOOD + noise, GOOD)
+    decision = decide(GOOD, POOR, comparison, candidate="hybrid", rules=RULES)
     assert decision.record["versus_champion"]["difference"] > 0
     assert not decision.promote
 
 
-def test_what_must_beat_the_champion_is_not_let_pass_for_being_as_good():
-    assert not decide(GOOD, POOR, against(GOOD, GOOD, "rolled back"), candidate="hybrid", rules=RULES).promote
-    decision = decide(GOOD, POOR, against(GOOD, POOR, "rolled back"), candidate="hybrid", rules=RULES)
+def test_an_equal_challenger_does_not_pass_if_it_must_be_better():
+    assert not decide(GOOD, POOR, compared(GOOD, GOOD, "rolled back"), candidate="hybrid", rules=RULES).promote
+    decision = decide(GOOD, POOR, compared(GOOD, POOR, "rolled back"), candidate="hybrid", rules=RULES)
     assert decision.promote
     assert decision.reasons[-1].endswith("; rolled back")
 
 
-def test_a_finding_that_does_not_hold_stops_a_release_the_first_one_too():
-    wrong = Finding(False, "the refit's scores are not all finite")
-    for rival in (None, against(GOOD, POOR)):
-        decision = decide(GOOD, POOR, rival, candidate="hybrid", findings=[wrong], rules=RULES)
+def test_a_failed_check_stops_a_release_also_the_first_one():
+    failed = GateCheck(False, "not all scores of the refitted model are finite")
+    for comparison in (None, compared(GOOD, POOR)):
+        decision = decide(GOOD, POOR, comparison, candidate="hybrid", earlier_checks=[failed], rules=RULES)
         assert not decision.promote
-        assert decision.reasons[0] == wrong.reason
+        assert decision.reasons[0] == failed.reason
 
 
-def test_without_a_champion_the_candidate_is_the_first_and_the_record_says_so():
+def test_without_a_champion_the_candidate_becomes_the_first_and_the_record_states_it():
     decision = decide(POOR, GOOD, None, candidate="content_based", rules=RULES)
     assert decision.promote
     assert decision.record["first_champion"] is True
-    assert decision.reasons[0].startswith("no champion yet: content_based")
+    assert decision.reasons[0].startswith("there is no champion yet: content_based")
 
 
-def test_the_record_is_json_even_where_nothing_can_be_compared():
-    nothing = np.full(50, np.nan)
-    decision = decide(nothing, POOR, against(nothing, GOOD), candidate="hybrid", rules=RULES)
+def test_the_record_is_json_even_if_nothing_can_be_compared():
+    undefined = np.full(50, np.nan)
+    decision = decide(undefined, POOR, compared(undefined, GOOD), candidate="hybrid", rules=RULES)
     assert not decision.promote
     assert "cannot be compared" in decision.reasons[0]
     record = json.loads(json.dumps(decision.record, allow_nan=False))
@@ -121,45 +124,45 @@ def test_users_undefined_on_one_side_are_left_out():
     assert compare(left, right, RULES).users == 1
 
 
-def test_vectors_of_other_users_are_refused():
+def test_vectors_of_different_lengths_are_an_error():
     with pytest.raises(ReleaseError, match=r"same users; got vectors of \(50,\) and \(49,\)"):
         decide(GOOD, POOR[:-1], candidate="hybrid")
 
 
 @pytest.mark.parametrize("wrong", [{"margin": -0.1}, {"margin": 1.0}, {"confidence": 1.0}, {"confidence": 0.0}])
-def test_impossible_rules_are_refused(wrong):
+def test_impossible_rules_are_an_error(wrong):
     with pytest.raises(ConfigurationError, match="allowed"):
         GateRules(**wrong)
 
 
 @settings(max_examples=30)
 @given(VECTORS, VECTORS)
-def test_the_interval_holds_the_difference_and_turns_round_with_the_sides(left, right):
-    there, back = compare(left, right, RULES), compare(right, left, RULES)
-    if there.users >= 2:
-        assert there.low - 1e-12 <= there.high
-        assert there.difference == pytest.approx(-back.difference)
-        assert there.low == pytest.approx(-back.high, abs=1e-9)
+def test_the_interval_changes_its_sign_when_the_sides_are_swapped(left, right):
+    forward, backward = compare(left, right, RULES), compare(right, left, RULES)
+    if forward.users >= 2:
+        assert forward.low - 1e-12 <= forward.high
+        assert forward.difference == pytest.approx(-backward.difference)
+        assert forward.low == pytest.approx(-backward.high, abs=1e-9)
 
 
 class TestChooseCandidate:
-    """What was chosen on the validation window goes on, whatever the test window says, as long as it can."""
+    """The model chosen on the validation window is the candidate, whatever the test window shows, if it was fitted."""
 
     @pytest.mark.parametrize("chosen", ["hybrid", "hybrid_learned"])
-    def test_the_chosen_one_not_the_one_that_the_test_window_favours(self, chosen):
+    def test_the_chosen_model_and_not_the_best_on_the_test_window(self, chosen):
         vectors = {"hybrid": GOOD, "hybrid_learned": GOOD + 0.1, "popularity": POOR}
         assert choose_candidate(vectors, chosen, has_champion=True) == chosen
         assert choose_candidate(vectors, chosen, has_champion=False) == chosen
 
-    def test_the_best_one_where_the_chosen_one_does_not_beat_popularity_and_nothing_serves(self):
+    def test_the_best_model_if_the_chosen_one_does_not_beat_popularity_and_there_is_no_champion(self):
         vectors = {"hybrid": POOR, "popularity": GOOD, "content_based": GOOD + 0.1}
         assert choose_candidate(vectors, "hybrid", has_champion=False) == "content_based"
         assert choose_candidate(vectors, "hybrid", has_champion=True) == "hybrid"
 
-    def test_popularity_where_nothing_beats_it_and_nothing_serves(self):
+    def test_popularity_if_no_model_beats_it_and_there_is_no_champion(self):
         assert choose_candidate({"hybrid": GOOD, "popularity": GOOD}, "hybrid") == "popularity"
 
-    def test_the_best_one_where_the_chosen_one_could_not_be_fitted(self):
+    def test_the_best_model_if_the_chosen_one_could_not_be_fitted(self):
         assert choose_candidate({"popularity": POOR, "content_based": GOOD}, "hybrid", True) == "content_based"
 
     def test_no_candidate_with_a_score_is_an_error(self):
@@ -167,51 +170,54 @@ class TestChooseCandidate:
             choose_candidate({"hybrid": np.full(3, np.nan)}, "hybrid")
 
 
-def test_two_users_are_the_fewest_that_tell_anything():
+def test_a_comparison_needs_at_least_two_users():
     def reason(n):
         left, right = np.full(5, np.nan), np.full(5, 0.2)
         left[:n] = 0.4
-        decision = decide(left, right, against(left, right), candidate="hybrid", rules=RULES)
+        decision = decide(left, right, compared(left, right), candidate="hybrid", rules=RULES)
         return decision.promote, decision.reasons
 
     assert reason(1) == (
         False,
         tuple(
-            f"hybrid cannot be compared with {other}: 1 users have a defined NDCG@10"
+            f"hybrid cannot be compared with {other}: the number of users with a defined NDCG@10 is 1, and at least 2 "
+            "are needed"
             for other in ("popularity", "version 1")
         ),
     )
     assert reason(2)[0]
 
 
-def test_the_record_says_how_much_worse_would_have_passed():
+def test_the_record_holds_the_allowed_loss():
     champion = np.full(50, 0.5)
-    decision = decide(champion, POOR, against(champion, champion), candidate="hybrid", rules=RULES)
+    decision = decide(champion, POOR, compared(champion, champion), candidate="hybrid", rules=RULES)
     assert decision.record["versus_champion"]["allowed_loss"] == pytest.approx(0.005)
-    assert decision.reasons[1].endswith("the low end must reach -0.0050")
+    assert decision.reasons[1].endswith("the lower bound must be at least -0.0050")
     decision = decide(
-        champion, POOR, against(champion, champion, "it was rolled back"), candidate="hybrid", rules=RULES
+        champion, POOR, compared(champion, champion, "it was rolled back"), candidate="hybrid", rules=RULES
     )
     assert decision.record["versus_champion"]["allowed_loss"] == 0
     assert not decision.promote
 
 
 @pytest.mark.parametrize("missing", ["challenger", "champion"])
-def test_one_side_alone_is_no_comparison(missing):
+def test_one_side_alone_is_not_compared(missing):
     sides = {"challenger": GOOD, "champion": GOOD, missing: None}
-    decision = decide(GOOD, POOR, Rival("version 1", "its lists are gone", **sides), candidate="hybrid", rules=RULES)
+    decision = decide(
+        GOOD, POOR, ChampionComparison("version 1", "its lists are gone", **sides), candidate="hybrid", rules=RULES
+    )
     assert decision.reasons[1] == "hybrid is not compared with version 1: its lists are gone"
     assert not decision.record["versus_champion"]
 
 
-def test_who_was_chosen_stays_where_there_is_no_popularity_or_it_is_popularity():
+def test_the_chosen_model_stays_without_a_popularity_baseline_or_if_it_is_popularity():
     assert choose_candidate({"hybrid": POOR, "repurchase": GOOD}, "hybrid", rules=RULES) == "hybrid"
     assert choose_candidate({"hybrid": GOOD, "popularity": POOR}, "popularity", rules=RULES) == "popularity"
     assert choose_candidate({"hybrid": POOR, "popularity": GOOD}, "hybrid", rules=RULES) == "popularity"
     assert choose_candidate({"hybrid": POOR, "popularity": GOOD}, "hybrid", has_champion=True, rules=RULES) == "hybrid"
 
 
-def test_the_rules_unless_said():
+def test_the_default_rules():
     assert GateRules() == GateRules(margin=0.01, confidence=0.95, n_resamples=2000, seed=42)
     noisy = np.random.default_rng(0).random((2, 40))
     one, other = (compare(*noisy, rules) for rules in (GateRules(), GateRules(seed=43)))

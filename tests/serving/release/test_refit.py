@@ -1,4 +1,4 @@
-"""The refit before it serves: the recipe that was judged, and nothing else."""
+"""The checks of a refitted model against the evaluated model of the same recipe."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -10,100 +10,113 @@ import pytest
 from recommenders.datasets.spec import Protocol
 from recommenders.errors import BundleError
 from recommenders.evaluation.rank import bytes_on_disk
-from recommenders.evaluation.window import question_of
+from recommenders.evaluation.window import window_task
 from recommenders.features.items import encode_items
 from recommenders.splitting.temporal import training_log
 from recommenders.training.configuration import TrainingConfig
-from recommenders.training.fitting import fit_one
-from serving.release.gate import Finding
-from serving.release.refit import RefitFigures, RefitLimits, findings, measure, of_record, overlap, to_record
+from recommenders.training.fitting import fit_with_base_models
+from serving.release.gate import GateCheck
+from serving.release.refit import (
+    RefitFigures,
+    RefitLimits,
+    checks_from_record,
+    measure,
+    overlap,
+    refit_checks,
+    to_record,
+)
 
 CONFIG = TrainingConfig()
 MODEL = "ease"
 SOUND = RefitFigures(
-    users=100, finite=True, missing="", overlap=0.8, chance=0.0, difference=0.01, low=0.0, high=0.02, judged_mean=0.4,
-    milliseconds=1.0, judged_milliseconds=1.0, megabytes=2.0, judged_megabytes=2.0,
+    users=100, finite=True, missing="", overlap=0.8, random_overlap=0.0, difference=0.01, low=0.0, high=0.02,
+    evaluated_mean=0.4, milliseconds=1.0, evaluated_milliseconds=1.0, megabytes=2.0, evaluated_megabytes=2.0,
 )  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    ("wrong", "said"),
+    ("wrong", "message"),
     [
-        ({"finite": False}, "not all finite"),
-        ({"missing": "3 users"}, "but 3 users"),
-        ({"overlap": 0.19}, "shares 19% of the judged model's places"),
-        ({"overlap": 0.35, "chance": 0.2}, "shares 35% of the judged model's places over 100 users; least: 36%"),
-        ({"overlap": np.nan}, "shares nan%"),
-        ({"difference": -0.05, "low": -0.07, "high": -0.03}, "the high end must reach -0.0040"),
-        ({"milliseconds": 101.0}, "101.0 ms; most: 100"),
-        ({"milliseconds": 400.0, "judged_milliseconds": 120.0}, "400.0 ms; most: 360"),
-        ({"megabytes": 101.0}, "101.0 MB; most: 100"),
+        ({"finite": False}, "not all scores"),
+        ({"missing": "3 users"}, "lacks 3 users"),
+        ({"overlap": 0.19}, "hold 19% of the evaluated model's items"),
+        ({"overlap": 0.35, "random_overlap": 0.2}, "35% of the evaluated model's items, over 100 users; at least 36%"),
+        ({"overlap": np.nan}, "hold nan%"),
+        ({"difference": -0.05, "low": -0.07, "high": -0.03}, "the upper bound must be at least -0.0040"),
+        ({"milliseconds": 101.0}, "101.0 ms; at most 100 ms"),
+        ({"milliseconds": 400.0, "evaluated_milliseconds": 120.0}, "400.0 ms; at most 360 ms"),
+        ({"megabytes": 101.0}, "101.0 MB; at most 100 MB"),
     ],
 )
-def test_each_limit_is_a_finding_of_its_own(wrong: dict[str, Any], said: str) -> None:
-    assert all(one.passed for one in findings(SOUND))
-    (failed,) = [one for one in findings(replace(SOUND, **wrong)) if not one.passed]
-    assert said in failed.reason
+def test_each_limit_has_its_own_check(wrong: dict[str, Any], message: str) -> None:
+    assert all(check.passed for check in refit_checks(SOUND))
+    (failed,) = [check for check in refit_checks(replace(SOUND, **wrong)) if not check.passed]
+    assert message in failed.reason
 
 
-def test_a_catalogue_for_which_the_judged_model_is_too_large_already_may_be_released() -> None:
-    large = replace(SOUND, megabytes=420.0, judged_megabytes=400.0, milliseconds=250.0, judged_milliseconds=240.0)
-    assert all(one.passed for one in findings(large))
-    assert not all(one.passed for one in findings(large, RefitLimits(slack=1.0)))
+def test_a_refit_may_be_too_large_if_the_evaluated_model_already_is() -> None:
+    large = replace(SOUND, megabytes=420.0, evaluated_megabytes=400.0, milliseconds=250.0, evaluated_milliseconds=240.0)
+    assert all(check.passed for check in refit_checks(large))
+    assert not all(check.passed for check in refit_checks(large, RefitLimits(slack=1.0)))
 
 
-def test_the_record_holds_the_findings() -> None:
-    found = findings(replace(SOUND, overlap=np.nan))
-    assert of_record(to_record(SOUND, found)) == found
-    assert of_record({}) == []
-    assert isinstance(found[0], Finding)
+def test_the_record_holds_the_checks() -> None:
+    checks = refit_checks(replace(SOUND, overlap=np.nan))
+    assert checks_from_record(to_record(SOUND, checks)) == checks
+    assert checks_from_record({}) == []
+    assert isinstance(checks[0], GateCheck)
 
 
-def test_overlap_is_the_share_of_the_left_lists_items() -> None:
+def test_overlap_is_the_share_of_the_left_items_in_the_right_list() -> None:
     left, right = np.array([[1, 2, -1], [3, 4, 5]], np.int32), np.array([[2, 9, 8], [5, 4, 3]], np.int32)
     assert overlap(left, right) == pytest.approx((1 / 2 + 1) / 2)
     assert np.isnan(overlap(np.full((2, 3), -1, np.int32), right))
 
 
 @pytest.fixture(scope="module")
-def world(weekly: Any) -> Any:
-    """(question, the whole log, its features, the judged model)."""
+def data(weekly: Any) -> Any:
+    """(window, the whole log, its features, the evaluated model)."""
     (interactions, items), protocol = weekly(), Protocol(split="time_cut", test_days=10)
-    question = question_of(interactions, items, protocol)
+    window = window_task(interactions, items, protocol)
     log = training_log(interactions, items, protocol)
-    return question, log, encode_items(items, log.items), fit_one(MODEL, CONFIG, question.log, question.features)
+    return (
+        window,
+        log,
+        encode_items(items, log.items),
+        fit_with_base_models(MODEL, CONFIG, window.log, window.features),
+    )
 
 
-def looked_at(world: Any, log: Any, folder: Path) -> dict[str, Finding]:
-    """The findings of a refit that has learned from `log`, by their first words."""
-    question, whole, features, judged = world
-    bundle = fit_one(MODEL, CONFIG, log, features).save(folder / "bundle")
-    lists, megabytes = question.lists(judged), bytes_on_disk(judged) / 1e6
-    figures = measure(bundle, judged, lists, megabytes, question, whole)
-    return dict(zip(("finite", "log", "overlap", "window", "time", "size"), findings(figures), strict=True))
+def checks_of(data: Any, log: Any, folder: Path) -> dict[str, GateCheck]:
+    """The checks of a refit on `log`, by name."""
+    window, whole, features, evaluated = data
+    bundle = fit_with_base_models(MODEL, CONFIG, log, features).save(folder / "bundle")
+    lists, megabytes = window.lists(evaluated), bytes_on_disk(evaluated) / 1e6
+    figures = measure(bundle, evaluated, lists, megabytes, window, whole)
+    return dict(zip(("finite", "log", "overlap", "ndcg", "time", "size"), refit_checks(figures), strict=True))
 
 
-def test_a_sound_refit_passes(world: Any, tmp_path: Path) -> None:
-    found = looked_at(world, world[1], tmp_path)
-    assert all(one.passed for one in found.values()), found
+def test_a_sound_refit_passes(data: Any, tmp_path: Path) -> None:
+    checks = checks_of(data, data[1], tmp_path)
+    assert all(check.passed for check in checks.values()), checks
 
 
-def test_a_refit_on_other_items_is_found_by_its_lists(world: Any, tmp_path: Path) -> None:
-    log = world[1]
+def test_a_refit_on_shuffled_items_fails_by_its_lists(data: Any, tmp_path: Path) -> None:
+    log = data[1]
     shuffled = np.random.default_rng(1).permutation(len(log.items)).astype(np.int32)[log.item_columns]
-    found = looked_at(world, replace(log, item_columns=shuffled), tmp_path)
-    assert not found["overlap"].passed
-    assert not found["window"].passed
+    checks = checks_of(data, replace(log, item_columns=shuffled), tmp_path)
+    assert not checks["overlap"].passed
+    assert not checks["ndcg"].passed
 
 
-def test_a_refit_on_old_data_is_found_by_what_it_does_not_know(world: Any, tmp_path: Path) -> None:
-    log = world[1]
-    found = looked_at(world, log.select(log.timestamps < log.timestamps.max()), tmp_path)
-    assert not found["log"].passed
-    assert "events" in found["log"].reason
+def test_a_refit_on_old_data_fails_by_the_events_that_it_lacks(data: Any, tmp_path: Path) -> None:
+    log = data[1]
+    checks = checks_of(data, log.select(log.timestamps < log.timestamps.max()), tmp_path)
+    assert not checks["log"].passed
+    assert "events" in checks["log"].reason
 
 
-def test_a_bundle_that_does_not_load_is_an_error(world: Any, tmp_path: Path) -> None:
-    question, log, _, judged = world
+def test_a_bundle_that_does_not_load_is_an_error(data: Any, tmp_path: Path) -> None:
+    window, log, _, evaluated = data
     with pytest.raises(BundleError):
-        measure(tmp_path, judged, question.lists(judged), 1.0, question, log)
+        measure(tmp_path, evaluated, window.lists(evaluated), 1.0, window, log)

@@ -32,7 +32,7 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Registry:
 
 @pytest.fixture
 def publish(registry, market, tmp_path) -> Callable[[str], Version]:
-    """Publishes one more version of a data set, each with another favourite item."""
+    """A function that publishes one more version of a data set, each with another favourite item."""
 
     def one(dataset: str) -> Version:
         favourite = len(registry.versions(dataset))
@@ -44,7 +44,7 @@ def publish(registry, market, tmp_path) -> Callable[[str], Version]:
     return one
 
 
-def test_a_run_keeps_what_training_reports(registry, tmp_path):
+def test_a_run_stores_what_training_logs(registry, tmp_path):
     (tmp_path / "figures.txt").write_text("12")
     params = {"model": {"reg": 0.1, "layers": [1, 2]}, **{f"p{n}": n for n in range(150)}, "long": "x" * 9000}
     with registry.run("runs", "neural", params, {"stage": "evaluation"}) as run:
@@ -68,18 +68,18 @@ def test_a_run_keeps_what_training_reports(registry, tmp_path):
     assert registry.run_url(run.run_id).startswith("http://127.0.0.1:5003/#/experiments/")
 
 
-def test_a_run_whose_block_raises_has_failed(registry):
+def test_a_run_fails_if_its_block_raises(registry):
     with pytest.raises(KeyError), registry.run("runs", "broken", {}, {}) as run:
         raise KeyError("training broke")
     assert run.client.get_run(run.run_id).info.status == "FAILED"
 
 
-def test_an_unknown_run_is_told(registry):
+def test_an_unknown_run_is_an_error(registry):
     with pytest.raises(ReleaseError, match="no MLflow run 'nowhere'"), registry.resume("nowhere"):
         pass
 
 
-def test_everything_lies_below_home(registry, tmp_path, monkeypatch, publish):
+def test_all_files_are_below_home(registry, tmp_path, monkeypatch, publish):
     monkeypatch.chdir(tmp_path)
     publish("homely")
     assert not (tmp_path / "mlruns").exists()
@@ -91,9 +91,9 @@ def test_round_trip_publish_promote_promote_rollback(registry, publish):
     assert [v.number for v in registry.versions("round")] == [2, 1]
     assert (first.model, first.tags["cut"], registry.champion("round")) == ("popularity", "x", None)
     registry.promote("round", first.number, {"why": "first"})
-    live = registry.promote("round", second.number, {"why": "better"})
-    assert live.aliases == ("champion",)
-    assert live.tags["gate_record"] == '{"why": "better"}'
+    champion = registry.promote("round", second.number, {"why": "better"})
+    assert champion.aliases == ("champion",)
+    assert champion.tags["gate_record"] == '{"why": "better"}'
     assert registry.version("round", 1).aliases == ("previous",)
     path = registry.pointer_file("round")
     pointer = read_pointer(path)
@@ -106,7 +106,7 @@ def test_round_trip_publish_promote_promote_rollback(registry, publish):
     assert registry.version_url(back).endswith("/#/models/tradewind-round/versions/1")
 
 
-def test_rolling_back_again_goes_further_back_and_never_forward(registry, publish):
+def test_a_second_rollback_goes_further_back_and_never_forward(registry, publish):
     for _ in range(3):
         registry.promote("deep", publish("deep").number, {})
     assert [registry.rollback("deep").number for _ in range(2)] == [2, 1]
@@ -114,7 +114,7 @@ def test_rolling_back_again_goes_further_back_and_never_forward(registry, publis
         registry.rollback("deep")
 
 
-def test_nothing_to_roll_back_to(registry, publish):
+def test_a_rollback_without_an_earlier_champion_is_an_error(registry, publish):
     with pytest.raises(ReleaseError, match="tradewind-fresh cannot be rolled back: no version was promoted"):
         registry.rollback("fresh")
     registry.promote("fresh", publish("fresh").number, {})
@@ -122,23 +122,23 @@ def test_nothing_to_roll_back_to(registry, publish):
         registry.rollback("fresh")
 
 
-def test_an_unknown_version_is_told_with_those_there_are(registry, publish):
-    with pytest.raises(ReleaseError, match=r"^no version 7 of tradewind-known; none is published$"):
+def test_an_unknown_version_is_an_error_that_names_the_existing_ones(registry, publish):
+    with pytest.raises(ReleaseError, match=r"^no version 7 of tradewind-known; no version is published$"):
         registry.version("known", 7)
     publish("known"), publish("known")
-    with pytest.raises(ReleaseError, match=r"^no version 7 of tradewind-known; there are 1, 2$"):
+    with pytest.raises(ReleaseError, match=r"^no version 7 of tradewind-known; existing versions: 1, 2$"):
         registry.promote("known", 7, {})
     assert read_pointer(registry.pointer_file("known")) is None
 
 
-def test_promoting_the_champion_again_changes_nothing_but_the_time(registry, publish):
+def test_promoting_the_champion_again_changes_only_the_time(registry, publish):
     registry.promote("twice", publish("twice").number, {})
     registry.promote("twice", publish("twice").number, {})
     registry.promote("twice", 2, {})
     assert registry.rollback("twice").number == 1
 
 
-def test_a_bundle_tampered_with_in_the_store_is_refused(registry, publish):
+def test_a_bundle_that_was_changed_in_the_store_is_an_error(registry, publish):
     version = publish("forged")
     stored = next((registry.settings.artifact_root / "forged").rglob("arrays.safetensors"))
     stored.write_bytes(stored.read_bytes()[:-1] + b"!")
@@ -148,13 +148,13 @@ def test_a_bundle_tampered_with_in_the_store_is_refused(registry, publish):
     assert registry.champion("forged") is None
 
 
-def test_a_released_bundle_that_was_damaged_is_fetched_anew(registry, publish):
-    version = publish("mended")
-    registry.promote("mended", version.number, {})
-    released = registry.settings.champions / "mended" / "1"
+def test_a_damaged_released_bundle_is_downloaded_again(registry, publish):
+    version = publish("repaired")
+    registry.promote("repaired", version.number, {})
+    released = registry.settings.champions / "repaired" / "1"
     (released / "arrays.safetensors").write_bytes(b"")
-    registry.promote("mended", version.number, {})
-    assert registry.fetch(version, released.with_name("copy")).is_dir()
+    registry.promote("repaired", version.number, {})
+    assert registry.download_bundle(version, released.with_name("copy")).is_dir()
     assert fingerprint(released) == version.tags["bundle_sha256"]
     assert (released / "arrays.safetensors").stat().st_size
 
@@ -168,12 +168,14 @@ def test_a_damaged_bundle_is_not_published(registry, market, tmp_path):
 
 
 @pytest.mark.parametrize("step", PROMOTE_STEPS)
-def test_a_crash_in_any_step_leaves_the_old_champion_live_and_repeating_completes(registry, publish, step, monkeypatch):
+def test_after_a_crash_in_any_step_the_old_champion_serves_and_a_second_try_completes(
+    registry, publish, step, monkeypatch
+):
     dataset = f"crash{step.replace('_', '')}"
     registry.promote(dataset, publish(dataset).number, {})
     registry.promote(dataset, publish(dataset).number, {})
     publish(dataset)
-    for act, live, then in (
+    for act, before, after in (
         (lambda: registry.promote(dataset, 3, {}), 2, 3),
         (lambda: registry.rollback(dataset), 3, 2),
     ):
@@ -183,20 +185,20 @@ def test_a_crash_in_any_step_leaves_the_old_champion_live_and_repeating_complete
                 act()
         pointer = read_pointer(registry.pointer_file(dataset))
         assert pointer is not None
-        assert pointer.version == live
-        assert act().number == then
-        assert registry.champion(dataset).number == then
+        assert pointer.version == before
+        assert act().number == after
+        assert registry.champion(dataset).number == after
 
 
 def crash(*_: object) -> None:
     raise OSError("power cut")
 
 
-def test_a_damaged_pointer_is_mended_by_a_promotion_that_remembers(registry, publish):
-    registry.promote("torn", publish("torn").number, {})
-    registry.pointer_file("torn").write_text("{")
-    registry.promote("torn", publish("torn").number, {})
-    assert registry.rollback("torn").number == 1
+def test_a_promotion_replaces_a_damaged_pointer_and_keeps_the_history(registry, publish):
+    registry.promote("broken", publish("broken").number, {})
+    registry.pointer_file("broken").write_text("{")
+    registry.promote("broken", publish("broken").number, {})
+    assert registry.rollback("broken").number == 1
 
 
 def test_tags_are_added(registry, publish):
@@ -213,8 +215,8 @@ def test_processes_that_start_together_share_one_store(tmp_path):
     )
     command = [sys.executable, "-c", code, str(tmp_path / "home")]
     racers = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=tmp_path) for _ in range(2)]
-    told = [racer.communicate(timeout=120)[1] for racer in racers]
-    assert [racer.returncode for racer in racers] == [0, 0], told
+    errors = [racer.communicate(timeout=120)[1] for racer in racers]
+    assert [racer.returncode for racer in racers] == [0, 0], errors
     assert not list(Path(tmp_path).glob("mlruns"))
 
 
@@ -223,11 +225,11 @@ def test_importing_the_registry_does_not_import_mlflow():
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
-class TestWhatWasDeletedOrDamaged:
-    """Whatever was done to MLflow or to the disk by hand: one line says so, and the next change works."""
+class TestDeletedOrDamaged:
+    """After any manual change in MLflow or on the disk, one line reports it, and the next release works."""
 
-    def mended(self, registry: Registry, dataset: str) -> str:
-        """The one line that reconciling says; the second time there is nothing to say."""
+    def reconcile_once(self, registry: Registry, dataset: str) -> str:
+        """The single line that reconcile() returns."""
         (line,) = registry.reconcile(dataset)
         return line
 
@@ -236,12 +238,12 @@ class TestWhatWasDeletedOrDamaged:
         (folder,) = [path for path in found if version.run_id in str(path)]
         return folder
 
-    def test_the_live_version_is_deleted_in_mlflow(self, registry, publish):
+    def test_the_champion_is_deleted_in_mlflow(self, registry, publish):
         for _ in range(2):
             registry.promote("deleted", publish("deleted").number, {})
         registry._client.delete_model_version("tradewind-deleted", "2")
         champion = registry.champion("deleted")
-        assert (champion.number, champion.tags["data_version"]) == (2, "")  # as its bundle tells
+        assert (champion.number, champion.tags["data_version"]) == (2, "")  # from its bundle
         assert registry.pointer("deleted").version == 2
         assert registry.promote("deleted", publish("deleted").number, {}).number == 3
         assert registry.pointer("deleted").earlier == (1,)
@@ -250,59 +252,61 @@ class TestWhatWasDeletedOrDamaged:
         assert registry.rollback("deleted").number == 1
         assert registry.reconcile("deleted") == []
 
-    def test_the_whole_model_is_deleted_in_mlflow_and_numbers_start_again(self, registry, publish, market, tmp_path):
-        registry.promote("anew", publish("anew").number, {})
-        registry._client.delete_registered_model("tradewind-anew")
-        assert "the registry has it no more" in self.mended(registry, "anew")
-        with registry.run("anew", "training", {}, {}) as run:
-            again = registry.publish("anew", market.bundle(tmp_path / "b", 5), run.run_id, {})
-        assert again.number == registry.pointer("anew").version == 1  # another version of the same number
-        assert registry.promote("anew", 1, {}).aliases == ("champion",)
-        assert registry.pointer("anew").bundle_sha256 == again.tags["bundle_sha256"]
-        assert registry.pointer("anew").earlier == ()
-        assert registry.reconcile("anew") == []
+    def test_the_whole_model_is_deleted_in_mlflow_and_numbers_restart(self, registry, publish, market, tmp_path):
+        registry.promote("restarted", publish("restarted").number, {})
+        registry._client.delete_registered_model("tradewind-restarted")
+        assert "it is no longer in the registry" in self.reconcile_once(registry, "restarted")
+        with registry.run("restarted", "training", {}, {}) as run:
+            again = registry.publish("restarted", market.bundle(tmp_path / "b", 5), run.run_id, {})
+        assert again.number == registry.pointer("restarted").version == 1  # another version of the same number
+        assert registry.promote("restarted", 1, {}).aliases == ("champion",)
+        assert registry.pointer("restarted").bundle_sha256 == again.tags["bundle_sha256"]
+        assert registry.pointer("restarted").earlier == ()
+        assert registry.reconcile("restarted") == []
 
-    def test_a_promotion_whose_files_are_gone_is_one_line(self, registry, publish):
+    def test_a_promotion_without_its_files_is_an_error_of_one_line(self, registry, publish):
         registry.promote("filed", publish("filed").number, {})
         second = publish("filed")
         shutil.rmtree(self.artifacts(registry, second))
-        with pytest.raises(ReleaseError, match="bundle of version 2 of tradewind-filed cannot be fetched") as caught:
+        with pytest.raises(ReleaseError, match="bundle of version 2 of tradewind-filed cannot be downloaded") as caught:
             registry.promote("filed", 2, {})
         assert "\n" not in str(caught.value)
         assert registry.pointer("filed").version == 1
         assert registry.reconcile("filed") == []
 
-    def test_a_rollback_steps_past_what_cannot_be_loaded(self, registry, publish, caplog):
+    def test_a_rollback_skips_versions_that_cannot_be_loaded(self, registry, publish, caplog):
         versions = [publish("past") for _ in range(3)]
         for version in versions:
             registry.promote("past", version.number, {})
         shutil.rmtree(self.artifacts(registry, versions[1]))
         shutil.rmtree(registry.settings.champions / "past" / "2")
         assert registry.rollback("past").number == 1
-        assert "version 2 of tradewind-past is passed over" in caplog.text
+        assert "version 2 of tradewind-past is skipped" in caplog.text
         assert registry.aliases("past") == {"champion": 1}
 
-    def test_a_rollback_to_nothing_that_loads_changes_nothing(self, registry, publish):
+    def test_a_rollback_without_a_loadable_version_changes_nothing(self, registry, publish):
         versions = [publish("stuck") for _ in range(2)]
         for version in versions:
             registry.promote("stuck", version.number, {})
         shutil.rmtree(self.artifacts(registry, versions[0]))
         shutil.rmtree(registry.settings.champions / "stuck" / "1")
-        with pytest.raises(ReleaseError, match="no champion before can be loaded"):
+        with pytest.raises(ReleaseError, match="no earlier champion can be loaded"):
             registry.rollback("stuck")
         assert registry.pointer("stuck").version == 2
         assert "rolled_back_at" not in registry.version("stuck", 2).tags
 
-    def test_the_champions_folder_is_damaged(self, registry, publish):
-        version = publish("holed")
-        registry.promote("holed", version.number, {})
-        (registry.settings.champions / "holed" / "1" / "arrays.safetensors").write_bytes(b"")
-        assert "version 1 of tradewind-holed was damaged and is fetched anew" in self.mended(registry, "holed")
-        assert fingerprint(registry.settings.champions / "holed" / "1") == version.tags["bundle_sha256"]
-        assert registry.reconcile("holed") == []
+    def test_the_folder_of_champions_is_damaged(self, registry, publish):
+        version = publish("damaged")
+        registry.promote("damaged", version.number, {})
+        (registry.settings.champions / "damaged" / "1" / "arrays.safetensors").write_bytes(b"")
+        assert "version 1 of tradewind-damaged was damaged and was downloaded again" in self.reconcile_once(
+            registry, "damaged"
+        )
+        assert fingerprint(registry.settings.champions / "damaged" / "1") == version.tags["bundle_sha256"]
+        assert registry.reconcile("damaged") == []
 
     @pytest.mark.parametrize("earlier", [True, False])
-    def test_what_serves_is_lost_for_good(self, registry, publish, earlier):
+    def test_the_champion_is_lost_in_mlflow_and_on_disk(self, registry, publish, earlier):
         name = f"lost{earlier}".lower()
         versions = [publish(name) for _ in range(1 + earlier)]
         for version in versions:
@@ -310,7 +314,7 @@ class TestWhatWasDeletedOrDamaged:
         shutil.rmtree(self.artifacts(registry, versions[-1]))
         shutil.rmtree(registry.settings.champions / name / str(versions[-1].number))
         line = registry.reconcile(name)[0]
-        assert ("version 1 serves" if earlier else "nothing serves until a version is promoted") in line
+        assert ("version 1 serves" if earlier else "no version serves until one is promoted") in line
         assert (registry.champion(name) is not None) is earlier
         assert registry.promote(name, publish(name).number, {}).aliases == ("champion",)
 
@@ -320,7 +324,7 @@ class TestWhatWasDeletedOrDamaged:
         for _ in range(2):
             registry.promote(name, publish(name).number, {})
         getattr(registry.pointer_file(name), damage)(*(["{"] if damage == "write_text" else []))
-        assert self.mended(registry, name).endswith("version 2 serves")
+        assert self.reconcile_once(registry, name).endswith("version 2 serves")
         assert registry.pointer(name).earlier == (1,)
         assert registry.reconcile(name) == []
 
@@ -329,19 +333,19 @@ class TestWhatWasDeletedOrDamaged:
             registry.promote("moved", publish("moved").number, {})
         registry.set_alias("moved", "champion", 1)
         registry.set_alias("moved", "previous", None)
-        assert registry.champion("moved").number == 2  # the pointer is right
-        assert "champion: 2, previous: 1" in self.mended(registry, "moved")
+        assert registry.champion("moved").number == 2  # the pointer wins
+        assert "champion: 2, previous: 1" in self.reconcile_once(registry, "moved")
         assert registry.aliases("moved") == {"champion": 2, "previous": 1}
 
-    def test_a_version_that_somebody_else_registered_is_one_line(self, registry, publish):
+    def test_a_version_that_another_program_registered_is_an_error_of_one_line(self, registry, publish):
         version = publish("foreign")
         made = registry._client.create_model_version("tradewind-foreign", version.run_id, version.run_id)
         with pytest.raises(ReleaseError, match="was not published by tradewind"):
             registry.promote("foreign", int(made.version), {})
 
 
-def test_a_pin_lasts_until_it_is_taken_away_or_a_person_promotes(registry, publish):
-    with pytest.raises(ReleaseError, match="cannot be pinned: nothing serves yet"):
+def test_a_pin_lasts_until_it_is_removed_or_a_person_promotes(registry, publish):
+    with pytest.raises(ReleaseError, match="cannot be pinned: no version serves yet"):
         registry.pin("pinned", 1)
     for _ in range(2):
         registry.promote("pinned", publish("pinned").number, {})

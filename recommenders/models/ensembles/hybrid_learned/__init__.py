@@ -1,1 +1,1 @@
-"""A boosted ranker over the candidates of all base models (Covington et al. 2016)."""
+"""Two-stage ranking: base models propose candidates, boosted trees rank them (Covington et al. 2016)."""

@@ -1,8 +1,8 @@
-"""Features cut into a few hundred bins before trees grow on them. Imported only while fitting.
+"""Maps features to at most 255 bins before the trees are trained. Imported only while fitting.
 
-Where examples are weighted, scikit-learn sorts a feature anew for each of its 255 quantiles, which on 100,000 examples
-takes four fifths of a ranker's growing. So few different values it takes as they are: it is given the number of each
-value's bin.
+For weighted examples, scikit-learn sorts a feature again for each of its 255 quantiles. On 100,000 examples that is
+four fifths of the training time of a ranker. It skips this for features with few distinct values. So it is given the
+bin number of each value.
 """
 
 from dataclasses import dataclass, replace
@@ -12,36 +12,36 @@ from numpy.typing import NDArray
 
 from recommenders.models.ensembles.hybrid_learned.trees import BoostedTrees
 
-MOST = 255  # bins of a feature, which is what scikit-learn takes
-LOOKED_AT = 200_000  # rows that tell where the bins lie, at least, where there are so many
+MAX_BINS = 255  # per feature, the maximum of scikit-learn
+SAMPLE_ROWS = 200_000  # minimum number of rows (if there are so many) from which the edges are computed
 
 
 @dataclass(frozen=True, eq=False)
 class Bins:
-    """Bin i of a feature holds what is above edge i - 1 and not above edge i."""
+    """Bin i of a feature holds the values above edge i - 1 and not above edge i."""
 
-    edges: list[NDArray[np.float32]]  # one a feature, ascending, at most MOST - 1
+    edges: list[NDArray[np.float32]]  # one array per feature, ascending, at most MAX_BINS - 1 edges
 
     @classmethod
-    def of(cls, rows: NDArray[np.float32], weights: NDArray[np.float64]) -> "Bins":
-        """Bins of finite features (n, n_features) that hold the same weight (n,) each, as far as ties allow."""
-        some = slice(None, None, max(1, len(rows) // LOOKED_AT))
-        return cls([_edges(column, weights[some]) for column in rows[some].T])
+    def from_features(cls, rows: NDArray[np.float32], weights: NDArray[np.float64]) -> "Bins":
+        """Bins of finite features (n, n_features) with equal sums of weights (n,), as far as ties allow."""
+        sample = slice(None, None, max(1, len(rows) // SAMPLE_ROWS))
+        return cls([_edges(column, weights[sample]) for column in rows[sample].T])
 
     def numbers(self, rows: NDArray[np.float32]) -> NDArray[np.uint8]:
-        """(n, n_features) the bin of each value."""
+        """(n, n_features): the bin number of each value."""
         found = np.empty(rows.shape, dtype=np.uint8)
         for feature, edges in enumerate(self.edges):
             found[:, feature] = np.searchsorted(edges, rows[:, feature])
         return found
 
-    def in_features(self, trees: BoostedTrees) -> BoostedTrees:
-        """The trees that ask features what `trees`, grown on numbers(), ask their bins."""
+    def to_feature_values(self, trees: BoostedTrees) -> BoostedTrees:
+        """Converts trees trained on bin numbers, numbers(), to trees that split on the feature values themselves."""
         thresholds = trees.thresholds.copy()
         for feature, edges in enumerate(self.edges):
-            asked = (trees.features == feature) & np.isfinite(thresholds)
-            if asked.any():
-                thresholds[asked] = edges[thresholds[asked].astype(np.int64)]
+            used = (trees.features == feature) & np.isfinite(thresholds)
+            if used.any():
+                thresholds[used] = edges[thresholds[used].astype(np.int64)]
         return replace(trees, thresholds=thresholds)
 
 
@@ -49,9 +49,9 @@ def _edges(values: NDArray[np.float32], weights: NDArray[np.float64]) -> NDArray
     order = np.argsort(values)
     ascending = values[order]
     distinct = np.unique(ascending)
-    if len(distinct) <= MOST:
+    if len(distinct) <= MAX_BINS:
         between = distinct[:-1] + (distinct[1:] - distinct[:-1]) / 2
-        return np.asarray(np.where(between < distinct[1:], between, distinct[:-1]))  # of neighbours it may round up
+        return np.asarray(np.where(between < distinct[1:], between, distinct[:-1]))  # it may round up
     summed = np.cumsum(weights[order])
-    places = np.searchsorted(summed, summed[-1] * np.arange(1, MOST) / MOST)
+    places = np.searchsorted(summed, summed[-1] * np.arange(1, MAX_BINS) / MAX_BINS)
     return np.unique(ascending[places])

@@ -1,4 +1,4 @@
-"""What hybrid_learned can be set to."""
+"""The configuration of hybrid_learned."""
 
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     pass
 
 
-MEMBERS = (
+BASE_MODELS = (
     "popularity",
     "content_based",
     "collaborative_filtering",
@@ -25,24 +25,44 @@ MEMBERS = (
 
 
 class HybridLearnedConfig(ModelConfig):
-    """Whose candidates are ranked, and how the ranker is grown."""
+    """Which base models propose candidates, and how the ranker is trained."""
 
-    members: tuple[str, ...] = MEMBERS
-    n_candidates: int = Field(default=40, ge=1)  # of each member
-    n_windows: int = Field(default=3, ge=1)  # earlier windows to learn from, each begun half a horizon before the next
-    max_users: int = Field(default=6000, ge=1)  # learned from in each window
-    stranger_share: float = Field(default=0.25, ge=0, le=1)  # of them seen as strangers, by their items alone
-    trees: int = Field(default=120, ge=1)  # of each ranker
-    depth: int = Field(default=5, ge=1, le=8)
-    learning_rate: float = Field(default=0.06, gt=0)
+    base_models: tuple[str, ...] = Field(
+        default=BASE_MODELS,
+        description="Names of the base models, each once: `popularity` and at least one other model that is no "
+        "ensemble.",
+    )
+    n_candidates: int = Field(
+        default=40,
+        ge=1,
+        description="Number of items that each base model proposes, if it scores all items at low cost.",
+    )
+    n_windows: int = Field(
+        default=3,
+        ge=1,
+        description="Number of training windows in a log with dates. Each begins half a horizon before the next one. "
+        "With 1, base models that are expensive to fit take part too.",
+    )
+    max_users: int = Field(
+        default=6000, ge=1, description="Maximum number of known users of each window that train the rankers."
+    )
+    cold_start_share: float = Field(
+        default=0.25,
+        ge=0,
+        le=1,
+        description="Share of these users that is shown to the rankers as cold-start users, by items alone.",
+    )
+    n_estimators: int = Field(default=120, ge=1, description="Number of trees of each ranker.")
+    max_depth: int = Field(default=5, ge=1, le=8, description="Maximum depth of a tree.")
+    learning_rate: float = Field(default=0.06, gt=0, description="Learning rate of the boosting.")
 
-    @field_validator("members")
+    @field_validator("base_models")
     @classmethod
-    def _members_exist(cls, members: tuple[str, ...]) -> tuple[str, ...]:
-        if unknown := [name for name in members if name not in MEMBERS]:
-            raise ValueError(f"unknown member {', '.join(unknown)}; {choices(unknown[0], MEMBERS)}")
-        if twice := sorted({name for name in members if members.count(name) > 1}):
-            raise ValueError(f"{', '.join(twice)} is there more than once; name each member once")
-        if Popularity.name not in members or len(members) < 2:
+    def _base_models_exist(cls, base_models: tuple[str, ...]) -> tuple[str, ...]:
+        if unknown := [name for name in base_models if name not in BASE_MODELS]:
+            raise ValueError(f"unknown base model {', '.join(unknown)}; {choices(unknown[0], BASE_MODELS)}")
+        if twice := sorted({name for name in base_models if base_models.count(name) > 1}):
+            raise ValueError(f"{', '.join(twice)} is there more than once; name each base model once")
+        if Popularity.name not in base_models or len(base_models) < 2:
             raise ValueError("allowed: popularity, which ranks for users without a history, and at least one other")
-        return members
+        return base_models

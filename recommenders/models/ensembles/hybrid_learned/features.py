@@ -1,7 +1,7 @@
-"""What a ranker looks at when it weighs an item for a buyer: habits, the item's trade, the buyer's ways.
+"""The features of the ranker: item features, user features, and features of user-item pairs.
 
-Nothing absolute that grows with the log: counts are rates, orders or shares, so that trees grown on an earlier and
-shorter log mean the same on a later one. Ages are -1 where nothing has happened or nothing is known of time.
+No feature grows with the length of the log. Counts are rates, orders or shares, so trees trained on an earlier,
+shorter log apply to a later one. Ages are -1 if there is no event or if times are not known.
 """
 
 from dataclasses import dataclass
@@ -12,31 +12,31 @@ from numpy.typing import NDArray
 
 from recommenders.events.histories import Histories
 from recommenders.events.interactions import Interactions
-from recommenders.features.repurchase import Pairs, usual_days
+from recommenders.features.repurchase import Pairs, mean_interval_days
 
-Facts = NDArray[np.float32]
+Matrix = NDArray[np.float32]
 
-ITEM_FACTS = (
+ITEM_FEATURES = (
     "item_sales_half_horizon",
     "item_sales_horizon",
     "item_sales_two_horizons",
     "item_sales",
     "item_trend",
-    "item_buyers",
-    "item_events_per_buyer",
+    "item_users",
+    "item_events_per_user",
     "item_days_since_sold",
     "item_days_since_first_sold",
 )
-BUYER_FACTS = (
-    "buyer_known",
-    "buyer_orders",
-    "buyer_items",
-    "buyer_items_per_order",
-    "buyer_repeat_share",
-    "buyer_days_since_order",
-    "buyer_days_between_orders",
+USER_FEATURES = (
+    "user_known",
+    "user_orders",
+    "user_items",
+    "user_items_per_order",
+    "user_repeat_share",
+    "user_days_since_order",
+    "user_days_between_orders",
 )
-PAIR_FACTS = (
+PAIR_FEATURES = (
     "pair_orders",
     "pair_order_share",
     "pair_recent_short",
@@ -50,14 +50,14 @@ PAIR_FACTS = (
 )
 
 
-def item_facts(log: Interactions, horizon_days: float) -> Facts:
-    """(n_items, len(ITEM_FACTS)): sales relative to the mean item's, damped by a logarithm; ages in days."""
+def ranker_item_features(log: Interactions, horizon_days: float) -> Matrix:
+    """(n_items, len(ITEM_FEATURES)): log of the sales relative to those of the mean item; ages in days."""
     n_items, ages = len(log.items), log.ages()
     sales = [
         _relative(np.bincount(log.item_columns[ages <= days], minlength=n_items))
         for days in (horizon_days / 2, horizon_days, 2 * horizon_days, np.inf)
     ]
-    buyers = np.bincount(log.matrix("binary").indices, minlength=n_items)
+    users = np.bincount(log.matrix("binary").indices, minlength=n_items)
     events = np.bincount(log.item_columns, minlength=n_items)
     last, first = np.full(n_items, np.inf), np.full(n_items, -1.0)
     np.minimum.at(last, log.item_columns, ages)
@@ -65,10 +65,10 @@ def item_facts(log: Interactions, horizon_days: float) -> Facts:
     columns = [
         *sales,
         sales[0] - sales[2],
-        _relative(buyers),
-        events / np.maximum(buyers, 1),
-        np.minimum(last, 6 * horizon_days),  # of an item nobody has bought: long
-        np.clip(first, 0.0, 6 * horizon_days),  # how long a log is must not tell how old an item is
+        _relative(users),
+        events / np.maximum(users, 1),
+        np.minimum(last, 6 * horizon_days),  # a large age if no user has bought the item
+        np.clip(first, 0.0, 6 * horizon_days),  # clipped: the length of the log must not set the age of an item
     ]
     return np.stack(columns, axis=1).astype(np.float32)
 
@@ -78,11 +78,11 @@ def _relative(counts: NDArray[np.int64]) -> NDArray[np.float64]:
 
 
 @dataclass(frozen=True, eq=False)
-class Habits:
-    """What buyers did before, by buyer and by pair. An order is all that a buyer bought at one moment."""
+class UserPairFeatures:
+    """Features of users and user-item pairs, from histories. An order is a visit: all events of a user at one time."""
 
     histories: Histories
-    known: NDArray[np.bool_]  # (n,) buyers of the log; of others only the items are known, not when they were bought
+    known: NDArray[np.bool_]  # (n,) whether the user is in the log; for others the times are not known
     as_of: int  # microseconds
     dated: bool
     horizon_days: float
@@ -92,8 +92,8 @@ class Habits:
         return Pairs(self.histories, self.as_of, self.dated)
 
     @cached_property
-    def buyers(self) -> Facts:
-        """(n, len(BUYER_FACTS))."""
+    def users(self) -> Matrix:
+        """(n, len(USER_FEATURES))."""
         histories, n_orders = self.histories, self._pairs.n_visits
         n_items = np.diff(histories.known_items.indptr)
         last, first = np.full(len(histories), -1.0), np.full(len(histories), -1.0)
@@ -113,29 +113,29 @@ class Habits:
         return np.stack(columns, axis=1).astype(np.float32)
 
     def pairs(
-        self, rows: NDArray[np.int64], columns: NDArray[np.int32], intervals: Facts, categories: NDArray[np.int32]
-    ) -> Facts:
-        """(n_pairs, len(PAIR_FACTS)) of buyers `rows` and items `columns`, (n_pairs,) each.
+        self, rows: NDArray[np.int64], columns: NDArray[np.int32], intervals: Matrix, categories: NDArray[np.int32]
+    ) -> Matrix:
+        """(n_pairs, len(PAIR_FEATURES)): the features of users `rows` with items `columns`, (n_pairs,) each.
 
-        intervals: (n_items,) usual days between two orders of an item by one buyer. categories: (n_items,), from 0.
+        intervals: (n_items,) mean days between two orders of an item by one user. categories: (n_items,), from 0.
         """
         n_items, pairs = self.histories.n_items, self._pairs
         keys = np.append(pairs.rows * n_items + pairs.item_columns, np.iinfo(np.int64).max)
-        wanted = rows * n_items + columns
-        places = np.searchsorted(keys, wanted)
-        places[keys[places] != wanted] = len(keys) - 1
+        queries = rows * n_items + columns
+        places = np.searchsorted(keys, queries)
+        places[keys[places] != queries] = len(keys) - 1
         shares = self._category_shares(rows, columns, categories)
-        return np.hstack([self._of_bought(intervals)[places], shares[:, None]])
+        return np.hstack([self._bought_features(intervals)[places], shares[:, None]])
 
-    def _of_bought(self, intervals: Facts) -> Facts:
-        """(n_pairs + 1, all PAIR_FACTS but the last) of what buyers bought; in the last row, of what they did not."""
+    def _bought_features(self, intervals: Matrix) -> Matrix:
+        """(n_bought_pairs + 1, len(PAIR_FEATURES) - 1): all features but the last; last row: pairs not bought."""
         pairs, rows = self._pairs, self._pairs.rows
         orders, last = pairs.visits, pairs.days_since
         timed = self.known[rows] & self.dated
         again = timed & (orders > 1)
         interval = pairs.days_between / np.maximum(orders - 1, 1)
-        table = np.zeros((len(rows) + 1, len(PAIR_FACTS) - 1), dtype=np.float32)
-        table[-1, PAIR_FACTS.index("pair_days_since") :] = -1.0
+        table = np.zeros((len(rows) + 1, len(PAIR_FEATURES) - 1), dtype=np.float32)
+        table[-1, PAIR_FEATURES.index("pair_days_since") :] = -1.0
         found = [
             np.log1p(orders),
             orders / pairs.n_visits[rows],
@@ -147,14 +147,14 @@ class Habits:
             np.where(again, last / np.maximum(interval, 1.0), -1.0),
             np.where(timed, last / intervals[pairs.item_columns], -1.0),
         ]
-        for column, facts in enumerate(found):
-            table[:-1, column] = facts
+        for column, values in enumerate(found):
+            table[:-1, column] = values
         return table
 
     def _category_shares(
         self, rows: NDArray[np.int64], columns: NDArray[np.int32], categories: NDArray[np.int32]
-    ) -> Facts:
-        """(n_pairs,) the share of the buyer's events that are of the item's category."""
+    ) -> Matrix:
+        """(n_pairs,): the share of the user's events that are in the item's category."""
         histories, n_categories = self.histories, int(categories.max(initial=0)) + 1
         of_events = histories.rows * n_categories + categories[histories.item_columns]
         counts = np.bincount(of_events, minlength=len(histories) * n_categories)
@@ -162,7 +162,7 @@ class Habits:
         return np.asarray(of_pairs / np.maximum(histories.counts[rows], 1), dtype=np.float32)
 
 
-def usual_intervals(log: Interactions, horizon_days: float) -> Facts:
-    """(n_items,) mean days between two orders of an item by one buyer; the seldom reordered tend to the mean."""
+def mean_item_intervals(log: Interactions, horizon_days: float) -> Matrix:
+    """(n_items,): mean days between two orders of an item by one user; with few reorders, near the overall mean."""
     pairs = Pairs(log.histories(), int(log.timestamps.max(initial=0)), log.dated)
-    return usual_days(pairs, otherwise=horizon_days).astype(np.float32)
+    return mean_interval_days(pairs, default=horizon_days).astype(np.float32)

@@ -1,4 +1,4 @@
-"""How the ranker of hybrid_learned grows: members fitted on earlier cuts of the log are watched for what came next."""
+"""Trains the rankers of hybrid_learned: base models fitted on earlier cuts of the log, labels from the window after."""
 
 import contextlib
 from collections.abc import Iterator
@@ -15,60 +15,60 @@ from recommenders.events.histories import Histories
 from recommenders.events.interactions import Interactions
 from recommenders.models.ensembles.hybrid_learned.binning import Bins
 from recommenders.models.ensembles.hybrid_learned.candidates import Candidates
-from recommenders.models.ensembles.hybrid_learned.choice import Asked, Choices, choose
 from recommenders.models.ensembles.hybrid_learned.config import HybridLearnedConfig
 from recommenders.models.ensembles.hybrid_learned.rankers import Rankers
-from recommenders.models.ensembles.hybrid_learned.trees import BoostedTrees, of_estimator
+from recommenders.models.ensembles.hybrid_learned.score_rules import ScoreRules, ValidationUsers, choose_rules
+from recommenders.models.ensembles.hybrid_learned.trees import BoostedTrees, trees_from_estimator
 from recommenders.models.ensembles.hybrid_learned.windows import Window, first_events, newest_events, windows
 from recommenders.models.recommender import Recommender
 
 if TYPE_CHECKING:
     from recommenders.features.items import ItemFeatures
 
-OTHERS = 30  # items of each buyer from the whole catalogue where what comes next is asked: one answer among them all
-FAR_WEIGHT = 0.1  # how much one of them counts beside a candidate
-ENOUGH = 50  # wanted pairs that a ranker can learn something from
-FIRST_EVENTS = (None, 1, 3, 8)  # what is known of a new buyer before later visits are asked for; None: the first visit
-BATCH = 256  # buyers whose candidates are gathered at once
-MAX_ASKED = 2000  # users of each side whose lists decide between ranker and base models
+N_RANDOM_ITEMS = 30  # of the whole catalogue per user, for logs without dates, where the next item is the target
+NON_CANDIDATE_WEIGHT = 0.1  # weight of one of them; a candidate has 1
+MIN_POSITIVES = 50  # minimum number of positive examples to train a ranker
+FIRST_EVENTS = (None, 1, 3, 8)  # known events of a new user; later visits are the targets; None: the first visit
+BATCH = 256  # users whose candidates are computed together
+MAX_VALIDATION_USERS = 2000  # of each group, to choose the score rules
 
 
 class Examples(NamedTuple):
-    """Pairs of a buyer and an item: features (n, n_features); wanted or not (n,); how many each stands for (n,)."""
+    """Training examples, pairs of a user and an item: features (n, n_features), labels and example weights (n,)."""
 
     features: NDArray[np.float32]
     labels: NDArray[np.bool_]
     weights: NDArray[np.float64]
-    known: NDArray[np.bool_]  # (n,) whether the buyer was looked at as one of the log
-    new: NDArray[np.bool_]  # (n,) whether the buyer really was none
-    users: NDArray[np.int64]  # (n,) a number of each user within the window
+    known: NDArray[np.bool_]  # (n,) whether the user is treated as known (not as a cold-start user)
+    new: NDArray[np.bool_]  # (n,) whether the user had no events before the window
+    users: NDArray[np.int64]  # (n,) the number of the user within the window
 
-    def of(self, some: NDArray[np.bool_]) -> "Examples":
-        """Some of them, by a mask (n,)."""
-        return Examples(**{name: getattr(self, name)[some] for name in self._fields})
+    def select(self, mask: NDArray[np.bool_]) -> "Examples":
+        """The examples of a mask (n,)."""
+        return Examples(**{name: getattr(self, name)[mask] for name in self._fields})
 
     @classmethod
-    def joined(cls, parts: "list[Examples]") -> "Examples":
-        return cls(*(np.concatenate(some) for some in zip(*parts, strict=True)))
+    def concatenate(cls, parts: "list[Examples]") -> "Examples":
+        return cls(*(np.concatenate(field) for field in zip(*parts, strict=True)))
 
 
 def fit_rankers(
     candidates: Candidates, log: Interactions, features: "ItemFeatures | None"
-) -> tuple[Candidates, Rankers, Choices]:
-    """The rankers of a log's base models, from windows of that log, and where base models order instead.
+) -> tuple[Candidates, Rankers, ScoreRules]:
+    """Trains the rankers on windows of the log, and chooses the score rules.
 
-    Returns the candidates with the base models that could be fitted before each window; others are left out. Raises
-    UnsuitableError if no window holds anything to learn from.
+    Returns the candidates with the base models that can be fitted before each window; others are skipped. Raises
+    UnsuitableError if no window has both positive and negative examples.
     """
     parts: list[Examples] = []
-    ends: list[int] = []  # of the window of each part
+    ends: list[int] = []  # end of the window of each part
     newest: tuple[Candidates, Window] | None = None
-    for number, window in enumerate(_tried(log, candidates, parts)):
-        rng = np.random.default_rng([candidates.config.seed, number])  # what one window draws depends on no other
-        earlier = _earlier(candidates, window.log, features)
-        if len(earlier.base_models) < len(candidates.base_models):  # what was learned before used models that are gone
-            left = {name: model for name, model in candidates.base_models.items() if name in earlier.base_models}
-            return fit_rankers(replace(candidates, base_models=left), log, features)
+    for number, window in enumerate(_training_windows(log, candidates, parts)):
+        rng = np.random.default_rng([candidates.config.seed, number])  # independent of other windows
+        earlier = _fit_earlier(candidates, window.log, features)
+        if len(earlier.base_models) < len(candidates.base_models):  # a base model was skipped: start again
+            fitted = {name: model for name, model in candidates.base_models.items() if name in earlier.base_models}
+            return fit_rankers(replace(candidates, base_models=fitted), log, features)
         part = _examples(earlier, window, rng)
         if part is not None and part.labels.any() and not part.labels.all():
             parts.append(part)
@@ -76,109 +76,114 @@ def fit_rankers(
             newest = newest or (earlier, window)
     if newest is None:
         raise UnsuitableError(
-            "hybrid_learned learns from what buyers wanted next, and the log holds no second event of any buyer; "
-            "bring a longer log or set models.hybrid_learned.enabled: false"
+            "hybrid_learned learns from the next events of users, and the log holds no second event of any user; "
+            "use a longer log or set models.hybrid_learned.enabled: false"
         )
     before = [part for part, end in zip(parts, ends, strict=True) if end <= newest[1].cut]
-    choices = _choices(*newest, Examples.joined(before) if before else None, parts[0])
-    examples = Examples.joined(parts)
-    parts.clear()  # each holds its share of some hundred megabytes
-    return candidates, _rankers(candidates.config, examples), choices
+    rules = _choose_rules(*newest, Examples.concatenate(before) if before else None, parts[0])
+    examples = Examples.concatenate(parts)
+    parts.clear()  # frees several hundred megabytes
+    return candidates, _train_rankers(candidates.config, examples), rules
 
 
-def _rankers(config: HybridLearnedConfig, examples: Examples) -> Rankers:
-    # those of the log seen as strangers teach both: what is left of a habit where half of it is not told
-    return Rankers(*(_grown(config, examples, side) for side in (~examples.new, ~examples.known)))
+def _train_rankers(config: HybridLearnedConfig, examples: Examples) -> Rankers:
+    # known users shown as cold-start users train both rankers: what a history is worth if its times are not known
+    return Rankers(*(_train_trees(config, examples, group) for group in (~examples.new, ~examples.known)))
 
 
-def _choices(earlier: Candidates, window: Window, before: Examples | None, within: Examples) -> Choices:
-    """Where base models order pairs as well as rankers do that did not learn from these users of the window.
+def _choose_rules(earlier: Candidates, window: Window, before: Examples | None, within: Examples) -> ScoreRules:
+    """Chooses the score rules on users of the window that the validated rankers were not trained on.
 
-    before: examples of windows that ended before this one began; where there are too few, the rankers learn from one
-    half of the window's users, `within`, and are judged by the other.
+    before: examples of windows that ended before this one began. If they are too few, the rankers are trained on one
+    half of the window's users, `within`, and validated on the other half.
     """
-    if before is not None and before.labels.sum() >= ENOUGH:
-        rankers = [_rankers(earlier.config, before)]
-    elif within.labels.sum() >= 2 * ENOUGH:
-        halves = [within.of(within.users % 2 != half) for half in (0, 1)]
+    if before is not None and before.labels.sum() >= MIN_POSITIVES:
+        rankers = [_train_rankers(earlier.config, before)]
+    elif within.labels.sum() >= 2 * MIN_POSITIVES:
+        halves = [within.select(within.users % 2 != half) for half in (0, 1)]
         if not all(half.labels.any() and not half.labels.all() for half in halves):
-            return Choices()
-        rankers = [_rankers(earlier.config, half) for half in halves]
+            return ScoreRules()
+        rankers = [_train_rankers(earlier.config, half) for half in halves]
     else:
-        return Choices()
-    found = Choices()
-    for users, kinds in (
-        (_known_asked(earlier, window), ("bought", "new")),
-        (_new_asked(earlier, window), ("cold_start",)),
+        return ScoreRules()
+    found = ScoreRules()
+    for group, kinds in (
+        (_known_validation_users(earlier, window), ("bought", "new")),
+        (_new_validation_users(earlier, window), ("cold_start",)),
     ):
-        if users is None:
+        if group is None:
             continue
-        asked, numbers = users
-        of_pairs = numbers[np.nonzero(asked.columns >= 0)[0]]
-        scores = np.empty(len(of_pairs), np.float32)
-        for half, ranker in enumerate(rankers):  # one for all, or each for the half that it did not learn from
-            some = of_pairs % len(rankers) == half
-            scores[some] = ranker.score(asked.features[some], np.full(int(some.sum()), "cold_start" not in kinds))
-        found = found._replace(**choose(scores, asked, kinds, len(earlier.base_models), earlier.repeat))
+        users, numbers = group
+        pair_users = numbers[np.nonzero(users.columns >= 0)[0]]
+        scores = np.empty(len(pair_users), np.float32)
+        for half, ranker in enumerate(rankers):  # one for all users, or each for the half it was not trained on
+            mask = pair_users % len(rankers) == half
+            scores[mask] = ranker.score(users.features[mask], np.full(int(mask.sum()), "cold_start" not in kinds))
+        found = found._replace(**choose_rules(scores, users, kinds, len(earlier.base_models), earlier.repeat))
     return found
 
 
-def _known_asked(earlier: Candidates, window: Window) -> tuple[Asked, NDArray[np.int64]] | None:
-    """Known users of a window and all their candidates; and their numbers, as in Examples."""
+def _known_validation_users(earlier: Candidates, window: Window) -> tuple[ValidationUsers, NDArray[np.int64]] | None:
+    """Known users of a window with their candidates; and their numbers, as in Examples.users."""
     rng = np.random.default_rng(earlier.config.seed)
-    chosen = np.sort(rng.permutation(len(window.user_rows))[:MAX_ASKED])
+    chosen = np.sort(rng.permutation(len(window.user_rows))[:MAX_VALIDATION_USERS])
     rows = window.user_rows[chosen]
     if not len(rows):
         return None
-    return _asked(earlier, rows, window.log.histories()[rows], csr_array(window.wanted[chosen])), rows.astype(np.int64)
+    return (
+        _validation_users(earlier, rows, window.log.histories()[rows], csr_array(window.targets[chosen])),
+        rows.astype(np.int64),
+    )
 
 
-def _new_asked(earlier: Candidates, window: Window) -> tuple[Asked, NDArray[np.int64]] | None:
-    """New users of a window who came back after their first visit."""
-    seen, wanted = first_events(window.newcomers, None)
-    came_back = np.flatnonzero(np.diff(wanted.indptr) > 0)[:MAX_ASKED]
-    if not len(came_back):
+def _new_validation_users(earlier: Candidates, window: Window) -> tuple[ValidationUsers, NDArray[np.int64]] | None:
+    """New users of a window with targets after their first visit; and their numbers."""
+    known, targets = first_events(window.new_users, None)
+    returning = np.flatnonzero(np.diff(targets.indptr) > 0)[:MAX_VALIDATION_USERS]
+    if not len(returning):
         return None
-    items = _items_of(seen[came_back], earlier.as_of)
-    return _asked(earlier, _nobody(items), items, csr_array(wanted[came_back])), came_back
+    items = _as_cold_start(known[returning], earlier.as_of)
+    return _validation_users(earlier, _unknown_rows(items), items, csr_array(targets[returning])), returning
 
 
-def _asked(earlier: Candidates, user_rows: NDArray[np.int32], histories: Histories, wanted: csr_array) -> Asked:
+def _validation_users(
+    earlier: Candidates, user_rows: NDArray[np.int32], histories: Histories, targets: csr_array
+) -> ValidationUsers:
     parts = []
-    for some in _batches(np.arange(len(user_rows))):
-        rows, known = user_rows[some], histories[some]
+    for batch in _batches(np.arange(len(user_rows))):
+        rows, known = user_rows[batch], histories[batch]
         exclude_known = None if earlier.repeat else True
-        looks, columns = earlier.propose(rows, known, 1, earlier.available, exclude_known)
-        parts.append((columns, earlier.features(rows, known, columns, looks)))
+        base_scores, columns = earlier.propose(rows, known, 1, earlier.available, exclude_known)
+        parts.append((columns, earlier.features(rows, known, columns, base_scores)))
     width = max(columns.shape[1] for columns, _ in parts)
     padded = [np.pad(columns, ((0, 0), (0, width - columns.shape[1])), constant_values=-1) for columns, _ in parts]
-    possible = csr_array(wanted.astype(bool).astype(np.float32).multiply(earlier.available.astype(np.float32)))
-    possible.eliminate_zeros()
-    return Asked(np.vstack(padded), np.concatenate([found for _, found in parts]), histories.matrix, possible)
+    relevant = csr_array(targets.astype(bool).astype(np.float32).multiply(earlier.available.astype(np.float32)))
+    relevant.eliminate_zeros()
+    return ValidationUsers(np.vstack(padded), np.concatenate([found for _, found in parts]), histories.matrix, relevant)
 
 
-def _tried(log: Interactions, candidates: Candidates, parts: list[Examples]) -> Iterator[Window]:
-    """The windows; and each user's newest events where those show too little, as the last minutes of a year may."""
+def _training_windows(log: Interactions, candidates: Candidates, parts: list[Examples]) -> Iterator[Window]:
+    """The windows; and each user's newest events if the windows hold too few positives (they may be minutes long)."""
     yield from windows(log, candidates.config.n_windows, candidates.horizon)
-    if log.dated and sum(int(part.labels.sum()) for part in parts) < ENOUGH:
+    if log.dated and sum(int(part.labels.sum()) for part in parts) < MIN_POSITIVES:
         yield newest_events(log)
 
 
-def _grown(config: HybridLearnedConfig, examples: Examples, side: NDArray[np.bool_]) -> BoostedTrees:
-    """Trees for one side, or for both where that side alone holds too little."""
-    wanted = examples.labels[side]
-    some = examples.of(side) if ENOUGH <= wanted.sum() < len(wanted) else examples
-    bins = Bins.of(some.features, some.weights)
-    estimator = _estimator(config, len(some.labels)).fit(bins.numbers(some.features), some.labels, some.weights)
-    return bins.in_features(of_estimator(estimator, config.depth))
+def _train_trees(config: HybridLearnedConfig, examples: Examples, group: NDArray[np.bool_]) -> BoostedTrees:
+    """Trains trees on one group of examples, or on all if the group has too few positives."""
+    labels = examples.labels[group]
+    chosen = examples.select(group) if MIN_POSITIVES <= labels.sum() < len(labels) else examples
+    bins = Bins.from_features(chosen.features, chosen.weights)
+    estimator = _estimator(config, len(chosen.labels)).fit(bins.numbers(chosen.features), chosen.labels, chosen.weights)
+    return bins.to_feature_values(trees_from_estimator(estimator, config.max_depth))
 
 
 def _estimator(config: HybridLearnedConfig, n_examples: int) -> HistGradientBoostingClassifier:
     return HistGradientBoostingClassifier(
-        max_iter=config.trees,
+        max_iter=config.n_estimators,
         learning_rate=config.learning_rate,
-        max_depth=config.depth,
-        max_leaf_nodes=2**config.depth,
+        max_depth=config.max_depth,
+        max_leaf_nodes=2**config.max_depth,
         min_samples_leaf=int(np.clip(n_examples // 500, 5, 300)),
         l2_regularization=20.0,
         max_features=0.5,
@@ -188,28 +193,28 @@ def _estimator(config: HybridLearnedConfig, n_examples: int) -> HistGradientBoos
 
 
 def _examples(earlier: Candidates, window: Window, rng: np.random.Generator) -> Examples | None:
-    """A sample of buyers, each with candidates and others; None where nobody came."""
+    """The examples of a sample of users of the window; None if the window has no users."""
     config = earlier.config
-    if not len(window.user_rows) and not len(window.newcomers):
+    if not len(window.user_rows) and not len(window.new_users):
         return None
     chosen = np.sort(rng.permutation(len(window.user_rows))[: config.max_users])
-    strange = rng.random(len(chosen)) < config.stranger_share
+    as_cold_start = rng.random(len(chosen)) < config.cold_start_share
     known = window.log.histories()
     parts = []
-    for some in _batches(chosen[~strange]):
-        rows = window.user_rows[some]
-        parts.append(_labelled(earlier, rows, known[rows], window.wanted[some], rng, rows))
-    for some in _batches(chosen[strange]):
-        rows = window.user_rows[some]
-        items = _items_of(known[rows], earlier.as_of)
-        parts.append(_labelled(earlier, _nobody(items), items, window.wanted[some], rng, rows))
-    for first in FIRST_EVENTS:
-        seen, wanted = first_events(window.newcomers, first)
-        come = rng.permutation(np.flatnonzero(np.diff(wanted.indptr) > 0))
-        for some in _batches(np.sort(come[: int(config.max_users * config.stranger_share)])):
-            items = _items_of(seen[some], earlier.as_of)
-            parts.append(_labelled(earlier, _nobody(items), items, csr_array(wanted[some]), rng, some, new=True))
-    return Examples.joined(parts) if parts else None
+    for batch in _batches(chosen[~as_cold_start]):
+        rows = window.user_rows[batch]
+        parts.append(_label(earlier, rows, known[rows], window.targets[batch], rng, rows))
+    for batch in _batches(chosen[as_cold_start]):
+        rows = window.user_rows[batch]
+        items = _as_cold_start(known[rows], earlier.as_of)
+        parts.append(_label(earlier, _unknown_rows(items), items, window.targets[batch], rng, rows))
+    for n_events in FIRST_EVENTS:
+        first, targets = first_events(window.new_users, n_events)
+        returning = rng.permutation(np.flatnonzero(np.diff(targets.indptr) > 0))
+        for batch in _batches(np.sort(returning[: int(config.max_users * config.cold_start_share)])):
+            items = _as_cold_start(first[batch], earlier.as_of)
+            parts.append(_label(earlier, _unknown_rows(items), items, csr_array(targets[batch]), rng, batch, new=True))
+    return Examples.concatenate(parts) if parts else None
 
 
 def _batches(chosen: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
@@ -217,25 +222,25 @@ def _batches(chosen: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
         yield chosen[start : start + BATCH]
 
 
-def _nobody(histories: Histories) -> NDArray[np.int32]:
+def _unknown_rows(histories: Histories) -> NDArray[np.int32]:
     return np.full(len(histories), -1, np.int32)
 
 
-def _earlier(candidates: Candidates, log: Interactions, features: "ItemFeatures | None") -> Candidates:
-    """The same base models, fitted on an earlier log, without those that cannot learn from it.
+def _fit_earlier(candidates: Candidates, log: Interactions, features: "ItemFeatures | None") -> Candidates:
+    """Fits the same base models on an earlier log and skips those that cannot be fitted on it.
 
-    What is known of items is what was known then.
+    Item features are those of the end of that log.
     """
     features = features.as_of(log.last_event, log.items) if features else None
     fitted: dict[str, Recommender] = {}
     for name, model in candidates.base_models.items():
         with contextlib.suppress(UnsuitableError):
             fitted[name] = type(model)(model.refit_config()).fit(log, features)
-    return Candidates.of(candidates.config, fitted, log, features)
+    return Candidates.from_log(candidates.config, fitted, log, features)
 
 
-def _items_of(histories: Histories, now: int) -> Histories:
-    """The same buyers as strangers: only which items, in the order they were first bought."""
+def _as_cold_start(histories: Histories, now: int) -> Histories:
+    """The histories as those of cold-start users: each item once, in the order of first purchase, without times."""
     keys = histories.rows * histories.n_items + histories.item_columns
     first = np.zeros(len(keys), dtype=np.bool_)
     first[np.unique(keys, return_index=True)[1]] = True
@@ -243,37 +248,37 @@ def _items_of(histories: Histories, now: int) -> Histories:
     return replace(kept, timestamps=np.full_like(kept.timestamps, now), weights=np.ones_like(kept.weights))
 
 
-def _labelled(
+def _label(
     earlier: Candidates,
     user_rows: NDArray[np.int32],
     histories: Histories,
-    wanted: csr_array,
+    targets: csr_array,
     rng: np.random.Generator,
     numbers: NDArray[np.int32] | NDArray[np.int64],
     new: bool = False,
 ) -> Examples:
-    """All candidates; where what comes next is asked, also what else was wanted and a few of all other items.
+    """The examples of all candidates. Without dates also of the other targets and of a few random other items.
 
-    What is no candidate counts FAR_WEIGHT as much; the few items drawn stand for the whole catalogue. numbers: (n,) of
-    the users, for Examples.users.
+    An item that is no candidate has NON_CANDIDATE_WEIGHT; the random items represent the whole catalogue. numbers: (n,)
+    of the users, for Examples.users.
     """
     n, n_items = histories.shape
-    looks, columns = earlier.propose(user_rows, histories, 1, earlier.available, None if earlier.repeat else True)
+    base_scores, columns = earlier.propose(user_rows, histories, 1, earlier.available, None if earlier.repeat else True)
     candidates = (np.arange(n)[:, None] * n_items + columns)[columns >= 0]
-    wanted_keys = np.repeat(np.arange(n), np.diff(wanted.indptr)) * n_items + wanted.indices
-    drawn = (np.arange(n)[:, None] * n_items + rng.integers(n_items, size=(n, OTHERS))).ravel()
-    keys = np.unique(candidates if earlier.dated else np.concatenate([candidates, wanted_keys, drawn]))
+    target_keys = np.repeat(np.arange(n), np.diff(targets.indptr)) * n_items + targets.indices
+    drawn = (np.arange(n)[:, None] * n_items + rng.integers(n_items, size=(n, N_RANDOM_ITEMS))).ravel()
+    keys = np.unique(candidates if earlier.dated else np.concatenate([candidates, target_keys, drawn]))
     if not earlier.repeat:
         keys = keys[~np.isin(keys, histories.rows * n_items + histories.item_columns)]
     keys = keys[earlier.available[keys % n_items]]
     rows, items = keys // n_items, (keys % n_items).astype(np.int32)
-    labels, near = np.isin(keys, wanted_keys), np.isin(keys, candidates)
-    n_far = np.bincount(rows, ~labels & ~near, minlength=n)
-    stands_for = np.where(labels, 1.0, n_items / np.maximum(n_far, 1)[rows])
-    weights = np.where(near, 1.0, FAR_WEIGHT * stands_for)
+    labels, is_candidate = np.isin(keys, target_keys), np.isin(keys, candidates)
+    n_random = np.bincount(rows, ~labels & ~is_candidate, minlength=n)
+    n_represented = np.where(labels, 1.0, n_items / np.maximum(n_random, 1)[rows])
+    weights = np.where(is_candidate, 1.0, NON_CANDIDATE_WEIGHT * n_represented)
     counts = np.bincount(rows, minlength=n)
     padded = np.full((n, int(counts.max(initial=0))), -1, dtype=np.int32)
     padded[np.arange(padded.shape[1]) < counts[:, None]] = items
-    found = earlier.features(user_rows, histories, padded, looks)
+    found = earlier.features(user_rows, histories, padded, base_scores)
     is_new = np.full(len(labels), new)
     return Examples(found, labels, weights, user_rows[rows] >= 0, is_new, numbers[rows].astype(np.int64))

@@ -1,4 +1,4 @@
-"""Boosted regression trees as arrays: grown with scikit-learn, asked in numpy."""
+"""Boosted regression trees as arrays: trained with scikit-learn, evaluated with numpy."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, eq=False)
 class BoostedTrees:
-    """Perfect binary trees of one depth; node i's children are 2i + 1 (feature <= threshold) and 2i + 2.
+    """Perfect binary trees of the same depth. The children of node i are 2i + 1 (feature <= threshold) and 2i + 2.
 
-    A leaf above the last level goes on as nodes that send everything left, so that every row takes `depth` steps.
+    A leaf above the last level is padded with nodes that send every row left, so every row takes `depth` steps.
     """
 
     features: NDArray[np.int32]  # (n_trees, 2^depth - 1)
@@ -22,39 +22,39 @@ class BoostedTrees:
 
     @property
     def depth(self) -> int:
-        """Questions a row is asked by each tree."""
+        """The number of splits on the path of a row through each tree."""
         return int(self.values.shape[1]).bit_length() - 1
 
     @cached_property
     def _levels(self) -> list[tuple[NDArray[np.intp], NDArray[np.float32]]]:
-        """Features and thresholds of each level, all trees side by side."""
+        """Features and thresholds of each level, all trees next to each other."""
         bounds = [(2**level - 1, 2 ** (level + 1) - 1) for level in range(self.depth)]
         return [(self.features[:, a:b].ravel().astype(np.intp), self.thresholds[:, a:b].ravel()) for a, b in bounds]
 
     def score(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(n,) sums of the leaves that rows (n, n_features) fall into."""
+        """(n,): the sum of the leaf values of each row of (n, n_features), plus the baseline."""
         scores = np.empty(len(rows), dtype=np.float32)
-        step = max(1, 200_000 // max(len(self.values), 1))  # (tree, row) pairs that stay in the cache
+        step = max(1, 200_000 // max(len(self.values), 1))  # (tree, row) pairs that fit into the cache
         for start in range(0, len(rows), step):
             scores[start : start + step] = self._sums(np.ascontiguousarray(rows[start : start + step].T))
         return scores + np.float32(self.baseline)
 
     def _sums(self, columns: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(n,) for columns (n_features, n). `wrap` spares numpy the question whether a place is one: all are."""
+        """(n,) for columns (n_features, n). mode="wrap" avoids numpy's bounds check: all indices are valid."""
         n, flat, values = columns.shape[1], columns.ravel(), self.values.ravel()
-        features, thresholds = self._levels[0]  # every row begins with the same question of each tree
+        features, thresholds = self._levels[0]  # all rows start at the root of each tree
         nodes = 2 * np.arange(len(features))[:, None] + (columns.take(features, axis=0) > thresholds[:, None])
         places = np.arange(n)
         for features, thresholds in self._levels[1:]:
-            asked = (features * n).take(nodes, mode="wrap")
-            asked += places
-            right = flat.take(asked, mode="wrap") > thresholds.take(nodes, mode="wrap")
+            indices = (features * n).take(nodes, mode="wrap")
+            indices += places
+            right = flat.take(indices, mode="wrap") > thresholds.take(nodes, mode="wrap")
             nodes += nodes
             nodes += right
         return np.asarray(values.take(nodes, mode="wrap").sum(axis=0))
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """For a bundle."""
+        """The arrays for a bundle."""
         return {
             "trees.features": self.features,
             "trees.thresholds": self.thresholds,
@@ -63,21 +63,21 @@ class BoostedTrees:
         }
 
     @classmethod
-    def of_arrays(cls, arrays: dict[str, NDArray[Any]]) -> "BoostedTrees":
+    def from_arrays(cls, arrays: dict[str, NDArray[Any]]) -> "BoostedTrees":
         """The inverse of arrays(). Raises KeyError if one is missing."""
         features, thresholds, values = (arrays[f"trees.{part}"] for part in ("features", "thresholds", "values"))
         return cls(features, thresholds, values, float(arrays["trees.baseline"][0]))
 
 
-def of_estimator(estimator: Any, depth: int) -> BoostedTrees:
-    """The trees of a fitted scikit-learn HistGradientBoosting estimator with one output, none deeper than `depth`.
+def trees_from_estimator(estimator: Any, depth: int) -> BoostedTrees:
+    """Converts a fitted scikit-learn HistGradientBoosting estimator with one output, no tree deeper than `depth`.
 
-    Raises ValueError for a deeper tree. Rows must hold no nan.
+    Raises ValueError for a deeper tree. The rows to score must contain no nan.
     """
     predictors = [predictor for (predictor,) in estimator._predictors]
     n_nodes = 2**depth - 1
     features = np.zeros((len(predictors), n_nodes), dtype=np.int32)
-    thresholds = np.full((len(predictors), n_nodes), np.inf, dtype=np.float32)  # everything goes left
+    thresholds = np.full((len(predictors), n_nodes), np.inf, dtype=np.float32)  # every row goes left
     values = np.zeros((len(predictors), n_nodes + 1), dtype=np.float32)
     for tree, predictor in enumerate(predictors):
         _unfold(predictor.nodes, 0, 0, depth, features[tree], thresholds[tree], values[tree])
@@ -93,7 +93,7 @@ def _unfold(
     thresholds: NDArray[np.float32],
     values: NDArray[np.float32],
 ) -> None:
-    """Writes the subtree below `node` to the perfect tree below `place`, which has so many levels left."""
+    """Writes the subtree at `node` to the perfect tree at `place`, which has `levels` levels left."""
     found = nodes[node]
     if found["is_leaf"]:
         for _ in range(levels):
@@ -109,6 +109,6 @@ def _unfold(
 
 
 def _below(threshold: float) -> np.float32:
-    """The largest float32 that is not above the threshold: float32 rows then go the same way as in float64."""
+    """The largest float32 that is not above the threshold, so that float32 rows take the same branch as in float64."""
     rounded = np.float32(threshold)
     return rounded if float(rounded) <= threshold else np.nextafter(rounded, np.float32(-np.inf))

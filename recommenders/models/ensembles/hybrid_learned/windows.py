@@ -1,4 +1,4 @@
-"""Earlier moments of a log, what was known then and what was wanted next: hybrid_learned learns from them."""
+"""Training windows of hybrid_learned: the log before a cut time, and what users bought in the window after it."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -10,27 +10,27 @@ from scipy.sparse import csr_array
 from recommenders.events.histories import Histories
 from recommenders.events.interactions import Interactions
 
-NEWEST = 3  # events of each user to learn from where there is no window
+NEWEST = 3  # events per user that are the targets where time windows are not possible
 
 
 @dataclass(frozen=True, eq=False)
 class Window:
-    """What was known at an earlier moment, and what was wanted next."""
+    """The log before a cut time, and the targets: the items that users bought after it."""
 
     log: Interactions
-    end: int  # microseconds: the time of the newest event after the moment
-    user_rows: NDArray[np.int32]  # (n,) who wanted something
-    wanted: csr_array  # (n, n_items)
-    newcomers: Histories  # (m, n_items) what those did next who had never come before; of more than one visit
+    end: int  # microseconds: the time of the newest event of the window
+    user_rows: NDArray[np.int32]  # (n,) known users with at least one target
+    targets: csr_array  # (n, n_items)
+    new_users: Histories  # (m, n_items) events in the window of users without earlier events, with two visits or more
 
     @property
     def cut(self) -> int:
-        """The moment, in microseconds: the time of the newest event that was known."""
+        """The cut time in microseconds: the time of the newest event before the window."""
         return int(self.log.timestamps.max(initial=0))
 
 
 def windows(log: Interactions, n_windows: int, horizon_days: float) -> Iterator[Window]:
-    """Earlier moments of the log, the newest first, while at least a third of the events lie before."""
+    """Yields the windows, the newest first, while at least a third of the events lie before the window."""
     if log.dated:
         ages = log.ages()
         horizon = min(horizon_days, float(ages.max(initial=0)) / 3)
@@ -45,18 +45,18 @@ def windows(log: Interactions, n_windows: int, horizon_days: float) -> Iterator[
 
 
 def newest_events(log: Interactions) -> Window:
-    """Each user's newest events as a window, where no moment divides the log."""
+    """A window of each user's newest events, for a log that no cut time divides."""
     return _window(log, *_latest_out(log))
 
 
 def _latest_out(log: Interactions) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """All but each user's newest events, at most NEWEST and no more than a fifth of the user's, and those."""
+    """Masks of older and newest events. Newest: of each user at most NEWEST, and at most a fifth of its events."""
     counts = np.bincount(log.user_rows, minlength=len(log.users))
     order = np.lexsort((log.timestamps, log.user_rows))
-    after = np.cumsum(counts)[log.user_rows[order]] - 1 - np.arange(len(order))  # events that follow of the same user
-    held = np.where(counts >= 3, np.clip(counts // 5, 1, NEWEST), 0)
+    after = np.cumsum(counts)[log.user_rows[order]] - 1 - np.arange(len(order))  # later events of the same user
+    n_newest = np.where(counts >= 3, np.clip(counts // 5, 1, NEWEST), 0)
     newest = np.zeros(len(log), dtype=np.bool_)
-    newest[order] = after < held[log.user_rows[order]]
+    newest[order] = after < n_newest[log.user_rows[order]]
     return ~newest, newest
 
 
@@ -64,20 +64,20 @@ def _window(log: Interactions, before: NDArray[np.bool_], after: NDArray[np.bool
     earlier = log.select(before)
     earlier = replace(earlier, available=_available(log, earlier))
     known = np.bincount(earlier.user_rows, minlength=len(log.users)) > 0
-    wanted = log.select(after).matrix("binary")
-    rows = np.flatnonzero(known & (np.diff(wanted.indptr) > 0)).astype(np.int32)
+    targets = log.select(after).matrix("binary")
+    rows = np.flatnonzero(known & (np.diff(targets.indptr) > 0)).astype(np.int32)
     new = log.select(after & ~known[log.user_rows]).histories()
     visits = np.zeros(len(new), dtype=np.int64)
     np.maximum.at(visits, new.rows, new.visits_ago + 1)
     end = int(log.timestamps[after].max(initial=0))
-    return Window(earlier, end, rows, csr_array(wanted[rows]), new[np.flatnonzero(visits > 1)])
+    return Window(earlier, end, rows, csr_array(targets[rows]), new[np.flatnonzero(visits > 1)])
 
 
 def _available(log: Interactions, earlier: Interactions) -> NDArray[np.bool_]:
-    """What could be recommended at the end of an earlier part of a log: (n_items,).
+    """The items that could be recommended at the end of an earlier part of a log, (n_items,).
 
-    What was on sale then where the log offers items that nobody has bought and knows when they are sold; else what had
-    been bought.
+    These are the items on sale at that time, if the log has available items without events and has sale periods;
+    otherwise the items bought by then.
     """
     seen = np.bincount(earlier.item_columns, minlength=len(log.items)) > 0
     ever_seen = np.bincount(log.item_columns, minlength=len(log.items)) > 0
@@ -86,14 +86,15 @@ def _available(log: Interactions, earlier: Interactions) -> NDArray[np.bool_]:
     return log.sale_periods.at(int(earlier.timestamps.max(initial=0))).items
 
 
-def first_events(newcomers: Histories, n_events: int | None) -> tuple[Histories, csr_array]:
-    """What is known of new buyers, (n, n_items), after so many events (None: their first visit), and what they wanted
-    in later visits, (n, n_items). The cut never falls inside a visit: the rest of one that has begun is neither.
+def first_events(new_users: Histories, n_events: int | None) -> tuple[Histories, csr_array]:
+    """Returns the first n_events of each new user (None: the first visit), and the targets in later visits.
+
+    Both (n, n_items). The cut never falls inside a visit: the remaining events of a begun visit are in neither.
     """
-    starts = newcomers.indptr[newcomers.rows]
-    places = np.arange(len(newcomers.item_columns)) - starts
-    times = newcomers.timestamps
+    starts = new_users.indptr[new_users.rows]
+    places = np.arange(len(new_users.item_columns)) - starts
+    times = new_users.timestamps
     known = times == times[starts] if n_events is None else places < n_events
-    last = np.full(len(newcomers), np.iinfo(np.int64).min)
-    np.maximum.at(last, newcomers.rows[known], times[known])
-    return newcomers.select(known), newcomers.select(times > last[newcomers.rows]).matrix
+    last = np.full(len(new_users), np.iinfo(np.int64).min)
+    np.maximum.at(last, new_users.rows[known], times[known])
+    return new_users.select(known), new_users.select(times > last[new_users.rows]).matrix

@@ -1,7 +1,7 @@
-"""How far a fit of NeuMF has come, on disk, so that one that was cut goes on. Imported while fitting, never to answer.
+"""The state of an unfinished fit of NeuMF on disk, so that an interrupted fit continues. Imported only for fitting.
 
-One npz file, whose archive checks each array's CRC; nothing in it is pickled. It holds the network, the moments of its
-optimisers, the states of all random numbers, and what the loop over the epochs remembers.
+One npz file; its archive checks the CRC of each array; nothing in it is pickled. It holds the network, the moments of
+its optimisers, the states of all random number generators, and the progress of the loop over the epochs.
 """
 
 import json
@@ -24,113 +24,120 @@ from recommenders.storage.files import atomic_file, staging_of
 if TYPE_CHECKING:
     from recommenders.models.networks.neural_collaborative.trainer import Trainer
 
-FORMAT = 3  # rises when what is stored changes, or what an epoch does with it
+FORMAT = 4  # raised if the stored content changes, or what an epoch does with it
 FILE = "neural_collaborative.npz"
-FACTS = "facts"
-TOLD = ("curve", "best", "best_epoch", "gained", "gained_at", "seconds")  # of Progress, beside the networks
+METADATA = "metadata"
+PROGRESS_FIELDS = (
+    "curve",
+    "best",
+    "best_epoch",
+    "clear_best",
+    "clear_best_epoch",
+    "seconds",
+)  # of Progress, besides the networks
 log = logging.getLogger(__name__)
 
 
 @dataclass
 class Progress:
-    """What the epochs so far have found; `newest` are the networks whose mean is validated, the last one is now."""
+    """The results of the epochs so far. `newest`: the networks whose mean is validated; the last is the current one."""
 
     best_arrays: dict[str, NDArray[Any]]
     newest: deque[dict[str, NDArray[Any]]]
     curve: list[dict[str, float]] = field(default_factory=list)
     best: float = -np.inf
     best_epoch: int = 0
-    gained: float = -np.inf  # what was reached when it last was clearly better than before, and in which epoch
-    gained_at: int = 0
+    clear_best: float = -np.inf  # value of the last epoch that was clearly better (min_gain), and its number
+    clear_best_epoch: int = 0
     seconds: float = 0.0
 
     def ended(self, epochs: int, config: NeuralCollaborativeConfig) -> bool:
-        """Whether all epochs are over, nothing gets clearly better, or time is up."""
-        epoch, gained_at = len(self.curve), max(self.gained_at, config.pretraining_epochs)
+        """Whether all epochs are done, no epoch was clearly better for `patience` epochs, or the time is up."""
+        epoch, gained_at = len(self.curve), max(self.clear_best_epoch, config.pretraining_epochs)
         return epoch >= epochs or epoch - gained_at >= config.patience or self.seconds > 60 * config.max_minutes
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The file of one fit; another one's is never taken, for it has another key. Without a path it does nothing."""
+    """The file of one fit. The file of another fit has another key and is never loaded. Without a path: no file."""
 
     path: Path | None
     key: str
 
     @classmethod
-    def of(
+    def for_fit(
         cls,
         folder: Path | None,
         events: Interactions,
         config: NeuralCollaborativeConfig,
         features: ItemFeatures | None,
     ) -> "Checkpoint":
-        """The file in the folder for a fit of this log by this recipe, on a device and a torch like these."""
+        """The file in the folder for a fit of this log with this configuration, on this kind of device and torch."""
         if folder is None:
             return cls(None, "")
         arrays: list[NDArray[Any]] = [events.user_rows, events.item_columns, events.timestamps, events.weights]
         if features is not None and config.side_features:
             arrays += [features.vectors.data, features.vectors.indices, features.vectors.indptr]
-        question = [events.shape, events.repeat, events.dated, events.horizon_days, [array.size for array in arrays]]
-        facts = [FORMAT, torch.__version__, torch.cuda.is_available(), question, config.model_dump(exclude={"enabled"})]
-        digest = sha256(json.dumps(facts).encode())
+        task = [events.shape, events.repeat, events.dated, events.horizon_days, [array.size for array in arrays]]
+        inputs = [FORMAT, torch.__version__, torch.cuda.is_available(), task, config.model_dump(exclude={"enabled"})]
+        digest = sha256(json.dumps(inputs).encode())
         for array in arrays:
             digest.update(np.ascontiguousarray(array).data)
         return cls(folder / FILE, digest.hexdigest())
 
     def save(self, trainer: "Trainer", progress: Progress) -> None:
-        """Replaces the file as one step. Where the disk refuses, it warns: the fit can do without."""
+        """Replaces the file atomically. If it cannot be written, logs a warning: the fit does not need it."""
         if self.path is None:
             return
-        told = {name: getattr(progress, name) for name in TOLD}
-        facts = {"key": self.key, "rng": trainer.sampler.rng.bit_generator.state, "told": told}
+        fields = {name: getattr(progress, name) for name in PROGRESS_FIELDS}
+        metadata = {"key": self.key, "rng": trainer.sampler.rng.bit_generator.state, "progress": fields}
         arrays: dict[str, Any] = {f"trainer/{name}": part.cpu().numpy() for name, part in _state(trainer).items()}
-        for place, network in enumerate([progress.best_arrays, *progress.newest]):
-            arrays |= {f"{place}/{name}": array for name, array in network.items()}
+        for number, network in enumerate([progress.best_arrays, *progress.newest]):
+            arrays |= {f"{number}/{name}": array for name, array in network.items()}
         try:
             with atomic_file(self.path) as staging:
-                np.savez(staging, **{FACTS: np.array(json.dumps(facts)), **arrays})
+                np.savez(staging, **{METADATA: np.array(json.dumps(metadata)), **arrays})
         except OSError as error:
-            log.warning("%s cannot be written: %s; a fit that is cut will start anew", self.path, error)
+            log.warning("%s cannot be written: %s; an interrupted fit will start anew", self.path, error)
 
     def load(self, trainer: "Trainer") -> Progress | None:
-        """What the fit had found before it was cut, and the trainer as it was then; None if there is none of its own.
+        """The progress of the interrupted fit; restores the trainer too. None if there is no file of this fit.
 
-        A file that cannot be read is told in the log and not taken.
+        If the file cannot be read, logs a warning and does not use it.
         """
         if self.path is None or not self.path.exists():
             return None
         try:
             with self.path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-                facts = json.loads(str(stored[FACTS]))
-                if facts["key"] != self.key:
+                metadata = json.loads(str(stored[METADATA]))
+                if metadata["key"] != self.key:
                     return None
                 networks: dict[str, dict[str, NDArray[Any]]] = {}
-                for place, _, name in (entry.partition("/") for entry in stored.files if entry != FACTS):
-                    networks.setdefault(place, {})[name] = stored[f"{place}/{name}"]
+                for number, _, name in (entry.partition("/") for entry in stored.files if entry != METADATA):
+                    networks.setdefault(number, {})[name] = stored[f"{number}/{name}"]
         except Exception as error:  # archive, header or array: a damaged file fails anywhere, in many ways
             log.warning("%s is damaged and not used: %s; training starts anew", self.path, error)
             return None
         _restore(trainer, networks.pop("trainer"))
-        trainer.sampler.rng.bit_generator.state = facts["rng"]
-        best, *newest = (networks[str(place)] for place in range(len(networks)))
-        return Progress(best, deque(newest, maxlen=trainer.config.averaged_epochs), **facts["told"])
+        trainer.sampler.rng.bit_generator.state = metadata["rng"]
+        best, *newest = (networks[str(number)] for number in range(len(networks)))
+        return Progress(best, deque(newest, maxlen=trainer.config.averaged_epochs), **metadata["progress"])
 
     def remove(self) -> None:
-        """Leaves nothing behind, unless the disk refuses; then it warns."""
+        """Deletes the file and its staging files. If that fails, logs a warning."""
         if self.path is None:
             return
         try:
-            for left in (self.path, *staging_of(self.path)):  # the latter where a process was killed while it wrote
-                left.unlink(missing_ok=True)
+            for file in (self.path, *staging_of(self.path)):  # staging files remain if a process is killed in save()
+                file.unlink(missing_ok=True)
         except OSError as error:
             log.warning("%s cannot be removed: %s; it may be deleted", self.path, error)
 
 
 def _state(trainer: "Trainer") -> dict[str, torch.Tensor]:
-    """All tensors that an epoch changes, as they are, by part and name; and the states of torch's random numbers."""
+    """All tensors that an epoch changes, not copied, by part and name; and the states of torch's random numbers."""
     parts: dict[str, dict[str, torch.Tensor]] = {"network": trainer.network.state_dict()}
-    for name, table in (("own", trainer.own), ("items", trainer.items)):
+    for name, table in (("user_embeddings", trainer.user_embeddings), ("item_embeddings", trainer.item_embeddings)):
         parts[name] = {"mean": table.mean, "square": table.square, "n_steps": table.n_steps}
     parts |= {f"layers{number}": found for number, found in trainer.layers.state_dict()["state"].items()}
     parts["random"] = {"cpu": torch.get_rng_state()}
@@ -140,15 +147,15 @@ def _state(trainer: "Trainer") -> dict[str, torch.Tensor]:
 
 
 def _restore(trainer: "Trainer", arrays: dict[str, NDArray[Any]]) -> None:
-    """Makes the trainer what _state() saw."""
-    now = _state(trainer)
+    """The inverse of _state(): sets the trainer to that state."""
+    current = _state(trainer)
     moments: dict[int, dict[str, torch.Tensor]] = {}
     for entry, array in arrays.items():
         part, _, name = entry.partition("/")
-        if part.startswith("layers"):  # AdamW makes them at a parameter's first step: there are none yet
+        if part.startswith("layers"):  # AdamW creates them at the first step of a parameter: there are none yet
             moments.setdefault(int(part.removeprefix("layers")), {})[name] = torch.from_numpy(array)
         elif part != "random":
-            now[entry].copy_(torch.from_numpy(array))
+            current[entry].copy_(torch.from_numpy(array))
     trainer.layers.load_state_dict({**trainer.layers.state_dict(), "state": moments})
     torch.set_rng_state(torch.from_numpy(arrays["random/cpu"]))
     if trainer.device.type == "cuda":

@@ -1,4 +1,4 @@
-"""What NeuMF can be set to."""
+"""Configuration of NeuMF."""
 
 from typing import TYPE_CHECKING
 
@@ -13,29 +13,103 @@ if TYPE_CHECKING:
 class NeuralCollaborativeConfig(ModelConfig):
     """Shape and training of the network."""
 
-    embedding_dim: int = Field(default=50, ge=1)
-    hidden_layers: tuple[int, ...] = Field(default=(128, 64, 32), min_length=1)
-    half_lives: tuple[float, ...] = (1.0, 8.0, 64.0)  # events after which one of the history counts half
-    history_length: int = Field(default=128, ge=1)  # newest events that are looked at
-    own_vector_events: int = Field(default=5, ge=1)  # buyers of fewer events are told by their history alone
-    own_dropout: float = Field(default=0.3, ge=0, lt=1)  # how often others are, while training: as strangers will be
-    side_features: bool = False  # items are also what their features say, where there are any
-    pretraining_epochs: int = Field(default=0, ge=0)  # first ones, that teach the factors without the layers
-    learning_rate: float = Field(default=0.001, gt=0)
-    epochs: int = Field(default=100, ge=1)  # at most
-    batch_size: int = Field(default=1024, ge=1)  # positives a step; their negatives come on top
-    negatives: int = Field(default=8, ge=1)  # for each positive, that go through the layers
-    negative_pool: int = Field(default=512, ge=1)  # items of a step out of which the factors choose them
-    negative_power: float = Field(default=0.75, ge=0, le=1)  # how much more often popular items are in the pool
-    half_life_share: float | None = Field(default=1 / 6, gt=0)  # of the log's span: the age that teaches half as much
-    averaged_epochs: int = Field(default=3, ge=1)  # newest ones whose mean weights are validated and kept
-    patience: int = Field(default=2, ge=1)  # epochs without a clearly better validation before training stops
-    min_gain: float = Field(default=0.01, ge=0)  # of the validation, relative, that is clearly better
-    validation_split: float = Field(default=0.2, gt=0, lt=1)  # share of buyers whose latest orders validate
-    validation_users: int = Field(default=1000, ge=1)  # at most so many of them
-    weight_decay: float = Field(default=0.0, ge=0)  # decoupled (AdamW)
-    dropout: float = Field(default=0.0, ge=0, lt=1)
-    threads: int = Field(default=1, ge=1)  # more gain little: much of a step is loops of one thread
-    # A limit for slow machines. Where it strikes, the best epoch so far is kept, and another run may keep another one.
-    max_minutes: float = Field(default=4.5, gt=0)
-    fixed_epochs: int | None = Field(default=None, ge=1)  # a refit: so many epochs on everything, no validation
+    embedding_dim: int = Field(
+        default=50,
+        ge=1,
+        description="Length of each half of an embedding. One half holds the factors, the other the input of the "
+        "layers.",
+    )
+    hidden_layers: tuple[int, ...] = Field(
+        default=(128, 64, 32), min_length=1, description="Widths of the hidden layers, the first layer first."
+    )
+    pooling_half_lives: tuple[float, ...] = Field(
+        default=(1.0, 8.0, 64.0),
+        description="Half-lives of history pooling: the number of later events after which an event counts half. Each "
+        "half-life adds one weighted mean of the history.",
+    )
+    history_length: int = Field(
+        default=128, ge=1, description="Number of newest events of a history that history pooling uses."
+    )
+    min_user_events: int = Field(
+        default=5, ge=1, description="Minimum number of events of a user who gets a user embedding."
+    )
+    user_embedding_dropout: float = Field(
+        default=0.3,
+        ge=0,
+        lt=1,
+        description="Probability that a training step drops the embedding of a user, so that the network also learns "
+        "to score users without one.",
+    )
+    side_features: bool = Field(
+        default=False, description="Whether a layer of the item features is added to the item embeddings."
+    )
+    pretraining_epochs: int = Field(
+        default=0, ge=0, description="Number of first epochs, which train the factors without the layers."
+    )
+    learning_rate: float = Field(
+        default=0.001, gt=0, description="Learning rate of the layers; that of the embeddings is 6 times as high."
+    )
+    epochs: int = Field(default=100, ge=1, description="Maximum number of epochs. Early stopping can end training.")
+    batch_size: int = Field(
+        default=1024,
+        ge=1,
+        description="Number of positives of a training step, without their negatives. If this key is not set, "
+        "`data.batch_size` is used.",
+    )
+    n_negatives: int = Field(
+        default=8, ge=1, description="Number of negatives of each positive; only these items go through the layers."
+    )
+    negative_pool: int = Field(
+        default=512,
+        ge=1,
+        description="Number of items drawn for a training step. The factors choose negatives from them.",
+    )
+    negative_power: float = Field(
+        default=0.75,
+        ge=0,
+        le=1,
+        description="The probability that an item is drawn is proportional to (1 + its events) to this power; 0: all "
+        "items alike.",
+    )
+    half_life_share: float | None = Field(
+        default=1 / 6,
+        gt=0,
+        description="Half-life of the weight of a training event, as a share of the span of a log with dates. An old "
+        "event keeps at least a sixth of the weight of a new one; null: all events count the same.",
+    )
+    averaged_epochs: int = Field(
+        default=3, ge=1, description="Number of newest epochs whose mean weights are validated and kept."
+    )
+    patience: int = Field(
+        default=2, ge=1, description="Number of epochs without a clearly better validation after which training stops."
+    )
+    min_gain: float = Field(
+        default=0.01, ge=0, description="Relative gain of the validation metric that counts as clearly better."
+    )
+    validation_split: float = Field(
+        default=0.2,
+        gt=0,
+        lt=1,
+        description="Share of the users with earlier events whose latest visit is held out for validation. If this key "
+        "is not set, `data.validation_split` is used.",
+    )
+    validation_users: int = Field(default=1000, ge=1, description="Maximum number of held-out users.")
+    weight_decay: float = Field(default=0.0, ge=0, description="Decoupled weight decay (AdamW) of all parameters.")
+    dropout: float = Field(default=0.0, ge=0, lt=1, description="Dropout rate of the layers in training.")
+    threads: int = Field(
+        default=1,  # more threads gain little: much of a step is single-threaded loops
+        ge=1,
+        description="Number of threads of PyTorch in training.",
+    )
+    max_minutes: float = Field(
+        default=4.5,  # a limit for slow machines
+        gt=0,
+        description="Time limit of training in minutes. The best epoch so far is kept; another run may keep another "
+        "epoch.",
+    )
+    fixed_epochs: int | None = Field(
+        default=None,
+        ge=1,
+        description="Number of epochs on all data without validation, as the platform sets it for a refit; null: "
+        "early stopping.",
+    )

@@ -1,4 +1,4 @@
-"""NeuMF's forward pass in numpy: what answers requests."""
+"""NeuMF's forward pass in numpy, which serves requests: user embeddings and histories -> logits."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -16,85 +16,85 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float32]
 Layers = list[tuple[Floats, Floats]]  # (inputs, outputs) weights and (outputs,) biases
 
-TILE = 2048  # (buyer, item) pairs whose hidden layers are held at once; they fit the second-level cache
-READ_TOGETHER = 64  # buyers whose histories are read at once
+TILE = 2048  # (user, item) pairs whose hidden layers are in memory at once; they fit the second-level cache
+USER_BLOCK = 64  # users whose histories are pooled at once
 
 
 class Network(NamedTuple):
-    """The learned weights as numpy uses them. Vectors have two halves: the factors, then the input of the layers."""
+    """The trained weights as numpy uses them. An embedding has two halves: factors, then inputs of the layers."""
 
-    own: Floats  # (n_own + 1, 2 embedding_dim) buyers' own vectors; the last is 0, for who has none
-    read: Floats  # (n_items, 2 embedding_dim) items as a history shows them
-    items: Floats  # (n_items, embedding_dim + 1 + first layer) items as they are scored: factors, bias, hidden part
-    shares: Floats  # (history_length + 1, n_means, history_length) what each event counts, by their number
-    blend: Floats  # (n_means embedding_dim, embedding_dim) from the means to factors
-    first: tuple[Floats, Floats]  # the first layer's part of buyers
-    layers: Layers  # behind the first
+    user_embeddings: Floats  # (n_embedded_users + 1, 2 embedding_dim); the last row is 0, for users without one
+    pooled_items: Floats  # (n_items, 2 embedding_dim) item embeddings for history pooling
+    items: Floats  # (n_items, embedding_dim + 1 + first layer) items for scoring: factors, bias, hidden part
+    pooling_weights: Floats  # (history_length + 1, n_half_lives, history_length) of each event, by number of events
+    pooling_projection: Floats  # (n_half_lives embedding_dim, embedding_dim) from pooled histories to factors
+    first_layer: tuple[Floats, Floats]  # the user part of the first layer
+    layers: Layers  # after the first
 
     @classmethod
-    def of(cls, arrays: Mapping[str, NDArray[Any]], config: NeuralCollaborativeConfig) -> "Network":
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], config: NeuralCollaborativeConfig) -> "Network":
         """The network of named arrays. Raises KeyError if one is missing."""
-        size, items = config.embedding_dim, arrays["items"]
-        nobody = np.zeros((1, 2 * size), np.float32)
+        size, items = config.embedding_dim, arrays["item_embeddings"]
+        zero_row = np.zeros((1, 2 * size), np.float32)
         hidden = items[:, size : 2 * size] @ arrays["first_item.weights"]
         return cls(
-            np.concatenate([arrays["own"], nobody]),
+            np.concatenate([arrays["user_embeddings"], zero_row]),
             np.ascontiguousarray(items[:, : 2 * size]),
             np.hstack([items[:, :size], items[:, -1:], hidden]),
-            shares(config),
-            arrays["blend"],
+            pooling_weights(config),
+            arrays["pooling_projection"],
             (arrays["first_user.weights"], arrays["first_user.biases"]),
             [(arrays[f"layer{i}.weights"], arrays[f"layer{i}.biases"]) for i in range(len(config.hidden_layers))],
         )
 
-    def users(self, own_rows: NDArray[np.int32], histories: Histories) -> Floats:
-        """(n, embedding_dim + 1 + first layer) buyers as items are scored for them; own_rows: (n,), -1 for none."""
-        size = self.read.shape[1] // 2
-        vectors = np.empty((len(own_rows), self.items.shape[1]), np.float32)
-        for start in range(0, len(own_rows), READ_TOGETHER):
-            block = slice(start, start + READ_TOGETHER)
-            own, means = self.own[own_rows[block]], self._means(histories[block])
-            n = len(own)
-            vectors[block, :size] = own[:, :size] + means[..., :size].reshape(n, -1) @ self.blend
-            vectors[block, size] = 1.0  # meets the items' bias
-            inputs = np.concatenate([own[:, size:], means[..., size:].reshape(n, -1)], axis=1)
-            vectors[block, size + 1 :] = inputs @ self.first[0] + self.first[1]
-        return vectors
+    def encode_users(self, embedding_rows: NDArray[np.int32], histories: Histories) -> Floats:
+        """(n, embedding_dim + 1 + first layer) users for scoring; embedding_rows: (n,), -1 for none."""
+        size = self.pooled_items.shape[1] // 2
+        users = np.empty((len(embedding_rows), self.items.shape[1]), np.float32)
+        for start in range(0, len(embedding_rows), USER_BLOCK):
+            block = slice(start, start + USER_BLOCK)
+            embeddings, pooled = self.user_embeddings[embedding_rows[block]], self._pool_histories(histories[block])
+            n = len(embeddings)
+            users[block, :size] = embeddings[:, :size] + pooled[..., :size].reshape(n, -1) @ self.pooling_projection
+            users[block, size] = 1.0  # multiplies the item bias
+            inputs = np.concatenate([embeddings[:, size:], pooled[..., size:].reshape(n, -1)], axis=1)
+            users[block, size + 1 :] = inputs @ self.first_layer[0] + self.first_layer[1]
+        return users
 
-    def _means(self, histories: Histories) -> Floats:
-        """(n, n_means, 2 embedding_dim) weighted means of the items read in each history, 0 for an empty one."""
-        longest = max(1, min(int(histories.counts.max(initial=0)), self.shares.shape[2]))
+    def _pool_histories(self, histories: Histories) -> Floats:
+        """(n, n_half_lives, 2 embedding_dim) weighted means of the items of each history, 0 for an empty one."""
+        longest = max(1, min(int(histories.counts.max(initial=0)), self.pooling_weights.shape[2]))
         newest = histories.latest(longest)
-        counted = np.minimum(histories.counts, longest)
-        means: Floats = self.shares[counted][:, :, -longest:] @ self.read[newest]
-        return means
+        counts = np.minimum(histories.counts, longest)
+        pooled: Floats = self.pooling_weights[counts][:, :, -longest:] @ self.pooled_items[newest]
+        return pooled
 
 
-def own_rows(counts: NDArray[np.int64], config: NeuralCollaborativeConfig) -> NDArray[np.int32]:
-    """(n_users,) the row of each buyer's own vector by its number of events, -1 for those of too few."""
-    has = counts >= config.own_vector_events
-    return np.where(has, np.cumsum(has) - 1, -1).astype(np.int32)
+def user_embedding_rows(counts: NDArray[np.int64], config: NeuralCollaborativeConfig) -> NDArray[np.int32]:
+    """(n_users,) the row of each user's embedding by the number of events; -1 for users of too few events."""
+    has_embedding = counts >= config.min_user_events
+    return np.where(has_embedding, np.cumsum(has_embedding) - 1, -1).astype(np.int32)
 
 
-def decays(config: NeuralCollaborativeConfig) -> NDArray[np.float32]:
-    """(n_means,) what an event counts beside the one after it."""
-    return np.exp2(-1.0 / np.asarray(config.half_lives, dtype=np.float64)).astype(np.float32)
+def pooling_decays(config: NeuralCollaborativeConfig) -> NDArray[np.float32]:
+    """(n_half_lives,) the weight of an event relative to the event after it."""
+    return np.exp2(-1.0 / np.asarray(config.pooling_half_lives, dtype=np.float64)).astype(np.float32)
 
 
-def shares(config: NeuralCollaborativeConfig) -> NDArray[np.float32]:
-    """(history_length + 1, n_means, history_length): for each number of events, the newest last; they sum to 1."""
+def pooling_weights(config: NeuralCollaborativeConfig) -> NDArray[np.float32]:
+    """(history_length + 1, n_half_lives, history_length): for each number of events, newest last; they sum to 1."""
     length = config.history_length
-    powers = decays(config)[:, None].astype(np.float64) ** np.arange(length)[::-1]
+    powers = pooling_decays(config)[:, None].astype(np.float64) ** np.arange(length)[::-1]
     events = np.arange(length)[::-1] < np.arange(length + 1)[:, None]
-    counted = powers * events[:, None]
-    return np.asarray(counted / np.maximum(counted.sum(axis=2, keepdims=True), 1e-12), dtype=np.float32)
+    weights = powers * events[:, None]
+    return np.asarray(weights / np.maximum(weights.sum(axis=2, keepdims=True), 1e-12), dtype=np.float32)
 
 
 def forward(users: Floats, items: Floats, layers: Layers) -> Floats:
-    """The logits (n_users, n_items) of NeuMF from the vectors of both sides: the products' sum + the layers' output.
+    """The logits (n_users, n_items) of NeuMF from both sides: inner products of the factors + output of the layers.
 
-    The last hidden layer's output weights are the last of `layers`, (inputs, 1); the first layer, its bias included,
-    is in the vectors, after the `size` columns that are multiplied.
+    users, items: (n, size + w): `size` factors (with the bias), then the inputs of the first layer's rectifier, w
+    wide. The first layer and its bias are already applied. layers: the others; the last one has weights (inputs, 1).
     """
     size = users.shape[1] - layers[0][0].shape[0]
     scores: NDArray[np.float32] = users[:, :size] @ items[:, :size].T

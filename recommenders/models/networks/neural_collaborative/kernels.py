@@ -1,135 +1,151 @@
-"""The inner loops of NeuMF's training on a CPU, compiled. Imported only while fitting.
+"""The inner loops of NeuMF's training on a CPU, compiled. Imported only for fitting.
 
-Each goes through the memory once where a chain of tensor operations would write and read every step between. Arrays are
-float32, indices int64; whatever is named a gradient or passed as `out` is written to.
+Each loop passes over the memory once; a chain of tensor operations would write and read each intermediate result.
+Arrays are float32, indices int64. Arrays named a gradient or passed as `out` are written to.
 """
 
 import numpy as np
 from numba import njit
 
-NOUGHT, ONE = np.float32(0.0), np.float32(1.0)
+ZERO, ONE = np.float32(0.0), np.float32(1.0)
 
 
 @njit(nogil=True, fastmath=True, error_model="numpy", cache=True)
-def read_means(vectors, slots, ends, decays, out):  # type: ignore[no-untyped-def]
-    """Weighted means of the vectors (n_items, 2 size + 1) in the slots (n, length) before each of ends (n, m).
+def history_means(embeddings, slots, ends, decays, out):  # type: ignore[no-untyped-def]
+    """Weighted means of the embeddings (n_items, 2 size + 1) in the slots (n, length) before each of ends (n, m).
 
-    decays: (n_means,) what an event counts beside the next one. out: (2, n, m, n_means size).
+    decays: (n_half_lives,), the weight of an event relative to the next one. out: (2, n, m, n_half_lives size).
     """
-    length, n_means, size = slots.shape[1], decays.shape[0], vectors.shape[1] // 2
-    sums = np.zeros((length + 1, n_means, 2 * size), np.float32)  # of the events before each place
-    counts = _counts(decays, length)
+    length, n_half_lives, size = slots.shape[1], decays.shape[0], embeddings.shape[1] // 2
+    sums = np.zeros((length + 1, n_half_lives, 2 * size), np.float32)  # of the events before each position
+    totals = _total_weights(decays, length)
     for row in range(len(slots)):
         last = ends[row].max()
-        for place in range(last):
-            vector = vectors[slots[row, place]]
-            for mean in range(n_means):
-                before, after, decay = sums[place, mean], sums[place + 1, mean], decays[mean]
+        for position in range(last):
+            embedding = embeddings[slots[row, position]]
+            for h in range(n_half_lives):
+                before, after, decay = sums[position, h], sums[position + 1, h], decays[h]
                 for f in range(2 * size):
-                    after[f] = before[f] * decay + vector[f]
+                    after[f] = before[f] * decay + embedding[f]
         for target in range(ends.shape[1]):
             end = ends[row, target]
-            for mean in range(n_means):
-                summed, share = sums[end, mean], ONE / counts[mean, end]
-                factors = out[0, row, target, mean * size : (mean + 1) * size]
-                inputs = out[1, row, target, mean * size : (mean + 1) * size]
+            for h in range(n_half_lives):
+                summed, scale = sums[end, h], ONE / totals[h, end]
+                factors = out[0, row, target, h * size : (h + 1) * size]
+                inputs = out[1, row, target, h * size : (h + 1) * size]
                 for f in range(size):
-                    factors[f] = summed[f] * share
-                    inputs[f] = summed[size + f] * share
+                    factors[f] = summed[f] * scale
+                    inputs[f] = summed[size + f] * scale
 
 
 @njit(nogil=True, fastmath=True, error_model="numpy", cache=True)
-def read_means_back(factors, inputs, slots, ends, decays, gradient):  # type: ignore[no-untyped-def]
-    """The way back of read_means: its halves' gradients, each (n, m, n_means size), added to that of the vectors."""
-    length, n_means, size = slots.shape[1], decays.shape[0], gradient.shape[1] // 2
-    sums = np.empty((length + 1, n_means, 2 * size), np.float32)
-    total = np.empty((n_means, 2 * size), np.float32)
-    counts = _counts(decays, length)
+def history_means_backward(factors, inputs, slots, ends, decays, gradient):  # type: ignore[no-untyped-def]
+    """Backward pass of history_means: adds the gradients of both halves to the gradient of the embeddings.
+
+    factors, inputs: (n, m, n_half_lives size) each.
+    """
+    length, n_half_lives, size = slots.shape[1], decays.shape[0], gradient.shape[1] // 2
+    sums = np.empty((length + 1, n_half_lives, 2 * size), np.float32)
+    total = np.empty((n_half_lives, 2 * size), np.float32)
+    totals = _total_weights(decays, length)
     for row in range(len(slots)):
         last = ends[row].max()
-        sums[: last + 1] = NOUGHT
+        sums[: last + 1] = ZERO
         for target in range(ends.shape[1]):
             end = ends[row, target]
-            for mean in range(n_means):
-                summed, share = sums[end, mean], ONE / counts[mean, end]
-                of_factors = factors[row, target, mean * size : (mean + 1) * size]
-                of_inputs = inputs[row, target, mean * size : (mean + 1) * size]
+            for h in range(n_half_lives):
+                summed, scale = sums[end, h], ONE / totals[h, end]
+                factor_gradient = factors[row, target, h * size : (h + 1) * size]
+                input_gradient = inputs[row, target, h * size : (h + 1) * size]
                 for f in range(size):
-                    summed[f] += of_factors[f] * share
-                    summed[size + f] += of_inputs[f] * share
-        total[:] = NOUGHT
-        for place in range(last - 1, -1, -1):
-            vector = gradient[slots[row, place]]
-            for mean in range(n_means):
-                summed, decay, so_far = sums[place + 1, mean], decays[mean], total[mean]
+                    summed[f] += factor_gradient[f] * scale
+                    summed[size + f] += input_gradient[f] * scale
+        total[:] = ZERO
+        for position in range(last - 1, -1, -1):
+            embedding_gradient = gradient[slots[row, position]]
+            for h in range(n_half_lives):
+                summed, decay, so_far = sums[position + 1, h], decays[h], total[h]
                 for f in range(2 * size):
                     so_far[f] = so_far[f] * decay + summed[f]
-                    vector[f] += so_far[f]
+                    embedding_gradient[f] += so_far[f]
 
 
 @njit(nogil=True, cache=True)
-def _counts(decays, length):  # type: ignore[no-untyped-def]
-    """(n_means, length + 1) what so many events count together; 1 for none, whose sum is 0."""
-    counts = np.ones((len(decays), length + 1), np.float32)
-    for mean in range(len(decays)):
-        for place in range(1, length):
-            counts[mean, place + 1] = counts[mean, place] * decays[mean] + ONE
-    return counts
+def _total_weights(decays, length):  # type: ignore[no-untyped-def]
+    """(n_half_lives, length + 1) the summed weight of each number of events; 1 for no events, whose sum is 0."""
+    totals = np.ones((len(decays), length + 1), np.float32)
+    for h in range(len(decays)):
+        for position in range(1, length):
+            totals[h, position + 1] = totals[h, position] * decays[h] + ONE
+    return totals
 
 
 @njit(nogil=True, fastmath=True, error_model="numpy", cache=True)
-def meet(columns, factors, first, items, hidden, left, logits, inside):  # type: ignore[no-untyped-def]
-    """Adds the products of buyers' factors (n, size) and items to logits (n, m); inside (n m, w): the rectified layer.
+def score_pairs(columns, factors, first, items, hidden, mask, logits, out):  # type: ignore[no-untyped-def]
+    """Adds the products of user factors (n, size) and item factors to logits (n, m); out (n m, w): the hidden layer.
 
-    columns: (n, m) rows of items (n_items, size) and hidden (n_items, w). first, left: (n, w), the buyer's part of the
-    layer and what dropout leaves of it.
+    columns: (n, m) rows of items (n_items, size) and hidden (n_items, w), the item part of the first layer. first,
+    mask: (n, w), the user part of the first layer and its dropout mask. out is after the rectifier and the dropout.
     """
     for row in range(columns.shape[0]):
-        mine, part, kept = factors[row], first[row], left[row]
-        for place in range(columns.shape[1]):
-            item = items[columns[row, place]]
-            total = NOUGHT
-            for f in range(mine.shape[0]):
-                total += mine[f] * item[f]
-            logits[row, place] += total
-            of_item, out = hidden[columns[row, place]], inside[row * columns.shape[1] + place]
-            for f in range(part.shape[0]):
-                out[f] = max(of_item[f] + part[f], NOUGHT) * kept[f]
+        user_factors, user_hidden, user_mask = factors[row], first[row], mask[row]
+        for position in range(columns.shape[1]):
+            item_factors = items[columns[row, position]]
+            total = ZERO
+            for f in range(user_factors.shape[0]):
+                total += user_factors[f] * item_factors[f]
+            logits[row, position] += total
+            item_hidden, pair_out = hidden[columns[row, position]], out[row * columns.shape[1] + position]
+            for f in range(user_hidden.shape[0]):
+                pair_out[f] = max(item_hidden[f] + user_hidden[f], ZERO) * user_mask[f]
 
 
 @njit(nogil=True, fastmath=True, error_model="numpy", cache=True)
-def meet_back(columns, ahead, back, factors, items, of_factors, of_first, of_items, of_hidden):  # type: ignore[no-untyped-def]
-    """The way back of meet: from the gradients of the logits (n, m) and of the layer's input (n m, w) to all four."""
+def score_pairs_backward(  # type: ignore[no-untyped-def]
+    columns,
+    logit_gradient,
+    input_gradient,
+    factors,
+    items,
+    factors_gradient,
+    first_gradient,
+    items_gradient,
+    hidden_gradient,
+):
+    """Backward pass of score_pairs: from the gradients of the logits (n, m) and of the layer's input (n m, w).
+
+    Adds to the gradients of factors, first, items and hidden.
+    """
     for row in range(columns.shape[0]):
-        mine, to_mine, to_part = factors[row], of_factors[row], of_first[row]
-        for place in range(columns.shape[1]):
-            column, slope = columns[row, place], ahead[row, place]
-            item, to_item = items[column], of_items[column]
-            for f in range(mine.shape[0]):
-                to_item[f] += slope * mine[f]
-                to_mine[f] += slope * item[f]
-            slopes, to_hidden = back[row * columns.shape[1] + place], of_hidden[column]
-            for f in range(to_part.shape[0]):
+        user_factors, to_user, to_first = factors[row], factors_gradient[row], first_gradient[row]
+        for position in range(columns.shape[1]):
+            column, slope = columns[row, position], logit_gradient[row, position]
+            item_factors, to_item = items[column], items_gradient[column]
+            for f in range(user_factors.shape[0]):
+                to_item[f] += slope * user_factors[f]
+                to_user[f] += slope * item_factors[f]
+            slopes, to_hidden = input_gradient[row * columns.shape[1] + position], hidden_gradient[column]
+            for f in range(to_first.shape[0]):
                 to_hidden[f] += slopes[f]
-                to_part[f] += slopes[f]
+                to_first[f] += slopes[f]
 
 
 @njit(nogil=True, fastmath=True, error_model="numpy", cache=True)
-def move_rows(table, mean, square, rows, gradient, how):  # type: ignore[no-untyped-def]
-    """One step of AdamW for some rows of a table (n, width) and of its moments. rows: (m,), gradient: (m, width).
+def adamw_update_rows(table, mean, square, rows, gradient, settings):  # type: ignore[no-untyped-def]
+    """One AdamW step of some rows of a table (n, width) and of its moments. rows: (m,), gradient: (m, width).
 
-    how: both moments' decays, the number of the step from 1, learning rate, weight decay, what keeps divisions finite.
-    Loshchilov & Hutter 2019.
+    settings: the decays of both moments, the number of the step from 1, learning rate, weight decay, and epsilon, which
+    keeps divisions finite. Loshchilov & Hutter 2019.
     """
-    moments, step, rate, decay, tiny = how
+    moments, step, learning_rate, decay, epsilon = settings
     second, new, newest = np.float32(moments[1]), np.float32(1.0 - moments[0]), np.float32(1.0 - moments[1])
-    size = np.float32(rate / (1.0 - moments[0] ** step))
+    size = np.float32(learning_rate / (1.0 - moments[0] ** step))
     root = np.float32(1.0 / np.sqrt(1.0 - moments[1] ** step))
-    left, least = np.float32(1.0 - rate * decay), np.float32(tiny)
-    for place in range(len(rows)):
-        vector, slope = table[rows[place]], gradient[place]
-        mean_of, square_of = mean[rows[place]], square[rows[place]]
-        for f in range(vector.shape[0]):
-            mean_of[f] += new * (slope[f] - mean_of[f])
-            square_of[f] = second * square_of[f] + newest * slope[f] * slope[f]
-            vector[f] = vector[f] * left - size * mean_of[f] / (np.sqrt(square_of[f]) * root + least)
+    kept, least = np.float32(1.0 - learning_rate * decay), np.float32(epsilon)
+    for position in range(len(rows)):
+        weights, slope = table[rows[position]], gradient[position]
+        row_mean, row_square = mean[rows[position]], square[rows[position]]
+        for f in range(weights.shape[0]):
+            row_mean[f] += new * (slope[f] - row_mean[f])
+            row_square[f] = second * row_square[f] + newest * slope[f] * slope[f]
+            weights[f] = weights[f] * kept - size * row_mean[f] / (np.sqrt(row_square[f]) * root + least)

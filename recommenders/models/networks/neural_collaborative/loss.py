@@ -1,4 +1,4 @@
-"""What a step of NeuMF is judged by, and on a CPU its way back written out. Imported while fitting, never to answer."""
+"""The loss of a step of NeuMF, with its backward pass on a CPU written by hand. Imported only for fitting."""
 
 from typing import Any
 
@@ -6,10 +6,12 @@ import torch
 from numpy.typing import NDArray
 from torch.autograd.function import FunctionCtx
 
-from recommenders.models.networks.dropout import made_up_by, units_left
-from recommenders.models.networks.neural_collaborative.kernels import meet, meet_back
+from recommenders.models.networks.dropout import dropout_mask, kept_unit_scale
+from recommenders.models.networks.neural_collaborative.kernels import score_pairs, score_pairs_backward
 
-BLOCK = 2048  # pairs whose hidden layers are held at once; they stay in the cache on their way there and back
+BLOCK = (
+    2048  # pairs whose hidden layers are in memory at once; they stay in the cache between forward and backward pass
+)
 Tensors = tuple[torch.Tensor, ...]
 
 
@@ -18,94 +20,98 @@ def cross_entropy(positive: torch.Tensor, negative: torch.Tensor) -> torch.Tenso
     return torch.logsumexp(torch.cat([positive, negative], dim=1), dim=1) - positive[:, 0]
 
 
-def pair_loss(pairs: "Pairs", *learned: torch.Tensor) -> torch.Tensor:
+def pair_loss(pairs: "Pairs", *inputs: torch.Tensor) -> torch.Tensor:
     """The weighted sum of NeuMF's cross entropies, ().
 
-    learned: factors (n, size + 1), ending in 1, first (n, w), items (n_items, size + 1), ending in their bias, hidden
+    inputs: factors (n, size + 1), ending in 1, first (n, w), items (n_items, size + 1), ending in their bias, hidden
     (n_items, w), then weights (outputs, inputs) and biases (outputs,) of each further layer.
     """
-    loss: torch.Tensor = PairLoss.apply(pairs, *learned)  # type: ignore[no-untyped-call]
+    loss: torch.Tensor = PairLoss.apply(pairs, *inputs)  # type: ignore[no-untyped-call]
     return loss
 
 
 class PairLoss(torch.autograd.Function):
-    """pair_loss, its gradients taken block by block on the way there.
+    """pair_loss, whose gradients are computed block by block in the forward pass.
 
-    The same as cross_entropy of NeuMF.logits, which is the readable form and the one for a GPU. Autograd would keep
-    every step of the whole batch until its end, and then move it through the memory once more.
+    The same as cross_entropy of NeuMF.logits, which is the readable form and the one for a GPU. Autograd would keep all
+    intermediate results of the whole batch until the end, and then read them from memory once more.
     """
 
     @staticmethod
-    def forward(ctx: FunctionCtx, pairs: "Pairs", *learned: torch.Tensor) -> torch.Tensor:
-        """The loss, (); what it learned is kept for the way back."""
-        gradients = tuple(torch.zeros_like(tensor) for tensor in learned)
+    def forward(ctx: FunctionCtx, pairs: "Pairs", *inputs: torch.Tensor) -> torch.Tensor:
+        """The loss, (); stores the gradients for the backward pass."""
+        gradients = tuple(torch.zeros_like(tensor) for tensor in inputs)
         n_blocks = max(1, round(pairs.columns.numel() / BLOCK))
-        n_together = -(-len(pairs.columns) // n_blocks)
+        n_rows = -(-len(pairs.columns) // n_blocks)
         losses = [
-            pairs.block(slice(start, start + n_together), learned, gradients)
-            for start in range(0, len(pairs.columns), n_together)
+            pairs.block_loss(slice(start, start + n_rows), inputs, gradients)
+            for start in range(0, len(pairs.columns), n_rows)
         ]
         ctx.save_for_backward(*gradients)
         return torch.stack(losses).sum()
 
     @staticmethod
     def backward(ctx: Any, *outer: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        """The gradients found on the way there, times the one of the loss, ()."""
+        """The gradients of the forward pass, times the gradient of the loss, ()."""
         return (None, *(gradient.mul_(outer[0]) for gradient in ctx.saved_tensors))
 
 
 class Pairs:
-    """Which items meet which buyers.
+    """The (user, item) pairs of a step.
 
-    columns: (n, m), the first of a row its positive. shift: (n, m), added to the logits. weights: (n,) of the rows.
+    columns: (n, m), the first of a row is its positive. shift: (n, m), added to the logits. weights: (n,) of the rows.
     """
 
     def __init__(self, columns: torch.Tensor, shift: torch.Tensor, weights: torch.Tensor, dropout: float) -> None:
         self.columns, self.shift, self.weights, self.dropout = columns, shift, weights, dropout
 
-    def block(self, rows: slice, learned: Tensors, gradients: Tensors) -> torch.Tensor:
+    def block_loss(self, rows: slice, inputs: Tensors, gradients: Tensors) -> torch.Tensor:
         """The loss of some rows, (); adds to the gradients."""
-        (factors, first, items, hidden), layers = learned[:4], learned[4:]
+        (factors, first, items, hidden), layers = inputs[:4], inputs[4:]
         columns, shift, weights = self.columns[rows], self.shift[rows], self.weights[rows, None]
-        logits, inside = shift.clone(), first.new_empty(columns.numel(), first.shape[1])
-        left = units_left(first[rows], self.dropout)
-        meet(*arrays(columns, factors[rows], first[rows], items, hidden, left, logits, inside))
-        seen = self._forward(inside, len(columns), layers)
-        logits += seen.pop().view_as(logits)
-        chances = torch.log_softmax(logits, dim=1)
-        loss = -(chances[:, :1] * weights).sum()
-        chances.exp_()[:, 0] -= 1
-        ahead = chances.mul_(weights)
-        back = self._backward(ahead.view(-1, 1), seen, layers, gradients[4:])
-        to_rows = (gradients[0][rows], gradients[1][rows])
-        meet_back(*arrays(columns, ahead, back, factors[rows], items, *to_rows, *gradients[2:4]))
+        logits, layer_input = shift.clone(), first.new_empty(columns.numel(), first.shape[1])
+        mask = dropout_mask(first[rows], self.dropout)
+        score_pairs(*numpy_views(columns, factors[rows], first[rows], items, hidden, mask, logits, layer_input))
+        activations = self._forward(layer_input, len(columns), layers)
+        logits += activations.pop().view_as(logits)
+        probabilities = torch.log_softmax(logits, dim=1)
+        loss = -(probabilities[:, :1] * weights).sum()
+        probabilities.exp_()[:, 0] -= 1
+        logit_gradient = probabilities.mul_(weights)
+        input_gradient = self._backward(logit_gradient.view(-1, 1), activations, layers, gradients[4:])
+        user_gradients = (gradients[0][rows], gradients[1][rows])
+        score_pairs_backward(
+            *numpy_views(
+                columns, logit_gradient, input_gradient, factors[rows], items, *user_gradients, *gradients[2:4]
+            )
+        )
         return loss
 
-    def _forward(self, inside: torch.Tensor, n_rows: int, layers: Tensors) -> list[torch.Tensor]:
-        """What goes into each layer behind the first, and what comes out of the last."""
-        seen = [inside]
+    def _forward(self, layer_input: torch.Tensor, n_rows: int, layers: Tensors) -> list[torch.Tensor]:
+        """The input of each layer after the first, and the output of the last."""
+        activations = [layer_input]
         for weights, biases in zip(layers[:-2:2], layers[1:-2:2], strict=True):
-            hidden = torch.addmm(biases, seen[-1], weights.T).relu_()
+            hidden = torch.addmm(biases, activations[-1], weights.T).relu_()
             if self.dropout > 0:
-                of_rows = hidden.view(n_rows, -1, hidden.shape[1])
-                of_rows.mul_(units_left(of_rows[:, 0], self.dropout)[:, None])
-            seen.append(hidden)
-        return [*seen, torch.addmm(layers[-1], seen[-1], layers[-2].T)]
+                by_row = hidden.view(n_rows, -1, hidden.shape[1])
+                by_row.mul_(dropout_mask(by_row[:, 0], self.dropout)[:, None])
+            activations.append(hidden)
+        return [*activations, torch.addmm(layers[-1], activations[-1], layers[-2].T)]
 
     def _backward(
-        self, ahead: torch.Tensor, seen: list[torch.Tensor], layers: Tensors, gradients: Tensors
+        self, gradient: torch.Tensor, activations: list[torch.Tensor], layers: Tensors, gradients: Tensors
     ) -> torch.Tensor:
-        """The gradient before the first layer's rectifier, from the one of the logits (n m, 1); uses seen up."""
-        for place in range(len(seen) - 1, -1, -1):
-            gradients[2 * place].addmm_(ahead.T, seen[place])
-            gradients[2 * place + 1].add_(ahead.sum(dim=0))
-            passed = seen[place].sign_()  # what came out positive was neither rectified away nor dropped
-            ahead = (ahead @ layers[2 * place]).mul_(passed)
+        """The gradient before the first layer's rectifier, from that of the logits (n m, 1); overwrites activations."""
+        for i in range(len(activations) - 1, -1, -1):
+            gradients[2 * i].addmm_(gradient.T, activations[i])
+            gradients[2 * i + 1].add_(gradient.sum(dim=0))
+            active = activations[i].sign_()  # a positive output was neither rectified nor dropped
+            gradient = (gradient @ layers[2 * i]).mul_(active)
             if self.dropout > 0:
-                ahead.mul_(made_up_by(self.dropout))
-        return ahead
+                gradient.mul_(kept_unit_scale(self.dropout))
+        return gradient
 
 
-def arrays(*tensors: torch.Tensor) -> list[NDArray[Any]]:
-    """The memory of tensors, as compiled code takes it."""
+def numpy_views(*tensors: torch.Tensor) -> list[NDArray[Any]]:
+    """The memory of tensors as numpy arrays, for compiled code."""
     return [tensor.detach().numpy() for tensor in tensors]

@@ -1,4 +1,4 @@
-"""NeuMF in PyTorch, and the optimiser of its tables. Imported while fitting, never to answer."""
+"""NeuMF in PyTorch, and the optimiser of its embedding tables. Imported only for fitting."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,91 +11,104 @@ from torch.nn.functional import embedding
 from torch.optim.adamw import adamw
 
 from recommenders.features.items import ItemFeatures
-from recommenders.models.networks.dropout import units_left
+from recommenders.models.networks.dropout import dropout_mask
 from recommenders.models.networks.neural_collaborative.config import NeuralCollaborativeConfig
-from recommenders.models.networks.neural_collaborative.history_means import history_means
-from recommenders.models.networks.neural_collaborative.inference import decays, shares
-from recommenders.models.networks.neural_collaborative.kernels import move_rows
+from recommenders.models.networks.neural_collaborative.history_pooling import pool_histories
+from recommenders.models.networks.neural_collaborative.inference import pooling_decays, pooling_weights
+from recommenders.models.networks.neural_collaborative.kernels import adamw_update_rows
 
-SIDES = 64  # numbers that stand for an item's features
-SPREAD = 0.05  # of the vectors to start from
-ROW_RATE = 6.0  # times the learning rate: a row of a table is touched in few of the steps
-MASKED = -1e4  # a logit of no chance at all, in any float format
+FEATURE_DIM = 64  # dimensions of the projected item features
+INIT_STD = 0.05  # standard deviation of the initial embeddings
+ROW_RATE = 6.0  # factor of the learning rate of the tables: a row is updated in few of the steps
+MASKED = -1e4  # a logit of probability 0 in any float format
 MOMENTS = (0.9, 0.999)
-TINY = 1e-8  # keeps divisions and logarithms finite
+EPSILON = 1e-8  # keeps divisions and logarithms finite
 
 
 class NeuMF(nn.Module):
-    """He et al. 2017: a factorisation and layers side by side, summed into one logit, over a buyer made of two parts.
+    """He et al. 2017: a factorisation and layers side by side, summed into one logit, with history pooling for users.
 
-    A buyer is a vector of its own, where there is one, plus what the items of its history say: their means, recent
-    ones counting more, at several half-lives. Koren 2008 (SVD++); Kabbur, Ning & Karypis 2013 (FISM). Both vectors have
-    two halves of embedding_dim: the factors, then the input of the layers.
+    A user is the sum of a user embedding, where there is one, and the pooled item embeddings of the history: weighted
+    means, with larger weights for recent events, at several half-lives. Koren 2008 (SVD++); Kabbur, Ning & Karypis 2013
+    (FISM). Both kinds of embeddings have two halves of embedding_dim: the factors, then the input of the layers.
     """
 
     def __init__(
-        self, n_own: int, n_items: int, config: NeuralCollaborativeConfig, sides: NDArray[np.float32] | None = None
+        self,
+        n_embedded_users: int,
+        n_items: int,
+        config: NeuralCollaborativeConfig,
+        item_features: NDArray[np.float32] | None = None,
     ) -> None:
         super().__init__()
-        self.size, widths, n_means = config.embedding_dim, config.hidden_layers, len(config.half_lives)
-        self.n_negatives, self.dropout, self.own_dropout = config.negatives, config.dropout, config.own_dropout
-        self.own: torch.Tensor
-        self.items: torch.Tensor
-        self.shares: torch.Tensor
-        self.register_buffer("own", torch.randn(max(n_own, 1), 2 * self.size) * SPREAD)
-        self.register_buffer("items", torch.randn(n_items, 2 * self.size + 1) * SPREAD)  # and the item's bias
-        self.items[:, -1] = 0.0
-        self.register_buffer("shares", torch.from_numpy(oldest_first(shares(config))))
-        self.decays: torch.Tensor
-        self.register_buffer("decays", torch.from_numpy(decays(config)))
-        self.sides: torch.Tensor | None
-        self.register_buffer("sides", None if sides is None else torch.from_numpy(sides))
-        self.of_sides = None if sides is None else nn.Linear(sides.shape[1], 2 * self.size + 1, bias=False)
-        self.blend = nn.Parameter(torch.eye(self.size).repeat(n_means, 1))
-        self.first_user = nn.Linear((1 + n_means) * self.size, widths[0])
+        self.size, widths, n_half_lives = config.embedding_dim, config.hidden_layers, len(config.pooling_half_lives)
+        self.n_negatives, self.dropout, self.user_embedding_dropout = (
+            config.n_negatives,
+            config.dropout,
+            config.user_embedding_dropout,
+        )
+        self.user_embeddings: torch.Tensor
+        self.item_embeddings: torch.Tensor
+        self.pooling_weights: torch.Tensor
+        self.register_buffer("user_embeddings", torch.randn(max(n_embedded_users, 1), 2 * self.size) * INIT_STD)
+        self.register_buffer("item_embeddings", torch.randn(n_items, 2 * self.size + 1) * INIT_STD)  # with the bias
+        self.item_embeddings[:, -1] = 0.0
+        self.register_buffer("pooling_weights", torch.from_numpy(align_left(pooling_weights(config))))
+        self.pooling_decays: torch.Tensor
+        self.register_buffer("pooling_decays", torch.from_numpy(pooling_decays(config)))
+        self.item_features: torch.Tensor | None
+        self.register_buffer("item_features", None if item_features is None else torch.from_numpy(item_features))
+        self.feature_layer = (
+            None if item_features is None else nn.Linear(item_features.shape[1], 2 * self.size + 1, bias=False)
+        )
+        self.pooling_projection = nn.Parameter(torch.eye(self.size).repeat(n_half_lives, 1))
+        self.first_user = nn.Linear((1 + n_half_lives) * self.size, widths[0])
         self.first_item = nn.Linear(self.size, widths[0], bias=False)
         self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths, [*widths[1:], 1], strict=True))
 
-    def with_sides(self, items: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
-        """items (n, 2 size + 1) of ids (n,) plus what their features say; features teach items few have bought."""
-        if self.of_sides is None or self.sides is None:
+    def add_features(self, items: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+        """items (n, 2 size + 1) of ids (n,) plus a layer of their features, which helps items of few events."""
+        if self.feature_layer is None or self.item_features is None:
             return items
-        return torch.add(items, self.of_sides(self.sides[ids]))
+        return torch.add(items, self.feature_layer(self.item_features[ids]))
 
-    def users(
-        self, own: torch.Tensor, vectors: torch.Tensor, slots: torch.Tensor, ends: torch.Tensor
+    def encode_users(
+        self, user_embeddings: torch.Tensor, item_embeddings: torch.Tensor, slots: torch.Tensor, ends: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Buyers before each of ends (n, m), of own vectors (n, 2 size) and the items in their slots (n, length).
+        """Users before each of ends (n, m), from user embeddings (n, 2 size) and items in the slots (n, length).
 
-        vectors: (n_items, 2 size + 1), what the slots name. Returns factors (n m, size) and the first layer's part
-        (n m, widths[0]).
+        item_embeddings: (n_items, 2 size + 1); the slots are its rows. Returns factors (n m, size) and the user part of
+        the first layer (n m, widths[0]).
         """
-        factors, inputs = self.means(vectors, slots, ends)
-        own_factors, own_inputs = torch.split(own[:, None], self.size, dim=2)
-        of_own, of_means = torch.split(self.first_user.weight, [self.size, inputs.shape[2]], dim=1)
-        first = nn.functional.linear(inputs, of_means, self.first_user.bias) + nn.functional.linear(own_inputs, of_own)
-        return (factors @ self.blend + own_factors).flatten(0, 1), first.flatten(0, 1)
+        factors, inputs = self.pool_history(item_embeddings, slots, ends)
+        user_factors, user_inputs = torch.split(user_embeddings[:, None], self.size, dim=2)
+        of_user, of_history = torch.split(self.first_user.weight, [self.size, inputs.shape[2]], dim=1)
+        first = nn.functional.linear(inputs, of_history, self.first_user.bias) + nn.functional.linear(
+            user_inputs, of_user
+        )
+        return (factors @ self.pooling_projection + user_factors).flatten(0, 1), first.flatten(0, 1)
 
-    def means(
-        self, vectors: torch.Tensor, slots: torch.Tensor, ends: torch.Tensor
+    def pool_history(
+        self, item_embeddings: torch.Tensor, slots: torch.Tensor, ends: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Both halves of what the slots before each of ends show, (n, m, n_means size); 0 where there is none."""
-        if vectors.device.type == "cpu":
-            return history_means(vectors, slots, ends, self.decays)
-        return self.plain_means(vectors, slots, ends)
+        """Both halves of the pooled slots before each of ends, (n, m, n_half_lives size); 0 for no slots."""
+        if item_embeddings.device.type == "cpu":
+            return pool_histories(item_embeddings, slots, ends, self.pooling_decays)
+        return self.pool_history_plain(item_embeddings, slots, ends)
 
-    def plain_means(
-        self, vectors: torch.Tensor, slots: torch.Tensor, ends: torch.Tensor
+    def pool_history_plain(
+        self, item_embeddings: torch.Tensor, slots: torch.Tensor, ends: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """means() in its readable form, the one for a GPU: a product of each target's shares and the events."""
-        events, length = embedding(slots, vectors), slots.shape[1]
-        shares = embedding(ends, self.shares[:, :, :length].flatten(1))
-        shares = shares.view(len(ends), ends.shape[1] * self.shares.shape[1], length)  # (n, m n_means, length)
+        """pool_history() in its readable form, the one for a GPU: products of pooling weights and event embeddings."""
+        events, length = embedding(slots, item_embeddings), slots.shape[1]
+        weights = embedding(ends, self.pooling_weights[:, :, :length].flatten(1))
+        # (n, m n_half_lives, length)
+        weights = weights.view(len(ends), ends.shape[1] * self.pooling_weights.shape[1], length)
         halves = torch.split(events, [self.size, self.size, 1], dim=2)  # so that no step copies a mean
-        return torch.bmm(shares, halves[0]).view(*ends.shape, -1), torch.bmm(shares, halves[1]).view(*ends.shape, -1)
+        return torch.bmm(weights, halves[0]).view(*ends.shape, -1), torch.bmm(weights, halves[1]).view(*ends.shape, -1)
 
-    def scored(self, items: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """items (n, 2 size + 1) -> factors and bias (n, size + 1), and the first layer's part (n, widths[0])."""
+    def item_terms(self, items: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """items (n, 2 size + 1) -> factors and bias (n, size + 1), and their part of the first layer (n, widths[0])."""
         factors, inputs, bias = torch.split(items, [self.size, self.size, 1], dim=1)
         return torch.cat([factors, bias], dim=1), self.first_item(inputs)
 
@@ -107,34 +120,43 @@ class NeuMF(nn.Module):
         hidden: torch.Tensor,
         columns: torch.Tensor,
     ) -> torch.Tensor:
-        """factors (n, size) and first (n, widths[0]) of users(), both parts of scored(), columns (n, m) -> (n, m)."""
-        met = embedding(columns, items)
-        product = (met[..., :-1] * factors[:, None]).sum(dim=2) + met[..., -1]
-        inside = embedding(columns, hidden) + first[:, None]
+        """The logits (n, m) of columns (n, m).
+
+        factors (n, size) and first (n, widths[0]) come from encode_users(), items and hidden from item_terms().
+        """
+        gathered = embedding(columns, items)
+        product = (gathered[..., :-1] * factors[:, None]).sum(dim=2) + gathered[..., -1]
+        layer_input = embedding(columns, hidden) + first[:, None]
         for layer in self.layers:
-            inside = layer(self._dropped(torch.relu_(inside)))
-        logits: torch.Tensor = product + inside[..., 0]
+            layer_input = layer(self._drop(torch.relu_(layer_input)))
+        logits: torch.Tensor = product + layer_input[..., 0]
         return logits
 
-    def _dropped(self, hidden: torch.Tensor) -> torch.Tensor:
-        """Dropout of the same units for all items of a buyer: they are compared with each other, and it is cheaper."""
+    def _drop(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Dropout of the same units for all items of a user: their scores stay comparable, and it is cheaper."""
         if not self.training or self.dropout == 0:
             return hidden
-        return hidden * units_left(hidden[:, 0], self.dropout)[:, None]
+        return hidden * dropout_mask(hidden[:, 0], self.dropout)[:, None]
 
-    def forward(self, own: torch.Tensor, history: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
-        """own (n, 2 size), history (n, length) item columns, oldest first, items (n, m) item columns -> (n, m)."""
-        ends = torch.full((len(own), 1), history.shape[1], device=own.device)
-        factors, first = self.users(own, self.items, history, ends)
-        return self.logits(factors, first, *self.scored(self.items), items)
+    def forward(self, user_embeddings: torch.Tensor, history: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
+        """User embeddings (n, 2 size), columns of history (n, length), oldest first, and of items (n, m) -> (n, m)."""
+        ends = torch.full((len(user_embeddings), 1), history.shape[1], device=user_embeddings.device)
+        factors, first = self.encode_users(user_embeddings, self.item_embeddings, history, ends)
+        return self.logits(factors, first, *self.item_terms(self.item_embeddings), items)
 
     @torch.no_grad()
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """What answering needs, copied."""
+        """A copy of the arrays that Network.from_arrays() reads."""
         linear = {"first_user": self.first_user, "first_item": self.first_item}
         linear |= {f"layer{i}": layer for i, layer in enumerate(self.layers)}  # type: ignore[misc]
-        items = self.with_sides(self.items, torch.arange(len(self.items), device=self.items.device))
-        found = {"own": self.own, "items": items, "blend": self.blend}
+        items = self.add_features(
+            self.item_embeddings, torch.arange(len(self.item_embeddings), device=self.item_embeddings.device)
+        )
+        found = {
+            "user_embeddings": self.user_embeddings,
+            "item_embeddings": items,
+            "pooling_projection": self.pooling_projection,
+        }
         for name, layer in linear.items():
             found[f"{name}.weights"] = layer.weight.T
             if layer.bias is not None:
@@ -142,72 +164,74 @@ class NeuMF(nn.Module):
         return {name: np.array(tensor.cpu().numpy(), order="C") for name, tensor in found.items()}
 
 
-def oldest_first(shares: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(length + 1, n_means, length) with the newest of n events in place n - 1 instead of the last."""
-    length = shares.shape[2]
-    places = np.arange(length) - np.arange(length + 1)[:, None]  # negative ones count from the end
-    return np.where(places[:, None] < 0, np.take_along_axis(shares, places[:, None] % length, axis=2), np.float32(0.0))
+def align_left(weights: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Pooling weights (length + 1, n_half_lives, length) with the newest of n events at n - 1 instead of at the end."""
+    length = weights.shape[2]
+    positions = np.arange(length) - np.arange(length + 1)[:, None]  # negative positions count from the end
+    return np.where(
+        positions[:, None] < 0, np.take_along_axis(weights, positions[:, None] % length, axis=2), np.float32(0.0)
+    )
 
 
-def sides_of(features: ItemFeatures, rng: np.random.Generator) -> NDArray[np.float32]:
-    """(n_items, SIDES) features by a random projection, which keeps likeness. Johnson & Lindenstrauss 1984."""
-    projection = rng.normal(size=(features.vectors.shape[1], SIDES)) / np.sqrt(SIDES)
+def project_features(features: ItemFeatures, rng: np.random.Generator) -> NDArray[np.float32]:
+    """(n_items, FEATURE_DIM) features by a random projection, which keeps distances. Johnson & Lindenstrauss 1984."""
+    projection = rng.normal(size=(features.vectors.shape[1], FEATURE_DIM)) / np.sqrt(FEATURE_DIM)
     return np.asarray(features.vectors @ projection.astype(np.float32), dtype=np.float32)
 
 
 @dataclass
-class Taken:
-    """Rows of a table, copied out to learn: vectors (n, width) with their gradient; places say who is which of them."""
+class GatheredRows:
+    """Rows of a table, copied for a step: embeddings (n, width) with their gradient."""
 
     ids: torch.Tensor  # (n,) ascending
-    places: torch.Tensor  # of what was asked for, in its shape
-    vectors: torch.Tensor
+    positions: torch.Tensor  # among ids of each requested row, in the shape of the request
+    embeddings: torch.Tensor
 
 
 class RowAdam:
-    """Adam that touches only the rows a step has looked at, so a step costs what the batch does, not the table.
+    """Adam that updates only the rows that a step gathered, so a step costs as much as its batch, not as the table.
 
-    Kingma & Ba 2015; the moments of a row that is left alone stand still.
+    Kingma & Ba 2015; the moments of a row that was not gathered do not change.
     """
 
     def __init__(self, table: torch.Tensor, learning_rate: float, weight_decay: float) -> None:
-        self.table, self.rate, self.weight_decay = table, learning_rate * ROW_RATE, weight_decay
+        self.table, self.learning_rate, self.weight_decay = table, learning_rate * ROW_RATE, weight_decay
         self.mean, self.square = torch.zeros_like(table), torch.zeros_like(table)
         self.n_steps = torch.zeros((), device=table.device)
 
-    def take(self, asked: torch.Tensor) -> Taken:
-        """The rows asked for, each once."""
-        ids, places = torch.unique(asked, return_inverse=True)
-        return Taken(ids, places, self.table.index_select(0, ids).requires_grad_())
+    def gather(self, requested: torch.Tensor) -> GatheredRows:
+        """The requested rows, each once."""
+        ids, positions = torch.unique(requested, return_inverse=True)
+        return GatheredRows(ids, positions, self.table.index_select(0, ids).requires_grad_())
 
     @torch.no_grad()
-    def step(self, taken: Taken) -> None:
-        """Moves the taken rows against their gradients."""
-        gradient = taken.vectors.grad
+    def step(self, gathered: GatheredRows) -> None:
+        """Updates the gathered rows by their gradients."""
+        gradient = gathered.embeddings.grad
         assert gradient is not None
         if self.table.device.type == "cpu":
             self.n_steps += 1
-            table, mean_of, square_of = (tensor.numpy() for tensor in (self.table, self.mean, self.square))
-            how = (MOMENTS, int(self.n_steps), self.rate, self.weight_decay, TINY)
-            move_rows(table, mean_of, square_of, taken.ids.numpy(), gradient.numpy(), how)
+            table, mean_array, square_array = (tensor.numpy() for tensor in (self.table, self.mean, self.square))
+            settings = (MOMENTS, int(self.n_steps), self.learning_rate, self.weight_decay, EPSILON)
+            adamw_update_rows(table, mean_array, square_array, gathered.ids.numpy(), gradient.numpy(), settings)
             return
-        rows = taken.vectors.detach()
-        mean, square = self.mean.index_select(0, taken.ids), self.square.index_select(0, taken.ids)
+        rows = gathered.embeddings.detach()
+        mean, square = self.mean.index_select(0, gathered.ids), self.square.index_select(0, gathered.ids)
         adamw(
             [rows],
             [gradient],
             [mean],
             [square],
             [],
-            [self.n_steps],  # counted on by the call
+            [self.n_steps],  # the call counts it up
             fused=True,
             amsgrad=False,
             beta1=MOMENTS[0],
             beta2=MOMENTS[1],
-            lr=self.rate,
+            lr=self.learning_rate,
             weight_decay=self.weight_decay,
-            eps=TINY,
+            eps=EPSILON,
             maximize=False,
         )
         for whole, part in ((self.table, rows), (self.mean, mean), (self.square, square)):
-            whole.index_copy_(0, taken.ids, part)
+            whole.index_copy_(0, gathered.ids, part)

@@ -1,4 +1,4 @@
-"""What the sequential model learns from: pieces of histories, what each of their events foretells, and validation."""
+"""Training data of SASRec: a log is cut into chunks of histories, with the targets of each token, and a validation."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,49 +10,54 @@ from scipy.sparse import csr_array
 
 from recommenders.events.histories import DAY, Histories
 from recommenders.events.interactions import Interactions
-from recommenders.models.networks.log_checks import latest_moments, users_of_both
+from recommenders.models.networks.log_checks import latest_visit_mask, users_on_both_sides
 from recommenders.models.networks.sasrec.config import SASRecConfig
-from recommenders.models.networks.sasrec.inference import expand, token_starts
+from recommenders.models.networks.sasrec.inference import expand_ranges, token_starts
 
 SECOND = 1_000_000  # microseconds
-TARGETS_POWER = 0.5  # a token that foretells n items counts n to this power: a token's voice against an item's
-LEAST_WEIGHT = 1e-6  # of an event: where all of a window weigh nothing, all are foretold alike
-MAX_TARGETS = 256  # events of a window that a token foretells at most: those that come first
+TARGETS_POWER = 0.5  # a token with n targets counts n to this power: a compromise between equal tokens and equal items
+MIN_WEIGHT = 1e-6  # of a target: if all events of a window weigh 0, all targets count alike
+MAX_TARGETS = 256  # target events of one token, at most: the first ones of its window
 
 
 class Batch(NamedTuple):
-    """Pieces side by side, padded behind their ends; what is padded foretells nothing."""
+    """Chunks of histories side by side, padded at their ends; a padding cell has no targets."""
 
-    shape: tuple[int, int]  # (n, width) cells, a token each
+    shape: tuple[int, int]  # (n, width) cells, one token each
     items: NDArray[np.int64]  # (n_events,) columns
-    cells: NDArray[np.int64]  # (n_events,) the cell of each, ascending
-    foretells: NDArray[np.bool_]  # (n x width,); the true ones, in order, are the rows of the targets
+    cells: NDArray[np.int64]  # (n_events,) the cell of each event, ascending
+    has_targets: NDArray[np.bool_]  # (n x width,); the true cells, in order, are the rows of the targets
     rows: NDArray[np.int64]  # (n_targets,) ascending
     targets: NDArray[np.int64]  # (n_targets,) columns
     weights: NDArray[np.float32]  # (n_targets,)
 
 
 @dataclass(frozen=True, eq=False)
-class Ordered:
-    """A log by buyer and time, cut into tokens, with what follows: the events first[i] <= j < stop[i] of token i."""
+class TokenisedLog:
+    """A log by user and time, cut into tokens. The targets of token i are events target_start[i] <= j < target_stop[i].
 
-    indptr: NDArray[np.int64]  # (n_users + 1,) of each buyer's tokens
+    A target is an event after the token, within the window.
+    """
+
+    indptr: NDArray[np.int64]  # (n_users + 1,) of the tokens of each user
     items: NDArray[np.int64]  # (n_events,)
     weights: NDArray[np.float32]
-    previous: NDArray[np.int64]  # the buyer's event of the same item before this one, -1 for none
-    bounds: NDArray[np.int64]  # (n_tokens + 1,) of each token's events
-    stop: NDArray[np.int64]  # (n_tokens,)
+    previous: NDArray[np.int64]  # position of the user's previous event of the same item, -1 for none
+    bounds: NDArray[np.int64]  # (n_tokens + 1,) of the events of each token
+    target_stop: NDArray[np.int64]  # (n_tokens,)
 
     @property
-    def first(self) -> NDArray[np.int64]:
-        """(n_tokens,) what follows a token begins where it ends."""
+    def target_start(self) -> NDArray[np.int64]:
+        """(n_tokens,) the targets of a token start where the token ends."""
         return self.bounds[1:]
 
 
-class Sequences:
-    """The batches of an epoch, drawn anew: the order within moments, the cuts of long histories, the company.
+class SequenceBatcher:
+    """Makes the batches of an epoch. Each epoch draws the event order within visits, the cuts of long histories anew.
 
-    window: microseconds after a token in which what happens is foretold; None for the next event alone.
+    It also draws anew which chunks form a batch.
+
+    window: microseconds after a token whose events are its targets; None if only the next event is the target.
     """
 
     def __init__(self, log: Interactions, config: SASRecConfig, rng: np.random.Generator) -> None:
@@ -60,79 +65,80 @@ class Sequences:
         self.window = None if log.horizon_days is None else int(log.horizon_days * DAY)
 
     def batches(self) -> Iterator[Batch]:
-        """All pieces once, in batches of batch_tokens, padding included, or of one piece that is longer."""
-        ordered = self._ordered()
-        first, stop = self._pieces(ordered)
+        """All chunks once, in batches of batch_tokens, padding included; a longer chunk is a batch of its own."""
+        tokens = self._tokenise()
+        first, stop = self._chunks(tokens)
         ends = _batch_ends(stop - first, self.config.batch_tokens)
         for i in self.rng.permutation(len(ends)):
             chosen = slice(ends[i - 1] if i else 0, ends[i])
-            yield _batch(ordered, first[chosen], stop[chosen])
+            yield _batch(tokens, first[chosen], stop[chosen])
 
-    def _ordered(self) -> Ordered:
-        known = self.histories
-        order = np.lexsort((self.rng.random(len(known.timestamps)), known.timestamps, known.rows))
-        items = known.item_columns[order].astype(np.int64)
-        starts = token_starts(known, self.window is not None)
-        indptr, bounds = np.searchsorted(starts, known.indptr), np.append(starts, len(items))
+    def _tokenise(self) -> TokenisedLog:
+        histories = self.histories
+        order = np.lexsort((self.rng.random(len(histories.timestamps)), histories.timestamps, histories.rows))
+        items = histories.item_columns[order].astype(np.int64)
+        starts = token_starts(histories, self.window is not None)
+        indptr, bounds = np.searchsorted(starts, histories.indptr), np.append(starts, len(items))
         if self.window is None:
-            stop = np.minimum(starts + 2, known.indptr[known.rows + 1])
+            stop = np.minimum(starts + 2, histories.indptr[histories.rows + 1])
         else:
-            ends = _window_ends(known.rows[starts], known.timestamps[starts], self.window)
+            ends = _window_ends(histories.rows[starts], histories.timestamps[starts], self.window)
             stop = np.minimum(bounds[ends], bounds[1:] + MAX_TARGETS)
-        previous = _previous(known.rows * known.n_items + items)
-        return Ordered(indptr, items, known.weights[order], previous, bounds, stop)
+        previous = _previous_occurrences(histories.rows * histories.n_items + items)
+        return TokenisedLog(indptr, items, histories.weights[order], previous, bounds, stop)
 
-    def _pieces(self, ordered: Ordered) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """First token and stop of each piece that foretells anything, short ones first, equals in random order.
+    def _chunks(self, tokens: TokenisedLog) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """First token and stop of each chunk that has targets; short chunks first, equal lengths in random order.
 
-        A history longer than `length` is cut at a random place and every `length` from there.
+        A history longer than `history_length` is cut at a random place and then every `history_length` tokens.
         """
-        length, counts = self.config.length, np.diff(ordered.indptr)
+        length, counts = self.config.history_length, np.diff(tokens.indptr)
         shift = np.where(counts > length, self.rng.integers(0, length, len(counts)), 0)
-        n_pieces = -(-(counts + shift) // length)
-        users = np.repeat(np.arange(len(counts)), n_pieces)
-        number = np.arange(len(users)) - np.repeat(np.cumsum(n_pieces) - n_pieces, n_pieces)
-        starts = ordered.indptr[users] + number * length - shift[users]
-        first = np.maximum(starts, ordered.indptr[users])
-        stop = np.minimum(starts + length, ordered.indptr[users + 1])
-        told = np.append(0, np.cumsum(ordered.stop > ordered.first))
-        useful = told[stop] > told[first]
+        n_chunks = -(-(counts + shift) // length)
+        users = np.repeat(np.arange(len(counts)), n_chunks)
+        number = np.arange(len(users)) - np.repeat(np.cumsum(n_chunks) - n_chunks, n_chunks)
+        starts = tokens.indptr[users] + number * length - shift[users]
+        first = np.maximum(starts, tokens.indptr[users])
+        stop = np.minimum(starts + length, tokens.indptr[users + 1])
+        n_with_targets = np.append(0, np.cumsum(tokens.target_stop > tokens.target_start))
+        useful = n_with_targets[stop] > n_with_targets[first]
         first, stop = first[useful], stop[useful]
         order = np.lexsort((self.rng.random(len(first)), stop - first))
         return first[order], stop[order]
 
 
-def _batch(ordered: Ordered, first: NDArray[np.int64], stop: NDArray[np.int64]) -> Batch:
-    """The tokens from first to stop of each piece, and what they foretell."""
+def _batch(log: TokenisedLog, first: NDArray[np.int64], stop: NDArray[np.int64]) -> Batch:
+    """The batch of the chunks, from token first to stop each, with their targets."""
     width = int((stop - first).max())
-    pieces, tokens = expand(first, stop)
-    cells = pieces * width + tokens - first[pieces]
-    held, events = expand(ordered.bounds[tokens], ordered.bounds[tokens + 1])
-    tells = ordered.stop[tokens] > ordered.first[tokens]
-    foretells = np.zeros(len(first) * width, dtype=np.bool_)
-    foretells[cells[tells]] = True
-    told = tokens[tells]
-    rows, targets = expand(ordered.first[told], ordered.stop[told])
-    fresh = ordered.previous[targets] < ordered.first[told][rows]  # bought twice in a window is foretold once
-    rows, targets = rows[fresh], targets[fresh]
-    weights = np.maximum(ordered.weights[targets], LEAST_WEIGHT).astype(np.float64)
+    chunks, tokens = expand_ranges(first, stop)
+    cells = chunks * width + tokens - first[chunks]
+    event_tokens, events = expand_ranges(log.bounds[tokens], log.bounds[tokens + 1])
+    with_targets = log.target_stop[tokens] > log.target_start[tokens]
+    has_targets = np.zeros(len(first) * width, dtype=np.bool_)
+    has_targets[cells[with_targets]] = True
+    target_tokens = tokens[with_targets]
+    rows, targets = expand_ranges(log.target_start[target_tokens], log.target_stop[target_tokens])
+    # an item with several events in a window is one target
+    is_first = log.previous[targets] < log.target_start[target_tokens][rows]
+    rows, targets = rows[is_first], targets[is_first]
+    weights = np.maximum(log.weights[targets], MIN_WEIGHT).astype(np.float64)
     weights *= (np.bincount(rows) ** TARGETS_POWER / np.bincount(rows, weights))[rows]
     shape = (len(first), width)
     return Batch(
-        shape, ordered.items[events], cells[held], foretells, rows, ordered.items[targets], weights.astype(np.float32)
+        shape, log.items[events], cells[event_tokens], has_targets, rows, log.items[targets], weights.astype(np.float32)
     )
 
 
 def _window_ends(users: NDArray[np.int64], times: NDArray[np.int64], window: int) -> NDArray[np.int64]:
-    """For each of some moments by user and time, the place behind its user's last within the window after it."""
+    """For tokens sorted by user and time: the position after the last token of the same user within the window."""
     seconds = (times - times.min()) // SECOND
     reach = window // SECOND
     keys = users * (seconds.max(initial=0) + reach + 1) + seconds
     return np.asarray(np.searchsorted(keys, keys + reach, side="right"))
 
 
-def _previous(keys: NDArray[np.int64]) -> NDArray[np.int64]:
-    """(n,) the place of the same key's occurrence before this one, -1 for none."""
+def _previous_occurrences(keys: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(n,) the position of the previous occurrence of the same key, -1 for none."""
     order = np.argsort(keys, kind="stable")
     same = keys[order[1:]] == keys[order[:-1]]
     previous = np.full(len(keys), -1)
@@ -152,7 +158,7 @@ def _batch_ends(sizes: NDArray[np.int64], batch_tokens: int) -> list[int]:
 
 @dataclass(frozen=True)
 class Validation:
-    """What some buyers did last, kept from training."""
+    """The latest events of the held-out users, and their histories before these."""
 
     histories: Histories  # (n, n_items) before that
     relevant: csr_array  # (n, n_items)
@@ -163,27 +169,27 @@ class Validation:
 def hold_out_latest(
     log: Interactions, config: SASRecConfig, rng: np.random.Generator
 ) -> tuple[Interactions, Validation | None]:
-    """The log without the last window, or where there is none the latest event, of some users who have earlier ones.
+    """The log without the last window (without a window: the latest event) of some users who have earlier events.
 
-    Where no user has events both within the last window and before it, the latest moment of each user stands for it:
-    without validation nothing would end the training before the last epoch. None where no user has two events.
+    If no user has events both within the last window and before it, the latest visit of each user replaces the window:
+    without a validation, training would always run until the last epoch. None if no user has two events.
     """
     if log.horizon_days is None:
-        order = np.argsort(log.user_rows, kind="stable")  # a log is in the order of time
-        held = np.zeros(len(log), dtype=np.bool_)
-        held[order[np.append(np.diff(log.user_rows[order]) != 0, True)[: len(log)]]] = True
+        order = np.argsort(log.user_rows, kind="stable")  # a log is sorted by time
+        held_out = np.zeros(len(log), dtype=np.bool_)
+        held_out[order[np.append(np.diff(log.user_rows[order]) != 0, True)[: len(log)]]] = True
     else:
-        held = log.timestamps > log.timestamps.max(initial=0) - log.horizon_days * DAY
-        if not len(users_of_both(log, held)):
-            held = latest_moments(log)
-    eligible = users_of_both(log, held)
-    n_held = min(config.validation_users, (len(eligible) + 1) // 2)
-    if n_held == 0:
+        held_out = log.timestamps > log.timestamps.max(initial=0) - log.horizon_days * DAY
+        if not len(users_on_both_sides(log, held_out)):
+            held_out = latest_visit_mask(log)
+    eligible = users_on_both_sides(log, held_out)
+    n_held_out = min(config.validation_users, (len(eligible) + 1) // 2)
+    if n_held_out == 0:
         return log, None
-    rows = np.sort(rng.choice(eligible, n_held, replace=False))
-    held &= np.isin(log.user_rows, rows)
-    kept = log.select(~held)
-    relevant = log.select(held).matrix("binary")[rows]
-    # bought means on sale: an item that left the shelves since may be right for an order of back then
+    rows = np.sort(rng.choice(eligible, n_held_out, replace=False))
+    held_out &= np.isin(log.user_rows, rows)
+    kept = log.select(~held_out)
+    relevant = log.select(held_out).matrix("binary")[rows]
+    # an item with events counts as on sale: an item withdrawn since can still be right for an earlier order
     candidates = np.bincount(log.item_columns, minlength=len(log.items)) > 0
     return kept, Validation(kept.histories()[rows], relevant, candidates, not log.repeat)

@@ -1,4 +1,4 @@
-"""What SASRec can be set to."""
+"""Configuration of SASRec."""
 
 from typing import TYPE_CHECKING, Self
 
@@ -11,37 +11,87 @@ if TYPE_CHECKING:
 
 
 class SASRecConfig(ModelConfig):
-    """Where it learns, shape and training of the network."""
+    """On which logs SASRec is trained, and the shape and training of its network."""
 
-    # Whether it is trained, too, where the question is a window after a cut: no hybrid makes use of it there.
-    windows: bool = False
-    embedding_dim: int = Field(default=64, ge=1)
-    blocks: int = Field(default=2, ge=1)
-    heads: int = Field(default=1, ge=1)
-    length: int = Field(default=200, ge=1)  # newest tokens of a buyer looked at: events or moments (see SASRec)
-    dropout: float = Field(default=0.3, ge=0, lt=1)
-    learning_rate: float = Field(default=0.004, gt=0)
-    warm_up: int = Field(default=100, ge=1)  # steps until the learning rate is reached
-    weight_decay: float = Field(default=0.0, ge=0)  # decoupled (AdamW), of all but the items' vectors
-    epochs: int = Field(default=100, ge=1)  # at most
-    averaged_epochs: int = Field(default=5, ge=1)  # newest ones whose mean weights are validated and kept
-    # Epochs without a better validation before training stops. The curve of a few hundred users is uneven, and may
-    # stand still for long before it rises again.
-    patience: int = Field(default=20, ge=1)
-    # Of a step. A small step costs as much a token as a large one, and a minute holds more of them.
-    batch_tokens: int = Field(default=1024, ge=1)
-    full_softmax_items: int = Field(default=4000, ge=0)  # a larger catalogue is learned from samples of its items
-    negatives: int = Field(default=1024, ge=1)  # items drawn for a step of such a catalogue, beside those of the step
-    validation_users: int = Field(default=1000, ge=1)  # at most so many, and at most half of them, validate
-    threads: int = Field(default=1, ge=1)  # steps this small gain little from more, and lose much on a busy machine
-    # A limit for slow machines. Where it strikes, the best epoch so far is kept, and another run may keep another one.
-    max_minutes: float = Field(default=5.0, gt=0)
-    fixed_epochs: int | None = Field(default=None, ge=1)  # a refit: so many epochs on everything, no validation
+    fit_on_windows: bool = Field(
+        default=False,  # other models are better there
+        description="Whether the model is also trained on a log whose target is a window after a cut. "
+        "`hybrid_learned` uses it there only with `n_windows: 1`.",
+    )
+    embedding_dim: int = Field(
+        default=64, ge=1, description="Length of the user and item embeddings, a multiple of `n_heads`."
+    )
+    n_blocks: int = Field(default=2, ge=1, description="Number of self-attention blocks.")
+    n_heads: int = Field(
+        default=1, ge=1, description="Number of attention heads of each block, a divisor of `embedding_dim`."
+    )
+    history_length: int = Field(
+        default=200,
+        ge=1,
+        description="Number of newest tokens of a history that are used. A token is one event or, if the target is a "
+        "window, one visit.",
+    )
+    dropout: float = Field(default=0.3, ge=0, lt=1, description="Dropout rate in training.")
+    learning_rate: float = Field(default=0.004, gt=0, description="Learning rate after the warm-up.")
+    warmup_steps: int = Field(
+        default=100, ge=1, description="Number of steps in which the learning rate rises to its full value."
+    )
+    weight_decay: float = Field(
+        default=0.0,
+        ge=0,
+        description="Decoupled weight decay (AdamW) of all parameters except the item embeddings.",
+    )
+    epochs: int = Field(default=100, ge=1, description="Maximum number of epochs. Early stopping can end training.")
+    averaged_epochs: int = Field(
+        default=5, ge=1, description="Number of newest epochs whose mean weights are validated and kept."
+    )
+    patience: int = Field(
+        default=20,  # the validation curve of a few hundred users is noisy and can stay flat before it rises again
+        ge=1,
+        description="Number of epochs without a better validation after which training stops.",
+    )
+    batch_tokens: int = Field(
+        default=1024,  # a small step costs as much per token as a large one, and more of them fit into a minute
+        ge=1,
+        description="Number of tokens of a training step.",
+    )
+    full_softmax_items: int = Field(
+        default=4000,
+        ge=0,
+        description="Maximum number of items for a softmax over all items. A larger catalogue is trained on samples.",
+    )
+    n_negatives: int = Field(
+        default=1024,
+        ge=1,
+        description="Number of items drawn for a step on such a larger catalogue, in addition to the step's own items.",
+    )
+    validation_users: int = Field(
+        default=1000,
+        ge=1,
+        description="Maximum number of held-out users. At most half of the users with earlier events are held out.",
+    )
+    threads: int = Field(
+        default=1,  # small steps gain little from more threads, and lose on a busy machine
+        ge=1,
+        description="Number of threads of PyTorch in training.",
+    )
+    max_minutes: float = Field(
+        default=5.0,  # a limit for slow machines
+        gt=0,
+        description="Time limit of training in minutes. The best epoch so far is kept; another run may keep another "
+        "epoch.",
+    )
+    fixed_epochs: int | None = Field(
+        default=None,
+        ge=1,
+        description="Number of epochs on all data without validation, as the platform sets it for a refit; null: "
+        "early stopping.",
+    )
 
     @model_validator(mode="after")
-    def _heads_share_the_width(self) -> Self:
-        if self.embedding_dim % self.heads:
+    def _heads_divide_embedding_dim(self) -> Self:
+        if self.embedding_dim % self.n_heads:
             raise ValueError(
-                f"heads: got {self.heads} for embedding_dim {self.embedding_dim}; choose a divisor of embedding_dim"
+                f"n_heads: got {self.n_heads} for embedding_dim {self.embedding_dim}; choose a divisor of embedding_dim"
             )
         return self

@@ -1,4 +1,4 @@
-"""SASRec's forward pass in numpy: what answers requests."""
+"""SASRec's forward pass in numpy, which serves requests: histories -> user embeddings."""
 
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -14,146 +14,158 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float32]
 
-LAYERS = ("qkv", "out", "up", "down")  # of a block, in the order they are used
-TILE = 4096  # tokens of several histories whose hidden layers are held at once
+LAYERS = ("qkv", "out", "up", "down")  # of a block, in the order of their use
+TILE = 4096  # tokens of several histories whose hidden layers are in memory at once
 EPSILON = np.float32(1e-6)
 
 
 class Network(NamedTuple):
-    """The learned weights, (inputs, outputs) each, as numpy uses them."""
+    """The trained weights, (inputs, outputs) each, as numpy uses them."""
 
-    items: Floats  # (n_items, embedding_dim), read at the entrance and again at the exit
-    positions: Floats  # (length, embedding_dim)
+    item_embeddings: Floats  # (n_items, embedding_dim), used for the input and for the output
+    position_embeddings: Floats  # (history_length, embedding_dim)
     blocks: list[dict[str, tuple[Floats, Floats]]]  # layer -> weights and biases
-    heads: int
-    by_moment: bool  # a token is all that was bought at one moment; else one event
+    n_heads: int
+    by_visit: bool  # whether a token is a visit; else it is one event
 
 
 def ordered_share(histories: Histories) -> float:
-    """Of the buyers with two events or more, the share whose events are not all of one moment; 0 if there are none."""
+    """Of the users with two events or more, the share whose events are of several visits; 0 if there are none."""
     several = histories.counts > 1
     first, last = histories.indptr[:-1][several], histories.indptr[1:][several] - 1
     return float(np.mean(histories.timestamps[first] != histories.timestamps[last])) if several.any() else 0.0
 
 
-def network_of(arrays: Mapping[str, NDArray[Any]], heads: int) -> Network:
-    """The network among named arrays. Raises KeyError if a part is missing."""
+def network_from_arrays(arrays: Mapping[str, NDArray[Any]], n_heads: int) -> Network:
+    """The network of named arrays. Raises KeyError if a part is missing."""
     n_blocks = sum(name.startswith("block") and name.endswith("qkv.weights") for name in arrays)
 
     def layers(i: int) -> dict[str, tuple[Floats, Floats]]:
         return {name: (arrays[f"block{i}.{name}.weights"], arrays[f"block{i}.{name}.biases"]) for name in LAYERS}
 
     blocks = [layers(i) for i in range(n_blocks)]
-    return Network(arrays["items"], arrays["positions"], blocks, heads, bool(arrays["by_moment"][0]))
+    return Network(
+        arrays["item_embeddings"], arrays["position_embeddings"], blocks, n_heads, bool(arrays["by_visit"][0])
+    )
 
 
-def arrays_of(network: Network) -> dict[str, NDArray[Any]]:
-    """The inverse of network_of."""
-    found: dict[str, NDArray[Any]] = {"items": network.items, "positions": network.positions}
+def network_to_arrays(network: Network) -> dict[str, NDArray[Any]]:
+    """The inverse of network_from_arrays."""
+    found: dict[str, NDArray[Any]] = {
+        "item_embeddings": network.item_embeddings,
+        "position_embeddings": network.position_embeddings,
+    }
     for i, block in enumerate(network.blocks):
         for name, (weights, biases) in block.items():
             found |= {f"block{i}.{name}.weights": weights, f"block{i}.{name}.biases": biases}
-    return {**found, "by_moment": np.array([network.by_moment])}
+    return {**found, "by_visit": np.array([network.by_visit])}
 
 
 def encode(histories: Histories, network: Network) -> Floats:
-    """(n, embedding_dim): what the newest tokens of each history say of what comes; 0 for an empty one."""
-    starts = token_starts(histories, network.by_moment)
-    ends = np.searchsorted(starts, histories.indptr) if network.by_moment else histories.indptr
-    counts = np.minimum(np.diff(ends), len(network.positions))
-    found = np.zeros((len(counts), network.items.shape[1]), dtype=np.float32)
+    """(n, embedding_dim): a user embedding from the newest tokens of each history; 0 for an empty history."""
+    starts = token_starts(histories, network.by_visit)
+    ends = np.searchsorted(starts, histories.indptr) if network.by_visit else histories.indptr
+    counts = np.minimum(np.diff(ends), len(network.position_embeddings))
+    found = np.zeros((len(counts), network.item_embeddings.shape[1]), dtype=np.float32)
     for rows in _tiles(counts):
         last, steps = ends[rows + 1], counts[rows]
-        which, tokens = expand(last - steps, last)
-        vectors = np.zeros((len(rows), int(steps.max()), found.shape[1]), dtype=np.float32)
-        vectors[which, tokens - (last - steps)[which]] = token_vectors(histories.item_columns, starts, tokens, network)
-        found[rows] = _encode_together(vectors, steps, network)
+        which, tokens = expand_ranges(last - steps, last)
+        embeddings = np.zeros((len(rows), int(steps.max()), found.shape[1]), dtype=np.float32)
+        embeddings[which, tokens - (last - steps)[which]] = token_embeddings(
+            histories.item_columns, starts, tokens, network
+        )
+        found[rows] = _encode_tile(embeddings, steps, network)
     return found
 
 
-def token_starts(histories: Histories, by_moment: bool) -> NDArray[np.int64]:
-    """(n_tokens,) the first event of each token: an event alone, or all those of one buyer at one moment."""
+def token_starts(histories: Histories, by_visit: bool) -> NDArray[np.int64]:
+    """(n_tokens,) the first event of each token. A token is one event or, by_visit, all events of one visit."""
     n_events = len(histories.item_columns)
-    if not by_moment:
+    if not by_visit:
         return np.arange(n_events)
     begins = np.append(True, histories.timestamps[1:] != histories.timestamps[:-1])[:n_events]
     begins[histories.indptr[:-1][histories.counts > 0]] = True
     return np.flatnonzero(begins)
 
 
-def token_vectors(
+def token_embeddings(
     item_columns: NDArray[np.int32], starts: NDArray[np.int64], tokens: NDArray[np.int64], network: Network
 ) -> Floats:
-    """(len(tokens), embedding_dim): the sum of a token's items over the root of their number, so that all are alike."""
-    scale = np.float32(network.items.shape[1] ** 0.5)
-    if not network.by_moment:
-        return network.items[item_columns[tokens]] * scale
+    """(len(tokens), embedding_dim): the sum of a token's item embeddings over the square root of their number.
+
+    The division keeps the expected size of a token embedding independent of the number of items.
+    """
+    scale = np.float32(network.item_embeddings.shape[1] ** 0.5)
+    if not network.by_visit:
+        return network.item_embeddings[item_columns[tokens]] * scale
     bounds = np.append(starts, len(item_columns))
     sizes = bounds[tokens + 1] - bounds[tokens]
-    _, events = expand(bounds[tokens], bounds[tokens + 1])
-    sums = np.add.reduceat(network.items[item_columns[events]], np.cumsum(sizes) - sizes)
-    vectors: Floats = sums * (scale / np.sqrt(sizes, dtype=np.float32))[:, None]
-    return vectors
+    _, events = expand_ranges(bounds[tokens], bounds[tokens + 1])
+    sums = np.add.reduceat(network.item_embeddings[item_columns[events]], np.cumsum(sizes) - sizes)
+    embeddings: Floats = sums * (scale / np.sqrt(sizes, dtype=np.float32))[:, None]
+    return embeddings
 
 
-def expand(first: NDArray[np.int64], stop: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The number of each range first <= i < stop, and each of its places, one range after the other."""
+def expand_ranges(first: NDArray[np.int64], stop: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The integers first <= i < stop of each range, one range after the other: (range number, integer) of each."""
     sizes = stop - first
     rows = np.repeat(np.arange(len(sizes)), sizes)
     return rows, np.arange(len(rows)) + (first - np.cumsum(sizes) + sizes)[rows]
 
 
 def _tiles(counts: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
-    """Rows with tokens, those of like counts together, TILE tokens in all."""
+    """Rows with tokens, grouped by similar counts, with TILE tokens at most in a group of several rows."""
     order = np.argsort(counts, kind="stable")[::-1]
     start, stop = 0, int(np.count_nonzero(counts))
     while start < stop:
-        n_together = max(1, TILE // int(counts[order[start]]))
-        yield order[start : min(start + n_together, stop)]
-        start += n_together
+        n_rows = max(1, TILE // int(counts[order[start]]))
+        yield order[start : min(start + n_rows, stop)]
+        start += n_rows
 
 
-def _encode_together(hidden: Floats, counts: NDArray[np.int64], network: Network) -> Floats:
-    """Tokens (n, width, size), oldest first -> (n, size). What stands behind a history's last is never looked at."""
+def _encode_tile(hidden: Floats, counts: NDArray[np.int64], network: Network) -> Floats:
+    """Tokens (n, width, size), oldest first -> (n, size). Cells after the last token of a history are never read."""
     width, last = hidden.shape[1], counts - 1
-    hidden += network.positions[:width]
+    hidden += network.position_embeddings[:width]
     steps = np.arange(width)
-    unseen = np.where(steps > steps[:, None], np.float32(-np.inf), np.float32(0.0))
+    mask = np.where(steps > steps[:, None], np.float32(-np.inf), np.float32(0.0))
     for block in network.blocks[:-1]:
-        hidden = _forward(block, hidden, hidden, unseen, network.heads)
-    asked = hidden[np.arange(len(last)), last][:, None]  # of the last block only the last tokens' outcome is read
-    unseen = unseen[last][:, None, None]
-    return normalised(_forward(network.blocks[-1], hidden, asked, unseen, network.heads)[:, 0])
+        hidden = _forward(block, hidden, hidden, mask, network.n_heads)
+    queries = hidden[np.arange(len(last)), last][
+        :, None
+    ]  # of the last block, only the output of the last tokens is used
+    mask = mask[last][:, None, None]
+    return rms_norm(_forward(network.blocks[-1], hidden, queries, mask, network.n_heads)[:, 0])
 
 
 def _forward(
-    block: dict[str, tuple[Floats, Floats]], hidden: Floats, asked: Floats, unseen: Floats, heads: int
+    block: dict[str, tuple[Floats, Floats]], hidden: Floats, query_tokens: Floats, mask: Floats, n_heads: int
 ) -> Floats:
-    """One block: hidden (n, width, size), the tokens that ask (n, m, size) -> their new vectors (n, m, size).
+    """One block: hidden (n, width, size), the query tokens (n, m, size) -> their new hidden states (n, m, size).
 
-    unseen: (m, width), or (n, 1, m, width): -inf where a token must not look.
+    mask: (m, width), or (n, 1, m, width): -inf where a query must not attend to a token.
     """
     n, _, size = hidden.shape
     weights, biases = block["qkv"]
-    keys_values = normalised(hidden) @ weights[:, size:] + biases[size:]
-    queries = normalised(asked) @ weights[:, :size] + biases[:size]
+    keys_values = rms_norm(hidden) @ weights[:, size:] + biases[size:]
+    queries = rms_norm(query_tokens) @ weights[:, :size] + biases[:size]
 
     def split(vectors: Floats) -> Floats:
-        return vectors.reshape(n, -1, heads, size // heads).transpose(0, 2, 1, 3)
+        return vectors.reshape(n, -1, n_heads, size // n_heads).transpose(0, 2, 1, 3)
 
-    shares = split(queries) @ split(keys_values[..., :size]).transpose(0, 1, 3, 2)
-    shares *= np.float32((heads / size) ** 0.5)
-    shares += unseen
-    shares -= shares.max(axis=-1, keepdims=True)
-    np.exp(shares, out=shares)
-    shares /= shares.sum(axis=-1, keepdims=True)
+    attention = split(queries) @ split(keys_values[..., :size]).transpose(0, 1, 3, 2)
+    attention *= np.float32((n_heads / size) ** 0.5)
+    attention += mask
+    attention -= attention.max(axis=-1, keepdims=True)
+    np.exp(attention, out=attention)
+    attention /= attention.sum(axis=-1, keepdims=True)
     values = split(keys_values[..., size:])
-    seen: Floats = np.matmul(shares, values).transpose(0, 2, 1, 3).reshape(n, -1, size)
-    attended: Floats = asked + _linear(block, "out", seen)
-    inner = _linear(block, "up", normalised(attended))
+    attended: Floats = np.matmul(attention, values).transpose(0, 2, 1, 3).reshape(n, -1, size)
+    residual: Floats = query_tokens + _linear(block, "out", attended)
+    inner = _linear(block, "up", rms_norm(residual))
     np.maximum(inner, 0.0, out=inner)
-    outcome: Floats = attended + _linear(block, "down", inner)
-    return outcome
+    output: Floats = residual + _linear(block, "down", inner)
+    return output
 
 
 def _linear(block: dict[str, tuple[Floats, Floats]], name: str, inputs: Floats) -> Floats:
@@ -163,7 +175,7 @@ def _linear(block: dict[str, tuple[Floats, Floats]], name: str, inputs: Floats) 
     return outputs
 
 
-def normalised(vectors: Floats) -> Floats:
+def rms_norm(vectors: Floats) -> Floats:
     """Each vector scaled to a mean square of one (Zhang & Sennrich 2019)."""
     squares = np.einsum("...i,...i->...", vectors, vectors) / np.float32(vectors.shape[-1])
     scaled: Floats = vectors / np.sqrt(squares + EPSILON)[..., None]

@@ -1,4 +1,4 @@
-"""The loss of the sequential model over a catalogue of any size, and the items' vectors that learn from it."""
+"""SASRec's softmax loss over a catalogue of any size, and the item embeddings that it trains."""
 
 from functools import cache
 
@@ -9,16 +9,16 @@ from recommenders.events.interactions import Interactions
 from recommenders.models.networks.sasrec.batches import Batch
 from recommenders.models.networks.sasrec.config import SASRecConfig
 
-CHUNK = 1024  # positions whose logits are held at once
-SPREAD = 0.02  # of vectors at the start
+LOGIT_ROWS = 1024  # positions whose logits are in memory at once
+INIT_STD = 0.02  # standard deviation of the initial embeddings
 BETAS = (0.9, 0.98)
 
 
-class ItemTable:
-    """The items' vectors under Adam, where a step touches only the rows it has a gradient for."""
+class ItemEmbeddings:
+    """The item embeddings and their Adam optimiser. A step updates only the rows that have a gradient."""
 
     def __init__(self, n_items: int, size: int) -> None:
-        self.vectors = torch.randn(n_items, size) * SPREAD
+        self.table = torch.randn(n_items, size) * INIT_STD
         self.mean, self.square, self.steps = torch.zeros(n_items, size), torch.zeros(n_items, size), 0
 
     def step(self, rows: torch.Tensor | slice, gradient: torch.Tensor, learning_rate: float) -> None:
@@ -27,36 +27,36 @@ class ItemTable:
         mean = torch.lerp(self.mean[rows], gradient, 1 - BETAS[0])
         square = torch.lerp(self.square[rows], gradient * gradient, 1 - BETAS[1])
         self.mean[rows], self.square[rows] = mean, square
-        spread = (square / (1 - BETAS[1] ** self.steps)).sqrt_().add_(1e-8)
-        self.vectors[rows] -= (learning_rate / (1 - BETAS[0] ** self.steps)) * mean / spread
+        deviation = (square / (1 - BETAS[1] ** self.steps)).sqrt_().add_(1e-8)
+        self.table[rows] -= (learning_rate / (1 - BETAS[0] ** self.steps)) * mean / deviation
 
 
-class Columns:
-    """Which items a step's softmax runs over: all, or, of a large catalogue, the step's own and some drawn evenly.
+class SoftmaxSampler:
+    """The items of a step's softmax: all; of a large catalogue, the items of the step and uniformly drawn ones.
 
-    `correction` is -log of an item's chance to be among them, so that the sum over those drawn stands for the sum over
-    all (Horvitz & Thompson 1952; Yi et al. 2019).
+    `log_q_correction` is -log of the probability that an item is among them. With it, the sum over the sampled items
+    estimates the sum over all items (Horvitz & Thompson 1952; Yi et al. 2019).
     """
 
     def __init__(self, log: Interactions, config: SASRecConfig, rng: np.random.Generator) -> None:
-        self.n_items, self.rng, self.n_drawn = len(log.items), rng, min(config.negatives, len(log.items))
-        self.shares = np.bincount(log.item_columns, minlength=self.n_items) / max(len(log), 1)
-        self.all = self.n_items <= config.full_softmax_items
-        self.place = np.arange(self.n_items)  # of an item among the step's columns
+        self.n_items, self.rng, self.n_drawn = len(log.items), rng, min(config.n_negatives, len(log.items))
+        self.frequencies = np.bincount(log.item_columns, minlength=self.n_items) / max(len(log), 1)
+        self.full_softmax = self.n_items <= config.full_softmax_items
+        self.position = np.arange(self.n_items)  # of an item among the columns of the step
 
-    def choose(self, batch: Batch) -> tuple[torch.Tensor | slice, torch.Tensor | None]:
-        """The step's item columns, and their correction."""
-        if self.all:
+    def sample(self, batch: Batch) -> tuple[torch.Tensor | slice, torch.Tensor | None]:
+        """The item columns of the step, and their log-q correction."""
+        if self.full_softmax:
             return slice(None), None
         drawn = self.rng.choice(self.n_items, self.n_drawn, replace=False, shuffle=False)
         columns = np.unique(np.concatenate([batch.items, batch.targets, drawn]))
-        self.place[columns] = np.arange(len(columns))
-        missed = (1 - self.n_drawn / self.n_items) * (1 - self.shares[columns]) ** len(batch.targets)
-        return torch.from_numpy(columns), torch.from_numpy(-np.log1p(-missed).astype(np.float32))
+        self.position[columns] = np.arange(len(columns))
+        absence = (1 - self.n_drawn / self.n_items) * (1 - self.frequencies[columns]) ** len(batch.targets)
+        return torch.from_numpy(columns), torch.from_numpy(-np.log1p(-absence).astype(np.float32))
 
 
 @cache
-def product_type() -> torch.dtype:
+def logits_dtype() -> torch.dtype:
     """bfloat16 where the processor multiplies it natively, float32 elsewhere."""
     able = torch.cpu.get_capabilities()
     return torch.bfloat16 if able.get("avx512_bf16") or able.get("amx_bf16") else torch.float32
@@ -68,30 +68,30 @@ def softmax_gradients(
     rows: torch.Tensor,
     targets: torch.Tensor,
     weights: torch.Tensor,
-    correction: torch.Tensor | None = None,
+    log_q_correction: torch.Tensor | None = None,
 ) -> tuple[float, torch.Tensor, torch.Tensor]:
     """The loss, sum of weights x -log softmax, and its gradients by hidden (n, size) and items (m, size).
 
-    rows (ascending), targets, weights: (n_targets,). The logits are made and used up chunk by chunk, in bfloat16 on
-    processors that multiply it natively: a step takes half the time, and its rounding is less than the noise of the
-    dropout. A target is sure to be among the columns, so the correction (m,) does not apply to it.
+    rows (ascending), targets, weights: (n_targets,). The logits are computed and used block by block, in bfloat16 on
+    processors that multiply it natively: a step takes half the time, and the rounding is less than the noise of the
+    dropout. A target is always among the columns, so the log-q correction (m,) does not apply to it.
     """
-    total, by_hidden, by_items = 0.0, torch.empty_like(hidden), torch.zeros_like(items)
-    dtype = product_type()
+    total, hidden_gradient, item_gradient = 0.0, torch.empty_like(hidden), torch.zeros_like(items)
+    dtype = logits_dtype()
     hidden, items = hidden.to(dtype), items.to(dtype)
-    masses = hidden.new_zeros(len(hidden), dtype=torch.float32).index_add_(0, rows, weights).to(dtype)
-    edges = torch.searchsorted(rows, torch.arange(0, len(hidden) + CHUNK, CHUNK)).tolist()
-    for i, start in enumerate(range(0, len(hidden), CHUNK)):
-        some, told = hidden[start : start + CHUNK], slice(edges[i], edges[i + 1])
-        places, wanted = (rows[told] - start, targets[told]), weights[told]
+    row_weights = hidden.new_zeros(len(hidden), dtype=torch.float32).index_add_(0, rows, weights).to(dtype)
+    bounds = torch.searchsorted(rows, torch.arange(0, len(hidden) + LOGIT_ROWS, LOGIT_ROWS)).tolist()
+    for i, start in enumerate(range(0, len(hidden), LOGIT_ROWS)):
+        some, in_block = hidden[start : start + LOGIT_ROWS], slice(bounds[i], bounds[i + 1])
+        target_cells, target_weights = (rows[in_block] - start, targets[in_block]), weights[in_block]
         logits = some @ items.T
-        if correction is not None:
-            logits += correction
-            logits[places] -= correction[targets[told]]
-        chances = torch.softmax(logits, dim=1)
-        total -= float(wanted @ chances[places].float().clamp_min(1e-30).log())
-        chances *= masses[start : start + CHUNK, None]
-        chances.index_put_(places, -wanted.to(dtype), accumulate=True)
-        by_hidden[start : start + CHUNK] = chances @ items
-        by_items += chances.T @ some
-    return total, by_hidden, by_items
+        if log_q_correction is not None:
+            logits += log_q_correction
+            logits[target_cells] -= log_q_correction[targets[in_block]]
+        probabilities = torch.softmax(logits, dim=1)
+        total -= float(target_weights @ probabilities[target_cells].float().clamp_min(1e-30).log())
+        probabilities *= row_weights[start : start + LOGIT_ROWS, None]
+        probabilities.index_put_(target_cells, -target_weights.to(dtype), accumulate=True)
+        hidden_gradient[start : start + LOGIT_ROWS] = probabilities @ items
+        item_gradient += probabilities.T @ some
+    return total, hidden_gradient, item_gradient

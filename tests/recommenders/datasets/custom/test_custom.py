@@ -1,4 +1,4 @@
-"""The user's own data sets: an entry of YAML is all there is to write, and a mistake in it is one line."""
+"""Custom data sets: one YAML entry defines a data set, and a mistake in it is an error of one line."""
 
 import codecs
 import gzip
@@ -22,7 +22,7 @@ from recommenders.datasets.store import TableStore
 from recommenders.errors import ConfigurationError, DataError, UnknownNameError
 
 PROJECT = Path(__file__).resolve().parents[4]
-PAGE = PROJECT / "docs" / "own-data.md"
+PAGE = PROJECT / "docs" / "custom-data.md"
 COLUMNS = {"user_id": "who", "item_id": "what", "timestamp": "at"}
 
 
@@ -56,12 +56,12 @@ def times(tables: Tables) -> list[datetime]:
     return [at.replace(tzinfo=UTC) for at in tables.interactions["timestamp"].to_pylist()]
 
 
-# -- the page of the documentation
+# -- the example of the documentation
 
 
 @pytest.fixture
 def shop(tmp_path: Path) -> Path:
-    """The example's files as the page shows them."""
+    """The files of the documentation's example."""
     (tmp_path / "orders").mkdir()
     (tmp_path / "orders" / "2024-03.csv").write_text(blocks("csv")[0])
     (tmp_path / "articles.jsonl").write_text(blocks("json")[0])
@@ -72,7 +72,7 @@ def shop(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_the_example_of_the_page_is_read_as_it_says(shop: Path) -> None:
+def test_the_example_of_the_documentation_is_read_as_described(shop: Path) -> None:
     spec = catalog.dataset("shop", shop / "datasets.yaml")
     spec.make(shop / "pulled", scale=1.0, seed=0)
     tables = spec.read(shop / "pulled")
@@ -101,19 +101,19 @@ def test_the_example_becomes_a_version_once(shop: Path) -> None:
     store = TableStore(shop / "lake")
     for _ in range(2):
         spec.make(shop / "pulled", scale=1.0, seed=0)
-        assert spec.take_in(shop / "pulled", store).number == 0
+        assert spec.ingest(shop / "pulled", store).number == 0
     with sqlite3.connect(shop / "customers.db") as database:
         database.execute("update customers set city = 'Bremen' where no = 'K-07'")
     database.close()
     spec.make(shop / "pulled", scale=1.0, seed=0)
-    assert spec.take_in(shop / "pulled", store).number == 1
+    assert spec.ingest(shop / "pulled", store).number == 1
     assert store.read("users")["region"].to_pylist() == ["Bremen", "Kiel"]
 
 
-@pytest.mark.parametrize("told", blocks("text")[0].splitlines())
-def test_errors_are_as_the_page_shows_them(told: str, shop: Path) -> None:
+@pytest.mark.parametrize("reported", blocks("text")[0].splitlines())
+def test_errors_are_those_of_the_documentation(reported: str, shop: Path) -> None:
     content = yaml.load((shop / "datasets.yaml").read_text(), yaml.BaseLoader)
-    match re.findall(r"'(.*?)'", told)[0]:
+    match re.findall(r"'(.*?)'", reported)[0]:
         case "shop.items.column":
             content["shop"]["items"]["column"] = {}
         case "titel":
@@ -125,10 +125,10 @@ def test_errors_are_as_the_page_shows_them(told: str, shop: Path) -> None:
     (shop / "datasets.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
     with pytest.raises(ConfigurationError) as caught:
         read_specs(shop / "datasets.yaml")
-    assert str(caught.value) == f"{shop}/{told}"
+    assert str(caught.value) == f"{shop}/{reported}"
 
 
-def test_the_file_that_is_shipped_is_empty_and_its_example_can_be_used(tmp_path: Path) -> None:
+def test_the_shipped_file_is_empty_and_its_example_can_be_used(tmp_path: Path) -> None:
     shipped = PROJECT / "configs" / "datasets.yaml"
     assert read_specs(shipped) == {}
     lines = shipped.read_text().split("like:\n#\n")[1].splitlines()
@@ -146,21 +146,21 @@ def test_the_file_that_is_shipped_is_empty_and_its_example_can_be_used(tmp_path:
 # -- the catalogue
 
 
-def test_own_data_sets_stand_beside_the_project_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_custom_data_sets_are_listed_with_those_of_the_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spec_of(tmp_path, entry())
-    own = tmp_path / "datasets.yaml"
-    assert set(catalog.datasets(own)) == {*catalog.DATASETS, "ours"}
-    assert catalog.dataset("ours", own) is catalog.dataset("ours", own)  # read once
+    custom = tmp_path / "datasets.yaml"
+    assert set(catalog.datasets(custom)) == {*catalog.DATASETS, "ours"}
+    assert catalog.dataset("ours", custom) is catalog.dataset("ours", custom)  # read once
     with pytest.raises(UnknownNameError, match=r"choose from .*ours"):
-        catalog.dataset("theirs", own)
+        catalog.dataset("theirs", custom)
     spec_of(tmp_path, entry(), "changed")
     os.utime(tmp_path / "datasets.yaml", ns=(1, 1))
-    assert "changed" in catalog.datasets(own)
+    assert "changed" in catalog.datasets(custom)
     (tmp_path / "datasets.yaml").write_text("ours: {titel: Ours}")
-    assert catalog.dataset("movielens", own).name == "movielens"
+    assert catalog.dataset("movielens", custom).name == "movielens"
     with pytest.raises(ConfigurationError):
-        catalog.datasets(own)
-    monkeypatch.setenv("TRADEWIND_DATASETS", str(own))  # a setting of the platform, which the library does not read
+        catalog.datasets(custom)
+    monkeypatch.setenv("TRADEWIND_DATASETS", str(custom))  # a setting of the platform, which the library does not read
     assert "ours" not in catalog.datasets()
 
 
@@ -170,7 +170,7 @@ def test_a_name_of_the_project_cannot_be_taken(tmp_path: Path) -> None:
         catalog.datasets(tmp_path / "datasets.yaml")
 
 
-def test_the_version_follows_what_the_entry_makes_of_the_files(tmp_path: Path) -> None:
+def test_the_version_changes_with_the_settings_that_affect_the_tables(tmp_path: Path) -> None:
     (tmp_path / "log.csv").write_text("who,what,at\n1,a,2024-01-01\n")
     versions = [
         spec_of(tmp_path, content).fingerprint(tmp_path)["version"]
@@ -193,25 +193,31 @@ PARTS: list[tuple[dict[str, Any], str]] = [
     (entry(title=""), "ours.title: got ''"),
     (entry(max_quarantined=2), "ours.max_quarantined: got 2; "),
     (entry(unknown_items="drop"), r"ours.unknown_items: got 'drop'; Input should be 'keep' or 'quarantine'"),
-    (entry(unknown_items="quarantine"), "ours.unknown_items: got quarantine; allowed without a table items: keep"),
+    (entry(unknown_items="quarantine"), "ours.unknown_items: got quarantine; allowed without the table items: keep"),
     (entry(columns={"user_id": "WHAT"}), r"columns\.item_id: got 'what', which is user_id already"),
-    (entry(columns={"user_id": {"value": "x"}}), "columns.user_id: got one value for all rows; allowed: a column"),
-    (entry(columns={"order_id": 3}), r"columns\.order_id: got 3; allowed: a name of theirs, in quotes where it is a"),
+    (
+        entry(columns={"user_id": {"value": "x"}}),
+        "columns.user_id: got one value for all rows; allowed: a source column",
+    ),
+    (entry(columns={"order_id": 3}), r"columns\.order_id: got 3; allowed: a source column, in quotes if it is a"),
     (entry(columns={"at": "x"}), "ours.interactions.columns: got 'at'; allowed: user_id, item_id, timestamp, event"),
     (entry(columns={"weight": "x"}), "got 'weight'; allowed: user_id"),
     (entry(columns={"quantity": {"column": "n", "factor": 2}}), "unknown key .*factor'; choose from column, decimal"),
-    (entry(columns={"order_id": {"column": "n", "decimal": ","}}), "decimal is of numbers; leave it out"),
-    (entry(columns={"order_id": {"value": "n", "nulls": ["-"]}}), "nulls and total are of a column of theirs"),
+    (entry(columns={"order_id": {"column": "n", "decimal": ","}}), "decimal is for numbers; leave it out"),
+    (entry(columns={"order_id": {"value": "n", "nulls": ["-"]}}), "nulls and total need a source column"),
     (
         entry(columns={"unit_price": {"column": "p", "total": True}}),
         "unit_price.total: allowed: .* there is a quantity",
     ),
-    (entry(log={"nulls": [None]}), r"nulls.*YAML reads otherwise; allowed: texts, such as \['NULL', '-'\]"),
-    (entry(log={"sheet": "May"}), r"sheet is of \.xlsx files; this is csv; leave it out"),
+    (entry(log={"nulls": [None]}), r"nulls.*not a text in YAML; allowed: texts, such as \['NULL', '-'\]"),
+    (entry(log={"sheet": "May"}), r"sheet is for \.xlsx files; this is csv; leave it out"),
     (entry(columns={"quantity": {"column": "n", "scale": 0}}), "scale: got 0; Input should be greater than 0"),
-    (entry(columns={"quantity": {"column": "n", "scale": 2, "unit": "cents"}}), "takes one of scale, unit and format"),
-    (entry(columns={"quantity": {"column": "n", "unit": "seconds"}}), "format and unit are of times; leave them out"),
-    (entry(columns={"order_id": {"column": "n", "scale": 2}}), "scale and unit are of numbers; leave them out"),
+    (
+        entry(columns={"quantity": {"column": "n", "scale": 2, "unit": "cents"}}),
+        "takes only one of scale, unit and format",
+    ),
+    (entry(columns={"quantity": {"column": "n", "unit": "seconds"}}), "format and unit are for times; leave them out"),
+    (entry(columns={"order_id": {"column": "n", "scale": 2}}), "scale and unit are for numbers; leave them out"),
     (entry(columns={"order_id": {"scale": 2}}), "needs either column .* or value"),
     (entry(columns={"order_id": "Line"}), "got 'Line'; allowed: .* none of file, line, raw, broken; rename it"),
     (entry(columns={"timestamp": {"column": "at", "format": "%Q"}}), "format: got '%Q'; allowed: strptime's"),
@@ -219,32 +225,35 @@ PARTS: list[tuple[dict[str, Any], str]] = [
     (entry(log={"query": "select 1"}), "ours.interactions: needs either files .* or query"),
     (entry(log={"query": "select 1", "files": []}), "interactions.query: needs a database; add sql: "),
     (entry(log={"files": "http://x/log.csv"}), "files: got another scheme; allowed: a path, or s3://, gs://, file://"),
-    (entry(log={"files": ["log.csv", "s3://x/log.csv"]}), "files: got paths and URLs; allowed: either"),
-    (entry(log={"files": "log.jsonl", "delimiter": ";"}), "are of CSV files; this is json; leave them out"),
+    (entry(log={"files": ["log.csv", "s3://x/log.csv"]}), "files: got paths and URLs; allowed: only one kind"),
+    (entry(log={"files": "log.jsonl", "delimiter": ";"}), "are for CSV files; this is json; leave them out"),
     (entry(log={"delimiter": "||"}), r"interactions\.delimiter: got '\|\|'; allowed: one character"),
     (entry(log={"delimiter": '"'}), "delimiter: got '\"'; allowed: one character, no quote or line end"),
     (entry(log={"delimiter": "\n"}), r"delimiter: got '\\n'; allowed: one character, no quote or line end"),
     (entry(log={"files": "."}), r"interactions\.files: got '\.', which is a folder; allowed: its files"),
     (entry(log={"files": "/"}), "files: got '/', which is a folder; allowed: its files"),
     (entry(log={"files": ["log.csv", "**x.csv"]}), r"files: got '\*\*x\.csv'; allowed: \*\* as a whole part"),
-    (entry(log={"files": "~nobody-here/x.csv"}), "files: got '~nobody-here/x.csv', of whose user no home is known"),
+    (entry(log={"files": "~nobody-here/x.csv"}), "files: got '~nobody-here/x.csv', whose home folder is unknown"),
     (entry(log={"encoding": "utf-16"}), "encoding: got 'utf-16'; allowed: utf-8, latin-1"),
     (entry(log={"encoding": "utf-9"}), "encoding: got 'utf-9'; allowed: utf-8"),
-    (entry(log={"rules": {"quantity": {"above": 0}}}), "rules.quantity: is no bound .*; allowed: none is a number"),
+    (
+        entry(log={"rules": {"quantity": {"above": 0}}}),
+        "rules.quantity: is not a bound .*; allowed: no column is a number",
+    ),
     (entry(sql={"url": "oracle://x:hush@y/z"}), "url: got another scheme; allowed: sqlite://, postgresql://"),
     (entry(sql={"url": ["x:hush@y"]}), r"sql\.url: got a value; Input should be a valid string"),
-    (entry(events={"view": 1}), "events: lacks 'purchase', which all rows are; got view; add it"),
+    (entry(events={"view": 1}), "events: lacks 'purchase', the event of all rows; got view; add it"),
     (entry(events={"purchase": 0}), "events.purchase: got 0; Input should be greater than 0"),
-    (entry(events={"a": 1, "b": 2}, columns={"event": "kind"}), "relevant_events: say which .*; allowed: a, b"),
+    (entry(events={"a": 1, "b": 2}, columns={"event": "kind"}), "relevant_events: is required .*; allowed: a, b"),
     (entry(protocol={"relevant_events": ["buy"]}), "relevant_events: got buy; allowed: purchase"),
     (entry(protocol={"candidates": "on_sale"}), "candidates: got on_sale; needs items.columns.available_from"),
     (entry(protocol={"days": 3}), "unknown key 'ours.protocol.days'; choose from candidates"),
 ]
 
 
-@pytest.mark.parametrize(("content", "told"), PARTS)
-def test_a_mistake_is_told_in_one_line(content: dict[str, Any], told: str, tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match=told) as caught:
+@pytest.mark.parametrize(("content", "reported"), PARTS)
+def test_a_mistake_is_an_error_of_one_line(content: dict[str, Any], reported: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=reported) as caught:
         spec_of(tmp_path, content)
     message = str(caught.value)
     assert message.startswith(str(tmp_path / "datasets.yaml"))
@@ -253,19 +262,19 @@ def test_a_mistake_is_told_in_one_line(content: dict[str, Any], told: str, tmp_p
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "reported"),
     [
         ("[1, 2]", "got a list; allowed: NAME: and its settings"),
         ("Shop: {}", "got the name 'Shop'; allowed: small letters"),
         ("1: {}", "got the name 1; allowed: small letters"),
         ("ours: 3", "ours: got 3; "),
-        ("a: {}\na: {}", "is not YAML: 'a' stands twice"),
+        ("a: {}\na: {}", "is not YAML: 'a' occurs twice"),
         ("a: [", "is not YAML: "),
     ],
 )
-def test_a_file_that_is_none_is_told_in_one_line(text: str, told: str, tmp_path: Path) -> None:
+def test_an_invalid_file_is_an_error_of_one_line(text: str, reported: str, tmp_path: Path) -> None:
     (tmp_path / "datasets.yaml").write_text(text)
-    with pytest.raises(ConfigurationError, match=told) as caught:
+    with pytest.raises(ConfigurationError, match=reported) as caught:
         read_specs(tmp_path / "datasets.yaml")
     assert "\n" not in str(caught.value)
     with pytest.raises(ConfigurationError, match="TRADEWIND_DATASETS names the file"):
@@ -288,7 +297,7 @@ def test_a_file_that_is_none_is_told_in_one_line(text: str, told: str, tmp_path:
         ({}, "2024-03-31 02:30", "2024-03-31 01:30:00"),  # an hour that is missing
         ({}, "2024-03-31 03:00", "2024-03-31 01:00:00"),
         ({}, "2024-10-27 01:59:59", "2024-10-26 23:59:59"),
-        ({}, "2024-10-27 02:30", "2024-10-27 01:30:00"),  # happens twice; the second one is meant
+        ({}, "2024-10-27 02:30", "2024-10-27 01:30:00"),  # occurs twice; the second one is used
         ({}, "2024-10-27 03:00", "2024-10-27 02:00:00"),
         ({"format": "%d.%m.%Y %H:%M"}, "31.03.2024 03:30", "2024-03-31 01:30:00"),
         ({"format": "%d.%m.%Y %H:%M %z"}, "31.03.2024 03:30 +0100", "2024-03-31 02:30:00"),
@@ -299,7 +308,7 @@ def test_a_file_that_is_none_is_told_in_one_line(text: str, told: str, tmp_path:
         ({"format": "%A, %B %d, %Y"}, '"Saturday, July 1, 2017"', "2017-06-30 22:00:00"),
     ],
 )
-def test_a_time_is_what_it_says(form: dict[str, str], written: str, meant: str, tmp_path: Path) -> None:
+def test_a_time_is_read_in_its_format(form: dict[str, str], written: str, meant: str, tmp_path: Path) -> None:
     content = entry(columns={"timestamp": {"column": "at", **form}}, time_zone="Europe/Berlin")
     assert times(read(tmp_path, content, [f"1,a,{written}"])) == [datetime.fromisoformat(meant).replace(tzinfo=UTC)]
 
@@ -312,14 +321,14 @@ def test_a_time_is_what_it_says(form: dict[str, str], written: str, meant: str, 
         ({}, "2024-02-30", "at is not a time like 2024-05-31 14:05:00"),
         ({}, "2024-01-01 10:00 CET", "at is not a time like 2024-05-31 14:05:00"),
         ({}, "", "at is empty"),
-        ({}, "2924-01-01", "at lies in the future"),
+        ({}, "2924-01-01", "at is in the future"),
         ({}, "1924-01-01", "at is before 1970"),
         ({"unit": "seconds"}, "1711848600123", "at is not a time in seconds since 1970"),
         ({"unit": "milliseconds"}, "99999999999999999999999999", "at is not a time in milliseconds since 1970"),
         ({"format": "%d.%m.%Y"}, "2024-03-31", "at is not a time like %d.%m.%Y"),
     ],
 )
-def test_a_time_that_cannot_be_is_quarantined(form: dict[str, str], written: str, reason: str, tmp_path: Path) -> None:
+def test_an_invalid_time_is_quarantined(form: dict[str, str], written: str, reason: str, tmp_path: Path) -> None:
     content = entry(columns={"timestamp": {"column": "at", **form}})
     good = {"seconds": "1711848600", "milliseconds": "1711848600000"}.get(form.get("unit", ""), "2024-03-31")
     good = "31.03.2024" if "format" in form else good
@@ -328,14 +337,14 @@ def test_a_time_that_cannot_be_is_quarantined(form: dict[str, str], written: str
     ]
 
 
-def test_tomorrow_is_believed_and_the_day_after_is_not(tmp_path: Path) -> None:
+def test_a_time_up_to_one_day_ahead_is_accepted(tmp_path: Path) -> None:
     now = datetime.now(UTC)
     ahead = [(now + timedelta(hours=hours)).isoformat() for hours in (23, 25)]
     tables = read(tmp_path, entry(), [f"1,a,{at}" for at in ahead])
     assert times(tables) == [datetime.fromisoformat(ahead[0])]
 
 
-def test_numbers_are_read_in_their_own_way_and_rules_hold(tmp_path: Path) -> None:
+def test_numbers_are_read_in_their_format_and_rules_apply(tmp_path: Path) -> None:
     columns = {"quantity": {"column": "n", "unit": "dozens"}, "unit_price": {"column": "p", "unit": "cents"}}
     rules = {"quantity": {"above": 0, "at_most": 120, "otherwise": "set_aside"}}
     content = entry(columns=columns, log={"delimiter": ";", "decimal": ","})
@@ -361,7 +370,7 @@ PRICES: list[tuple[dict[str, Any], dict[str, float | None]]] = [
     (
         {},
         dict.fromkeys(("$1,249", "1,249", "2.024,99", "12 pieces", "1,24.50", "$", "$$5")),
-    ),  # could be two things, or none
+    ),  # ambiguous, or not a number
     ({"decimal": "."}, {"$1,249": 1249, "1'249.5": 1249.5, "1 249 €": 1249, "1,249,000": 1249000, "1,24": None}),
     ({"decimal": ","}, {"2.024,99 €": 2024.99, "1 249,5": 1249.5, "9,99": 9.99, "1.249": 1249, "9.99": None}),
     ({"decimal": ",", "unit": "cents"}, {"1.999": 19.99}),
@@ -369,7 +378,7 @@ PRICES: list[tuple[dict[str, Any], dict[str, float | None]]] = [
 
 
 @pytest.mark.parametrize(("form", "prices"), PRICES)
-def test_money_is_read_where_it_can_mean_one_thing(
+def test_unambiguous_amounts_of_money_are_read(
     form: dict[str, Any], prices: dict[str, float | None], tmp_path: Path
 ) -> None:
     content = entry(columns={"unit_price": {"column": "p", **form}}, log={"rules": {"unit_price": {"above": -10}}})
@@ -380,13 +389,13 @@ def test_money_is_read_where_it_can_mean_one_thing(
     assert tables.counts.quarantined == sum(meant is None for meant in prices.values())
 
 
-def test_a_line_s_total_becomes_the_price_of_one(tmp_path: Path) -> None:
+def test_a_line_total_becomes_a_unit_price(tmp_path: Path) -> None:
     columns = {"quantity": "n", "unit_price": {"column": "amount", "total": True, "unit": "cents"}}
     log = ["1,a,2024-01-01,4,1000", "1,b,2024-01-01,,1000", "1,c,2024-01-01,0,1000", "1,d,2024-01-01,2,ten"]
     tables = read(tmp_path, entry(columns=columns), log, head="who,what,at,n,amount")
     found = {row["item_id"]: row["unit_price"] for row in tables.interactions.to_pylist()}
     assert found == {"a": 2.5, "b": None}
-    assert [told[2] for told in reasons(tables)] == ["n is not above 0", "amount is not a number"]
+    assert [reported[2] for reported in reasons(tables)] == ["n is not above 0", "amount is not a number"]
 
 
 # -- values that are missing
@@ -400,14 +409,14 @@ MARKERS = ("-", "—", "NULL", "null", r"\N", "N/A", "#N/A", "nan", "NaN", "None
 
 
 @pytest.mark.parametrize("marker", MARKERS)
-def test_a_marker_of_a_missing_value_is_no_value(marker: str, tmp_path: Path) -> None:
+def test_a_null_marker_is_a_missing_value(marker: str, tmp_path: Path) -> None:
     (tmp_path / "items.csv").write_text(f"id,name,price,group\na,Apple,{marker},{marker}\n")
     log = ["1,a,2024-01-01", f"{marker},a,2024-01-02"]
     tables = read(tmp_path, items_of(price="price", category="group"), log)
     (item,) = tables.items.to_pylist()
-    text = "NA" if marker == "NA" else None  # as text it may be North America
+    text = "NA" if marker == "NA" else None  # as text it can be North America
     assert (item["title"], item["price"], item["category"]) == ("Apple", None, text)
-    assert [told[2] for told in reasons(tables)] == ([] if text else ["who is empty"])
+    assert [reported[2] for reported in reasons(tables)] == ([] if text else ["who is empty"])
 
 
 def test_markers_can_be_declared(tmp_path: Path) -> None:
@@ -420,7 +429,7 @@ def test_markers_can_be_declared(tmp_path: Path) -> None:
     assert found == [("-", "Dash", None), ("0", None, 2)]
 
 
-def test_a_value_that_does_not_read_costs_an_item_nothing_else(tmp_path: Path) -> None:
+def test_an_invalid_value_of_an_item_is_left_out_and_the_row_is_kept(tmp_path: Path) -> None:
     rows = ["a,Apple,on request,2024-01-01", "b,Pear,-5,", "c,Plum,3,soon"]
     (tmp_path / "items.csv").write_text("\n".join(["id,name,price,until", *rows]))
     tables = read(tmp_path, items_of(price="price", available_until="until"), ["1,a,2024-01-01"])
@@ -429,16 +438,16 @@ def test_a_value_that_does_not_read_costs_an_item_nothing_else(tmp_path: Path) -
         ("Pear", None),
         ("Plum", 3),
     ]
-    assert [told[1:3] for told in reasons(tables)] == [
-        (2, "price is not a number: left out"),
-        (3, "price is not at least 0: left out"),
-        (4, "until is not a time like 2024-05-31 14:05:00: left out"),
+    assert [reported[1:3] for reported in reasons(tables)] == [
+        (2, "price is not a number; the value is left out"),
+        (3, "price is not at least 0; the value is left out"),
+        (4, "until is not a time like 2024-05-31 14:05:00; the value is left out"),
     ]
     assert (tables.counts.read, tables.counts.kept, tables.counts.quarantined) == (4, 1, 3)
 
 
 @pytest.mark.parametrize("other", ["quarantine", "set_aside"])
-def test_events_weigh_what_the_entry_says(other: str, tmp_path: Path) -> None:
+def test_events_have_the_weights_of_the_entry(other: str, tmp_path: Path) -> None:
     content = entry(columns={"event": "kind"}, events={"purchase": 1, "view": 0.1}, other_events=other)
     log = ["1,a,2024-01-01,purchase", "1,b,2024-01-02,view", "1,c,2024-01-03,click", "1,d,2024-01-04,"]
     tables = read(tmp_path, content, log, head="who,what,at,kind")
@@ -446,7 +455,7 @@ def test_events_weigh_what_the_entry_says(other: str, tmp_path: Path) -> None:
     assert tables.interactions["weight"].to_pylist() == pytest.approx([1, 0.1])
     reason = "kind is none of purchase, view"
     assert dict(tables.counts.set_aside) == ({reason: 1} if other == "set_aside" else {})
-    assert [told for _, _, told, _ in reasons(tables)] == [reason, "kind is empty"][other == "set_aside" :]
+    assert [reported for _, _, reported, _ in reasons(tables)] == [reason, "kind is empty"][other == "set_aside" :]
 
 
 def test_an_event_may_be_the_same_for_all_rows(tmp_path: Path) -> None:
@@ -467,21 +476,21 @@ def test_an_id_of_more_than_200_characters_is_quarantined(role: str, tmp_path: P
     )
     assert tables.interactions[role].to_pylist() == ["é" * 200]
     name = {"user_id": "who", "item_id": "what", "order_id": "order"}[role]
-    assert [told[1:3] for told in reasons(tables)] == [(3, f"{name} is longer than 200 characters")]
+    assert [reported[1:3] for reported in reasons(tables)] == [(3, f"{name} is longer than 200 characters")]
 
 
 def test_long_ids_of_items_are_quarantined_too(tmp_path: Path) -> None:
     (tmp_path / "items.csv").write_text(f"id\na\n{'b' * 201}\n")
     tables = read(tmp_path, entry(items={"files": "items.csv", "columns": {"item_id": "id"}}), ["1,a,2024-01-01"])
     assert tables.items["item_id"].to_pylist() == ["a"]
-    assert [told[1:3] for told in reasons(tables)] == [(3, "id is longer than 200 characters")]
+    assert [reported[1:3] for reported in reasons(tables)] == [(3, "id is longer than 200 characters")]
 
 
 # -- items and users
 
 
 @pytest.mark.parametrize("unknown", ["keep", "quarantine"])
-def test_ids_that_no_table_knows(unknown: str, tmp_path: Path) -> None:
+def test_ids_that_are_missing_from_the_tables(unknown: str, tmp_path: Path) -> None:
     (tmp_path / "items.csv").write_text("id,name\na,Apple\nz,Zebra\n")
     (tmp_path / "users.csv").write_text("id,town\n1,Kiel\n")
     content = entry(
@@ -499,19 +508,19 @@ def test_ids_that_no_table_knows(unknown: str, tmp_path: Path) -> None:
         assert (tables.counts.kept, tables.counts.quarantined) == (3, 0)
     else:
         assert (titles, towns) == ({"a": "Apple", "z": "Zebra"}, {"1": "Kiel"})
-        assert [told[1:3] for told in reasons(tables)] == [
+        assert [reported[1:3] for reported in reasons(tables)] == [
             (3, "what is unknown in items"),
             (4, "who is unknown in users"),
         ]
 
 
-def test_the_first_good_row_of_an_id_stays(tmp_path: Path) -> None:
+def test_the_first_good_row_of_an_id_is_kept(tmp_path: Path) -> None:
     rows = ["a,Cheap,-1", "b,Zebra,1", "a,Apple,2", "b,Bear,3", ",Nobody,4"]
     (tmp_path / "items.csv").write_text("\n".join(["id,name,price", *rows]))
     columns = {"item_id": "id", "title": "name", "price": "price"}
     tables = read(tmp_path, entry(items={"files": "items.csv", "columns": columns}), ["1,a,2024-01-01"])
     assert tables.items["title"].to_pylist() == ["Apple", "Zebra"]
-    assert [told[1:3] for told in reasons(tables)] == [
+    assert [reported[1:3] for reported in reasons(tables)] == [
         (2, "id occurs twice"),
         (5, "id occurs twice"),
         (6, "id is empty"),
@@ -532,7 +541,7 @@ def test_an_item_may_change_with_time(tmp_path: Path) -> None:
 # -- files
 
 
-def test_json_lines_gzip_latin_1_and_parquet_say_the_same(tmp_path: Path) -> None:
+def test_json_lines_gzip_latin_1_and_parquet_give_the_same_tables(tmp_path: Path) -> None:
     rows = [{"who": 1, "what": "Käse", "at": "2024-01-01"}, {"who": 2, "what": None, "at": "2024-01-02"}]
     text = "\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
     (tmp_path / "log.jsonl.gz").write_bytes(gzip.compress(text.encode()))
@@ -554,7 +563,7 @@ def test_json_lines_gzip_latin_1_and_parquet_say_the_same(tmp_path: Path) -> Non
 
 
 def written(folder: Path, name: str, rows: list[dict[str, Any]]) -> None:
-    """Rows as a file of the kind that its name says."""
+    """Writes rows as a file; its suffix gives the format."""
     path, table = folder / name, pa.Table.from_pylist(rows)
     if name.endswith(".parquet"):
         pq.write_table(table, path)
@@ -587,16 +596,16 @@ def test_a_column_that_older_files_lack_is_empty_there(
         "b": 2.5,
     }
     assert f"1 of 2 files lack p, such as 2023.{kind}" in caplog.text
-    with pytest.raises(DataError, match=rf"2023\.{kind} lacks q; got .*; mend the name or leave it out"):
+    with pytest.raises(DataError, match=rf"2023\.{kind} lacks q; got .*; correct the name or leave it out"):
         read(tmp_path, entry(log={"files": f"*.{kind}"}, columns={"unit_price": "q"}))
-    if kind != "jsonl":  # there each row is looked at on its own
+    if kind != "jsonl":  # there each row is checked separately
         written(tmp_path, f"2025.{kind}", [{"who": "1", "at": "2024-01-01"}])
         with pytest.raises(DataError, match=rf"2025\.{kind} lacks what; got who, at"):
             read(tmp_path, entry(log={"files": f"*.{kind}"}))
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_names_of_columns_count_to_the_letter(kind: str, tmp_path: Path) -> None:
+def test_column_names_are_case_sensitive(kind: str, tmp_path: Path) -> None:
     rows = [{"WHO": "wrong", "who": "1", "what": "a", "at": "2024-01-01"}]
     written(tmp_path, f"log.{kind}", rows)
     other = [{key: row[key] for key in ("at", "what", "who", "WHO")} for row in rows]
@@ -605,15 +614,15 @@ def test_names_of_columns_count_to_the_letter(kind: str, tmp_path: Path) -> None
     assert sorted(tables.interactions["user_id"].to_pylist()) == ["1", "2"]
 
 
-def test_a_column_that_stands_twice_is_ambiguous(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"log\.csv holds what twice; expected it once; rename one"):
+def test_a_repeated_column_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"log\.csv has what twice; expected it once; rename one"):
         read(tmp_path, entry(), ["1,a,b,2024-01-01"], head="who,what,what,at")
 
 
 @pytest.mark.parametrize(
     ("name", "nothing"), [("b.csv", b"\n"), ("b.csv.gz", b""), ("b.csv.gz", b" \n\n"), ("b.csv.gz", codecs.BOM_UTF8)]
 )
-def test_a_file_of_nothing_among_others_is_passed_over(name: str, nothing: bytes, tmp_path: Path) -> None:
+def test_an_empty_file_among_others_is_ignored(name: str, nothing: bytes, tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("who,what,at\n1,a,2024-01-01\n")
     (tmp_path / name).write_bytes(gzip.compress(nothing) if name.endswith(".gz") else nothing)
     assert read(tmp_path, entry(log={"files": "*.csv*"})).counts.kept == 1
@@ -643,14 +652,14 @@ def test_a_title_may_be_left_out(tmp_path: Path) -> None:
     assert spec_of(tmp_path, content).title == "ours"
 
 
-def test_where_no_row_is_good_the_commonest_reasons_are_told(tmp_path: Path) -> None:
+def test_without_good_rows_the_error_lists_the_most_common_reasons(tmp_path: Path) -> None:
     log = ["1,a,1709287200000", "1,b,1709287201000", "1,,2024-01-01"]
     with pytest.raises(DataError) as caught:
         read(tmp_path, entry(), log)
     assert str(caught.value) == (
-        f"ours: none of the 3 rows of {tmp_path} can be kept: 2 x at is a number, not a time: say by unit what it "
+        f"ours: none of the 3 rows of {tmp_path} can be kept: 2 x at is a number, not a time: set unit to what it "
         "counts since 1970 (as in log.csv, line 2: 1,a,1709287200000); 1 x what is empty "
-        "(as in log.csv, line 4: 1,,2024-01-01); mend the columns"
+        "(as in log.csv, line 4: 1,,2024-01-01); correct the columns"
     )
 
 
@@ -668,11 +677,9 @@ def test_globs_absolute_paths_and_another_folder(tmp_path: Path) -> None:
     assert spec.read(tmp_path / "here").counts.kept == 3
 
 
-def test_files_that_are_not_there_or_hold_something_else(tmp_path: Path) -> None:
+def test_missing_files_and_files_with_other_content_are_errors(tmp_path: Path) -> None:
     spec = spec_of(tmp_path, entry())
-    with pytest.raises(
-        DataError, match=r"no file in .* is called log\.csv; mend interactions\.files in .*datasets\.yaml"
-    ):
+    with pytest.raises(DataError, match=r"no file in .* matches log\.csv; fix interactions\.files in .*datasets\.yaml"):
         spec.locate(tmp_path)
     (tmp_path / "log.csv").write_text("")
     with pytest.raises(DataError, match="is empty"):

@@ -1,4 +1,4 @@
-"""What lies afar comes as files: the same rows as the same bytes, nothing half done, no password told."""
+"""Pulls of remote data: the same rows give the same bytes, no partial results, no password in messages."""
 
 import gzip
 import os
@@ -77,7 +77,7 @@ def test_the_same_rows_in_another_order_are_the_same_bytes(kind: str, tmp_path: 
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 
-def test_what_did_not_change_is_not_replaced(tmp_path: Path) -> None:
+def test_an_unchanged_pull_is_not_replaced(tmp_path: Path) -> None:
     write_sqlite(tmp_path / "shop.db", ROWS)
     ours, folder = entry("sqlite:///shop.db"), tmp_path / "pulled"
     pull("ours", ours, tmp_path, folder)
@@ -100,28 +100,28 @@ def test_a_database_is_read_as_a_source_like_any_other(tmp_path: Path) -> None:
     spec.make(tmp_path / "pulled", 1.0, 0)
     tables = spec.read(tmp_path / "pulled")
     assert (tables.counts.read, tables.counts.kept, tables.counts.quarantined) == (5, 3, 2)
-    told = [(row["file"], row["reason"]) for row in tables.quarantine.to_pylist()]
-    assert sorted(told) == [
+    reported = [(row["file"], row["reason"]) for row in tables.quarantine.to_pylist()]
+    assert sorted(reported) == [
         ("interactions.parquet", "at is not a time like 2024-05-31 14:05:00"),
         ("interactions.parquet", "who is empty"),
     ]
     assert '"what":"item 1"' in str(tables.quarantine["raw"][0])
-    with pytest.raises(DataError, match="holds nothing yet; it is pulled when a run starts"):
+    with pytest.raises(DataError, match="is empty; the files are pulled when a run starts"):
         spec.locate(tmp_path / "elsewhere")
 
 
-def test_a_pull_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
+def test_a_failed_pull_keeps_the_old_folder(tmp_path: Path) -> None:
     write_sqlite(tmp_path / "shop.db", ROWS)
     folder = tmp_path / "pulled"
     pull("ours", entry("sqlite:///shop.db"), tmp_path, folder)
     before = contents(folder)
-    with pytest.raises(DataError, match=r"ours: interactions\.query: the database said: no such table: lgo; mend it"):
+    with pytest.raises(DataError, match=r"ours: interactions\.query: database error: no such table: lgo; fix it"):
         pull("ours", entry("sqlite:///shop.db", "select * from lgo"), tmp_path, folder)
     assert contents(folder) == before
     assert {path.name for path in tmp_path.iterdir()} == {"shop.db", "pulled"}
 
 
-def test_a_folder_that_is_not_ours_stays(tmp_path: Path) -> None:
+def test_a_folder_of_another_origin_is_not_replaced(tmp_path: Path) -> None:
     write_sqlite(tmp_path / "shop.db", ROWS)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "precious").write_text("x")
@@ -139,14 +139,14 @@ def test_a_database_file_is_only_read(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="readonly database"):
         pull("ours", entry("sqlite:///shop.db", "delete from log returning *"), tmp_path, tmp_path / "pulled")
     write_duckdb(tmp_path / "shop.duckdb", ROWS)
-    with pytest.raises(DataError, match=r"interactions\.query: DuckDB said: Catalog Error: Table with name lgo"):
+    with pytest.raises(DataError, match=r"interactions\.query: DuckDB error: Catalog Error: Table with name lgo"):
         pull("ours", entry("duckdb:///shop.duckdb", "select * from lgo"), tmp_path, tmp_path / "pulled")
     (tmp_path / "shop.duckdb").write_bytes(b"no database" * 1000)
-    with pytest.raises(DataError, match=r"sql\.url: DuckDB said: "):
+    with pytest.raises(DataError, match=r"sql\.url: DuckDB error: "):
         pull("ours", entry("duckdb:///shop.duckdb"), tmp_path, tmp_path / "pulled")
 
 
-def test_values_are_written_as_a_text_file_would_have_them(tmp_path: Path) -> None:
+def test_values_are_written_as_text(tmp_path: Path) -> None:
     query = "select 1 as a, 1.5 as b, null as c, 'x' as d, x'6869' as e, 12345678901234 as f"
     write_sqlite(tmp_path / "shop.db", [])
     pull("ours", entry("sqlite:///shop.db", query), tmp_path, tmp_path / "pulled")
@@ -154,33 +154,33 @@ def test_values_are_written_as_a_text_file_would_have_them(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("url", "told"),
+    ("url", "reported"),
     [
         ("mysql://reader:hush@127.0.0.1/shop", r"mysql needs a driver: .*pymysql.*; pip install -e '\.\[mysql\]'"),
         ("mariadb://reader:hush@127.0.0.1/shop", r"mariadb needs a driver: .*pymysql.*; pip install -e '\.\[mysql\]'"),
         ("postgresql+nodriver://reader:hush@127.0.0.1/shop", r"postgresql needs a driver: .*; pip .*\[postgres\]"),
-        ("${OWN_URL}", r"\$\{OWN_URL\} is not set; export OWN_URL=\.\.\. and say it again"),
-        ("postgresql://reader:${OWN_PASSWORD}@127.0.0.1/shop", r"\$\{OWN_PASSWORD\} is not set"),
+        ("${CUSTOM_URL}", r"\$\{CUSTOM_URL\} is not set; export CUSTOM_URL=\.\.\. and run the command again"),
+        ("postgresql://reader:${CUSTOM_PASSWORD}@127.0.0.1/shop", r"\$\{CUSTOM_PASSWORD\} is not set"),
     ],
 )
-def test_what_the_environment_lacks_is_told_with_the_remedy(
-    url: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_missing_driver_or_variable_is_an_error_with_the_fix(
+    url: str, reported: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "pymysql", None)  # as where it is not installed
-    with pytest.raises(ConfigurationError, match=told) as caught:
+    monkeypatch.setitem(sys.modules, "pymysql", None)  # as if it were not installed
+    with pytest.raises(ConfigurationError, match=reported) as caught:
         pull("ours", entry(url), tmp_path, tmp_path / "pulled")
     assert "hush" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("url", "told"), [("no url", "sql.url is no URL"), ("oracle://x:hush@y/z", "got oracle://; allowed: sqlite")]
+    ("url", "reported"), [("no url", "sql.url is not a URL"), ("oracle://x:hush@y/z", "got oracle://; allowed: sqlite")]
 )
 def test_a_url_from_the_environment_is_checked_too(
-    url: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    url: str, reported: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("OWN_URL", url)
-    with pytest.raises(ConfigurationError, match=told) as caught:
-        pull("ours", entry("${OWN_URL}"), tmp_path, tmp_path / "pulled")
+    monkeypatch.setenv("CUSTOM_URL", url)
+    with pytest.raises(ConfigurationError, match=reported) as caught:
+        pull("ours", entry("${CUSTOM_URL}"), tmp_path, tmp_path / "pulled")
     assert "hush" not in str(caught.value)
 
 
@@ -204,7 +204,7 @@ def test_objects_are_copied_byte_for_byte_under_their_names(tmp_path: Path) -> N
     assert set(contents(folder)) == {"pulled.json", "interactions/log.csv.gz"}
 
 
-def test_an_object_of_the_same_size_and_time_is_not_fetched_again(tmp_path: Path) -> None:
+def test_an_object_of_the_same_size_and_time_is_not_copied_again(tmp_path: Path) -> None:
     store, folder = tmp_path / "bucket", tmp_path / "pulled"
     store.mkdir()
     for name in ("a.csv", "b.csv", "new.csv"):
@@ -215,40 +215,44 @@ def test_an_object_of_the_same_size_and_time_is_not_fetched_again(tmp_path: Path
     for name in ("a.csv", "b.csv", "new.csv"):
         (store / name).write_text("NEW")
     os.utime(store / "a.csv", (1_700_000_000, 1_700_000_000))
-    os.utime(store / "new.csv", ns=(kept, kept))  # too young to be believed
+    os.utime(store / "new.csv", ns=(kept, kept))  # too new to be trusted
     pull("ours", objects(f"file://{store}/*.csv"), tmp_path, folder)
     assert [(folder / "interactions" / name).read_text() for name in ("a.csv", "b.csv", "new.csv")] == [
         *("old", "NEW", "NEW"),
     ]
 
 
-def test_two_objects_of_one_name_are_told_rather_than_lost(tmp_path: Path) -> None:
+def test_two_objects_of_one_name_are_an_error(tmp_path: Path) -> None:
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "log.csv").write_text(folder)
     urls = [f"file://{tmp_path}/{folder}/log.csv" for folder in ("a", "b")]
-    with pytest.raises(DataError, match=r"interactions\.files: two objects are called log\.csv; let one URL with \*"):
+    with pytest.raises(
+        DataError, match=r"interactions\.files: two objects have the name log\.csv; use one URL with \*"
+    ):
         pull("ours", objects(urls), tmp_path, tmp_path / "pulled")
 
 
 @pytest.mark.parametrize("name", ["none.csv", "none-*.csv", "no/where/*.csv", "."])
-def test_a_url_that_names_nothing_is_told(name: str, tmp_path: Path) -> None:
+def test_a_url_that_matches_nothing_is_an_error(name: str, tmp_path: Path) -> None:
     (tmp_path / "bucket").mkdir()
-    with pytest.raises(DataError, match=r"ours: interactions\.files: file:///.*; mend the URL"):
+    with pytest.raises(DataError, match=r"ours: interactions\.files: file:///.*; fix the URL"):
         pull("ours", objects(f"file://{tmp_path}/bucket/{name}"), tmp_path, tmp_path / "pulled")
     assert not (tmp_path / "pulled").exists()
 
 
 @pytest.mark.slow
-def test_a_store_that_does_not_answer_is_told_without_its_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.socket() as taken:  # bound, not listening: whoever knocks is turned away
+def test_a_store_that_does_not_answer_is_an_error_without_its_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket() as taken:  # bound, not listening: connections are refused
         taken.bind(("127.0.0.1", 0))
         host = f"127.0.0.1:{taken.getsockname()[1]}"
-        monkeypatch.setenv("OWN_KEY", "hush-hush")
+        monkeypatch.setenv("CUSTOM_KEY", "hush-hush")
         for name, value in {"AWS_EC2_METADATA_DISABLED": "true", "AWS_MAX_ATTEMPTS": "1"}.items():
             monkeypatch.setenv(name, value)
-        url = f"s3://me:${{OWN_KEY}}@bucket/log.csv?endpoint_override={host}&scheme=http&region=eu-central-1"
-        with pytest.raises(DataError, match=r"cannot be read: .*; mend the URL or the access") as caught:
+        url = f"s3://me:${{CUSTOM_KEY}}@bucket/log.csv?endpoint_override={host}&scheme=http&region=eu-central-1"
+        with pytest.raises(DataError, match=r"cannot be read: .*; fix the URL or the access") as caught:
             pull("ours", objects(url), tmp_path, tmp_path / "pulled")
     assert "hush" not in str(caught.value)
 
@@ -258,7 +262,7 @@ def test_a_store_that_does_not_answer_is_told_without_its_key(tmp_path: Path, mo
 
 @pytest.fixture(scope="module")
 def postgres(pick_port: Callable[[], int]) -> Iterator[str]:
-    """The URL of a server of this test alone, of a user whose password is 'p@ss/w:rd'."""
+    """The URL of a server that only this test uses; the password is 'p@ss/w:rd'."""
     pytest.importorskip("psycopg2", reason="psycopg2 is not installed (pip install -e '.[dev]')")
     programs = [program("initdb"), program("postgres")]
     as_nobody = ["runuser", "-u", "nobody", "--"] if os.geteuid() == 0 else []  # initdb refuses root
@@ -273,7 +277,7 @@ def postgres(pick_port: Callable[[], int]) -> Iterator[str]:
 
 
 def program(name: str) -> str:
-    """The path of a program of PostgreSQL's server, which Debian keeps off PATH."""
+    """The path of a program of PostgreSQL's server, which is not on PATH in Debian."""
     found = [shutil.which(name), *sorted(map(str, Path("/usr/lib/postgresql").glob(f"*/bin/{name}")))[::-1]]
     path = next(filter(None, found), None)
     if not path:
@@ -295,7 +299,7 @@ def _served(folder: Path, programs: list[list[str]], port: int) -> Iterator[str]
         for line in server.stdout:
             if "ready to accept connections" in line:
                 break
-        yield f"postgresql://reader:${{OWN_PASSWORD}}@127.0.0.1:{port}/postgres"
+        yield f"postgresql://reader:${{CUSTOM_PASSWORD}}@127.0.0.1:{port}/postgres"
     finally:
         postmaster = folder / "db" / "postmaster.pid"
         if postmaster.exists():  # runuser does not pass the signal on
@@ -309,7 +313,7 @@ def test_postgresql_is_read_in_batches_and_never_written(
 ) -> None:
     import psycopg2
 
-    monkeypatch.setenv("OWN_PASSWORD", "p@ss/w:rd")
+    monkeypatch.setenv("CUSTOM_PASSWORD", "p@ss/w:rd")
     port = int(postgres.rsplit(":", 1)[1].split("/")[0])
     with psycopg2.connect(host="127.0.0.1", port=port, user="reader", password="p@ss/w:rd", dbname="postgres") as made:
         made.cursor().execute("create table log (who int, what text, at timestamptz, price numeric(9, 2))")
@@ -331,16 +335,16 @@ def test_postgresql_is_read_in_batches_and_never_written(
         round(Decimal(n) / 8 + Decimal("1e-9"), 2) for n in range(1, 50_001)
     )
     assert min(row["at"] for row in found) == "2024-03-31 10:01:00+00:00"
-    with pytest.raises(DataError, match=r"interactions\.query: the database said: .*"):
+    with pytest.raises(DataError, match=r"interactions\.query: database error: .*"):
         pull("ours", entry(postgres, "delete from log returning *"), tmp_path, tmp_path / "third")
-    monkeypatch.setenv("OWN_PASSWORD", "wr@ng/w:rd")
-    with pytest.raises(DataError, match=r"sql\.url: the database said: .*password authentication failed") as caught:
+    monkeypatch.setenv("CUSTOM_PASSWORD", "wr@ng/w:rd")
+    with pytest.raises(DataError, match=r"sql\.url: database error: .*password authentication failed") as caught:
         pull("ours", entry(postgres), tmp_path, tmp_path / "third")
     assert "wr@ng" not in str(caught.value)
     assert caught.value.__cause__ is None
 
 
-def test_queries_of_one_name_twice_are_told(tmp_path: Path) -> None:
+def test_a_repeated_column_of_a_query_is_an_error(tmp_path: Path) -> None:
     write_sqlite(tmp_path / "shop.db", ROWS)
-    with pytest.raises(DataError, match=r"interactions\.query gives who twice; name each column with AS"):
+    with pytest.raises(DataError, match=r"interactions\.query returns who twice; name each column with AS"):
         pull_queries("ours", "sqlite:///shop.db", {"interactions": "select who, who from log"}, tmp_path, tmp_path)

@@ -1,4 +1,4 @@
-"""Downloads from a real HTTP server on loopback that misbehaves on demand."""
+"""Downloads from a real HTTP server on loopback that fails in configurable ways."""
 
 import gzip
 import hashlib
@@ -28,33 +28,33 @@ import pytest
 from recommenders.datasets.catalog import DATASETS
 from recommenders.datasets.downloads.fetch import Outcome, consent, fetch, fetch_all, folder_of
 from recommenders.datasets.downloads.publications import PUBLICATIONS, Download, Member, downloads, variants
-from recommenders.datasets.downloads.transfer import Patience
+from recommenders.datasets.downloads.transfer import RetryPolicy
 from recommenders.datasets.sources.online_retail import COLUMNS
 from recommenders.errors import ConfigurationError, DataError, UnknownNameError
 
-QUICK = Patience(attempts=3, wait=0.01, timeout=5)
-NOISE = random.Random(7).randbytes(400_000)  # does not compress, so that a zip of it is as long
+QUICK = RetryPolicy(attempts=3, wait=0.01, timeout=5)
+NOISE = random.Random(7).randbytes(400_000)  # not compressible, so a zip of it has the same size
 
 
 @dataclass
 class Page:
-    """What the server holds at one address, and how it behaves there."""
+    """The content of one address of the server, and the server's behaviour there."""
 
     body: bytes
     etag: str = '"one"'
     modified: str = ""
     ranges: bool = True
-    asks_version: bool = True  # whether If-Range is heeded
+    asks_version: bool = True  # whether If-Range is used
     type: str = "application/octet-stream"
-    length: int | None = None  # declared instead of the true one
-    statuses: list[int] = field(default_factory=list)  # answered first, one a request
-    cuts: list[int] = field(default_factory=list)  # bytes after which the connection is cut, one a request
+    length: int | None = None  # declared instead of the real one
+    statuses: list[int] = field(default_factory=list)  # sent first, one per request
+    cuts: list[int] = field(default_factory=list)  # bytes after which the connection is cut, one per request
     pause: float = 0.0  # seconds between blocks
 
 
 @dataclass
 class Publisher:
-    """The server: its pages, and what it was asked and gave: (path, Range, bytes sent)."""
+    """The server: its pages, and a log of its requests: (path, Range, bytes sent)."""
 
     pages: dict[str, Page] = field(default_factory=dict)
     log: list[tuple[str, str, int]] = field(default_factory=list)
@@ -105,7 +105,7 @@ def handler_of(publisher: Publisher) -> type[BaseHTTPRequestHandler]:
                     self.wfile.write(block)
                     publisher.log[place] = (self.path, asked, at + len(block))
                     time.sleep(page.pause)
-            except ConnectionError:  # the client went away
+            except ConnectionError:  # the client closed the connection
                 self.close_connection = True
                 return
             if end < len(body):
@@ -121,48 +121,48 @@ def handler_of(publisher: Publisher) -> type[BaseHTTPRequestHandler]:
 
 @pytest.fixture
 def publisher(monkeypatch: pytest.MonkeyPatch) -> Iterator[Publisher]:
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")  # a proxy of the machine has no part in this
-    held = Publisher()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler_of(held))
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")  # the test must not use a proxy
+    running = Publisher()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler_of(running))
     server.daemon_threads = True
-    held.url = f"http://127.0.0.1:{server.server_port}"
+    running.url = f"http://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
-    yield held
+    yield running
     server.shutdown()
     server.server_close()
     thread.join()
 
 
 def zip_of(**files: bytes) -> bytes:
-    held = io.BytesIO()
-    with zipfile.ZipFile(held, "w", zipfile.ZIP_DEFLATED) as archive:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, body in files.items():
             archive.writestr(name.replace("__", "/") + ".csv", body)
-    return held.getvalue()
+    return buffer.getvalue()
 
 
 ZIP = zip_of(small__ratings=NOISE, small__movies=b"movieId,title,genres\n", small__notes=b"not wanted")
 
 
-def download_of(publisher: Publisher, body: bytes = ZIP, **wish: Any) -> Download:
-    """The zip, put on the server and declared with its checksum."""
+def download_of(publisher: Publisher, body: bytes = ZIP, **changes: Any) -> Download:
+    """A download of the zip, which the server offers, with its checksum."""
     publisher.pages.setdefault("/small.zip", Page(body))
     members = (Member("small/ratings.csv", "ratings.csv"), Member("small/movies.csv", "movies.csv"))
     known = {"checksum": f"md5:{hashlib.md5(body).hexdigest()}", "n_bytes": len(body), "members": members}
-    return Download("movielens", "ml-latest-small", f"{publisher.url}/small.zip", "small.zip", **(known | wish))
+    return Download("movielens", "ml-latest-small", f"{publisher.url}/small.zip", "small.zip", **(known | changes))
 
 
 def reviews_of(publisher: Publisher, body: bytes | None = None) -> Download:
-    """A gzip that stays as it is, with no checksum."""
+    """A gzip file that is not unpacked, without a checksum."""
     publisher.pages["/reviews.json.gz"] = Page(body or gzip.compress(NOISE))
     url = f"{publisher.url}/reviews.json.gz"
     return Download("amazon", "2018-5core:All_Beauty", url, "reviews.json.gz")
 
 
-def get(folder: Path, *plan: Download, said: list[str] | None = None, patience: Patience = QUICK) -> Outcome:
-    report = [].append if said is None else said.append
-    return fetch(plan[0].dataset, plan[0].variant, folder, lambda _: True, report, plan, patience)
+def get(folder: Path, *plan: Download, reports: list[str] | None = None, retry: RetryPolicy = QUICK) -> Outcome:
+    report = [].append if reports is None else reports.append
+    return fetch(plan[0].dataset, plan[0].variant, folder, lambda _: True, report, plan, retry)
 
 
 def message(folder: Path, *plan: Download) -> str:
@@ -186,38 +186,38 @@ def test_the_members_appear_and_nothing_else_stays(publisher: Publisher, tmp_pat
     assert json.loads(json.dumps(outcome.to_json()))["done"] == "fetched"
 
 
-def test_a_second_fetch_does_nothing_and_asks_nobody(publisher: Publisher, tmp_path: Path) -> None:
-    download, said = download_of(publisher), list[str]()
+def test_a_second_fetch_sends_no_request(publisher: Publisher, tmp_path: Path) -> None:
+    download, reports = download_of(publisher), list[str]()
     get(tmp_path, download)
     asked = len(publisher.log)
-    outcome = fetch("movielens", "", tmp_path, lambda _: pytest.fail("asked"), said.append, [download], QUICK)
+    outcome = fetch("movielens", "", tmp_path, lambda _: pytest.fail("asked"), reports.append, [download], QUICK)
     assert outcome.done == "already there"
-    assert "already there" in said[-1]
+    assert "already there" in reports[-1]
     assert len(publisher.log) == asked
 
 
 def test_a_file_that_was_changed_is_fetched_again(publisher: Publisher, tmp_path: Path) -> None:
-    download, said = download_of(publisher), list[str]()
+    download, reports = download_of(publisher), list[str]()
     get(tmp_path, download)
     (tmp_path / "ratings.csv").write_bytes(b"changed")
-    assert get(tmp_path, download, said=said).done == "fetched"
+    assert get(tmp_path, download, reports=reports).done == "fetched"
     assert (tmp_path / "ratings.csv").read_bytes() == NOISE
-    assert "changed since it was fetched" in said[0]
+    assert "changed since the download" in reports[0]
 
 
 def test_a_cut_connection_is_resumed_with_only_the_rest(publisher: Publisher, tmp_path: Path) -> None:
-    download, said = download_of(publisher), list[str]()
+    download, reports = download_of(publisher), list[str]()
     publisher.pages["/small.zip"].cuts = [200_000]
-    get(tmp_path, download, said=said)
+    get(tmp_path, download, reports=reports)
     assert publisher.log[1][1].startswith("bytes=")
     offset = int(publisher.log[1][1].removeprefix("bytes=").removesuffix("-"))
     assert 0 < offset <= 200_000
     assert publisher.sent("/small.zip") == [200_000, len(ZIP) - offset]
     assert (tmp_path / "ratings.csv").read_bytes() == NOISE
-    assert "trying again in 0.01 s" in said[1]
+    assert "trying again in 0.01 s" in reports[1]
 
 
-def test_bytes_that_come_are_progress_however_often_it_is_cut(publisher: Publisher, tmp_path: Path) -> None:
+def test_attempts_with_new_bytes_do_not_count_as_failures(publisher: Publisher, tmp_path: Path) -> None:
     download = download_of(publisher)
     publisher.pages["/small.zip"].cuts = [50_000] * 7  # more cuts than attempts
     get(tmp_path, download)
@@ -225,7 +225,7 @@ def test_bytes_that_come_are_progress_however_often_it_is_cut(publisher: Publish
     assert (tmp_path / "ratings.csv").read_bytes() == NOISE
 
 
-def test_a_server_without_ranges_gives_all_of_it_again(publisher: Publisher, tmp_path: Path) -> None:
+def test_a_server_without_ranges_sends_the_whole_file_again(publisher: Publisher, tmp_path: Path) -> None:
     download = download_of(publisher)
     publisher.pages["/small.zip"].cuts = [200_000]
     publisher.pages["/small.zip"].ranges = False
@@ -235,7 +235,7 @@ def test_a_server_without_ranges_gives_all_of_it_again(publisher: Publisher, tmp
 
 
 @pytest.mark.parametrize("etag", ["", 'W/"weak"'])
-def test_without_a_version_a_part_is_not_trusted(publisher: Publisher, tmp_path: Path, etag: str) -> None:
+def test_without_a_version_a_part_is_not_resumed(publisher: Publisher, tmp_path: Path, etag: str) -> None:
     download = download_of(publisher)
     publisher.pages["/small.zip"].etag = etag
     publisher.pages["/small.zip"].cuts = [200_000]
@@ -252,11 +252,11 @@ def test_the_time_of_the_last_change_is_a_version_too(publisher: Publisher, tmp_
     assert sum(publisher.sent("/small.zip")) < 2 * len(ZIP)
 
 
-def test_a_file_that_changed_meanwhile_begins_anew(publisher: Publisher, tmp_path: Path) -> None:
+def test_a_file_that_changed_meanwhile_is_downloaded_from_the_start(publisher: Publisher, tmp_path: Path) -> None:
     newer = zip_of(small__ratings=NOISE[::-1], small__movies=b"newer")
     download = download_of(publisher, newer)
     publisher.pages["/small.zip"] = Page(ZIP, cuts=[200_000, 0, 0, 0])
-    assert "by hand" in message(tmp_path, download)
+    assert "manual steps" in message(tmp_path, download)
     assert "small.zip.part" in names(tmp_path)
     publisher.pages["/small.zip"] = Page(newer, etag='"two"')
     get(tmp_path, download)
@@ -275,7 +275,7 @@ def test_the_rest_of_another_version_is_not_joined(publisher: Publisher, tmp_pat
     assert (tmp_path / "ratings.csv").read_bytes() == NOISE[::-1]
 
 
-def test_a_mixture_of_two_versions_is_found_and_forgotten(publisher: Publisher, tmp_path: Path) -> None:
+def test_a_mixture_of_two_versions_is_found_and_removed(publisher: Publisher, tmp_path: Path) -> None:
     download = download_of(publisher)
     (tmp_path / "small.zip.part").write_bytes(b"PK" + bytes(998))
     note = {"url": download.url, "version": '"one"', "total": len(ZIP)}
@@ -286,7 +286,7 @@ def test_a_mixture_of_two_versions_is_found_and_forgotten(publisher: Publisher, 
     assert (tmp_path / "ratings.csv").read_bytes() == NOISE
 
 
-def test_a_part_longer_than_the_file_begins_anew(publisher: Publisher, tmp_path: Path) -> None:
+def test_a_part_longer_than_the_file_is_downloaded_from_the_start(publisher: Publisher, tmp_path: Path) -> None:
     download = download_of(publisher)
     publisher.pages["/small.zip"].statuses = [416]
     (tmp_path / "small.zip.part").write_bytes(ZIP + ZIP)
@@ -296,43 +296,43 @@ def test_a_part_longer_than_the_file_begins_anew(publisher: Publisher, tmp_path:
     assert [asked for _, asked, _ in publisher.log] == [f"bytes={2 * len(ZIP)}-", ""]
 
 
-def test_a_busy_server_is_asked_again(publisher: Publisher, tmp_path: Path) -> None:
-    download, said = download_of(publisher), list[str]()
+def test_a_busy_server_is_tried_again(publisher: Publisher, tmp_path: Path) -> None:
+    download, reports = download_of(publisher), list[str]()
     publisher.pages["/small.zip"].statuses = [503, 429]
-    get(tmp_path, download, said=said)
-    assert "answered 503 Service Unavailable; trying again in 0.01 s" in said[1]
-    assert "answered 429 Too Many Requests; trying again in 0.02 s" in said[2]
+    get(tmp_path, download, reports=reports)
+    assert "answered 503 Service Unavailable; trying again in 0.01 s" in reports[1]
+    assert "answered 429 Too Many Requests; trying again in 0.02 s" in reports[2]
 
 
-def test_a_server_that_stays_busy_ends_in_the_steps_by_hand(publisher: Publisher, tmp_path: Path) -> None:
+def test_a_server_that_stays_busy_is_an_error_with_manual_steps(publisher: Publisher, tmp_path: Path) -> None:
     download = download_of(publisher)
     publisher.pages["/small.zip"].statuses = [503] * 3
-    told = message(tmp_path, download)
-    assert "503" in told
-    assert "by hand: download" in told
+    reported = message(tmp_path, download)
+    assert "503" in reported
+    assert "manual steps: download" in reported
 
 
-@pytest.mark.parametrize(("status", "word"), [(404, "404 Not Found"), (403, "it wants a login")])
-def test_a_refusal_is_not_repeated(publisher: Publisher, tmp_path: Path, status: int, word: str) -> None:
+@pytest.mark.parametrize(("status", "word"), [(404, "404 Not Found"), (403, "it requires a login")])
+def test_a_refused_request_is_not_repeated(publisher: Publisher, tmp_path: Path, status: int, word: str) -> None:
     download = download_of(publisher)
     publisher.pages["/small.zip"].statuses = [status]
     assert word in message(tmp_path, download)
     assert len(publisher.log) == 1
 
 
-def test_no_server_ends_in_the_steps_by_hand(publisher: Publisher, tmp_path: Path) -> None:
+def test_no_server_is_an_error_with_manual_steps(publisher: Publisher, tmp_path: Path) -> None:
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))  # bound but not listening: refused
         url = f"http://127.0.0.1:{held.getsockname()[1]}/small.zip"
-        told = message(tmp_path, replace(download_of(publisher), url=url))
-    assert "refused" in told
-    assert f"download {url} as {tmp_path}/small.zip (or unpack ratings.csv, movies.csv into {tmp_path}" in told
-    assert f"tradewind data fetch movielens --variant ml-latest-small --to {tmp_path} unpacks it" in told
-    assert told.endswith(f"; then tradewind data describe movielens --source {tmp_path}")
+        reported = message(tmp_path, replace(download_of(publisher), url=url))
+    assert "refused" in reported
+    assert f"download {url} as {tmp_path}/small.zip (or unpack ratings.csv, movies.csv into {tmp_path}" in reported
+    assert f"tradewind data fetch movielens --variant ml-latest-small --to {tmp_path} unpacks it" in reported
+    assert reported.endswith(f"; then tradewind data describe movielens --source {tmp_path}")
     assert names(tmp_path) == []
 
 
-def test_a_zip_put_there_by_hand_is_unpacked_without_a_network(publisher: Publisher, tmp_path: Path) -> None:
+def test_a_manually_downloaded_zip_is_unpacked_without_a_network(publisher: Publisher, tmp_path: Path) -> None:
     download = download_of(publisher)
     (tmp_path / "small.zip").write_bytes(ZIP)
     assert get(tmp_path, download).done == "fetched"
@@ -340,18 +340,18 @@ def test_a_zip_put_there_by_hand_is_unpacked_without_a_network(publisher: Publis
     assert names(tmp_path) == [".fetched", "movies.csv", "ratings.csv", "small.zip"]
 
 
-def test_a_damaged_zip_put_there_by_hand_is_told_and_stays(publisher: Publisher, tmp_path: Path) -> None:
+def test_a_damaged_manually_downloaded_zip_is_an_error_and_is_kept(publisher: Publisher, tmp_path: Path) -> None:
     (tmp_path / "small.zip").write_bytes(ZIP[:-1] + b"x")
     assert "the md5" in message(tmp_path, download_of(publisher))
     assert names(tmp_path) == ["small.zip"]
 
 
-def test_files_put_there_by_hand_stay_as_they_are(publisher: Publisher, tmp_path: Path) -> None:
-    said = list[str]()
+def test_manually_downloaded_files_are_not_changed(publisher: Publisher, tmp_path: Path) -> None:
+    reports = list[str]()
     for name in ("ratings.csv", "movies.csv"):
         (tmp_path / name).write_text("mine")
-    assert get(tmp_path, download_of(publisher), said=said).done == "already there"
-    assert "came from elsewhere" in said[0]
+    assert get(tmp_path, download_of(publisher), reports=reports).done == "already there"
+    assert "have another origin" in reports[0]
     assert (tmp_path / "ratings.csv").read_text() == "mine"
 
 
@@ -361,13 +361,13 @@ def test_files_of_another_source_are_not_overwritten(publisher: Publisher, tmp_p
     assert "choose another folder with --to" in message(tmp_path, other)
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "ratings.csv").write_text("mine")
-    assert "holds ratings.csv from elsewhere" in message(tmp_path / "other", download_of(publisher))
+    assert "has ratings.csv of another origin" in message(tmp_path / "other", download_of(publisher))
     assert (tmp_path / "other" / "ratings.csv").read_text() == "mine"
 
 
 def test_a_wrong_checksum_leaves_nothing(publisher: Publisher, tmp_path: Path) -> None:
-    told = message(tmp_path, download_of(publisher, checksum="sha256:" + "0" * 64))
-    assert f"has the sha256 {hashlib.sha256(ZIP).hexdigest()}; expected 000" in told
+    reported = message(tmp_path, download_of(publisher, checksum="sha256:" + "0" * 64))
+    assert f"has the sha256 {hashlib.sha256(ZIP).hexdigest()}; expected 000" in reported
     assert names(tmp_path) == []
 
 
@@ -377,7 +377,7 @@ def test_a_wrong_size_leaves_nothing(publisher: Publisher, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("text", ["MD5 (small.zip) = {}\n", "{}  small.zip\n"])
-def test_the_publishers_own_md5_is_asked(publisher: Publisher, tmp_path: Path, text: str) -> None:
+def test_the_publishers_md5_file_is_used(publisher: Publisher, tmp_path: Path, text: str) -> None:
     download = download_of(publisher, checksum="", checksum_url=f"{publisher.url}/small.zip.md5")
     publisher.pages["/small.zip.md5"] = Page(text.format("0" * 32).encode())
     assert "expected " + "0" * 32 in message(tmp_path, download)
@@ -385,12 +385,12 @@ def test_the_publishers_own_md5_is_asked(publisher: Publisher, tmp_path: Path, t
     assert get(tmp_path, download).done == "fetched"
 
 
-def test_without_a_published_checksum_the_crcs_are_checked_and_it_is_said(publisher: Publisher, tmp_path: Path) -> None:
-    said = list[str]()
+def test_without_a_published_checksum_the_crcs_are_checked_and_reported(publisher: Publisher, tmp_path: Path) -> None:
+    reports = list[str]()
     download = download_of(publisher, checksum="", checksum_url=f"{publisher.url}/gone.md5")
-    get(tmp_path, download, said=said)
-    assert "404" in said[1]
-    assert "no checksum is published" in said[2]
+    get(tmp_path, download, reports=reports)
+    assert "404" in reports[1]
+    assert "no checksum is published" in reports[2]
     damaged = bytearray(ZIP)
     damaged[200_000] ^= 1
     publisher.pages["/small.zip"] = Page(bytes(damaged))
@@ -400,42 +400,42 @@ def test_without_a_published_checksum_the_crcs_are_checked_and_it_is_said(publis
 
 
 @pytest.mark.parametrize("kind", ["text/html; charset=utf-8", "application/zip"])
-def test_a_login_page_is_not_taken_for_the_file(publisher: Publisher, tmp_path: Path, kind: str) -> None:
+def test_a_login_page_is_not_accepted_as_the_file(publisher: Publisher, tmp_path: Path, kind: str) -> None:
     publisher.pages["/small.zip"] = Page(b"\n<!doctype html><title>Sign in</title>", type=kind)
-    told = message(tmp_path, download_of(publisher))
-    assert "a web page (a login or an error), not with small.zip" in told
-    assert "by hand" in told
+    reported = message(tmp_path, download_of(publisher))
+    assert "a web page (a login or an error), not with small.zip" in reported
+    assert "manual steps" in reported
     assert names(tmp_path) == []
 
 
-def test_what_is_no_zip_is_told_from_its_first_bytes(publisher: Publisher, tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_zip_is_recognised_from_its_first_bytes(publisher: Publisher, tmp_path: Path) -> None:
     publisher.pages["/small.zip"] = Page(b"Rar!" + NOISE)
-    assert "is no .zip file: it begins with b'Rar!" in message(tmp_path, download_of(publisher))
+    assert "is not a .zip file: it begins with b'Rar!" in message(tmp_path, download_of(publisher))
     assert names(tmp_path) == []
 
 
 @pytest.mark.parametrize("path", ["../evil", "/etc/evil", "C:\\evil", "small/../../evil"])
-def test_a_zip_that_leads_outside_is_refused(publisher: Publisher, tmp_path: Path, path: str) -> None:
+def test_a_zip_with_a_path_outside_the_folder_is_an_error(publisher: Publisher, tmp_path: Path, path: str) -> None:
     body = zip_of(**{"small__ratings": b"1", "small__movies": b"2", path: b"evil"})
-    told = message(tmp_path / "folder", download_of(publisher, body))
-    assert "leads outside the folder" in told
+    reported = message(tmp_path / "folder", download_of(publisher, body))
+    assert "a path outside the folder" in reported
     assert names(tmp_path / "folder") == []
     assert names(tmp_path) == ["folder"]
 
 
-def test_a_declaration_cannot_lead_outside_either(publisher: Publisher, tmp_path: Path) -> None:
+def test_a_declared_file_outside_the_folder_is_an_error(publisher: Publisher, tmp_path: Path) -> None:
     members = (Member("small/ratings.csv", "../ratings.csv"),)
-    assert "would lie outside" in message(tmp_path / "folder", download_of(publisher, members=members))
+    assert "would be outside" in message(tmp_path / "folder", download_of(publisher, members=members))
     assert names(tmp_path) == ["folder"]
 
 
-def test_a_zip_that_lacks_a_member_gives_none(publisher: Publisher, tmp_path: Path) -> None:
-    told = message(tmp_path, download_of(publisher, zip_of(small__ratings=b"1")))
-    assert "lacks small/movies.csv; got small/ratings.csv" in told
+def test_a_zip_that_lacks_a_member_is_not_unpacked(publisher: Publisher, tmp_path: Path) -> None:
+    reported = message(tmp_path, download_of(publisher, zip_of(small__ratings=b"1")))
+    assert "lacks small/movies.csv; got small/ratings.csv" in reported
     assert names(tmp_path) == []
 
 
-def test_a_truncated_gzip_is_refused_and_a_whole_one_stays_packed(publisher: Publisher, tmp_path: Path) -> None:
+def test_a_truncated_gzip_is_an_error_and_a_complete_one_stays_compressed(publisher: Publisher, tmp_path: Path) -> None:
     download = reviews_of(publisher, gzip.compress(NOISE)[:-9])
     assert "damaged or truncated gzip" in message(tmp_path, download)
     assert names(tmp_path) == []
@@ -444,7 +444,7 @@ def test_a_truncated_gzip_is_refused_and_a_whole_one_stays_packed(publisher: Pub
     assert names(tmp_path) == [".fetched", "reviews.json.gz"]
 
 
-def test_a_gzip_that_changed_is_not_fetched_again_without_a_yes(publisher: Publisher, tmp_path: Path) -> None:
+def test_a_gzip_that_changed_is_not_downloaded_again_without_consent(publisher: Publisher, tmp_path: Path) -> None:
     download = reviews_of(publisher)
     get(tmp_path, download)
     (tmp_path / "reviews.json.gz").write_bytes(b"changed")
@@ -455,50 +455,53 @@ def test_a_gzip_that_changed_is_not_fetched_again_without_a_yes(publisher: Publi
     assert gzip.decompress((tmp_path / "reviews.json.gz").read_bytes()) == NOISE
 
 
-def test_a_gzip_put_there_by_hand_stays(publisher: Publisher, tmp_path: Path) -> None:
+def test_a_manually_downloaded_gzip_is_kept(publisher: Publisher, tmp_path: Path) -> None:
     (tmp_path / "reviews.json.gz").write_bytes(b"mine")
     assert get(tmp_path, reviews_of(publisher)).done == "already there"
     assert (tmp_path / "reviews.json.gz").read_bytes() == b"mine"
     assert publisher.log == []
 
 
-def test_of_two_files_the_one_that_came_stays(publisher: Publisher, tmp_path: Path) -> None:
+def test_of_two_files_the_downloaded_one_is_kept(publisher: Publisher, tmp_path: Path) -> None:
     reviews = reviews_of(publisher)
     products = replace(reviews, url=f"{publisher.url}/meta.json.gz", file="meta.json.gz")
-    told = message(tmp_path, reviews, products)
-    assert f"by hand: download {products.url} as {tmp_path}/meta.json.gz; then tradewind data describe amazon" in told
+    reported = message(tmp_path, reviews, products)
+    assert (
+        f"manual steps: download {products.url} as {tmp_path}/meta.json.gz; then tradewind data describe amazon"
+        in reported
+    )
     publisher.pages["/meta.json.gz"] = Page(gzip.compress(b"{}"))
     assert get(tmp_path, reviews, products).done == "fetched"
     assert len(publisher.sent("/reviews.json.gz")) == 1
 
 
-def test_a_file_larger_than_the_disk_is_not_begun(publisher: Publisher, tmp_path: Path) -> None:
+def test_a_file_larger_than_the_disk_is_not_downloaded(publisher: Publisher, tmp_path: Path) -> None:
     download = download_of(publisher, n_bytes=None)
     publisher.pages["/small.zip"].length = 10**18
-    told = message(tmp_path, download)
-    assert "small.zip needs 1,000,000,000,000 MB" in told
-    assert "make room" in told
+    reported = message(tmp_path, download)
+    assert "small.zip needs 1,000,000,000,000 MB" in reported
+    assert "free some space" in reported
     assert "ratings.csv" not in names(tmp_path)
 
 
-def test_terms_come_first_and_a_no_downloads_nothing(publisher: Publisher, tmp_path: Path) -> None:
-    said, asked = list[str](), list[str]()
+def test_terms_are_shown_first_and_without_consent_nothing_is_downloaded(publisher: Publisher, tmp_path: Path) -> None:
+    reports, asked = list[str](), list[str]()
 
     def no(question: str) -> bool:
-        assert "GroupLens terms" in said[0]
+        assert "GroupLens terms" in reports[0]
         asked.append(question)
         return False
 
     with pytest.raises(DataError, match="not agreed to, so nothing was downloaded"):
-        fetch("movielens", "", tmp_path, no, said.append, [download_of(publisher)], QUICK)
+        fetch("movielens", "", tmp_path, no, reports.append, [download_of(publisher)], QUICK)
     assert asked == ["Do you agree, and shall small.zip (0.4 MB) be downloaded from 127.0.0.1?"]
     assert publisher.log == []
 
 
-def test_only_a_person_or_yes_can_agree() -> None:
+def test_consent_needs_a_terminal_or_yes() -> None:
     assert consent(True, False, lambda _: pytest.fail("asked"))("?")
     assert not consent(False, True, lambda _: False)("?")
-    with pytest.raises(ConfigurationError, match="no terminal to ask on; read them above and say --yes"):
+    with pytest.raises(ConfigurationError, match="no terminal to ask on; read them above and pass --yes"):
         consent(False, False, lambda _: pytest.fail("asked"))("?")
 
 
@@ -539,7 +542,7 @@ def test_ctrl_c_leaves_a_part_that_resumes(publisher: Publisher, tmp_path: Path)
     assert (tmp_path / "ratings.csv").read_bytes() == NOISE
 
 
-def test_a_part_that_was_whole_when_it_was_ended_is_only_checked(publisher: Publisher, tmp_path: Path) -> None:
+def test_a_complete_part_of_an_interrupted_call_is_only_checked(publisher: Publisher, tmp_path: Path) -> None:
     download = download_of(publisher)
     (tmp_path / "small.zip.part").write_bytes(ZIP)
     note = {"url": download.url, "version": '"one"', "total": len(ZIP)}
@@ -550,7 +553,7 @@ def test_a_part_that_was_whole_when_it_was_ended_is_only_checked(publisher: Publ
 
 
 def everything(terminal: int) -> str:
-    """What is written to a terminal until its other end is closed, which Linux tells as an error."""
+    """The output to a terminal until its other end is closed, which Linux reports as an error."""
     shown = b""
     with suppress(OSError):
         while block := os.read(terminal, 65_536):
@@ -562,10 +565,10 @@ def everything(terminal: int) -> str:
 def test_the_bar_is_drawn_on_a_terminal_only(publisher: Publisher, tmp_path: Path) -> None:
     download_of(publisher)
     publisher.pages["/small.zip"].pause = 0.02
-    ours, theirs = pty.openpty()
-    process = start(publisher, tmp_path / "a", stderr=theirs, env=os.environ | {"TERM": "xterm", "COLUMNS": "100"})
-    os.close(theirs)
-    shown = everything(ours)
+    parent_end, child_end = pty.openpty()
+    process = start(publisher, tmp_path / "a", stderr=child_end, env=os.environ | {"TERM": "xterm", "COLUMNS": "100"})
+    os.close(child_end)
+    shown = everything(parent_end)
     assert process.wait(timeout=60) == 0
     assert "small.zip" in shown
     assert "MB/s" in shown or "kB/s" in shown
@@ -573,22 +576,22 @@ def test_the_bar_is_drawn_on_a_terminal_only(publisher: Publisher, tmp_path: Pat
     assert piped.communicate(timeout=60) == (b"", b"")
 
 
-def test_all_goes_on_past_what_fails(publisher: Publisher, tmp_path: Path) -> None:
-    said = list[str]()
+def test_fetch_all_continues_after_a_failure(publisher: Publisher, tmp_path: Path) -> None:
+    reports = list[str]()
     plans = {
         "custom_b2b": downloads("custom_b2b"),
         "retailrocket": downloads("retailrocket"),
         "movielens": [download_of(publisher, checksum="md5:0")],
         "amazon": [reviews_of(publisher)],
     }
-    outcomes = fetch_all(tmp_path, lambda _: True, said.append, plans, QUICK)
+    outcomes = fetch_all(tmp_path, lambda _: True, reports.append, plans, QUICK)
     assert [o.done for o in outcomes] == ["made here", "failed", "failed", "fetched"]
-    assert "Kaggle wants a login" in outcomes[1].error
+    assert "Kaggle requires a login" in outcomes[1].error
     assert outcomes[3].folder == str(tmp_path / "amazon" / "2018-5core-Industrial_and_Scientific")
-    assert outcomes[1].error in said
+    assert outcomes[1].error in reports
 
 
-def test_retailrocket_tells_what_to_put_where_and_unpacks_it(tmp_path: Path) -> None:
+def test_retailrocket_lists_the_manual_steps_and_unpacks_the_zip(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         fetch("retailrocket", "", tmp_path, lambda _: pytest.fail("asked"), print)
     files = "events.csv, item_properties_part1.csv, item_properties_part2.csv, category_tree.csv"
@@ -620,23 +623,23 @@ def test_the_workbook_of_online_retail_becomes_its_csv(publisher: Publisher, tmp
 
 
 def test_custom_b2b_has_nothing_to_fetch(tmp_path: Path) -> None:
-    said = list[str]()
-    assert fetch("custom_b2b", "", tmp_path, lambda _: pytest.fail("asked"), said.append).done == "made here"
-    assert "made by this project: nothing to fetch" in said[0]
+    reports = list[str]()
+    assert fetch("custom_b2b", "", tmp_path, lambda _: pytest.fail("asked"), reports.append).done == "made here"
+    assert "made by this project: nothing to download" in reports[0]
 
 
-def test_names_that_are_not_there_are_told_with_those_that_are(tmp_path: Path) -> None:
-    def told(name: str, variant: str = "") -> str:
+def test_unknown_names_are_errors_with_the_known_names(tmp_path: Path) -> None:
+    def reported(name: str, variant: str = "") -> str:
         with pytest.raises(ConfigurationError) as caught:
             fetch(name, variant, tmp_path, lambda _: pytest.fail("asked"), print)
         assert "\n" not in str(caught.value)
         return str(caught.value)
 
-    assert "choose from amazon, custom_b2b, movielens" in told("movielense")
-    assert "choose from ml-100k, ml-1m, ml-25m, ml-latest-small" in told("movielens", "ml-2m")
-    assert "expected EDITION:CATEGORY such as 2018-5core:All_Beauty" in told("amazon", "All_Beauty")
-    assert "choose from 2014, 2014-5core, 2018, 2018-5core, 2023" in told("amazon", "2019:Books")
-    assert "AMAZON_FASHION" in told("amazon", "2018:Baby")
+    assert "choose from amazon, custom_b2b, movielens" in reported("movielense")
+    assert "choose from ml-100k, ml-1m, ml-25m, ml-latest-small" in reported("movielens", "ml-2m")
+    assert "expected EDITION:CATEGORY such as 2018-5core:All_Beauty" in reported("amazon", "All_Beauty")
+    assert "choose from 2014, 2014-5core, 2018, 2018-5core, 2023" in reported("amazon", "2019:Books")
+    assert "AMAZON_FASHION" in reported("amazon", "2018:Baby")
     with pytest.raises(UnknownNameError, match="leave --variant out"):
         downloads("custom_b2b", "large")
 

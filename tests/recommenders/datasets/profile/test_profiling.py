@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from recommenders.datasets.catalog import DATASETS
 from recommenders.datasets.profile.page import draw, render
-from recommenders.datasets.profile.profiling import Description, describe, long_tail
+from recommenders.datasets.profile.profiling import DatasetProfile, long_tail, profile_tables
 from recommenders.datasets.reading.ingest import TABLES, Counts
 from recommenders.errors import DataError
 
@@ -34,8 +34,8 @@ def event(user: str, item: str, days: float = 0, **more: Any) -> dict[str, Any]:
     return known | more
 
 
-def described(folder: Path, counts: Counts | None = None, **tables: Rows) -> Description:
-    """A description of tables in two files each; users and items that are not given are those of the events."""
+def profile_of(folder: Path, counts: Counts | None = None, **tables: Rows) -> DatasetProfile:
+    """The profile of tables in two files each; by default users and items are those of the events."""
     log = tables["interactions"]
     given = {
         "users": [{"user_id": user} for user in sorted({row["user_id"] for row in log})],
@@ -47,14 +47,14 @@ def described(folder: Path, counts: Counts | None = None, **tables: Rows) -> Des
         files[name] = [folder / f"{name}-{part}.parquet" for part in (0, 1)]
         for part, path in enumerate(files[name]):
             pq.write_table(pa.Table.from_pylist(list(given[name])[part::2], schema=schema), path)
-    found = describe(files, counts or Counts(len(log), len(log)), "made")
+    found = profile_tables(files, counts or Counts(len(log), len(log)), "made")
     assert json.loads(json.dumps(found.to_json()))["dataset"] == "made"
-    assert render(found).startswith("# made: what it holds\n")
+    assert render(found).startswith("# made: profile\n")
     return found
 
 
 def test_the_log_in_figures(tmp_path: Path) -> None:
-    found = described(
+    found = profile_of(
         tmp_path,
         interactions=[
             event("ann", "saw", 0, order_id="1"),
@@ -90,8 +90,8 @@ def test_the_log_in_figures(tmp_path: Path) -> None:
     }
 
 
-def test_a_long_log_is_told_by_week(tmp_path: Path) -> None:
-    found = described(tmp_path, interactions=[event("ann", "saw", days) for days in (1, 6, 7, 70)])
+def test_a_long_log_is_shown_by_week(tmp_path: Path) -> None:
+    found = profile_of(tmp_path, interactions=[event("ann", "saw", days) for days in (1, 6, 7, 70)])
     assert found.activity == {
         "period": "week",
         "starts": ["2024-03-04", "2024-03-11", "2024-05-13"],
@@ -100,9 +100,9 @@ def test_a_long_log_is_told_by_week(tmp_path: Path) -> None:
     assert draw(found).startswith(PNG)
 
 
-def test_who_buys_and_what_is_bought(tmp_path: Path) -> None:
+def test_users_by_attribute_and_items_by_category(tmp_path: Path) -> None:
     places = {"ann": "north", "bob": "north", "cyd": "south", "dan": None}
-    found = described(
+    found = profile_of(
         tmp_path,
         interactions=[event("ann", "saw"), event("ann", "nail"), event("cyd", "nail"), event("dan", "nail")],
         users=[{"user_id": user, "region": place} for user, place in places.items()],
@@ -133,19 +133,19 @@ def test_who_buys_and_what_is_bought(tmp_path: Path) -> None:
         "last": "2024-03-13T09:00:00",
     }
     assert "| (unknown) | 1 | 25.0 % | 25.0 % |" in render(found)
-    assert "| states of items | 4, 2024-03-04 to 2024-03-13; 1 item changed |" in render(found)
+    assert "| item snapshots | 4, 2024-03-04 to 2024-03-13; 1 item changed |" in render(found)
 
 
 def test_many_values_are_summed_up(tmp_path: Path) -> None:
     users = [{"user_id": str(n), "segment": f"s{n // 2}"} for n in range(24)]
-    found = described(tmp_path, interactions=[event(str(n), "saw") for n in range(24)], users=users)
+    found = profile_of(tmp_path, interactions=[event(str(n), "saw") for n in range(24)], users=users)
     rows = found.users_by["segment"]
     assert [row["value"] for row in rows] == [*sorted(f"s{n}" for n in range(12))[:8], "4 others"]
     assert rows[-1] == {"value": "4 others", "users": 8, "share_of_users": 0.333332, "share_of_events": 0.333332}
 
 
 def test_returns_and_missing_values(tmp_path: Path) -> None:
-    found = described(
+    found = profile_of(
         tmp_path,
         interactions=[
             event("ann", "saw", 0, quantity=4.0, returned_quantity=3.0, returned_at=at(2)),
@@ -161,11 +161,11 @@ def test_returns_and_missing_values(tmp_path: Path) -> None:
     assert (log["user_id"], log["quantity"], log["rating"]) == (0.0, 0.5, 1.0)
     assert (items["title"], items["category"]) == (0.5, 1.0)
     assert found.missing["quarantine"] == {}
-    assert "| lines that came back | 1 (25.0 %), half of them within 2 days |" in render(found)
+    assert "| returned lines | 1 (25.0 %), half of them within 2 days |" in render(found)
     assert "| users | segment, industry, region, annual_revenue, credit_limit | - |" in render(found)
 
 
-def test_where_rows_went_with_an_example_of_each_reason(tmp_path: Path) -> None:
+def test_rows_by_outcome_with_an_example_of_each_reason(tmp_path: Path) -> None:
     bad = [
         ("b.csv", 2, "no price", "5,|`x`"),
         ("a.csv", 9, "no price", "later"),
@@ -175,20 +175,20 @@ def test_where_rows_went_with_an_example_of_each_reason(tmp_path: Path) -> None:
     ]
     quarantine = [dict(zip(("file", "line", "reason", "raw"), row, strict=True)) | {"dataset": "made"} for row in bad]
     counts = Counts(12, 2, merged=1, netted=1, set_aside={"no customer": 3}, quarantined=5)
-    found = described(tmp_path, counts, interactions=[event("a", "x"), event("b", "x")], quarantine=quarantine)
+    found = profile_of(tmp_path, counts, interactions=[event("a", "x"), event("b", "x")], quarantine=quarantine)
     assert found.quarantine == [
         {"reason": "no price", "rows": 3, "file": "a.csv", "line": 3, "raw": "4,|`y`\n<b>"},
         {"reason": "no code", "rows": 2, "file": "a.csv", "line": 5, "raw": "z" * 300},
     ]
     page = render(found)
     assert "| no price | 3 | a.csv, line 3 | `4,\\|'y' <b>` |" in page
-    for row in ("read | 12 | 100.0 %", "**kept** | 2 | 16.7 %", "set aside: no customer | 3 | 25.0 %"):
+    for row in ("read | 12 | 100.0 %", "**kept** | 2 | 16.7 %", "excluded: no customer | 3 | 25.0 %"):
         assert f"| {row} |" in page
     assert found.rows["set_aside"] == {"no customer": 3}
 
 
 def test_one_event_and_nothing_else(tmp_path: Path) -> None:
-    found = described(tmp_path, interactions=[event("ann", "saw")])
+    found = profile_of(tmp_path, interactions=[event("ann", "saw")])
     assert (found.log["days"], found.log["longest_silence"], found.log["density"]) == (1, None, 1.0)
     assert (found.long_tail["gini"], found.long_tail["top"]) == (0.0, {})
     assert (found.users_by, found.items_by_category, found.quarantine) == ({}, [], [])
@@ -203,22 +203,22 @@ def test_one_event_and_nothing_else(tmp_path: Path) -> None:
 
 
 def test_no_events_at_all(tmp_path: Path) -> None:
-    found = described(tmp_path, interactions=[])
+    found = profile_of(tmp_path, interactions=[])
     assert (found.log["events"], found.log["density"], found.long_tail["gini"]) == (0, None, None)
     assert "No events." in render(found)
     assert draw(found).startswith(PNG)
 
 
-def test_damaged_tables_are_told_in_one_line(tmp_path: Path) -> None:
+def test_damaged_tables_are_an_error_of_one_line(tmp_path: Path) -> None:
     path = tmp_path / "log.parquet"
     path.write_text("no Parquet")
     with pytest.raises(DataError, match=r"^the tables cannot be read: .*; materialise them again$"):
-        describe({name: [path] for name in TABLES}, Counts(1, 1))
+        profile_tables({name: [path] for name in TABLES}, Counts(1, 1))
 
 
 @settings(max_examples=60)
 @given(st.lists(st.integers(1, 50), min_size=1, max_size=300))
-def test_the_long_tail_is_what_its_definition_says(n_events: list[int]) -> None:
+def test_the_long_tail_matches_its_definition(n_events: list[int]) -> None:
     found = long_tail(np.array(n_events))
     n, total, falling = len(n_events), sum(n_events), sorted(n_events, reverse=True)
     differences = sum(abs(one - other) for one in n_events for other in n_events)
@@ -246,11 +246,11 @@ EVENTS = st.lists(
 
 @settings(max_examples=10)
 @given(EVENTS)
-def test_figures_are_those_of_plain_python(
+def test_figures_equal_those_of_plain_python(
     tmp_path_factory: pytest.TempPathFactory, events: list[tuple[str, str, int, str | None]]
 ) -> None:
     log = [event(user, item, days, order_id=order) for user, item, days, order in events]
-    found = described(tmp_path_factory.mktemp("log"), interactions=log)
+    found = profile_of(tmp_path_factory.mktemp("log"), interactions=log)
     pairs, days = {e[:2] for e in events}, {e[2] for e in events}
     a_user = Counter(e[0] for e in events)
     orders = Counter(e[3] for e in events if e[3])
@@ -268,12 +268,12 @@ def test_figures_are_those_of_plain_python(
 
 
 @pytest.mark.real_data
-def test_a_real_log_described(real_data: Path, tmp_path: Path) -> None:
+def test_a_real_log_profile_of(real_data: Path, tmp_path: Path) -> None:
     spec = DATASETS["movielens"]
-    counts = spec.ingest(real_data / spec.real_data_folder, tmp_path)
-    found = describe({name: [tmp_path / f"{name}.parquet"] for name in TABLES}, counts, spec.name)
+    counts = spec.write_tables(real_data / spec.real_data_folder, tmp_path)
+    found = profile_tables({name: [tmp_path / f"{name}.parquet"] for name in TABLES}, counts, spec.name)
     assert (found.log["events"], found.log["users"], found.log["items_sold"]) == (100_836, 610, 9_724)
     assert found.log["repeat_share"] == 0
     assert (found.events_a_user["least"], found.events_a_user["most"]) == (20, 2698)
-    assert render(found).startswith("# movielens: what it holds\n\n100,836 events of 610 users and 9,724 items,")
+    assert render(found).startswith("# movielens: profile\n\n100,836 events of 610 users and 9,724 items,")
     assert draw(found).startswith(PNG)

@@ -1,4 +1,4 @@
-"""Twenty-five kinds of bad rows and more, a hundred of each among 50,000 good ones, in every family of sources."""
+"""At least 25 kinds of bad rows, a hundred of each among 50,000 good rows, in every family of sources."""
 
 import gzip
 import json
@@ -50,10 +50,10 @@ MOVIELENS: Kinds = {
     "milliseconds": (NOT_SECONDS, b"7,1,4.5,964982703000"),
     "no time": (NOT_SECONDS, b"7,1,4.5,"),
     "year 0": (NOT_SECONDS, b"7,1,4.5,-62167219200"),
-    "future": ("time lies in the future", b"7,1,4.5,%d" % SECONDS),
+    "future": ("time is in the future", b"7,1,4.5,%d" % SECONDS),
     "date for seconds": ("timestamp is not a whole number", b"7,1,4.5,2000-07-30 18:45:03"),
     "no UTF-8": ("not UTF-8 text", b"7,1,4.5,9649\xff82703"),
-    "zero byte": ("holds a zero byte", b"7,1,4.5,964982703\0"),
+    "zero byte": ("has a zero byte", b"7,1,4.5,964982703\0"),
     "web page": ("wrong number of fields", b'<div class="error">Not found</div>'),
     "swapped columns": ("movieId is not a whole number", b"964982703,4.5,1,7"),
     "header again": ("userId is not a whole number", b"userId,movieId,rating,timestamp"),
@@ -71,7 +71,7 @@ RETAILROCKET: Kinds = {
     "seconds": (NOT_MILLISECONDS, b"1433221332,257597,view,355908,"),
     "microseconds": (NOT_MILLISECONDS, b"1433221332117000,257597,view,355908,"),
     "year 0": (NOT_MILLISECONDS, b"-62167219200000,257597,view,355908,"),
-    "future": ("time lies in the future", b"%d000,257597,view,355908," % SECONDS),
+    "future": ("time is in the future", b"%d000,257597,view,355908," % SECONDS),
     "date for milliseconds": ("timestamp is not a whole number", b"2015-06-02T05:02:12,257597,view,355908,"),
     "no visitor": ("no visitor id", b"1433221332117,,view,355908,"),
     "letters in an id": ("visitorid is not a whole number", b"1433221332117,25759O,view,355908,"),
@@ -85,11 +85,11 @@ RETAILROCKET: Kinds = {
     "shouted event": (NO_EVENT, b"1433221332117,257597,VIEW,355908,"),
     "no item": ("no item id", b"1433221332117,257597,view,,"),
     "item in words": ("itemid is not a whole number", b"1433221332117,257597,view,shoe,"),
-    "purchase without its id": ("a transaction without its id", b"1433221332117,257597,transaction,355908,"),
-    "view with a purchase": ("a transaction id without a transaction", b"1433221332117,257597,view,355908,4000"),
+    "purchase without its id": ("transaction without transaction id", b"1433221332117,257597,transaction,355908,"),
+    "view with a purchase": ("transaction id without transaction", b"1433221332117,257597,view,355908,4000"),
     "purchase id in words": ("transactionid is not a whole number", b"1433221332117,257597,transaction,355908,T4000"),
     "no UTF-8": ("not UTF-8 text", b"1433221332117,257597,vi\xe9w,355908,"),
-    "zero byte": ("holds a zero byte", b"1433221332117,257597,view\0,355908,"),
+    "zero byte": ("has a zero byte", b"1433221332117,257597,view\0,355908,"),
     "web page": ("wrong number of fields", b"<html><body>Bad Gateway</body></html>"),
     "swapped columns": (NOT_MILLISECONDS, b"257597,1433221332,view,355908,"),
     "header again": ("timestamp is not a whole number", b"timestamp,visitorid,event,itemid,transactionid"),
@@ -112,7 +112,7 @@ ONLINE_RETAIL: Kinds = {
     "letters in a number": ("quantity is not a number", sold(quantity="6 pcs")),
     "quantity nan": ("quantity is not a number", sold(quantity="nan")),
     "quantity infinite": ("quantity is not a number", sold(quantity="inf")),
-    "half a piece": ("quantity is not whole", sold(quantity="6.5")),
+    "half a piece": ("quantity is not a whole number", sold(quantity="6.5")),
     "quantity huge": ("quantity is above a million", sold(quantity="6000000000000")),
     "no price": ("unit price is not a number", sold(price="")),
     "price in a currency": ("unit price is not a number", sold(price="GBP 2.55")),
@@ -122,13 +122,13 @@ ONLINE_RETAIL: Kinds = {
     "no time": ("date cannot be read", sold(time="")),
     "month 13": ("date cannot be read", sold(time="2010-13-01 08:26:00")),
     "seconds for a date": ("date cannot be read", sold(time="1291191960")),
-    "day or month first": ("date may be day or month first", sold(time="3/4/2011 08:26")),
+    "day or month first": ("day and month are ambiguous", sold(time="3/4/2011 08:26")),
     "year 0": ("date is before 1990", sold(time="0001-01-01 00:00:00")),
-    "future": ("date lies in the future", sold(time=f"{FUTURE:%Y-%m-%d %H:%M:%S}")),
+    "future": ("date is in the future", sold(time=f"{FUTURE:%Y-%m-%d %H:%M:%S}")),
     "customer in words": ("customer is not a whole number", sold(customer="Mr Chen")),
     "half a customer": ("customer is not a whole number", sold(customer="17850.5")),
     "no UTF-8": ("not UTF-8 text", sold(title="CAF@").replace(b"@", b"\xc9")),
-    "zero byte": ("holds a zero byte", sold(title="HOL\0DER")),
+    "zero byte": ("has a zero byte", sold(title="HOL\0DER")),
     "web page": ("wrong number of fields", b"<p>503 Service Unavailable</p>"),
     "swapped columns": ("quantity is not a number", sold(quantity="2010-12-01 08:26:00", time="6")),
     "header again": (
@@ -159,8 +159,8 @@ AMAZON: Kinds = {
     "no user": ("no reviewerID", review("reviewerID")),
     "user null": ("no reviewerID", review(reviewerID=None)),
     "user empty": ("no reviewerID", review(reviewerID=" ")),
-    "user a list": ("reviewerID is no id", review(reviewerID=["A2SUAM1J3GNN3B"])),
-    "user with tags": ("reviewerID is no id", review(reviewerID="<b>A2SUAM</b>")),
+    "user a list": ("reviewerID is not an id", review(reviewerID=["A2SUAM1J3GNN3B"])),
+    "user with tags": ("reviewerID is not an id", review(reviewerID="<b>A2SUAM</b>")),
     "no item": ("no asin", review("asin")),
     "item an object": (NO_ASIN, review(asin={"id": "0000013714"})),
     "item cut": (NO_ASIN, review(asin="00000137")),
@@ -176,11 +176,11 @@ AMAZON: Kinds = {
     "no time": (NOT_SINCE_1995, review("unixReviewTime")),
     "milliseconds": (NOT_SINCE_1995, review(unixReviewTime=1252800000000)),
     "year 0": (NOT_SINCE_1995, review(unixReviewTime=-62167219200)),
-    "future": ("time lies in the future", review(unixReviewTime=SECONDS)),
+    "future": ("time is in the future", review(unixReviewTime=SECONDS)),
     "date for seconds": ("unixReviewTime is not a whole number", review(unixReviewTime="09 13, 2009")),
     "half a second": ("unixReviewTime is not a whole number", review(unixReviewTime=1252800000.5)),
     "no UTF-8": ("not UTF-8 text", review(summary="@").replace(b"@", b"\xe9")),
-    "zero byte": ("holds a zero byte", review(summary="@").replace(b"@", b"\0")),
+    "zero byte": ("has a zero byte", review(summary="@").replace(b"@", b"\0")),
 }
 
 B2B: Mapping[str, tuple[str, dict[str, str | None]]] = {
@@ -195,7 +195,7 @@ B2B: Mapping[str, tuple[str, dict[str, str | None]]] = {
     "month 13": ("ordered_at is not a time", {"ordered_at": "2024-13-01 00:00:00"}),
     "milliseconds": ("ordered_at is not a time", {"ordered_at": "1704067200000"}),
     "year 0": ("ordered_at is before 1970", {"ordered_at": "0001-01-01 00:00:00"}),
-    "future": ("ordered_at lies in the future", {"ordered_at": FUTURE.isoformat()}),
+    "future": ("ordered_at is in the future", {"ordered_at": FUTURE.isoformat()}),
     **{
         f"{column} {value}": (reason.format(column), {column: value})
         for column in ("quantity", "unit_price")
@@ -209,38 +209,38 @@ B2B: Mapping[str, tuple[str, dict[str, str | None]]] = {
 
 
 def spoil(path: Path, kinds: Kinds) -> list[tuple[int, str, str]]:
-    """Strews bad lines among those of the file; (line, reason, raw) of each."""
+    """Inserts bad lines into the file at even distances; returns (line, reason, raw) of each."""
     packed = path.name.endswith(".gz")
     good = (gzip.decompress(path.read_bytes()) if packed else path.read_bytes()).splitlines()
     bad = [kind for _ in range(N_EACH) for kind in kinds.values()]
     step = len(good) // len(bad)
-    strewn, told = good[: step + 1], []
+    strewn, reported = good[: step + 1], []
     for place, (reason, line) in enumerate(bad, 1):
         strewn.append(line)
-        told.append((len(strewn), reason, line.decode(errors="backslashreplace").replace("\0", "\\x00")))
+        reported.append((len(strewn), reason, line.decode(errors="backslashreplace").replace("\0", "\\x00")))
         strewn += good[place * step + 1 : (place + 1) * step + 1] if place < len(bad) else good[place * step + 1 :]
     text = b"\n".join(strewn)
     path.write_bytes(gzip.compress(text, 1) if packed else text)
-    return told
+    return reported
 
 
 def ingest(name: str, source: Path, folder: Path) -> tuple[Counts, pa.Table, pa.Table]:
-    counts = DATASETS[name].ingest(source, folder)
+    counts = DATASETS[name].write_tables(source, folder)
     events, quarantine = (pq.read_table(folder / f"{part}.parquet") for part in ("interactions", "quarantine"))
     order = [(column, "ascending") for column in events.column_names]
     return counts, events.sort_by(order), quarantine.sort_by([("line", "ascending")])
 
 
-def check(name: str, clean: Counts, counts: Counts, told: list[tuple[int, str, str]], found: pa.Table) -> None:
+def check(name: str, clean: Counts, counts: Counts, reported: list[tuple[int, str, str]], found: pa.Table) -> None:
     assert (counts.kept, counts.merged, counts.set_aside) == (clean.kept, clean.merged, clean.set_aside)
-    assert (counts.read, counts.quarantined) == (clean.read + len(told), clean.quarantined + len(told))
+    assert (counts.read, counts.quarantined) == (clean.read + len(reported), clean.quarantined + len(reported))
     rows = list(zip(*(found[column].to_pylist() for column in ("line", "reason", "raw")), strict=True))
-    assert Counter(row[1] for row in rows) == Counter(row[1] for row in told)
-    assert rows == told
+    assert Counter(row[1] for row in rows) == Counter(row[1] for row in reported)
+    assert rows == reported
     assert set(found["dataset"].to_pylist()) == {name}
 
 
-TEXT: dict[str, tuple[str, Kinds, tuple[int, ...]]] = {  # the file to spoil, how, and how much there is of the source
+TEXT: dict[str, tuple[str, Kinds, tuple[int, ...]]] = {  # the file to change, its bad lines, and the size of the source
     "movielens": ("ratings.csv", MOVIELENS, (N_GOOD,)),
     "retailrocket": ("events.csv", RETAILROCKET, (N_GOOD, 5_000)),
     "amazon": ("Made_Up_5.json.gz", AMAZON, (N_GOOD,)),
@@ -249,20 +249,20 @@ TEXT: dict[str, tuple[str, Kinds, tuple[int, ...]]] = {  # the file to spoil, ho
 
 
 @pytest.mark.parametrize("name", TEXT)
-def test_every_bad_line_is_told_and_no_good_one_lost(name: str, layouts: Any, tmp_path: Path) -> None:
+def test_every_bad_line_is_quarantined_and_no_good_line_is_lost(name: str, layouts: Any, tmp_path: Path) -> None:
     file, kinds, sizes = TEXT[name]
     assert len(kinds) >= 25
     source = getattr(layouts, name)(tmp_path / "source", *sizes)
     clean, events, nothing = ingest(name, source, tmp_path / "clean")
     assert (clean.read, nothing.num_rows) == (N_GOOD, 0)
-    told = spoil(source / file, kinds)
+    reported = spoil(source / file, kinds)
     counts, kept, found = ingest(name, source, tmp_path / "dirty")
-    check(name, clean, counts, told, found)
+    check(name, clean, counts, reported, found)
     assert set(found["file"].to_pylist()) == {file}
     assert kept.equals(events)
 
 
-def test_every_bad_row_of_a_parquet_file_is_told_and_no_good_one_lost(layouts: Any, tmp_path: Path) -> None:
+def test_every_bad_row_of_a_parquet_file_is_quarantined_and_no_good_row_is_lost(layouts: Any, tmp_path: Path) -> None:
     assert len(B2B) >= 25
     source = layouts.custom_b2b(tmp_path / "source", N_GOOD)
     clean, events, _ = ingest("custom_b2b", source, tmp_path / "clean")
@@ -279,7 +279,7 @@ def test_every_bad_row_of_a_parquet_file_is_told_and_no_good_one_lost(layouts: A
 
 
 @pytest.mark.parametrize(("file", "movie"), [("ratings.csv", 2), ("tags.csv", 3)])
-def test_what_the_fast_reader_misses_is_read_after_all(
+def test_rows_that_the_fast_reader_misses_are_read_line_by_line(
     file: str, movie: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "movies.csv").write_text("movieId,title,genres\n1,Heat,Crime\n2,Toy,Comedy\n3,Unseen,Drama\n")
@@ -288,10 +288,10 @@ def test_what_the_fast_reader_misses_is_read_after_all(
     where = f"where movieId <> {movie}"
     whole, fast = DATASETS["movielens"].read(tmp_path), lines.typed_rows
 
-    def forgetful(text: TextFile, columns: Mapping[str, str], delimiter: str) -> str:
+    def incomplete(text: TextFile, columns: Mapping[str, str], delimiter: str) -> str:
         return f"select * from ({fast(text, columns, delimiter)}) {where if text.name == file else ''}"
 
-    monkeypatch.setattr(lines, "typed_rows", forgetful)
+    monkeypatch.setattr(lines, "typed_rows", incomplete)
     tables = DATASETS["movielens"].read(tmp_path)
     assert (tables.counts, tables.quarantine.num_rows) == (whole.counts, 0)
     assert tables.interactions.equals(whole.interactions)

@@ -1,4 +1,4 @@
-"""Files that are damaged as a whole, in every family of sources of text: one clear error, in one line."""
+"""Damaged files in every family of text sources: each gives one clear error, in one line."""
 
 import gzip
 from collections.abc import Callable
@@ -30,13 +30,13 @@ ONLY_CSV: dict[str, tuple[Callable[[bytes], bytes], str]] = {
 }
 ONLY_JSON: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "column missing": (lambda good: good.replace(b'"overall"', b'"stars"'), "lacks overall; got "),
-    "another thing": (lambda _: b'{"name": "Elm"}', "holds neither reviews nor products: got name; expected"),
-    "one array": (lambda good: b"[" + good.splitlines()[0] + b"]", "holds neither reviews nor products: got no JSON"),
+    "another thing": (lambda _: b'{"name": "Elm"}', "has neither reviews nor products: got name; expected"),
+    "one array": (lambda good: b"[" + good.splitlines()[0] + b"]", "has neither reviews nor products: got no JSON"),
 }
 
 
 def accented(good: bytes) -> bytes:
-    """Every line but the header with an accent of one byte."""
+    """Every line but the header gets an accented letter of one byte."""
     return good.replace(b"\n", b"\xe9\n")
 
 

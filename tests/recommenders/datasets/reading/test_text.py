@@ -1,4 +1,4 @@
-"""Files against Python's own readers: csv and json are independent of ours."""
+"""Compares the readers with Python's csv and json modules, which are independent of them."""
 
 import codecs
 import csv
@@ -24,13 +24,13 @@ ROWS = st.lists(st.tuples(FIELD, FIELD, FIELD), min_size=1, max_size=8)
 
 
 def trimmed(value: str) -> str | None:
-    """Without the spaces around it, as DuckDB's trim sees them; None where nothing is left."""
+    """The value without surrounding spaces, like DuckDB's trim; None if nothing is left."""
     spaces = "".join({char for char in value if unicodedata.category(char) == "Zs"})
     return (value.strip(spaces) if spaces else value) or None
 
 
 def rows_of(folder: Path, path: Path, columns: dict[str, str], how: str = "csv") -> list[tuple[Any, ...]]:
-    """(line, broken, *columns) as told line by line, after seeing that the fast way takes no other rows for good."""
+    """(line, broken, *columns) as read line by line; also asserts that the fast reader returns no other good rows."""
     with Reading("test", folder / "work") as reading:
         getattr(reading, how)("rows", [path], columns)
         names = ", ".join(f'"{name}"' for name in columns)
@@ -82,7 +82,7 @@ OPEN = ['1,"Desk,3', '2,Chair,"4', '3,"Sofa"x,5', '"']
 
 @given(st.lists(st.sampled_from([*OPEN, '7,"two\nlines",8', '7,"Bed, wide",8', "7,Bed,8"]), min_size=1, max_size=12))
 @settings(max_examples=50)
-def test_an_open_quote_takes_no_row_with_it(tmp_path_factory: pytest.TempPathFactory, rows: list[str]) -> None:
+def test_an_open_quote_affects_no_other_row(tmp_path_factory: pytest.TempPathFactory, rows: list[str]) -> None:
     folder = tmp_path_factory.mktemp("csv")
     (folder / "a.csv").write_text("\n".join(["a,b,c", *(line for row in rows for line in (row, *["7,Row,8"] * 9))]))
     with Reading("test", folder / "work") as reading:
@@ -91,7 +91,7 @@ def test_an_open_quote_takes_no_row_with_it(tmp_path_factory: pytest.TempPathFac
         assert n_good == 9 * len(rows) + sum(row not in OPEN for row in rows)
 
 
-def test_what_is_no_text_is_told_of_the_record_it_stands_in(tmp_path: Path) -> None:
+def test_a_line_that_is_not_text_breaks_its_record(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_bytes(b'a,b\n1,"one\n\xff\ntwo"\n' + b"2,x\n" * 20)
     found = rows_of(tmp_path, tmp_path / "a.csv", {"a": "VARCHAR", "b": "VARCHAR"})
     assert (found[0][:2], found[1][:2], len(found)) == ((2, "not UTF-8 text"), (5, None), 21)
@@ -140,8 +140,10 @@ def test_whole_numbers_beyond_those_of_a_double_stay_exact(tmp_path: Path) -> No
     (tmp_path / "a.csv").write_text(f"a,b\n{2**53 + 1},x\n{2**53 - 1},x\n")
     with Reading("test", tmp_path / "work") as reading:
         reading.csv("rows", [tmp_path / "a.csv"], {"a": "BIGINT", "b": "VARCHAR"})
-        reading.judge("rows", {"no a": "a is null"})
-        assert not reading.rest("rows", int(reading.one("select count(*) from good_rows")))  # read again, by line
+        reading.apply_rules("rows", {"no a": "a is null"})
+        assert not reading.collect_dropped_rows(
+            "rows", int(reading.one("select count(*) from good_rows"))
+        )  # read again, by line
         assert reading.run("select a from good_rows order by a") == [(2**53 - 1,), (2**53 + 1,)]
 
 
@@ -154,20 +156,20 @@ def test_a_file_longer_than_a_block_keeps_its_line_numbers(tmp_path: Path, monke
 
 
 @pytest.mark.parametrize("name", ["a.json", "a.json.gz"])
-def test_many_lines_that_are_no_text_are_each_told(name: str, tmp_path: Path) -> None:
+def test_each_line_that_is_not_text_is_reported(name: str, tmp_path: Path) -> None:
     good = b'{"a": "x"}\n'
     made = (good * 300 + b'{"a": "\xff"}\n{"a": "\0"}\n') * 3
     (tmp_path / name).write_bytes(gzip.compress(made) if name.endswith(".gz") else made)
     found = rows_of(tmp_path, tmp_path / name, {"a": "VARCHAR"}, "json")
-    told = {line: broken for line, broken, _ in found if broken}
-    assert told == {
-        n * 302 + m: why for n in range(3) for m, why in ((301, "not UTF-8 text"), (302, "holds a zero byte"))
+    reported = {line: broken for line, broken, _ in found if broken}
+    assert reported == {
+        n * 302 + m: reason for n in range(3) for m, reason in ((301, "not UTF-8 text"), (302, "has a zero byte"))
     }
     assert len(found) == 906
 
 
 @pytest.mark.parametrize("last", [b'{"a": "caf\xc3', b"\xe2\x82"])
-def test_a_file_that_ends_within_a_letter_loses_no_line(last: bytes, tmp_path: Path) -> None:
+def test_a_file_that_ends_inside_a_character_loses_no_line(last: bytes, tmp_path: Path) -> None:
     (tmp_path / "a.json").write_bytes(b'{"a": "x"}\n' * 300 + last)
     found = rows_of(tmp_path, tmp_path / "a.json", {"a": "VARCHAR"}, "json")
     assert (len(found), found[-1][:2]) == (301, (301, "not UTF-8 text"))
@@ -177,9 +179,9 @@ ROW = "1,é\n".encode() * 40
 DAMAGE = {
     "is empty; expected rows of text": b"",
     "is a web page, not the data": b"\n <!doctype html><html></html>",
-    "it begins like UTF-16; save it as UTF-8": codecs.BOM_UTF16_LE + "a,b\n1,2\n".encode("utf-16-le"),
-    "is not UTF-8 text: 40 of 41 lines, the first being line 2": b"a,b\n" + ROW.decode().encode("latin-1"),
-    "lacks b; got a, c; expected a, b; mend its header": b"a,c\n" + ROW,
+    "it begins like UTF-16; convert it to UTF-8": codecs.BOM_UTF16_LE + "a,b\n1,2\n".encode("utf-16-le"),
+    "is not UTF-8 text: 40 of 41 lines, the first is line 2": b"a,b\n" + ROW.decode().encode("latin-1"),
+    "lacks b; got a, c; expected a, b; correct its header": b"a,c\n" + ROW,
     "not text but a zip, workbook or Parquet file": b"PAR1" + ROW,
 }
 
@@ -197,7 +199,7 @@ def test_whole_file_damage_is_one_line(name: str, why: str, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("zipped", [False, True])
-def test_a_gzip_that_ends_too_soon_is_told(zipped: bool, tmp_path: Path) -> None:
+def test_a_truncated_gzip_file_is_an_error(zipped: bool, tmp_path: Path) -> None:
     path = tmp_path / "a.csv.gz"
     path.write_bytes(gzip.compress(b"a,b\n" + ROW * 99)[:-9])
     (tmp_path / "work").mkdir()

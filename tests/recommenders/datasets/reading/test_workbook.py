@@ -1,4 +1,4 @@
-"""Workbooks made by openpyxl, read by the other library."""
+"""Workbooks that openpyxl writes and python-calamine reads."""
 
 import csv
 import struct
@@ -85,7 +85,7 @@ def test_every_minute_of_a_day_survives_the_serial_number(tmp_path: Path) -> Non
     assert [row[4] for row in read] == [f"{time:%Y-%m-%d %H:%M:%S}" for time in times]
 
 
-def test_other_columns_are_left_out_an_empty_row_is_an_empty_line_and_the_order_is_ours(tmp_path: Path) -> None:
+def test_other_columns_are_left_out_and_an_empty_row_is_an_empty_line(tmp_path: Path) -> None:
     header = ("Note", *reversed(COLUMNS))
     read = lines(tmp_path, ("x", *reversed(LINE)), (None,) * 9, ("y", *reversed(LINE)), header=header)
     assert tuple(read[0]) == COLUMNS
@@ -101,14 +101,14 @@ def test_all_columns_of_a_sheet_by_its_name(tmp_path: Path) -> None:
         to_csv(path, tmp_path / "out.csv", sheet="Secnd")
 
 
-def test_missing_columns_are_named(tmp_path: Path) -> None:
+def test_missing_columns_are_an_error_with_their_names(tmp_path: Path) -> None:
     path = book_of(tmp_path, ("1", "2"), header=("Invoice", "StockCode"))
-    told = message(path, tmp_path / "out.csv")
-    assert "lacks InvoiceNo, Description, Quantity" in told
-    assert "got Invoice, StockCode; expected InvoiceNo, StockCode" in told
+    reported = message(path, tmp_path / "out.csv")
+    assert "lacks InvoiceNo, Description, Quantity" in reported
+    assert "got Invoice, StockCode; expected InvoiceNo, StockCode" in reported
 
 
-def test_an_empty_sheet_and_one_with_only_a_header_are_told(tmp_path: Path) -> None:
+def test_an_empty_sheet_and_a_sheet_with_only_a_header_are_errors(tmp_path: Path) -> None:
     assert "the first sheet is empty" in message(book_of(tmp_path, header=()), tmp_path / "out.csv")
     assert "has a header but no rows" in message(book_of(tmp_path), tmp_path / "out.csv")
 
@@ -116,19 +116,19 @@ def test_an_empty_sheet_and_one_with_only_a_header_are_told(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     "body", [b"", b"InvoiceNo,StockCode\n1,2\n", b"<html>sign in</html>", b"PK\x03\x04 and no more"]
 )
-def test_what_is_no_workbook_is_told(tmp_path: Path, body: bytes) -> None:
+def test_a_file_that_is_not_a_workbook_is_an_error(tmp_path: Path, body: bytes) -> None:
     path = tmp_path / "Online Retail.xlsx"
     path.write_bytes(body)
     assert "is not a workbook" in message(path, tmp_path / "out.csv")
 
 
-def test_a_truncated_workbook_is_told(tmp_path: Path) -> None:
+def test_a_truncated_workbook_is_an_error(tmp_path: Path) -> None:
     path = book_of(tmp_path, *[LINE] * 500)
     path.write_bytes(path.read_bytes()[:-200])
     assert "is not a workbook" in message(path, tmp_path / "out.csv")
 
 
-def test_a_workbook_behind_a_password_is_told(tmp_path: Path) -> None:
+def test_a_workbook_with_a_password_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "Online Retail.xlsx"
     path.write_bytes(compound_file("EncryptedPackage"))
     assert "is protected by a password; expected a plain .xlsx" in message(path, tmp_path / "out.csv")

@@ -20,7 +20,7 @@ NEW |= {"timestamp": 1588687728923, "title": "Nice", "verified_purchase": True, 
 
 
 def write(path: Path, *rows: Any) -> Path:
-    """One row a line; text as it is, the rest as JSON."""
+    """Writes one row per line; text as it is, other rows as JSON."""
     text = "\n".join(row if isinstance(row, str) else json.dumps(row) for row in rows)
     path.write_bytes(gzip.compress(text.encode()) if path.name.endswith(".gz") else text.encode())
     return path.parent
@@ -121,7 +121,7 @@ def test_prices_are_sums_or_unknown(tmp_path: Path) -> None:
     assert [item["price"] for item in items if item["item_id"] in asins] == list(PRICES.values())
 
 
-def test_categories_are_read_together_and_a_product_is_told_once(tmp_path: Path) -> None:
+def test_categories_are_read_together_and_a_product_has_one_row(tmp_path: Path) -> None:
     write(tmp_path / "A.json", OLD)
     write(tmp_path / "B.json.gz", OLD | {"asin": "B000000001"})
     write(tmp_path / "meta_A.json", {"asin": "0000013714", "title": "Hymns"}, {"asin": "0000013714", "title": "Songs"})
@@ -140,10 +140,10 @@ def message(source: Path) -> str:
     return str(caught.value)
 
 
-def test_a_source_that_is_not_one_edition_of_reviews_is_refused(tmp_path: Path) -> None:
-    assert "holds none of *.json" in message(tmp_path)
+def test_a_source_that_is_not_one_edition_of_reviews_is_an_error(tmp_path: Path) -> None:
+    assert "contains none of *.json" in message(tmp_path)
     write(tmp_path / "meta_A.json", {"asin": "0000013714"})
-    assert "holds products but no reviews" in message(tmp_path)
+    assert "has products but no reviews" in message(tmp_path)
     write(tmp_path / "A.json", OLD)
     write(tmp_path / "B.jsonl", NEW)
     assert "mixes editions: 2014 and 2018 with 2023" in message(tmp_path)
@@ -151,7 +151,7 @@ def test_a_source_that_is_not_one_edition_of_reviews_is_refused(tmp_path: Path) 
     write(tmp_path / "A.json", {key: value for key, value in OLD.items() if key != "unixReviewTime"})
     assert "lacks unixReviewTime; got reviewerID, asin, overall" in message(tmp_path)
     write(tmp_path / "A.json", {"name": "Elm"}, {"name": "Oak"})
-    assert "holds neither reviews nor products: got name; expected" in message(tmp_path)
+    assert "has neither reviews nor products: got name; expected" in message(tmp_path)
 
 
 VALUES = st.recursive(

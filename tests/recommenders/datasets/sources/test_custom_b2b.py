@@ -77,7 +77,7 @@ BAD = {
 }
 
 
-def test_lines_that_cannot_be_true_are_quarantined_and_counted(tmp_path: Path) -> None:
+def test_invalid_lines_are_quarantined_and_counted(tmp_path: Path) -> None:
     tables = read(tiny(tmp_path, [LINE, LINE, *(LINE | change for change in BAD.values())]))
     counts = tables.counts
     assert (counts.read, counts.kept, counts.merged, counts.quarantined) == (10, 1, 1, 8)
@@ -88,14 +88,14 @@ def test_lines_that_cannot_be_true_are_quarantined_and_counted(tmp_path: Path) -
     assert '"buyer_id":"b9"' in found[4]["raw"]
 
 
-def test_a_buyer_told_twice_is_quarantined_once(tmp_path: Path) -> None:
+def test_a_repeated_buyer_is_quarantined_once(tmp_path: Path) -> None:
     tables = read(tiny(tmp_path, [LINE], buyers=("b1", "b1", None)))
     assert sorted(tables.quarantine["reason"].to_pylist()) == ["buyer_id occurs twice", "no buyer_id"]
     assert tables.users.num_rows == 1
     assert (tables.counts.read, tables.counts.kept, tables.counts.quarantined) == (3, 1, 2)
 
 
-def test_whole_file_damage_is_one_line(tmp_path: Path) -> None:
+def test_a_damaged_file_is_an_error_of_one_line(tmp_path: Path) -> None:
     folder = tiny(tmp_path / "a", [LINE])
     lines = folder / "order_lines.parquet"
     whole = lines.read_bytes()
@@ -113,6 +113,6 @@ def test_whole_file_damage_is_one_line(tmp_path: Path) -> None:
     pq.write_table(pq.read_table(pa.BufferReader(whole)).drop_columns(["quantity"]), lines)
     assert "lacks quantity; got order_id, buyer_id" in message()
     pq.write_table(pq.read_table(pa.BufferReader(whole)).slice(0, 0), lines)
-    assert "holds no rows" in message()
+    assert "has no rows" in message()
     lines.unlink()
     assert "order_lines.parquet is missing" in message()

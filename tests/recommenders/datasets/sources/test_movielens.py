@@ -55,7 +55,7 @@ def test_values_arrive_as_they_were_written(tmp_path: Path) -> None:
     assert (tables.counts.read, tables.counts.kept, tables.counts.merged) == (3, 2, 1)
 
 
-def test_what_people_tagged_is_known_from_the_end_of_its_quarter(tmp_path: Path) -> None:
+def test_tags_are_known_from_the_end_of_their_quarter(tmp_path: Path) -> None:
     april, july = int(datetime(2001, 4, 2, tzinfo=UTC).timestamp()), int(datetime(2001, 7, 1, tzinfo=UTC).timestamp())
     tags = [f"7,1,Pixar,{april}", f"8,1,fun,{july}", f"8,1,pixar,{july}"]
     items = read(write(tmp_path, MOVIES, RATINGS, tags)).items
@@ -67,7 +67,7 @@ def test_what_people_tagged_is_known_from_the_end_of_its_quarter(tmp_path: Path)
     assert words(2001, 10, 1) == ["fun", "pixar"]
 
 
-def test_rows_that_cannot_be_true_are_quarantined_and_counted(tmp_path: Path) -> None:
+def test_invalid_rows_are_quarantined_and_counted(tmp_path: Path) -> None:
     ratings = {
         "rating is not between 0.5 and 5": "7,1,5.5,1",
         "unknown movie id": "7,99,3,1",
@@ -88,7 +88,7 @@ def test_rows_that_cannot_be_true_are_quarantined_and_counted(tmp_path: Path) ->
     assert (counts.read, counts.kept, counts.merged, counts.quarantined) == (3 + 5 + 2 + 1, 2, 1, 8)
 
 
-def test_a_source_that_cannot_be_read_says_so_in_one_line(tmp_path: Path) -> None:
+def test_an_unreadable_source_is_an_error_of_one_line(tmp_path: Path) -> None:
     write(tmp_path, MOVIES, [])
     with pytest.raises(DataError, match=r"ratings\.csv has a header but no rows"):
         read(tmp_path)
@@ -100,7 +100,7 @@ def test_a_source_that_cannot_be_read_says_so_in_one_line(tmp_path: Path) -> Non
         read(tmp_path)
 
 
-def test_columns_without_a_name_are_no_trouble_to_the_fast_reader(tmp_path: Path) -> None:
+def test_the_fast_reader_accepts_columns_without_a_name(tmp_path: Path) -> None:
     write(tmp_path, MOVIES, [])
     (tmp_path / "ratings.csv").write_text(
         ",userId,movieId,rating,timestamp,\n0,7,1,4.5,964982703,\n1,8,2,0.5,964982704,\n"

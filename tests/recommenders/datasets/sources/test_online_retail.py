@@ -57,7 +57,7 @@ def test_the_real_log_gives_the_published_figures(real: Tables) -> None:
 def test_real_items_are_named_and_priced(real: Tables) -> None:
     holder = {row["item_id"]: row for row in real.items.to_pylist()}["85123A"]
     assert holder["title"] == "WHITE HANGING HEART T-LIGHT HOLDER"
-    assert holder["price"] == 2.55  # of its first line: later prices are not known yet
+    assert holder["price"] == 2.55  # the price of its first line: later prices are not known yet
     assert holder["category"] is None
 
 
@@ -117,19 +117,19 @@ def test_quoted_commas_and_quotes_are_text(tmp_path: Path) -> None:
     assert read(write(tmp_path, line)).items["title"].to_pylist() == ['SET, OF 3 "TINS"']
 
 
-SET_ASIDE = {
+EXCLUDED = {
     "no customer": GOOD.replace("17850.0", ""),
     "cancellation without its purchase": GOOD.replace("536365,85123A", "C536365,84029").replace(",6,", ",-6,"),
     "not a product": GOOD.replace("85123A", "POST"),
     "free or adjusted price": GOOD.replace("2.55", "0"),
 }
-LIES = {
+REJECTED = {
     "no invoice number": GOOD.replace("536365", ""),
     "no stock code": GOOD.replace("85123A", " "),
     "quantity is not a number": GOOD.replace(",6,", ",six,"),
-    "quantity is not whole": GOOD.replace(",6,", ",6.5,"),
+    "quantity is not a whole number": GOOD.replace(",6,", ",6.5,"),
     "unit price is not a number": GOOD.replace("2.55", "nan"),
-    "date may be day or month first": GOOD.replace("2010-12-01 08:26:00", "3/4/2011 8:26"),
+    "day and month are ambiguous": GOOD.replace("2010-12-01 08:26:00", "3/4/2011 8:26"),
     "date cannot be read": GOOD.replace("2010-12-01", "2010-13-41"),
     "customer is not a whole number": GOOD.replace("17850.0", "17850.5"),
     "wrong number of fields": GOOD + ",more",
@@ -138,19 +138,19 @@ LIES = {
 
 
 def test_every_row_is_accounted_for_with_its_reason_and_place(tmp_path: Path) -> None:
-    path = write(tmp_path, GOOD, GOOD, "", *SET_ASIDE.values(), *LIES.values())
+    path = write(tmp_path, GOOD, GOOD, "", *EXCLUDED.values(), *REJECTED.values())
     tables = read(path)
     assert (tables.counts.read, tables.counts.kept, tables.counts.merged) == (2 + 4 + 10, 1, 1)
-    assert tables.counts.set_aside == dict.fromkeys(SET_ASIDE, 1)
+    assert tables.counts.set_aside == dict.fromkeys(EXCLUDED, 1)
     found = tables.quarantine.to_pylist()
-    assert [row["reason"] for row in found] == list(LIES)
-    assert [row["raw"] for row in found] == list(LIES.values())
+    assert [row["reason"] for row in found] == list(REJECTED)
+    assert [row["raw"] for row in found] == list(REJECTED.values())
     lines = path.read_text().split("\n")
-    assert [lines[row["line"] - 1] for row in found] == list(LIES.values())
+    assert [lines[row["line"] - 1] for row in found] == list(REJECTED.values())
     assert {(row["dataset"], row["file"]) for row in found} == {("online_retail", "day.csv")}
 
 
-def test_an_open_quote_spoils_its_own_line_only(tmp_path: Path) -> None:
+def test_an_open_quote_breaks_its_own_line_only(tmp_path: Path) -> None:
     lines = [GOOD.replace("HEART", '"HEART'), *(GOOD.replace("536365", str(n)) for n in range(50))]
     counts = read(write(tmp_path, *lines)).counts
     assert (counts.kept, counts.quarantined) == (50, 1)
@@ -163,33 +163,35 @@ def dates(folder: Path, *texts: str) -> tuple[list[str], list[str]]:
     return kept, tables.quarantine["reason"].to_pylist()
 
 
-def test_the_publishers_dates_are_read_where_the_source_leaves_no_doubt(tmp_path: Path) -> None:
+def test_the_publishers_dates_are_read_if_the_source_is_unambiguous(tmp_path: Path) -> None:
     kept, bad = dates(tmp_path, "3/4/2011 8:26", "12/13/2011 18:05", "2011-05-06T07:08")
     assert kept == ["2010-12-01T08:26", "2011-03-04T08:26", "2011-05-06T07:08", "2011-12-13T18:05"]
     assert bad == []
 
 
 @pytest.mark.parametrize("doubt", ["4/3/2011 8:26", "13/12/2011 8:26"])
-def test_dates_in_doubt_are_quarantined(tmp_path: Path, doubt: str) -> None:
+def test_ambiguous_dates_are_quarantined(tmp_path: Path, doubt: str) -> None:
     kept, bad = dates(tmp_path, "3/4/2011 8:26", doubt)
     assert kept == ["2010-12-01T08:26"]
-    assert bad == ["date may be day or month first"] * 2
+    assert bad == ["day and month are ambiguous"] * 2
 
 
-def test_one_day_first_date_puts_all_in_doubt(tmp_path: Path) -> None:
+def test_one_day_first_date_makes_all_dates_ambiguous(tmp_path: Path) -> None:
     assert len(dates(tmp_path, "12/13/2011 8:26", "13/12/2011 8:26")[1]) == 2
 
 
 @settings(max_examples=10)
-@given(st.lists(st.sampled_from([GOOD, *SET_ASIDE.values(), *LIES.values()]), min_size=1, max_size=12))
+@given(st.lists(st.sampled_from([GOOD, *EXCLUDED.values(), *REJECTED.values()]), min_size=1, max_size=12))
 def test_counts_reconcile_whatever_the_mixture(tmp_path_factory: pytest.TempPathFactory, lines: Sequence[str]) -> None:
     counts = read(write(tmp_path_factory.mktemp("mix"), GOOD, *lines)).counts
     assert counts.read == len(lines) + 1
     assert counts.kept == 1
-    again = max(lines.count(SET_ASIDE["cancellation without its purchase"]) - 1, 0)  # a cancellation is told once, too
+    again = max(
+        lines.count(EXCLUDED["cancellation without its purchase"]) - 1, 0
+    )  # repeated cancellations count once, too
     assert counts.merged == lines.count(GOOD) + again
-    assert sum(counts.set_aside.values()) == sum(line in SET_ASIDE.values() for line in lines) - again
-    assert counts.quarantined == sum(line in LIES.values() for line in lines)
+    assert sum(counts.set_aside.values()) == sum(line in EXCLUDED.values() for line in lines) - again
+    assert counts.quarantined == sum(line in REJECTED.values() for line in lines)
 
 
 def test_daily_files_and_one_file_are_the_same_log(tmp_path: Path) -> None:
@@ -218,7 +220,7 @@ def test_columns_may_stand_in_any_order_after_a_mark_and_with_windows_ends(tmp_p
     assert read(tmp_path / "day.csv").interactions.equals(read(write(straight, GOOD)).interactions)
 
 
-def test_whole_file_damage_names_the_file_and_the_way_out(tmp_path: Path) -> None:
+def test_a_damaged_file_is_an_error_with_file_and_fix(tmp_path: Path) -> None:
     whole = gzip.compress("\n".join([HEADER, *(GOOD.replace("536365", str(n * 7919)) for n in range(500))]).encode())
     path = tmp_path / "day.csv.gz"
     path.write_bytes(whole[: len(whole) // 2])
@@ -238,14 +240,14 @@ def test_whole_file_damage_names_the_file_and_the_way_out(tmp_path: Path) -> Non
     lacking.write_bytes(b"\n\n")
     assert "day.csv is empty" in message(lacking)
     lacking.write_bytes(f"{HEADER}\n{GOOD}\n{GOOD.replace('HEART', 'CAFÉ')}".encode("latin-1"))
-    assert "day.csv is not UTF-8 text: 1 of 3 lines, the first being line 3" in message(lacking)
+    assert "day.csv is not UTF-8 text: 1 of 3 lines, the first is line 3" in message(lacking)
     lacking.write_bytes(f"{HEADER}\n{GOOD}\n".encode("utf-16"))
     assert "day.csv is not UTF-8 text: it begins like UTF-16" in message(lacking)
-    assert "none of the 1 rows" in message(write(tmp_path, SET_ASIDE["no customer"]))
+    assert "none of the 1 rows" in message(write(tmp_path, EXCLUDED["no customer"]))
     assert "no such file or folder" in message(tmp_path / "nowhere")
 
 
-def test_a_few_broken_dates_do_not_put_the_rest_in_doubt(tmp_path: Path) -> None:
+def test_a_few_broken_dates_do_not_make_the_others_ambiguous(tmp_path: Path) -> None:
     days = [
         GOOD.replace("2010-12-01 08:26:00", f"12/{day}/2010 8:26").replace("536365", str(day)) for day in range(1, 31)
     ]
@@ -254,7 +256,7 @@ def test_a_few_broken_dates_do_not_put_the_rest_in_doubt(tmp_path: Path) -> None
     more = [line.replace("8:26", "9:26") for line in days]
     tables = read(write(tmp_path, *days, *more, bad))
     assert (tables.counts.kept, tables.counts.quarantined) == (60, 1)
-    assert tables.quarantine["reason"].to_pylist() == ["date may be day or month first"]
+    assert tables.quarantine["reason"].to_pylist() == ["day and month are ambiguous"]
 
 
 @pytest.mark.parametrize("name", ["a[1].csv", "a*.csv", "what?.csv", "it's.csv"])

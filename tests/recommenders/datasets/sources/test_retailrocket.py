@@ -69,13 +69,13 @@ def test_events_arrive_as_they_were_written(tmp_path: Path) -> None:
     assert tables.users["user_id"].to_pylist() == ["7", "8"]
 
 
-def test_an_item_is_told_as_it_was_at_each_moment(tmp_path: Path) -> None:
+def test_an_item_has_a_row_for_each_change(tmp_path: Path) -> None:
     rows = rows_of(SPEC.read(write(tmp_path, EVENTS)), "1")
     columns = ("valid_from", "category", "subcategory", "text", "available_until")
     assert [tuple(row[column] for column in columns) for row in rows] == [
         (None, None, None, None, None),
         (at(1), "10", "30", "1116713 960601", None),
-        # the price-like 790 and a changed number in 888 are no news; what is not told again still holds
+        # the price-like 790 and a changed number in 888 make no new row; earlier values stay valid
         (at(5), "10", "30", "1116713 960601", at(5)),
         (at(6), "10", "30", "1116713 960601 66094", at(5)),
         (at(7), "99", "99", "1116713 960601 66094", None),
@@ -125,12 +125,12 @@ BAD_PROPERTIES = {
 BAD_CATEGORIES = {
     "no category id": ",10",
     "category id occurs twice": "20,30",
-    "a category above itself": "40,40",
+    "category is its own parent": "40,40",
     "parentid is not a whole number": "50,root",
 }
 
 
-def test_properties_and_categories_that_cannot_be_true_are_quarantined(tmp_path: Path) -> None:
+def test_invalid_properties_and_categories_are_quarantined(tmp_path: Path) -> None:
     folder = write(tmp_path, EVENTS, [*PROPERTIES, *BAD_PROPERTIES.values()], [*TREE, *BAD_CATEGORIES.values()])
     tables = SPEC.read(folder)
     found = [(row["file"], row["reason"], row["raw"]) for row in tables.quarantine.to_pylist()]
@@ -142,12 +142,12 @@ def test_properties_and_categories_that_cannot_be_true_are_quarantined(tmp_path:
     assert (tables.counts.read, tables.counts.kept, tables.counts.quarantined) == (18, 4, 13)
 
 
-def test_categories_that_lie_above_each_other_end(tmp_path: Path) -> None:
+def test_a_cycle_of_categories_ends(tmp_path: Path) -> None:
     tables = SPEC.read(write(tmp_path, EVENTS, tree=["30,20", "20,30", "10,"]))
     assert rows_of(tables, "1")[1]["subcategory"] == "30"
 
 
-def test_items_put_together_in_parts_are_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_items_processed_in_parts_are_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = SPEC.read(write(tmp_path, EVENTS)).items
     monkeypatch.setattr(retailrocket, "ROWS_AT_ONCE", 3)
     assert SPEC.read(tmp_path).items.equals(whole)
@@ -160,8 +160,8 @@ def test_text_stays_bounded(tmp_path: Path) -> None:
     assert len(rows[-1]["text"].split()) == retailrocket.TEXT_PROPERTIES * retailrocket.TEXT_WORDS
 
 
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
+def test_a_missing_file_is_an_error_with_its_name(tmp_path: Path) -> None:
     write(tmp_path, EVENTS)
     (tmp_path / "category_tree.csv").unlink()
-    with pytest.raises(DataError, match=r"category_tree\.csv is missing; it must lie beside the others"):
+    with pytest.raises(DataError, match=r"category_tree\.csv is missing; it must be in the folder of the other files"):
         SPEC.read(tmp_path)

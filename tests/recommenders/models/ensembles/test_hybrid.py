@@ -1,4 +1,4 @@
-"""The weighted blend."""
+"""The weighted sum of base models."""
 
 from typing import Any
 
@@ -17,44 +17,44 @@ from recommenders.models.popularity import Popularity, PopularityConfig
 @pytest.mark.parametrize(
     ("weights", "message"),
     [
-        ({"ncff": 1.0}, "unknown member ncff; choose from collaborative_filtering, content_based, neural_collab"),
+        ({"ncff": 1.0}, "unknown base model ncff; choose from collaborative_filtering, content_based, neural_collab"),
         ({"content_based": -0.1, "collaborative_filtering": 1.0}, "0 or more"),
         ({"content_based": 0.0}, "at least one"),
         ({"content_based": float("nan")}, "0 or more"),
     ],
 )
-def test_weights_that_make_no_sense_are_refused(weights: dict[str, float], message: str) -> None:
+def test_invalid_weights_are_rejected(weights: dict[str, float], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         HybridConfig(model_weights=weights)
 
 
-def test_a_blend_of_one_member_ranks_like_it(world: Any) -> None:
+def test_a_hybrid_of_one_base_model_ranks_as_it_does(world: Any) -> None:
     log, _ = world
-    members = {"popularity": Popularity().fit(log), "collaborative_filtering": CollaborativeFiltering().fit(log)}
+    base_models = {"popularity": Popularity().fit(log), "collaborative_filtering": CollaborativeFiltering().fit(log)}
     config = HybridConfig(model_weights={"collaborative_filtering": 2.0})
-    hybrid = Hybrid(config).compose(members, log)
+    hybrid = Hybrid(config).fit_from(base_models, log)
     rows = np.arange(24, dtype=np.int32)
-    alone = members["collaborative_filtering"].recommend(rows, log.histories(), 1).item_columns
+    alone = base_models["collaborative_filtering"].recommend(rows, log.histories(), 1).item_columns
     np.testing.assert_array_equal(hybrid.recommend(rows, log.histories(), 1).item_columns, alone)
 
 
-def test_who_is_unknown_to_all_members_gets_what_is_popular(toy_events: Any) -> None:
+def test_a_user_that_no_base_model_covers_gets_popular_items(toy_events: Any) -> None:
     log = Interactions.from_table(toy_events([(0, 2), (1, 2), (1, 0), (2, 2), (2, 1), (0, 1)], [0, 1, 2, 3, 4, 5]))
     popular = Popularity(PopularityConfig(events="summed")).fit(log)
     fitted = {"popularity": popular, "collaborative_filtering": CollaborativeFiltering().fit(log)}
-    hybrid = Hybrid(HybridConfig(model_weights={"collaborative_filtering": 1.0})).compose(fitted, log)
-    ranked = hybrid.recommend(np.array([-1], np.int32), Histories.of_lists([[]], 3), 3)
+    hybrid = Hybrid(HybridConfig(model_weights={"collaborative_filtering": 1.0})).fit_from(fitted, log)
+    ranked = hybrid.recommend(np.array([-1], np.int32), Histories.from_lists([[]], 3), 3)
     assert ranked.item_columns.tolist() == [[2, 1, 0]]
 
 
-def test_a_blend_lacking_a_member_is_refused(world: Any) -> None:
+def test_a_hybrid_without_a_base_model_is_rejected(world: Any) -> None:
     with pytest.raises(ConfigurationError, match="hybrid needs popularity and another of"):
-        Hybrid().compose({"popularity": Popularity().fit(world[0])}, world[0])
+        Hybrid().fit_from({"popularity": Popularity().fit(world[0])}, world[0])
 
 
-def test_a_member_that_declines_is_gone_without_and_says_why(world: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_unsuitable_base_model_is_skipped_with_a_reason(world: Any, caplog: pytest.LogCaptureFixture) -> None:
     weights = {"content_based": 0.5, "collaborative_filtering": 0.5}
     hybrid = Hybrid(HybridConfig(model_weights=weights)).fit(world[0])  # no features
-    assert set(hybrid.members_) == {"popularity", "collaborative_filtering"}
-    assert "learns from item features" in hybrid.declined_["content_based"]
-    assert "hybrid goes on without content_based" in caplog.text
+    assert set(hybrid.base_models_) == {"popularity", "collaborative_filtering"}
+    assert "learns from item features" in hybrid.skipped_["content_based"]
+    assert "hybrid skips content_based" in caplog.text

@@ -1,4 +1,4 @@
-"""Earlier moments of a log: where they lie, who is in them and what could be bought then."""
+"""Training windows of a log: their cut times, their users, and the items available at that time."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,7 +18,7 @@ Log = Callable[[dict[int, list[float]]], Interactions]
 
 @pytest.fixture
 def bought(toy_events: Any) -> Log:
-    """User -> days; the n-th event of a user is of item n."""
+    """A log from user -> days; the n-th event of a user is of item n."""
 
     def made(days: dict[int, list[float]]) -> Interactions:
         pairs = [(user, item) for user, own in days.items() for item in range(len(own))]
@@ -37,35 +37,39 @@ def span(log: Interactions, window: Window) -> tuple[float, int, float]:
     return float(days_of(log, window.cut)), len(window.log), float(days_of(log, window.end))
 
 
-def test_windows_begin_half_a_horizon_apart_and_are_as_long_as_one(bought: Log) -> None:
+def test_windows_begin_half_a_horizon_apart_and_have_the_length_of_one(bought: Log) -> None:
     log = bought({0: [*range(60)]})
-    # of day 59: a window of 12 days begins after day 46, the next ones six days before
+    # up to day 59: a window of 12 days begins after day 46, the others six days earlier each
     assert [span(log, window) for window in windows(log, 3, 12.0)] == [(46, 47, 59), (40, 41, 52), (34, 35, 46)]
-    assert [window.wanted.nnz for window in windows(log, 3, 12.0)] == [13, 12, 12]  # the newest event belongs to one
+    assert [window.targets.nnz for window in windows(log, 3, 12.0)] == [
+        13,
+        12,
+        12,
+    ]  # the first window has the newest event
 
 
-def test_windows_end_where_less_than_a_third_of_the_events_is_known(bought: Log) -> None:
+def test_there_is_no_window_with_less_than_a_third_of_the_events_before_it(bought: Log) -> None:
     log = bought({0: [*range(60)]})
     assert [len(window.log) for window in windows(log, 9, 13.0)] == [46, 40, 33, 27, 20]
-    assert [len(window.log) for window in windows(log, 9, 13.5)] == [46, 39, 32, 26]  # then 19 would be left
+    assert [len(window.log) for window in windows(log, 9, 13.5)] == [46, 39, 32, 26]  # the next would leave 19
     # no window is longer than a third of the log
     assert [len(window.log) for window in windows(log, 1, 100.0)] == [40]
     hours = bought({0: [hour / 24 for hour in range(13)]})
     assert [len(window.log) for window in windows(hours, 1, 100.0)] == [8]
 
 
-def test_the_newest_events_are_a_fifth_of_each_user_one_at_least_three_at_most(bought: Log) -> None:
+def test_the_newest_events_are_a_fifth_of_each_users_at_least_one_at_most_three(bought: Log) -> None:
     counts = {0: 2, 1: 3, 2: 4, 3: 9, 4: 10, 5: 14, 6: 15, 7: 24, 8: 25}
     log = bought({user: [float(user + item) for item in range(n)] for user, n in counts.items()})
     window = newest_events(log)
-    held = dict(zip(window.user_rows.tolist(), np.diff(window.wanted.indptr).tolist(), strict=True))
-    assert held == {1: 1, 2: 1, 3: 1, 4: 2, 5: 2, 6: 3, 7: 3, 8: 3}
+    n_newest = dict(zip(window.user_rows.tolist(), np.diff(window.targets.indptr).tolist(), strict=True))
+    assert n_newest == {1: 1, 2: 1, 3: 1, 4: 2, 5: 2, 6: 3, 7: 3, 8: 3}
     for place, user in enumerate(window.user_rows.tolist()):
-        assert window.wanted[[place]].indices.tolist() == [*range(counts[user] - held[user], counts[user])]
-    assert len(window.log) == sum(counts.values()) - sum(held.values())
+        assert window.targets[[place]].indices.tolist() == [*range(counts[user] - n_newest[user], counts[user])]
+    assert len(window.log) == sum(counts.values()) - sum(n_newest.values())
 
 
-def test_who_was_known_wants_and_who_comes_twice_is_a_newcomer(bought: Log) -> None:
+def test_known_users_have_targets_and_new_users_have_two_visits(bought: Log) -> None:
     log = bought(
         {
             0: [0, 55],  # known by one event
@@ -78,16 +82,16 @@ def test_who_was_known_wants_and_who_comes_twice_is_a_newcomer(bought: Log) -> N
     )
     (window,) = windows(log, 1, 12.0)
     assert window.user_rows.tolist() == [0]
-    assert window.wanted.toarray().tolist() == [[0, 1] + [0] * 8]
-    assert window.newcomers.counts.tolist() == [2, 3]
-    assert days_of(log, window.newcomers.timestamps).tolist() == [56, 57, 55, 57, 59]
+    assert window.targets.toarray().tolist() == [[0, 1] + [0] * 8]
+    assert window.new_users.counts.tolist() == [2, 3]
+    assert days_of(log, window.new_users.timestamps).tolist() == [56, 57, 55, 57, 59]
 
 
-def test_what_could_be_bought_is_what_had_been_or_what_was_on_sale() -> None:
-    """Item 0 was bought once before the window, item 1 once within it, item 2 never; item 3 once, and left the shop."""
+def test_available_items_are_those_bought_before_or_those_on_sale() -> None:
+    """Item 0 was bought once before the window, item 1 once within it, item 2 never; item 3 once; its sale ended."""
     events = Interactions(
-        IdMap.of(["u"]),
-        IdMap.of(["i0", "i1", "i2", "i3"]),
+        IdMap.from_ids(["u"]),
+        IdMap.from_ids(["i0", "i1", "i2", "i3"]),
         np.zeros(3, np.int32),
         np.array([3, 0, 1], np.int32),
         np.array([4, 5, 55], np.int64) * DAY,
@@ -107,12 +111,12 @@ def test_what_could_be_bought_is_what_had_been_or_what_was_on_sale() -> None:
 
     assert available(events) == [True, False, False, True]
     assert available(replace(events, sale_periods=on_sale)) == [True, True, False, False]
-    # where all that is on sale has been bought before, dates of sale say no more than purchases do
+    # if all items on sale have been bought, sale periods are not used
     known = replace(events, sale_periods=on_sale, available=np.array([True, True, False, False]))
     assert available(known) == [True, False, False, True]
 
 
-def test_each_newcomer_is_known_by_its_own_first_events() -> None:
+def test_each_new_user_is_known_by_its_own_first_events() -> None:
     came = Histories(
         np.array([0, 3, 5, 9]),
         np.array([1, 2, 3, 0, 4, 5, 1, 2, 3], np.int32),
@@ -121,7 +125,7 @@ def test_each_newcomer_is_known_by_its_own_first_events() -> None:
         6,
     )
     for n_events in (1, 2):
-        known, wanted = first_events(came, n_events)
+        known, targets = first_events(came, n_events)
         own = [came[[row]].item_columns.tolist() for row in range(3)]
         assert [known[[row]].item_columns.tolist() for row in range(3)] == [items[:n_events] for items in own]
-        assert [sorted(wanted[[row]].indices.tolist()) for row in range(3)] == [sorted(o[n_events:]) for o in own]
+        assert [sorted(targets[[row]].indices.tolist()) for row in range(3)] == [sorted(o[n_events:]) for o in own]

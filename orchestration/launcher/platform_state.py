@@ -1,4 +1,4 @@
-"""`tradewind run`: services up, champion current, one request answered, and a summary of it all."""
+"""The state of the platform for `tradewind run`: is the champion up to date, and does the service answer?"""
 
 import json
 import shlex
@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from dagster._core.storage.dagster_run import IN_PROGRESS_RUN_STATUSES
 
-from orchestration.assets.source import fingerprint, held
+from orchestration.assets.source import fingerprint, restored_version
 from orchestration.launcher.runs import PID_TAG, RunFailedError, materialise, this_process
 from orchestration.settings import Settings
 from recommenders.errors import BundleError
@@ -25,18 +25,18 @@ from recommenders.evaluation.report import Report
 from recommenders.evaluation.writers.report_folder import load_report
 from recommenders.storage.bundle import read_manifest
 from recommenders.storage.locks import locked
-from recommenders.training.fitting import DECLINED, Declined
+from recommenders.training.fitting import SKIPPED, SkippedModel
 from serving.pointer import Pointer, read_pointer
 from serving.release.registry import Registry
 from serving.release.versions import RECORD_TAG
-from serving.requests import LONGEST_ID, as_sent
+from serving.requests import MAX_ID_LENGTH, as_sent
 
-N_REQUESTS = 20  # of which the median is told
+N_REQUESTS = 20  # the smoke test reports their median
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What /predict said: HTTP status, number of items, median milliseconds of N_REQUESTS requests."""
+class SmokeTestAnswer:
+    """The answer of /predict: HTTP status, number of items, median milliseconds of N_REQUESTS requests."""
 
     status: int
     items: int
@@ -44,73 +44,73 @@ class Answer:
 
 
 def check_source(settings: Settings) -> None:
-    """Raises DataError at once if the data set's files are not where they should be."""
+    """Raises DataError at once if the data set's files do not exist."""
     spec = settings.spec
-    if not held(settings) and (not spec.generator or settings.source):
+    if not restored_version(settings) and (not spec.generator or settings.source):
         spec.locate(settings.source_of(spec))
 
 
 def is_current(settings: Settings) -> bool:
-    """Whether a champion serves, all that goes with it is there, and the newest version knows present data and recipe.
+    """Whether a champion serves, its report and lists exist, and the newest version has the present data and recipe.
 
-    A version that the gate has not judged is the rest of a run that was cut off.
+    A version without a gate record is left from an interrupted run; it is not current.
     """
     versions = Registry(settings).versions(settings.dataset)
-    there = report_folder(settings).exists() and lists_file(settings).exists()
-    if not there or read_pointer(settings.pointer) is None or not versions or RECORD_TAG not in versions[0].tags:
+    complete = report_folder(settings).exists() and lists_file(settings).exists()
+    if not complete or read_pointer(settings.pointer) is None or not versions or RECORD_TAG not in versions[0].tags:
         return False
-    return origin(versions[0].tags) == present(settings) and not may_use_more_memory(settings)
+    return origin(versions[0].tags) == present_origin(settings) and not may_use_more_memory(settings)
 
 
 def is_trained(settings: Settings) -> bool:
-    """Whether all models in the lake come from the present data and configuration."""
+    """Whether all models in the lake are from the present data and configuration."""
     folder = settings.lake / settings.dataset
     try:
         found = [provenance_of(folder / name) for name in settings.training.enabled()]
     except BundleError:
         return False
-    wanted = present(settings)
-    return all(origin(provenance) == wanted for provenance in found) and not may_use_more_memory(settings)
+    expected = present_origin(settings)
+    return all(origin(provenance) == expected for provenance in found) and not may_use_more_memory(settings)
 
 
 def may_use_more_memory(settings: Settings) -> bool:
-    """Whether a model that was too large for its limit of memory has a higher one now; no recipe holds limits."""
+    """Whether a model that was too large has a higher memory limit now; the recipe does not contain the limits."""
     for name in settings.training.enabled():
         folder = settings.lake / settings.dataset / name
-        if (folder / DECLINED).exists():
-            limit = Declined.load(folder).provenance.get("max_memory_mb")
-            if limit is not None and settings.training.of(name).max_memory_mb > float(limit):
+        if (folder / SKIPPED).exists():
+            limit = SkippedModel.load(folder).provenance.get("max_memory_mb")
+            if limit is not None and settings.training.fit_config(name).max_memory_mb > float(limit):
                 return True
     return False
 
 
 def provenance_of(folder: Path) -> dict[str, str]:
-    """Where a model in the lake comes from, or one that declined. Raises BundleError if there is neither."""
-    if (folder / DECLINED).exists():
-        return Declined.load(folder).provenance
+    """The provenance of a fitted or skipped model in the lake. Raises BundleError if there is neither."""
+    if (folder / SKIPPED).exists():
+        return SkippedModel.load(folder).provenance
     found: dict[str, str] = read_manifest(folder)["provenance"]
     return found
 
 
-def origin(known: Mapping[str, str]) -> tuple[str | None, str | None]:
-    """Which data and which recipe a version or a bundle comes from."""
-    return known.get("data_version"), known.get("recipe")
+def origin(provenance: Mapping[str, str]) -> tuple[str | None, str | None]:
+    """The data version and the recipe of a version or a bundle."""
+    return provenance.get("data_version"), provenance.get("recipe")
 
 
-def present(settings: Settings) -> tuple[str | None, str | None]:
-    """The data and the recipe there are now."""
+def present_origin(settings: Settings) -> tuple[str | None, str | None]:
+    """The present data version and recipe."""
     return fingerprint(settings)["version"], settings.training.recipe()
 
 
 def bring_up_to_date(settings: Settings) -> dict[str, float]:
-    """Materialises everything if data or configuration changed since the newest version; returns seconds a step."""
+    """Materialises everything if data or configuration changed since the newest version; returns seconds per step."""
     seconds = {} if is_current(settings) else materialise(settings).seconds
     settings.remember_source()
     return seconds
 
 
-def live(settings: Settings) -> Pointer:
-    """The champion that serves. Raises RunFailedError where there is none."""
+def live_pointer(settings: Settings) -> Pointer:
+    """The pointer to the champion that serves. Raises RunFailedError if there is none."""
     pointer = read_pointer(settings.pointer)
     if pointer is None:
         raise RunFailedError(f"{settings.dataset} has no champion yet; see the last run at {settings.urls['dagster']}")
@@ -118,68 +118,70 @@ def live(settings: Settings) -> Pointer:
 
 
 def report_folder(settings: Settings) -> Path:
-    """Where the last evaluation report lies."""
+    """The folder of the last evaluation report."""
     return settings.lake / settings.dataset / "evaluation_report"
 
 
 def lists_file(settings: Settings) -> Path:
-    """Where the lists for everyone lie."""
+    """The file of the batch recommendations."""
     return settings.lake / settings.dataset / "batch_recommendations.parquet"
 
 
-def report(settings: Settings) -> Report:
-    """The last evaluation report, against the targets that are configured now."""
-    return load_report(report_folder(settings)).against(settings.training.evaluation)
+def last_report(settings: Settings) -> Report:
+    """The last evaluation report, compared with the targets of the present configuration."""
+    return load_report(report_folder(settings)).with_targets(settings.training.evaluation)
 
 
 def example_request(settings: Settings) -> dict[str, Any]:
-    """A request about the first known user of the batch lists, the id as it is written in the data.
+    """A request for the first known user of the batch lists, with the id as written in the data.
 
-    Raises RunFailedError where there is no list to ask about.
+    Raises RunFailedError if there is no list.
     """
     user_ids = pq.read_table(lists_file(settings), columns=["user_id"])["user_id"]
-    user_ids = user_ids.filter(pc.less_equal(pc.utf8_length(user_ids), LONGEST_ID))
+    user_ids = user_ids.filter(pc.less_equal(pc.utf8_length(user_ids), MAX_ID_LENGTH))
     if not len(user_ids):
         raise RunFailedError(
             f"{settings.dataset} has no list to show: no item of the catalogue is on sale today, or no user id is "
-            f"short enough for /predict ({LONGEST_ID} characters); see the items' available_from and available_until"
+            f"short enough for /predict ({MAX_ID_LENGTH} characters); see the items' available_from and available_until"
         )
     return {"user_id": as_sent(user_ids[0].as_py(), numbers=True), "history": [], "n_recommendations": 10}
 
 
 def await_champion(settings: Settings, version: int, timeout: float = 60.0) -> None:
-    """Waits until the service answers with that version. Raises RunFailedError with what it said instead."""
+    """Waits until the service answers with that version. Raises RunFailedError with its last answer."""
     deadline = time.monotonic() + timeout
-    said: Any = "nothing"
+    last_answer: Any = "nothing"
     while time.monotonic() < deadline:
         try:
-            said = httpx.get(f"{settings.urls['service']}/health", timeout=5).json()
-            if said.get("version") == version:
+            last_answer = httpx.get(f"{settings.urls['service']}/health", timeout=5).json()
+            if last_answer.get("version") == version:
                 return
         except httpx.HTTPError as error:
-            said = repr(error)
+            last_answer = repr(error)
         time.sleep(0.2)
-    raise RunFailedError(f"the service does not serve version {version} after {timeout:.0f} s; /health said {said}")
+    raise RunFailedError(
+        f"the service does not serve version {version} after {timeout:.0f} s; /health answered {last_answer}"
+    )
 
 
-def ask(settings: Settings) -> Answer:
-    """Asks /predict over HTTP, as a client would. Raises RunFailedError if a request is refused."""
+def smoke_test(settings: Settings) -> SmokeTestAnswer:
+    """Sends requests to /predict over HTTP, as a client does. Raises RunFailedError if a request is refused."""
     request, times = example_request(settings), []
     with httpx.Client(base_url=settings.urls["service"], timeout=10) as client:
         for _ in range(N_REQUESTS):
             started = time.perf_counter()
             response = client.post("/predict", json=request)
             times.append((time.perf_counter() - started) * 1000)
-            if response.status_code != 200:  # the time of a refusal says nothing about the time of an answer
+            if response.status_code != 200:  # the time of a refusal is not the time of an answer
                 raise RunFailedError(
                     f"/predict answered {response.status_code} to {json.dumps(request)}: {response.text[:300]}; "
                     f"see {settings.logs / 'service.log'}"
                 )
-    return Answer(response.status_code, len(response.json()["items"]), round(statistics.median(times), 3))
+    return SmokeTestAnswer(response.status_code, len(response.json()["items"]), round(statistics.median(times), 3))
 
 
-def criteria_of(report: Report, model: str, answer: Answer) -> list[dict[str, Any]]:
-    """The success criteria of the champion's recipe, with the response time as a client measured it."""
+def criteria_of(report: Report, model: str, answer: SmokeTestAnswer) -> list[dict[str, Any]]:
+    """The success criteria of the champion's recipe, with the response time that a client measured."""
     rows = report.criteria(model)
     for row in rows:
         if row["metric"] == "response_ms":
@@ -188,28 +190,28 @@ def criteria_of(report: Report, model: str, answer: Answer) -> list[dict[str, An
 
 
 def curl_line(settings: Settings) -> str:
-    """A line to try in a shell."""
+    """A shell command with an example request."""
     body = shlex.quote(json.dumps(example_request(settings), ensure_ascii=False))
     return f"curl -s {settings.urls['service']}/predict -H 'Content-Type: application/json' -d {body}"
 
 
-def alive(tag: str) -> bool:
-    """Whether the process that a run's tag names (see runs.this_process) still lives."""
+def is_alive(tag: str) -> bool:
+    """Whether the process that a run's tag names (see runs.this_process) is still running."""
     pid, _, _ = tag.partition("@")
     return pid.isdecimal() and psutil.pid_exists(int(pid)) and this_process(int(pid)) == tag
 
 
 @contextmanager
-def sole_owner(settings: Settings) -> Iterator[None]:
-    """Holds the home for one `tradewind run`; runs that an earlier one left unfinished are ended in Dagster's books.
+def lock_home(settings: Settings) -> Iterator[None]:
+    """Locks the home for one `tradewind run`; marks runs that an earlier one left unfinished as cancelled in Dagster.
 
-    Otherwise the queue, which lets one run through at a time, would wait for them for ever.
+    Otherwise Dagster's queue, which starts one run at a time, would wait for them for ever.
     """
     home = settings.home
     busy = f"another `tradewind run` holds {home}; stop it or set TRADEWIND_HOME to another folder"
     with locked(home / ".run.lock", busy):
         with dg.DagsterInstance.from_config(str(settings.dagster_home)) as instance:
             for run in instance.get_runs(dg.RunsFilter(statuses=list(IN_PROGRESS_RUN_STATUSES))):
-                if not alive(run.tags.get(PID_TAG, "")):
+                if not is_alive(run.tags.get(PID_TAG, "")):
                     instance.report_run_canceled(run, "the process that ran it is gone")
         yield

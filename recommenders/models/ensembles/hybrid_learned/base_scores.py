@@ -1,0 +1,73 @@
+"""Base-model scores of all items on a common scale, and the candidates that base models propose."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recommenders.math.top_k import top_k
+
+REFERENCE = 10  # a base score is scaled by that of the base model's item of this rank
+
+
+class BaseScores(NamedTuple):
+    """The base-model scores of all items, and the scale that makes them comparable."""
+
+    names: list[str]  # of the base models
+    scores: NDArray[np.float32]  # (n_base_models, n, n_items)
+    zeros: NDArray[np.float32]  # (n_base_models, n) the score that is mapped to 0: the mean over all items
+    units: NDArray[np.float32]  # (n_base_models, n) the distance that is mapped to 1: to the REFERENCE-th best item
+
+    def relative(self, rows: NDArray[np.int64], items: NDArray[np.int32]) -> dict[str, NDArray[np.float32]]:
+        """Base model -> its scaled scores of some pairs of user and item, (n_pairs,) each."""
+        relative = (self.scores[:, rows, items] - self.zeros[:, rows]) / self.units[:, rows]
+        return dict(zip(self.names, relative, strict=True))
+
+
+def base_scores_of(names: list[str], scores: NDArray[np.float32], best: NDArray[np.float32]) -> BaseScores:
+    """scores (n_base_models, n, n_items); best (n_base_models, n, at least REFERENCE), descending, padded with -inf."""
+    zeros = scores.mean(axis=2)
+    references = best[:, :, REFERENCE - 1]
+    if np.isneginf(references).any():  # fewer items than that: take the last one
+        last = np.where(np.isneginf(best), np.inf, best).min(axis=2)
+        references = np.where(np.isneginf(references), np.where(np.isinf(last), zeros, last), references)
+    units = references - zeros
+    units[units <= 0] = 1.0
+    return BaseScores(names, scores, zeros, units)
+
+
+def top_k_per_model(
+    scores: NDArray[np.float32], k: int, excluded: Sequence[Any]
+) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """The k best of scores (n_base_models, n, n_items), from top_k: columns and values, (n_base_models, n, k) each.
+
+    excluded: indices of scores to leave out; they are -inf during the search and restored afterwards, without a copy.
+    """
+    kept = [scores[places] for places in excluded]
+    for places in excluded:
+        scores[places] = -np.inf
+    columns, best = top_k(scores.reshape(-1, scores.shape[2]), k)
+    for places, values in zip(excluded, kept, strict=True):
+        scores[places] = values
+    shape = (*scores.shape[:2], k)
+    return columns.reshape(shape), best.reshape(shape)
+
+
+def candidate_columns(columns: NDArray[np.int32], best: NDArray[np.float32]) -> NDArray[np.int32]:
+    """(n, n_base_models * k): the columns that top_k_per_model found for each user, -1 for excluded ones."""
+    found = np.where(np.isneginf(best), np.int32(-1), columns)
+    return found.transpose(1, 0, 2).reshape(found.shape[1], -1)
+
+
+def unique_rows(columns: NDArray[np.int32], n_items: int) -> NDArray[np.int32]:
+    """(n, width): the distinct columns of each row, ascending, padded with -1. Ignores -1 in `columns`."""
+    ordered = np.sort(np.where(columns < 0, np.int32(n_items), columns), axis=1)
+    is_first = ordered < n_items
+    is_first[:, 1:] &= ordered[:, 1:] != ordered[:, :-1]
+    if len(ordered) == 1 and is_first.any():
+        return ordered[is_first][None]
+    counts = is_first.sum(axis=1)
+    found = np.full((len(ordered), max(1, int(counts.max(initial=0)))), -1, dtype=np.int32)
+    found[np.arange(found.shape[1]) < counts[:, None]] = ordered[is_first]
+    return found
