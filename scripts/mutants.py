@@ -44,14 +44,15 @@ TARGETS: dict[str, list[str]] = {  # module -> its tests
     **{
         f"recommenders/evaluation/{name}.py": [f"{EVALUATION}/{test}.py" for test in tests.split()]
         for name, tests in {
-            "comparison": "test_comparison",
+            "statistics/comparison": "statistics/test_comparison",
             "criteria": "test_criteria test_report",
             "oracle": "test_oracle",
             "judge": "test_judge test_report",
             "rank": "test_rank",
             "cost": "test_cost",
-            "figures": "test_report test_comparison",
+            "statistics/figures": "test_report statistics/test_comparison",
             "report": "test_report",
+            "evaluate": "test_report",
             "benchmark/files": "benchmark/test_files",
             "tasks/task": "tasks/test_task test_report tasks/test_cold_start tasks/test_slices",
             "tasks/cold_start": "tasks/test_cold_start",

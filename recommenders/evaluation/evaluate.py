@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from recommenders.evaluation import judge, rank
 from recommenders.evaluation.criteria import ceilings
-from recommenders.evaluation.figures import Metrics, Values, Vectors, compared, intervals, plain
 from recommenders.evaluation.judge import PopularityBaseline
+from recommenders.evaluation.statistics.figures import Metrics, Values, Vectors, compared, intervals, plain
 from recommenders.evaluation.tasks.slices import slices_of
 from recommenders.evaluation.tasks.task import EvaluationConfig, EvaluationTask, TaskView
 from recommenders.features.items import ItemFeatures

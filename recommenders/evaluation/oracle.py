@@ -28,8 +28,8 @@ from threadpoolctl import threadpool_limits
 
 from recommenders.datasets.spec import Protocol
 from recommenders.evaluation import rank
-from recommenders.evaluation.comparison import Interval, mean_interval
 from recommenders.evaluation.criteria import ceilings
+from recommenders.evaluation.statistics.comparison import Interval, mean_interval
 from recommenders.evaluation.tasks.task import EvaluationConfig, EvaluationTask, TaskView, make_task
 from recommenders.events.interactions import Interactions
 from recommenders.metrics import ranking

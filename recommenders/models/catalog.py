@@ -1,4 +1,4 @@
-"""The catalogue of models: name -> class, summary. Configuration, assets, reports and the reference are made from it."""
+"""The catalogue of models: name -> class, summary. Configuration, assets and the reference are made from it."""
 
 import importlib
 from pathlib import Path

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recommenders.errors import ConfigurationError, ReleaseError
-from recommenders.evaluation.comparison import paired_difference
+from recommenders.evaluation.statistics.comparison import paired_difference
 from recommenders.metrics.ranking import PRIMARY_METRIC
 
 Vector = NDArray[np.floating[Any]]

@@ -7,7 +7,7 @@ from typing import Any
 from recommenders.evaluation.benchmark.files import FileBenchmark
 from recommenders.evaluation.cost import Cost
 from recommenders.evaluation.criteria import ceilings
-from recommenders.evaluation.figures import Values, compared, intervals
+from recommenders.evaluation.statistics.figures import Values, compared, intervals
 from recommenders.evaluation.tasks.task import EvaluationConfig
 from recommenders.evaluation.writers import markdown
 

@@ -14,11 +14,11 @@ from scipy.sparse import csr_array
 
 from recommenders.datasets.spec import Protocol
 from recommenders.errors import DataError
-from recommenders.evaluation.comparison import mean_interval
 from recommenders.evaluation.criteria import ceilings
 from recommenders.evaluation.evaluate import evaluate
 from recommenders.evaluation.rank import bytes_on_disk
 from recommenders.evaluation.report import Report
+from recommenders.evaluation.statistics.comparison import mean_interval
 from recommenders.evaluation.tasks.task import EvaluationConfig, make_task
 from recommenders.evaluation.writers import plots
 from recommenders.evaluation.writers.markdown import comparison_table, criteria_table, render, slices_table

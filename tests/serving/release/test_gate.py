@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from recommenders.errors import ConfigurationError, ReleaseError
-from recommenders.evaluation.comparison import paired_difference
+from recommenders.evaluation.statistics.comparison import paired_difference
 from serving.release.gate import ChampionComparison, GateCheck, GateRules, choose_candidate, compare, decide
 
 RULES = GateRules(n_resamples=200)

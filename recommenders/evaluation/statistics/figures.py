@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recommenders.evaluation.comparison import Interval, compare_all, mean_intervals
+from recommenders.evaluation.statistics.comparison import Interval, compare_all, mean_intervals
 from recommenders.evaluation.tasks.task import EvaluationConfig
 
 Values = NDArray[np.float64]  # one value per user

@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recommenders.evaluation import comparison
-from recommenders.evaluation.comparison import (
+from recommenders.evaluation.statistics import comparison
+from recommenders.evaluation.statistics.comparison import (
     Difference,
     Interval,
     compare_all,

@@ -1,0 +1,1 @@
+"""Intervals, paired comparisons and the figures that reports show."""
