@@ -1,19 +1,21 @@
-"""How good the lists are: every model of ours, the peers and plain baselines, on the same splits, judged by one code.
+"""Measures the accuracy of our models, the peers and simple baselines, on the same splits and by the same metrics code.
 
     TRADEWIND_REAL_DATA=FOLDER python benchmarks/accuracy.py [--data-sets NAME ...] [--window validation] [--seeds 5]
         [--ties 3] [--models NAME ...] [--peers NAME ...] [--tune [--minutes N]] [--quick] [--json]
 
-Data sets: online_retail and ml-latest-small below TRADEWIND_REAL_DATA, custom_b2b (made, with the oracle that knows its
-law), ml-100k (RecBole ships a copy). Each by the protocol of its spec (docs/protocols.md): the window behind a time cut
-over all items, reorders and discoveries apart; or each user's latest item held out, ranked against all items (`all`)
-and against 99 sampled ones (`sampled`). --window validation asks the same of the window before the test, as if the log
-ended there. Peers run in their own pinned environments with the settings that were best on that window, for each view
-its own (benchmarks/peers/settings.json; --tune finds them anew and measures nothing); where these are not of today's
-grid and budget, the table says so. Differences are paired over users, with 95 % bootstrap intervals, and Holm's
-correction over the whole table. --seeds and --ties fit ours again with other seeds and with the events of one moment in
-another order, and say how far that moves means and leads. Each model, peer and trial is kept in .bench/ when it is
-finished, so a cut run goes on. A whole run writes benchmarks/results/accuracy-NAME.json; with --no-peers, too, and the
-pages then say that no peer ran.
+Data sets: online_retail and ml-latest-small in the folder TRADEWIND_REAL_DATA, custom_b2b (simulated, with an oracle
+that ranks by the true purchase probabilities), ml-100k (RecBole ships a copy). Each data set is evaluated by the
+protocol of its spec (docs/protocols.md): either the window after a time cut over all items, with repeat purchases
+(`reorder`) and new items (`discovery`) also evaluated separately; or each user's latest item is held out and ranked
+against all items (`all`) and against 99 sampled ones (`sampled`). --window validation evaluates on the window before
+the test window, as if the log ended there. Peers run in their own pinned environments. Each view uses the peer settings
+that were best on the validation window (benchmarks/peers/settings.json; --tune searches them again and measures
+nothing). The table marks settings that are not from the current grid and budget. Differences are paired over users,
+with 95 % bootstrap intervals and Holm's correction over the whole table. --seeds and --ties fit our models again, with
+other seeds and with events of the same time stamp in another order, and report how much means and leads change. The
+result of each model, peer and trial is kept in .bench/ when it is finished, so an interrupted run continues where it
+stopped. A whole run writes benchmarks/results/accuracy-NAME.json. A run with --no-peers also writes it, and the pages
+then state that no peer ran.
 """
 
 import argparse
@@ -22,7 +24,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from measuring import entrants, table
-from measuring.judging import Field, corrected, view_rows, views_of
+from measuring.judging import Field, apply_holm, view_rows, views_of
 from measuring.questions import DATASETS, SEED, MissingData, Question, question
 from peers.environments import PeerError, pinned
 from peers.spaces import PEERS
@@ -35,7 +37,7 @@ QUICK_SCALE = 0.1
 
 
 def main() -> None:
-    """Prints a table, and with --json one last line."""
+    """Prints a table, and with --json a last line for programs."""
     options = _options()
     names = options.datasets or (["custom_b2b"] if options.quick else list(DATASETS))
     started = time.perf_counter()
@@ -46,16 +48,16 @@ def main() -> None:
     for name in names:
         begun = time.perf_counter()
         try:
-            asked = _question(name, options)
+            task = _task(name, options)
         except MissingData as error:
             print(f"{name}: not measured. {error}")
             continue
-        own = measure(asked, gathered(asked, options))
+        own = measure(task, collect(task, options))
         rows += own
         if is_whole(options):
-            end = "-validation" if asked.validation else ""
+            end = "-validation" if task.validation else ""
             table.save(table.result(f"accuracy-{name}{end}", own, begun, _peer_versions(options)))
-    print(f"\nHolm's correction over {corrected(rows)} comparisons; floors and goals after it:")
+    print(f"\nHolm's correction over {apply_holm(rows)} comparisons; floors and goals after it:")
     table.finish("accuracy", rows, started, options.as_json, _peer_versions(options))
 
 
@@ -65,18 +67,18 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--data-sets", "--dataset", nargs="+", choices=DATASETS, metavar="NAME", dest="datasets", help=known
     )
-    parser.add_argument("--window", choices=("test", "validation"), default="test", help="which window is asked about")
-    parser.add_argument("--seeds", type=int, default=1, help="seeds of ours, one after the other from 42 on")
-    parser.add_argument("--ties", type=int, default=0, help="other orders of the events of one moment")
-    parser.add_argument("--models", nargs="+", default=[], choices=MODELS, metavar="NAME", help="of ours; all")
+    parser.add_argument("--window", choices=("test", "validation"), default="test", help="the window to evaluate on")
+    parser.add_argument("--seeds", type=int, default=1, help="number of seeds of our models, from 42 on")
+    parser.add_argument("--ties", type=int, default=0, help="number of other orders of events with equal time stamps")
+    parser.add_argument("--models", nargs="+", default=[], choices=MODELS, metavar="NAME", help="of ours; default: all")
     parser.add_argument("--peers", nargs="+", default=[], choices=PEERS, metavar="NAME", help=", ".join(PEERS))
-    parser.add_argument("--tune", action="store_true", help="find the peers' settings anew; measures nothing")
-    parser.add_argument("--minutes", type=float, default=float("inf"), help="past these --tune begins no trial")
+    parser.add_argument("--tune", action="store_true", help="search the peers' settings again; measures nothing")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="--tune starts no trial after this time")
     return parser.parse_args()
 
 
 def tune_all(names: Sequence[str], options: argparse.Namespace) -> None:
-    """Tunes the peers on the validation windows until all are, or the minutes are over."""
+    """Tunes the peers on the validation windows, until all are tuned or the time is over."""
     until = time.monotonic() + 60 * options.minutes
     for name in names:
         try:
@@ -89,7 +91,7 @@ def tune_all(names: Sequence[str], options: argparse.Namespace) -> None:
 
 
 def is_whole(options: argparse.Namespace) -> bool:
-    """Whether a run measures all of ours, and all peers or none: what a results file may hold."""
+    """Whether a run measures all our models, and all peers or none. Only such a run writes a results file."""
     return not (options.quick or options.models or options.peers)
 
 
@@ -97,94 +99,94 @@ def _peer_versions(options: argparse.Namespace) -> Mapping[str, str]:
     return {} if options.no_peers else {of: pinned(of) for of, _ in PEERS.values()}
 
 
-def _question(name: str, options: argparse.Namespace, ties: int | None = None) -> Question:
+def _task(name: str, options: argparse.Namespace, ties: int | None = None) -> Question:
     scale = QUICK_SCALE if options.quick else 1.0
     return question(name, options.window == "validation", scale, ties)
 
 
-def gathered(asked: Question, options: argparse.Namespace) -> Field:
-    """The lists of all that are asked: our models one by one, each kept when it is done, baselines, peers."""
+def collect(task: Question, options: argparse.Namespace) -> Field:
+    """The lists of all entrants: our models, baselines and peers. Each model's lists are kept when they are done."""
     found = Field()
-    found.ours, found.targets = ask_ours(asked, options)
+    found.ours, found.targets = rank_ours(task, options)
     for seed in range(1, options.seeds):
-        found.draws[f"seed {seed}"] = ask_ours(asked, options, SEED + seed)[0]
+        found.reruns[f"seed {seed}"] = rank_ours(task, options, SEED + seed)[0]
     for ties in range(1, options.ties + 1):
-        found.draws[f"ties {ties}"] = ask_ours(_question(asked.name, options, ties), options)[0]
-    if asked.protocol.repeat:
-        found.others["bought_most"] = entrants.bought_most(asked)
+        found.reruns[f"ties {ties}"] = rank_ours(_task(task.name, options, ties), options)[0]
+    if task.protocol.repeat:
+        found.others["bought_most"] = entrants.bought_most(task)
     if not options.no_peers:
-        ask_peers(asked, options, found)
+        rank_peers(task, options, found)
     return found
 
 
-def ask_ours(
-    asked: Question, options: argparse.Namespace, seed: int = SEED
+def rank_ours(
+    task: Question, options: argparse.Namespace, seed: int = SEED
 ) -> tuple[dict[str, entrants.Lists], list[dict[str, Any]]]:
-    """The lists of each model of ours, and the success criteria's rows."""
+    """(model -> its lists, rows of the success criteria), of our models."""
     config = entrants.configuration(seed=seed)
-    answers: dict[str, entrants.Lists] = {}
+    lists_by_model: dict[str, entrants.Lists] = {}
     targets: list[dict[str, Any]] = []
     for name in config.enabled():
         if options.models and name not in (*options.models, "popularity"):
             continue
         started = time.perf_counter()
-        lists, facts = entrants.ours(name, asked, config)
-        if "declined" in facts:
-            print(f"{asked.name}: {name} is left out. {facts['declined']}")
+        lists, facts = entrants.ours(name, task, config)
+        if "skipped" in facts:
+            print(f"{task.name}: {name} is skipped. {facts['skipped']}")
             continue
-        answers[name] = lists
+        lists_by_model[name] = lists
         targets += facts["targets"]
-        _report_time(asked, name, started)
-    return answers, targets
+        _report_time(task, name, started)
+    return lists_by_model, targets
 
 
-def ask_peers(asked: Question, options: argparse.Namespace, found: Field) -> None:
-    """Adds the lists of each peer that stands beside us on the data set, and how it came to its settings."""
-    tuned = settings().get(asked.name, {})
-    for name in peers_of(asked.protocol.split, options.peers):
+def rank_peers(task: Question, options: argparse.Namespace, found: Field) -> None:
+    """Adds the lists of each peer of the data set, and a note about its settings."""
+    tuned = settings().get(task.name, {})
+    for name in peers_of(task.protocol.split, options.peers):
         started = time.perf_counter()
         entry = tuned.get(name)
         best = {view: facts["params"] for view, facts in (entry or {}).get("views", {}).items()}
         try:
-            found.others[name], ended = entrants.peer(name, asked, best, options.threads)
+            found.others[name], ended = entrants.peer(name, task, best, options.threads)
         except PeerError as error:
-            print(f"{asked.name}: {name} is missing. {error}")
+            print(f"{task.name}: {name} is missing. {error}")
             continue
-        found.notes[name] = note_on(name, entry, ended)
-        _report_time(asked, name, started)
+        found.notes[name] = peer_note(name, entry, ended)
+        _report_time(task, name, started)
 
 
-def note_on(peer: str, entry: dict[str, Any] | None, ended: Collection[str] = ()) -> str:
-    """What the table says of a peer; nothing where its settings are those of today's grid and budget, and its trainings
-    came to their end. ended: what ended them.
+def peer_note(peer: str, entry: dict[str, Any] | None, ended: Collection[str] = ()) -> str:
+    """The note of a peer in the table; "" if its settings are from the current grid and budget and nothing but early
+    stopping ended its training. ended: what ended its training runs.
     """
-    wanting = shortcomings(peer, entry) if entry else []
-    notes = [f"settings {'; '.join(wanting)}"] if wanting else [] if entry else [NOT_TUNED]
+    missing = shortcomings(peer, entry) if entry else []
+    notes = [f"settings {'; '.join(missing)}"] if missing else [] if entry else [NOT_TUNED]
     return "; ".join([*notes, *(f"training was ended by {by}" for by in sorted(set(ended) - {EARLY}))])
 
 
-def _report_time(asked: Question, name: str, started: float) -> None:
+def _report_time(task: Question, name: str, started: float) -> None:
     seconds = time.perf_counter() - started
     if seconds > 1:
-        print(f"{asked.name}: {name} took {seconds:.0f} s", flush=True)
+        print(f"{task.name}: {name} took {seconds:.0f} s", flush=True)
 
 
-def measure(asked: Question, found: Field) -> list[dict[str, Any]]:
+def measure(task: Question, found: Field) -> list[dict[str, Any]]:
     """All rows of one data set, printed as one table."""
-    print(f"\n{asked.name}: {len(asked.case.user_ids):,} users, {asked.case.description}; version {asked.version}")
-    print(f"flagship: {found.flagship}; share: of the oracle's NDCG@10")
+    print(f"\n{task.name}: {len(task.case.user_ids):,} users, {task.case.description}; version {task.version}")
+    print(f"flagship: {found.flagship}; share: fraction of the oracle's NDCG@10")
     print(table.ACCURACY_HEAD)
-    best = entrants.oracle(asked) if asked.name == "custom_b2b" else None
+    best = entrants.oracle(task) if task.name == "custom_b2b" else None
     rows: list[dict[str, Any]] = []
-    for view in views_of(asked, found, best):
-        rows += view_rows(asked, view, found)
+    for view in views_of(task, found, best):
+        rows += view_rows(task, view, found)
     if found.targets:
         criteria(found.targets)
     return rows
 
 
 def criteria(targets: Sequence[Mapping[str, Any]]) -> None:
-    """The success criteria of the four named models, with what arithmetic allows at all."""
+    """Prints the success criteria of the four named models, each with the highest value that is possible."""
     print(f"\n{'criterion':<44} {'target':>8} {'reached':>8} {'ceiling':>8}")
     for line in targets:
         numbers = [line["target"], line["reached"], line["ceiling"]]

@@ -1,11 +1,12 @@
-"""How well cold-start users are served on the simulated market, over several markets: one holds but a dozen of them.
+"""Measures NDCG@10 of cold-start users, pooled over several simulated markets, because one market has only a dozen.
 
     python benchmarks/cold_starts.py [--worlds N] [--quick] [--json]
 
-Each market is custom_b2b with another seed. Users of the test window whom the log does not know are known by their
-first visit and asked for later visits (docs/protocols.md); the rest of the basket is a task of its own. Users of all
-markets are pooled: means and paired differences with 95 % bootstrap intervals over users. Models that hybrid_learned
-makes no use of on such a log are left out. Each market is kept in .bench/ when it is finished, so a cut run goes on.
+Each market is custom_b2b with another seed. A cold-start user appears only in the test window. The first visit is the
+history, and the later visits are the target (docs/protocols.md); the rest of the basket is a separate task. Users of
+all markets are pooled: means and paired differences with 95 % bootstrap intervals over users. Models that
+hybrid_learned does not use on such a log are left out. Each market is kept in .bench/ when it is finished, so an
+interrupted run continues where it stopped.
 """
 
 import time
@@ -18,83 +19,83 @@ from measuring.kept import code_version, kept_arrays, key_of
 from measuring.questions import LATER_VISITS, SEED, Question, question
 from numpy.typing import NDArray
 
-from recommenders.evaluation.comparison import mean_interval, paired_difference
 from recommenders.evaluation.rank import rank
+from recommenders.evaluation.statistics.comparison import mean_interval, paired_difference
 from recommenders.metrics.ranking import K, ndcg
 from recommenders.training.configuration import TrainingConfig
-from recommenders.training.fitting import Declined, members_of
+from recommenders.training.fitting import SkippedModel, required_models
 
 FLAGSHIP = "hybrid_learned"
 LEAST_USERS = 200
-Vectors = dict[str, NDArray[np.float64]]  # "task: model" -> NDCG@10 of each user
+Vectors = dict[str, NDArray[np.float64]]  # "task name: model" -> NDCG@10 of each user
 
 
 def main() -> None:
-    """Prints a table, and with --json one last line."""
+    """Prints a table, and with --json a last line for programs."""
     parser = table.arguments(__doc__)
-    parser.add_argument("--worlds", type=int, default=20, help="markets, of the seeds from 42 on")
+    parser.add_argument("--worlds", type=int, default=20, help="number of markets, with seeds from 42 on")
     options = parser.parse_args()
     started = time.perf_counter()
-    n_worlds, scale = (1, 0.1) if options.quick else (options.worlds, 1.0)
-    worlds = [judged(SEED + number, scale) for number in range(n_worlds)]
-    rows = [row for task in tasks(worlds) for row in rows_of(task, worlds)]
+    n_markets, scale = (1, 0.1) if options.quick else (options.worlds, 1.0)
+    markets = [ndcg_of_market(SEED + number, scale) for number in range(n_markets)]
+    rows = [row for task_name in task_names(markets) for row in rows_of(task_name, markets)]
     for row in rows:
         table.show_accuracy(row)
-    whole = not options.quick and n_worlds >= parser.get_default("worlds")
+    whole = not options.quick and n_markets >= parser.get_default("worlds")
     table.finish("cold_starts", rows, started, options.as_json, {}, whole)
 
 
-def judged(seed: int, scale: float) -> Vectors:
-    """One market: each model's NDCG@10 of each cold-start user."""
+def ndcg_of_market(seed: int, scale: float) -> Vectors:
+    """The NDCG@10 of each model for each cold-start user of one market."""
     begun = time.perf_counter()
-    asked = question("custom_b2b", scale=scale, seed=seed)
+    task = question("custom_b2b", scale=scale, seed=seed)
     config = TrainingConfig()
-    names = [*members_of(FLAGSHIP, config, asked.log), FLAGSHIP]
+    names = [*required_models(FLAGSHIP, config, task.log), FLAGSHIP]
 
     def make() -> Vectors:
-        return {key: vector for name in names for key, vector in _of_model(name, asked, config).items()}
+        return {key: vector for name in names for key, vector in _ndcg_of_model(name, task, config).items()}
 
-    found = kept_arrays(key_of("cold_starts", asked.key, code_version(), names), make)
-    n_users = sum(len(case.user_ids) for name, case in asked.cold.items() if name == LATER_VISITS)
-    print(f"market {seed}: {n_users} users who came back, {time.perf_counter() - begun:.0f} s", flush=True)
+    found = kept_arrays(key_of("cold_starts", task.key, code_version(), names), make)
+    n_users = sum(len(cold_task.user_ids) for name, cold_task in task.cold.items() if name == LATER_VISITS)
+    print(f"market {seed}: {n_users} users with later visits, {time.perf_counter() - begun:.0f} s", flush=True)
     return found
 
 
-def _of_model(name: str, asked: Question, config: TrainingConfig) -> Vectors:
-    model = fitted(name, asked, config)
-    if isinstance(model, Declined):
+def _ndcg_of_model(name: str, task: Question, config: TrainingConfig) -> Vectors:
+    model = fitted(name, task, config)
+    if isinstance(model, SkippedModel):
         return {}
     found = {}
-    for task, case in asked.cold.items():
-        view = asked.cold_view(task)
-        found[f"{task}: {name}"] = ndcg(rank(model, case, {"all": view}, K)["all"], view.relevant)
+    for task_name, cold_task in task.cold.items():
+        view = task.cold_view(task_name)
+        found[f"{task_name}: {name}"] = ndcg(rank(model, cold_task, {"all": view}, K)["all"], view.relevant)
     return found
 
 
-def tasks(worlds: list[Vectors]) -> list[str]:
-    """The tasks that any market poses, in order."""
-    return list(dict.fromkeys(key.rpartition(": ")[0] for world in worlds for key in world))
+def task_names(markets: list[Vectors]) -> list[str]:
+    """The names of the tasks that occur in at least one market, in order."""
+    return list(dict.fromkeys(key.rpartition(": ")[0] for market in markets for key in market))
 
 
-def rows_of(task: str, worlds: list[Vectors]) -> list[dict[str, Any]]:
-    """Each model's mean over the users of all markets, best first, and what hybrid_learned is ahead of it.
+def rows_of(task_name: str, markets: list[Vectors]) -> list[dict[str, Any]]:
+    """One row per model, best first: its mean over the users of all markets, and the lead of hybrid_learned over it.
 
-    The floor: on later visits not behind popularity, of LEAST_USERS users or more.
+    Floor: on later visits hybrid_learned is not behind popularity, with at least LEAST_USERS users.
     """
-    names = [key.rpartition(": ")[2] for key in worlds[0] if key.startswith(f"{task}: ")]
+    names = [key.rpartition(": ")[2] for key in markets[0] if key.startswith(f"{task_name}: ")]
     values = {
-        name: np.concatenate([world[f"{task}: {name}"] for world in worlds if f"{task}: {name}" in world])
+        name: np.concatenate([market[f"{task_name}: {name}"] for market in markets if f"{task_name}: {name}" in market])
         for name in names
     }
     rows = []
     for name in sorted(names, key=lambda name: -float(np.nanmean(values[name]))):
         mean = mean_interval(values[name])
-        line = table.row(f"{task} ({len(values[name])}): {name}", "NDCG@10", mean.value)
+        line = table.row(f"{task_name} ({len(values[name])}): {name}", "NDCG@10", mean.value)
         line |= {"value": round(mean.value, 4), "interval": table.ends(mean)}
         if name != FLAGSHIP:
             gain = paired_difference(values[FLAGSHIP], values[name])
             line["difference"] = [round(part, 4) for part in gain]
-            if name == "popularity" and task == LATER_VISITS:
+            if name == "popularity" and task_name == LATER_VISITS:
                 met = bool(gain.high >= 0 and len(values[name]) >= LEAST_USERS)
                 line |= {"floor": 0.0, "floor_met": met, "bounds": "difference not below zero"}
         rows.append(line)

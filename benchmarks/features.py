@@ -1,12 +1,13 @@
-"""What features cost: seconds, peak memory and the growth of time with the size of the log, against plain pandas.
+"""Measures the cost of features: seconds, peak memory and growth of time with the log size, compared with pandas.
 
     python benchmarks/features.py [--sizes 1000000 5000000 25000000] [--json]
 
-The log is made: MovieLens 25M's shape (a user for every 154 events, an item for every 424, Zipf's popularity) in orders
-of five lines, with returns and changed prices. Each kind of feature runs in a process of its own from Parquet to
-Parquet (co-purchase: to a sparse matrix) under DuckDB's default memory limit here; peak memory is the kernel's figure
-for that process. The exponent is the slope of ln(seconds) over ln(events). The peer is what one would write in pandas,
-run at the smallest size in a process of its own; `--one` is how the processes are started.
+The log is synthetic and has the shape of MovieLens 25M (one user per 154 events, one item per 424, Zipf popularity), in
+orders of five lines, with returns and changed prices. Each kind of feature runs in a separate process from Parquet to
+Parquet (co-purchase: to a sparse matrix) under DuckDB's default memory limit on this machine. Peak memory is the
+kernel's figure for that process. The exponent is the slope of ln(seconds) over ln(events). The peer is a
+straightforward pandas version, run at the smallest size in a separate process. The script starts these processes with
+`--one`.
 """
 
 import argparse
@@ -29,19 +30,19 @@ import pandas as pd
 from measuring.table import save
 from peers.memory import peak_mb
 
-from recommenders.features.co_purchase import baskets_of, co_purchase
+from recommenders.features.co_purchase import baskets_as_of, co_purchase
 from recommenders.features.pairs import pair_features
 from recommenders.features.sequences import sequences
 from recommenders.features.tables import item_features, user_features
 
 SIZES = (1_000_000, 5_000_000, 25_000_000)
 AS_OF = datetime(2025, 12, 1, tzinfo=UTC)
-MOST_MEGABYTES = 4096.0
-MOST_EXPONENT = 1.1
+MAX_MEGABYTES = 4096.0
+MAX_EXPONENT = 1.1
 DAY = pd.Timedelta(days=1)
 Cost = tuple[float, float, float]  # wall seconds, processor seconds, peak megabytes
 
-# Each random number is the hash of a place and a salt, so a log is the same on every machine.
+# Each random number is the hash of a row number and a salt, so a log is the same on every machine.
 EVENTS_SQL = """
     copy (
         select 'u' || (floor({users} * power(hash(o, 1) / 18446744073709551616.0, 2)))::int as user_id,
@@ -69,9 +70,9 @@ USERS_SQL = """
 
 
 def main() -> None:
-    """Prints a table, and with --json one last line."""
+    """Prints a table, and with --json a last line for programs."""
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="events")
+    arguments.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="numbers of events")
     arguments.add_argument("--json", action="store_true", dest="as_json")
     arguments.add_argument("--one", nargs=2, metavar=("KIND", "FOLDER"), help=argparse.SUPPRESS)
     options = arguments.parse_args()
@@ -89,23 +90,23 @@ def main() -> None:
 
 
 def compare(sizes: list[int]) -> list[dict[str, Any]]:
-    """Every kind at every size, printed as it comes; returns the rows programs read."""
+    """Measures every kind at every size and prints each result at once; returns the rows for programs."""
     print(f"{'what':<24} {'events':>12} {'seconds':>9} {'CPU s':>9} {'peak MB':>9}")
     found: dict[str, list[Cost]] = {kind: [] for kind in KINDS}
     peers: dict[str, Cost] = {}
     for size in sizes:
         with tempfile.TemporaryDirectory() as folder:
-            measured(f"log {size}", Path(folder), size)  # apart: its memory is nobody's cost
+            measure(f"log {size}", Path(folder), size)  # separately, so that its memory counts for no kind
             for kind in KINDS:
-                found[kind].append(measured(kind, Path(folder), size))
+                found[kind].append(measure(kind, Path(folder), size))
             if size == sizes[0]:
-                peers = {kind: measured(f"pandas {kind}", Path(folder), size) for kind in PEERS}
-                agree(Path(folder))
-    return [line for kind in KINDS for line in told(kind, sizes, found[kind], peers.get(kind))]
+                peers = {kind: measure(f"pandas {kind}", Path(folder), size) for kind in PEERS}
+                check_equal(Path(folder))
+    return [line for kind in KINDS for line in rows_of_kind(kind, sizes, found[kind], peers.get(kind))]
 
 
 def make_log(folder: Path, events: int) -> None:
-    """events.parquet, items.parquet and users.parquet; written as they are made."""
+    """Writes events.parquet, items.parquet and users.parquet, as a stream."""
     sizes = {"events": events, "users": max(events // 154, 10), "items": max(events // 424, 10), "folder": folder}
     settings = {"memory_limit": "1GB", "threads": 2, "preserve_insertion_order": False}
     with duckdb.connect(config=settings) as connection:
@@ -113,8 +114,8 @@ def make_log(folder: Path, events: int) -> None:
             connection.execute(statement.format(**sizes))
 
 
-def measured(kind: str, folder: Path, size: int) -> Cost:
-    """The cost of one kind in a process of its own. Raises CalledProcessError."""
+def measure(kind: str, folder: Path, size: int) -> Cost:
+    """The cost of one kind in a separate process. Raises CalledProcessError."""
     command = [sys.executable, __file__, "--one", kind, str(folder)]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     wall, processor, megabytes = json.loads(done.stdout)
@@ -123,13 +124,13 @@ def measured(kind: str, folder: Path, size: int) -> Cost:
 
 
 def run_one(kind: str, folder: Path) -> None:
-    """Does one kind and prints its Cost; processor time is that of all threads, without the imports."""
+    """Computes one kind and prints its Cost. Processor time is that of all threads, without the imports."""
     started, processor = time.perf_counter(), time.process_time()
-    who, _, what = kind.rpartition(" ")
-    if who == "log":
-        make_log(folder, int(what))
+    way, _, kind_or_size = kind.rpartition(" ")
+    if way == "log":
+        make_log(folder, int(kind_or_size))
     else:
-        (PEERS if who == "pandas" else KINDS)[what](folder)
+        (PEERS if way == "pandas" else KINDS)[kind_or_size](folder)
     print(json.dumps([time.perf_counter() - started, time.process_time() - processor, peak_mb()]))
 
 
@@ -138,8 +139,8 @@ def items(folder: Path) -> None:
 
 
 def users(folder: Path) -> None:
-    events, about_users, about_items = ([folder / f"{name}.parquet"] for name in ("events", "users", "items"))
-    user_features(events, about_users, AS_OF, about_items, out=folder / "user.parquet")
+    events, user_tables, item_tables = ([folder / f"{name}.parquet"] for name in ("events", "users", "items"))
+    user_features(events, user_tables, AS_OF, item_tables, out=folder / "user.parquet")
 
 
 def pairs(folder: Path) -> None:
@@ -150,14 +151,14 @@ def last_items(folder: Path) -> None:
     sequences([folder / "events.parquet"], AS_OF, out=folder / "sequence.parquet")
 
 
-def bought_together(folder: Path) -> None:
-    co_purchase(baskets_of([folder / "events.parquet"], AS_OF)[0])
+def co_purchases(folder: Path) -> None:
+    co_purchase(baskets_as_of([folder / "events.parquet"], AS_OF)[0])
 
 
 def pandas_users(folder: Path) -> None:
-    """The numbers of user_features."""
-    seen, described = pandas_log(folder)
-    seen = seen.merge(described, on="item_id", how="left")
+    """The same features as user_features, in pandas."""
+    seen, item_states = pandas_log(folder)
+    seen = seen.merge(item_states, on="item_id", how="left")
     lines = seen.groupby(["user_id", "order_id"], as_index=False).agg(
         timestamp=("timestamp", "min"), value=("value", "sum")
     )
@@ -167,7 +168,7 @@ def pandas_users(folder: Path) -> None:
     tastes = seen.groupby(["user_id", "category"]).size()
     shares = tastes / tastes.groupby("user_id").transform("sum")
     by_user, orders = seen.groupby("user_id"), lines.groupby("user_id")
-    recent = {d: lines[lines["timestamp"] > cut(d)].groupby("user_id").size() for d in (30, 90)}
+    recent = {d: lines[lines["timestamp"] > days_before(d)].groupby("user_id").size() for d in (30, 90)}
     n_items = by_user["item_id"].nunique()
     table = pd.DataFrame(
         {
@@ -190,16 +191,16 @@ def pandas_users(folder: Path) -> None:
             "top_category_share": shares.groupby("user_id").max(),
         }
     )
-    about = pd.read_parquet(folder / "users.parquet")
-    about = about.merge(table, left_on="user_id", right_index=True, how="left")
+    user_table = pd.read_parquet(folder / "users.parquet")
+    user_table = user_table.merge(table, left_on="user_id", right_index=True, how="left")
     counts = ["n_orders", "n_orders_30d", "n_orders_90d", "n_items"]
-    about.fillna(dict.fromkeys(counts, 0)).to_parquet(folder / "user-pandas.parquet")
+    user_table.fillna(dict.fromkeys(counts, 0)).to_parquet(folder / "user-pandas.parquet")
 
 
 def pandas_pairs(folder: Path) -> None:
-    """The numbers of pair_features."""
-    seen, described = pandas_log(folder)
-    seen = seen.merge(described, on="item_id", how="left")
+    """The same features as pair_features, in pandas."""
+    seen, item_states = pandas_log(folder)
+    seen = seen.merge(item_states, on="item_id", how="left")
     key = ["user_id", "item_id"]
     visits = seen.groupby([*key, "order_id"], as_index=False).agg(timestamp=("timestamp", "min"))
     visits = visits.sort_values([*key, "timestamp"])
@@ -229,21 +230,21 @@ def pandas_pairs(folder: Path) -> None:
 
 
 def pandas_log(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The events as of the moment with what was kept, and the items as they were with their price level."""
+    """(events up to AS_OF with net quantity and net value, item states as of then with their price level)."""
     events = pd.read_parquet(folder / "events.parquet")
     seen = events[events["timestamp"] <= AS_OF].copy()
-    came_back = seen["returned_quantity"].where(seen["returned_at"] <= AS_OF, 0.0)
-    seen["kept"] = seen["quantity"] - came_back
+    returned = seen["returned_quantity"].where(seen["returned_at"] <= AS_OF, 0.0)
+    seen["kept"] = seen["quantity"] - returned
     seen["value"] = seen["kept"] * seen["unit_price"]
-    described = pd.read_parquet(folder / "items.parquet").sort_values("valid_from", na_position="first")
-    described = described.drop_duplicates("item_id", keep="last")
-    rank = described.groupby("category")["price"].rank(method="min") - 1
-    described["price_level"] = rank / (described.groupby("category")["price"].transform("size") - 1)
-    return seen, described[["item_id", "category", "brand", "price_level"]]
+    item_states = pd.read_parquet(folder / "items.parquet").sort_values("valid_from", na_position="first")
+    item_states = item_states.drop_duplicates("item_id", keep="last")
+    rank = item_states.groupby("category")["price"].rank(method="min") - 1
+    item_states["price_level"] = rank / (item_states.groupby("category")["price"].transform("size") - 1)
+    return seen, item_states[["item_id", "category", "brand", "price_level"]]
 
 
-def agree(folder: Path) -> None:
-    """Ends the comparison unless both ways give the same numbers."""
+def check_equal(folder: Path) -> None:
+    """Raises AssertionError unless ours and pandas give the same numbers."""
     for name, key in (("user", ["user_id"]), ("pair", ["user_id", "item_id"])):
         ours = pd.read_parquet(folder / f"{name}.parquet").set_index(key).sort_index()
         theirs = pd.read_parquet(folder / f"{name}-pandas.parquet").set_index(key).sort_index()
@@ -251,8 +252,8 @@ def agree(folder: Path) -> None:
         pd.testing.assert_frame_equal(ours[columns], theirs[columns], check_dtype=False, rtol=1e-6, atol=1e-9)
 
 
-def cut(days: int) -> pd.Timestamp:
-    """So many days before the moment."""
+def days_before(days: int) -> pd.Timestamp:
+    """The time `days` days before AS_OF."""
     return pd.Timestamp(AS_OF) - days * DAY
 
 
@@ -261,21 +262,21 @@ KINDS: dict[str, Callable[[Path], None]] = {
     "users": users,
     "pairs": pairs,
     "sequences": last_items,
-    "co-purchase": bought_together,
+    "co-purchase": co_purchases,
 }
 PEERS: dict[str, Callable[[Path], None]] = {"users": pandas_users, "pairs": pandas_pairs}
 
 
-def told(kind: str, sizes: list[int], found: list[Cost], peer: Cost | None) -> list[dict[str, Any]]:
-    """Time, peak memory and growth of one kind, as programs read them."""
+def rows_of_kind(kind: str, sizes: list[int], found: list[Cost], peer: Cost | None) -> list[dict[str, Any]]:
+    """The rows of one kind: time, peak memory and growth of time."""
     seconds, processor, megabytes = (np.array(values) for values in zip(*found, strict=True))
-    lines = [row(f"{kind}: peak at {sizes[-1]:,}", "MB", megabytes[-1], MOST_MEGABYTES)]
+    lines = [row(f"{kind}: peak at {sizes[-1]:,}", "MB", megabytes[-1], MAX_MEGABYTES)]
     lines.append(row(f"{kind}: time at {sizes[-1]:,}", "seconds", seconds[-1], None))
     if len(sizes) > 1:
-        # the wall clock also measures the neighbours, so the processor's exponent stands beside it
+        # other programs on the machine add to the wall time, so the exponent of processor time is given too
         wall, work = (float(np.polyfit(np.log(sizes), np.log(t), 1)[0]) for t in (seconds, processor))
-        print(f"{kind:<24} exponent {wall:.2f}, of processor time {work:.2f}, goal at most {MOST_EXPONENT}")
-        lines.append(row(f"{kind}: exponent of time", "exponent", wall, MOST_EXPONENT))
+        print(f"{kind:<24} exponent {wall:.2f}, of processor time {work:.2f}, goal at most {MAX_EXPONENT}")
+        lines.append(row(f"{kind}: exponent of time", "exponent", wall, MAX_EXPONENT))
         lines.append(row(f"{kind}: exponent of processor time", "exponent", work, None))
     if peer is not None:
         line = row(f"{kind}: time at {sizes[0]:,}", "seconds", seconds[0], None)
@@ -285,21 +286,21 @@ def told(kind: str, sizes: list[int], found: list[Cost], peer: Cost | None) -> l
 
 
 def row(what: str, unit: str, ours: float, goal: float | None) -> dict[str, Any]:
-    """One line of the table; lower is better."""
+    """One row of the table. Lower is better."""
     met = None if goal is None else bool(ours <= goal)
     line = {"what": what, "unit": unit, "ours": round(float(ours), 2), "peer": None, "peer_value": None}
     return {**line, "ratio": None, "goal": goal, "met": met}
 
 
 def versions() -> dict[str, str]:
-    """Of what was compared."""
+    """Versions of the compared libraries."""
     return {name: version(name) for name in ("tradewind", "duckdb", "pandas", "pyarrow", "scipy")} | {
         "python": platform.python_version()
     }
 
 
 def hardware() -> str:
-    """The machine in words."""
+    """A short description of the machine."""
     return f"{platform.machine()}, {os.cpu_count()} cores"
 
 

@@ -1,14 +1,14 @@
-"""What reading costs: from the publishers' files to clean Parquet tables, against a bare copy, pandas and polars.
+"""Measures the cost of ingesting publishers' files into clean Parquet tables, against a bare copy, pandas and polars.
 
     python benchmarks/ingest.py [--sizes 1000000 5000000 25000000] [--only movielens amazon] [--work FOLDER] [--json]
 
-Files are made in the true layouts (layouts.py): MovieLens at each size, Amazon's 2018 reviews (.json.gz) at those up to
-five million, Retailrocket with --events and --properties. Ours is DatasetSpec.ingest: whole-file checks, every row
-judged, duplicates merged, four tables written. The bare copy is DuckDB's `copy (from read_csv(file)) to parquet` of all
-files, with no check and no count; of dirty ones it makes text and leaves it at that. pandas and polars are what a
-person would write: read, cast, drop what is impossible and what is double, write. Each runs in a process of its own
-whose peak memory the kernel tells; `--one` is how these are started. The exponent is the slope of ln(seconds) over
-ln(rows). Dirty: the same MovieLens file with one broken row in a thousand.
+The files are synthetic, in the publishers' layouts (layouts.py): MovieLens at each size, Amazon's 2018 reviews
+(.json.gz) at sizes up to five million, Retailrocket with --events and --properties. Ours is DatasetSpec.ingest: it
+checks whole files and every row, merges duplicates and writes four tables. The bare copy is DuckDB's
+`copy (from read_csv(file)) to parquet` of all files, without checks or counts; dirty columns are copied as text. The
+pandas and polars ways are straightforward scripts: read, cast, drop impossible rows and duplicates, write. Each way
+runs in a separate process, which this script starts with `--one`; the kernel reports its peak memory. The exponent is
+the slope of ln(seconds) over ln(rows). Dirty: the same MovieLens file with one broken row per thousand.
 """
 
 import argparse
@@ -35,33 +35,33 @@ from peers.memory import peak_mb
 from recommenders.datasets.catalog import DATASETS
 
 SIZES = (1_000_000, 5_000_000, 25_000_000)
-MOST_AMAZON = 5_000_000
-MOST_OF_BARE, LEAST_OF_PANDAS, MOST_EXPONENT, MOST_MEGABYTES, MOST_GROWTH = 2.0, 5.0, 1.1, 4096.0, 1.25
-MOST_PANDAS = {"movielens": 5_000_000, "amazon": 1_000_000}  # rows; pandas takes 1.3 and 3.9 GB for them
+MAX_AMAZON = 5_000_000
+MAX_RATIO_TO_COPY, MIN_RATIO_TO_PANDAS, MAX_EXPONENT, MAX_MEGABYTES, MAX_GROWTH = 2.0, 5.0, 1.1, 4096.0, 1.25
+MAX_PANDAS = {"movielens": 5_000_000, "amazon": 1_000_000}  # rows; pandas takes 1.3 and 3.9 GB for them
 WAYS = ("ours", "bare copy", "pandas", "polars")
-TIMEOUT = 900  # seconds a way may take
+TIMEOUT = 900  # seconds; limit for one way
 FUTURE = 2_000_000_000
 
 
 def main() -> None:
-    """Prints a table, and with --json one last line."""
+    """Prints a table, and with --json a last line for programs."""
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="ratings and reviews")
-    arguments.add_argument("--events", type=int, default=2_700_000, help="of Retailrocket")
-    arguments.add_argument("--properties", type=int, default=5_000_000, help="rows of Retailrocket; 20000000 are true")
+    arguments.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="numbers of ratings and reviews")
+    arguments.add_argument("--events", type=int, default=2_700_000, help="number of Retailrocket events")
+    arguments.add_argument("--properties", type=int, default=5_000_000, help="Retailrocket rows; really 20000000")
     arguments.add_argument("--only", nargs="+", choices=("movielens", "dirty", "retailrocket", "amazon"))
     arguments.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS)
-    arguments.add_argument("--work", type=Path, help="where files are made, and deleted again")
+    arguments.add_argument("--work", type=Path, help="folder for the temporary files")
     arguments.add_argument("--json", action="store_true", dest="as_json")
     arguments.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
     options = arguments.parse_args()
     if options.one:
-        one(*options.one)
+        run_one(*options.one)
         return
     started = time.perf_counter()
     print(f"{'source':<14} {'rows':>11} {'way':<10} {'seconds':>8} {'rows/s':>11} {'MB':>6}")
     found = [line for case in cases(options) for line in measure(*case, options)]
-    rows = [*against(found, "bare copy"), *against(found, "pandas"), *growth(found)]
+    rows = [*compare_with(found, "bare copy"), *compare_with(found, "pandas"), *growth(found)]
     print()
     for row in rows:
         print(f"{row['what']:<60} {row['ratio']:8.2f}  goal {row['goal']:<7} {'met' if row['met'] else 'MISSED'}")
@@ -74,22 +74,22 @@ def main() -> None:
 
 
 def cases(options: argparse.Namespace) -> Iterator[tuple[str, int, Callable[[Path], Path]]]:
-    """(source, rows, how its files are made)."""
-    wanted = options.only or ("movielens", "dirty", "retailrocket", "amazon")
+    """(source, number of rows, function that writes its files) of each case."""
+    selected = options.only or ("movielens", "dirty", "retailrocket", "amazon")
     for n in sorted(options.sizes):
-        if "movielens" in wanted:
+        if "movielens" in selected:
             yield "movielens", n, lambda folder, n=n: layouts.movielens(folder, n)
-    if "dirty" in wanted:
-        yield "dirty", min(options.sizes), lambda folder: dirty(folder, min(options.sizes))
-    if "retailrocket" in wanted:
+    if "dirty" in selected:
+        yield "dirty", min(options.sizes), lambda folder: make_dirty(folder, min(options.sizes))
+    if "retailrocket" in selected:
         n = options.events + options.properties
         yield "retailrocket", n, lambda folder: layouts.retailrocket(folder, options.events, options.properties)
     for n in sorted(options.sizes):
-        if "amazon" in wanted and n <= MOST_AMAZON:
+        if "amazon" in selected and n <= MAX_AMAZON:
             yield "amazon", n, lambda folder, n=n: layouts.amazon(folder, n)
 
 
-def dirty(folder: Path, n: int) -> Path:
+def make_dirty(folder: Path, n: int) -> Path:
     """MovieLens with every thousandth rating broken, in five ways."""
     layouts.movielens(folder, n)
     bad = ("{u},{m},9.5,{t}", "{u},{m},4.0", "x{u},{m},4.0,{t}", "{u},{m},4.0,{t}000", '"{u},{m},4.0,{t}')
@@ -104,15 +104,15 @@ def dirty(folder: Path, n: int) -> Path:
 
 
 def measure(name: str, n: int, make: Callable[[Path], Path], options: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """Seconds and megabytes of each way with the files of one case, which are gone afterwards."""
+    """Seconds and megabytes of each way on the files of one case, which are deleted afterwards."""
     with tempfile.TemporaryDirectory(dir=options.work, prefix="ingest-") as folder:
         source = make(Path(folder) / "source")
         for way in options.ways:
-            if way == "pandas" and n > MOST_PANDAS.get(name, n):
+            if way == "pandas" and n > MAX_PANDAS.get(name, n):
                 continue
-            line = {"source": name, "n": n, "way": way, **child(way, name, source)}
-            if "why" in line:
-                print(f"{name:<14} {n:11,} {way:<10} {line['why']}")
+            line = {"source": name, "n": n, "way": way, **run_process(way, name, source)}
+            if "reason" in line:
+                print(f"{name:<14} {n:11,} {way:<10} {line['reason']}")
                 continue
             print(
                 f"{name:<14} {n:11,} {way:<10} {line['seconds']:8.2f} {n / line['seconds']:11,.0f}"
@@ -122,51 +122,51 @@ def measure(name: str, n: int, make: Callable[[Path], Path], options: argparse.N
             yield line
 
 
-def child(way: str, name: str, source: Path) -> dict[str, Any]:
-    """The last line of a process that reads the source in one way; {"why"} if it could not."""
+def run_process(way: str, name: str, source: Path) -> dict[str, Any]:
+    """The figures that a process prints which reads the source in one way; {"reason"} if it fails."""
     command = [sys.executable, __file__, "--one", way, name, str(source)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=False)
     except subprocess.TimeoutExpired:
-        return {"why": f"took more than {TIMEOUT} s"}
+        return {"reason": f"took more than {TIMEOUT} s"}
     if done.returncode:
-        return {"why": f"failed: {done.stderr.strip().splitlines()[-1][:160]}"}
-    told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return told
+        return {"reason": f"failed: {done.stderr.strip().splitlines()[-1][:160]}"}
+    values: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return values
 
 
-def one(way: str, name: str, source: str) -> None:
+def run_one(way: str, name: str, source: str) -> None:
     """Reads a source in one way, and prints seconds and megabytes as JSON."""
     out = Path(source).with_name("out")
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir()
     if way == "polars":
-        import polars  # noqa: F401  (no import counts in any way)
+        import polars  # noqa: F401  (imports are not measured in any way)
     kind = "movielens" if name == "dirty" else name
     started = time.perf_counter()
-    {"ours": ours, "bare copy": bare, "pandas": with_pandas, "polars": with_polars}[way](kind, Path(source), out)
+    {"ours": ours, "bare copy": bare_copy, "pandas": with_pandas, "polars": with_polars}[way](kind, Path(source), out)
     seconds = time.perf_counter() - started
     print(json.dumps({"seconds": round(seconds, 3), "megabytes": round(peak_mb())}))
 
 
 def ours(kind: str, source: Path, out: Path) -> None:
-    """The whole of it."""
-    DATASETS[kind].ingest(source, out)
+    """The complete ingest."""
+    DATASETS[kind].write_tables(source, out)
 
 
-def bare(kind: str, source: Path, out: Path) -> None:
-    """Each file as DuckDB finds it."""
+def bare_copy(kind: str, source: Path, out: Path) -> None:
+    """Copies each file with the types that DuckDB detects."""
     with duckdb.connect() as connection:
         connection.execute(f"set temp_directory = '{out / 'spill'}'")
         for path in sorted(source.iterdir()):
-            # what properties hold changes after the rows by which DuckDB guesses their types
+            # the type of the property values changes after the rows from which DuckDB detects it
             options = ", all_varchar = true" if path.name.startswith("item_properties") else ""
             read = f"read_json('{path}')" if kind == "amazon" else f"read_csv('{path}'{options})"
             connection.execute(f"copy (from {read}) to '{out / path.name}.parquet' (format parquet)")
 
 
 def with_pandas(kind: str, source: Path, out: Path) -> None:
-    """What a person writes first."""
+    """The straightforward pandas script for each source."""
     {"movielens": pandas_movielens, "retailrocket": pandas_retailrocket, "amazon": pandas_amazon}[kind](source, out)
 
 
@@ -197,9 +197,9 @@ def pandas_retailrocket(source: Path, out: Path) -> None:
     events[["visitorid", "itemid"]] = events[["visitorid", "itemid"]].astype(str)
     events.to_parquet(out / "interactions.parquet")
     parts = (pd.read_csv(path, dtype={"value": str}) for path in sorted(source.glob("item_properties_part*.csv")))
-    told = pd.concat(parts).drop_duplicates().sort_values(["itemid", "timestamp"])
-    wanted = told[told["property"].isin(["categoryid", "available", "888", "283"])]
-    rows = wanted.pivot_table(index=["itemid", "timestamp"], columns="property", values="value", aggfunc="last")
+    values = pd.concat(parts).drop_duplicates().sort_values(["itemid", "timestamp"])
+    selected = values[values["property"].isin(["categoryid", "available", "888", "283"])]
+    rows = selected.pivot_table(index=["itemid", "timestamp"], columns="property", values="value", aggfunc="last")
     rows.groupby(level="itemid").ffill().reset_index().to_parquet(out / "items.parquet")
     events[["visitorid"]].drop_duplicates().to_parquet(out / "users.parquet")
 
@@ -217,7 +217,7 @@ def pandas_amazon(source: Path, out: Path) -> None:
 
 
 def with_polars(kind: str, source: Path, out: Path) -> None:
-    """The same in polars; of its events and its largest other table."""
+    """The same in polars, for the events and the largest other table."""
     import polars as pl
 
     if kind == "amazon":
@@ -230,8 +230,8 @@ def with_polars(kind: str, source: Path, out: Path) -> None:
         events = pl.read_csv(source / "events.csv", schema_overrides=types).unique()
         types = {"property": pl.String, "value": pl.String}
         parts = [pl.read_csv(p, schema_overrides=types) for p in sorted(source.glob("item_properties_part*.csv"))]
-        wanted = pl.concat(parts).filter(pl.col("property").is_in(["categoryid", "available", "888", "283"]))
-        rows = wanted.pivot("property", index=["itemid", "timestamp"], values="value", aggregate_function="last")
+        selected = pl.concat(parts).filter(pl.col("property").is_in(["categoryid", "available", "888", "283"]))
+        rows = selected.pivot("property", index=["itemid", "timestamp"], values="value", aggregate_function="last")
         rows = rows.sort("itemid", "timestamp").with_columns(pl.exclude("itemid").forward_fill().over("itemid"))
         rows.write_parquet(out / "items.parquet")
     else:
@@ -243,17 +243,17 @@ def with_polars(kind: str, source: Path, out: Path) -> None:
     events.write_parquet(out / "interactions.parquet")
 
 
-def against(found: list[dict[str, Any]], peer: str) -> list[dict[str, Any]]:
-    """Ours beside a peer, case by case: seconds over the copy's, or pandas' seconds over ours."""
-    told = {(line["source"], line["n"], line["way"]): line["seconds"] for line in found}
+def compare_with(found: list[dict[str, Any]], peer: str) -> list[dict[str, Any]]:
+    """Ours compared with a peer, case by case: our seconds over the copy's, or pandas' seconds over ours."""
+    values = {(line["source"], line["n"], line["way"]): line["seconds"] for line in found}
     rows = []
-    for (source, n, way), seconds in told.items():
-        other = told.get((source, n, peer))
+    for (source, n, way), seconds in values.items():
+        other = values.get((source, n, peer))
         if way != "ours" or other is None:
             continue
         is_copy = peer == "bare copy"
         ratio = seconds / other if is_copy else other / seconds
-        goal = MOST_OF_BARE if is_copy else LEAST_OF_PANDAS
+        goal = MAX_RATIO_TO_COPY if is_copy else MIN_RATIO_TO_PANDAS
         what = f"{source}, {n:,} rows: " + ("seconds over the bare copy's" if is_copy else "pandas' seconds over ours")
         rows.append(
             row(what, "seconds", seconds, peer, other, ratio, goal, ratio <= goal if is_copy else ratio >= goal)
@@ -262,33 +262,33 @@ def against(found: list[dict[str, Any]], peer: str) -> list[dict[str, Any]]:
 
 
 def growth(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """How ours grows with the log: the exponent of its time, and its peak memory."""
+    """The growth of our cost with the log size: the exponent of the time, and the peak memory."""
     rows = []
     for source in ("movielens", "amazon"):
         lines = [line for line in found if line["source"] == source and line["way"] == "ours"]
         if len(lines) > 1:
             slope = float(np.polyfit(np.log([x["n"] for x in lines]), np.log([x["seconds"] for x in lines]), 1)[0])
             what, last = f"{source}: exponent of seconds over rows", lines[-1]["seconds"]
-            rows.append(row(what, "exponent", slope, "linear", 1.0, slope, MOST_EXPONENT, slope <= MOST_EXPONENT))
+            rows.append(row(what, "exponent", slope, "linear", 1.0, slope, MAX_EXPONENT, slope <= MAX_EXPONENT))
             before, last = lines[-2]["megabytes"], lines[-1]["megabytes"]
             what, ratio = f"{source}: peak at {lines[-1]['n']:,} over that at {lines[-2]['n']:,}", last / before
-            rows.append(row(what, "megabytes", last, "a smaller log", before, ratio, MOST_GROWTH, ratio <= MOST_GROWTH))
+            rows.append(row(what, "megabytes", last, "a smaller log", before, ratio, MAX_GROWTH, ratio <= MAX_GROWTH))
     for line in (line for line in found if line["way"] == "ours"):
         what, peak = f"{line['source']}, {line['n']:,} rows: peak megabytes", line["megabytes"]
-        rows.append(row(what, "megabytes", peak, "goal", MOST_MEGABYTES, peak, MOST_MEGABYTES, peak <= MOST_MEGABYTES))
+        rows.append(row(what, "megabytes", peak, "goal", MAX_MEGABYTES, peak, MAX_MEGABYTES, peak <= MAX_MEGABYTES))
     return rows
 
 
 def row(
     what: str, unit: str, ours: float, peer: str, peer_value: float, ratio: float, goal: float, met: bool
 ) -> dict[str, Any]:
-    """One line of the table, as programs read it."""
-    told = {"what": what, "unit": unit, "ours": round(ours, 3), "peer": peer, "peer_value": round(peer_value, 3)}
-    return told | {"ratio": round(ratio, 3), "goal": goal, "met": bool(met)}
+    """One row of the table."""
+    values = {"what": what, "unit": unit, "ours": round(ours, 3), "peer": peer, "peer_value": round(peer_value, 3)}
+    return values | {"ratio": round(ratio, 3), "goal": goal, "met": bool(met)}
 
 
 def versions() -> dict[str, str]:
-    """Of what was compared."""
+    """Versions of the compared libraries."""
     found = {"python": platform.python_version()}
     for name in ("tradewind", "duckdb", "pandas", "polars", "pyarrow"):
         try:
@@ -299,7 +299,7 @@ def versions() -> dict[str, str]:
 
 
 def hardware() -> str:
-    """The machine in words."""
+    """A short description of the machine."""
     return f"{platform.machine()}, {os.cpu_count()} cores"
 
 

@@ -1,7 +1,7 @@
-"""Made-up logs as files in the true layouts of their publishers, at any size, written as a stream.
+"""Writes synthetic logs in the file layouts of their publishers, at any size, as a stream.
 
-Each random number is the hash of a place and a salt, so the same call writes the same rows on every machine. Values
-obey every rule of the parsers; no row occurs twice. Tests use these files small, benchmarks/ingest.py large.
+Each random number is the hash of a row number and a salt, so the same call writes the same rows on every machine. All
+values pass the rules of the parsers, and no row occurs twice. Tests write small files, benchmarks/ingest.py large ones.
 """
 
 import gzip
@@ -22,7 +22,7 @@ TEXTS = f"""
 
 
 def movielens(folder: Path, n_ratings: int) -> Path:
-    """ratings.csv, movies.csv and tags.csv in the shape of ml-25m: a user for every 154 ratings, a movie for 424."""
+    """ratings.csv, movies.csv and tags.csv in the shape of ml-25m: one user per 154 ratings, one movie per 424."""
     movies = max(n_ratings // 424, 50)
     ratings = f"""
         select 1 + n // 154 as "userId", 1 + ((n % 154) * 7919 + n // 154) % greatest({movies}, 200) as "movieId",
@@ -45,14 +45,14 @@ def movielens(folder: Path, n_ratings: int) -> Path:
 def retailrocket(folder: Path, n_events: int, n_properties: int) -> Path:
     """events.csv, item_properties_part1.csv and part2, category_tree.csv; 18 weekly snapshots of the properties."""
     items, start = max(n_properties // 50, 100), 1_430_600_000_000
-    moment = "(hash(n, 1) % 11800000000)"
+    offset_ms = "(hash(n, 1) % 11800000000)"
     events = f"""
-        select {start} + {moment} as timestamp, n // 2 as visitorid,
+        select {start} + {offset_ms} as timestamp, n // 2 as visitorid,
             case when n % 100 < 96 then 'view' when n % 100 < 99 then 'addtocart' else 'transaction' end as event,
             hash(n, 2) % {items} as itemid, if(n % 100 = 99, n // 100, null) as transactionid
         from range({n_events}) as places(n)
     """
-    # 48 properties an item; category, availability and the price-like 790 are told more than once
+    # 48 properties per item; category, availability and the price-like 790 have several values over time
     value = """
         case when property = 'categoryid' then (1 + item % 1600)::varchar
              when property = 'available' then (hash(item, week) % 2)::varchar
@@ -109,7 +109,7 @@ def amazon(folder: Path, n_reviews: int) -> Path:
 
 
 def online_retail(folder: Path, n_lines: int) -> Path:
-    """online_retail.csv in the publisher's columns: five lines an invoice."""
+    """online_retail.csv in the publisher's columns: five lines per invoice."""
     lines = f"""
         select (536365 + n // 5)::varchar as "InvoiceNo", (10000 + hash(n, 1) % 3600)::varchar || 'A' as "StockCode",
             'THING NO ' || hash(n, 1) % 3600 as "Description", 1 + hash(n, 2) % 40 as "Quantity",

@@ -1,9 +1,9 @@
-"""What Dagster costs: the assets of custom_b2b materialised in process, against the same functions called plainly.
+"""Measures the cost of Dagster: materialising the assets of custom_b2b in process, against calling their functions.
 
     python benchmarks/orchestration_overhead.py [--scale 1.0] [--json]
 
-"Plainly" calls the function behind each asset with the value of the one before: no instance, no events, no storage
-between steps. The cost of a run through the daemon (request -> queue -> process -> success) is printed beside it.
+The direct calls pass each asset's value to the function of the next asset: no instance, no events, no storage between
+steps. The cost of a run through the daemon (request -> queue -> process -> success) is printed too.
 """
 
 import argparse
@@ -39,7 +39,7 @@ STATUS = "query($i: ID!) { runOrError(runId: $i) { ... on Run { status } } }"
 
 
 def main() -> None:
-    """Prints a table, and with --json one last line."""
+    """Prints a table, and with --json a last line for programs."""
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--scale", type=float, default=1.0, help="size of the market")
     arguments.add_argument("--json", action="store_true", dest="as_json")
@@ -47,18 +47,18 @@ def main() -> None:
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        materialise(home(root / "warm", 0.05))  # both ways find every library imported
-        plain = seconds(lambda: call_plainly(home(root / "plain", options.scale)))
-        managed = seconds(lambda: materialise(home(root / "managed", options.scale)))
-        through_daemon = daemon_run(home(root / "daemon", options.scale))
-    ratio = managed / plain
+        materialise(make_home(root / "warm", 0.05))  # so that every library is imported before both measurements
+        direct = seconds(lambda: call_directly(make_home(root / "plain", options.scale)))
+        materialised = seconds(lambda: materialise(make_home(root / "managed", options.scale)))
+        through_daemon = daemon_run(make_home(root / "daemon", options.scale))
+    ratio = materialised / direct
     print(f"{'way':<44} {'seconds':>8} {'ratio':>6}")
-    print(f"{'the functions called plainly':<44} {plain:8.1f} {1:6.2f}")
-    print(f"{'materialised in process, persistent instance':<44} {managed:8.1f} {ratio:6.2f}  goal at most {GOAL}")
-    print(f"{'a run through the daemon':<44} {through_daemon:8.1f} {through_daemon / plain:6.2f}")
+    print(f"{'the functions called directly':<44} {direct:8.1f} {1:6.2f}")
+    print(f"{'materialised in process, persistent instance':<44} {materialised:8.1f} {ratio:6.2f}  goal at most {GOAL}")
+    print(f"{'a run through the daemon':<44} {through_daemon:8.1f} {through_daemon / direct:6.2f}")
     rows = [
-        row("materialise all assets in process", managed, plain, ratio, GOAL),
-        row("run all assets through the daemon", through_daemon, plain, through_daemon / plain, None),
+        row("materialise all assets in process", materialised, direct, ratio, GOAL),
+        row("run all assets through the daemon", through_daemon, direct, through_daemon / direct, None),
     ]
     result = {"name": "orchestration_overhead", "rows": rows, "versions": versions(), "hardware": hardware()}
     result |= {"seconds": round(time.perf_counter() - started, 1)}
@@ -68,8 +68,8 @@ def main() -> None:
         print(json.dumps(result))
 
 
-def home(folder: Path, scale: float) -> Settings:
-    """Settings of a home of its own, with the default configuration at a scale."""
+def make_home(folder: Path, scale: float) -> Settings:
+    """Settings of a new home folder, with the default configuration at the given scale."""
     folder.mkdir(parents=True)
     config = yaml.safe_load((PROJECT / "configs" / "training.yaml").read_text())
     config["data"]["scale"] = scale
@@ -77,8 +77,8 @@ def home(folder: Path, scale: float) -> Settings:
     return Settings.read(home=folder, config=folder / "training.yaml")
 
 
-def call_plainly(settings: Settings) -> None:
-    """Each asset's own function, called with the values of those before it."""
+def call_directly(settings: Settings) -> None:
+    """Calls the function of each asset with the values of the assets it depends on."""
     defs = definitions(settings)
     graph = defs.resolve_asset_graph()
     resources: dict[str, Any] = {"settings": settings}
@@ -90,17 +90,17 @@ def call_plainly(settings: Settings) -> None:
             add_output_metadata=lambda *_, **__: None,
             log=SimpleNamespace(warning=print),
         )
-        given = {key.path[-1]: values[key.path[-1]] for key in definition.dependency_keys}
-        wanted = {name: resources[name] for name in definition.required_resource_keys & set(resources)}
-        made = function(context, **wanted, **given)
-        if isinstance(made, Iterator):
-            values |= {output.output_name: output.value for output in made}
+        inputs = {key.path[-1]: values[key.path[-1]] for key in definition.dependency_keys}
+        needed = {name: resources[name] for name in definition.required_resource_keys & set(resources)}
+        result = function(context, **needed, **inputs)
+        if isinstance(result, Iterator):
+            values |= {output.output_name: output.value for output in result}
         else:
-            values[definition.key.path[-1]] = made
+            values[definition.key.path[-1]] = result
 
 
 def in_order(defs: dg.Definitions, graph: Any) -> Iterator[dg.AssetsDefinition]:
-    """The asset definitions, each after those it depends on."""
+    """The asset definitions, each after the assets it depends on."""
     seen: set[int] = set()
     for level in graph.toposorted_asset_keys_by_level:
         for key in sorted(level):
@@ -111,7 +111,7 @@ def in_order(defs: dg.Definitions, graph: Any) -> Iterator[dg.AssetsDefinition]:
 
 
 def daemon_run(settings: Settings) -> float:
-    """Seconds from a GraphQL request to success, in a `dagster dev` that is up already."""
+    """Seconds from a GraphQL request to success, in a `dagster dev` that is already running."""
     port = 3999
     url = f"http://127.0.0.1:{port}"
     command = [str(Path(sys.executable).with_name("dagster")), "dev", "-h", "127.0.0.1", "-p", str(port)]
@@ -127,13 +127,13 @@ def daemon_run(settings: Settings) -> float:
     with Supervisor([service]) as group:
         group.start()
         group.wait_ready(120)
-        with loaded(url) as client:
+        with loaded_client(url) as client:
             return seconds(lambda: launch_and_wait(client, settings.dataset))
 
 
 @contextmanager
-def loaded(url: str) -> Iterator[httpx.Client]:
-    """A client of a Dagster whose code location is loaded."""
+def loaded_client(url: str) -> Iterator[httpx.Client]:
+    """A client of a Dagster server whose code location is loaded."""
     with httpx.Client(base_url=url, timeout=60) as client:
         while (
             "tradewind"
@@ -149,7 +149,7 @@ def loaded(url: str) -> Iterator[httpx.Client]:
 
 
 def launch_and_wait(client: httpx.Client, partition: str) -> None:
-    """Asks for the retraining job and waits until it has succeeded."""
+    """Launches the retraining job and waits until it has succeeded."""
     selector = {
         "repositoryLocationName": "tradewind",
         "repositoryName": "__repository__",
@@ -162,11 +162,11 @@ def launch_and_wait(client: httpx.Client, partition: str) -> None:
         "executionMetadata": {"tags": tags},
         "selector": selector,
     }
-    answer = client.post("/graphql", json={"query": LAUNCH, "variables": {"p": parameters}}).json()
-    run_id = answer["data"]["launchPipelineExecution"]["run"]["runId"]
+    launched = client.post("/graphql", json={"query": LAUNCH, "variables": {"p": parameters}}).json()
+    run_id = launched["data"]["launchPipelineExecution"]["run"]["runId"]
     while True:
-        told = client.post("/graphql", json={"query": STATUS, "variables": {"i": run_id}}).json()
-        status = told["data"]["runOrError"]["status"]
+        answer = client.post("/graphql", json={"query": STATUS, "variables": {"i": run_id}}).json()
+        status = answer["data"]["runOrError"]["status"]
         if status == "SUCCESS":
             return
         if status in ("FAILURE", "CANCELED"):
@@ -182,12 +182,12 @@ def seconds(work: Callable[[], object]) -> float:
 
 
 def row(what: str, ours: float, peer: float, ratio: float, goal: float | None) -> dict[str, Any]:
-    """One line of the table, as programs read it."""
+    """One row of the table."""
     return {
         "what": what,
         "unit": "seconds",
         "ours": round(ours, 2),
-        "peer": "the same functions called plainly",
+        "peer": "the same functions called directly",
         "peer_value": round(peer, 2),
         "ratio": round(ratio, 3),
         "goal": goal,
@@ -196,14 +196,14 @@ def row(what: str, ours: float, peer: float, ratio: float, goal: float | None) -
 
 
 def versions() -> dict[str, str]:
-    """Of what was compared."""
+    """Versions of the compared libraries."""
     return {name: version(name) for name in ("tradewind", "dagster", "torch", "mlflow")} | {
         "python": platform.python_version()
     }
 
 
 def hardware() -> str:
-    """The machine in words."""
+    """A short description of the machine."""
     return f"{platform.machine()}, {os.cpu_count()} cores"
 
 

@@ -1,7 +1,7 @@
-"""Writes the figures of README.md and docs/accuracy.md from benchmarks/results/, which the other scripts write.
+"""Writes the figures of README.md and docs/accuracy.md from benchmarks/results/, which the other scripts fill.
 
 python benchmarks/readme.py            prints them
-python benchmarks/readme.py --write    puts them into the pages, between their markers
+python benchmarks/readme.py --write    writes them into the pages, between their markers
 """
 
 import argparse
@@ -11,13 +11,16 @@ from measuring.published import accuracy_results, figures, page_with
 from measuring.questions import DATASETS
 
 PROJECT = Path(__file__).resolve().parents[1]
-PAGES = {PROJECT / "README.md": ("online_retail",), PROJECT / "docs" / "accuracy.md": tuple(DATASETS)}  # whose tables
+PAGES = {
+    PROJECT / "README.md": ("online_retail",),
+    PROJECT / "docs" / "accuracy.md": tuple(DATASETS),
+}  # page -> data sets
 
 
 def main() -> None:
-    """Prints the texts; with --write also into the pages."""
+    """Prints the texts; with --write also writes them into the pages."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--write", action="store_true", help="put them into the pages")
+    parser.add_argument("--write", action="store_true", help="write them into the pages")
     options = parser.parse_args()
     results = accuracy_results()
     for page, tables in PAGES.items():

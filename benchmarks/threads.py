@@ -1,10 +1,10 @@
-"""What threads cost on a busy machine: our settings against the libraries' defaults, alone and beside busy processes.
+"""Compares our thread settings with the libraries' defaults, on the machine as it is and beside busy processes.
 
     python benchmarks/threads.py [--only JOB ...] [--beside N ...] [--quick] [--json]
 
-Each job runs in a process of its own, under both settings in turn: once as the machine is, and once beside as many
-processes that only count as there are cores. Processor seconds of all threads say what the job took from the machine,
-and how long it took follows from the share it got. The load beside each row says how busy the machine was besides.
+Each job runs in a separate process, with both settings in turn: once on the machine as it is, and once beside one busy
+loop per core. The processor seconds of all threads are the cost of the job; the wall seconds also depend on its share
+of the machine. Each row also gives the load average, which includes all other programs.
 """
 
 import json
@@ -16,10 +16,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import recommenders  # noqa: F401  (its settings of threads, which libraries read when they are loaded)
+import recommenders  # noqa: F401  (sets the thread variables, which libraries read on import)
 
 SETTINGS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "OMP_WAIT_POLICY")
-DEFAULTS = "defaults"  # the last argument of a job without them
+DEFAULTS = "defaults"  # the last argument of a job with the libraries' defaults
 if sys.argv[-1] == DEFAULTS:
     for setting in SETTINGS:
         os.environ.pop(setting, None)
@@ -29,9 +29,9 @@ from measuring.table import HEAD, arguments, finish, row, show  # noqa: E402
 
 
 def main() -> None:
-    """Prints a table, and with --json one last line."""
+    """Prints a table, and with --json a last line for programs."""
     if sys.argv[1:2] == ["--job"]:
-        print(json.dumps(measured(JOBS[sys.argv[2]](sys.argv[3] == "quick"))))
+        print(json.dumps(measure(JOBS[sys.argv[2]](sys.argv[3] == "quick"))))
         return
     parser, started = arguments(__doc__), time.perf_counter()
     parser.add_argument("--only", nargs="+", choices=JOBS, default=[*JOBS], metavar="JOB", help=", ".join(JOBS))
@@ -43,7 +43,7 @@ def main() -> None:
     for job in options.only:
         for beside in options.beside:
             with busy(beside):
-                ours, theirs = asked(job, options.quick, plain=False), asked(job, options.quick, plain=True)
+                ours, theirs = run_job(job, options.quick, defaults=False), run_job(job, options.quick, defaults=True)
             what = f"{job}, beside {beside} busy processes"
             note = f"{ours[1]:.1f} s against {theirs[1]:.1f} s, load {os.getloadavg()[0]:.0f}"
             rows.append(
@@ -53,10 +53,10 @@ def main() -> None:
     finish("threads", rows, started, options.as_json, {})
 
 
-def asked(job: str, quick: bool, plain: bool) -> tuple[float, float]:
-    """Processor seconds and seconds of a job in a process of its own; plain: with the libraries' defaults."""
+def run_job(job: str, quick: bool, defaults: bool) -> tuple[float, float]:
+    """(processor seconds, wall seconds) of a job in a separate process. defaults: without our settings."""
     clean = {name: value for name, value in os.environ.items() if name not in SETTINGS}
-    command = [sys.executable, __file__, "--job", job, "quick" if quick else "whole", DEFAULTS if plain else "ours"]
+    command = [sys.executable, __file__, "--job", job, "quick" if quick else "whole", DEFAULTS if defaults else "ours"]
     done = subprocess.run(command, env=clean, check=True, stdout=subprocess.PIPE, text=True)
     spent, seconds = json.loads(done.stdout.splitlines()[-1])
     return spent, seconds
@@ -64,7 +64,7 @@ def asked(job: str, quick: bool, plain: bool) -> tuple[float, float]:
 
 @contextmanager
 def busy(n: int) -> Iterator[None]:
-    """Beside n processes that take all the time they get."""
+    """A context in which n processes run busy loops."""
     loops = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(n)]
     try:
         yield
@@ -74,8 +74,8 @@ def busy(n: int) -> Iterator[None]:
             loop.wait()
 
 
-def measured(job: Callable[[], Any]) -> tuple[float, float]:
-    """Processor seconds of all threads, and seconds."""
+def measure(job: Callable[[], Any]) -> tuple[float, float]:
+    """(processor seconds of all threads, wall seconds) of a job."""
     spent, seconds = time.process_time(), time.perf_counter()
     job()
     return time.process_time() - spent, time.perf_counter() - seconds
@@ -97,18 +97,18 @@ def events(n_users: int, n_items: int, n_events: int) -> Any:
 
 
 def neumf_training(quick: bool) -> Callable[[], Any]:
-    """Two epochs, each validated."""
+    """Fits NeuMF for two epochs, each with a validation."""
     from recommenders.models.networks.neural_collaborative.config import NeuralCollaborativeConfig
     from recommenders.models.networks.neural_collaborative.model import NeuralCollaborative
 
     config = NeuralCollaborativeConfig(epochs=2)
-    NeuralCollaborative(config).fit(events(50, 50, 500))  # what is compiled is compiled
+    NeuralCollaborative(config).fit(events(50, 50, 500))  # compiles what is compiled on first use
     log = events(100, 100, 1000) if quick else events(1500, 1500, 40_000)
     return lambda: NeuralCollaborative(config).fit(log)
 
 
 def neumf_scores(quick: bool) -> Callable[[], Any]:
-    """Of 400 users and 1,500 items."""
+    """Scores of NeuMF for 400 users and 1,500 items."""
     from recommenders.models.networks.neural_collaborative.config import NeuralCollaborativeConfig
     from recommenders.models.networks.neural_collaborative.model import NeuralCollaborative
 
@@ -118,24 +118,24 @@ def neumf_scores(quick: bool) -> Callable[[], Any]:
 
 
 def inverse(quick: bool) -> Callable[[], Any]:
-    """Of EASE's matrix of 5,000 items."""
-    from recommenders.math.gram import inverted
+    """The inverse of EASE's matrix for 5,000 items."""
+    from recommenders.math.gram import invert_in_place
 
     size = 200 if quick else 5000
     vectors = np.random.default_rng(0).random((size, 64), dtype=np.float32)
     matrix = vectors @ vectors.T
     matrix[np.diag_indices(size)] += 100
-    return lambda: inverted(matrix)
+    return lambda: invert_in_place(matrix)
 
 
 def trees(quick: bool) -> Callable[[], Any]:
-    """60 trees on 60,000 examples of 30 features, as the ranker grows them."""
+    """Fits 60 trees on 60,000 examples with 30 features, as the ranker does."""
     from sklearn.ensemble import HistGradientBoostingClassifier
 
     rng, n = np.random.default_rng(0), 600 if quick else 60_000
     features, labels = rng.integers(0, 255, (n, 30)).astype(np.float32), rng.random(n) < 0.1
-    grown = HistGradientBoostingClassifier(max_iter=60, max_depth=5, max_leaf_nodes=32, early_stopping=False)
-    return lambda: grown.fit(features, labels)
+    model = HistGradientBoostingClassifier(max_iter=60, max_depth=5, max_leaf_nodes=32, early_stopping=False)
+    return lambda: model.fit(features, labels)
 
 
 JOBS: dict[str, Callable[[bool], Callable[[], Any]]] = {

@@ -1,12 +1,13 @@
-"""How fast lists are made and judged: the top ten for everyone, and the metrics of a full ranking, against the peers.
+"""Measures the speed of ranking and evaluation: top ten lists, and the metrics of a full ranking, against the peers.
 
     python benchmarks/topk.py [--threads 1] [--quick] [--json]
 
-Factors and scores are seeded noise: the work does not depend on what they mean. Each figure is the best of three, in
-users per processor second. The peers' metrics must agree with ours to 1e-6, or the row says by how much they differ.
-A full ranking goes from vectors to metrics: ours as the report does it, RecTools' ranker and metrics, RecBole's
-trainer, once with its own evaluation batch and once with one as large as ours; the floor is asked against each. Below
-it the parts: RecTools judges given lists, RecBole takes the best of given scores and judges them.
+Factors and scores are random numbers from a fixed seed, because their values do not change the amount of work. Each
+figure is the best of three, in users per processor second. If the peers' metrics differ from ours by more than 1e-6,
+the row gives the difference. A full ranking goes from factors to metrics: ours as in the evaluation report, RecTools'
+ranker and metrics, RecBole's trainer, once with its default evaluation batch and once with one as large as ours; the
+floor holds against each. The rows below measure the parts: RecTools evaluates given lists, RecBole ranks and evaluates
+given scores.
 """
 
 import tempfile
@@ -24,8 +25,8 @@ from peers.environments import Answer, PeerError, ask, pinned
 from scipy.sparse import csr_array
 from threadpoolctl import threadpool_limits
 
-from recommenders.evaluation.judge import accuracy_of
-from recommenders.evaluation.tasks.task import Case, View
+from recommenders.evaluation.judge import accuracy_from_scores
+from recommenders.evaluation.tasks.task import EvaluationTask, TaskView
 from recommenders.events.ids import IdMap
 from recommenders.events.interactions import Interactions
 from recommenders.math.top_k import top_k, top_k_products
@@ -33,12 +34,12 @@ from recommenders.metrics import ranking
 from recommenders.models.recommender import BLOCK
 
 K, DIM, REPEATS, SEED = 10, 64, 3, 42
-N_ITEMS, N_USERS, N_JUDGED = 3706, 30_000, 6040
+N_ITEMS, N_USERS, N_EVALUATED = 3706, 30_000, 6040
 TOLERANCE = 1e-6
-# RecBole counts its evaluation batch in scores, 4096 as it comes: one user at a time of a catalogue this long
+# RecBole counts its evaluation batch in scores, by default 4096: one user at a time for a catalogue of this size
 FULL_RANKING = {
     "rectools": {},
-    "recbole, as it comes": {},
+    "recbole, default batch": {},
     f"recbole, {BLOCK} users at once": {"users_at_once": BLOCK},
 }
 METRICS = {
@@ -51,24 +52,24 @@ METRICS = {
 
 
 def main() -> None:
-    """Prints a table, and with --json one last line."""
+    """Prints a table, and with --json a last line for programs."""
     parser = table.arguments(__doc__)
     parser.set_defaults(threads=1)
     options = parser.parse_args()
     started = time.perf_counter()
-    n_users, n_judged, n_items = (1000, 400, 500) if options.quick else (N_USERS, N_JUDGED, N_ITEMS)
+    n_users, n_evaluated, n_items = (1000, 400, 500) if options.quick else (N_USERS, N_EVALUATED, N_ITEMS)
     print(table.HEAD)
     rows = []
     with threadpool_limits(options.threads):
-        rows += lists_for_everyone(n_users, n_items, not options.no_peers, options.threads)
-        rows += full_ranking(n_judged, n_items, not options.no_peers, options.threads)
-        rows += judging(n_judged, n_items, not options.no_peers, options.threads)
+        rows += top_lists(n_users, n_items, not options.no_peers, options.threads)
+        rows += full_ranking(n_evaluated, n_items, not options.no_peers, options.threads)
+        rows += metrics_rows(n_evaluated, n_items, not options.no_peers, options.threads)
     used = {} if options.no_peers else {of: pinned(of) for of in ("implicit", "rectools", "recbole")}
     table.finish("topk", rows, started, options.as_json, used, not (options.quick or options.no_peers))
 
 
 def best_of(work: Callable[[], Any]) -> tuple[float, Any]:
-    """The fewest processor seconds, and what the last run gave."""
+    """(lowest processor seconds of the runs, result of the last run)."""
     seconds = []
     for _ in range(REPEATS):
         started = time.process_time()
@@ -77,11 +78,11 @@ def best_of(work: Callable[[], Any]) -> tuple[float, Any]:
     return min(seconds), found
 
 
-# -- the k best
+# -- top k
 
 
-def lists_for_everyone(n_users: int, n_items: int, with_peers: bool, threads: int) -> list[dict[str, Any]]:
-    """The k best items of all users from factors, against implicit's and torch's."""
+def top_lists(n_users: int, n_items: int, with_peers: bool, threads: int) -> list[dict[str, Any]]:
+    """Rows: the k best items of all users from factors, against implicit and torch."""
     rng = np.random.default_rng(SEED)
     users, items = (rng.normal(size=(n, DIM)).astype(np.float32) for n in (n_users, n_items))
     seconds, (_, scores) = best_of(lambda: top_k_products(users, items, K))
@@ -90,24 +91,24 @@ def lists_for_everyone(n_users: int, n_items: int, with_peers: bool, threads: in
     found: dict[str, float] = {}
     if with_peers:
         found["torch"] = n_users / best_of(lambda: torch_lists(users, items, threads))[0]
-        answers = asked("implicit", "top_of_factors", {"dim": DIM}, no_log(n_users, n_items), threads)
+        answers = run_peer("implicit", "top_of_factors", {"dim": DIM}, one_event_log(n_users, n_items), threads)
         if answers:
             found["implicit"] = n_users / min(answer.figures["recommend_cpu"] for answer in answers)
             theirs = answers[0].stay
             assert theirs is not None
-            agree("implicit", np.einsum("nd,nkd->nk", users, items[theirs]), scores)
+            check_equal("implicit", np.einsum("nd,nkd->nk", users, items[theirs]), scores)
     bounds = {"floor": 80_000.0, "goal": 100_000.0}
-    return [shown(table.row(what, "users/CPU s", speed, one, **bounds)) for one in found.items() or [None]]
+    return [print_row(table.row(what, "users/CPU s", speed, one, **bounds)) for one in found.items() or [None]]
 
 
-def shown(line: dict[str, Any]) -> dict[str, Any]:
-    """The same row, printed."""
+def print_row(line: dict[str, Any]) -> dict[str, Any]:
+    """Prints a row and returns it."""
     table.show(line)
     return line
 
 
 def torch_lists(users: NDArray[np.float32], items: NDArray[np.float32], threads: int) -> NDArray[np.int64]:
-    """The same by torch.topk over blocks of the product."""
+    """(n_users, K) the same lists by torch.topk over blocks of the product."""
     import torch
 
     torch.set_num_threads(threads)
@@ -116,8 +117,8 @@ def torch_lists(users: NDArray[np.float32], items: NDArray[np.float32], threads:
     return torch.cat(parts).numpy()
 
 
-def no_log(n_users: int, n_items: int) -> Interactions:
-    """One event, in a log of that shape."""
+def one_event_log(n_users: int, n_items: int) -> Interactions:
+    """A log of that shape with one event."""
     log, _ = movielens_like(8, 8, 40)
     first = log.select(np.arange(len(log)) < 1)
     ids = (IdMap(np.array([f"{i:09d}" for i in range(n)])) for n in (n_users, n_items))
@@ -127,14 +128,14 @@ def no_log(n_users: int, n_items: int) -> Interactions:
 # -- metrics
 
 
-def judging(n_users: int, n_items: int, with_peers: bool, threads: int) -> list[dict[str, Any]]:
-    """Metrics of given lists against RecTools, of given scores against RecBole."""
+def metrics_rows(n_users: int, n_items: int, with_peers: bool, threads: int) -> list[dict[str, Any]]:
+    """Rows: metrics of given lists against RecTools, of given scores against RecBole."""
     rng = np.random.default_rng(SEED)
     scores = rng.normal(size=(n_users, n_items)).astype(np.float32)
-    wanted = made_relevance(rng, scores)
+    relevant = made_relevance(rng, scores)
     lists = top_k(scores, K)[0]
-    from_lists, means = best_of(lambda: judged(lists, wanted))
-    from_scores, _ = best_of(lambda: judged(np.concatenate(ranked_blocks(scores)), wanted))
+    from_lists, means = best_of(lambda: mean_metrics(lists, relevant))
+    from_scores, _ = best_of(lambda: mean_metrics(np.concatenate(ranked_blocks(scores)), relevant))
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         for peer, part, given, seconds in (
@@ -143,39 +144,39 @@ def judging(n_users: int, n_items: int, with_peers: bool, threads: int) -> list[
         ):
             path = Path(folder) / f"{part}.npy"
             np.save(path, given)
-            answers = asked(peer, "evaluate", {part: str(path)}, log_of(wanted), threads) if with_peers else []
+            answers = run_peer(peer, "evaluate", {part: str(path)}, log_of(relevant), threads) if with_peers else []
             value = (peer, n_users / min(one.figures["evaluate_cpu"] for one in answers)) if answers else None
             what = f"{len(METRICS)} metrics of {n_users:,} users from given {part}"
-            note = numbers_differ(answers[0], means) if answers else ""
-            rows.append(shown(table.row(what, "users/CPU s", n_users / seconds, value, note=note)))
+            note = difference_note(answers[0], means) if answers else ""
+            rows.append(print_row(table.row(what, "users/CPU s", n_users / seconds, value, note=note)))
     return rows
 
 
 def full_ranking(n_users: int, n_items: int, with_peers: bool, threads: int) -> list[dict[str, Any]]:
-    """From vectors to metrics, known items left out: product, the k best, the mean of each metric."""
-    log, case, given = made_case(n_users, n_items)
+    """Rows: from factors to metrics without known items: product, the k best, the mean of each metric."""
+    log, task, given = make_task(n_users, n_items)
     users, items = given["users"], np.ascontiguousarray(given["items"].T)
-    views = {"all": View(case.relevant, exclude_known=True)}
-    seconds, found = best_of(lambda: accuracy_of(lambda rows, _: users[rows] @ items, case, views, K)["all"])
+    views = {"all": TaskView(task.relevant, exclude_known=True)}
+    seconds, found = best_of(lambda: accuracy_from_scores(lambda rows, _: users[rows] @ items, task, views, K)["all"])
     means = {name: float(np.nanmean(found[f"{name}@{K}"])) for name in METRICS}
-    what = f"full ranking of {n_items:,} items and {len(METRICS)} metrics, {len(case.user_rows):,} users"
-    speed = len(case.user_rows) / seconds
+    what = f"full ranking of {n_items:,} items and {len(METRICS)} metrics, {len(task.user_rows):,} users"
+    speed = len(task.user_rows) / seconds
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "given.npz"
         np.savez(path, **given)
         for name, params in FULL_RANKING.items():
-            given_file = {"given": str(path), **params}
-            answers = asked(name.partition(",")[0], "rank_and_judge", given_file, log, threads) if with_peers else []
+            job_params = {"given": str(path), **params}
+            answers = run_peer(name.partition(",")[0], "rank_and_judge", job_params, log, threads) if with_peers else []
             costs = [answer.figures["evaluate_cpu"] for answer in answers]
-            value = (name, len(case.user_rows) / min(costs)) if costs else None
-            note = numbers_differ(answers[0], means) if answers else ""
-            rows.append(shown(table.row(what, "users/CPU s", speed, value, floor=5.0, on="ratio", note=note)))
+            value = (name, len(task.user_rows) / min(costs)) if costs else None
+            note = difference_note(answers[0], means) if answers else ""
+            rows.append(print_row(table.row(what, "users/CPU s", speed, value, floor=5.0, on="ratio", note=note)))
     return rows
 
 
-def made_case(n_users: int, n_items: int) -> tuple[Interactions, Case, dict[str, NDArray[Any]]]:
-    """A log, a fifth of whose events is wanted afterwards, and vectors that know something of it."""
+def make_task(n_users: int, n_items: int) -> tuple[Interactions, EvaluationTask, dict[str, NDArray[Any]]]:
+    """(log, evaluation task with a fifth of the events as target, user and item factors made from the whole log)."""
     whole, _ = movielens_like(n_users, n_items, 166 * n_users if n_items > 1000 else 30 * n_users)
     later = np.arange(len(whole)) % 5 == 0
     log = whole.select(~later)
@@ -190,23 +191,23 @@ def made_case(n_users: int, n_items: int) -> tuple[Interactions, Case, dict[str,
     given = {"users": users, "items": items, "wanted_users": rows, "wanted_items": columns}
     histories = log.histories()[user_rows]
     ids = log.users.ids[user_rows]
-    facts = (log.available, False, "a fifth of a made log", 0, 0)
-    return log, Case(ids, user_rows.astype(np.int32), histories, relevant, *facts), given
+    facts = (log.available, False, "a fifth of a synthetic log", 0, 0)
+    return log, EvaluationTask(ids, user_rows.astype(np.int32), histories, relevant, *facts), given
 
 
-def judged(lists: NDArray[np.int32], wanted: csr_array) -> dict[str, float]:
+def mean_metrics(lists: NDArray[np.int32], relevant: csr_array) -> dict[str, float]:
     """The mean of each metric."""
-    every = ranking.all_metrics(lists, wanted)
+    every = ranking.all_metrics(lists, relevant)
     return {name: float(np.nanmean(every[f"{name}@{K}"])) for name in METRICS}
 
 
 def ranked_blocks(scores: NDArray[np.float32]) -> list[NDArray[np.int32]]:
-    """The lists of blocks of scores."""
+    """The lists of scores, block by block."""
     return [top_k(scores[start : start + BLOCK], K)[0] for start in range(0, len(scores), BLOCK)]
 
 
 def made_relevance(rng: np.random.Generator, scores: NDArray[np.float32]) -> csr_array:
-    """1 to 40 items of each user, likelier among those with high scores, so that metrics are not all zero."""
+    """1 to 40 relevant items per user, more often with high scores, so that the metrics are not all zero."""
     n_users, n_items = scores.shape
     order = np.argsort(-(scores + rng.gumbel(size=scores.shape)), axis=1)
     rows, places = np.nonzero(np.arange(40) < rng.integers(1, 41, size=n_users)[:, None])
@@ -214,10 +215,10 @@ def made_relevance(rng: np.random.Generator, scores: NDArray[np.float32]) -> csr
     return csr_array((ones, (rows, order[rows, places])), shape=(n_users, n_items))
 
 
-def log_of(wanted: csr_array) -> Interactions:
-    """What was wanted, as a log."""
-    rows, columns = wanted.nonzero()
-    log = no_log(*wanted.shape)
+def log_of(relevant: csr_array) -> Interactions:
+    """The relevant items as a log."""
+    rows, columns = relevant.nonzero()
+    log = one_event_log(*relevant.shape)
     ones = np.ones(len(rows), dtype=np.float32)
     times = np.arange(len(rows), dtype=np.int64)
     return replace(
@@ -230,8 +231,8 @@ def log_of(wanted: csr_array) -> Interactions:
     )
 
 
-def numbers_differ(answer: Answer, means: dict[str, float]) -> str:
-    """How the peer's means compare with ours."""
+def difference_note(answer: Answer, means: dict[str, float]) -> str:
+    """Whether the peer's means equal ours, as text."""
     worst = max(abs(answer.figures[name] - value) for name, value in means.items())
     return f"numbers agree to {TOLERANCE:g}" if worst <= TOLERANCE else f"numbers DIFFER by {worst:.2g}"
 
@@ -239,8 +240,8 @@ def numbers_differ(answer: Answer, means: dict[str, float]) -> str:
 # -- peers
 
 
-def asked(peer: str, model: str, params: dict[str, Any], log: Interactions, threads: int) -> list[Answer]:
-    """The answers of as many equal jobs as ours is repeated; none, told, if the peer is missing."""
+def run_peer(peer: str, model: str, params: dict[str, Any], log: Interactions, threads: int) -> list[Answer]:
+    """The answers to REPEATS equal jobs; prints a message and returns [] if the peer is missing."""
     rows = np.arange(len(log.users), dtype=np.int32)
     try:
         return ask(peer, log, rows, [{"model": model, "params": params}] * REPEATS, K, [False], threads, SEED)
@@ -249,8 +250,8 @@ def asked(peer: str, model: str, params: dict[str, Any], log: Interactions, thre
         return []
 
 
-def agree(peer: str, theirs: NDArray[np.float32], ours: NDArray[np.float32]) -> None:
-    """Raises ArithmeticError unless both lists hold items of the same scores."""
+def check_equal(peer: str, theirs: NDArray[np.float32], ours: NDArray[np.float32]) -> None:
+    """Raises ArithmeticError unless the items of both lists have the same scores."""
     if not np.allclose(theirs, ours, rtol=1e-4, atol=1e-4):
         raise ArithmeticError(f"{peer} and ours disagree on the best {K} by {np.abs(theirs - ours).max():.2g}")
 

@@ -1,14 +1,15 @@
-"""What training costs: NeuMF, EASE, implicit factors and user neighbours against the peers on one made log.
+"""Measures the cost of training NeuMF, EASE, implicit factors and user neighbours, against peers on a synthetic log.
 
     python benchmarks/training_speed.py [--only WHAT ...] [--large] [--threads 1] [--quick] [--json]
 
-The log has MovieLens 1M's size (benchmarks/measuring/made_logs.py), each user's last item held out. Whoever is measured
-runs in a process of its own with the same number of threads, and learns a small log before the clock starts, so
-that imports and compilation do not count. Costs are processor seconds of all threads, so other programs on the machine
-count for little; with one thread no waiting counts either. Ours and the peers are measured three times in turn, and the
-least of each counts. NDCG@10 stands beside speed where quality could pay for it. Rows that compare us with a peer count
-the same work on both sides; our own defaults, which do other work, stand in rows of their own that say so.
---large trains every model of the catalogue on a log of Retailrocket's size, or prints why it declines.
+The log has the size of MovieLens 1M (benchmarks/measuring/made_logs.py); each user's last item is held out. Each model
+runs in a separate process with the same number of threads, and fits a small log before the clock starts, so that
+imports and compilation do not count. Costs are processor seconds of all threads, so other programs on the machine count
+for little; with one thread no waiting counts either. Our models and the peers are measured three times in turn, and the
+lowest cost of each counts. NDCG@10 is given beside the speed, to show that speed does not come from lower quality. Rows
+that compare us with a peer count the same work on both sides; our own defaults do other work and have separate rows,
+which state this. --large trains every model of the catalogue on a log of Retailrocket's size, or prints why it is
+skipped.
 """
 
 import argparse
@@ -25,7 +26,7 @@ from typing import Any
 
 import numpy as np
 from measuring import table
-from measuring.kept import code_version, kept_facts, key_of
+from measuring.kept import code_version, kept_json, key_of
 from measuring.made_logs import made_features, movielens_like, retailrocket_like
 from peers.environments import HERE, Answer, PeerError, ask, environment, pinned, sources
 from peers.memory import peak_mb
@@ -39,9 +40,9 @@ from recommenders.models.ensembles.hybrid import Hybrid
 from recommenders.models.recommender import Recommender
 
 K = 10
-ROUNDS = 3  # in turn, ours and the peers'; the least of each counts, for these seconds swing with the machine
-EPOCHS = 4  # of NeuMF, of which the slope is taken: what happens once, at the beginning, is in none
-NEUMF_EVENTS = 250_000  # of the log that it learns from; a sample costs the same whatever their number
+ROUNDS = 3  # of ours and the peers, in turn; the lowest of each counts, because these seconds vary with the load
+EPOCHS = 4  # of NeuMF, for the slope: it leaves out what happens once, at the beginning
+NEUMF_EVENTS = 250_000  # of its training log; the cost per sample does not depend on their number
 NEUMF: dict[str, Any] = {
     "size": 64,
     "layers": [128, 64],
@@ -51,7 +52,7 @@ NEUMF: dict[str, Any] = {
     "learning_rate": 0.001,
 }
 FACTORS, SWEEPS = 64, 15
-CG_STEPS = 3  # of conjugate gradients a row, as implicit takes them; it has no setting for that
+CG_STEPS = 3  # of conjugate gradients per row, as in implicit, which has no setting for it
 SAMPLED_USERS = 500
 LARGE_SECONDS, LARGE_MB = 900.0, 4000.0
 Log = tuple[Interactions, csr_array]
@@ -59,11 +60,11 @@ Figures = dict[str, Any]
 
 
 def main() -> None:
-    """Prints a table, and with --json one last line."""
+    """Prints a table, and with --json a last line for programs."""
     parser = table.arguments(__doc__)
     parser.set_defaults(threads=1)
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="parts to measure")
-    parser.add_argument("--large", action="store_true", help="Retailrocket's size, every model; takes up to an hour")
+    parser.add_argument("--large", action="store_true", help="every model on Retailrocket's size; takes up to an hour")
     parser.add_argument("--one", nargs=2, metavar=("NAME", "FOLDER"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
@@ -76,18 +77,18 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     for part in options.only:
         try:
-            rows += shown(PARTS[part](log, not options.no_peers, options.threads))
+            rows += print_rows(PARTS[part](log, not options.no_peers, options.threads))
         except subprocess.CalledProcessError as error:
-            rows += shown([{**table.row(part, "", None, floor=0.0), "note": f"FAILED with {error.returncode}"}])
+            rows += print_rows([{**table.row(part, "", None, floor=0.0), "note": f"FAILED with {error.returncode}"}])
     if options.large:
-        rows += shown(large(options.quick, options.threads))
+        rows += print_rows(large_log(options.quick, options.threads))
     used = {} if options.no_peers else {of: pinned(of) for of in ("recbole", "rectools", "implicit", "lenskit")}
     whole = not (options.quick or options.no_peers) and set(options.only) == set(PARTS)
     table.finish("training_speed", rows, started, options.as_json, used, whole)
 
 
-def shown(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The same rows, printed."""
+def print_rows(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Prints the rows and returns them."""
     for line in rows:
         table.show(line)
     return rows
@@ -97,27 +98,27 @@ def shown(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def neumf(log: Log, with_peers: bool, threads: int) -> list[dict[str, Any]]:
-    """Samples per processor second at equal widths, rows a step, negatives, threads and rejection of known positives.
+    """Samples per processor second at equal widths, rows per step, negatives, threads and rejection of known positives.
 
-    Of both: the slope, by least squares, of the processor seconds at the ends of EPOCHS epochs of one fit without
-    validation. Samples are positives and negatives.
+    Both are measured by the least-squares slope of the processor seconds at the ends of EPOCHS epochs, in one fit
+    without validation. Samples are positives and negatives.
     """
     what = f"NeuMF {NEUMF['size']} + {NEUMF['layers']}, batch {NEUMF['batch']}, {NEUMF['negatives']} uniform negatives"
-    thinned = np.arange(len(log[0])) % max(len(log[0]) // NEUMF_EVENTS, 1) == 0
-    log = (replace(log[0].select(thinned), version=f"{log[0].version}-thinned"), log[1])
-    samples = len(np.unique(keys(log[0]))) * (1 + NEUMF["negatives"])
+    kept = np.arange(len(log[0])) % max(len(log[0]) // NEUMF_EVENTS, 1) == 0
+    log = (replace(log[0].select(kept), version=f"{log[0].version}-thinned"), log[1])
+    samples = len(np.unique(pair_keys(log[0]))) * (1 + NEUMF["negatives"])
     config = {
         "embedding_dim": NEUMF["size"],
         "hidden_layers": NEUMF["layers"],
-        "batch_size": NEUMF["batch"] // (1 + NEUMF["negatives"]),  # ours counts the positives, theirs all samples
-        "negatives": NEUMF["negatives"],
+        "batch_size": NEUMF["batch"] // (1 + NEUMF["negatives"]),  # ours counts the positives, RecBole all samples
+        "n_negatives": NEUMF["negatives"],
         "dropout": NEUMF["dropout"],
         "learning_rate": NEUMF["learning_rate"],
         "negative_power": 0.0,
         "half_life_share": None,
         "pretraining_epochs": 0,
         "fixed_epochs": EPOCHS,
-        "threads": threads,  # its own default would take more than the peer is given
+        "threads": threads,  # its default would use more than the peer gets
     }
     params = {
         "epochs": EPOCHS,
@@ -146,18 +147,18 @@ def neumf(log: Log, with_peers: bool, threads: int) -> list[dict[str, Any]]:
 
 
 def seconds_an_epoch(ends: Sequence[float]) -> float:
-    """The slope, by least squares, of the seconds at the ends of the epochs of one fit; (n_epochs,), two or more."""
+    """The least-squares slope of the seconds at the ends of the epochs of one fit; ends: (n_epochs,), two or more."""
     return float(np.polyfit(np.arange(len(ends)), ends, 1)[0])
 
 
 def ease(log: Log, with_peers: bool, threads: int) -> list[dict[str, Any]]:
-    """EASE's fit."""
+    """The fit of EASE."""
     name = "ease"
     if name not in MODELS:
-        return [missing("EASE: fit", name)]
+        return [missing_model("EASE: fit", name)]
     params = {"regularization": 500.0, "values": "binary"}
     peers = {"RecTools": partial(theirs, "rectools", "ease", params, log, threads)} if with_peers else {}
-    mine, found = in_turn(partial(ours, name, {}, log, threads), peers)
+    mine, found = measure_in_turn(partial(ours, name, {}, log, threads), peers)
     return cost_rows("EASE", mine, "RecTools", found.get("RecTools"), floor=1.8, goal=1.5)
 
 
@@ -165,18 +166,18 @@ def ials(log: Log, with_peers: bool, threads: int) -> list[dict[str, Any]]:
     """Alternating least squares with the same factors, sweeps, steps of conjugate gradients and threads."""
     name = "ials"
     if name not in MODELS:
-        return [missing("implicit factors: fit", name)]
+        return [missing_model("implicit factors: fit", name)]
     params = {"factors": FACTORS, "iterations": SWEEPS, "values": "binary"}
     tried = [partial(theirs, "implicit", "als", params | tuned, log, threads) for tuned in ALS_TRIED]
     peers = {str(number): one for number, one in enumerate(tried)} if with_peers else {}
-    config = {"embedding_dim": FACTORS, "epochs": SWEEPS, "n_threads": threads}
-    mine, answered = in_turn(partial(ours, name, {**config, "solver_steps": CG_STEPS}, log, threads), peers)
-    found = max(answered.values(), key=lambda one: one["ndcg"], default=None)
+    config = {"embedding_dim": FACTORS, "epochs": SWEEPS, "threads": threads}
+    mine, by_peer = measure_in_turn(partial(ours, name, {**config, "solver_steps": CG_STEPS}, log, threads), peers)
+    found = max(by_peer.values(), key=lambda one: one["ndcg"], default=None)
     what = f"implicit factors, {FACTORS} factors, {SWEEPS} sweeps, {CG_STEPS} steps"
     rows = cost_rows(what, mine, "implicit", found, floor=None, goal=None)
     peer = ("implicit", found["fit_cpu"]) if found else None
     rows[0] = table.row(f"{what}: fit", "CPU s", mine["fit_cpu"], peer, 1.0, on="ratio", lower_is_better=True)
-    default = least([ours(name, config, log, threads, number=number) for number in range(ROUNDS)])
+    default = lowest_costs([ours(name, config, log, threads, number=number) for number in range(ROUNDS)])
     words = f"implicit factors, {FACTORS} factors, {SWEEPS} sweeps, our default of fewer steps"
     return rows + cost_rows(words, default, "", None, floor=None, goal=None)
 
@@ -185,57 +186,58 @@ ALS_TRIED = [{"regularization": reg, "alpha": alpha} for reg in (0.1, 10.0) for 
 
 
 def user_neighbours(log: Log, with_peers: bool, threads: int) -> list[dict[str, Any]]:
-    """Fit and the top ten of all users, against the fastest peer; LensKit's lists are those of a sample of users.
+    """Fit and top ten lists of all users, against the fastest peer; LensKit makes the lists of a sample of users.
 
-    SAME_JOB counts the same work as the peers: from the matrix (or, ours, the log) to each user's nearest k by plain
-    cosine over everything a user has, their items summed, known ones left out. implicit has no such model: its
-    neighbour search is asked over users, the sum is scipy's. Two more rows are ours alone: our weights over everything
-    a user has, and our default, which asks by the newest visits only, so with a part of the pairs.
+    SAME_JOB does the same work as the peers: from the matrix (ours: the log) to the k nearest users of each user by
+    plain cosine over the user's whole history, with the neighbours' items summed and known items left out. implicit has
+    no such model: its neighbour search runs over users, and scipy computes the sum. Two more rows measure only our
+    model: with our weights over the whole history, and with our default, which uses only the newest visits and so a
+    part of the pairs.
     """
     name = "collaborative_filtering"
     neighbours = model_class(name).Config().model_dump()["n_neighbours"]
-    n = min(SAMPLED_USERS, len(log[0].users))  # LensKit answers one user at a time, so a sample tells what all cost
+    n = min(SAMPLED_USERS, len(log[0].users))  # LensKit ranks one user at a time, so the cost of a sample is scaled up
     peers = {
         "implicit": partial(theirs, "implicit", "user_neighbours", {"K": neighbours}, log, threads),
         "LensKit": partial(theirs, "lenskit", "user_neighbours", {"max_nbrs": neighbours}, log, threads, n),
     }
-    mine, found = in_turn(partial(ours, name, SAME_JOB, log, threads), peers if with_peers else {})
+    mine, found = measure_in_turn(partial(ours, name, SAME_JOB, log, threads), peers if with_peers else {})
     if "LensKit" in found:
         found["LensKit"]["recommend_cpu"] *= len(log[0].users) / n
-    whole = {of: one["fit_cpu"] + one["recommend_cpu"] for of, one in found.items()}
-    fastest = min(whole, key=lambda of: whole[of], default=None)
+    total = {of: one["fit_cpu"] + one["recommend_cpu"] for of, one in found.items()}
+    fastest = min(total, key=lambda of: total[of], default=None)
     what = f"user neighbours, k = {neighbours}, plain cosine, all pairs"
     work = f"{what}: fit and top {K} of all users"
     rows = []
-    for of in whole or [None]:
-        peer = (of, whole[of]) if of else None
+    for of in total or [None]:
+        peer = (of, total[of]) if of else None
         floor = 2.0 if of == fastest else None
-        rows.append(table.row(work, "CPU s", both(mine), peer, floor=floor, on="ratio", lower_is_better=True))
+        rows.append(table.row(work, "CPU s", total_cpu(mine), peer, floor=floor, on="ratio", lower_is_better=True))
     for of, one in found.items():
         rows.append(table.row(f"{what}: quality", "NDCG@10", mine["ndcg"], (of, one["ndcg"])))
     visits = model_class(name).Config().model_dump()["max_visits"]
     alone = {"our weights, all pairs": {"max_visits": None}, f"our default, newest {visits} visits": {}}
     for words, config in alone.items():
-        own = least([ours(name, config, log, threads, number=number) for number in range(ROUNDS)])
+        own = lowest_costs([ours(name, config, log, threads, number=number) for number in range(ROUNDS)])
         label = f"user neighbours, k = {neighbours}, {words} (other work than the peers')"
-        rows.append(table.row(f"{label}: fit and top {K}", "CPU s", both(own)))
+        rows.append(table.row(f"{label}: fit and top {K}", "CPU s", total_cpu(own)))
         rows.append(table.row(f"{label}: quality", "NDCG@10", own["ndcg"]))
     return rows
 
 
-# of collaborative_filtering: plain cosine of what users have, neighbours weighted by it, everything in the query
+# of collaborative_filtering: plain cosine of user histories, neighbours weighted by it, whole history as the query
 SAME_JOB = {
     "max_visits": None,
     "recency_visits": None,
     "shrinkage": 0.0,
     "similarity_power": 1.0,
     "item_damping": 0.0,
-    "own_share": 0.0,
+    "repeat_share": 0.0,
 }
 
 
-def both(figures: Figures) -> float:
-    """Processor seconds of the fit and of the lists."""
+def total_cpu(figures: Figures) -> float:
+    """Processor seconds of the fit and the lists together."""
     return float(figures["fit_cpu"] + figures["recommend_cpu"])
 
 
@@ -247,10 +249,10 @@ PARTS: dict[str, Callable[[Log, bool, int], list[dict[str, Any]]]] = {
 }
 
 
-def large(quick: bool, threads: int) -> list[dict[str, Any]]:
-    """Every model on a log of Retailrocket's size; the hybrids are blends of the others and are left out."""
+def large_log(quick: bool, threads: int) -> list[dict[str, Any]]:
+    """Every model on a log of Retailrocket's size; the ensembles are left out, because they combine other models."""
     log = retailrocket_like(3000, 800, 6000) if quick else retailrocket_like()
-    nothing_wanted = csr_array(log.shape, dtype=np.float32)
+    no_targets = csr_array(log.shape, dtype=np.float32)
     rows = []
     for name in MODELS:
         model = model_class(name)()
@@ -259,10 +261,10 @@ def large(quick: bool, threads: int) -> list[dict[str, Any]]:
         needed = model.memory_needed(log) / 1e6
         if needed > model.config.max_memory_mb:
             reason = str(ModelTooLargeError(name, log.shape, needed, model.config.max_memory_mb))
-            rows.append({**table.row(f"{log.shape} large: {name} declines", "s", None), "note": reason})
+            rows.append({**table.row(f"{log.shape} large: {name} is skipped", "s", None), "note": reason})
             continue
         try:
-            mine = ours(name, {}, (log, nothing_wanted), threads, lists=False)
+            mine = ours(name, {}, (log, no_targets), threads, lists=False)
         except subprocess.CalledProcessError as error:
             rows.append({**table.row(f"{log.shape} large: {name}", "s", None, floor=LARGE_SECONDS), "note": str(error)})
             continue
@@ -270,7 +272,7 @@ def large(quick: bool, threads: int) -> list[dict[str, Any]]:
         line = table.row(f"{what} fit", "s", mine["fit_wall"], floor=LARGE_SECONDS, lower_is_better=True)
         rows.append(line)
         rows.append(table.row(f"{what} peak", "MB", mine["peak_mb"], floor=LARGE_MB, lower_is_better=True))
-        rows[-1]["note"] = f"said it needs {needed:,.0f} MB"
+        rows[-1]["note"] = f"estimated memory {needed:,.0f} MB"
     return rows
 
 
@@ -280,7 +282,7 @@ def large(quick: bool, threads: int) -> list[dict[str, Any]]:
 def cost_rows(
     what: str, mine: Figures, peer: str, found: Figures | None, floor: float | None, goal: float | None
 ) -> list[dict[str, Any]]:
-    """Processor seconds of the fit (floor and goal are of ours), quality, and peak memory."""
+    """Rows: processor seconds of the fit (floor and goal apply to ours), quality, and peak memory."""
 
     def line(part: str, unit: str, figure: str, lower: bool, **bounds: float | None) -> dict[str, Any]:
         value = (peer, found[figure]) if found else None
@@ -293,43 +295,46 @@ def cost_rows(
     ]
 
 
-def missing(what: str, name: str) -> dict[str, Any]:
-    """A model the catalogue does not hold."""
+def missing_model(what: str, name: str) -> dict[str, Any]:
+    """The row of a model that is not in the catalogue."""
     return {**table.row(what, "CPU s", None), "note": f"{name} is not in the catalogue"}
 
 
-def keys(log: Interactions) -> Any:
-    """(n_events,) one number a pair."""
+def pair_keys(log: Interactions) -> Any:
+    """(n_events,) a number for each pair of user and item."""
     return log.user_rows.astype(np.int64) * len(log.items) + log.item_columns
 
 
-# -- who is measured
+# -- measurements
 
 
-def in_turn(
+def measure_in_turn(
     mine: Callable[..., Figures], peers: dict[str, Callable[..., Figures | None]]
 ) -> tuple[Figures, dict[str, Figures]]:
-    """Our figures and those of each peer that answers, each measured ROUNDS times, in turn with the others."""
+    """Our figures and those of each peer that is not missing, each measured ROUNDS times, in turn."""
     rounds = [(mine(number=n), {name: one(number=n) for name, one in peers.items()}) for n in range(ROUNDS)]
-    answered = {name: [figures for _, found in rounds if (figures := found[name])] for name in peers}
-    return least([own for own, _ in rounds]), {name: least(of_one) for name, of_one in answered.items() if of_one}
+    by_peer = {name: [figures for _, found in rounds if (figures := found[name])] for name in peers}
+    return lowest_costs([own for own, _ in rounds]), {name: lowest_costs(of) for name, of in by_peer.items() if of}
 
 
-def least(rounds: list[Figures]) -> Figures:
-    """The first round's figures, but of each cost the lowest of all rounds."""
+def lowest_costs(rounds: list[Figures]) -> Figures:
+    """The figures of the first round, with each cost replaced by the lowest of all rounds."""
     costs = [cost for cost in ("fit_cpu", "recommend_cpu", "peak_mb") if cost in rounds[0]]
     return rounds[0] | {cost: min(figures[cost] for figures in rounds) for cost in costs}
 
 
-def turn(number: int) -> tuple[Any, ...]:
-    """What one round is kept by, ours and the peers' alike: neither is kept from another hour than the other."""
+def round_key(number: int) -> tuple[Any, ...]:
+    """The cache key of one round, the same for ours and the peers, so that both are measured again together."""
     return (number, code_version(), *(path.read_text() for path in (Path(__file__), HERE / "task.py")))
 
 
 def theirs(
     peer: str, model: str, params: dict[str, Any], log: Log, threads: int, n_lists: int | None = None, number: int = 0
 ) -> Figures | None:
-    """A peer's figures with the NDCG of its lists; None, told, if it is missing. number: of the round."""
+    """A peer's figures with the NDCG of its lists; prints a message and returns None if the peer is missing.
+
+    number: of the round.
+    """
     rows = np.arange(n_lists or len(log[0].users), dtype=np.int32)
 
     def make() -> Figures:
@@ -338,9 +343,9 @@ def theirs(
         assert answer.masked is not None
         return {**answer.figures, "ndcg": float(np.nanmean(ranking.ndcg(answer.masked, log[1][: len(rows)])))}
 
-    key = key_of(peer, model, params, log[0].version, len(rows), threads, sources(peer), turn(number))
+    key = key_of(peer, model, params, log[0].version, len(rows), threads, sources(peer), round_key(number))
     try:
-        figures: Figures = kept_facts(key, make)
+        figures: Figures = kept_json(key, make)
     except PeerError as error:
         print(f"{peer} is missing. {error}")
         return None
@@ -348,28 +353,28 @@ def theirs(
 
 
 def ours(name: str, config: dict[str, Any], log: Log, threads: int, lists: bool = True, number: int = 0) -> Figures:
-    """The same of one of our models, in a process of its own."""
-    key = key_of(name, config, log[0].version, threads, lists, turn(number))
+    """The figures of one of our models, measured in a separate process."""
+    key = key_of(name, config, log[0].version, threads, lists, round_key(number))
 
     def make() -> Figures:
         with tempfile.TemporaryDirectory() as folder:
             log[0].save(Path(folder) / "log")
-            save_npz(Path(folder) / "wanted.npz", log[1])
-            (Path(folder) / "wish.json").write_text(json.dumps({"config": config, "lists": lists}))
+            save_npz(Path(folder) / "targets.npz", log[1])
+            (Path(folder) / "request.json").write_text(json.dumps({"config": config, "lists": lists}))
             command = [sys.executable, __file__, "--one", name, folder]
             done = subprocess.run(command, env=environment(threads), check=True, stdout=subprocess.PIPE, text=True)
         figures: Figures = json.loads(done.stdout.splitlines()[-1])
         return figures
 
-    figures: Figures = kept_facts(key, make)
+    figures: Figures = kept_json(key, make)
     return figures
 
 
 def run_one(name: str, folder: Path) -> None:
-    """Fits one model, ranks for everybody, and prints its figures."""
-    wish = json.loads((folder / "wish.json").read_text())
-    log, wanted = Interactions.load(folder / "log"), csr_array(load_npz(folder / "wanted.npz"))
-    config = model_class(name).Config.model_validate(wish["config"])
+    """Fits one model, ranks for all users, and prints its figures."""
+    request = json.loads((folder / "request.json").read_text())
+    log, targets = Interactions.load(folder / "log"), csr_array(load_npz(folder / "targets.npz"))
+    config = model_class(name).Config.model_validate(request["config"])
     small = log.select(np.arange(len(log)) < 3000)
     features = made_features(len(log.items)) if model_class(name).uses_features else None
     recommend_all(model_class(name)(config).fit(small, features), 20)  # imports, compiled code
@@ -378,17 +383,17 @@ def run_one(name: str, folder: Path) -> None:
     model = model_class(name)(config).fit(log, features, clock)
     figures: Figures = {"fit_cpu": time.process_time() - processor, "fit_wall": time.perf_counter() - wall}
     figures["ends"] = [end - processor for end in clock.ends]
-    if wish["lists"]:
+    if request["lists"]:
         processor = time.process_time()
         lists = recommend_all(model, len(log.users))
         figures["recommend_cpu"] = time.process_time() - processor
-        figures["ndcg"] = float(np.nanmean(ranking.ndcg(lists, wanted)))
+        figures["ndcg"] = float(np.nanmean(ranking.ndcg(lists, targets)))
     figures["peak_mb"] = peak_mb()  # lists included, as in the peers' figures
     print(json.dumps(figures))
 
 
 class EpochClock:
-    """A tracker that notes the processor seconds at the end of each epoch of a network."""
+    """A tracker that records the processor seconds at the end of each epoch of a network."""
 
     checkpoints: Path | None = None
 
@@ -401,7 +406,7 @@ class EpochClock:
 
 
 def recommend_all(model: Recommender, n_users: int) -> Any:
-    """(n_users, K) lists without what is known; histories are those the model keeps, as the peers get theirs made."""
+    """(n_users, K) lists without known items; the histories are those of the model, as in the peers' runs."""
     rows = np.arange(n_users, dtype=np.int32)
     return model.recommend(rows, model.histories_[:n_users], K, exclude_known=True).item_columns
 

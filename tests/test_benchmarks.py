@@ -1,4 +1,4 @@
-"""The benchmarks of models: their options, and the form of what they print, on tiny sizes and without peers."""
+"""The benchmarks of models: their options and the form of their output, with tiny sizes and without peers."""
 
 import importlib
 import json
@@ -53,7 +53,7 @@ def test_a_quick_run_prints_a_table_and_one_line_for_programs(name: str, kept: P
         assert row["floor_met"] is None or row["floor"] is not None
 
 
-def test_what_is_finished_is_not_done_again(kept: Path) -> None:
+def test_finished_results_are_not_computed_again(kept: Path) -> None:
     options = ("--quick", "--no-peers", "--json", *QUICK["accuracy"])
     first = json.loads(run("accuracy", *options, kept=kept).splitlines()[-1])
     newest = max(path.stat().st_mtime_ns for path in (kept / "finished").iterdir())
@@ -62,15 +62,15 @@ def test_what_is_finished_is_not_done_again(kept: Path) -> None:
     assert max(path.stat().st_mtime_ns for path in (kept / "finished").iterdir()) == newest
 
 
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux tells a program's own peak")
-def test_a_programs_peak_memory_is_not_that_of_who_started_it() -> None:
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux reports a program's own peak")
+def test_a_programs_peak_memory_does_not_include_its_parents() -> None:
     held = np.ones(40_000_000)
     command = [sys.executable, "-c", "from memory import peak_mb; print(peak_mb())"]
-    told = subprocess.run(command, cwd=BENCHMARKS / "peers", check=True, capture_output=True, text=True).stdout
-    assert 1 < float(told) < held.nbytes / 2**20 / 3
+    printed = subprocess.run(command, cwd=BENCHMARKS / "peers", check=True, capture_output=True, text=True).stdout
+    assert 1 < float(printed) < held.nbytes / 2**20 / 3
 
 
-def test_the_peers_settings_are_of_models_and_views_that_there_are() -> None:
+def test_the_peers_settings_are_of_existing_models_and_views() -> None:
     settings = json.loads((BENCHMARKS / "peers" / "settings.json").read_text())
     for peers in settings.values():
         for found in peers.values():
@@ -85,23 +85,23 @@ def tuning(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return importlib.import_module("peers.tuning")
 
 
-def test_what_is_wanted_of_a_peer_lies_in_its_grid_or_is_its_librarys_default(tuning: ModuleType) -> None:
+def test_settings_of_a_peer_are_in_its_grid_or_the_librarys_defaults(tuning: ModuleType) -> None:
     for peers in tuning.settings().values():
         for peer, found in peers.items():
             if found.get("grid") != tuning.grid_of(peer):
-                continue  # on the list of those to be tuned: tests/benchmarks/test_peers.py
+                continue  # listed in to_be_tuned.json: tests/benchmarks/test_peers.py
             for best in found["views"].values():
                 params = best["params"]
                 assert params == tuning.DEFAULTS[peer] or tuning.place_of(peer, params) is not None
 
 
-def test_every_peer_gets_as_many_different_trials_and_the_same_ones_every_time(tuning: ModuleType) -> None:
+def test_every_peer_gets_the_same_number_of_different_reproducible_trials(tuning: ModuleType) -> None:
     for peer in tuning.PEERS:
 
         def search(measured: list[Any], peer: str = peer) -> list[Any]:
-            def measure(asked: dict[str, Any]) -> Any:
-                measured.append(asked)
-                return tuning.Trial(asked, {"all": len(str(asked)) / 1000, "reorder": 1 / len(str(asked))}, 1.0)
+            def measure(config: dict[str, Any]) -> Any:
+                measured.append(config)
+                return tuning.Trial(config, {"all": len(str(config)) / 1000, "reorder": 1 / len(str(config))}, 1.0)
 
             return tuning.search(peer, ["all", "reorder"], [tuning.DEFAULTS[peer]], measure)
 
@@ -113,22 +113,22 @@ def test_every_peer_gets_as_many_different_trials_and_the_same_ones_every_time(t
         assert all(params not in tried[:place] for place, params in enumerate(tried))
 
 
-def test_a_search_ends_with_its_seconds_half_of_them_for_the_places_drawn(tuning: ModuleType) -> None:
+def test_a_search_ends_with_its_seconds_half_of_them_for_random_points(tuning: ModuleType) -> None:
     peer = "recbole_neumf"
 
     def measure(params: dict[str, Any]) -> Any:
         return tuning.Trial(params, {"all": 0.1} if params["mlp_embedding_size"] > 8 else {}, 400.0)
 
-    drawn = [tuning.params_at(peer, point) for point in tuning.scattered(peer, 16)]
+    random_points = [tuning.params_at(peer, point) for point in tuning.scattered(peer, 16)]
     tried = tuning.search(peer, ["all"], [], measure, tuning.Budget(16, 2400.0))
-    assert [trial.params for trial in tried[:3]] == drawn[:3]
-    assert len(tried) == 6  # what failed has spent its seconds, too
-    assert not any(trial.params in drawn for trial in tried[3:])
+    assert [trial.params for trial in tried[:3]] == random_points[:3]
+    assert len(tried) == 6  # failed trials use their seconds, too
+    assert not any(trial.params in random_points for trial in tried[3:])
     again = tuning.search(peer, ["all"], [], measure, tuning.Budget(16, 2400.0), (), tried[:4])
     assert [trial.params for trial in again] == [trial.params for trial in tried]
 
 
-def test_a_search_climbs_to_a_best_that_no_lot_has_drawn(tuning: ModuleType) -> None:
+def test_a_search_climbs_to_a_best_that_was_not_a_random_point(tuning: ModuleType) -> None:
     peer, n = "rectools_ease", 18
     top = tuning.params_at(peer, (12, 0))
     assert top not in [tuning.params_at(peer, point) for point in tuning.scattered(peer, n // 2)]
@@ -143,29 +143,29 @@ def test_a_search_climbs_to_a_best_that_no_lot_has_drawn(tuning: ModuleType) -> 
     assert (found["tried"], found["failed"]) == (n, 0)
 
 
-def test_a_search_goes_on_beyond_an_edge_that_was_widened_and_no_further_than_it_gets_better(
+def test_a_search_goes_beyond_a_widened_edge_as_long_as_it_improves(
     tuning: ModuleType,
 ) -> None:
-    peer, asked = "rectools_ease", []
+    peer, measured = "rectools_ease", []
 
     def measure(params: dict[str, Any]) -> Any:
-        asked.append(params)
+        measured.append(params)
         place = tuning.place_of(peer, params)
         return tuning.Trial(params, {"all": 1.0 - abs(place[0] - 8) - place[1]}, 1.0)
 
-    before = [tuning.params_at(peer, point) for point in ((6, 0), (6, 1), (5, 0), (4, 0))]  # 6 was the last place
+    before = [tuning.params_at(peer, point) for point in ((6, 0), (6, 1), (5, 0), (4, 0))]  # 6 was the end of the axis
     done = [measure(params) for params in before]
     spent = tuning.Budget(len(done), 1e9)
-    asked.clear()
+    measured.clear()
     tuning.search(peer, ["all"], [], measure, spent, (), done, {"all": []})
-    assert not asked
+    assert not measured
     tuning.search(peer, ["all"], [], measure, spent, (), done, {"all": ["epochs"]})
-    assert not asked
+    assert not measured
     tuning.search(peer, ["all"], [], measure, spent, (), done, {"all": ["regularization"]})
-    assert [tuning.place_of(peer, params) for params in asked] == [(7, 0), (8, 0), (9, 0)]
+    assert [tuning.place_of(peer, params) for params in measured] == [(7, 0), (8, 0), (9, 0)]
 
 
-def test_settings_that_a_peer_cannot_do_are_counted_and_never_the_best(tuning: ModuleType) -> None:
+def test_failed_settings_are_counted_and_are_never_the_best(tuning: ModuleType) -> None:
     good, bad = ({"regularization": value, "values": "log"} for value in (20.0, 50.0))
     tried = [tuning.Trial(bad, {}, 0.0), tuning.Trial(good, {"all": 0.1}, 2.0)]
     found = tuning.best_of("rectools_ease", tried)
@@ -174,7 +174,7 @@ def test_settings_that_a_peer_cannot_do_are_counted_and_never_the_best(tuning: M
         tuning.best_of("rectools_ease", tried[:1])
 
 
-def test_a_cut_run_loses_one_model_and_figures_are_those_of_fitting_at_once(
+def test_an_interrupted_run_loses_one_model_and_gives_the_same_lists(
     tuning: ModuleType, kept: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TRADEWIND_BENCH", str(kept))
@@ -182,28 +182,28 @@ def test_a_cut_run_loses_one_model_and_figures_are_those_of_fitting_at_once(
         importlib.import_module(f"measuring.{name}") for name in ("fitted", "entrants", "questions")
     )
     config = entrants.configuration(["repurchase", "ease", "hybrid_learned"])
-    asked = questions.question("custom_b2b", scale=0.1)
-    folders = {name: fitted.bundle_of(name, asked, config) for name in config.enabled()}
-    members = {name: folder.stat().st_mtime_ns for name, folder in folders.items() if name != "hybrid_learned"}
+    task = questions.question("custom_b2b", scale=0.1)
+    folders = {name: fitted.bundle_of(name, task, config) for name in config.enabled()}
+    base_models = {name: folder.stat().st_mtime_ns for name, folder in folders.items() if name != "hybrid_learned"}
     shutil.rmtree(folders["hybrid_learned"])
-    again = fitted.fitted("hybrid_learned", asked, config)
-    assert {name: folders[name].stat().st_mtime_ns for name in members} == members
-    at_once = fit_recipe(config, asked.log, asked.features)["hybrid_learned"]
-    lists = [rank(model, asked.case, asked.views, 10) for model in (again, at_once)]
-    for view in asked.views:
+    again = fitted.fitted("hybrid_learned", task, config)
+    assert {name: folders[name].stat().st_mtime_ns for name in base_models} == base_models
+    fitted_together = fit_recipe(config, task.log, task.features)["hybrid_learned"]
+    lists = [rank(model, task.case, task.views, 10) for model in (again, fitted_together)]
+    for view in task.views:
         np.testing.assert_array_equal(lists[0][view], lists[1][view])
 
 
-def test_a_peer_that_was_never_tuned_stands_in_the_table_and_says_so(
+def test_a_peer_that_was_never_tuned_is_in_the_table_with_a_note(
     tuning: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     accuracy = importlib.import_module("accuracy")
-    asked = SimpleNamespace(name="custom_b2b", protocol=SimpleNamespace(split="time_cut"))
+    task = SimpleNamespace(name="custom_b2b", protocol=SimpleNamespace(split="time_cut"))
     params = {"factors": 32}
     entry = {"grid": tuning.grid_of("implicit_als"), "tried": 16, "seconds": 1, "views": {"all": {"params": params}}}
     monkeypatch.setattr(accuracy, "settings", lambda: {"custom_b2b": {"implicit_als": entry}})
-    monkeypatch.setattr(accuracy.entrants, "peer", lambda name, asked, best, threads: (best, set()))
+    monkeypatch.setattr(accuracy.entrants, "peer", lambda name, task, best, threads: (best, set()))
     found = accuracy.Field()
-    accuracy.ask_peers(asked, SimpleNamespace(peers=["implicit_als", "lenskit_als", "recbole_neumf"], threads=1), found)
+    accuracy.rank_peers(task, SimpleNamespace(peers=["implicit_als", "lenskit_als", "recbole_neumf"], threads=1), found)
     assert found.others == {"implicit_als": {"all": params}, "lenskit_als": {}}
     assert found.notes == {"implicit_als": "", "lenskit_als": "not tuned: library defaults"}

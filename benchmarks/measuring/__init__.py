@@ -1,1 +1,1 @@
-"""What several benchmarks share: tables, finished rows, the questions, made-up logs."""
+"""Code that several benchmarks share: result tables, kept results, benchmark tasks, synthetic logs."""

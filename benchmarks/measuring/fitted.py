@@ -1,4 +1,4 @@
-"""Our models on a question's log, each fitted once and kept as a bundle: a cut run loses the one it was at."""
+"""Fits our models on the log of a benchmark task, each once, and keeps their bundles, so that a run can be resumed."""
 
 import shutil
 import time
@@ -12,49 +12,49 @@ from recommenders.errors import UnsuitableError
 from recommenders.models.catalog import load
 from recommenders.models.recommender import Recommender
 from recommenders.training.configuration import TrainingConfig
-from recommenders.training.fitting import DECLINED, Declined, fit_model, members_of
+from recommenders.training.fitting import SKIPPED, SkippedModel, fit_model, required_models
 
-KEPT_DAYS = 1.0  # bundles of other code than today's, some hundred MB a data set, go after that
-
-
-def fitted(name: str, asked: Question, config: TrainingConfig) -> Recommender | Declined:
-    """The model as its bundle holds it, fitted if there is none; what it is made of is fitted, and kept, before it."""
-    folder = bundle_of(name, asked, config)
-    return Declined.load(folder) if (folder / DECLINED).exists() else load(folder)
+KEPT_DAYS = 1.0  # bundles of other code versions, some hundred MB per data set, are removed after that
 
 
-def bundle_of(name: str, asked: Question, config: TrainingConfig) -> Path:
-    """The bundle's folder, or that of a Declined. Raises UnknownNameError."""
-    folder = place() / "fitted" / code_version()[:16] / f"{name}-{fit_key(name, asked, config)}"
+def fitted(name: str, task: Question, config: TrainingConfig) -> Recommender | SkippedModel:
+    """Loads the model from its bundle. Without a bundle it is fitted first, and so are its base models."""
+    folder = bundle_of(name, task, config)
+    return SkippedModel.load(folder) if (folder / SKIPPED).exists() else load(folder)
+
+
+def bundle_of(name: str, task: Question, config: TrainingConfig) -> Path:
+    """The folder of the model's bundle or of its SkippedModel, fitted if needed. Raises UnknownNameError."""
+    folder = place() / "fitted" / code_version()[:16] / f"{name}-{fit_key(name, task, config)}"
     if not folder.exists():
         if not folder.parent.exists():
-            forget_older(folder.parents[1])
+            remove_old_versions(folder.parents[1])
             folder.parent.mkdir(parents=True)
-        _fit(name, asked, config).save(folder)
+        _fit(name, task, config).save(folder)
     return folder
 
 
-def fit_key(name: str, asked: Question, config: TrainingConfig) -> str:
-    """A short name of all that a fitted model depends on."""
-    settings = [config.of(part).model_dump_json() for part in (name, *_parts(name, asked, config))]
-    return key_of("fit", name, asked.key, code_version(), settings)
+def fit_key(name: str, task: Question, config: TrainingConfig) -> str:
+    """A short key of everything that a fitted model depends on."""
+    settings = [config.fit_config(base).model_dump_json() for base in (name, *_base_models(name, task, config))]
+    return key_of("fit", name, task.key, code_version(), settings)
 
 
-def _fit(name: str, asked: Question, config: TrainingConfig) -> Recommender | Declined:
-    parts = {part: fitted(part, asked, config) for part in _parts(name, asked, config)}
-    members = {part: model for part, model in parts.items() if isinstance(model, Recommender)}
+def _fit(name: str, task: Question, config: TrainingConfig) -> Recommender | SkippedModel:
+    models = {base: fitted(base, task, config) for base in _base_models(name, task, config)}
+    base_models = {base: model for base, model in models.items() if isinstance(model, Recommender)}
     try:
-        return fit_model(name, config, asked.log, members, asked.features)
+        return fit_model(name, config, task.log, base_models, task.features)
     except UnsuitableError as error:
-        return Declined(name, str(error))
+        return SkippedModel(name, str(error))
 
 
-def _parts(name: str, asked: Question, config: TrainingConfig) -> list[str]:
-    return [part for part in members_of(name, config, asked.log) if config.section(part).enabled]
+def _base_models(name: str, task: Question, config: TrainingConfig) -> list[str]:
+    return [base for base in required_models(name, config, task.log) if config.section(base).enabled]
 
 
-def forget_older(versions: Path, days: float = KEPT_DAYS) -> None:
-    """Removes the versions of the code whose bundles are that old."""
+def remove_old_versions(versions: Path, days: float = KEPT_DAYS) -> None:
+    """Removes the bundles of code versions that are older than `days`."""
     for folder in versions.glob("*"):
         if time.time() - folder.stat().st_mtime > days * 24 * 3600:
             shutil.rmtree(folder)

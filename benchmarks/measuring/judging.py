@@ -1,4 +1,4 @@
-"""From lists to the rows of benchmarks/accuracy.py: means, paired differences, how far luck moves them, Holm."""
+"""Makes the rows of benchmarks/accuracy.py from lists: means, paired differences, spreads, Holm's correction."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,20 +11,20 @@ from scipy.sparse import csr_array
 from measuring import table
 from measuring.entrants import Lists
 from measuring.questions import COLD_ITEMS, LATER_VISITS, Question
-from recommenders.evaluation.comparison import Interval, compare_all, holm, mean_interval, resampled_means
+from recommenders.evaluation.statistics.comparison import Interval, compare_all, holm, mean_interval, resampled_means
 from recommenders.metrics import ranking
-from recommenders.models.catalog import COMPOSED
+from recommenders.models.catalog import ENSEMBLES
 
 FLAGSHIP = "hybrid_learned"
-RESAMPLES = 10_000  # behind p-values: Holm's correction needs small ones
+RESAMPLES = 10_000  # for p-values: Holm's correction needs small ones
 LEVEL = 0.05
-SMALL_LEAD = 0.01  # of NDCG@10: where seeds and the order of ties might undo a lead, their spread is printed
-Vector = NDArray[np.float64]  # one value a user
+SMALL_LEAD = 0.01  # of NDCG@10; the spread over seeds and tie orders is printed for smaller leads
+Vector = NDArray[np.float64]  # one value per user
 
 # (data set, view) -> (floor, goal) of the flagship's NDCG@10, or of its share of the oracle's; on the test window
 BOUNDS = {("online_retail", "all"): (0.38, 0.40), ("online_retail", "discovery"): (0.132, 0.145)}
 SHARES = {("custom_b2b", "all"): (0.85, 0.95), ("custom_b2b", "reorder"): (0.85, 0.95)}
-# a peer's model -> ours of the same kind
+# a peer's model -> our model of the same kind
 COUNTERPARTS = {
     "implicit_als": "ials",
     "lenskit_als": "ials",
@@ -36,18 +36,18 @@ COUNTERPARTS = {
     "rectools_two_stage": FLAGSHIP,
 }
 AHEAD_ON = ("all", "discovery")  # views on which the flagship must be ahead of every peer
-AHEAD, NOT_BEHIND = "ahead", "not behind"  # what a difference must be
+AHEAD, NOT_BEHIND = "ahead", "not behind"  # requirements on a difference
 
 
 @dataclass
 class Field:
-    """Everybody's lists, and what is to be said about them."""
+    """The lists of all entrants, and notes about them."""
 
     ours: dict[str, Lists] = field(default_factory=dict)
     others: dict[str, Lists] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
     targets: list[dict[str, Any]] = field(default_factory=list)
-    draws: dict[str, dict[str, Lists]] = field(default_factory=dict)  # "seed 1", "ties 1" ... -> ours once more
+    reruns: dict[str, dict[str, Lists]] = field(default_factory=dict)  # "seed 1", "ties 1" ... -> ours, fitted again
 
     @property
     def flagship(self) -> str:
@@ -57,85 +57,82 @@ class Field:
 
 @dataclass(frozen=True)
 class View:
-    """One question to all: the NDCG@10 of each entrant, user by user."""
+    """One target view: the NDCG@10 of each entrant, user by user."""
 
     name: str
-    judged: Mapping[str, Vector]
-    drawn: Mapping[str, Mapping[str, Vector]]  # draw -> the same of ours
-    best: Vector | None = None  # the oracle's
+    ndcg: Mapping[str, Vector]
+    reruns: Mapping[str, Mapping[str, Vector]]  # rerun -> the same for our models
+    oracle: Vector | None = None  # the oracle's
 
 
-def views_of(asked: Question, found: Field, best: Lists | None) -> list[View]:
-    """all, reorder, discovery and sampled candidates, where a question has them; then the cold cases, ours alone.
-
-    best: the oracle's lists.
-    """
+def views_of(task: Question, found: Field, oracle_lists: Lists | None) -> list[View]:
+    """The views all, reorder, discovery and sampled, if the task has them; then the cold-start tasks of our models."""
     views = []
-    for name in [*asked.views, *(["sampled"] if asked.sampled is not None else [])]:
-        relevant = asked.views["all" if name == "sampled" else name].relevant
-        views.append(_view(name, relevant, {**found.ours, **found.others}, found.draws, best))
-    return views + [_view(name, case.relevant, found.ours, found.draws, None) for name, case in asked.cold.items()]
+    for name in [*task.views, *(["sampled"] if task.sampled is not None else [])]:
+        relevant = task.views["all" if name == "sampled" else name].relevant
+        views.append(_view(name, relevant, {**found.ours, **found.others}, found.reruns, oracle_lists))
+    return views + [_view(name, cold.relevant, found.ours, found.reruns, None) for name, cold in task.cold.items()]
 
 
 def _view(
     name: str,
     relevant: csr_array,
     lists: Mapping[str, Lists],
-    draws: Mapping[str, Mapping[str, Lists]],
-    best: Lists | None,
+    reruns: Mapping[str, Mapping[str, Lists]],
+    oracle_lists: Lists | None,
 ) -> View:
-    def judged(of: Mapping[str, Lists]) -> dict[str, Vector]:
-        return {entrant: ranking.ndcg(its[name], relevant) for entrant, its in of.items()}
+    def ndcg(of: Mapping[str, Lists]) -> dict[str, Vector]:
+        return {entrant: ranking.ndcg(view_lists[name], relevant) for entrant, view_lists in of.items()}
 
-    oracle = None if best is None else ranking.ndcg(best[name], relevant)
-    return View(name, judged(lists), {draw: judged(of) for draw, of in draws.items()}, oracle)
+    oracle = None if oracle_lists is None else ranking.ndcg(oracle_lists[name], relevant)
+    return View(name, ndcg(lists), {rerun: ndcg(of) for rerun, of in reruns.items()}, oracle)
 
 
-def view_rows(asked: Question, view: View, found: Field) -> list[dict[str, Any]]:
-    """Everybody's mean on a view, best first, and how far the flagship is ahead of each."""
+def view_rows(task: Question, view: View, found: Field) -> list[dict[str, Any]]:
+    """One row per entrant, best first: its mean on the view, and the flagship's lead over it."""
     flagship = found.flagship
-    means = {name: float(np.nanmean(vector)) for name, vector in view.judged.items()}
-    compared = compare_all(view.judged, flagship, RESAMPLES)
-    best_member = best_member_of(found, means)
+    means = {name: float(np.nanmean(vector)) for name, vector in view.ndcg.items()}
+    compared = compare_all(view.ndcg, flagship, RESAMPLES)
+    best_base = best_base_model(found, means)
     rows = []
     for name in sorted(means, key=lambda name: -means[name]):
-        line = _line(asked, view, name, flagship if name in found.others else name)
-        if asked.sampled is not None and view.name in ("all", "sampled"):  # one held-out item: in the list or not
-            line["hit_rate"] = round(float(np.nanmean(view.judged[name] > 0)), 4)
-        line |= _spreads(view, name, flagship)
+        row = _row(task, view, name, flagship if name in found.others else name)
+        if task.sampled is not None and view.name in ("all", "sampled"):  # one held-out item: in the list or not
+            row["hit_rate"] = round(float(np.nanmean(view.ndcg[name] > 0)), 4)
+        row |= _spreads(view, name, flagship)
         if name == flagship:
-            line |= _bounded(asked, view.name, line)
+            row |= _flagship_bounds(task, view.name, row)
         else:
             other = compared[name]
             gain = Interval(-other.interval.value, -other.interval.high, -other.interval.low)
-            role = None if flagship != FLAGSHIP or asked.scale != 1.0 else role_of(view.name, name, found, best_member)
-            line |= difference(gain, role) | {"p": round(other.p, 5)}
-        line["note"] = "; ".join(_remarks(name, view, found, best_member, line))
-        rows.append(line)
-        table.show_accuracy(line)
+            role = None if flagship != FLAGSHIP or task.scale != 1.0 else role_of(view.name, name, found, best_base)
+            row |= difference(gain, role) | {"p": round(other.p, 5)}
+        row["note"] = "; ".join(_notes(name, view, found, best_base, row))
+        rows.append(row)
+        table.show_accuracy(row)
     return rows
 
 
-def best_member_of(found: Field, means: Mapping[str, float]) -> str | None:
-    """The single model of ours with the highest mean; None if there is none."""
-    members = [name for name in found.ours if name not in (*COMPOSED, found.flagship)]
-    return max(members, key=lambda name: means[name], default=None)
+def best_base_model(found: Field, means: Mapping[str, float]) -> str | None:
+    """Our base model with the highest mean; None if there is none."""
+    base_models = [name for name in found.ours if name not in (*ENSEMBLES, found.flagship)]
+    return max(base_models, key=lambda name: means[name], default=None)
 
 
-def role_of(view: str, name: str, found: Field, best_member: str | None) -> str | None:
-    """What the flagship must be to an entrant on a view: AHEAD, NOT_BEHIND or nothing."""
+def role_of(view: str, name: str, found: Field, best_base: str | None) -> str | None:
+    """The requirement on the flagship's difference to an entrant on a view: AHEAD, NOT_BEHIND or None."""
     if name in found.others:
         return AHEAD if view in AHEAD_ON else None
     if view.startswith(COLD_ITEMS):
         return NOT_BEHIND if name == "content_based" and view.endswith("among_all") else None
     if view == LATER_VISITS and name == "popularity":
         return NOT_BEHIND
-    asked_of_members = view in (*AHEAD_ON, "reorder", "sampled", LATER_VISITS)
-    return NOT_BEHIND if asked_of_members and name in (best_member, "hybrid") else None
+    compares_base_models = view in (*AHEAD_ON, "reorder", "sampled", LATER_VISITS)
+    return NOT_BEHIND if compares_base_models and name in (best_base, "hybrid") else None
 
 
 def difference(gain: Interval, role: str | None) -> dict[str, Any]:
-    """How much more the flagship reaches. AHEAD: the interval lies above 0; NOT_BEHIND: not below 0 (goal: above)."""
+    """The flagship's lead as row entries. AHEAD: interval above 0; NOT_BEHIND: interval not below 0 (goal: above)."""
     found: dict[str, Any] = {"difference": [round(part, 4) + 0.0 for part in gain]}  # no -0.0
     if role is not None:
         ahead = bool(gain.low > 0)
@@ -144,22 +141,22 @@ def difference(gain: Interval, role: str | None) -> dict[str, Any]:
     return found
 
 
-def corrected(rows: Sequence[dict[str, Any]]) -> int:
-    """Adds p_holm to all rows with a p, corrected over all of them; a lead that it does not bear out is not met.
+def apply_holm(rows: Sequence[dict[str, Any]]) -> int:
+    """Adds p_holm to all rows with a p, corrected over all of them. A lead that is not significant after it is not met.
 
     Returns the number of comparisons.
     """
-    compared = [line for line in rows if "p" in line]
-    for line, p in zip(compared, holm(np.array([line["p"] for line in compared], dtype=np.float64)), strict=True):
-        line["p_holm"] = round(float(p), 5)
-        if not p <= LEVEL and line["floor"] is not None:
-            line["met"] = False
-            line["floor_met"] = line["floor_met"] and line["bounds"] == NOT_BEHIND
+    compared = [row for row in rows if "p" in row]
+    for row, p in zip(compared, holm(np.array([row["p"] for row in compared], dtype=np.float64)), strict=True):
+        row["p_holm"] = round(float(p), 5)
+        if not p <= LEVEL and row["floor"] is not None:
+            row["met"] = False
+            row["floor_met"] = row["floor_met"] and row["bounds"] == NOT_BEHIND
     return len(compared)
 
 
 def share_interval(part: Vector, whole: Vector) -> Interval:
-    """mean(part) / mean(whole) with a 95 % bootstrap interval, both from the same draws of users."""
+    """mean(part) / mean(whole) with a 95 % bootstrap interval, both from the same resamples of users."""
     defined = ~(np.isnan(part) | np.isnan(whole))
     pair = np.column_stack([part[defined], whole[defined]])
     means = resampled_means(pair, 1000, 42)
@@ -168,7 +165,7 @@ def share_interval(part: Vector, whole: Vector) -> Interval:
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:
-    """How far luck moves a figure: number of draws, standard deviation, lowest and highest; {} of a single draw."""
+    """The spread of a figure over runs: number of runs, standard deviation, lowest and highest; {} for one run."""
     if len(values) < 2:
         return {}
     of = {"sd": np.std(values, ddof=1), "low": min(values), "high": max(values)}
@@ -176,58 +173,58 @@ def spread(values: Sequence[float]) -> dict[str, float]:
 
 
 def _spreads(view: View, name: str, flagship: str) -> dict[str, Any]:
-    """Of a model of ours over seeds and over orders of ties; and of the flagship's lead over each entrant."""
+    """The spread of a model's mean, and of the flagship's lead over it, over seeds and over orders of ties."""
     found: dict[str, Any] = {}
     for kind in ("seed", "ties"):
-        draws = [view.judged, *(of for draw, of in view.drawn.items() if draw.startswith(kind))]
-        means = [float(np.nanmean(of[name])) for of in draws if name in of]
+        reruns = [view.ndcg, *(of for rerun, of in view.reruns.items() if rerun.startswith(kind))]
+        means = [float(np.nanmean(of[name])) for of in reruns if name in of]
         if of_mean := spread(means):
             found[f"{kind}_spread"] = of_mean
         if name == flagship:
             continue
-        other = {**view.judged}  # a peer has one draw
-        leads = [np.nanmean(of[flagship] - of.get(name, other[name])) for of in draws if flagship in of]
+        other = {**view.ndcg}  # a peer has one run
+        leads = [np.nanmean(of[flagship] - of.get(name, other[name])) for of in reruns if flagship in of]
         if of_lead := spread([float(lead) for lead in leads]):
             found[f"{kind}_lead"] = of_lead
     return found
 
 
-def _line(asked: Question, view: View, name: str, ours: str) -> dict[str, Any]:
-    """`ours`: whose mean stands as ours, beside that of a peer."""
-    mean = mean_interval(view.judged[name])
+def _row(task: Question, view: View, name: str, ours: str) -> dict[str, Any]:
+    """ours: the model whose mean is the entry "ours" of the row."""
+    mean = mean_interval(view.ndcg[name])
     peer = None if ours == name else (name, mean.value)
-    n_users = int((~np.isnan(view.judged[name])).sum())
-    what = f"{asked.name} {view.name}: {name}"
-    line = table.row(what, "NDCG@10", float(np.nanmean(view.judged[ours])), peer)
-    line |= {"data_set": asked.name, "view": view.name, "entrant": name, "users": n_users}
-    line |= {"value": round(mean.value, 4), "interval": table.ends(mean)}
-    if view.best is not None:
-        share = share_interval(view.judged[name], view.best)
-        line |= {"share": round(share.value, 4), "share_interval": table.ends(share)}
-        line["oracle"] = round(float(np.nanmean(view.best)), 4)
-    return line
+    n_users = int((~np.isnan(view.ndcg[name])).sum())
+    what = f"{task.name} {view.name}: {name}"
+    row = table.row(what, "NDCG@10", float(np.nanmean(view.ndcg[ours])), peer)
+    row |= {"data_set": task.name, "view": view.name, "entrant": name, "users": n_users}
+    row |= {"value": round(mean.value, 4), "interval": table.ends(mean)}
+    if view.oracle is not None:
+        share = share_interval(view.ndcg[name], view.oracle)
+        row |= {"share": round(share.value, 4), "share_interval": table.ends(share)}
+        row["oracle"] = round(float(np.nanmean(view.oracle)), 4)
+    return row
 
 
-def _bounded(asked: Question, view: str, line: Mapping[str, Any]) -> dict[str, Any]:
-    """The floor and the goal of the flagship, on the whole data set's test window."""
-    on = "share" if (asked.name, view) in SHARES else "value"
-    floor, goal = (SHARES if on == "share" else BOUNDS).get((asked.name, view), (None, None))
-    if floor is None or asked.scale != 1.0 or asked.validation:
+def _flagship_bounds(task: Question, view: str, row: Mapping[str, Any]) -> dict[str, Any]:
+    """The floor and the goal of the flagship, which hold on the test window of the whole data set."""
+    on = "share" if (task.name, view) in SHARES else "value"
+    floor, goal = (SHARES if on == "share" else BOUNDS).get((task.name, view), (None, None))
+    if floor is None or task.scale != 1.0 or task.validation:
         return {}
-    bounds = {"floor": floor, "floor_met": line[on] >= floor, "goal": goal, "met": line[on] >= goal}
+    bounds = {"floor": floor, "floor_met": row[on] >= floor, "goal": goal, "met": row[on] >= goal}
     return {**bounds, "bounds": "share of the oracle" if on == "share" else "ours"}
 
 
-def _remarks(name: str, view: View, found: Field, best_member: str | None, line: Mapping[str, Any]) -> list[str]:
-    remarks = [found.notes[name]] if found.notes.get(name) else []
-    if name == best_member:
-        remarks.append("best single model of ours")
+def _notes(name: str, view: View, found: Field, best_base: str | None, row: Mapping[str, Any]) -> list[str]:
+    notes = [found.notes[name]] if found.notes.get(name) else []
+    if name == best_base:
+        notes.append("our best base model")
     ours = COUNTERPARTS.get(name, "")
-    if ours in view.judged and ours != found.flagship:
-        gain = compare_all({name: view.judged[name], ours: view.judged[ours]}, name, 1000)[ours].interval
-        remarks.append(f"{ours} less it {gain.value:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}]")
-    if abs(line.get("difference", [1.0])[0]) < SMALL_LEAD:
+    if ours in view.ndcg and ours != found.flagship:
+        gain = compare_all({name: view.ndcg[name], ours: view.ndcg[ours]}, name, 1000)[ours].interval
+        notes.append(f"{ours} minus this model {gain.value:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}]")
+    if abs(row.get("difference", [1.0])[0]) < SMALL_LEAD:
         for kind, words in (("seed", "seeds"), ("ties", "orders of ties")):
-            if lead := line.get(f"{kind}_lead"):
-                remarks.append(f"the lead over {lead['n']} {words} {lead['low']:+.4f} to {lead['high']:+.4f}")
-    return remarks
+            if lead := row.get(f"{kind}_lead"):
+                notes.append(f"the lead over {lead['n']} {words} {lead['low']:+.4f} to {lead['high']:+.4f}")
+    return notes

@@ -1,4 +1,4 @@
-"""Finished parts of a benchmark, kept on disk, so that one that was cut goes on where it was."""
+"""Keeps finished parts of a benchmark on disk, so that an interrupted run continues where it stopped."""
 
 import hashlib
 import json
@@ -28,30 +28,30 @@ def code_version() -> str:
 
 
 def key_of(*parts: Any) -> str:
-    """A short name of whatever a result depends on. Parts must have a stable repr."""
+    """A short key of everything that a result depends on. Parts must have a stable repr."""
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:20]
 
 
 def kept_arrays(key: str, make: Callable[[], Arrays]) -> dict[str, NDArray[Any]]:
-    """The arrays of that key, made if they are not there."""
+    """The arrays of that key. They are made and kept if they are missing."""
     path = place() / "finished" / f"{key}.npz"
     if not path.exists():
-        _write(path, lambda part: np.savez_compressed(part, **make()))
+        _write(path, lambda temporary: np.savez_compressed(temporary, **make()))
     with np.load(path) as found:
         return dict(found)
 
 
-def kept_facts(key: str, make: Callable[[], Any]) -> Any:
-    """The same of anything JSON can hold."""
+def kept_json(key: str, make: Callable[[], Any]) -> Any:
+    """The same for any JSON value."""
     path = place() / "finished" / f"{key}.json"
     if not path.exists():
-        _write(path, lambda part: part.write_text(json.dumps(make())))
+        _write(path, lambda temporary: temporary.write_text(json.dumps(make())))
     return json.loads(path.read_text())
 
 
 def _write(path: Path, write: Callable[[Path], object]) -> None:
-    """Whole or not at all."""
+    """Writes to a temporary file and then renames it, so that no partial file remains under the final name."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".part-{path.name}")
-    write(part)
-    part.replace(path)
+    temporary = path.with_name(f".part-{path.name}")
+    write(temporary)
+    temporary.replace(path)

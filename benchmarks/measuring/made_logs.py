@@ -1,7 +1,7 @@
-"""Made-up logs of the sizes that speed is measured at, the same on every machine.
+"""Synthetic logs of the sizes at which speed is measured, the same on every machine.
 
-Buyers have tastes of a few dimensions, items a place among them and a popularity with a long tail, so that a model
-which learns ranks better than chance and two models can be seen to be equally good.
+Users have a taste vector of a few dimensions. Items have a vector in the same space and a long-tailed popularity. So a
+fitted model ranks better than random, and the quality of two models can be compared.
 """
 
 from dataclasses import replace
@@ -16,9 +16,9 @@ from recommenders.events.interactions import Interactions
 from recommenders.features.items import ItemFeatures
 
 N_TASTES = 16
-TASTE, TAIL = 1.6, 1.1  # how much taste counts beside popularity and chance; spread of the items' popularity
-DRIFT = 1.0  # how much of the order of a user's items is drift, beside chance
-WORLD = 2  # grows when the same call would make another log
+TASTE, TAIL = 1.6, 1.1  # weight of taste relative to popularity and noise; spread of the items' popularity
+DRIFT = 1.0  # weight of drift relative to noise, in the order of a user's items
+LOG_VERSION = 2  # raised when the same call would make another log
 BLOCK = 512
 SECOND = 1_000_000
 START = 1_000_000_000 * SECOND
@@ -27,29 +27,30 @@ START = 1_000_000_000 * SECOND
 def movielens_like(
     n_users: int = 6040, n_items: int = 3706, n_pairs: int = 1_000_209, seed: int = 42
 ) -> tuple[Interactions, csr_array]:
-    """MovieLens 1M's size, each user's items in the order of a drifting taste; the last is held out.
+    """(log, held-out items) of MovieLens 1M's size, each user's items in the order of a drifting taste.
 
     A user's items are those with the highest sum of taste, popularity and Gumbel noise, which is a draw without
-    replacement from a softmax. Their order is half chance, half a direction among the tastes that the user drifts in.
+    replacement from a softmax. Their order is half noise, half a direction of drift in the taste space. The last
+    item of each user is held out.
     """
     rng = np.random.default_rng(seed)
     counts = _activity(rng, n_users, n_items, n_pairs)
     users, items = (rng.normal(size=(n, N_TASTES)).astype(np.float32) for n in (n_users, n_items))
     items *= TASTE / np.sqrt(N_TASTES)
     popularity = rng.normal(scale=TAIL, size=n_items).astype(np.float32)
-    rows, columns, moments = [], [], []
+    rows, columns, orders = [], [], []
     for start in range(0, n_users, BLOCK):
         block = users[start : start + BLOCK]
         scores = block @ items.T + popularity
         scores += rng.gumbel(size=scores.shape).astype(np.float32)
         order = np.argsort(-scores, axis=1)
-        taken = np.arange(n_items) < counts[start : start + BLOCK, None]
+        chosen = np.arange(n_items) < counts[start : start + BLOCK, None]
         drift = rng.normal(size=block.shape).astype(np.float32) @ items.T
-        moment = DRIFT * drift / drift.std() + rng.normal(size=drift.shape)
-        rows.append(start + np.nonzero(taken)[0])
-        columns.append(order[taken])
-        moments.append(np.take_along_axis(moment, order, axis=1)[taken])
-    in_time = np.argsort(np.concatenate(moments), kind="stable")
+        order_key = DRIFT * drift / drift.std() + rng.normal(size=drift.shape)
+        rows.append(start + np.nonzero(chosen)[0])
+        columns.append(order[chosen])
+        orders.append(np.take_along_axis(order_key, order, axis=1)[chosen])
+    in_time = np.argsort(np.concatenate(orders), kind="stable")
     user_rows, item_columns = np.concatenate(rows)[in_time], np.concatenate(columns)[in_time]
     n_pairs_of = len(in_time)
     last = np.zeros(n_pairs_of, dtype=np.bool_)
@@ -62,17 +63,17 @@ def movielens_like(
 
 
 def _activity(rng: np.random.Generator, n_users: int, n_items: int, n_pairs: int) -> NDArray[np.int64]:
-    """(n_users,) items of each user: at least 20 where there are as many, a long tail above."""
-    least = min(20, n_items // 4)
+    """(n_users,) items of each user: at least 20 if there are as many, with a long tail."""
+    minimum = min(20, n_items // 4)
     tail = rng.lognormal(sigma=1.1, size=n_users)
-    counts = least + tail / tail.sum() * max(n_pairs - least * n_users, 0)
+    counts = minimum + tail / tail.sum() * max(n_pairs - minimum * n_users, 0)
     return np.minimum(counts.round().astype(np.int64), n_items // 2)
 
 
 def retailrocket_like(
     n_users: int = 1_400_000, n_items: int = 235_000, n_events: int = 2_700_000, seed: int = 42
 ) -> Interactions:
-    """Retailrocket's size: most visitors come once or twice; each keeps to one of many topics of items."""
+    """Retailrocket's size: most visitors come once or twice; each prefers one of many item topics."""
     rng = np.random.default_rng(seed)
     n_topics = max(n_items // 120, 1)
     extra = rng.zipf(1.9, size=n_users).clip(max=2000) - 1.0
@@ -89,7 +90,7 @@ def retailrocket_like(
 
 
 def made_features(n_items: int, seed: int = 42) -> ItemFeatures:
-    """A category of 120 items and ten words of thousands for each item."""
+    """Item features: a category per 120 items, and ten of 5,000 words for each item."""
     rng = np.random.default_rng(seed)
     categories = np.arange(n_items) // 120
     n_categories, n_words = int(categories[-1]) + 1, 5000
@@ -101,7 +102,7 @@ def made_features(n_items: int, seed: int = 42) -> ItemFeatures:
 
 
 def _log(user_rows: NDArray[np.int64], item_columns: NDArray[np.int64], n_users: int, n_items: int) -> Interactions:
-    """One event a second, in the order given; only the order means anything."""
+    """A log with one event per second, in the given order; only the order has a meaning."""
     ones = np.ones(len(user_rows), dtype=np.float32)
     return Interactions(
         _ids("u", n_users),
@@ -114,7 +115,7 @@ def _log(user_rows: NDArray[np.int64], item_columns: NDArray[np.int64], n_users:
         np.ones(n_items, dtype=np.bool_),
         repeat=False,
         dated=False,
-        version=f"made-{WORLD}-{n_users}-{n_items}-{len(user_rows)}",
+        version=f"made-{LOG_VERSION}-{n_users}-{n_items}-{len(user_rows)}",
     )
 
 

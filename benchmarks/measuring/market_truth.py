@@ -1,4 +1,4 @@
-"""What lists are worth by the simulated market's own law, free of the luck of one window."""
+"""The expected DCG of lists by the true purchase probabilities of the simulated market, without one window's noise."""
 
 from datetime import datetime
 
@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from recommenders.evaluation.rank import Lists
-from recommenders.evaluation.window import Question
+from recommenders.evaluation.window import WindowTask
 from recommenders.simulation.config import WorldConfig
 from recommenders.simulation.orders import make_world
 from recommenders.simulation.truth import purchase_probabilities
@@ -15,23 +15,22 @@ from recommenders.simulation.truth import purchase_probabilities
 Values = NDArray[np.float64]
 
 
-def bought_within(scale: float, seed: int, question: Question, cut: datetime, days: int) -> Values:
-    """(n_users, n_items) the probability that each of a question's users buys each item of its log in the window.
+def window_probabilities(scale: float, seed: int, task: WindowTask, cut: datetime, days: int) -> Values:
+    """(n_users, n_items) the probability that each user of a task buys each item of its log in the window.
 
-    scale, seed: of the market that the log was made from, which is made anew. cut, days: where the window begins, and
-    its length.
+    scale, seed: of the market that made the log; it is simulated again. cut, days: start and length of the window.
     """
-    with threadpool_limits(limits=1):  # as its files were made: sums in another order would be another market
+    with threadpool_limits(limits=1):  # as for its files: another order of summation would give another market
         world = make_world(WorldConfig.scaled(scale, seed))
-    buyers, products = (ids.astype(np.int64) - 1 for ids in (question.case.user_ids, question.log.items.ids))
-    return np.concatenate([chance[:, products] for _, chance in purchase_probabilities(world, cut, days, buyers)])
+    users, items = (ids.astype(np.int64) - 1 for ids in (task.task.user_ids, task.log.items.ids))
+    return np.concatenate([batch[:, items] for _, batch in purchase_probabilities(world, cut, days, users)])
 
 
-def expected_dcg(lists: Lists, bought: Values) -> Values:
-    """(n_users,) the mean DCG over all windows that the market might have made, of (n_users, k) columns of `bought`.
+def expected_dcg(lists: Lists, probabilities: Values) -> Values:
+    """(n_users,) the expected DCG of lists over all windows that the market may produce. It is exact.
 
-    An item that is bought gains 1 over the binary logarithm of its place plus 1, as in NDCG, so the mean is exact.
+    lists: (n_users, k) columns of `probabilities`. A bought item gains 1 / log2(rank + 1), as in NDCG.
     """
-    gains = np.take_along_axis(bought, np.maximum(lists, 0), axis=1) * (lists >= 0)
+    gains = np.take_along_axis(probabilities, np.maximum(lists, 0), axis=1) * (lists >= 0)
     found: Values = (gains / np.log2(np.arange(2, lists.shape[1] + 2))).sum(axis=1)
     return found

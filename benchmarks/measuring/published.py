@@ -1,7 +1,7 @@
-"""The figures of README.md and docs/accuracy.md, as text made of benchmarks/results/.
+"""Makes the text of the figures in README.md and docs/accuracy.md from benchmarks/results/.
 
-Rounding: three places, a half goes to the even digit, as Python does; shares of the oracle in whole per cent. The
-results hold four places.
+Rounding: three decimal places, half to even as in Python; shares of the oracle in whole per cent. The results have four
+decimal places.
 """
 
 import json
@@ -11,17 +11,17 @@ from typing import Any
 
 from peers.spaces import PEERS
 
-from measuring.judging import AHEAD, AHEAD_ON, FLAGSHIP, LEVEL, NOT_BEHIND, corrected
+from measuring.judging import AHEAD, AHEAD_ON, FLAGSHIP, LEVEL, NOT_BEHIND, apply_holm
 from measuring.questions import DATASETS, LATER_VISITS
 from measuring.table import RESULTS
 
 BEGIN, END = "<!-- figures of benchmarks/results -->", "<!-- end of figures -->"
 NO_PEERS = "No peer library ran in this measurement."
-STALE = "Settings that are not of today's grid and budget:"
-# Parts of notes by which a peer's row says that it may not be at its best.
+STALE = "Settings that are not from the current grid and budget:"
+# Parts of notes which mean that a peer may not have its best settings.
 SHORTCOMINGS = ("of an older grid", "trials, not", "on the edge of the grid", "not tuned", "ended by its seconds")
 COMMAND = "`python benchmarks/readme.py --write`"
-WIDE = {
+VIEW_TITLES = {
     "all": "all items",
     "reorder": "bought before",
     "discovery": "never bought before",
@@ -31,25 +31,25 @@ Rows = Sequence[Mapping[str, Any]]
 
 
 def accuracy_results(folder: Path = RESULTS) -> dict[str, dict[str, Any]]:
-    """Data set -> what the newest whole run on its test window found, of those that there are."""
+    """Data set -> the result of the newest whole run on its test window; data sets without a result are left out."""
     paths = {name: folder / f"accuracy-{name}.json" for name in DATASETS}
     return {name: json.loads(path.read_text()) for name, path in paths.items() if path.exists()}
 
 
 def figures(results: Mapping[str, Mapping[str, Any]], tables: Sequence[str] = tuple(DATASETS)) -> str:
-    """The text between the markers of a page: tables of some data sets, and what the comparisons of all came to."""
+    """The text between the markers of a page: the tables of some data sets, and the comparisons on all data sets."""
     if not results:
         return f"*Not measured with this version yet: run `benchmarks/accuracy.py`, then {COMMAND}.*"
     rows = [dict(row) for result in results.values() for row in result["rows"]]
-    n_compared = corrected(rows)
+    n_compared = apply_holm(rows)
     parts = [_table(name, _of(rows, name), results[name]) for name in results if name in tables]
     missing = [f"`{name}`" for name in DATASETS if name not in results]
     parts += [f"Not measured with this version yet: {', '.join(missing)}."] if missing else []
-    return "\n\n".join([*parts, _comparisons(rows, n_compared, tables), *_sentences(rows)])
+    return "\n\n".join([*parts, _comparisons(rows, n_compared, tables), *_closing_sentences(rows)])
 
 
 def page_with(page: str, text: str) -> str:
-    """The page with the text between its markers. Raises ValueError without them."""
+    """The page with the text between its markers. Raises ValueError if it has no markers."""
     before, begin, rest = page.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
@@ -62,14 +62,14 @@ def _of(rows: Rows, name: str, view: str | None = None) -> list[Mapping[str, Any
 
 
 def _table(name: str, rows: Rows, result: Mapping[str, Any]) -> str:
-    views = [view for view in WIDE if any(row["view"] == view for row in rows)]
+    views = [view for view in VIEW_TITLES if any(row["view"] == view for row in rows)]
     values = {(row["entrant"], row["view"]): row for row in rows}
     first = _of(rows, name, "all")
     lines = [
         f"`{name}`, {first[0]['users']:,} users, NDCG@10 with the 95 % interval of the mean "
         f"({result['date']}, commit {result['commit'][:7]}):",
         "",
-        f"| | {' | '.join(WIDE[view] for view in views)} |",
+        f"| | {' | '.join(VIEW_TITLES[view] for view in views)} |",
         f"|---|{'---|' * len(views)}",
     ]
     for row in first:  # best first over all items
@@ -98,15 +98,18 @@ def _settings_note(row: Mapping[str, Any]) -> str:
 
 
 def _comparisons(rows: Rows, n_compared: int, tables: Sequence[str]) -> str:
-    """Every miss of the flagship; and on the data sets whose tables are shown, whom it is not shown to differ from."""
-    asked = [row for row in rows if row.get("bounds") in (AHEAD, NOT_BEHIND)]
-    missed = [row for row in asked if not row["floor_met"]]
-    level = [row for row in rows if "p" in row and row["view"] in AHEAD_ON and not row["p_holm"] <= LEVEL]
-    lists = {"Missed:": missed, "No difference is shown to:": [row for row in level if row["data_set"] in tables]}
+    """Every miss of the flagship; and its differences without significance, on the data sets whose tables are shown."""
+    required = [row for row in rows if row.get("bounds") in (AHEAD, NOT_BEHIND)]
+    missed = [row for row in required if not row["floor_met"]]
+    not_significant = [row for row in rows if "p" in row and row["view"] in AHEAD_ON and not row["p_holm"] <= LEVEL]
+    lists = {
+        "Missed:": missed,
+        "No significant difference from:": [row for row in not_significant if row["data_set"] in tables],
+    }
     text = (
         f"`{FLAGSHIP}` was compared {n_compared} times, user by user, with Holm's correction over all of them. It must "
-        "be ahead of every peer over all items and on discovery, and not behind its best member and the plain blend: "
-        f"{len(asked) - len(missed)} of {len(asked)} such comparisons hold."
+        "be ahead of every peer over all items and on discovery, and not behind its best base model and `hybrid`: "
+        f"{len(required) - len(missed)} of {len(required)} such comparisons hold."
     )
     listed = ["\n".join([words, "", *map(_difference, found)]) for words, found in lists.items() if found]
     return "\n\n".join([text, *listed])
@@ -121,7 +124,7 @@ def _difference(row: Mapping[str, Any]) -> str:
     return text
 
 
-def _sentences(rows: Rows) -> list[str]:
+def _closing_sentences(rows: Rows) -> list[str]:
     found = []
     for row in rows:
         if row["entrant"] == FLAGSHIP and row["view"] == "all" and "share" in row:
@@ -136,7 +139,7 @@ def _sentences(rows: Rows) -> list[str]:
         if {FLAGSHIP, "popularity"} <= set(cold):
             ours, popular = cold[FLAGSHIP], cold["popularity"]
             found.append(
-                f"Cold-start users of `{name}`, known by their first visit and asked for later ones "
+                f"Cold-start users of `{name}`, with the first visit as history and later visits as target "
                 f"({ours['users']:,}): {_cell(ours)}; popularity {_cell(popular)}."
             )
     return found

@@ -1,4 +1,4 @@
-"""The questions that every model and every peer is asked: a log, the buyers, what they wanted afterwards."""
+"""The benchmark tasks of all models and peers: a training log, the users of the window, their relevant items."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -17,9 +17,9 @@ from recommenders.datasets.catalog import dataset
 from recommenders.datasets.reading.ingest import TABLES
 from recommenders.datasets.spec import Protocol
 from recommenders.errors import DataError
-from recommenders.evaluation.tasks.cold_start import CLICKS, cold_buyers, cold_items, rest_of_basket
-from recommenders.evaluation.tasks.sampled import Candidates, draw_lots
-from recommenders.evaluation.tasks.task import Case, View, make_case
+from recommenders.evaluation.tasks.cold_start import CLICKS, cold_items, cold_start_users, rest_of_basket
+from recommenders.evaluation.tasks.sampled import Candidates, shuffled_candidates
+from recommenders.evaluation.tasks.task import EvaluationTask, TaskView, make_task
 from recommenders.events.interactions import Interactions
 from recommenders.features.items import ItemFeatures, encode_items_as_of
 from recommenders.splitting.temporal import cut_time, split, training_log
@@ -35,7 +35,7 @@ DATASETS = {
 SEED = 42
 LATER_VISITS = "cold-start users, first visit, later visits"
 COLD_ITEMS = "items unseen in training"
-N_SAMPLED = 99  # items a buyer does not know beside the one held out, as in He et al. 2017
+N_SAMPLED = 99  # unknown items per user beside the held-out one, as in He et al. 2017
 
 
 class MissingData(RuntimeError):
@@ -44,42 +44,42 @@ class MissingData(RuntimeError):
 
 @dataclass(frozen=True, eq=False)
 class Question:
-    """A log and what came after it."""
+    """A benchmark task: a training log, and the events of the window after it."""
 
     name: str
     version: str  # of the data and of the cut
     protocol: Protocol
-    interactions: pa.Table  # all events up to the end of the window
+    interactions: pa.Table  # all events until the end of the window
     items: pa.Table
     log: Interactions
-    case: Case
+    case: EvaluationTask
     features: ItemFeatures
     scale: float
-    validation: bool = False  # whether the window before the test is asked about
+    validation: bool = False  # whether it is the window before the test window
 
     @property
     def key(self) -> tuple[str, str, float, str]:
-        """All that the question depends on, this file included."""
+        """Everything that the task depends on, including the text of this file."""
         return self.name, self.version, self.scale, Path(__file__).read_text()
 
     @cached_property
-    def views(self) -> Mapping[str, View]:
-        """all and, where buyers come back, reorder and discovery."""
+    def views(self) -> Mapping[str, TaskView]:
+        """The view all and, for logs with repeat purchases, reorder and discovery."""
         return self.case.views()
 
     @cached_property
     def sampled(self) -> Candidates | None:
-        """Each buyer's held-out item among N_SAMPLED that the buyer never touched; None behind a time cut."""
-        return _sampled(self.case) if self.protocol.split == "latest_out" else None
+        """Each user's held-out item and N_SAMPLED items without events of the user; None after a time cut."""
+        return _sample_candidates(self.case) if self.protocol.split == "latest_out" else None
 
     @cached_property
-    def cold(self) -> Mapping[str, Case]:
-        """Cold-start users and items that nobody has bought, where the window holds such."""
-        return _cold(self)
+    def cold(self) -> Mapping[str, EvaluationTask]:
+        """Name -> task of cold-start users or of items without training events, if the window has any."""
+        return _cold_tasks(self)
 
-    def cold_view(self, name: str) -> View:
-        """What is wanted in a cold case."""
-        return View(self.cold[name].relevant, not self.cold[name].repeat)
+    def cold_view(self, name: str) -> TaskView:
+        """The target view of a cold-start task."""
+        return TaskView(self.cold[name].relevant, not self.cold[name].repeat)
 
     @cached_property
     def test(self) -> pa.Table:
@@ -93,7 +93,7 @@ def question(
 ) -> Question:
     """The test window of a data set, or the validation window before it, as if the log ended there.
 
-    ties: seed of another order of the events of one moment than that of ids, in which the library puts them. scale and
+    ties: seed of a random order of events with equal time stamps; by default the library orders them by ids. scale and
     seed are of a simulated market. Raises MissingData.
     """
     spec = dataset(DATASETS[name])
@@ -108,18 +108,18 @@ def question(
     events = parts.filter(pc.not_equal(parts["part"], "test"))
     log = training_log(events, items, protocol, cut_time(parts))
     if ties is not None:
-        log = ties_in_another_order(log, ties)
-    case = make_case(log, parts.filter(pc.equal(parts["part"], "test")), protocol)
+        log = shuffle_ties(log, ties)
+    task = make_task(log, parts.filter(pc.equal(parts["part"], "test")), protocol)
     features = encode_items_as_of(items, log.items, log.last_event)
     version = f"{version}-{'validation' if validation else 'test'}{'' if ties is None else f'-ties{ties}'}"
     log = replace(log, version=version)
-    return Question(name, version, protocol, interactions, items, log, case, features, scale, validation)
+    return Question(name, version, protocol, interactions, items, log, task, features, scale, validation)
 
 
-def ties_in_another_order(log: Interactions, seed: int) -> Interactions:
-    """The same events, those of one moment in an order drawn by lot."""
-    drawn = np.random.default_rng(seed).random(len(log))
-    order = np.lexsort((drawn, log.timestamps))
+def shuffle_ties(log: Interactions, seed: int) -> Interactions:
+    """The same events, with events of equal time stamps in a random order."""
+    random_keys = np.random.default_rng(seed).random(len(log))
+    order = np.lexsort((random_keys, log.timestamps))
     arrays = ("user_rows", "item_columns", "timestamps", "weights", "strengths")
     return replace(log, **{name: getattr(log, name)[order] for name in arrays})
 
@@ -138,7 +138,7 @@ def _tables(name: str, scale: float, seed: int) -> tuple[str, pa.Table, pa.Table
     folder = place() / "tables" / f"{name}-{version}"
     if not (folder / "read").exists():
         folder.mkdir(parents=True, exist_ok=True)
-        spec.ingest(source, folder)
+        spec.write_tables(source, folder)
         (folder / "read").touch()
     interactions, items = (
         schema.conform(pq.read_table(folder / f"{table}.parquet"), TABLES[table], table)
@@ -159,12 +159,12 @@ def _source(name: str, scale: float, seed: int) -> Path:
     real = os.environ.get("TRADEWIND_REAL_DATA", "")
     folder = Path(real) / spec.real_data_folder
     if not real or not folder.exists():
-        raise MissingData(f"{name}: set TRADEWIND_REAL_DATA to a folder that holds {spec.real_data_folder}/")
+        raise MissingData(f"{name}: set TRADEWIND_REAL_DATA to a folder that contains {spec.real_data_folder}/")
     return folder
 
 
 def _ml_100k() -> Path:
-    """The copy that RecBole ships, from its layout into the publisher's."""
+    """The folder of the copy that RecBole ships, converted from its layout to the publisher's."""
     folder = place() / "data" / "ml-100k"
     if (folder / "u.data").exists():
         return folder
@@ -192,33 +192,37 @@ def _rows(path: Path) -> list[list[str]]:
     return [line.split("\t") for line in path.read_text(encoding="utf-8", errors="replace").splitlines()[1:]]
 
 
-def _cold(asked: Question) -> dict[str, Case]:
-    of = asked.log, asked.test, asked.protocol
-    makers: dict[str, Callable[[], Case | dict[str, Case]]] = {
-        LATER_VISITS: lambda: cold_buyers(*of),
-        f"cold-start users, {CLICKS} events, later visits": lambda: cold_buyers(*of, clicks=CLICKS),
+def _cold_tasks(task: Question) -> dict[str, EvaluationTask]:
+    of = task.log, task.test, task.protocol
+    task_makers: dict[str, Callable[[], EvaluationTask | dict[str, EvaluationTask]]] = {
+        LATER_VISITS: lambda: cold_start_users(*of),
+        f"cold-start users, {CLICKS} events, later visits": lambda: cold_start_users(*of, clicks=CLICKS),
         f"rest of the basket, {CLICKS} lines": lambda: rest_of_basket(*of),
         COLD_ITEMS: lambda: cold_items(*of),
     }
-    cases: dict[str, Case] = {}
-    for name, make in makers.items():
+    tasks: dict[str, EvaluationTask] = {}
+    for name, make in task_makers.items():
         try:
             found = make()
         except DataError as error:
-            print(f"{asked.name}: {error}")
+            print(f"{task.name}: {error}")
             continue
-        cases |= {name: found} if isinstance(found, Case) else {f"{name}, {part}": one for part, one in found.items()}
-    return cases
+        tasks |= (
+            {name: found}
+            if isinstance(found, EvaluationTask)
+            else {f"{name}, {part}": one for part, one in found.items()}
+        )
+    return tasks
 
 
-def _sampled(case: Case) -> Candidates:
+def _sample_candidates(task: EvaluationTask) -> Candidates:
     rng = np.random.default_rng(SEED)
-    drawn = []
-    for row in range(len(case.user_rows)):
-        free = case.candidates.copy()
-        free[case.histories[row : row + 1].item_columns] = False
-        free[case.relevant.indices[case.relevant.indptr[row] : case.relevant.indptr[row + 1]]] = False
-        others = np.flatnonzero(free)
-        drawn.append(rng.choice(others, min(N_SAMPLED, len(others)), replace=False))
-    places = np.repeat(np.arange(len(drawn)), [len(columns) for columns in drawn])
-    return draw_lots(case, places, np.concatenate(drawn).astype(np.int64), SEED)
+    sampled = []
+    for row in range(len(task.user_rows)):
+        allowed = task.candidates.copy()
+        allowed[task.histories[row : row + 1].item_columns] = False
+        allowed[task.relevant.indices[task.relevant.indptr[row] : task.relevant.indptr[row + 1]]] = False
+        others = np.flatnonzero(allowed)
+        sampled.append(rng.choice(others, min(N_SAMPLED, len(others)), replace=False))
+    places = np.repeat(np.arange(len(sampled)), [len(columns) for columns in sampled])
+    return shuffled_candidates(task, places, np.concatenate(sampled).astype(np.int64), SEED)

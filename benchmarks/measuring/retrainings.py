@@ -1,4 +1,4 @@
-"""Retrainings for the gate drill: ten made worse on purpose, by code or by configuration, and some of equal quality."""
+"""Retrainings for the gate drill: ten are worse on purpose, by code or by configuration, others have equal quality."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -17,8 +17,8 @@ from recommenders.models.content_based import ContentBased
 from recommenders.models.ensembles.hybrid import Hybrid
 from recommenders.models.networks.neural_collaborative.model import NeuralCollaborative
 
-WEEKS = 2  # at the end of the log, of which the champion has not seen anything
-MEMBERS = (ContentBased, CollaborativeFiltering, NeuralCollaborative)
+WEEKS = 2  # at the end of the log, which the champion's training data does not contain
+BASE_MODELS = (ContentBased, CollaborativeFiltering, NeuralCollaborative)
 CONFIG: dict[str, Any] = {
     "models": {
         "content_based": {},
@@ -33,7 +33,7 @@ CONFIG: dict[str, Any] = {
         "sasrec": {"enabled": False},
         "hybrid_learned": {"enabled": False},
     },
-    "evaluation": {"n_bootstrap": 200},
+    "evaluation": {"n_resamples": 200},
 }
 
 Fit = Callable[..., None]
@@ -42,62 +42,62 @@ Change = Callable[[Interactions, ItemFeatures | None], tuple[Interactions, ItemF
 
 @dataclass(frozen=True)
 class Retraining:
-    """One retraining: settings on top of CONFIG, or code that is replaced while it runs."""
+    """One retraining: settings that override CONFIG, or code that is replaced while it runs."""
 
     name: str
     worse: bool
     settings: Mapping[str, Mapping[str, Any]] | None = None
-    code: Callable[[], Any] | None = None  # a context in which the library is another one
-    weeks: int | None = None  # of data more than the champion has, 0 to 2; None: none or one, in turn
+    code: Callable[[], Any] | None = None  # a context in which the library code is changed
+    weeks: int | None = None  # of additional data compared with the champion, 0 to 2; None: 0 and 1 in turn
 
 
-# -- what is done to the code
+# -- changes of the code
 
 
 @contextmanager
-def other_learning(change: Change, *models: type) -> Iterator[None]:
-    """Models learn from something else than the log they are given; what they remember of it is untouched."""
+def changed_training(change: Change, *models: type) -> Iterator[None]:
+    """Models are fitted on a changed log; what else they store of the original log is unchanged."""
 
-    def spoilt(learn: Fit) -> Fit:
+    def changed(fit_original: Fit) -> Fit:
         def fit(self: Any, log: Interactions, features: ItemFeatures | None, tracker: Any) -> None:
-            learn(self, *change(log, features), tracker)
+            fit_original(self, *change(log, features), tracker)
 
         return fit
 
-    replaced = [patch.object(model, "_fit", spoilt(model._fit)) for model in models or MEMBERS]  # type: ignore[attr-defined]
-    for one in replaced:
-        one.start()
+    patches = [patch.object(model, "_fit", changed(model._fit)) for model in models or BASE_MODELS]  # type: ignore[attr-defined]
+    for one_patch in patches:
+        one_patch.start()
     try:
         yield
     finally:
-        for one in replaced:
-            one.stop()
+        for one_patch in patches:
+            one_patch.stop()
 
 
 @contextmanager
-def other_scores(change: Callable[[Any], Any]) -> Iterator[None]:
-    """The blend answers with other scores."""
+def changed_scores(change: Callable[[Any], Any]) -> Iterator[None]:
+    """The scores of the model hybrid are changed."""
     score = Hybrid.score
     with patch.object(Hybrid, "score", lambda self, rows, histories: change(score(self, rows, histories))):
         yield
 
 
 @contextmanager
-def other_refit() -> Iterator[None]:
-    """The model that is judged is sound; the one that would serve has learned from shuffled items."""
-    sound = release_assets.refit
+def changed_refit() -> Iterator[None]:
+    """The evaluated model is sound; its refit, which would be served, is fitted on shuffled items."""
+    original = release_assets.refit
 
-    def spoilt(*given: Any) -> Any:
-        with other_learning(shuffled_items):
-            return sound(*given)
+    def changed(*arguments: Any) -> Any:
+        with changed_training(shuffled_items):
+            return original(*arguments)
 
-    with patch.object(release_assets, "refit", spoilt):
+    with patch.object(release_assets, "refit", changed):
         yield
 
 
 @contextmanager
 def same_code() -> Iterator[None]:
-    """Nothing is done: code that was only written otherwise."""
+    """No change: for code that is rewritten without another result."""
     yield
 
 
@@ -122,8 +122,8 @@ def no_features(log: Interactions, features: ItemFeatures | None) -> tuple[Inter
     if features is None:
         return log, None
     shape = features.vectors.shape
-    blind = csr_array(np.eye(1, shape[1], dtype=np.float32).repeat(shape[0], axis=0))
-    return log, replace(features, vectors=blind, states=None)
+    constant = csr_array(np.eye(1, shape[1], dtype=np.float32).repeat(shape[0], axis=0))
+    return log, replace(features, vectors=constant, states=None)
 
 
 def noisy(scores: Any) -> Any:
@@ -131,20 +131,20 @@ def noisy(scores: Any) -> Any:
 
 
 RETRAININGS = (
-    Retraining("items shuffled while learning", True, code=lambda: other_learning(shuffled_items)),
-    Retraining("users shuffled while learning", True, code=lambda: other_learning(shuffled_users)),
-    Retraining("items off by one", True, code=lambda: other_learning(next_item)),
-    Retraining("learns from old data", True, code=lambda: other_learning(old_data)),
+    Retraining("items shuffled in training", True, code=lambda: changed_training(shuffled_items)),
+    Retraining("users shuffled in training", True, code=lambda: changed_training(shuffled_users)),
+    Retraining("items off by one", True, code=lambda: changed_training(next_item)),
+    Retraining("trained on old data", True, code=lambda: changed_training(old_data)),
     Retraining(
-        "content alone, its features dropped",
+        "content_based only, without features",
         True,
-        {"hybrid": {"model_weights": {"content_based": 1.0}}, "content_based": {"own_share": 0.0}},
-        lambda: other_learning(no_features),
+        {"hybrid": {"model_weights": {"content_based": 1.0}}, "content_based": {"repeat_share": 0.0}},
+        lambda: changed_training(no_features),
     ),
-    Retraining("scores of the wrong sign", True, code=lambda: other_scores(np.negative)),
-    Retraining("noise in the scores", True, code=lambda: other_scores(noisy)),
+    Retraining("scores of the wrong sign", True, code=lambda: changed_scores(np.negative)),
+    Retraining("noise in the scores", True, code=lambda: changed_scores(noisy)),
     Retraining(
-        "the network alone, too few epochs",
+        "network only, too few epochs",
         True,
         {
             "neural_collaborative": {"epochs": 1, "learning_rate": 1e-5},
@@ -152,13 +152,13 @@ RETRAININGS = (
         },
     ),
     Retraining("one neighbour", True, {"collaborative_filtering": {"n_neighbours": 1}}),
-    Retraining("refit on shuffled items", True, code=other_refit),
+    Retraining("refit on shuffled items", True, code=changed_refit),
     Retraining("same recipe, newer data", False, weeks=1),
-    Retraining("code written otherwise", False, code=same_code, weeks=1),
-    Retraining("code written otherwise, newer data", False, code=same_code, weeks=2),
+    Retraining("rewritten code", False, code=same_code, weeks=1),
+    Retraining("rewritten code, newer data", False, code=same_code, weeks=2),
 )
 OTHER_SEEDS = tuple(
-    # never on less data than one before: what ends before the champion's data is held, whatever its quality
+    # never on less data than a retraining before: data that ends before the champion's is held, whatever the quality
     Retraining(f"another seed: {seed}", False, {"neural_collaborative": {"seed": seed}}, weeks=min(seed - 6, WEEKS))
     for seed in range(7, 12)
 )

@@ -1,4 +1,4 @@
-"""A market in which nothing drifts, and the shifts and faults to put into a window of it or of any log."""
+"""A simulated market without drift, and shifts and faults to put into a window of it or of any other log."""
 
 from collections.abc import Callable, Mapping
 
@@ -18,7 +18,7 @@ Change = Callable[[pa.Table, pa.Table, pa.Table, np.random.Generator], pa.Table]
 
 
 class StillMarket:
-    """Orders of several lines, long-tailed items and users; each window is a draw of the same distribution."""
+    """Orders of several lines, long-tailed items and users; each window is a draw from the same distribution."""
 
     def __init__(self, seed: int) -> None:
         rng = np.random.default_rng(seed)
@@ -29,10 +29,10 @@ class StillMarket:
         self.items, self.users = conform(pa.table(items), ITEMS, "items"), conform(pa.table(users), USERS, "users")
 
     def log(self, rng: np.random.Generator, days: int, orders_a_day: int) -> pa.Table:
-        """Some days of purchases, in schema INTERACTIONS and in time order."""
+        """The purchases of `days` days, in schema INTERACTIONS and in time order."""
         n_orders = days * orders_a_day
         order = np.repeat(np.arange(n_orders), rng.poisson(5, n_orders) + 1)
-        item, user = _drawn(rng, N_ITEMS, 0.9, order.size), _drawn(rng, N_USERS, 0.6, n_orders)[order]
+        item, user = _long_tailed(rng, N_ITEMS, 0.9, order.size), _long_tailed(rng, N_USERS, 0.6, n_orders)[order]
         seconds = START + np.sort(rng.random(n_orders))[order] * days * DAY
         columns = {
             "user_id": _ids("u", user),
@@ -56,87 +56,90 @@ def shifts() -> Mapping[str, tuple[str, Change]]:
         "quantities x 12": ("log_quantity", times("quantity", 12)),
         "odds of a category x 1.5": ("category", category_odds(1.5)),
         "odds of a category x 2": ("category", category_odds(2)),
-        f"10 % of lines moved to the top {N_TOP} items": ("popularity", to_the_top(0.1)),
-        f"20 % of lines moved to the top {N_TOP} items": ("popularity", to_the_top(0.2)),
-        f"30 % of lines moved to the top {N_TOP} items": ("popularity", to_the_top(0.3)),
+        f"10 % of lines moved to the top {N_TOP} items": ("popularity", move_to_top(0.1)),
+        f"20 % of lines moved to the top {N_TOP} items": ("popularity", move_to_top(0.2)),
+        f"30 % of lines moved to the top {N_TOP} items": ("popularity", move_to_top(0.3)),
     }
 
 
 def faults() -> Mapping[str, tuple[str, Change]]:
     """Name -> the column that is broken, and the change of the newest window that breaks it."""
     return {
-        "5 % of prices lost": ("unit_price", lost("unit_price", 0.05)),
-        "15 % of prices lost": ("unit_price", lost("unit_price", 0.15)),
-        "all prices lost": ("unit_price", lost("unit_price", 1)),
+        "5 % of prices lost": ("unit_price", missing("unit_price", 0.05)),
+        "15 % of prices lost": ("unit_price", missing("unit_price", 0.15)),
+        "all prices lost": ("unit_price", missing("unit_price", 1)),
         "20 % of item ids padded": ("item_id", renamed("item_id", "0{}", 0.2)),
         "all item ids padded": ("item_id", renamed("item_id", "0{}", 1)),
         "20 % of item ids new": ("item_id", renamed("item_id", "new{}", 0.2)),
         "80 % of item ids new": ("item_id", renamed("item_id", "new{}", 0.8)),
         "80 % of user ids new": ("user_id", renamed("user_id", "new{}", 0.8)),
-        "no time of day": ("time of day", midnight),
+        "no time of day": ("time of day", without_time_of_day),
     }
 
 
 def times(name: str, factor: float) -> Change:
-    """A number multiplied."""
+    """Multiplies a numeric column."""
     return lambda newest, *_: _put(newest, name, pc.multiply(newest[name], factor))
 
 
 def category_odds(factor: float) -> Change:
-    """As many lines drawn again, those of the commonest category with so many times the odds."""
+    """Resamples the lines, those of the commonest category with `factor` times the odds."""
 
     def change(newest: pa.Table, _: pa.Table, items: pa.Table, rng: np.random.Generator) -> pa.Table:
         category = pc.take(
             items["category"].combine_chunks(), pc.index_in(newest["item_id"], items["item_id"].combine_chunks())
         )
         commonest = pc.mode(pc.index_in(category, pc.unique(category)))[0]["mode"]
-        is_it = pc.fill_null(pc.equal(category, pc.unique(category)[commonest.as_py()]), False).to_numpy()
-        odds = np.where(is_it, factor, 1.0)
+        in_category = pc.fill_null(pc.equal(category, pc.unique(category)[commonest.as_py()]), False).to_numpy()
+        odds = np.where(in_category, factor, 1.0)
         return newest.take(np.sort(rng.choice(newest.num_rows, newest.num_rows, p=odds / odds.sum())))
 
     return change
 
 
-def to_the_top(part: float) -> Change:
-    """A part of the lines names one of the reference's N_TOP items instead, as often as each was sold there."""
+def move_to_top(share: float) -> Change:
+    """Moves a share of the lines to the N_TOP items of the reference, in proportion to their sales there."""
 
     def change(newest: pa.Table, reference: pa.Table, _: pa.Table, rng: np.random.Generator) -> pa.Table:
         counted = pc.value_counts(reference["item_id"])
         counts = counted.field("counts").to_numpy()
         top = np.argsort(-counts)[:N_TOP]
-        drawn = rng.choice(top, newest.num_rows, p=counts[top] / counts[top].sum())
-        moved = pa.array(rng.random(newest.num_rows) < part)
+        sampled = rng.choice(top, newest.num_rows, p=counts[top] / counts[top].sum())
+        moved = pa.array(rng.random(newest.num_rows) < share)
         return _put(
-            newest, "item_id", pc.if_else(moved, counted.field("values").take(pa.array(drawn)), newest["item_id"])
+            newest, "item_id", pc.if_else(moved, counted.field("values").take(pa.array(sampled)), newest["item_id"])
         )
 
     return change
 
 
-def lost(name: str, part: float) -> Change:
-    """A part of a column without values."""
+def missing(name: str, share: float) -> Change:
+    """Sets a share of a column to null."""
 
     def change(newest: pa.Table, _: pa.Table, __: pa.Table, rng: np.random.Generator) -> pa.Table:
-        gone = pa.array(rng.random(newest.num_rows) < part)
-        return _put(newest, name, pc.if_else(gone, pa.scalar(None, newest.schema.field(name).type), newest[name]))
+        is_missing = pa.array(rng.random(newest.num_rows) < share)
+        return _put(newest, name, pc.if_else(is_missing, pa.scalar(None, newest.schema.field(name).type), newest[name]))
 
     return change
 
 
-def renamed(name: str, template: str, part: float) -> Change:
-    """A part of the ids, wherever they stand, written by a template of the old one."""
+def renamed(name: str, template: str, share: float) -> Change:
+    """Renames a share of the ids, in all their rows, by a template of the old id."""
 
     def change(newest: pa.Table, _: pa.Table, __: pa.Table, rng: np.random.Generator) -> pa.Table:
         ids = newest[name].combine_chunks().dictionary_encode()
         old = ids.dictionary.to_pylist()
-        new = [template.format(one) if hit else one for one, hit in zip(old, rng.random(len(old)) < part, strict=True)]
+        new = [
+            template.format(one) if change_it else one
+            for one, change_it in zip(old, rng.random(len(old)) < share, strict=True)
+        ]
         return _put(newest, name, pa.array(new).take(ids.indices))
 
     return change
 
 
-def midnight(newest: pa.Table, *_: object) -> pa.Table:
-    """Dates without hours."""
+def without_time_of_day(newest: pa.Table, *_: object) -> pa.Table:
+    """Removes the time of day from the time stamps."""
     return _put(newest, "timestamp", pc.floor_temporal(newest["timestamp"], unit="day"))
 
 
@@ -148,7 +151,7 @@ def _ids(prefix: str, numbers: NDArray[np.int64]) -> pa.Array:
     return pc.binary_join_element_wise(prefix, pa.array(numbers).cast(pa.string()), "")
 
 
-def _drawn(rng: np.random.Generator, n: int, exponent: float, size: int) -> NDArray[np.int64]:
+def _long_tailed(rng: np.random.Generator, n: int, exponent: float, size: int) -> NDArray[np.int64]:
     """(size,) numbers below n, with a long tail."""
     odds = np.cumsum(1 / np.arange(1.0, n + 1) ** exponent)
     return np.minimum(np.searchsorted(odds, rng.random(size) * odds[-1]), n - 1)

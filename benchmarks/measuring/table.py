@@ -1,4 +1,4 @@
-"""The rows of a benchmark, for eyes and for programs."""
+"""The rows of a benchmark: printed as a table, and written as JSON for programs."""
 
 import argparse
 import json
@@ -12,23 +12,23 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from recommenders.evaluation.comparison import Interval
+from recommenders.evaluation.statistics.comparison import Interval
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 HEAD = f"{'what':<66} {'unit':<18} {'ours':>10} {'peer':>26} {'value':>10} {'ratio':>7}  floor / goal"
 
 ACCURACY_HEAD = (
     f"{'data set, view, entrant':<66} {'NDCG@10':>8} {'95 % interval':>18} {'HR@10':>6} {'share':>6} "
-    f"{'flagship less it':>16} {'95 % interval':>18}  floor / goal"
+    f"{'flagship lead':>16} {'95 % interval':>18}  floor / goal"
 )
 
 
 def arguments(description: str | None) -> argparse.ArgumentParser:
-    """The options every benchmark has."""
+    """A parser with the options of every benchmark."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", action="store_true", dest="as_json", help="one last line that programs read")
-    parser.add_argument("--quick", action="store_true", help="small sizes: whether it works, not how well")
-    parser.add_argument("--no-peers", action="store_true", help="ours alone, nothing is installed")
+    parser.add_argument("--json", action="store_true", dest="as_json", help="print a last line for programs")
+    parser.add_argument("--quick", action="store_true", help="small sizes, to test that the script works")
+    parser.add_argument("--no-peers", action="store_true", help="measure only our models; installs nothing")
     parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1), help="of ours and of each peer")
     return parser
 
@@ -44,16 +44,16 @@ def row(
     lower_is_better: bool = False,
     **more: Any,
 ) -> dict[str, Any]:
-    """One line. ratio: how many times better than the peer. Floor and goal are of `ours` or `ratio`, as `on` says."""
+    """One row. ratio: how many times better than the peer. on: "ours" or "ratio", to which floor and goal apply."""
     ratio = None
     if peer is not None and ours and peer[1]:
         ratio = peer[1] / ours if lower_is_better else ours / peer[1]
-    held = ours if on == "ours" else ratio
+    value = ours if on == "ours" else ratio
 
     def met(bound: float | None) -> bool | None:
-        if bound is None or held is None:
+        if bound is None or value is None:
             return None
-        return bool(held <= bound if lower_is_better and on == "ours" else held >= bound)
+        return bool(value <= bound if lower_is_better and on == "ours" else value >= bound)
 
     return {
         "what": what,
@@ -72,14 +72,14 @@ def row(
 
 
 def rounded(value: float | None) -> float | None:
-    """Four significant digits or more."""
+    """The value, rounded to four significant digits or more."""
     if value is None:
         return None
     return round(float(value), 4) if abs(value) < 100 else round(float(value), 1)
 
 
 def show(line: Mapping[str, Any]) -> None:
-    """Prints a row; a miss as plainly as a win."""
+    """Prints a row. A missed bound is printed as MISSED."""
     texts = [
         f"{line['what']:<66} {line['unit']:<18} {_number(line['ours']):>10}",
         f"{line['peer'] or '':>26} {_number(line['peer_value']):>10} {_number(line['ratio']):>7} ",
@@ -91,7 +91,7 @@ def show(line: Mapping[str, Any]) -> None:
 
 
 def show_accuracy(line: Mapping[str, Any]) -> None:
-    """Prints a row of accuracy: an entrant's mean, what it is of the oracle's, the difference; a miss plainly."""
+    """Prints a row of accuracy: an entrant's mean, its share of the oracle's mean, the flagship's lead, the bounds."""
     difference = line.get("difference")
     texts = [
         f"{line['what']:<66} {line['value']:>8.4f} {_interval(line['interval'], '.4f'):>18}",
@@ -138,11 +138,11 @@ def finish(
     peers: Mapping[str, str],
     whole: bool = False,
 ) -> None:
-    """Counts floors and goals, and with as_json prints the last line. A whole run also writes its results file."""
+    """Prints how many floors and goals are met, and with as_json the JSON line. A whole run writes its results file."""
     for bound, met in (("floor", "floor_met"), ("goal", "met")):
-        judged = [line[met] for line in rows if line[bound] is not None]
-        if judged:
-            print(f"{name}: {sum(map(bool, judged))} of {len(judged)} {bound}s met")
+        results = [line[met] for line in rows if line[bound] is not None]
+        if results:
+            print(f"{name}: {sum(map(bool, results))} of {len(results)} {bound}s met")
     found = result(name, rows, started, peers)
     if whole:
         save(found)
@@ -151,13 +151,13 @@ def finish(
 
 
 def result(name: str, rows: list[dict[str, Any]], started: float, peers: Mapping[str, str]) -> dict[str, Any]:
-    """What a benchmark found, for programs."""
+    """The result of a benchmark, for JSON."""
     facts = {"name": name, "rows": rows, "versions": versions() | dict(peers), "hardware": hardware()}
     return {**facts, "seconds": round(time.perf_counter() - started, 1)}
 
 
 def save(found: Mapping[str, Any]) -> None:
-    """Writes benchmarks/results/NAME.json, with date and commit: published figures come from there."""
+    """Writes benchmarks/results/NAME.json, with date and commit. Published figures come from these files."""
     path = RESULTS / f"{found['name']}.json"
     path.parent.mkdir(exist_ok=True)
     facts = {**found, "date": datetime.now(UTC).date().isoformat(), "commit": commit()}
@@ -166,7 +166,7 @@ def save(found: Mapping[str, Any]) -> None:
 
 
 def commit() -> str:
-    """The commit of the source, with a word where files that git knows were changed since."""
+    """The commit of the source, with a remark if tracked files were changed since."""
 
     def git(*words: str) -> str:
         done = subprocess.run(["git", *words], cwd=RESULTS.parent, capture_output=True, text=True, check=False)
@@ -177,11 +177,11 @@ def commit() -> str:
 
 
 def versions() -> dict[str, str]:
-    """Of what is ours."""
+    """Versions of our package and the libraries that it uses."""
     ours = ("tradewind", "numpy", "scipy", "scikit-learn", "torch", "numba")
     return {name: version(name) for name in ours} | {"python": platform.python_version()}
 
 
 def hardware() -> str:
-    """The machine in words."""
+    """A short description of the machine."""
     return f"{platform.machine()}, {os.cpu_count()} cores"

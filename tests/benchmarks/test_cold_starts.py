@@ -1,4 +1,4 @@
-"""Cold-start users of several markets, pooled: each user counts once, and too few users meet no floor."""
+"""Cold-start users of several markets are pooled: each user counts once, and the floor needs enough users."""
 
 import cold_starts
 import numpy as np
@@ -6,8 +6,8 @@ import pytest
 from measuring.questions import LATER_VISITS
 
 
-def worlds(n_users: int, popularity: float) -> list[dict[str, np.ndarray]]:
-    """Two markets, one of three times the users of the other."""
+def ndcg_of_markets(n_users: int, popularity: float) -> list[dict[str, np.ndarray]]:
+    """Two markets; the second has three times the users of the first."""
     rng = np.random.default_rng(0)
     return [
         {
@@ -19,12 +19,12 @@ def worlds(n_users: int, popularity: float) -> list[dict[str, np.ndarray]]:
 
 
 @pytest.mark.parametrize(("n_users", "popularity", "met"), [(400, 0.1, True), (400, 0.5, False), (199, 0.1, False)])
-def test_the_floor_asks_for_users_and_for_not_being_behind(n_users: int, popularity: float, met: bool) -> None:
-    made = worlds(n_users, popularity)
-    assert cold_starts.tasks(made) == [LATER_VISITS]
-    rows = {row["what"].rpartition(": ")[2]: row for row in cold_starts.rows_of(LATER_VISITS, made)}
+def test_the_floor_requires_enough_users_and_no_worse_flagship(n_users: int, popularity: float, met: bool) -> None:
+    markets = ndcg_of_markets(n_users, popularity)
+    assert cold_starts.task_names(markets) == [LATER_VISITS]
+    rows = {row["what"].rpartition(": ")[2]: row for row in cold_starts.rows_of(LATER_VISITS, markets)}
     assert rows["popularity"]["floor_met"] is met
     assert f"({n_users})" in rows["popularity"]["what"]
-    pooled = np.concatenate([world[f"{LATER_VISITS}: hybrid_learned"] for world in made])
+    pooled = np.concatenate([market[f"{LATER_VISITS}: hybrid_learned"] for market in markets])
     assert rows["hybrid_learned"]["value"] == pytest.approx(pooled.mean(), abs=1e-4)
     assert rows["popularity"]["difference"][0] == pytest.approx(0.3 - popularity, abs=0.01)

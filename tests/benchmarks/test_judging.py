@@ -1,4 +1,4 @@
-"""What the table of accuracy says: leads, misses, what luck does, and Holm's correction."""
+"""The rows of the accuracy table: leads, misses, spreads, and Holm's correction."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -9,7 +9,7 @@ from measuring import judging
 from measuring.judging import AHEAD, NOT_BEHIND, Field, View
 from measuring.questions import COLD_ITEMS, LATER_VISITS
 
-from recommenders.evaluation.comparison import Interval
+from recommenders.evaluation.statistics.comparison import Interval
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,7 @@ from recommenders.evaluation.comparison import Interval
         (-0.03, -0.01, NOT_BEHIND, False, False),
     ],
 )
-def test_ahead_is_an_interval_above_nothing_and_behind_is_one_below(
+def test_ahead_is_an_interval_above_zero_and_behind_is_one_below(
     low: float, high: float, role: str, floor_met: bool, goal_met: bool
 ) -> None:
     line = judging.difference(Interval((low + high) / 2, low, high), role)
@@ -36,15 +36,15 @@ def row(p: float, role: str | None, met: bool = True) -> dict[str, Any]:
     return {"p": p, "bounds": role, **bounds}
 
 
-def test_holm_over_the_whole_table_takes_back_leads_that_it_does_not_bear_out() -> None:
+def test_leads_that_are_not_significant_after_holm_are_not_met() -> None:
     """Holm 1979: p of .001, .02, .03, .04 of four comparisons become .004, .06, .06, .06."""
     rows = [row(0.02, AHEAD), row(0.001, AHEAD), row(0.03, NOT_BEHIND), row(0.04, None), {"floor": None}]
-    assert judging.corrected(rows) == 4
+    assert judging.apply_holm(rows) == 4
     assert [line["p_holm"] for line in rows[:4]] == [0.06, 0.004, 0.06, 0.06]
     assert [(line["floor_met"], line["met"]) for line in rows[:3]] == [(False, False), (True, True), (True, False)]
 
 
-def test_a_share_of_the_oracle_has_an_interval_that_holds_it() -> None:
+def test_a_share_of_the_oracle_lies_in_its_interval() -> None:
     whole = np.random.default_rng(0).uniform(0.4, 0.8, 300)
     found = judging.share_interval(whole * 0.5, whole)
     assert found == pytest.approx((0.5, 0.5, 0.5))
@@ -54,7 +54,7 @@ def test_a_share_of_the_oracle_has_an_interval_that_holds_it() -> None:
     assert found.value == pytest.approx(noisy.mean() / whole.mean())
 
 
-def test_the_flagship_must_be_ahead_of_peers_and_not_behind_its_best_member() -> None:
+def test_the_flagship_must_be_ahead_of_peers_and_not_behind_its_best_base_model() -> None:
     found = Field(
         ours={name: {} for name in ("popularity", "repurchase", "content_based", "hybrid", "hybrid_learned")},
         others={"implicit_als": {}},
@@ -69,49 +69,49 @@ def test_the_flagship_must_be_ahead_of_peers_and_not_behind_its_best_member() ->
     assert role(f"{COLD_ITEMS}, cold_only", "content_based") is None
 
 
-def asked() -> Any:
+def toy_task() -> Any:
     return SimpleNamespace(name="toy", scale=1.0, validation=False, sampled=None)
 
 
-def view_with(lead: float, draws: dict[str, float]) -> View:
+def view_with_lead(lead: float, leads: dict[str, float]) -> View:
     base = np.random.default_rng(3).uniform(0.2, 0.6, 400)
-    judged = {"repurchase": base, "hybrid_learned": base + lead, "implicit_als": base - 0.1}
-    drawn = {draw: {"repurchase": base, "hybrid_learned": base + of} for draw, of in draws.items()}
-    return View("all", judged, drawn)
+    ndcg = {"repurchase": base, "hybrid_learned": base + lead, "implicit_als": base - 0.1}
+    reruns = {rerun: {"repurchase": base, "hybrid_learned": base + other} for rerun, other in leads.items()}
+    return View("all", ndcg, reruns)
 
 
 FIELD = Field(ours={"repurchase": {}, "hybrid_learned": {}}, others={"implicit_als": {}})
 
 
-def test_a_row_says_how_far_seeds_and_orders_of_ties_move_mean_and_lead() -> None:
-    view = view_with(0.004, {"seed 1": 0.001, "seed 2": 0.007, "ties 1": -0.002})
-    rows = {line["entrant"]: line for line in judging.view_rows(asked(), view, FIELD)}
+def test_a_row_has_the_spread_of_mean_and_lead_over_seeds_and_tie_orders() -> None:
+    view = view_with_lead(0.004, {"seed 1": 0.001, "seed 2": 0.007, "ties 1": -0.002})
+    rows = {line["entrant"]: line for line in judging.view_rows(toy_task(), view, FIELD)}
     lead = rows["repurchase"]["seed_lead"]
     assert (lead["n"], lead["low"], lead["high"]) == (3, pytest.approx(0.001), pytest.approx(0.007))
     assert rows["repurchase"]["ties_lead"]["low"] == pytest.approx(-0.002)
     assert rows["hybrid_learned"]["seed_spread"]["sd"] == pytest.approx(np.std([0.004, 0.001, 0.007], ddof=1), abs=1e-5)
-    assert "the lead over 3 seeds +0.0010 to +0.0070" in rows["repurchase"]["note"]  # a small lead: printed beside it
-    assert "seeds" not in rows["implicit_als"]["note"]  # a large one: in the results file only
+    assert "the lead over 3 seeds +0.0010 to +0.0070" in rows["repurchase"]["note"]  # a small lead: with its spread
+    assert "seeds" not in rows["implicit_als"]["note"]  # a large lead: its spread is only in the results file
     assert rows["implicit_als"]["seed_lead"]["low"] == pytest.approx(0.101)
 
 
-def test_rows_come_best_first_with_the_flagships_lead_over_each() -> None:
-    rows = judging.view_rows(asked(), view_with(0.05, {}), FIELD)
+def test_rows_are_sorted_best_first_with_the_flagships_lead_over_each() -> None:
+    rows = judging.view_rows(toy_task(), view_with_lead(0.05, {}), FIELD)
     assert [line["entrant"] for line in rows] == ["hybrid_learned", "repurchase", "implicit_als"]
     assert [line.get("difference", [None])[0] for line in rows] == [None, 0.05, 0.15]
     assert [line["floor_met"] for line in rows] == [None, True, True]
-    behind = {line["entrant"]: line for line in judging.view_rows(asked(), view_with(-0.2, {}), FIELD)}
+    behind = {line["entrant"]: line for line in judging.view_rows(toy_task(), view_with_lead(-0.2, {}), FIELD)}
     assert (behind["repurchase"]["floor_met"], behind["implicit_als"]["floor_met"]) == (False, False)
     assert behind["repurchase"]["p"] < 0.001
 
 
-def test_floors_of_the_flagship_are_of_the_whole_test_window_alone() -> None:
+def test_floors_of_the_flagship_apply_only_to_the_whole_test_window() -> None:
     of = {"value": 0.37, "share": 0.9}
     online = SimpleNamespace(name="online_retail", scale=1.0, validation=False)
-    assert judging._bounded(online, "all", of)["floor_met"] is False
-    assert judging._bounded(online, "all", of | {"value": 0.39})["floor_met"] is True
+    assert judging._flagship_bounds(online, "all", of)["floor_met"] is False
+    assert judging._flagship_bounds(online, "all", of | {"value": 0.39})["floor_met"] is True
     b2b = SimpleNamespace(name="custom_b2b", scale=1.0, validation=False)
-    assert judging._bounded(b2b, "all", of) | {"goal": None} == {
+    assert judging._flagship_bounds(b2b, "all", of) | {"goal": None} == {
         "floor": 0.85,
         "floor_met": True,
         "goal": None,
@@ -119,4 +119,4 @@ def test_floors_of_the_flagship_are_of_the_whole_test_window_alone() -> None:
         "bounds": "share of the oracle",
     }
     for change in ({"scale": 0.1}, {"validation": True}):
-        assert judging._bounded(SimpleNamespace(**vars(online) | change), "all", of) == {}
+        assert judging._flagship_bounds(SimpleNamespace(**vars(online) | change), "all", of) == {}

@@ -1,4 +1,4 @@
-"""What lists are worth by the simulated market's law: exact sums, no list above the oracle's, and what came to pass."""
+"""Expected DCG by true purchase probabilities: exact sums, no list above the oracle's, and close to the purchases."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.compute as pc
 import pytest
-from measuring.market_truth import bought_within, expected_dcg
+from measuring.market_truth import expected_dcg, window_probabilities
 
 from recommenders.datasets.catalog import dataset
 from recommenders.evaluation.oracle import oracle_lists
@@ -19,29 +19,29 @@ from recommenders.simulation.orders import make_world
 SCALE, SEED = 0.1, 11
 
 
-def test_an_item_gains_its_chance_at_its_place() -> None:
-    bought = np.array([[0.5, 0.25, 0.0], [1.0, 1.0, 1.0]])
+def test_an_item_gains_its_probability_discounted_by_its_rank() -> None:
+    probabilities = np.array([[0.5, 0.25, 0.0], [1.0, 1.0, 1.0]])
     lists = np.array([[1, 0, -1], [-1, -1, -1]], dtype=np.int32)
-    assert expected_dcg(lists, bought) == pytest.approx([0.25 + 0.5 / np.log2(3), 0.0])
+    assert expected_dcg(lists, probabilities) == pytest.approx([0.25 + 0.5 / np.log2(3), 0.0])
 
 
-def test_no_list_is_worth_more_than_the_oracle_s_and_chances_are_those_of_the_window(tmp_path: Path) -> None:
+def test_no_list_beats_the_oracle_and_probabilities_are_those_of_the_window(tmp_path: Path) -> None:
     spec = dataset("custom_b2b")
     write_world(tmp_path / "world", scale=SCALE, seed=SEED)
     tables, days = spec.read(tmp_path / "world"), spec.protocol.test_days
-    question = window_task(tables.interactions, tables.items, spec.protocol)
+    task = window_task(tables.interactions, tables.items, spec.protocol)
     cut = pc.max(tables.interactions["timestamp"]).as_py() - timedelta(days=days)
-    bought = bought_within(SCALE, SEED, question, cut, days)
-    assert bought.shape == (len(question.task.user_ids), len(question.log.items))
+    probabilities = window_probabilities(SCALE, SEED, task, cut, days)
+    assert probabilities.shape == (len(task.task.user_ids), len(task.log.items))
 
-    world, views = make_world(WorldConfig.scaled(SCALE, SEED)), {"all": question.task.views()["all"]}
+    world, views = make_world(WorldConfig.scaled(SCALE, SEED)), {"all": task.task.views()["all"]}
     best = expected_dcg(
-        oracle_lists(world, question.task, question.log, views, tables.interactions, days)["all"], bought
+        oracle_lists(world, task.task, task.log, views, tables.interactions, days)["all"], probabilities
     )
-    offered = np.sort(np.where(question.task.candidates, bought, 0.0), axis=1)[:, : -10 - 1 : -1]
-    assert best == pytest.approx((offered / np.log2(np.arange(2, 12))).sum(axis=1), rel=1e-6)
-    popular = expected_dcg(question.lists(Popularity().fit(question.log)), bought)
+    candidate_probabilities = np.sort(np.where(task.task.candidates, probabilities, 0.0), axis=1)[:, : -10 - 1 : -1]
+    assert best == pytest.approx((candidate_probabilities / np.log2(np.arange(2, 12))).sum(axis=1), rel=1e-6)
+    popular = expected_dcg(task.lists(Popularity().fit(task.log)), probabilities)
     assert (popular <= best + 1e-9).all()
     assert popular.mean() < 0.9 * best.mean()
-    # those asked about are those who bought, so that they bought somewhat more than they were expected to
-    assert 1.0 < question.task.relevant.sum() / bought[:, question.task.candidates].sum() < 1.3
+    # the users of the task are those who bought, so they bought somewhat more than expected
+    assert 1.0 < task.task.relevant.sum() / probabilities[:, task.task.candidates].sum() < 1.3

@@ -1,4 +1,4 @@
-"""What peers are handed, what their lists may hold, and how their settings come about."""
+"""The input of peers, the checks of their lists, and the tuning of their settings."""
 
 import importlib
 import json
@@ -44,17 +44,17 @@ def log_of(users: list[int], items: list[int], weights: list[float] | None = Non
     )
 
 
-# -- what they are handed
+# -- input
 
 
-def test_a_peer_gets_one_row_a_pair_with_summed_weight_and_the_newest_time() -> None:
+def test_a_peer_gets_one_row_per_pair_with_summed_weight_and_the_newest_time() -> None:
     found = pairs_of(log_of([1, 0, 1, 1], [2, 3, 2, 0], [1.0, 2.0, 4.0, 8.0]))
     rows = sorted(zip(*(found[name].tolist() for name in ("users", "items", "weights", "timestamps")), strict=True))
     assert rows == [(0, 3, 2.0, 10), (1, 0, 8.0, 30), (1, 2, 5.0, 20)]
     assert (found["n_users"], found["n_items"]) == (N_USERS, N_ITEMS)
 
 
-def test_models_of_sequences_get_every_event_in_time_order() -> None:
+def test_sequence_models_get_every_event_in_time_order() -> None:
     log = log_of([1, 0, 1, 1], [2, 3, 2, 0])
     found = events_of(log)
     assert found["event_users"].tolist() == [1, 0, 1, 1]
@@ -63,7 +63,7 @@ def test_models_of_sequences_get_every_event_in_time_order() -> None:
     assert found["repeat"]
 
 
-def test_answers_depend_on_everything_their_runner_imports() -> None:
+def test_the_sources_of_a_peer_include_everything_its_runner_imports() -> None:
     folder = Path(tuning.__file__).parent
     for environment in {environment for environment, _ in PEERS.values()}:
         texts = sources(environment)
@@ -75,10 +75,10 @@ def test_answers_depend_on_everything_their_runner_imports() -> None:
         assert pinned(environment)
 
 
-# -- their lists
+# -- lists
 
 
-def job_of(scores: np.ndarray, candidates: np.ndarray, k: int) -> Any:
+def toy_job(scores: np.ndarray, candidates: np.ndarray, k: int) -> Any:
     return SimpleNamespace(k=k, candidates=candidates, shape=scores.shape)
 
 
@@ -87,27 +87,27 @@ def test_a_runners_lists_are_the_best_candidates_that_are_not_known(seed: int, k
     rng = np.random.default_rng(seed)
     scores = rng.permuted(np.tile(np.arange(N_ITEMS, dtype=np.float64), (N_USERS, 1)), axis=1)
     candidates, known = rng.random(N_ITEMS) < 0.7, csr_matrix(rng.random(scores.shape) < 0.3)
-    masked = task.top_lists(scores, job_of(scores, candidates, k), known)
-    stay = task.top_lists(scores, job_of(scores, candidates, k), None)
+    masked = task.top_lists(scores, toy_job(scores, candidates, k), known)
+    unmasked = task.top_lists(scores, toy_job(scores, candidates, k), None)
     for user in range(N_USERS):
         order = [item for item in np.argsort(-scores[user]) if candidates[item]]
         free = [item for item in order if not known[user, item]]
-        assert [item for item in stay[user] if item >= 0] == order[:k]
+        assert [item for item in unmasked[user] if item >= 0] == order[:k]
         assert [item for item in masked[user] if item >= 0] == free[:k]
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, N_ITEMS))
-def test_a_librarys_own_lists_keep_their_order_without_what_is_no_candidate(seed: int, k: int) -> None:
+def test_a_librarys_own_lists_keep_their_order_without_items_that_are_not_candidates(seed: int, k: int) -> None:
     rng = np.random.default_rng(seed)
     ranked = rng.permuted(np.tile(np.arange(N_ITEMS), (N_USERS, 1)), axis=1)
     candidates = rng.random(N_ITEMS) < 0.7
-    found = task.first_candidates(ranked, job_of(ranked, candidates, k))
+    found = task.first_candidates(ranked, toy_job(ranked, candidates, k))
     for user in range(N_USERS):
         assert [item for item in found[user] if item >= 0] == [item for item in ranked[user] if candidates[item]][:k]
 
 
-def test_implicits_lists_end_where_it_puts_what_it_filters_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its neighbours' scores are above 0, and known items follow with 0; its factors' are any, and -1 follows."""
+def test_implicits_lists_end_before_the_items_it_filters_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neighbour scores are above 0 and excluded items follow with 0; factor scores have any sign and -1 follows."""
     kinds = ("BM25Recommender", "CosineRecommender", "ItemItemRecommender", "TFIDFRecommender")
     for name, parts in {
         "implicit.cpu.als": ("AlternatingLeastSquares",),
@@ -128,22 +128,22 @@ def test_implicits_lists_end_where_it_puts_what_it_filters_out(monkeypatch: pyte
 
 
 @given(st.integers(0, 2**32 - 1))
-def test_sampled_candidates_keep_the_order_of_the_peers_whole_ranking(seed: int) -> None:
+def test_sampled_candidates_keep_the_order_of_the_peers_full_ranking(seed: int) -> None:
     rng = np.random.default_rng(seed)
     ranked = rng.permuted(np.tile(np.arange(N_ITEMS, dtype=np.int32), (N_USERS, 1)), axis=1)
     columns = rng.permuted(np.tile(np.arange(N_ITEMS, dtype=np.int32), (N_USERS, 1)), axis=1)[:, :10]
-    found = entrants.among(ranked, Candidates(columns, np.full(N_USERS, 10)), N_ITEMS)
+    found = entrants.rank_among_candidates(ranked, Candidates(columns, np.full(N_USERS, 10)), N_ITEMS)
     for user in range(N_USERS):
         assert found[user].tolist() == [item for item in ranked[user] if item in columns[user]]
 
 
-def asked_of(log: Interactions) -> Any:
+def toy_task(log: Interactions) -> Any:
     histories = log.histories()
-    wanted = csr_array(np.eye(N_USERS, N_ITEMS, dtype=np.float32))
+    targets = csr_array(np.eye(N_USERS, N_ITEMS, dtype=np.float32))
     case = SimpleNamespace(
-        user_rows=np.arange(N_USERS, dtype=np.int32), histories=histories, candidates=log.available, relevant=wanted
+        user_rows=np.arange(N_USERS, dtype=np.int32), histories=histories, candidates=log.available, relevant=targets
     )
-    views = {"all": TaskView(wanted, False), "discovery": TaskView(wanted, True)}
+    views = {"all": TaskView(targets, False), "discovery": TaskView(targets, True)}
     return SimpleNamespace(name="toy", key=("toy", 1), log=log, case=case, views=views, sampled=None)
 
 
@@ -156,50 +156,46 @@ MASKED = np.array([[i for i in range(N_ITEMS) if i not in known][:10] for known 
 def answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[np.ndarray, np.ndarray], None]:
     monkeypatch.setenv("TRADEWIND_BENCH", str(tmp_path))
 
-    def prepare(stay: np.ndarray, masked: np.ndarray) -> None:
-        monkeypatch.setattr(entrants, "ask", lambda *_, **__: [Answer(stay, masked, {})])
+    def prepare(unmasked: np.ndarray, masked: np.ndarray) -> None:
+        monkeypatch.setattr(entrants, "ask", lambda *_, **__: [Answer(unmasked, masked, {})])
 
     return prepare
 
 
 def test_a_view_without_known_items_gets_the_lists_without_them(answer: Any) -> None:
     answer(EVERYTHING[:, :10], MASKED)
-    found, ended = entrants.peer("implicit_als", asked_of(LOG), {}, 1)
+    found, ended = entrants.peer("implicit_als", toy_task(LOG), {}, 1)
     assert not ended
     np.testing.assert_array_equal(found["all"], EVERYTHING[:, :10])
     np.testing.assert_array_equal(found["discovery"], MASKED)
 
 
-def test_sampled_lists_follow_the_peers_whole_ranking(answer: Any) -> None:
-    asked = asked_of(LOG)
-    asked.sampled = Candidates(
-        np.tile(np.arange(N_ITEMS - 1, -1, -1, dtype=np.int32), (N_USERS, 1)), np.full(4, N_ITEMS)
-    )
+def test_sampled_lists_follow_the_peers_full_ranking(answer: Any) -> None:
+    toy = toy_task(LOG)
+    toy.sampled = Candidates(np.tile(np.arange(N_ITEMS - 1, -1, -1, dtype=np.int32), (N_USERS, 1)), np.full(4, N_ITEMS))
     answer(EVERYTHING, np.hstack([MASKED, np.full((N_USERS, 2), -1, np.int32)]))
-    found, _ = entrants.peer("implicit_als", asked, {}, 1)
+    found, _ = entrants.peer("implicit_als", toy, {}, 1)
     np.testing.assert_array_equal(found["sampled"], EVERYTHING[:, :10])
 
 
-def test_lists_with_known_items_where_none_may_stand_are_refused(answer: Any) -> None:
+def test_lists_with_excluded_known_items_are_an_error(answer: Any) -> None:
     answer(EVERYTHING[:, :10], EVERYTHING[:, :10])
-    with pytest.raises(PeerError, match="discovery hold what a user knows"):
-        entrants.peer("implicit_als", asked_of(LOG), {}, 1)
+    with pytest.raises(PeerError, match="discovery contain known items of the user"):
+        entrants.peer("implicit_als", toy_task(LOG), {}, 1)
 
 
-def test_lists_with_what_is_no_candidate_or_stands_twice_are_refused(answer: Any) -> None:
-    gone = asked_of(LOG)
-    gone.case.candidates = np.arange(N_ITEMS) != 5
+def test_lists_with_an_item_twice_or_no_candidate_are_an_error(answer: Any) -> None:
+    toy_without_item = toy_task(LOG)
+    toy_without_item.case.candidates = np.arange(N_ITEMS) != 5
     answer(EVERYTHING[:, :10], MASKED)
-    with pytest.raises(PeerError, match="what is no candidate"):
-        entrants.peer("implicit_als", gone, {}, 1)
+    with pytest.raises(PeerError, match="items that are not candidates"):
+        entrants.peer("implicit_als", toy_without_item, {}, 1)
     answer(np.zeros((N_USERS, 10), np.int32), MASKED)
     with pytest.raises(PeerError, match="an item twice"):
-        entrants.peer("implicit_als", asked_of(LOG), {}, 1)
+        entrants.peer("implicit_als", toy_task(LOG), {}, 1)
 
 
-def test_a_runner_masks_on_request_and_learns_a_small_log_first(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_runner_masks_on_request_and_fits_a_small_log_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = np.arange(N_USERS, dtype=np.int32)
     np.savez(tmp_path / "log.npz", **pairs_of(LOG), **events_of(LOG), user_rows=rows, candidates=LOG.available)
     request = {"version": "1", "threads": 1, "seed": 42, "k": 10, "epochs": 3, "patience": 1, "seconds": 1.0}
@@ -226,22 +222,22 @@ def test_a_runner_masks_on_request_and_learns_a_small_log_first(
     assert {"fit_cpu", "recommend_cpu", "peak_mb"} <= set(figures)
 
 
-def test_each_kind_of_list_that_a_view_wants_is_asked_for() -> None:
-    asked = asked_of(LOG)
-    assert tuning.exclusions(asked) == [False, True]
-    asked.views = {"all": asked.views["discovery"]}
-    assert tuning.exclusions(asked) == [True]
+def test_each_kind_of_list_that_a_view_needs_is_requested() -> None:
+    toy = toy_task(LOG)
+    assert tuning.exclusions(toy) == [False, True]
+    toy.views = {"all": toy.views["discovery"]}
+    assert tuning.exclusions(toy) == [True]
 
 
-# -- their settings
+# -- settings
 
 
-def test_settings_are_of_todays_grid_and_budget_or_on_the_list_to_be_tuned() -> None:
-    """Of an older grid or version, of fewer trials, or on an edge that was not widened: tune anew, no other way."""
+def test_settings_are_from_the_current_grid_and_budget_or_listed_to_be_tuned() -> None:
+    """Settings of an older grid or version, of fewer trials, or on an edge that was not widened must be tuned again."""
     listed = json.loads(tuning.TO_BE_TUNED.read_text())
     assert listed == tuning.to_be_tuned(tuning.settings()), (
-        "peers/to_be_tuned.json names exactly the peers whose settings have shortcomings; "
-        "run benchmarks/accuracy.py --tune, which keeps both files"
+        "peers/to_be_tuned.json must list exactly the peers whose settings have shortcomings; "
+        "run benchmarks/accuracy.py --tune, which writes both files"
     )
 
 
@@ -270,7 +266,7 @@ def test_shortcomings_are_an_older_grid_fewer_trials_and_an_edge(peer: str, monk
     assert "of an older grid" in tuning.shortcomings(peer, before)
 
 
-def test_an_edge_is_an_end_of_the_grid_with_something_beyond() -> None:
+def test_an_edge_is_an_end_of_an_axis_that_can_be_extended() -> None:
     inner = params_at("lenskit_als", (2, 4, 4, 0, 0))
     assert at_edge("lenskit_als", inner) == []
     assert at_edge("lenskit_als", inner | {"weight": GRIDS["lenskit_als"]["weight"][0]}) == ["weight"]
@@ -281,13 +277,13 @@ def test_an_edge_is_an_end_of_the_grid_with_something_beyond() -> None:
 
 
 @pytest.mark.parametrize("peer", PEERS)
-def test_lots_leave_room_to_step_beyond_what_they_drew(peer: str) -> None:
-    drawn = [params_at(peer, point) for point in scattered(peer, 64)]
-    assert not any(at_edge(peer, params) for params in drawn)
-    assert not any(axis in WHOLE for params in drawn for axis in at_edge(peer, params))
+def test_random_points_are_never_on_an_edge(peer: str) -> None:
+    random_points = [params_at(peer, point) for point in scattered(peer, 64)]
+    assert not any(at_edge(peer, params) for params in random_points)
+    assert not any(axis in WHOLE for params in random_points for axis in at_edge(peer, params))
 
 
-def test_networks_end_by_early_stopping_with_room() -> None:
+def test_networks_end_by_early_stopping_before_the_last_epoch() -> None:
     for peer in ("recbole_neumf", "recbole_sasrec", "rectools_sasrec"):
         assert "epochs" not in {**GRIDS[peer], **DEFAULTS[peer]}
     assert GRIDS["recbole_neumf"]["negatives"] == (1, 4)
@@ -300,43 +296,43 @@ def test_networks_end_by_early_stopping_with_room() -> None:
     assert (found["views"]["all"]["at_edge"], found["views"]["all"]["ended_by"]) == ([], "early stopping")
 
 
-def test_more_seconds_for_networks_make_no_other_model_stale(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_seconds_for_networks_make_no_other_settings_stale(monkeypatch: pytest.MonkeyPatch) -> None:
     before = {peer: tuning.grid_of(peer) for peer in PEERS}
     monkeypatch.setattr(tuning, "NETWORKS", {name: 2 * seconds for name, seconds in NETWORKS.items()})
     changed = {peer for peer in PEERS if tuning.grid_of(peer) != before[peer]}
     assert changed == {"recbole_neumf", "recbole_sasrec", "rectools_sasrec"}
 
 
-def test_a_tuning_whose_minutes_are_over_begins_no_trial_and_goes_on_later(
+def test_tuning_starts_no_trial_after_its_time_and_continues_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tuning, "TRIED", tmp_path / "trials.jsonl")
     monkeypatch.setattr(tuning, "python_of", lambda _: tmp_path)
     monkeypatch.setattr(tuning, "ask", lambda *_, **__: [Answer(EVERYTHING, MASKED, {})])
-    asked, params = asked_of(LOG), params_at("rectools_ease", (3, 0))
-    done = tuning._measure("rectools_ease", asked, 1)(params)
-    late = tuning._measure("rectools_ease", asked, 1, until=0.0)
+    toy, params = toy_task(LOG), params_at("rectools_ease", (3, 0))
+    done = tuning._measure("rectools_ease", toy, 1)(params)
+    late = tuning._measure("rectools_ease", toy, 1, until=0.0)
     assert late(params) == done  # kept, so it costs nothing
     with pytest.raises(tuning.OutOfTime, match="go on"):
         late(params_at("rectools_ease", (4, 0)))
 
 
-def test_old_settings_begin_a_search_where_they_are_still_of_the_grid() -> None:
+def test_a_search_starts_from_old_settings_that_are_still_in_the_grid() -> None:
     good = params_at("recbole_neumf", (2, 1, 2, 2, 1, 0, 0))
     before = {"views": {"all": {"params": good}, "reorder": {"params": good | {"epochs": 30}}}}
     assert tuning._starts("recbole_neumf", before) == [DEFAULTS["recbole_neumf"], good]
 
 
-def test_the_table_says_how_a_peer_came_to_its_settings() -> None:
-    assert accuracy.note_on("rectools_ease", None) == "not tuned: library defaults"
-    assert accuracy.note_on("rectools_ease", tuned("rectools_ease")) == ""
-    assert accuracy.note_on("rectools_ease", tuned("rectools_ease", grid="x")) == "settings of an older grid"
-    assert accuracy.note_on("recbole_neumf", tuned("recbole_neumf"), {tuning.EARLY}) == ""
-    cut = accuracy.note_on("recbole_sasrec", None, {tuning.EARLY, "its seconds"})
+def test_the_table_has_a_note_on_a_peers_settings() -> None:
+    assert accuracy.peer_note("rectools_ease", None) == "not tuned: library defaults"
+    assert accuracy.peer_note("rectools_ease", tuned("rectools_ease")) == ""
+    assert accuracy.peer_note("rectools_ease", tuned("rectools_ease", grid="x")) == "settings of an older grid"
+    assert accuracy.peer_note("recbole_neumf", tuned("recbole_neumf"), {tuning.EARLY}) == ""
+    cut = accuracy.peer_note("recbole_sasrec", None, {tuning.EARLY, "its seconds"})
     assert cut == "not tuned: library defaults; training was ended by its seconds"
 
 
-def test_a_training_that_its_seconds_ended_is_told_apart_from_one_that_stopped(
+def test_training_ended_by_its_seconds_differs_from_early_stopping(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TRADEWIND_BENCH", str(tmp_path))
@@ -347,16 +343,16 @@ def test_a_training_that_its_seconds_ended_is_told_apart_from_one_that_stopped(
         return [Answer(EVERYTHING[:, :10], MASKED, {"epochs": 7.0, "ended_early": 0.0})]
 
     monkeypatch.setattr(entrants, "ask", ask)
-    for _ in ("asked", "kept"):
-        assert entrants.peer("recbole_sasrec", asked_of(LOG), {}, 1)[1] == {"its seconds"}
+    for _ in ("computed", "kept"):
+        assert entrants.peer("recbole_sasrec", toy_task(LOG), {}, 1)[1] == {"its seconds"}
     assert given["seconds"] == NETWORKS["recbole_sasrec"] < given["timeout"]
     assert tuning.ended_by({"epochs": 7.0, "ended_early": 1.0}) == tuning.EARLY
     assert tuning.ended_by({"epochs": 300.0, "ended_early": 0.0}) == "all epochs"
 
 
 def test_a_peer_that_keeps_its_defaults_is_not_tuned(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
-    asked = SimpleNamespace(log=LOG, protocol=SimpleNamespace(split="latest_out"))
-    monkeypatch.setattr(tuning, "question", lambda *_, **__: asked)
+    toy = SimpleNamespace(log=LOG, protocol=SimpleNamespace(split="latest_out"))
+    monkeypatch.setattr(tuning, "question", lambda *_, **__: toy)
     tuning.tune("ml-100k", ["recbole_sasrec"])
     assert "recbole_sasrec: keeps its defaults; one epoch" in capsys.readouterr().out
     assert "recbole_sasrec" in tuning.to_be_tuned(tuning.settings())["ml-100k"]

@@ -1,4 +1,4 @@
-"""Figures in README.md and docs/accuracy.md are those of the results files, to three places."""
+"""The figures in README.md and docs/accuracy.md equal those of the results files, to three decimal places."""
 
 import importlib
 import json
@@ -14,7 +14,7 @@ readme = importlib.import_module("readme")
 
 
 @pytest.mark.parametrize("page", readme.PAGES, ids=lambda page: page.name)
-def test_a_pages_figures_are_those_of_the_results_files(page: Path) -> None:
+def test_the_figures_of_a_page_equal_the_results_files(page: Path) -> None:
     written = page.read_text()
     text = published.figures(published.accuracy_results(), readme.PAGES[page])
     assert written == published.page_with(written, text), f"{page.name}: run `python benchmarks/readme.py --write`"
@@ -22,11 +22,11 @@ def test_a_pages_figures_are_those_of_the_results_files(page: Path) -> None:
 
 def line(entrant: str, value: float, view: str = "all", **more: Any) -> dict[str, Any]:
     what = {"data_set": "custom_b2b", "view": view, "entrant": entrant, "users": 970, "value": value}
-    nothing = {"floor": None, "floor_met": None, "met": None, "note": ""}
-    return {**what, **nothing, "interval": [round(value - 0.01, 4), round(value + 0.01, 4)], **more}
+    no_bounds = {"floor": None, "floor_met": None, "met": None, "note": ""}
+    return {**what, **no_bounds, "interval": [round(value - 0.01, 4), round(value + 0.01, 4)], **more}
 
 
-def against(role: str, met: bool, p: float = 0.0005) -> dict[str, Any]:
+def comparison(role: str, met: bool, p: float = 0.0005) -> dict[str, Any]:
     return {"difference": [0.02, 0.01, 0.03], "p": p, "bounds": role, "floor": 0.0, "floor_met": met, "met": met}
 
 
@@ -45,13 +45,13 @@ def test_a_changed_figure_changes_the_page() -> None:
         published.page_with("a page", "text")
 
 
-def test_misses_and_stale_settings_stand_on_the_page() -> None:
+def test_misses_and_stale_settings_are_on_the_page() -> None:
     stale = "settings of an older grid; of 9 trials, not 16; factors on the edge of the grid (all)"
     text = published.figures(
         results(
             line("hybrid_learned", 0.5, share=0.866, share_interval=[0.854, 0.878]),
-            line("repurchase", 0.48, **against(NOT_BEHIND, False)),
-            line("implicit_als", 0.4, **against(AHEAD, True), note=f"{stale}; ease less it +0.1"),
+            line("repurchase", 0.48, **comparison(NOT_BEHIND, False)),
+            line("implicit_als", 0.4, **comparison(AHEAD, True), note=f"{stale}; ease minus this model +0.1"),
             line("hybrid_learned", 0.3, LATER_VISITS),
             line("popularity", 0.2, LATER_VISITS),
         )
@@ -65,36 +65,36 @@ def test_misses_and_stale_settings_stand_on_the_page() -> None:
     assert published.NO_PEERS not in text
 
 
-def test_a_run_without_peers_is_said_to_be_one() -> None:
+def test_a_run_without_peers_is_marked() -> None:
     assert published.NO_PEERS in published.figures(results(line("hybrid_learned", 0.5), line("repurchase", 0.4)))
 
 
-def test_a_lead_that_holm_does_not_bear_out_is_named() -> None:
+def test_a_lead_that_is_not_significant_after_holm_is_listed() -> None:
     text = published.figures(
-        results(line("hybrid_learned", 0.5), line("implicit_als", 0.49, **against(AHEAD, True, 0.2)))
+        results(line("hybrid_learned", 0.5), line("implicit_als", 0.49, **comparison(AHEAD, True, 0.2)))
     )
     assert "0 of 1 such comparisons hold.\n\nMissed:\n\n- `implicit_als`" in text
 
 
-def test_a_page_lists_the_level_ones_of_its_tables_and_every_miss() -> None:
+def test_a_page_lists_every_miss_and_the_insignificant_differences_of_its_tables() -> None:
     found = {
         name: {
             **results()["custom_b2b"],
             "rows": [
                 line("hybrid_learned", 0.5, data_set=name),
-                line("repurchase", 0.49, data_set=name, **against(NOT_BEHIND, True, 0.2)),
-                line("implicit_als", 0.49, data_set=name, **against(AHEAD, True, 0.2)),
+                line("repurchase", 0.49, data_set=name, **comparison(NOT_BEHIND, True, 0.2)),
+                line("implicit_als", 0.49, data_set=name, **comparison(AHEAD, True, 0.2)),
             ],
         }
         for name in ("custom_b2b", "ml-100k")
     }
     text = published.figures(found, ("ml-100k",))
-    missed, level = text[text.index("Missed:") :].split("No difference is shown to:")
+    missed, not_significant = text[text.index("Missed:") :].split("No significant difference from:")
     assert [name in missed for name in ("custom_b2b all", "ml-100k all", "repurchase")] == [True, True, False]
-    assert [name in level for name in ("custom_b2b all", "ml-100k all", "repurchase")] == [False, True, True]
+    assert [name in not_significant for name in ("custom_b2b all", "ml-100k all", "repurchase")] == [False, True, True]
 
 
-def test_results_are_read_for_the_test_window_of_each_data_set_there_is(tmp_path: Path) -> None:
+def test_results_of_the_test_window_are_read_for_each_data_set_with_a_file(tmp_path: Path) -> None:
     (tmp_path / "accuracy-ml-100k.json").write_text(json.dumps({"rows": [1]}))
     (tmp_path / "accuracy-ml-100k-validation.json").write_text(json.dumps({"rows": [2]}))
     assert published.accuracy_results(tmp_path) == {"ml-100k": {"rows": [1]}}

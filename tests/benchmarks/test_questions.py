@@ -1,4 +1,4 @@
-"""What is asked of everybody: no question about the validation window knows the test window."""
+"""The benchmark tasks: the task on the validation window does not use the test window."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -39,48 +39,48 @@ def tables(late: int = 0, event: str = "purchase") -> tuple[pa.Table, pa.Table]:
 
 
 @pytest.fixture
-def given(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    def give(late: int = 0, event: str = "purchase") -> None:
+def patch_tables(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    def patch(late: int = 0, event: str = "purchase") -> None:
         monkeypatch.setattr(questions, "_tables", lambda *_: ("v", *tables(late, event)))
 
-    return give
+    return patch
 
 
 def arrays_of(log: Interactions) -> list[Any]:
     return [log.users.ids.tolist(), log.user_rows.tolist(), log.item_columns.tolist(), log.timestamps.tolist()]
 
 
-def relevant_of(asked: questions.Question) -> list[tuple[str, str]]:
-    rows, columns = asked.case.relevant.nonzero()
-    return sorted(zip(asked.case.user_ids[rows].tolist(), asked.log.items.ids[columns].tolist(), strict=True))
+def relevant_of(task: questions.Question) -> list[tuple[str, str]]:
+    rows, columns = task.case.relevant.nonzero()
+    return sorted(zip(task.case.user_ids[rows].tolist(), task.log.items.ids[columns].tolist(), strict=True))
 
 
-def test_peers_are_tuned_on_a_window_that_ends_where_the_test_begins(given: Any) -> None:
-    """The validation question is the same whatever happens in the test window."""
-    given()
+def test_the_validation_window_ends_before_the_test_window_begins(patch_tables: Any) -> None:
+    """Other events in the test window do not change the validation task."""
+    patch_tables()
     test, validation = questions.question("online_retail"), questions.question("online_retail", validation=True)
     assert pc.max(validation.interactions["timestamp"]).as_py() <= pc.min(test.test["timestamp"]).as_py()
     assert validation.log.timestamps.max() < test.log.timestamps.max()
-    given(late=1)
+    patch_tables(late=1)
     changed = questions.question("online_retail", validation=True)
     assert relevant_of(questions.question("online_retail")) != relevant_of(test)
     assert arrays_of(changed.log) == arrays_of(validation.log)
     assert relevant_of(changed) == relevant_of(validation)
 
 
-def test_where_the_latest_is_held_out_peers_are_tuned_on_the_one_before(given: Any) -> None:
-    given(event="rating")
+def test_with_the_latest_item_held_out_validation_uses_the_item_before(patch_tables: Any) -> None:
+    patch_tables(event="rating")
     test, validation = questions.question("ml-100k"), questions.question("ml-100k", validation=True)
-    wanted = dict(relevant_of(test))
-    left = validation.interactions
-    pairs = set(zip(left["user_id"].to_pylist(), left["timestamp"].to_pylist(), strict=True))
+    targets = dict(relevant_of(test))
+    remaining = validation.interactions
+    pairs = set(zip(remaining["user_id"].to_pylist(), remaining["timestamp"].to_pylist(), strict=True))
     held_out = {(row["user_id"], row["timestamp"]) for row in test.test.to_pylist()}
     assert not pairs & held_out
-    assert len(left) == len(test.interactions) - len(wanted)
+    assert len(remaining) == len(test.interactions) - len(targets)
 
 
-def test_another_order_of_one_moment_changes_the_order_and_nothing_else(given: Any) -> None:
-    given()
+def test_another_order_of_ties_changes_nothing_but_the_order(patch_tables: Any) -> None:
+    patch_tables()
     base = questions.question("online_retail")
     other, again = (questions.question("online_retail", ties=3) for _ in range(2))
     assert arrays_of(other.log) == arrays_of(again.log)
@@ -91,12 +91,12 @@ def test_another_order_of_one_moment_changes_the_order_and_nothing_else(given: A
     assert relevant_of(other) == relevant_of(base)
 
 
-def test_what_was_bought_most_comes_first_then_what_is_popular(given: Any) -> None:
-    given()
-    asked = questions.question("online_retail")
-    lists = entrants.bought_most(asked)
-    counts = np.zeros(asked.case.histories.shape)
-    known = asked.case.histories
+def test_bought_most_ranks_by_purchase_count_then_by_popularity(patch_tables: Any) -> None:
+    patch_tables()
+    task = questions.question("online_retail")
+    lists = entrants.bought_most(task)
+    counts = np.zeros(task.case.histories.shape)
+    known = task.case.histories
     np.add.at(counts, (known.rows, known.item_columns), 1)
     for user in range(len(counts)):
         first = [counts[user, item] for item in lists["all"][user]]
@@ -104,7 +104,7 @@ def test_what_was_bought_most_comes_first_then_what_is_popular(given: Any) -> No
         assert not any(counts[user, item] for item in lists["discovery"][user] if item >= 0)
 
 
-def test_cold_start_users_are_asked_for_later_visits_and_baskets_apart(given: Any) -> None:
-    given()
+def test_cold_start_tasks_are_later_visits_baskets_and_cold_items(patch_tables: Any) -> None:
+    patch_tables()
     cold = questions.question("online_retail").cold
     assert all(" visits" in name or "basket" in name or name.startswith(questions.COLD_ITEMS) for name in cold)

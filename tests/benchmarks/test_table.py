@@ -1,4 +1,4 @@
-"""What a row says: a ratio above 1 is a win, a bound is met or missed."""
+"""Rows of a benchmark: a ratio above 1 is a win, and a bound is met or missed."""
 
 import json
 import subprocess
@@ -12,7 +12,7 @@ from measuring import table
     ("ours", "peer", "lower_is_better", "ratio"),
     [(2.0, 8.0, True, 4.0), (8.0, 2.0, True, 0.25), (8.0, 2.0, False, 4.0)],
 )
-def test_a_ratio_says_how_many_times_better_we_are(
+def test_a_ratio_is_how_many_times_better_ours_is(
     ours: float, peer: float, lower_is_better: bool, ratio: float
 ) -> None:
     assert table.row("x", "s", ours, ("peer", peer), lower_is_better=lower_is_better)["ratio"] == ratio
@@ -34,15 +34,15 @@ def test_a_ratio_says_how_many_times_better_we_are(
 def test_a_bound_is_met_or_missed(ours: float, lower_is_better: bool, on: str, floor: float, met: bool) -> None:
     line = table.row("x", "s", ours, ("peer", 8.0), floor, 1e9 if not lower_is_better else 0.0, on, lower_is_better)
     assert line["floor_met"] is met
-    assert line["met"] is (on == "ratio" and lower_is_better)  # 0 seconds are out of reach, a ratio of 0 is not
+    assert line["met"] is (on == "ratio" and lower_is_better)  # a goal of 0 seconds is impossible, a ratio of 0 is not
 
 
-def test_nothing_is_met_where_nothing_was_measured() -> None:
+def test_no_bound_is_met_without_a_measurement() -> None:
     line = table.row("x", "s", None, floor=1.0)
     assert (line["floor_met"], line["met"], line["ratio"]) == (None, None, None)
 
 
-def test_a_miss_is_printed_as_plainly_as_a_win(capsys: pytest.CaptureFixture[str]) -> None:
+def test_met_and_missed_bounds_are_both_printed(capsys: pytest.CaptureFixture[str]) -> None:
     for ours in (1.0, 3.0):
         table.show(table.row("x", "s", ours, floor=2.0, lower_is_better=True))
     assert [line.split("floor 2 ")[1] for line in capsys.readouterr().out.splitlines()] == ["met;", "MISSED;"]
@@ -62,7 +62,9 @@ def test_a_whole_run_writes_its_results_with_versions_date_and_commit(
     assert {"date", "commit", "hardware", "seconds"} <= set(found)
 
 
-def test_the_commit_says_whether_source_was_changed_since(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_commit_has_a_remark_if_the_source_was_changed_since(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     source = tmp_path / "recommenders" / "a.py"
     source.parent.mkdir()
     (tmp_path / "benchmarks").mkdir()
