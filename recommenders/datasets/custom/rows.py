@@ -47,12 +47,8 @@ def parse(entry: Entry, files: Callable[[Path, str], Sequence[Path]], reading: R
         if name in entry.tables:
             reading.read_by_line(name)  # of two rows with the same key, the first one is kept
             table = entry.tables[name]
-            reading.apply_rules(
-                name,
-                _reject_rules(name, table, _keys(table)),
-                select=_select(table, entry.time_zone),
-                value_rules=_value_rules(table),
-            )
+            select, rules = _select(table, entry.time_zone), _reject_rules(name, table, _keys(table))
+            reading.apply_rules(name, rules, select=select, value_rules=_value_rules(table))
     log = _with_event(entry.interactions)
     reading.apply_rules(
         "interactions",
@@ -62,13 +58,8 @@ def parse(entry: Entry, files: Callable[[Path, str], Sequence[Path]], reading: R
         references=_references(entry, log),
     )
     attributes = tuple(name for name in entry.tables if name != "interactions")
-    return Plan(
-        _interactions(entry, log),
-        _entity_table(entry, "item"),
-        _entity_table(entry, "user"),
-        ("interactions",),
-        attributes,
-    )
+    items, users = (_entity_table(entry, entity) for entity in ("item", "user"))
+    return Plan(_interactions(entry, log), items, users, ("interactions",), attributes)
 
 
 def _with_event(table: Table) -> Table:
