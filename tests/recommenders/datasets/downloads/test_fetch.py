@@ -102,8 +102,8 @@ def handler_of(publisher: Publisher) -> type[BaseHTTPRequestHandler]:
             try:
                 for at in range(0, end, 16_384):
                     block = body[at : min(at + 16_384, end)]
+                    publisher.log[place] = (self.path, asked, at + len(block))  # before the client can have it
                     self.wfile.write(block)
-                    publisher.log[place] = (self.path, asked, at + len(block))
                     time.sleep(page.pause)
             except ConnectionError:  # the client closed the connection
                 self.close_connection = True
