@@ -138,15 +138,15 @@ def log_preference(config: WorldConfig, products: Products, users: Users, rows: 
 
 
 def log_life_cycle(config: WorldConfig, products: Products, day: int) -> Floats:
-    """Log factor of each product on a day, (n_products,): season, trend, launch, decline; -inf if not on sale."""
+    """Log factor of each product on a day, (n_products,): season, trend, launch, phase-out; -inf if not on sale."""
     year = 2 * np.pi * day / 365.25
     season = products.season @ np.array([np.cos(year), np.sin(year)], dtype=np.float32)
     trend = products.trend * np.float32((day - config.n_days / 2) / 365.25)
     age, days_left = day - products.launch_day, products.end_day - day
     on_sale = (age >= 0) & (days_left > 0)
     growth = np.log(1 - 0.8 * np.exp(-np.maximum(age, 0) / config.ramp_days))
-    decline = np.log(np.minimum(1.0, 0.1 + np.maximum(days_left, 0) / (2 * config.ramp_days)))
-    return np.where(on_sale, season[products.subcategory] + trend + growth + decline, -np.inf).astype(np.float32)
+    phase_out = np.log(np.minimum(1.0, 0.1 + np.maximum(days_left, 0) / (2 * config.ramp_days)))
+    return np.where(on_sale, season[products.subcategory] + trend + growth + phase_out, -np.inf).astype(np.float32)
 
 
 def repurchase_cycles(era: Era, users: Ints, products: Ints) -> tuple[NDArray[np.bool_], Floats]:
