@@ -52,7 +52,7 @@ def replace_folder(staging: Path, folder: Path) -> None:
 
 def staging_of(path: Path) -> list[Path]:
     """The temporary files beside `path` that atomic_file() left when a process was killed during a write."""
-    return list(path.parent.glob(f".{path.stem}-*{path.suffix}"))
+    return list(path.parent.glob(f".{path.name}-*"))
 
 
 def sha256(path: Path) -> str:
@@ -71,5 +71,5 @@ def _flush(path: Path) -> None:
 
 
 def _beside(path: Path) -> Path:
-    # The suffix stays at the end, because writers choose the format by it.
-    return path.with_name(f".{path.stem}-{uuid.uuid4().hex[:8]}{path.suffix}")
+    # The suffix is not at the end: a file that a killed process left is no source file to a search for *.csv.
+    return path.with_name(f".{path.name}-{uuid.uuid4().hex[:8]}")

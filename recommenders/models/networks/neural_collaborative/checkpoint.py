@@ -95,8 +95,8 @@ class Checkpoint:
         for number, network in enumerate([progress.best_arrays, *progress.newest]):
             arrays |= {f"{number}/{name}": array for name, array in network.items()}
         try:
-            with atomic_file(self.path) as staging:
-                np.savez(staging, **{METADATA: np.array(json.dumps(metadata)), **arrays})
+            with atomic_file(self.path) as staging, staging.open("wb") as file:
+                np.savez(file, **{METADATA: np.array(json.dumps(metadata)), **arrays})
         except OSError as error:
             log.warning("%s cannot be written: %s; an interrupted fit will start anew", self.path, error)
 
