@@ -46,7 +46,7 @@ from recommenders.evaluation.window import window_task
 from recommenders.features.items import encode_items_as_of
 from recommenders.splitting.temporal import training_log
 from recommenders.training import configuration
-from recommenders.training.fitting import fit_recipe, refit
+from recommenders.training.fitting import fit_recipe
 from serving.release.refit import RefitLimits, measure
 from serving.release.registry import Registry
 
@@ -179,9 +179,7 @@ def refit_rows(name: str) -> list[dict[str, Any]]:
     rows = []
     for model, evaluated in fit_recipe(config, task.log, task.features).items():
         with TemporaryDirectory() as folder:
-            bundle = refit(
-                model, config, log, features, {model: evaluated, **getattr(evaluated, "base_models_", {})}
-            ).save(Path(folder) / "bundle")
+            bundle = evaluated.refit(log, features).save(Path(folder) / "bundle")
             found = measure(bundle, evaluated, task.lists(evaluated), bytes_on_disk(evaluated) / 1e6, task, log)
         more = {"difference": [found.difference, found.low, found.high], "chance": found.random_overlap}
         rows.append(

@@ -37,7 +37,7 @@ from recommenders.events.interactions import Interactions
 from recommenders.metrics import ranking
 from recommenders.models.catalog import MODELS, model_class
 from recommenders.models.ensembles.hybrid import Hybrid
-from recommenders.models.recommender import Recommender
+from recommenders.models.recommender import Recommender, TrainingOptions
 
 K = 10
 ROUNDS = 3  # of ours and the peers, in turn; the lowest of each counts, because these seconds vary with the load
@@ -118,7 +118,6 @@ def neumf(log: Log, with_peers: bool, threads: int) -> list[dict[str, Any]]:
         "half_life_share": None,
         "pretraining_epochs": 0,
         "fixed_epochs": EPOCHS,
-        "threads": threads,  # its default would use more than the peer gets
     }
     params = {
         "epochs": EPOCHS,
@@ -170,7 +169,7 @@ def ials(log: Log, with_peers: bool, threads: int) -> list[dict[str, Any]]:
     params = {"factors": FACTORS, "iterations": SWEEPS, "values": "binary"}
     tried = [partial(theirs, "implicit", "als", params | tuned, log, threads) for tuned in ALS_TRIED]
     peers = {str(number): one for number, one in enumerate(tried)} if with_peers else {}
-    config = {"embedding_dim": FACTORS, "epochs": SWEEPS, "threads": threads}
+    config = {"embedding_dim": FACTORS, "epochs": SWEEPS}
     mine, by_peer = measure_in_turn(partial(ours, name, {**config, "solver_steps": CG_STEPS}, log, threads), peers)
     found = max(by_peer.values(), key=lambda one: one["ndcg"], default=None)
     what = f"implicit factors, {FACTORS} factors, {SWEEPS} sweeps, {CG_STEPS} steps"
@@ -258,9 +257,9 @@ def large_log(quick: bool, threads: int) -> list[dict[str, Any]]:
         model = model_class(name)()
         if isinstance(model, Hybrid) or name.startswith("hybrid"):
             continue
-        needed = model.memory_needed(log) / 1e6
-        if needed > model.config.max_memory_mb:
-            reason = str(ModelTooLargeError(name, log.shape, needed, model.config.max_memory_mb))
+        needed, allowed = model.memory_needed(log) / 1e6, TrainingOptions().max_memory_mb
+        if needed > allowed:
+            reason = str(ModelTooLargeError(name, log.shape, needed, allowed))
             rows.append({**table.row(f"{log.shape} large: {name} is skipped", "s", None), "note": reason})
             continue
         try:
@@ -360,7 +359,9 @@ def ours(name: str, config: dict[str, Any], log: Log, threads: int, lists: bool 
         with tempfile.TemporaryDirectory() as folder:
             log[0].save(Path(folder) / "log")
             save_npz(Path(folder) / "targets.npz", log[1])
-            (Path(folder) / "request.json").write_text(json.dumps({"config": config, "lists": lists}))
+            (Path(folder) / "request.json").write_text(
+                json.dumps({"config": config, "lists": lists, "threads": threads})
+            )
             command = [sys.executable, __file__, "--one", name, folder]
             done = subprocess.run(command, env=environment(threads), check=True, stdout=subprocess.PIPE, text=True)
         figures: Figures = json.loads(done.stdout.splitlines()[-1])
@@ -380,7 +381,9 @@ def run_one(name: str, folder: Path) -> None:
     recommend_all(model_class(name)(config).fit(small, features), 20)  # imports, compiled code
     clock = EpochClock()
     wall, processor = time.perf_counter(), time.process_time()
-    model = model_class(name)(config).fit(log, features, clock)
+    # no folder of checkpoints: all epochs are measured
+    options = TrainingOptions(threads=request["threads"], on_epoch=clock)
+    model = model_class(name)(config).fit(log, features, options)
     figures: Figures = {"fit_cpu": time.process_time() - processor, "fit_wall": time.perf_counter() - wall}
     figures["ends"] = [end - processor for end in clock.ends]
     if request["lists"]:
@@ -393,14 +396,12 @@ def run_one(name: str, folder: Path) -> None:
 
 
 class EpochClock:
-    """A tracker that records the processor seconds at the end of each epoch of a network."""
-
-    checkpoints: Path | None = None
+    """Records the processor seconds at the end of each epoch of a network."""
 
     def __init__(self) -> None:
         self.ends: list[float] = []
 
-    def log(self, step: int, metrics: dict[str, float]) -> None:
+    def __call__(self, epoch: int, metrics: dict[str, float]) -> None:
         """Called after each epoch."""
         self.ends.append(time.process_time())
 

@@ -52,7 +52,7 @@ class ModelTooLargeError(UnsuitableError):
     def __init__(self, model: str, shape: tuple[int, int], needed_mb: float, allowed_mb: float) -> None:
         super().__init__(
             f"{model} on {shape[0]:,} users x {shape[1]:,} items would need {needed_mb:,.0f} MB; allowed: "
-            f"{allowed_mb:,.0f}; raise models.{model}.max_memory_mb or set models.{model}.enabled: false"
+            f"{allowed_mb:,.0f}; raise fit.max_memory_mb or set models.{model}.enabled: false"
         )
 
 

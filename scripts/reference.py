@@ -52,7 +52,7 @@ def page() -> str:
     for name, field in ModelsConfig.model_fields.items():
         link = f"What the model does: [{name}](models/{name}.md)."
         parts.append(section(f"models.{name}", field.annotation, link, leave_out=ModelConfig.model_fields))
-    return "\n".join([*parts, section("evaluation", sections["evaluation"].annotation)])
+    return "\n".join([*parts, *(section(name, sections[name].annotation) for name in ("evaluation", "fit"))])
 
 
 def section(key: str, config: Any, link: str = "", leave_out: Iterable[str] = ()) -> str:

@@ -9,7 +9,6 @@ from unittest.mock import patch
 import numpy as np
 from scipy.sparse import csr_array
 
-from orchestration.assets import release as release_assets
 from recommenders.events.interactions import Interactions
 from recommenders.features.items import ItemFeatures
 from recommenders.models.collaborative_filtering.model import CollaborativeFiltering
@@ -59,8 +58,8 @@ def changed_training(change: Change, *models: type) -> Iterator[None]:
     """Models are fitted on a changed log; what else they store of the original log is unchanged."""
 
     def changed(fit_original: Fit) -> Fit:
-        def fit(self: Any, log: Interactions, features: ItemFeatures | None, tracker: Any) -> None:
-            fit_original(self, *change(log, features), tracker)
+        def fit(self: Any, log: Interactions, features: ItemFeatures | None, options: Any) -> None:
+            fit_original(self, *change(log, features), options)
 
         return fit
 
@@ -85,13 +84,13 @@ def changed_scores(change: Callable[[Any], Any]) -> Iterator[None]:
 @contextmanager
 def changed_refit() -> Iterator[None]:
     """The evaluated model is sound; its refit, which would be served, is fitted on shuffled items."""
-    original = release_assets.refit
+    original = Hybrid.refit
 
     def changed(*arguments: Any) -> Any:
         with changed_training(shuffled_items):
             return original(*arguments)
 
-    with patch.object(release_assets, "refit", changed):
+    with patch.object(Hybrid, "refit", changed):
         yield
 
 

@@ -47,7 +47,8 @@ def model_asset(name: str, base_models: list[str]) -> dg.AssetsDefinition:
         **fitted: Recommender | SkippedModel,
     ) -> Recommender | SkippedModel:
         def fit(run: RunTracker) -> Recommender:
-            return fit_model(name, settings.training, training_log, fitted_models(fitted), item_vectors, run)
+            options = settings.training.fit.options(run.log, run.checkpoints)
+            return fit_model(name, settings.training, training_log, fitted_models(fitted), item_vectors, options)
 
         return fit_tracked(context, settings, name, fit, training_log.version)
 
@@ -81,7 +82,7 @@ def fit_tracked(
             origin = {"data_version": data_version, "recipe": config.recipe()}
             if isinstance(error, ModelTooLargeError):
                 # with more memory it may be fitted
-                origin["max_memory_mb"] = str(config.fit_config(name).max_memory_mb)
+                origin["max_memory_mb"] = str(config.fit.max_memory_mb)
             return SkippedModel(name, str(error), origin)
         model.provenance |= {"run_id": run.run_id, "recipe": config.recipe()}
         model.provenance |= {"fit_seconds": cost.seconds, "peak_memory_mb": cost.peak_mb}

@@ -24,12 +24,12 @@ from recommenders.models.recommender import Recommender
 from recommenders.splitting.temporal import training_log as build_log
 from recommenders.training.code_fingerprint import code_fingerprint
 from recommenders.training.configuration import TrainingConfig
-from recommenders.training.fitting import SkippedModel, refit
+from recommenders.training.fitting import SkippedModel
 from recommenders.training.selection import CandidateChoice, choose
 from serving.release.challenger import MarketData, evaluate_challenger, release, stored_lists
 from serving.release.gate import GateCheck, choose_candidate
 from serving.release.refit import checks_from_record, measure, refit_checks, to_record
-from serving.release.registry import NullTracker, Registry
+from serving.release.registry import Registry
 from serving.release.versions import LISTS_FILE, REFIT_TAG, Version
 
 
@@ -101,7 +101,8 @@ def registered_model_asset(config: TrainingConfig) -> dg.AssetsDefinition:
         registry, models = Registry(dataset_settings), fitted_models(fitted)
         log = replace(build_log(interactions, items, dataset_settings.spec.protocol), version=raw_dataset["version"])
         vectors = encode_items_as_of(items, log.items, log.last_event)
-        model = refit(candidate, settings.training, log, vectors, models, NullTracker(registry.checkpoints(name)))
+        options = settings.training.fit.options(checkpoints=registry.checkpoints(name))
+        model = models[candidate].refit(log, vectors, options)
         model.provenance |= provenance(settings, evaluation_report, log)
         task = window_task(interactions, items, dataset_settings.spec.protocol)
         version, found = register(registry, settings, model, models[candidate], evaluation_report, task, log)

@@ -79,7 +79,7 @@ def may_use_more_memory(settings: Settings) -> bool:
         folder = settings.lake / settings.dataset / name
         if (folder / SKIPPED).exists():
             limit = SkippedModel.load(folder).provenance.get("max_memory_mb")
-            if limit is not None and settings.training.fit_config(name).max_memory_mb > float(limit):
+            if limit is not None and settings.training.fit.max_memory_mb > float(limit):
                 return True
     return False
 

@@ -13,7 +13,7 @@ from recommenders.events.histories import Histories, KnownItems
 from recommenders.events.interactions import Interactions
 from recommenders.math.sparse import RowSums, pack_csr, unpack_csr
 from recommenders.models.popularity import decayed_sums
-from recommenders.models.recommender import BLOCK, ModelConfig, Reason, Recommender, Tracker
+from recommenders.models.recommender import BLOCK, ModelConfig, Reason, Recommender, TrainingOptions
 
 if TYPE_CHECKING:
     from recommenders.features.items import ItemFeatures
@@ -83,7 +83,7 @@ class ContentBased(Recommender):
     def _n_compared(self) -> int:
         return max(self.config.n_neighbours, self.config.fallback_neighbours + 1)
 
-    def _fit(self, interactions: Interactions, features: "ItemFeatures | None", tracker: Tracker | None) -> None:
+    def _fit(self, interactions: Interactions, features: "ItemFeatures | None", options: TrainingOptions) -> None:
         n_items = len(interactions.items)
         if features is None:
             raise NoFeaturesError(self.name)

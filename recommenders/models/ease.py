@@ -13,7 +13,7 @@ from recommenders.events.interactions import Interactions
 from recommenders.math.gram import BLOCK_PRODUCTS, gram, invert_in_place, sparse_gram
 from recommenders.math.sparse import RowSums, pack_csr, unpack_csr
 from recommenders.models.event_weighting import EventWeighting, EventWeightingConfig
-from recommenders.models.recommender import BLOCK, Recommender, Tracker
+from recommenders.models.recommender import BLOCK, Recommender, TrainingOptions
 
 if TYPE_CHECKING:
     from recommenders.features.items import ItemFeatures
@@ -87,7 +87,7 @@ class EASE(Recommender):
     def _weights_per_item(self, n_items: int) -> int:
         return max(min(self.config.max_weights, n_items, MAX_TOTAL_WEIGHTS // max(n_items, 1)), 1)
 
-    def _fit(self, interactions: Interactions, features: "ItemFeatures | None", tracker: Tracker | None) -> None:
+    def _fit(self, interactions: Interactions, features: "ItemFeatures | None", options: TrainingOptions) -> None:
         self.event_weighting_ = EventWeighting.from_log(self.config, interactions)
         matrix = self.event_weighting_.log_matrix(interactions)
         n_multi_item_users = int(np.count_nonzero(np.diff(matrix.indptr) > 1))

@@ -9,7 +9,7 @@ from pydantic import Field
 from recommenders.errors import ConfigurationError
 from recommenders.events.histories import Histories
 from recommenders.events.interactions import Interactions
-from recommenders.models.recommender import ModelConfig, Recommender, Tracker
+from recommenders.models.recommender import ModelConfig, Recommender, TrainingOptions
 
 if TYPE_CHECKING:
     from recommenders.features.items import ItemFeatures
@@ -49,7 +49,7 @@ class Popularity(Recommender):
     popularity_: NDArray[np.float32]  # (n_items,)
     categories_: NDArray[np.int32]  # (n_items,) category numbers; empty unless `by` is category
 
-    def _fit(self, interactions: Interactions, features: "ItemFeatures | None", tracker: Tracker | None) -> None:
+    def _fit(self, interactions: Interactions, features: "ItemFeatures | None", options: TrainingOptions) -> None:
         half_life = self.config.half_life_days if self.config.events == "decayed" else np.inf
         self.popularity_ = decayed_sums(interactions, half_life, self.config.window_days).astype(np.float32)
         self.categories_ = np.zeros(0, dtype=np.int32)

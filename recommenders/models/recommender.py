@@ -1,9 +1,10 @@
 """The base class of all models: fitting, scoring, top-k lists, explanations, and saving to a bundle."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, Self
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +29,11 @@ BLOCK = 512  # users scored at once: (512, n_items) float32 is the largest dense
 CONTEXT = ("users_", "items_", "histories_", "available_", "sale_periods_", "repeat_", "dated_", "as_of_")
 
 
+# gets the number of an epoch and the metrics of its point of the learning curve; returns true to end training there,
+# with the best epoch so far. An error that it raises ends the fit without a model.
+EpochCallback = Callable[[int, dict[str, float]], bool | None]
+
+
 class ModelConfig(BaseModel):
     """The settings that all models have. Frozen; an unknown key is an error."""
 
@@ -37,22 +43,24 @@ class ModelConfig(BaseModel):
     seed: int = Field(
         default=42, description="Seed of the random draws of a fit. If this key is not set, `data.seed` is used."
     )
-    max_memory_mb: float = Field(
-        default=4000.0,
-        gt=0,
-        description="Memory limit of a fit in megabytes. A model that is estimated to need more is skipped.",
-    )
 
 
-class Tracker(Protocol):
-    """Where training logs its metrics: MLflow in the platform, nothing in a script."""
+@dataclass(frozen=True)
+class TrainingOptions:
+    """How a fit runs. It does not change what is learned, unless a limit or the callback ends a training early."""
 
-    def log(self, step: int, metrics: dict[str, float]) -> None:
-        """Logs one point of the learning curve."""
+    threads: int | None = None  # None: the number that suits each model
+    max_memory_mb: float = 4000.0  # a fit that is estimated to need more is refused
+    max_minutes: float = 5.0  # of the training of a network; the best epoch so far is kept
+    checkpoints: Path | None = None  # folder, one file per model, from which an interrupted training continues
+    on_epoch: EpochCallback | None = None
 
-    @property
-    def checkpoints(self) -> Path | None:
-        """The folder of checkpoints, one file per model, from which interrupted training resumes; or None."""
+    def report(self, epoch: int, metrics: dict[str, float]) -> bool:
+        """Calls the callback with a point of the learning curve. Returns whether training is to stop."""
+        return self.on_epoch is not None and bool(self.on_epoch(epoch, metrics))
+
+
+DEFAULT_OPTIONS = TrainingOptions()
 
 
 class Ranked(NamedTuple):
@@ -102,21 +110,36 @@ class Recommender(ABC):
     # -- fitting
 
     def fit(
-        self, interactions: Interactions, features: "ItemFeatures | None" = None, tracker: Tracker | None = None
+        self,
+        interactions: Interactions,
+        features: "ItemFeatures | None" = None,
+        options: TrainingOptions = DEFAULT_OPTIONS,
     ) -> Self:
         """Fits the model to the log and returns it. The rows of `features` are in the order of interactions.items.
 
-        Raises ModelTooLargeError, before it allocates memory, if fitting needs more than config.max_memory_mb.
+        Raises ModelTooLargeError, before it allocates memory, if fitting needs more than options.max_memory_mb.
         """
         needed = self.memory_needed(interactions) / 1e6
-        if needed > self.config.max_memory_mb:
-            raise ModelTooLargeError(self.name, interactions.shape, needed, self.config.max_memory_mb)
+        if needed > options.max_memory_mb:
+            raise ModelTooLargeError(self.name, interactions.shape, needed, options.max_memory_mb)
         self._store_context(interactions)
-        self._fit(interactions, features, tracker)
+        self._fit(interactions, features, options)
         return self
 
-    def refit_config(self) -> ModelConfig:
-        """The configuration for a refit on another log. It keeps what fitting found, such as the number of epochs."""
+    def refit(
+        self,
+        interactions: Interactions,
+        features: "ItemFeatures | None" = None,
+        options: TrainingOptions = DEFAULT_OPTIONS,
+    ) -> Self:
+        """A new model of the same configuration, fitted on another log. It keeps what fitting chose on validation data.
+
+        This is the number of epochs of a network, and the rankers of a hybrid. Raises as fit() does.
+        """
+        return type(self)(self._refit_config()).fit(interactions, features, options)
+
+    def _refit_config(self) -> ModelConfig:
+        """The configuration with what fitting chose."""
         return self.config
 
     def _store_context(self, interactions: Interactions) -> None:
@@ -137,7 +160,7 @@ class Recommender(ABC):
             setattr(self, name, getattr(other, name))
 
     @abstractmethod
-    def _fit(self, interactions: Interactions, features: "ItemFeatures | None", tracker: Tracker | None) -> None: ...
+    def _fit(self, interactions: Interactions, features: "ItemFeatures | None", options: TrainingOptions) -> None: ...
 
     # -- scoring
 

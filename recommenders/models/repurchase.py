@@ -13,7 +13,7 @@ from recommenders.events.histories import Histories
 from recommenders.events.interactions import Interactions
 from recommenders.features.repurchase import REPURCHASE_FEATURES, ItemRepurchase, Pairs
 from recommenders.models.popularity import decayed_sums
-from recommenders.models.recommender import BLOCK, ModelConfig, Recommender, Tracker
+from recommenders.models.recommender import BLOCK, ModelConfig, Recommender, TrainingOptions
 
 if TYPE_CHECKING:
     from recommenders.features.items import ItemFeatures
@@ -76,7 +76,7 @@ class Repurchase(Recommender):
             + 12.0 * BLOCK * len(interactions.items)
         )
 
-    def _fit(self, interactions: Interactions, features: "ItemFeatures | None", tracker: Tracker | None) -> None:
+    def _fit(self, interactions: Interactions, features: "ItemFeatures | None", options: TrainingOptions) -> None:
         if not interactions.repeat:
             raise UnsuitableError(
                 "repurchase learns from repeat purchases; got a log declared to have none (repeat is false); "

@@ -10,11 +10,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from recommenders.errors import ConfigurationError, UnknownNameError, choices
 from recommenders.evaluation.tasks.task import EvaluationConfig
 from recommenders.models.catalog import MODELS, model_class
-from recommenders.models.recommender import ModelConfig
+from recommenders.models.recommender import DEFAULT_OPTIONS, EpochCallback, ModelConfig, TrainingOptions
 from recommenders.training.code_fingerprint import code_fingerprint
 
 STRICT = ConfigDict(frozen=True, extra="forbid")
-RUN_TIME = {"enabled", "threads", "max_memory_mb", "max_minutes"}  # they change how a fit runs, not its result
 RENAMED_KEYS = {  # old -> new, for the error message of a file with old keys
     "models.linear_items": "models.ease",
     "models.implicit_factors": "models.ials",
@@ -22,13 +21,23 @@ RENAMED_KEYS = {  # old -> new, for the error message of a file with old keys
     "models.reorder": "models.repurchase",
     "evaluation.n_bootstrap": "evaluation.n_resamples",
     **{
+        f"models.{model}.{old}": f"fit.{new}"
+        for model in MODELS
+        for old, new in (
+            ("threads", "threads"),
+            ("n_threads", "threads"),
+            ("max_memory_mb", "max_memory_mb"),
+            ("max_minutes", "max_minutes"),
+        )
+    },
+    **{
         f"models.{model}.{old}": f"models.{model}.{new}"
         for model, keys in {
             "content_based": {"max_neighbours": "n_neighbours", "own_share": "repeat_share"},
             "collaborative_filtering": {"own_share": "repeat_share"},
             "repurchase": {"windows": "n_windows"},
             "ease": {"half_lives": "n_half_lives"},
-            "ials": {"n_threads": "threads", "half_lives": "n_half_lives"},
+            "ials": {"half_lives": "n_half_lives"},
             "sasrec": {
                 "windows": "fit_on_windows",
                 "length": "history_length",
@@ -86,6 +95,31 @@ class DataConfig(BaseModel):
     )
 
 
+class FitConfig(BaseModel):
+    """How models are fitted. These settings are not part of the recipe."""
+
+    model_config = STRICT
+
+    threads: int | None = Field(
+        default=None, ge=1, description="Number of threads of a fit; null: the number that suits each model, 1 or 2."
+    )
+    max_memory_mb: float = Field(
+        default=DEFAULT_OPTIONS.max_memory_mb,
+        gt=0,
+        description="Memory limit of a fit in megabytes. A model that is estimated to need more is skipped.",
+    )
+    max_minutes: float = Field(
+        default=DEFAULT_OPTIONS.max_minutes,  # a limit for slow machines
+        gt=0,
+        description="Time limit of the training of a network in minutes. The best epoch so far is kept; another run "
+        "may keep another epoch.",
+    )
+
+    def options(self, on_epoch: EpochCallback | None = None, checkpoints: Path | None = None) -> TrainingOptions:
+        """The options of a fit that reports its epochs and keeps checkpoints."""
+        return TrainingOptions(**self.model_dump(), on_epoch=on_epoch, checkpoints=checkpoints)
+
+
 if TYPE_CHECKING:
 
     class ModelsConfig(BaseModel):
@@ -108,6 +142,7 @@ class TrainingConfig(BaseModel):
     data: DataConfig = DataConfig()
     models: ModelsConfig = ModelsConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+    fit: FitConfig = FitConfig()
 
     @classmethod
     def load(cls, path: Path | None = None) -> "TrainingConfig":
@@ -184,9 +219,9 @@ class TrainingConfig(BaseModel):
     def recipe(self) -> str:
         """A short hash of all that determines the fitted models on given data: their settings and the training code.
 
-        Settings that only change how a fit runs (threads, limits of time and memory) are not part of it.
+        How models are fitted (`fit`) is not part of it.
         """
-        sections = {name: self.fit_config(name).model_dump_json(exclude=RUN_TIME) for name in self.enabled()}
+        sections = {name: self.fit_config(name).model_dump_json(exclude={"enabled"}) for name in self.enabled()}
         return hashlib.sha256(repr((sorted(sections.items()), code_fingerprint())).encode()).hexdigest()[:16]
 
 

@@ -11,8 +11,7 @@ from recommenders.events.interactions import Interactions
 from recommenders.features.items import ItemFeatures
 from recommenders.models.catalog import ENSEMBLES, model_class
 from recommenders.models.ensembles.ensemble import Ensemble
-from recommenders.models.ensembles.hybrid_learned.model import HybridLearned
-from recommenders.models.recommender import Recommender, Tracker
+from recommenders.models.recommender import Recommender, TrainingOptions
 from recommenders.storage.files import atomic_folder
 from recommenders.training.configuration import TrainingConfig
 
@@ -44,14 +43,14 @@ def fit_base_model(
     config: TrainingConfig,
     log: Interactions,
     features: ItemFeatures | None = None,
-    tracker: Tracker | None = None,
+    options: TrainingOptions | None = None,
 ) -> Recommender:
-    """Fits one model that needs no other models.
+    """Fits one model that needs no other models. options: by default those of the configuration.
 
     Raises UnknownNameError, ConfigurationError if the model is not enabled, UnsuitableError if it cannot be fitted on
     this log.
     """
-    return _enabled(name, config).fit(log, features, tracker)
+    return _enabled(name, config).fit(log, features, options or config.fit.options())
 
 
 def fit_model(
@@ -60,16 +59,16 @@ def fit_model(
     log: Interactions,
     fitted: Mapping[str, Recommender],
     features: ItemFeatures | None = None,
-    tracker: Tracker | None = None,
+    options: TrainingOptions | None = None,
 ) -> Recommender:
     """Fits one model of any kind. An ensemble uses those of its base models that are in `fitted`, on the same log.
 
     Raises as fit_base_model does.
     """
-    model = _enabled(name, config)
+    model, options = _enabled(name, config), options or config.fit.options()
     if isinstance(model, Ensemble):
-        return model.fit_from(fitted, log, features, tracker)
-    return model.fit(log, features, tracker)
+        return model.fit_from(fitted, log, features, options)
+    return model.fit(log, features, options)
 
 
 def required_models(name: str, config: TrainingConfig, log: Interactions) -> list[str]:
@@ -89,7 +88,7 @@ def fit_recipe(
     config: TrainingConfig,
     log: Interactions,
     features: ItemFeatures | None = None,
-    tracker_of: Callable[[str], Tracker | None] = lambda _: None,
+    options_of: Callable[[str], TrainingOptions | None] = lambda _: None,
     on_skip: Callable[[SkippedModel], None] = lambda _: None,
     only: Collection[str] | None = None,
 ) -> dict[str, Recommender]:
@@ -99,7 +98,7 @@ def fit_recipe(
     fitted: dict[str, Recommender] = {}
     for name in (name for name in config.enabled() if only is None or name in only):
         try:
-            fitted[name] = fit_model(name, config, log, fitted, features, tracker_of(name))
+            fitted[name] = fit_model(name, config, log, fitted, features, options_of(name))
         except UnsuitableError as error:
             on_skip(SkippedModel(name, str(error)))
     return fitted
@@ -115,34 +114,3 @@ def fit_with_base_models(
             with contextlib.suppress(UnsuitableError):
                 base_models[base_model] = fit_base_model(base_model, config, log, features)
     return fit_model(name, config, log, base_models, features)
-
-
-def refit(
-    name: str,
-    config: TrainingConfig,
-    log: Interactions,
-    features: ItemFeatures | None,
-    evaluated: Mapping[str, Recommender],
-    tracker: Tracker | None = None,
-) -> Recommender:
-    """Fits an evaluated model again with the same recipe, on another (longer) log.
-
-    It keeps what the first fit has selected on validation data: the epochs of early stopping, the trees of the ranker.
-    """
-    if name not in ENSEMBLES:
-        return model_class(name)(evaluated[name].refit_config()).fit(log, features, tracker)
-    earlier = evaluated[name]
-    assert isinstance(earlier, Ensemble)
-    base_models = {}
-    for base_model in earlier.base_models_:
-        with contextlib.suppress(UnsuitableError):
-            base_models[base_model] = refit(base_model, config, log, features, earlier.base_models_, tracker)
-    model = model_class(name)(earlier.config)
-    if (
-        isinstance(model, HybridLearned)
-        and isinstance(earlier, HybridLearned)
-        and len(base_models) == len(earlier.base_models_)
-    ):
-        model.copy_rankers(earlier)
-    assert isinstance(model, Ensemble)
-    return model.fit_from(base_models, log, features, tracker)

@@ -41,7 +41,7 @@ MAX_PARAM_LENGTH = 6000  # characters
 
 @dataclass(frozen=True)
 class RunTracker:
-    """One MLflow run, with the interface of a tracker (recommenders.models.recommender.Tracker)."""
+    """One MLflow run: what is logged to it, and the folder of the checkpoints of its fit."""
 
     client: "MlflowClient"
     run_id: str
@@ -82,16 +82,6 @@ class RunTracker:
             path = Path(folder) / target.name
             path.write_bytes(content)
             self.log_file(path, "" if target.parent == PurePosixPath() else str(target.parent))
-
-
-@dataclass(frozen=True)
-class NullTracker:
-    """A tracker that logs nothing; interrupted fits resume from its checkpoints."""
-
-    checkpoints: Path
-
-    def log(self, step: int, metrics: dict[str, float]) -> None:
-        """Does nothing."""
 
 
 class Registry(Releases):

@@ -10,19 +10,19 @@ from orchestration.settings import Settings
 from serving.settings import PROJECT
 
 
-def quick_configuration(folder: Path, **models: dict[str, object]) -> Path:
-    """The default configuration with a market of 5 % and small networks; `models` overrides settings."""
+def quick_configuration(folder: Path, fit: dict[str, object] | None = None, **models: dict[str, object]) -> Path:
+    """The default configuration with a market of 5 % and small networks; `models` and `fit` override settings."""
     config = yaml.safe_load((PROJECT / "configs" / "training.yaml").read_text())
     config["data"]["scale"] = 0.05
     config["models"]["neural_collaborative"] |= {
         "epochs": 2,
         "embedding_dim": 8,
         "hidden_layers": [16, 8],
-        "threads": 1,
     }
     config["models"]["sasrec"] |= {"fixed_epochs": 2, "embedding_dim": 8}
     config["models"]["ials"] |= {"embedding_dim": 16}
     config["models"]["hybrid_learned"] |= {"n_windows": 1, "n_estimators": 30}
+    config["fit"] = fit or {}
     for name, values in models.items():
         config["models"][name] |= values
     folder.mkdir(parents=True, exist_ok=True)

@@ -25,7 +25,7 @@ class Neighbour(Recommender):
     name = "neighbour"
     handles_new_users: ClassVar[bool] = True
 
-    def _fit(self, interactions: Any, features: Any, tracker: Any) -> None: ...
+    def _fit(self, interactions: Any, features: Any, options: Any) -> None: ...
 
     def score(self, user_rows: Any, histories: Any) -> Any:
         scores = np.roll(histories.matrix.toarray(), 1, axis=1).astype(np.float32)

@@ -11,7 +11,7 @@ from recommenders.events.histories import Histories, KnownItems
 from recommenders.events.interactions import Interactions
 from recommenders.math.sparse import RowSums, pack_csr, row_entries, unpack_csr
 from recommenders.models.collaborative_filtering.neighbour_index import NeighbourIndex, dense_product, product_bytes
-from recommenders.models.recommender import BLOCK, ModelConfig, Recommender, Tracker
+from recommenders.models.recommender import BLOCK, ModelConfig, Recommender, TrainingOptions
 
 if TYPE_CHECKING:
     from recommenders.features.items import ItemFeatures
@@ -89,7 +89,7 @@ class CollaborativeFiltering(Recommender):
         products = product_bytes(n_users if self.config.neighbours == "users" else n_items)
         return 128.0 * len(interactions) + 12.0 * BLOCK * n_items + products
 
-    def _fit(self, interactions: Interactions, features: "ItemFeatures | None", tracker: Tracker | None) -> None:
+    def _fit(self, interactions: Interactions, features: "ItemFeatures | None", options: TrainingOptions) -> None:
         self.log_weights_ = interactions.matrix("weight").log1p()
         if self.config.similarity_metric == "pearson":
             self.strengths_ = interactions.matrix("strength")

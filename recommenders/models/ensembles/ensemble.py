@@ -1,10 +1,11 @@
 """The base class of ensembles: fits base models, saves them in its bundle and loads them."""
 
+import contextlib
 import logging
 from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,7 @@ from recommenders.errors import UnsuitableError
 from recommenders.events.histories import Histories
 from recommenders.events.interactions import Interactions
 from recommenders.models.popularity import Popularity
-from recommenders.models.recommender import Recommender, Tracker
+from recommenders.models.recommender import DEFAULT_OPTIONS, Recommender, TrainingOptions
 from recommenders.storage import bundle
 from recommenders.storage.bundle import Bundle
 
@@ -52,12 +53,18 @@ class Ensemble(Recommender):
         base_models: Mapping[str, Recommender],
         interactions: Interactions,
         features: "ItemFeatures | None" = None,
-        tracker: Tracker | None = None,
-    ) -> "Ensemble":
+        options: TrainingOptions = DEFAULT_OPTIONS,
+    ) -> Self:
         """Fits the ensemble from base models that are fitted on these interactions. It does without missing ones.
 
         Raises UnsuitableError if popularity is missing, or if popularity is the only one given.
         """
+        self._set_base_models(base_models, interactions)
+        self._fit_top(interactions, features, options)
+        return self
+
+    def _set_base_models(self, base_models: Mapping[str, Recommender], interactions: Interactions) -> None:
+        """Raises UnsuitableError as fit_from() does."""
         required = self.required_models(interactions)
         present = {name: base_models[name] for name in required if name in base_models}
         if Popularity.name not in present or (len(present) < 2 and len(self.base_model_names()) > 1):
@@ -69,24 +76,44 @@ class Ensemble(Recommender):
             )
         self._store_context(interactions)
         self.base_models_ = present
-        self._fit_top(interactions, features, tracker)
-        return self
 
-    def _fit_top(self, interactions: Interactions, features: "ItemFeatures | None", tracker: Tracker | None) -> None:
+    def _fit_top(self, interactions: Interactions, features: "ItemFeatures | None", options: TrainingOptions) -> None:
         """Fits what the ensemble learns on top of its base models. A weighted sum with fixed weights learns nothing."""
 
-    def _fit(self, interactions: Interactions, features: "ItemFeatures | None", tracker: Tracker | None) -> None:
+    def _fit(self, interactions: Interactions, features: "ItemFeatures | None", options: TrainingOptions) -> None:
         from recommenders.models.catalog import model_class
 
         base_models = {}
         self.skipped_ = {}
         for name in self.required_models(interactions):
             try:
-                base_models[name] = model_class(name)().fit(interactions, features, tracker)
+                base_models[name] = model_class(name)().fit(interactions, features, options)
             except UnsuitableError as error:  # fit_from() raises if too few are left
                 self.skipped_[name] = str(error)
                 LOG.warning("%s skips %s: %s", self.name, name, error)
-        self.fit_from(base_models, interactions, features, tracker)
+        self.fit_from(base_models, interactions, features, options)
+
+    def refit(
+        self,
+        interactions: Interactions,
+        features: "ItemFeatures | None" = None,
+        options: TrainingOptions = DEFAULT_OPTIONS,
+    ) -> Self:
+        """Refits the base models and then the ensemble. Base models that cannot be refitted are skipped."""
+        base_models = {}
+        for name, base_model in self.base_models_.items():
+            with contextlib.suppress(UnsuitableError):
+                base_models[name] = base_model.refit(interactions, features, options)
+        model = type(self)(self._refit_config())
+        model._set_base_models(base_models, interactions)
+        model._refit_top(self, interactions, features, options)
+        return model
+
+    def _refit_top(
+        self, fitted: Self, interactions: Interactions, features: "ItemFeatures | None", options: TrainingOptions
+    ) -> None:
+        """As _fit_top(), but takes over what an ensemble of the same configuration chose on an earlier log."""
+        self._fit_top(interactions, features, options)
 
     def covers(self, user_rows: NDArray[np.int32], histories: Histories) -> NDArray[np.bool_]:
         """Whether any base model except popularity can rank for each user, (n,)."""

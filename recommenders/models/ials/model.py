@@ -14,12 +14,13 @@ from scipy.sparse import csr_array
 from recommenders.events.histories import Histories
 from recommenders.events.interactions import Interactions
 from recommenders.models.event_weighting import EventWeighting, EventWeightingConfig, WeightedItems
-from recommenders.models.recommender import BLOCK, Recommender, Tracker
+from recommenders.models.recommender import BLOCK, Recommender, TrainingOptions
 
 if TYPE_CHECKING:
     from recommenders.features.items import ItemFeatures
 
 ROTATED_ROWS = 65_536  # rows of factors rotated at once
+THREADS = 2
 CHUNKS_PER_THREAD = 8  # of the rows: a thread that finishes early takes the next chunk
 TYPICAL_PRODUCT = 8.0  # reg x unobserved_weight x sqrt(users x items); see implied_weight
 ERROR_SAMPLE = 10_000  # observed pairs that the learning curve evaluates
@@ -50,7 +51,6 @@ class IALSConfig(EventWeightingConfig):
         ge=1,
         description="Steps of conjugate gradients in each update. They start at the factors of the epoch before.",
     )
-    threads: int = Field(default=2, ge=1, description="Number of threads that fit the model.")
 
 
 class Side(NamedTuple):
@@ -87,22 +87,23 @@ class IALS(Recommender):
         factors = size * (sum(interactions.shape) + 2 * ROTATED_ROWS)
         return factors + 96.0 * len(interactions) + 12.0 * BLOCK * len(interactions.items)
 
-    def _fit(self, interactions: Interactions, features: "ItemFeatures | None", tracker: Tracker | None) -> None:
+    def _fit(self, interactions: Interactions, features: "ItemFeatures | None", options: TrainingOptions) -> None:
         self.event_weighting_ = EventWeighting.from_log(self.config, interactions)
         matrix = self.event_weighting_.log_matrix(interactions)
         used = [int(np.count_nonzero(np.bincount(rows))) for rows in matrix.nonzero()]  # users, items
         weight = self.config.unobserved_weight or implied_weight(matrix, self.config.reg, used[0] * used[1])
-        users, items = self._sides(matrix, weight, used)
-        with ThreadPoolExecutor(self.config.threads) as pool:
+        threads = options.threads or THREADS
+        users, items = self._sides(matrix, weight, used, threads)
+        with ThreadPoolExecutor(threads) as pool:
             for epoch in range(self.config.epochs if matrix.nnz else 0):  # for an empty log, all factors stay 0
                 self._update_side(users, items, weight, pool)
                 self._update_side(items, users, weight, pool)
-                if tracker is not None:
-                    tracker.log(epoch, {"observed_error": _observed_error(users, items)})
+                if options.on_epoch and options.report(epoch, {"observed_error": _observed_error(users, items)}):
+                    break
         self.gramian_ = _rotate_to_principal_axes(items.factors, users.factors, weight)
         self.item_factors_, self.unobserved_weight_sum_ = items.factors, weight * used[1]
 
-    def _sides(self, matrix: csr_array, weight: float, used: list[int]) -> tuple[Side, Side]:
+    def _sides(self, matrix: csr_array, weight: float, used: list[int], threads: int) -> tuple[Side, Side]:
         """Users, whose factors start at 0, and items, whose factors start at small random values."""
         dim = self.config.embedding_dim
         rng = np.random.default_rng(self.config.seed)
@@ -110,12 +111,17 @@ class IALS(Recommender):
         by_item = csr_array(matrix.T)
         first[np.diff(by_item.indptr) == 0] = 0.0
         origin = np.zeros((matrix.shape[0], dim), dtype=np.float32)
-        return self._side(matrix, origin, weight * used[1]), self._side(by_item, first, weight * used[0])
+        return (
+            self._side(matrix, origin, weight * used[1], threads),
+            self._side(by_item, first, weight * used[0], threads),
+        )
 
-    def _side(self, entries: csr_array, factors: NDArray[np.float32], unobserved_weight_sum: float) -> Side:
+    def _side(
+        self, entries: csr_array, factors: NDArray[np.float32], unobserved_weight_sum: float, threads: int
+    ) -> Side:
         sums = np.asarray(entries.sum(axis=1), dtype=np.float64)
         regs = (self.config.reg * (sums + unobserved_weight_sum)).astype(np.float32)
-        work = np.linspace(0, entries.nnz, self.config.threads * CHUNKS_PER_THREAD + 1)
+        work = np.linspace(0, entries.nnz, threads * CHUNKS_PER_THREAD + 1)
         cuts = np.searchsorted(entries.indptr, work).clip(max=len(factors)).tolist()
         cuts[0], cuts[-1] = 0, len(factors)
         return Side(entries, factors, regs, list(pairwise(cuts)))

@@ -13,7 +13,7 @@ import pytest
 from recommenders.errors import ConfigurationError
 from recommenders.evaluation.benchmark.files import BenchmarkFiles
 from recommenders.evaluation.benchmark.report import to_markdown
-from recommenders.training.configuration import TrainingConfig
+from recommenders.training.configuration import FitConfig, TrainingConfig
 from recommenders.training.file_benchmark import evaluate_files
 
 TRADEWIND = str(Path(sys.executable).with_name("tradewind"))
@@ -126,12 +126,7 @@ def test_a_model_that_cannot_be_fitted_is_skipped_and_the_hybrid_is_fitted_witho
 
 
 def test_a_model_above_its_memory_limit_is_skipped_with_the_numbers(folder: Path, quick: TrainingConfig) -> None:
-    models = quick.models.model_copy(
-        update={
-            "collaborative_filtering": quick.models.collaborative_filtering.model_copy(update={"max_memory_mb": 0.01})
-        }
-    )
-    config = quick.model_copy(update={"models": models})
+    config = quick.model_copy(update={"fit": FitConfig(max_memory_mb=0.2)})
     found = run_benchmark(folder, config, "popularity", "collaborative_filtering")
     assert list(found["models"]) == ["popularity"]
     assert "collaborative_filtering on 24 users x 20 items would need" in found["left_out"]["collaborative_filtering"]

@@ -143,7 +143,7 @@ def test_a_recipe_worse_than_the_champion_stays_a_challenger_until_it_is_forced(
         tmp_path,
         hybrid={"model_weights": {"content_based": 1.0}},
         neural_collaborative={"enabled": False},
-        repurchase={"max_memory_mb": 0.001},  # is skipped
+        repurchase={"enabled": False},
         **LEFT_OUT,
     )
     before = read_pointer(trained.pointer)
@@ -210,7 +210,7 @@ def test_a_model_that_was_too_large_is_fitted_once_it_may_use_more_memory(
     tmp_path: Path, quick_configuration: Callable[..., Path]
 ) -> None:
     def settings(megabytes: float) -> Settings:
-        limited = quick_configuration(tmp_path / str(megabytes), ease={"max_memory_mb": megabytes})
+        limited = quick_configuration(tmp_path / str(megabytes), {"max_memory_mb": megabytes})
         return Settings.read(home=tmp_path, config=limited)
 
     origin = {"data_version": "1", "recipe": settings(1.0).training.recipe(), "max_memory_mb": "1.0"}

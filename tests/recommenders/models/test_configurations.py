@@ -54,7 +54,7 @@ VARIANTS: list[tuple[str, Settings]] = [
     ("repurchase", {"repurchase": {"n_windows": 1, "half_life_days": 5, "max_pairs": 10}}),
     ("ease", {"ease": {"values": "binary", "events": "summed", "max_weights": 2}}),
     ("ease", {"ease": {"dense_items": 4, "half_life_days": 3}}),
-    ("ials", {"ials": {"values": "binary", "events": "summed", "threads": 1}}),
+    ("ials", {"ials": {"values": "binary", "events": "summed"}}),
     ("ials", {"ials": {"embedding_dim": 20, "unobserved_weight": 0.5}}),
     ("sasrec", {"sasrec": {"n_heads": 2, "history_length": 2, "n_blocks": 1}}),
     ("sasrec", {"sasrec": {"full_softmax_items": 0, "n_negatives": 4, "dropout": 0}}),

@@ -12,6 +12,7 @@ from recommenders.events.ids import IdMap
 from recommenders.events.interactions import Interactions
 from recommenders.features.items import ItemFeatures
 from recommenders.models.content_based import ContentBased, ContentBasedConfig
+from recommenders.models.recommender import TrainingOptions
 
 COLD_START = np.array([-1], dtype=np.int32)
 CONTENT_ONLY = {"popularity_prior": 0.0, "repeat_share": 0.0, "recency_visits": None}
@@ -127,4 +128,4 @@ def test_reasons_are_the_terms_of_the_similarity_sum(world: Any) -> None:
 
 def test_a_catalogue_beyond_the_memory_limit_is_rejected(world: Any) -> None:
     with pytest.raises(ModelTooLargeError):
-        ContentBased(ContentBasedConfig(max_memory_mb=0.01)).fit(*world)
+        ContentBased().fit(*world, TrainingOptions(max_memory_mb=0.01))

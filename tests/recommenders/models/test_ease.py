@@ -14,6 +14,7 @@ from recommenders.math import gram as grams
 from recommenders.math.gram import gram, invert_in_place, sparse_gram
 from recommenders.models.ease import EASE, EASEConfig
 from recommenders.models.event_weighting import EventWeighting, EventWeightingConfig
+from recommenders.models.recommender import TrainingOptions
 
 COLD_START = np.array([-1], np.int32)
 
@@ -189,4 +190,4 @@ def test_logs_of_one_event_and_of_one_item() -> None:
 
 def test_too_little_memory_is_an_error_before_fitting() -> None:
     with pytest.raises(ModelTooLargeError, match="ease on 300 users x 60 items would need"):
-        EASE(EASEConfig(max_memory_mb=0.1)).fit(a_log())
+        EASE().fit(a_log(), options=TrainingOptions(max_memory_mb=0.1))

@@ -14,6 +14,7 @@ from recommenders.events.ids import IdMap
 from recommenders.events.interactions import Interactions
 from recommenders.models.ials.model import IALS, IALSConfig, implied_weight
 from recommenders.models.ials.solver import solve_rows
+from recommenders.models.recommender import TrainingOptions
 
 COLD_START = np.array([-1], np.int32)
 SMALL = {"embedding_dim": 6, "epochs": 8}
@@ -150,7 +151,7 @@ def test_new_events_change_the_scores_of_a_user() -> None:
 
 def test_the_number_of_threads_does_not_change_the_factors() -> None:
     log = blocks()
-    one, three = (IALS(IALSConfig(**SMALL, threads=n)).fit(log) for n in (1, 3))
+    one, three = (IALS(IALSConfig(**SMALL)).fit(log, options=TrainingOptions(threads=n)) for n in (1, 3))
     np.testing.assert_array_equal(one.item_factors_, three.item_factors_)
 
 
@@ -164,12 +165,7 @@ def test_the_unobserved_weight_falls_with_the_size_of_the_log() -> None:
 
 def test_the_learning_curve_reports_the_error() -> None:
     points: list[dict[str, float]] = []
-
-    class RecordingTracker:
-        def log(self, step: int, metrics: dict[str, float]) -> None:
-            points.append(metrics)
-
-    IALS(IALSConfig(**SMALL)).fit(blocks(), tracker=RecordingTracker())
+    IALS(IALSConfig(**SMALL)).fit(blocks(), options=TrainingOptions(on_epoch=lambda _, found: points.append(found)))
     assert len(points) == 8
     assert 0 < points[-1]["observed_error"] < points[0]["observed_error"]
 
@@ -201,4 +197,4 @@ def test_logs_of_one_event_of_no_event_and_of_one_item() -> None:
 
 def test_too_little_memory_is_an_error_before_fitting() -> None:
     with pytest.raises(ModelTooLargeError, match="ials on 120 users x 40 items would need"):
-        IALS(IALSConfig(max_memory_mb=0.1)).fit(blocks())
+        IALS().fit(blocks(), options=TrainingOptions(max_memory_mb=0.1))

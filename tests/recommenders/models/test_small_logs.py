@@ -18,9 +18,9 @@ from recommenders.models import catalog
 from recommenders.models.networks.neural_collaborative.config import NeuralCollaborativeConfig
 from recommenders.models.networks.neural_collaborative.model import NeuralCollaborative
 from recommenders.models.networks.neural_collaborative.training import hold_out_latest as hold_out_orders
-from recommenders.models.networks.sasrec.batches import hold_out_latest
 from recommenders.models.networks.sasrec.config import SASRecConfig
 from recommenders.models.networks.sasrec.model import SASRec
+from recommenders.models.networks.sasrec.training import hold_out_latest
 from recommenders.storage import schema
 from recommenders.training.configuration import TrainingConfig
 from recommenders.training.fitting import SkippedModel, fit_recipe

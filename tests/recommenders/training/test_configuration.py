@@ -104,8 +104,8 @@ def test_the_recipe_depends_on_the_models_and_not_on_the_data(tmp_path: Path) ->
 
 
 def test_run_time_settings_are_not_part_of_the_recipe_and_all_others_are() -> None:
-    assert recipe_with("ials", threads=7) == TrainingConfig().recipe()
-    assert recipe_with("neural_collaborative", threads=2, max_minutes=9.0, max_memory_mb=1.0) == recipe_with()
+    fit = {"threads": 2, "max_minutes": 9.0, "max_memory_mb": 1.0}
+    assert TrainingConfig.model_validate({"fit": fit}).recipe() == TrainingConfig().recipe() == recipe_with()
     others = {recipe_with("ials", **{name: value}) for name, value in (("reg", 0.1), ("epochs", 3))}
     assert len({*others, recipe_with("ials", seed=1), recipe_with()}) == 4
 

@@ -6,7 +6,7 @@ import pytest
 from recommenders.errors import ConfigurationError, UnknownNameError
 from recommenders.models.catalog import MODELS, model_class
 from recommenders.training.configuration import TrainingConfig
-from recommenders.training.fitting import SkippedModel, fit_base_model, fit_recipe, refit
+from recommenders.training.fitting import SkippedModel, fit_base_model, fit_recipe
 
 QUICK = ("popularity", "ease", "hybrid_learned")
 
@@ -29,15 +29,13 @@ def test_a_skipped_model_is_saved_and_loaded(tmp_path: Any) -> None:
     assert SkippedModel.load(skipped.save(tmp_path / "model")) == skipped
 
 
-def test_each_model_has_its_own_tracker(recipe: Any) -> None:
+def test_each_model_has_its_own_options(recipe: Any) -> None:
     assert sorted(recipe.tracked) == sorted(MODELS)
 
 
 @pytest.mark.parametrize("ensemble", ["hybrid", "hybrid_learned"])
-def test_a_refit_keeps_the_selected_epochs_and_rankers(
-    recipe: Any, world: Any, small_config: TrainingConfig, ensemble: str
-) -> None:
-    again = refit(ensemble, small_config, *world, recipe.fitted)
+def test_a_refit_keeps_the_selected_epochs_and_rankers(recipe: Any, world: Any, ensemble: str) -> None:
+    again = recipe.fitted[ensemble].refit(*world)
     epochs = recipe.fitted["neural_collaborative"].epochs_
     network = again.base_models_["neural_collaborative"]
     assert network.config.fixed_epochs == network.epochs_ == epochs
@@ -62,4 +60,4 @@ def test_a_disabled_or_unknown_model_is_not_fitted(world: Any, small_config: Tra
 def test_a_network_is_refitted_with_the_selected_epochs(name: str) -> None:
     model: Any = model_class(name)()
     model.epochs_ = 7
-    assert model.refit_config().fixed_epochs == 7
+    assert model._refit_config().fixed_epochs == 7

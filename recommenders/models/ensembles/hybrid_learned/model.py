@@ -1,6 +1,6 @@
 """Learned hybrid: a ranker over the candidates of all base models, trained on earlier windows of the log."""
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ from recommenders.models.ensembles.hybrid_learned.candidates import Candidates
 from recommenders.models.ensembles.hybrid_learned.config import HybridLearnedConfig
 from recommenders.models.ensembles.hybrid_learned.rankers import Rankers
 from recommenders.models.ensembles.hybrid_learned.score_rules import ScoreRules
-from recommenders.models.recommender import Ranked, Tracker
+from recommenders.models.recommender import Ranked, TrainingOptions
 
 if TYPE_CHECKING:
     from recommenders.features.items import ItemFeatures
@@ -54,19 +54,24 @@ class HybridLearned(Ensemble):
             return self.base_model_names()
         return [name for name in self.base_model_names() if not model_class(name).expensive_to_fit]
 
-    def _fit_top(self, interactions: Interactions, features: "ItemFeatures | None", tracker: Tracker | None) -> None:
+    def _fit_top(self, interactions: Interactions, features: "ItemFeatures | None", options: TrainingOptions) -> None:
+        from recommenders.models.ensembles.hybrid_learned.training import (  # scikit-learn, not needed to score
+            fit_rankers,
+        )
+
+        candidates = Candidates.from_log(self.config, self.base_models_, interactions, features)
+        self.candidates_, self.rankers_, self.score_rules_ = fit_rankers(candidates, interactions, features, options)
+        self.base_models_ = self.candidates_.base_models
+
+    def _refit_top(
+        self, fitted: Self, interactions: Interactions, features: "ItemFeatures | None", options: TrainingOptions
+    ) -> None:
+        """Keeps the rankers, unless a base model is missing that they rely on."""
+        if len(self.base_models_) < len(fitted.base_models_):
+            self._fit_top(interactions, features, options)
+            return
         self.candidates_ = Candidates.from_log(self.config, self.base_models_, interactions, features)
-        if not hasattr(self, "rankers_"):
-            from recommenders.models.ensembles.hybrid_learned.training import (  # scikit-learn, not needed to score
-                fit_rankers,
-            )
-
-            self.candidates_, self.rankers_, self.score_rules_ = fit_rankers(self.candidates_, interactions, features)
-            self.base_models_ = self.candidates_.base_models
-
-    def copy_rankers(self, other: "HybridLearned") -> None:
-        """Takes the rankers of another model with the same configuration, fitted on an earlier cut of the same log."""
-        self.rankers_, self.score_rules_ = other.rankers_, other.score_rules_
+        self.rankers_, self.score_rules_ = fitted.rankers_, fitted.score_rules_
 
     def _recommend_block(
         self,

@@ -20,7 +20,7 @@ from recommenders.models.ensembles.hybrid_learned.rankers import Rankers
 from recommenders.models.ensembles.hybrid_learned.score_rules import ScoreRules, ValidationUsers, choose_rules
 from recommenders.models.ensembles.hybrid_learned.trees import BoostedTrees, trees_from_estimator
 from recommenders.models.ensembles.hybrid_learned.windows import Window, first_events, newest_events, windows
-from recommenders.models.recommender import Recommender
+from recommenders.models.recommender import Recommender, TrainingOptions
 
 if TYPE_CHECKING:
     from recommenders.features.items import ItemFeatures
@@ -53,7 +53,7 @@ class Examples(NamedTuple):
 
 
 def fit_rankers(
-    candidates: Candidates, log: Interactions, features: "ItemFeatures | None"
+    candidates: Candidates, log: Interactions, features: "ItemFeatures | None", options: TrainingOptions
 ) -> tuple[Candidates, Rankers, ScoreRules]:
     """Trains the rankers on windows of the log, and chooses the score rules.
 
@@ -65,10 +65,10 @@ def fit_rankers(
     newest: tuple[Candidates, Window] | None = None
     for number, window in enumerate(_training_windows(log, candidates, parts)):
         rng = np.random.default_rng([candidates.config.seed, number])  # independent of other windows
-        earlier = _fit_earlier(candidates, window.log, features)
+        earlier = _fit_earlier(candidates, window.log, features, options)
         if len(earlier.base_models) < len(candidates.base_models):  # a base model was skipped: start again
             fitted = {name: model for name, model in candidates.base_models.items() if name in earlier.base_models}
-            return fit_rankers(replace(candidates, base_models=fitted), log, features)
+            return fit_rankers(replace(candidates, base_models=fitted), log, features, options)
         part = _examples(earlier, window, rng)
         if part is not None and part.labels.any() and not part.labels.all():
             parts.append(part)
@@ -226,16 +226,19 @@ def _unknown_rows(histories: Histories) -> NDArray[np.int32]:
     return np.full(len(histories), -1, np.int32)
 
 
-def _fit_earlier(candidates: Candidates, log: Interactions, features: "ItemFeatures | None") -> Candidates:
+def _fit_earlier(
+    candidates: Candidates, log: Interactions, features: "ItemFeatures | None", options: TrainingOptions
+) -> Candidates:
     """Fits the same base models on an earlier log and skips those that cannot be fitted on it.
 
-    Item features are those of the end of that log.
+    Item features are those of the end of that log. These fits report no epochs and keep no checkpoints.
     """
+    options = replace(options, on_epoch=None, checkpoints=None)
     features = features.as_of(log.last_event, log.items) if features else None
     fitted: dict[str, Recommender] = {}
     for name, model in candidates.base_models.items():
         with contextlib.suppress(UnsuitableError):
-            fitted[name] = type(model)(model.refit_config()).fit(log, features)
+            fitted[name] = model.refit(log, features, options)
     return Candidates.from_log(candidates.config, fitted, log, features)
 
 

@@ -1,16 +1,13 @@
 """Configuration of NeuMF."""
 
-from typing import TYPE_CHECKING
-
 from pydantic import Field
 
-from recommenders.models.recommender import ModelConfig
+from recommenders.models.networks.config import NetworkConfig
 
-if TYPE_CHECKING:
-    pass
+NAME = "neural_collaborative"
 
 
-class NeuralCollaborativeConfig(ModelConfig):
+class NeuralCollaborativeConfig(NetworkConfig):
     """Shape and training of the network."""
 
     embedding_dim: int = Field(
@@ -49,7 +46,6 @@ class NeuralCollaborativeConfig(ModelConfig):
     learning_rate: float = Field(
         default=0.001, gt=0, description="Learning rate of the layers; that of the embeddings is 6 times as high."
     )
-    epochs: int = Field(default=100, ge=1, description="Maximum number of epochs. Early stopping can end training.")
     batch_size: int = Field(
         default=1024,
         ge=1,
@@ -77,12 +73,6 @@ class NeuralCollaborativeConfig(ModelConfig):
         description="Half-life of the weight of a training event, as a share of the span of a log with dates. An old "
         "event keeps at least a sixth of the weight of a new one; null: all events count the same.",
     )
-    averaged_epochs: int = Field(
-        default=3, ge=1, description="Number of newest epochs whose mean weights are validated and kept."
-    )
-    patience: int = Field(
-        default=2, ge=1, description="Number of epochs without a clearly better validation after which training stops."
-    )
     min_gain: float = Field(
         default=0.01, ge=0, description="Relative gain of the validation metric that counts as clearly better."
     )
@@ -92,24 +82,4 @@ class NeuralCollaborativeConfig(ModelConfig):
         lt=1,
         description="Share of the users with earlier events whose latest visit is held out for validation. If this key "
         "is not set, `data.validation_split` is used.",
-    )
-    validation_users: int = Field(default=1000, ge=1, description="Maximum number of held-out users.")
-    weight_decay: float = Field(default=0.0, ge=0, description="Decoupled weight decay (AdamW) of all parameters.")
-    dropout: float = Field(default=0.0, ge=0, lt=1, description="Dropout rate of the layers in training.")
-    threads: int = Field(
-        default=1,  # more threads gain little: much of a step is single-threaded loops
-        ge=1,
-        description="Number of threads of PyTorch in training.",
-    )
-    max_minutes: float = Field(
-        default=4.5,  # a limit for slow machines
-        gt=0,
-        description="Time limit of training in minutes. The best epoch so far is kept; another run may keep another "
-        "epoch.",
-    )
-    fixed_epochs: int | None = Field(
-        default=None,
-        ge=1,
-        description="Number of epochs on all data without validation, as the platform sets it for a refit; null: "
-        "early stopping.",
     )

@@ -128,24 +128,3 @@ def score_pairs_backward(  # type: ignore[no-untyped-def]
             for f in range(to_first.shape[0]):
                 to_hidden[f] += slopes[f]
                 to_first[f] += slopes[f]
-
-
-@njit(nogil=True, fastmath=True, error_model="numpy", cache=True)
-def adamw_update_rows(table, mean, square, rows, gradient, settings):  # type: ignore[no-untyped-def]
-    """One AdamW step of some rows of a table (n, width) and of its moments. rows: (m,), gradient: (m, width).
-
-    settings: the decays of both moments, the number of the step from 1, learning rate, weight decay, and epsilon, which
-    keeps divisions finite. Loshchilov & Hutter 2019.
-    """
-    moments, step, learning_rate, decay, epsilon = settings
-    second, new, newest = np.float32(moments[1]), np.float32(1.0 - moments[0]), np.float32(1.0 - moments[1])
-    size = np.float32(learning_rate / (1.0 - moments[0] ** step))
-    root = np.float32(1.0 / np.sqrt(1.0 - moments[1] ** step))
-    kept, least = np.float32(1.0 - learning_rate * decay), np.float32(epsilon)
-    for position in range(len(rows)):
-        weights, slope = table[rows[position]], gradient[position]
-        row_mean, row_square = mean[rows[position]], square[rows[position]]
-        for f in range(weights.shape[0]):
-            row_mean[f] += new * (slope[f] - row_mean[f])
-            row_square[f] = second * row_square[f] + newest * slope[f] * slope[f]
-            weights[f] = weights[f] * kept - size * row_mean[f] / (np.sqrt(row_square[f]) * root + least)

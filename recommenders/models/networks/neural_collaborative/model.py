@@ -9,9 +9,9 @@ from recommenders.errors import ConfigurationError
 from recommenders.events.histories import Histories
 from recommenders.events.interactions import Interactions
 from recommenders.models.networks.log_checks import require_repeated_items
-from recommenders.models.networks.neural_collaborative.config import NeuralCollaborativeConfig
+from recommenders.models.networks.neural_collaborative.config import NAME, NeuralCollaborativeConfig
 from recommenders.models.networks.neural_collaborative.inference import Floats, Network, forward
-from recommenders.models.recommender import ModelConfig, Recommender, Tracker
+from recommenders.models.recommender import ModelConfig, Recommender, TrainingOptions
 
 if TYPE_CHECKING:
     from recommenders.features.items import ItemFeatures
@@ -26,7 +26,7 @@ class NeuralCollaborative(Recommender):
     (Izmailov et al. 2018).
     """
 
-    name = "neural_collaborative"
+    name = NAME
     Config = NeuralCollaborativeConfig
     config: NeuralCollaborativeConfig
     expensive_to_fit: ClassVar[bool] = True
@@ -37,7 +37,7 @@ class NeuralCollaborative(Recommender):
     user_embedding_rows_: NDArray[np.int32]  # (n_users,) rows of the user embeddings, -1 for users without one
     epochs_: int  # epochs that trained the kept weights; a refit repeats this number
 
-    def _fit(self, interactions: Interactions, features: "ItemFeatures | None", tracker: Tracker | None) -> None:
+    def _fit(self, interactions: Interactions, features: "ItemFeatures | None", options: TrainingOptions) -> None:
         from recommenders.models.networks.neural_collaborative.training import (
             train,  # imports torch, which scoring never needs
         )
@@ -49,11 +49,11 @@ class NeuralCollaborative(Recommender):
             )
         if not self.config.side_features:  # features can hold patterns of items that their events do not show
             require_repeated_items(self.name, interactions)
-        result = train(interactions, self.config, tracker, features)
-        self.restore(result.arrays)
+        result = train(interactions, self.config, options, features)
+        self.restore({**result.arrays, "epochs": np.array([result.epochs])})
         self.learning_curve = result.curve
 
-    def refit_config(self) -> ModelConfig:
+    def _refit_config(self) -> ModelConfig:
         """The configuration with the number of epochs that early stopping found."""
         return self.config.model_copy(update={"fixed_epochs": self.epochs_})
 

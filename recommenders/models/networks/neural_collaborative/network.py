@@ -1,6 +1,5 @@
-"""NeuMF in PyTorch, and the optimiser of its embedding tables. Imported only for fitting."""
+"""NeuMF in PyTorch. Imported only for fitting."""
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -8,20 +7,16 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 from torch.nn.functional import embedding
-from torch.optim.adamw import adamw
 
 from recommenders.features.items import ItemFeatures
 from recommenders.models.networks.dropout import dropout_mask
 from recommenders.models.networks.neural_collaborative.config import NeuralCollaborativeConfig
 from recommenders.models.networks.neural_collaborative.history_pooling import pool_histories
 from recommenders.models.networks.neural_collaborative.inference import pooling_decays, pooling_weights
-from recommenders.models.networks.neural_collaborative.kernels import adamw_update_rows
 
 FEATURE_DIM = 64  # dimensions of the projected item features
 INIT_STD = 0.05  # standard deviation of the initial embeddings
-ROW_RATE = 6.0  # factor of the learning rate of the tables: a row is updated in few of the steps
 MASKED = -1e4  # a logit of probability 0 in any float format
-MOMENTS = (0.9, 0.999)
 EPSILON = 1e-8  # keeps divisions and logarithms finite
 
 
@@ -47,12 +42,11 @@ class NeuMF(nn.Module):
             config.dropout,
             config.user_embedding_dropout,
         )
-        self.user_embeddings: torch.Tensor
-        self.item_embeddings: torch.Tensor
+        self.user_embeddings = _table(max(n_embedded_users, 1), 2 * self.size)
+        self.item_embeddings = _table(n_items, 2 * self.size + 1)  # with the bias
+        with torch.no_grad():
+            self.item_embeddings.weight[:, -1] = 0.0
         self.pooling_weights: torch.Tensor
-        self.register_buffer("user_embeddings", torch.randn(max(n_embedded_users, 1), 2 * self.size) * INIT_STD)
-        self.register_buffer("item_embeddings", torch.randn(n_items, 2 * self.size + 1) * INIT_STD)  # with the bias
-        self.item_embeddings[:, -1] = 0.0
         self.register_buffer("pooling_weights", torch.from_numpy(align_left(pooling_weights(config))))
         self.pooling_decays: torch.Tensor
         self.register_buffer("pooling_decays", torch.from_numpy(pooling_decays(config)))
@@ -141,19 +135,19 @@ class NeuMF(nn.Module):
     def forward(self, user_embeddings: torch.Tensor, history: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
         """User embeddings (n, 2 size), columns of history (n, length), oldest first, and of items (n, m) -> (n, m)."""
         ends = torch.full((len(user_embeddings), 1), history.shape[1], device=user_embeddings.device)
-        factors, first = self.encode_users(user_embeddings, self.item_embeddings, history, ends)
-        return self.logits(factors, first, *self.item_terms(self.item_embeddings), items)
+        embeddings = self.item_embeddings.weight
+        factors, first = self.encode_users(user_embeddings, embeddings, history, ends)
+        return self.logits(factors, first, *self.item_terms(embeddings), items)
 
     @torch.no_grad()
     def arrays(self) -> dict[str, NDArray[Any]]:
         """A copy of the arrays that Network.from_arrays() reads."""
         linear = {"first_user": self.first_user, "first_item": self.first_item}
         linear |= {f"layer{i}": layer for i, layer in enumerate(self.layers)}  # type: ignore[misc]
-        items = self.add_features(
-            self.item_embeddings, torch.arange(len(self.item_embeddings), device=self.item_embeddings.device)
-        )
+        items = self.item_embeddings.weight
+        items = self.add_features(items, torch.arange(len(items), device=items.device))
         found = {
-            "user_embeddings": self.user_embeddings,
+            "user_embeddings": self.user_embeddings.weight,
             "item_embeddings": items,
             "pooling_projection": self.pooling_projection,
         }
@@ -162,6 +156,14 @@ class NeuMF(nn.Module):
             if layer.bias is not None:
                 found[f"{name}.biases"] = layer.bias
         return {name: np.array(tensor.cpu().numpy(), order="C") for name, tensor in found.items()}
+
+
+def _table(n_rows: int, width: int) -> nn.Embedding:
+    """An embedding table with sparse gradients."""
+    table = nn.Embedding(n_rows, width, sparse=True)  # drawn with a standard deviation of 1
+    with torch.no_grad():
+        table.weight *= INIT_STD
+    return table
 
 
 def align_left(weights: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -177,61 +179,3 @@ def project_features(features: ItemFeatures, rng: np.random.Generator) -> NDArra
     """(n_items, FEATURE_DIM) features by a random projection, which keeps distances. Johnson & Lindenstrauss 1984."""
     projection = rng.normal(size=(features.vectors.shape[1], FEATURE_DIM)) / np.sqrt(FEATURE_DIM)
     return np.asarray(features.vectors @ projection.astype(np.float32), dtype=np.float32)
-
-
-@dataclass
-class GatheredRows:
-    """Rows of a table, copied for a step: embeddings (n, width) with their gradient."""
-
-    ids: torch.Tensor  # (n,) ascending
-    positions: torch.Tensor  # among ids of each requested row, in the shape of the request
-    embeddings: torch.Tensor
-
-
-class RowAdam:
-    """Adam that updates only the rows that a step gathered, so a step costs as much as its batch, not as the table.
-
-    Kingma & Ba 2015; the moments of a row that was not gathered do not change.
-    """
-
-    def __init__(self, table: torch.Tensor, learning_rate: float, weight_decay: float) -> None:
-        self.table, self.learning_rate, self.weight_decay = table, learning_rate * ROW_RATE, weight_decay
-        self.mean, self.square = torch.zeros_like(table), torch.zeros_like(table)
-        self.n_steps = torch.zeros((), device=table.device)
-
-    def gather(self, requested: torch.Tensor) -> GatheredRows:
-        """The requested rows, each once."""
-        ids, positions = torch.unique(requested, return_inverse=True)
-        return GatheredRows(ids, positions, self.table.index_select(0, ids).requires_grad_())
-
-    @torch.no_grad()
-    def step(self, gathered: GatheredRows) -> None:
-        """Updates the gathered rows by their gradients."""
-        gradient = gathered.embeddings.grad
-        assert gradient is not None
-        if self.table.device.type == "cpu":
-            self.n_steps += 1
-            table, mean_array, square_array = (tensor.numpy() for tensor in (self.table, self.mean, self.square))
-            settings = (MOMENTS, int(self.n_steps), self.learning_rate, self.weight_decay, EPSILON)
-            adamw_update_rows(table, mean_array, square_array, gathered.ids.numpy(), gradient.numpy(), settings)
-            return
-        rows = gathered.embeddings.detach()
-        mean, square = self.mean.index_select(0, gathered.ids), self.square.index_select(0, gathered.ids)
-        adamw(
-            [rows],
-            [gradient],
-            [mean],
-            [square],
-            [],
-            [self.n_steps],  # the call counts it up
-            fused=True,
-            amsgrad=False,
-            beta1=MOMENTS[0],
-            beta2=MOMENTS[1],
-            lr=self.learning_rate,
-            weight_decay=self.weight_decay,
-            eps=EPSILON,
-            maximize=False,
-        )
-        for whole, part in ((self.table, rows), (self.mean, mean), (self.square, square)):
-            whole.index_copy_(0, gathered.ids, part)

@@ -1,164 +1,126 @@
-"""Training of NeuMF: batches, losses, validation, early stopping. Imported only for fitting."""
+"""Training of NeuMF: its batches, optimisers and validation. Imported only for fitting."""
 
-import time
-from collections import deque
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
 
 from recommenders.errors import UnsuitableError
 from recommenders.events.histories import Histories
 from recommenders.events.interactions import Interactions
 from recommenders.features.items import ItemFeatures
-from recommenders.metrics.ranking import ndcg
-from recommenders.models.networks.averaging import mean_weights
-from recommenders.models.networks.log_checks import latest_visit_mask, one_event_per_user, users_on_both_sides
-from recommenders.models.networks.neural_collaborative.checkpoint import Checkpoint, Progress
-from recommenders.models.networks.neural_collaborative.config import NeuralCollaborativeConfig
-from recommenders.models.networks.neural_collaborative.inference import Network, forward
-from recommenders.models.networks.neural_collaborative.trainer import Trainer
-from recommenders.models.recommender import Tracker, mask_and_rank
+from recommenders.models.networks import training
+from recommenders.models.networks.checkpoint import Checkpoint
+from recommenders.models.networks.neural_collaborative.config import NAME, NeuralCollaborativeConfig
+from recommenders.models.networks.neural_collaborative.inference import Network, forward, user_embedding_rows
+from recommenders.models.networks.neural_collaborative.network import NeuMF, project_features
+from recommenders.models.networks.neural_collaborative.sampled_loss import SampledLoss
+from recommenders.models.networks.neural_collaborative.sampling import Batch, Sampler
+from recommenders.models.networks.sparse_adamw import SparseAdamW
+from recommenders.models.networks.trainer import Trainer
+from recommenders.models.networks.training import TrainingResult
+from recommenders.models.networks.validation import Scorer, Validation
+from recommenders.models.recommender import TrainingOptions
+from recommenders.splitting.hold_out import Mask, hold_out, latest_visits, random_events
 
-VALIDATION_K = 50  # longer than a list that users see: the metric is less noisy
-VALIDATION_ITEMS = (
-    5000  # of a larger catalogue, only this many items, drawn at random, and the relevant ones are ranked
-)
-
-
-@dataclass(frozen=True)
-class TrainingResult:
-    """Arrays of the best epoch (the mean with the epochs before it), and the learning curve of all epochs."""
-
-    arrays: dict[str, NDArray[Any]]
-    curve: list[dict[str, float]]
+VALIDATION_ITEMS = 5000  # items of a larger catalogue that the validation ranks, besides the relevant ones
+TABLE_RATE = 6.0  # factor of the learning rate of the tables: a row is updated in few of the steps
 
 
-@dataclass(frozen=True)
-class Validation:
-    """The latest visits of the held-out users."""
+class NeuMFTrainer(Trainer):
+    """A network, its optimisers and its sampler for a log. An epoch is one pass over its events."""
 
-    user_rows: NDArray[np.int32]
-    histories: Histories  # (n, n_items) the events before these visits
-    item_columns: NDArray[np.int64]  # (n_candidates,) ascending
-    relevant: csr_array  # (n, n_candidates)
-    known: csr_array | None  # (n, n_candidates) masked items, in a log without repeat purchases
+    name = NAME
+    config: NeuralCollaborativeConfig
+    module: SampledLoss
+    validation_k = 50  # longer than a list that users see: the metric is less noisy
+
+    def __init__(
+        self,
+        log: Interactions,
+        config: NeuralCollaborativeConfig,
+        rng: np.random.Generator,
+        features: ItemFeatures | None = None,
+    ) -> None:
+        self.config, self.rng, self.untrained_epochs = config, rng, config.pretraining_epochs
+        projected = project_features(features, rng) if config.side_features and features is not None else None
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.sampler = Sampler(log, config, rng, device)
+        rows = user_embedding_rows(np.bincount(log.user_rows, minlength=len(log.users)), config)
+        network = NeuMF(int(rows.max(initial=-1)) + 1, len(log.items), config, projected)
+        self.module = SampledLoss(network, torch.from_numpy(rows.astype(np.int64))).to(device)
+        tables = [*network.user_embeddings.parameters(), *network.item_embeddings.parameters()]
+        layers = [parameter for name, parameter in network.named_parameters() if "embeddings" not in name]
+        rate, decay = config.learning_rate, config.weight_decay
+        self.optimizers = [
+            SparseAdamW(tables, lr=rate * TABLE_RATE, weight_decay=decay),
+            torch.optim.AdamW(layers, lr=rate, weight_decay=decay, fused=True),
+        ]
+
+    def batches(self, epoch: int) -> Iterator[tuple[Batch, bool]]:
+        """The batches of an epoch, and whether it trains the factors without the layers."""
+        return ((batch, epoch <= self.config.pretraining_epochs) for batch in self.sampler.epoch())
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """The weights of the network, and the row of each user's embedding."""
+        rows = self.module.user_embedding_rows.cpu().numpy().astype(np.int32)
+        return {**self.module.network.arrays(), "user_embedding_rows": rows}
+
+    def scorer(self, arrays: Mapping[str, NDArray[Any]]) -> Scorer:
+        """The logits of such weights."""
+        network = Network.from_arrays(arrays, self.config)
+
+        def score(
+            user_rows: NDArray[np.int32], histories: Histories, item_columns: NDArray[np.int64]
+        ) -> NDArray[np.float32]:
+            users = network.encode_users(arrays["user_embedding_rows"][user_rows], histories)
+            return forward(users, network.items[item_columns], network.layers)
+
+        return score
 
 
 def train(
     log: Interactions,
     config: NeuralCollaborativeConfig,
-    tracker: Tracker | None,
+    options: TrainingOptions,
     features: ItemFeatures | None = None,
 ) -> TrainingResult:
-    """Trains until the validation no longer improves, or for config.fixed_epochs on all data. Seeded.
+    """Trains NeuMF on a log, as training.train() says.
 
-    With a folder for checkpoints, an interrupted fit of the same log and configuration continues after its last epoch.
+    Raises UnsuitableError if no user has two events to learn from and to validate on.
     """
-    rng = np.random.default_rng(config.seed)
-    checkpoint = Checkpoint.for_fit(None if tracker is None else tracker.checkpoints, log, config, features)
-    threads = torch.get_num_threads()
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-        try:
-            torch.manual_seed(config.seed)
-            torch.set_num_threads(config.threads)
-            if config.fixed_epochs is not None:
-                return _run_epochs(Trainer(log, config, rng, features), None, config.fixed_epochs, tracker, checkpoint)
-            kept, validation = hold_out_latest(log, config, rng)
-            if validation is None:
-                raise UnsuitableError(
-                    "neural_collaborative has nothing to learn from: got 0 users with two events; allowed: from 1; "
-                    "bring a longer log or set models.neural_collaborative.enabled: false"
-                )
-            return _run_epochs(Trainer(kept, config, rng, features), validation, config.epochs, tracker, checkpoint)
-        finally:
-            torch.set_num_threads(threads)
+    vectors = features.vectors if features is not None and config.side_features else None
+    others = () if vectors is None else (vectors.data, vectors.indices, vectors.indptr)
+    checkpoint = Checkpoint.for_fit(options.checkpoints, NAME, log, config, others)
+
+    def make(kept: Interactions, rng: np.random.Generator) -> NeuMFTrainer:
+        return NeuMFTrainer(kept, config, rng, features)
+
+    def hold_out_visits(log: Interactions, rng: np.random.Generator) -> tuple[Interactions, Validation]:
+        return hold_out_latest(log, config, rng)
+
+    return training.train(make, log, config, hold_out_visits, options, checkpoint)
 
 
 def hold_out_latest(
     log: Interactions, config: NeuralCollaborativeConfig, rng: np.random.Generator
-) -> tuple[Interactions, Validation | None]:
-    """The log without the latest visit of some users, and these visits; None if no user has two events.
+) -> tuple[Interactions, Validation]:
+    """The log without the latest visit of some users, and these visits. Raises UnsuitableError if there are none.
 
     If no user has two visits, one event of each user, drawn at random, replaces the latest visit: without a validation,
     training would always run until the last epoch.
     """
-    is_latest = latest_visit_mask(log)
-    eligible = users_on_both_sides(log, is_latest)
-    if not len(eligible):
-        is_latest = one_event_per_user(log, rng)
-        eligible = users_on_both_sides(log, is_latest)
-    n_held_out = min(config.validation_users, int(np.ceil(config.validation_split * len(eligible))))
-    if n_held_out == 0:
-        return log, None
-    rows = np.sort(rng.choice(eligible, n_held_out, replace=False)).astype(np.int32)
-    held_out = is_latest & np.isin(log.user_rows, rows)
-    kept = log.select(~held_out)
-    relevant = log.select(held_out).matrix("binary")[rows]
-    # an item with events counts as on sale: an item withdrawn since can still be right for an earlier order
-    bought = np.unique(log.item_columns)
-    if len(bought) > VALIDATION_ITEMS:
-        bought = np.union1d(rng.choice(bought, VALIDATION_ITEMS, replace=False), relevant.indices)
-    known = None if log.repeat else kept.matrix("binary")[rows][:, bought]
-    return kept, Validation(rows, kept.histories()[rows], bought.astype(np.int64), relevant[:, bought], known)
 
+    def masks() -> Iterator[Mask]:
+        yield latest_visits(log)
+        yield random_events(log, rng)
 
-def _run_epochs(
-    trainer: Trainer, validation: Validation | None, epochs: int, tracker: Tracker | None, checkpoint: Checkpoint
-) -> TrainingResult:
-    config = trainer.config
-    initial = Progress(trainer.network.arrays(), deque(maxlen=config.averaged_epochs))
-    progress = checkpoint.load(trainer) or initial
-    for point in progress.curve:  # a continued fit reports to a new run, which shows the whole curve
-        _report(tracker, point)
-    started = time.monotonic() - progress.seconds
-    while not progress.ended(epochs, config):
-        _run_epoch(trainer, validation, progress)
-        progress.seconds = time.monotonic() - started
-        checkpoint.save(trainer, progress)
-        _report(tracker, progress.curve[-1])
-    checkpoint.remove()
-    extra = {
-        "user_embedding_rows": trainer.user_embedding_rows.cpu().numpy().astype(np.int32),
-        "epochs": np.array([progress.best_epoch]),
-    }
-    return TrainingResult({**progress.best_arrays, **extra}, progress.curve)
-
-
-def _run_epoch(trainer: Trainer, validation: Validation | None, progress: Progress) -> None:
-    config, epoch = trainer.config, len(progress.curve) + 1
-    point = {"epoch": float(epoch), "loss": trainer.epoch(factors_only=epoch <= config.pretraining_epochs)}
-    if not np.isfinite(point["loss"]):
-        got = f"loss {point['loss']} in epoch {epoch} with learning_rate {config.learning_rate}"
-        raise UnsuitableError(f"neural_collaborative diverged: {got}; set a lower learning_rate")
-    value = float(epoch)  # without a validation, the last epoch is the best
-    progress.newest.append(trainer.network.arrays())
-    arrays = mean_weights(progress.newest)
-    if validation is not None:
-        point[f"validation_ndcg@{VALIDATION_K}"] = value = _validate(trainer, arrays, validation, config)
-    progress.curve.append(point)
-    if value > progress.best:
-        progress.best, progress.best_epoch, progress.best_arrays = value, epoch, arrays
-    if validation is None or value > progress.clear_best * (1 + config.min_gain):
-        progress.clear_best, progress.clear_best_epoch = value, epoch
-
-
-def _report(tracker: Tracker | None, point: dict[str, float]) -> None:
-    if tracker is not None:
-        tracker.log(int(point["epoch"]), {name: value for name, value in point.items() if name != "epoch"})
-
-
-def _validate(
-    trainer: Trainer, arrays: dict[str, NDArray[Any]], validation: Validation, config: NeuralCollaborativeConfig
-) -> float:
-    """Mean NDCG of the held-out visits, ranked by the code that serves requests."""
-    network = Network.from_arrays(arrays, config)
-    rows = trainer.user_embedding_rows.cpu().numpy()[validation.user_rows]
-    users = network.encode_users(rows, validation.histories)
-    scores = forward(users, network.items[validation.item_columns], network.layers)
-    everything = np.ones(scores.shape[1], dtype=np.bool_)
-    ranked = mask_and_rank(scores, VALIDATION_K, everything, validation.known).item_columns
-    return float(np.nanmean(ndcg(ranked, validation.relevant)))
+    kept, held_out = hold_out(log, masks(), config.validation_split, config.validation_users, rng)
+    if held_out is None:
+        raise UnsuitableError(
+            f"{NAME} has nothing to learn from: got 0 users with two events; allowed: from 1; bring a longer log or "
+            f"set models.{NAME}.enabled: false"
+        )
+    return kept, Validation.from_held_out(log, held_out, VALIDATION_ITEMS, rng)

@@ -1,4 +1,4 @@
-"""Training data of SASRec: a log is cut into chunks of histories, with the targets of each token, and a validation."""
+"""Training data of SASRec: a log is cut into chunks of histories, with the targets of each token."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -6,11 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
 
-from recommenders.events.histories import DAY, Histories
+from recommenders.events.histories import DAY
 from recommenders.events.interactions import Interactions
-from recommenders.models.networks.log_checks import latest_visit_mask, users_on_both_sides
 from recommenders.models.networks.sasrec.config import SASRecConfig
 from recommenders.models.networks.sasrec.inference import expand_ranges, token_starts
 
@@ -154,42 +152,3 @@ def _batch_ends(sizes: NDArray[np.int64], batch_tokens: int) -> list[int]:
         start += max(1, int(np.searchsorted(some * np.arange(1, len(some) + 1), batch_tokens, side="right")))
         ends.append(start)
     return ends
-
-
-@dataclass(frozen=True)
-class Validation:
-    """The latest events of the held-out users, and their histories before these."""
-
-    histories: Histories  # (n, n_items) before that
-    relevant: csr_array  # (n, n_items)
-    candidates: NDArray[np.bool_]  # (n_items,)
-    exclude_known: bool
-
-
-def hold_out_latest(
-    log: Interactions, config: SASRecConfig, rng: np.random.Generator
-) -> tuple[Interactions, Validation | None]:
-    """The log without the last window (without a window: the latest event) of some users who have earlier events.
-
-    If no user has events both within the last window and before it, the latest visit of each user replaces the window:
-    without a validation, training would always run until the last epoch. None if no user has two events.
-    """
-    if log.horizon_days is None:
-        order = np.argsort(log.user_rows, kind="stable")  # a log is sorted by time
-        held_out = np.zeros(len(log), dtype=np.bool_)
-        held_out[order[np.append(np.diff(log.user_rows[order]) != 0, True)[: len(log)]]] = True
-    else:
-        held_out = log.timestamps > log.timestamps.max(initial=0) - log.horizon_days * DAY
-        if not len(users_on_both_sides(log, held_out)):
-            held_out = latest_visit_mask(log)
-    eligible = users_on_both_sides(log, held_out)
-    n_held_out = min(config.validation_users, (len(eligible) + 1) // 2)
-    if n_held_out == 0:
-        return log, None
-    rows = np.sort(rng.choice(eligible, n_held_out, replace=False))
-    held_out &= np.isin(log.user_rows, rows)
-    kept = log.select(~held_out)
-    relevant = log.select(held_out).matrix("binary")[rows]
-    # an item with events counts as on sale: an item withdrawn since can still be right for an earlier order
-    candidates = np.bincount(log.item_columns, minlength=len(log.items)) > 0
-    return kept, Validation(kept.histories()[rows], relevant, candidates, not log.repeat)

@@ -1,16 +1,15 @@
 """Configuration of SASRec."""
 
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from pydantic import Field, model_validator
 
-from recommenders.models.recommender import ModelConfig
+from recommenders.models.networks.config import NetworkConfig
 
-if TYPE_CHECKING:
-    pass
+NAME = "sasrec"
 
 
-class SASRecConfig(ModelConfig):
+class SASRecConfig(NetworkConfig):
     """On which logs SASRec is trained, and the shape and training of its network."""
 
     fit_on_windows: bool = Field(
@@ -41,7 +40,6 @@ class SASRecConfig(ModelConfig):
         ge=0,
         description="Decoupled weight decay (AdamW) of all parameters except the item embeddings.",
     )
-    epochs: int = Field(default=100, ge=1, description="Maximum number of epochs. Early stopping can end training.")
     averaged_epochs: int = Field(
         default=5, ge=1, description="Number of newest epochs whose mean weights are validated and kept."
     )
@@ -64,28 +62,6 @@ class SASRecConfig(ModelConfig):
         default=1024,
         ge=1,
         description="Number of items drawn for a step on such a larger catalogue, in addition to the step's own items.",
-    )
-    validation_users: int = Field(
-        default=1000,
-        ge=1,
-        description="Maximum number of held-out users. At most half of the users with earlier events are held out.",
-    )
-    threads: int = Field(
-        default=1,  # small steps gain little from more threads, and lose on a busy machine
-        ge=1,
-        description="Number of threads of PyTorch in training.",
-    )
-    max_minutes: float = Field(
-        default=5.0,  # a limit for slow machines
-        gt=0,
-        description="Time limit of training in minutes. The best epoch so far is kept; another run may keep another "
-        "epoch.",
-    )
-    fixed_epochs: int | None = Field(
-        default=None,
-        ge=1,
-        description="Number of epochs on all data without validation, as the platform sets it for a refit; null: "
-        "early stopping.",
     )
 
     @model_validator(mode="after")

@@ -1,6 +1,7 @@
-"""SASRec's softmax loss over a catalogue of any size, and the item embeddings that it trains."""
+"""SASRec's softmax loss over a catalogue of any size. Imported only for fitting."""
 
 from functools import cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,25 +11,6 @@ from recommenders.models.networks.sasrec.batches import Batch
 from recommenders.models.networks.sasrec.config import SASRecConfig
 
 LOGIT_ROWS = 1024  # positions whose logits are in memory at once
-INIT_STD = 0.02  # standard deviation of the initial embeddings
-BETAS = (0.9, 0.98)
-
-
-class ItemEmbeddings:
-    """The item embeddings and their Adam optimiser. A step updates only the rows that have a gradient."""
-
-    def __init__(self, n_items: int, size: int) -> None:
-        self.table = torch.randn(n_items, size) * INIT_STD
-        self.mean, self.square, self.steps = torch.zeros(n_items, size), torch.zeros(n_items, size), 0
-
-    def step(self, rows: torch.Tensor | slice, gradient: torch.Tensor, learning_rate: float) -> None:
-        """rows: (n,) distinct, or a slice; gradient: (n, size). Kingma & Ba 2015."""
-        self.steps += 1
-        mean = torch.lerp(self.mean[rows], gradient, 1 - BETAS[0])
-        square = torch.lerp(self.square[rows], gradient * gradient, 1 - BETAS[1])
-        self.mean[rows], self.square[rows] = mean, square
-        deviation = (square / (1 - BETAS[1] ** self.steps)).sqrt_().add_(1e-8)
-        self.table[rows] -= (learning_rate / (1 - BETAS[0] ** self.steps)) * mean / deviation
 
 
 class SoftmaxSampler:
@@ -42,17 +24,21 @@ class SoftmaxSampler:
         self.n_items, self.rng, self.n_drawn = len(log.items), rng, min(config.n_negatives, len(log.items))
         self.frequencies = np.bincount(log.item_columns, minlength=self.n_items) / max(len(log), 1)
         self.full_softmax = self.n_items <= config.full_softmax_items
-        self.position = np.arange(self.n_items)  # of an item among the columns of the step
+        self.position = np.empty(self.n_items, np.int64)  # of an item among the columns of the step
 
-    def sample(self, batch: Batch) -> tuple[torch.Tensor | slice, torch.Tensor | None]:
-        """The item columns of the step, and their log-q correction."""
+    def sample(self, batch: Batch) -> tuple[Batch, torch.Tensor | None, torch.Tensor | None]:
+        """The batch, whose items are positions among the item columns of the step; these, ascending; their correction.
+
+        The last two are None for all items.
+        """
         if self.full_softmax:
-            return slice(None), None
+            return batch, None, None
         drawn = self.rng.choice(self.n_items, self.n_drawn, replace=False, shuffle=False)
         columns = np.unique(np.concatenate([batch.items, batch.targets, drawn]))
         self.position[columns] = np.arange(len(columns))
         absence = (1 - self.n_drawn / self.n_items) * (1 - self.frequencies[columns]) ** len(batch.targets)
-        return torch.from_numpy(columns), torch.from_numpy(-np.log1p(-absence).astype(np.float32))
+        batch = batch._replace(items=self.position[batch.items], targets=self.position[batch.targets])
+        return batch, torch.from_numpy(columns), torch.from_numpy(-np.log1p(-absence).astype(np.float32))
 
 
 @cache
@@ -95,3 +81,23 @@ def softmax_gradients(
         hidden_gradient[start : start + LOGIT_ROWS] = probabilities @ items
         item_gradient += probabilities.T @ some
     return total, hidden_gradient, item_gradient
+
+
+def softmax_loss(hidden: torch.Tensor, items: torch.Tensor, *others: torch.Tensor | None) -> torch.Tensor:
+    """The loss of softmax_gradients, (), with these gradients. others: its further arguments."""
+    loss: torch.Tensor = _SoftmaxLoss.apply(hidden, items, *others)  # type: ignore[no-untyped-call]
+    return loss
+
+
+class _SoftmaxLoss(torch.autograd.Function):
+    """Computes the gradients in the forward pass, block by block: autograd would keep the logits of all blocks."""
+
+    @staticmethod
+    def forward(ctx: Any, hidden: torch.Tensor, items: torch.Tensor, *others: torch.Tensor | None) -> torch.Tensor:
+        loss, *gradients = softmax_gradients(hidden, items, *others)  # type: ignore[arg-type]
+        ctx.save_for_backward(*gradients)
+        return hidden.new_tensor(loss)
+
+    @staticmethod
+    def backward(ctx: Any, *outer: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        return (*(gradient.mul_(outer[0]) for gradient in ctx.saved_tensors), None, None, None, None)

@@ -9,7 +9,7 @@ from recommenders.errors import UnsuitableError
 from recommenders.events.histories import Histories
 from recommenders.events.interactions import Interactions
 from recommenders.models.networks.log_checks import require_repeated_items
-from recommenders.models.networks.sasrec.config import SASRecConfig
+from recommenders.models.networks.sasrec.config import NAME, SASRecConfig
 from recommenders.models.networks.sasrec.inference import (
     Floats,
     Network,
@@ -18,7 +18,7 @@ from recommenders.models.networks.sasrec.inference import (
     network_to_arrays,
     ordered_share,
 )
-from recommenders.models.recommender import ModelConfig, Recommender, Tracker
+from recommenders.models.recommender import ModelConfig, Recommender, TrainingOptions
 
 if TYPE_CHECKING:
     from recommenders.features.items import ItemFeatures
@@ -39,7 +39,7 @@ class SASRec(Recommender):
     better there.
     """
 
-    name = "sasrec"
+    name = NAME
     Config = SASRecConfig
     config: SASRecConfig
     expensive_to_fit: ClassVar[bool] = True
@@ -49,11 +49,11 @@ class SASRec(Recommender):
     user_embeddings_: Floats  # (n_users, embedding_dim); (0, embedding_dim) for more than MAX_STORED_USERS users
     epochs_: int  # epochs that trained the kept weights; a refit repeats this number
 
-    def refit_config(self) -> ModelConfig:
+    def _refit_config(self) -> ModelConfig:
         """The configuration with the number of epochs that early stopping found."""
         return self.config.model_copy(update={"fixed_epochs": self.epochs_})
 
-    def _fit(self, interactions: Interactions, features: "ItemFeatures | None", tracker: Tracker | None) -> None:
+    def _fit(self, interactions: Interactions, features: "ItemFeatures | None", options: TrainingOptions) -> None:
         require_repeated_items(self.name, interactions)
         if interactions.horizon_days is not None and not self.config.fit_on_windows:
             raise UnsuitableError(
@@ -69,7 +69,7 @@ class SASRec(Recommender):
             )
         from recommenders.models.networks.sasrec.training import train  # imports torch, which scoring never needs
 
-        result = train(interactions, self.config, tracker)
+        result = train(interactions, self.config, options)
         stored = self.histories_[: len(self.users_) if len(self.users_) <= MAX_STORED_USERS else 0]
         self.network_ = network_from_arrays(result.arrays, self.config.n_heads)
         self.user_embeddings_ = encode(stored, self.network_)

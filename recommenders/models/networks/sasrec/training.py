@@ -1,8 +1,6 @@
-"""Training of SASRec: a log -> the weights of the best epoch. Imports torch, so it is imported only for fitting."""
+"""Training of SASRec: its loss, optimisers and validation. Imported only for fitting."""
 
-import time
-from collections import deque
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,207 +9,139 @@ from numpy.typing import NDArray
 from torch import nn
 
 from recommenders.errors import UnsuitableError
+from recommenders.events.histories import Histories
 from recommenders.events.interactions import Interactions
-from recommenders.metrics.ranking import ndcg
-from recommenders.models.networks.averaging import mean_weights
-from recommenders.models.networks.dropout import Dropout
-from recommenders.models.networks.sasrec.batches import Batch, SequenceBatcher, Validation, hold_out_latest
-from recommenders.models.networks.sasrec.config import SASRecConfig
-from recommenders.models.networks.sasrec.inference import EPSILON, LAYERS, Network, encode, network_from_arrays
-from recommenders.models.networks.sasrec.loss import BETAS, INIT_STD, ItemEmbeddings, SoftmaxSampler, softmax_gradients
-from recommenders.models.recommender import Tracker, mask_and_rank
+from recommenders.models.networks import training
+from recommenders.models.networks.checkpoint import Checkpoint
+from recommenders.models.networks.sasrec.batches import Batch, SequenceBatcher
+from recommenders.models.networks.sasrec.config import NAME, SASRecConfig
+from recommenders.models.networks.sasrec.inference import encode, network_from_arrays
+from recommenders.models.networks.sasrec.loss import SoftmaxSampler, softmax_loss
+from recommenders.models.networks.sasrec.network import INIT_STD, Attention
+from recommenders.models.networks.sparse_adamw import SparseAdamW, gather_rows
+from recommenders.models.networks.trainer import Trainer
+from recommenders.models.networks.training import TrainingResult
+from recommenders.models.networks.validation import Scorer, Validation
+from recommenders.models.recommender import DEFAULT_OPTIONS, TrainingOptions
+from recommenders.splitting.hold_out import Mask, hold_out, last_window, latest_events, latest_visits
 
-VALIDATION_K = 10
 MIN_STEPS_PER_EPOCH = 50  # an epoch of a log of few batches passes over the log several times before it validates
+HELD_OUT_SHARE = 0.5  # of the users with earlier events, at most
+BETAS = (0.9, 0.98)
 
 
-@dataclass(frozen=True)
-class TrainingResult:
-    """Arrays of the best epoch (the mean with the epochs before it), its number, and the curve of all epochs."""
+class SoftmaxLoss(nn.Module):
+    """SASRec with its training loss. full_softmax: whether each step has a gradient of all item embeddings."""
 
-    arrays: dict[str, NDArray[Any]]
-    epochs: int
-    curve: list[dict[str, float]]
-
-
-def rms_norm(vectors: torch.Tensor) -> torch.Tensor:
-    """As in inference, with gradients."""
-    return nn.functional.rms_norm(vectors, vectors.shape[-1:], eps=float(EPSILON))
-
-
-class Block(nn.Module):
-    """Self-attention and a feed-forward layer, each with a residual connection."""
-
-    def __init__(self, config: SASRecConfig) -> None:
+    def __init__(self, n_items: int, config: SASRecConfig, full_softmax: bool) -> None:
         super().__init__()
-        size, self.n_heads = config.embedding_dim, config.n_heads
-        self.qkv, self.out = nn.Linear(size, 3 * size), nn.Linear(size, size)
-        self.up, self.down = nn.Linear(size, size), nn.Linear(size, size)
-        self.dropout = Dropout(config.dropout)
-        for name in LAYERS:
-            nn.init.xavier_normal_(getattr(self, name).weight)
-            nn.init.zeros_(getattr(self, name).bias)
-
-    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        """(n, width, size) -> the same; no token attends to later tokens, so none attends to the padding."""
-        n, width, size = hidden.shape
-        parts = self.qkv(rms_norm(hidden)).view(n, width, 3, self.n_heads, size // self.n_heads)
-        queries, keys, values = parts.permute(2, 0, 3, 1, 4)
-        attended = nn.functional.scaled_dot_product_attention(queries, keys, values, is_causal=True)
-        hidden = hidden + self.dropout(self.out(attended.transpose(1, 2).reshape(n, width, size)))
-        added: torch.Tensor = self.dropout(self.down(torch.relu(self.up(rms_norm(hidden)))))
-        return hidden + added
-
-
-class Attention(nn.Module):
-    """All of SASRec but the item embeddings, which ItemEmbeddings trains row by row."""
-
-    def __init__(self, config: SASRecConfig) -> None:
-        super().__init__()
-        self.positions = nn.Embedding(config.history_length, config.embedding_dim)
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_blocks))
-        self.dropout = Dropout(config.dropout)
-        nn.init.normal_(self.positions.weight, std=INIT_STD)
-
-    def forward(self, items: torch.Tensor, cells: torch.Tensor, shape: tuple[int, int]) -> torch.Tensor:
-        """Item embeddings (n_events, size), the cell of each, shape (n, width) -> user embeddings (n, width, size)."""
-        n, width = shape
-        sizes = torch.bincount(cells, minlength=n * width).clamp_min(1)
-        scaled = items * (items.shape[1] / sizes[cells]).sqrt()[:, None]
-        tokens = items.new_zeros(n * width, items.shape[1]).index_add(0, cells, scaled).view(n, width, -1)
-        hidden = self.dropout(tokens + self.positions.weight[:width])
-        for block in self.blocks:
-            hidden = block(hidden)
-        return rms_norm(hidden)
-
-    def _named_tensors(self) -> dict[str, torch.Tensor]:
-        found: dict[str, torch.Tensor] = {"position_embeddings": self.positions.weight}
-        for i, block in enumerate(self.blocks):
-            for name in LAYERS:
-                found[f"block{i}.{name}.weights"] = getattr(block, name).weight.T  # numpy multiplies from the left
-                found[f"block{i}.{name}.biases"] = getattr(block, name).bias
-        return found
-
-    @torch.no_grad()
-    def arrays(self) -> dict[str, NDArray[Any]]:
-        """The weights under the names that network_from_arrays() reads."""
-        return {name: np.array(tensor.numpy(), order="C") for name, tensor in self._named_tensors().items()}
-
-
-class Trainer:
-    """The network, its optimisers and the number of steps so far."""
-
-    def __init__(self, log: Interactions, config: SASRecConfig, rng: np.random.Generator) -> None:
-        self.config, self.steps = config, 0
-        self.batcher, self.softmax_sampler = SequenceBatcher(log, config, rng), SoftmaxSampler(log, config, rng)
         self.attention = Attention(config)
-        self.item_embeddings = ItemEmbeddings(len(log.items), config.embedding_dim)
-        self.optimizer = torch.optim.AdamW(
-            self.attention.parameters(), config.learning_rate, BETAS, weight_decay=config.weight_decay, fused=True
-        )
+        self.item_embeddings = nn.Embedding(n_items, config.embedding_dim, sparse=not full_softmax)
+        with torch.no_grad():
+            self.item_embeddings.weight *= INIT_STD  # drawn with a standard deviation of 1
 
-    def epoch(self) -> float:
-        """Passes over the log until MIN_STEPS_PER_EPOCH steps are done; returns the mean loss of a position.
+    def forward(
+        self,
+        batch: Batch,
+        columns: torch.Tensor | None,
+        log_q_correction: torch.Tensor | None,
+    ) -> tuple[torch.Tensor, float]:
+        """The sum of the losses of a batch, and the weight of its targets. The arguments are those of SoftmaxSampler.
 
-        Raises UnsuitableError if no event has a target.
+        columns: (m,) the items of the softmax, into which the batch's items point; None: all. log_q_correction: (m,).
         """
-        self.attention.train()
-        total, n_positions, until = 0.0, 0.0, self.steps + MIN_STEPS_PER_EPOCH
-        while self.steps < until:
-            before = self.steps
-            for batch in self.batcher.batches():
-                total += self._step(batch)
-                n_positions += float(batch.weights.sum())
-            if self.steps == before:
-                raise UnsuitableError(
-                    "sasrec has nothing to learn from: got 0 events that another of the same user follows within "
-                    "the log's horizon; allowed: from 1; bring a longer log or set models.sasrec.enabled: false"
-                )
-        return total / max(n_positions, 1e-9)
-
-    def _step(self, batch: Batch) -> float:
-        self.steps += 1
-        learning_rate = self.config.learning_rate * min(1.0, self.steps / self.config.warmup_steps)
-        columns, log_q_correction = self.softmax_sampler.sample(batch)
-        embeddings = self.item_embeddings.table[columns].detach().requires_grad_()
-        items = nn.functional.embedding(torch.from_numpy(self.softmax_sampler.position[batch.items]), embeddings)
+        table = self.item_embeddings.weight
+        embeddings = table if columns is None else gather_rows(table, columns)
+        items = nn.functional.embedding(torch.from_numpy(batch.items), embeddings)
         hidden = self.attention(items, torch.from_numpy(batch.cells), batch.shape).flatten(0, 1)
         hidden = hidden[torch.from_numpy(batch.has_targets)]
-        target_columns = torch.from_numpy(self.softmax_sampler.position[batch.targets])
-        targets = (torch.from_numpy(batch.rows), target_columns, torch.from_numpy(batch.weights))
-        with torch.no_grad():
-            loss, hidden_gradient, item_gradient = softmax_gradients(hidden, embeddings, *targets, log_q_correction)
-        self.optimizer.zero_grad(set_to_none=True)
-        weight = float(batch.weights.sum())
-        hidden.backward(hidden_gradient / weight)
-        self.optimizer.param_groups[0]["lr"] = learning_rate
-        self.optimizer.step()
-        assert embeddings.grad is not None
-        self.item_embeddings.step(columns, embeddings.grad + item_gradient / weight, learning_rate)
-        return loss
+        targets = torch.from_numpy(batch.targets)
+        weights = torch.from_numpy(batch.weights)
+        loss = softmax_loss(hidden, embeddings, torch.from_numpy(batch.rows), targets, weights, log_q_correction)
+        return loss, float(batch.weights.sum())
+
+
+class SASRecTrainer(Trainer):
+    """A network, its optimisers and its batches for a log."""
+
+    name = NAME
+    validation_k = 10
+    config: SASRecConfig
+    module: SoftmaxLoss
+
+    def __init__(self, log: Interactions, config: SASRecConfig, rng: np.random.Generator) -> None:
+        self.config, self.rng = config, rng
+        self.batcher, self.softmax_sampler = SequenceBatcher(log, config, rng), SoftmaxSampler(log, config, rng)
+        self.module = SoftmaxLoss(len(log.items), config, self.softmax_sampler.full_softmax)
+        rate, attention = config.learning_rate, self.module.attention.parameters()
+        self.optimizers = [
+            SparseAdamW(self.module.item_embeddings.parameters(), lr=rate, betas=BETAS),
+            torch.optim.AdamW(attention, lr=rate, betas=BETAS, weight_decay=config.weight_decay, fused=True),
+        ]
+
+    def batches(self, epoch: int) -> Iterator[tuple[Any, ...]]:
+        """Passes over the log until MIN_STEPS_PER_EPOCH steps are done."""
+        n_steps = 0
+        while n_steps < MIN_STEPS_PER_EPOCH:
+            before = n_steps
+            for batch in self.batcher.batches():
+                n_steps += 1
+                yield self.softmax_sampler.sample(batch)
+            if n_steps == before:
+                raise UnsuitableError(
+                    f"{NAME} has nothing to learn from: got 0 events that another of the same user follows within "
+                    f"the log's horizon; allowed: from 1; bring a longer log or set models.{NAME}.enabled: false"
+                )
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """A copy of the current weights."""
-        by_visit = np.array([self.batcher.window is not None])
+        """The weights under the names that network_from_arrays() reads."""
         return {
-            "item_embeddings": self.item_embeddings.table.numpy().copy(),
-            **self.attention.arrays(),
-            "by_visit": by_visit,
+            "item_embeddings": self.module.item_embeddings.weight.detach().numpy().copy(),
+            **self.module.attention.arrays(),
+            "by_visit": np.array([self.batcher.window is not None]),
         }
 
+    def scorer(self, arrays: Mapping[str, NDArray[Any]]) -> Scorer:
+        """The logits of such weights."""
+        network = network_from_arrays(arrays, self.config.n_heads)
 
-def train(log: Interactions, config: SASRecConfig, tracker: Tracker | None = None) -> TrainingResult:
-    """Trains until the validation no longer improves, or for config.fixed_epochs on all data. Seeded."""
-    rng = np.random.default_rng(config.seed)
-    state, threads = torch.random.get_rng_state(), torch.get_num_threads()
-    try:
-        torch.manual_seed(config.seed)
-        torch.set_num_threads(config.threads)
-        kept, validation = (log, None) if config.fixed_epochs else hold_out_latest(log, config, rng)
-        trainer = Trainer(kept, config, rng)
-        return _run_epochs(trainer, validation, config, tracker)
-    finally:
-        torch.random.set_rng_state(state)
-        torch.set_num_threads(threads)
+        def score(
+            user_rows: NDArray[np.int32], histories: Histories, item_columns: NDArray[np.int64]
+        ) -> NDArray[np.float32]:
+            scores: NDArray[np.float32] = encode(histories, network) @ network.item_embeddings[item_columns].T
+            return scores
+
+        return score
 
 
-def _run_epochs(
-    trainer: Trainer, validation: Validation | None, config: SASRecConfig, tracker: Tracker | None
-) -> TrainingResult:
-    curve: list[dict[str, float]] = []
-    best, best_epoch, best_arrays = -np.inf, 0, trainer.arrays()
-    newest: deque[dict[str, NDArray[Any]]] = deque(maxlen=config.averaged_epochs)
-    deadline = time.monotonic() + 60 * config.max_minutes
-    for epoch in range(1, (config.fixed_epochs or config.epochs) + 1):
-        point = {"epoch": float(epoch), "loss": trainer.epoch()}
-        newest.append(trainer.arrays())
-        arrays = mean_weights(newest)
-        value = float(epoch)  # without a validation, the last epoch is the best
-        if validation is not None:
-            point[f"validation_ndcg@{VALIDATION_K}"] = value = _validate(
-                network_from_arrays(arrays, config.n_heads), validation
-            )
-        curve.append(point)
-        if tracker is not None:
-            tracker.log(epoch, {name: metric for name, metric in point.items() if name != "epoch"})
-        if value > best:
-            best, best_epoch, best_arrays = value, epoch, arrays
-        elif epoch - best_epoch >= config.patience:
-            break
-        if time.monotonic() > deadline:
-            break
-    return TrainingResult(best_arrays, best_epoch, curve)
+def train(log: Interactions, config: SASRecConfig, options: TrainingOptions = DEFAULT_OPTIONS) -> TrainingResult:
+    """Trains SASRec on a log, as training.train() says. Raises UnsuitableError if no event has a target."""
+    checkpoint = Checkpoint.for_fit(options.checkpoints, NAME, log, config)
+
+    def make(kept: Interactions, rng: np.random.Generator) -> SASRecTrainer:
+        return SASRecTrainer(kept, config, rng)
+
+    def hold_out_task(log: Interactions, rng: np.random.Generator) -> tuple[Interactions, Validation | None]:
+        return hold_out_latest(log, config, rng)
+
+    return training.train(make, log, config, hold_out_task, options, checkpoint)
 
 
-def _validate(network: Network, validation: Validation) -> float:
-    """Mean NDCG of the held-out events, ranked by the code that serves requests."""
-    embeddings = encode(validation.histories, network)
-    n_rows = max(1, 4_000_000 // len(network.item_embeddings))  # users whose scores are in memory at once
-    values = []
-    for start in range(0, len(embeddings), n_rows):
-        some = slice(start, start + n_rows)
-        known = validation.histories[some].matrix if validation.exclude_known else None
-        scores = embeddings[some] @ network.item_embeddings.T
-        ranked = mask_and_rank(scores, VALIDATION_K, validation.candidates, known).item_columns
-        values.append(ndcg(ranked, validation.relevant[some]))
-    return float(np.nanmean(np.concatenate(values)))
+def hold_out_latest(
+    log: Interactions, config: SASRecConfig, rng: np.random.Generator
+) -> tuple[Interactions, Validation | None]:
+    """The log without the last window (without a window: the latest event) of some users who have earlier events.
+
+    If no user has events both within the last window and before it, the latest visit of each user replaces the window:
+    without a validation, training would always run until the last epoch. None if no user has two events.
+    """
+
+    def masks() -> Iterator[Mask]:
+        if log.horizon_days is None:
+            yield latest_events(log)
+        else:
+            yield last_window(log, log.horizon_days)
+            yield latest_visits(log)
+
+    kept, held_out = hold_out(log, masks(), HELD_OUT_SHARE, config.validation_users, rng)
+    return kept, None if held_out is None else Validation.from_held_out(log, held_out, len(log.items), rng)

@@ -1,8 +1,5 @@
 """Tests of NeuMF beyond the contract of all models: its scores, its training data, and when training stops."""
 
-import logging
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,32 +10,25 @@ from recommenders.errors import ConfigurationError, ModelTooLargeError, Unsuitab
 from recommenders.events.histories import Histories
 from recommenders.events.ids import IdMap
 from recommenders.events.interactions import Interactions
+from recommenders.models.networks.checkpoint import Checkpoint
 from recommenders.models.networks.neural_collaborative import loss as loss_module
-from recommenders.models.networks.neural_collaborative.checkpoint import FILE
 from recommenders.models.networks.neural_collaborative.config import NeuralCollaborativeConfig
 from recommenders.models.networks.neural_collaborative.inference import pooling_weights, user_embedding_rows
 from recommenders.models.networks.neural_collaborative.loss import Pairs, cross_entropy, pair_loss
 from recommenders.models.networks.neural_collaborative.model import NeuralCollaborative
-from recommenders.models.networks.neural_collaborative.network import MASKED, NeuMF, RowAdam
+from recommenders.models.networks.neural_collaborative.network import MASKED, NeuMF
 from recommenders.models.networks.neural_collaborative.sampling import Batch, Sampler
-from recommenders.models.networks.neural_collaborative.trainer import Trainer
-from recommenders.models.networks.neural_collaborative.training import hold_out_latest
+from recommenders.models.networks.neural_collaborative.training import NeuMFTrainer
+from recommenders.models.networks.training import TrainingResult, run_epochs
+from recommenders.models.recommender import TrainingOptions
 
 SMALL: dict[str, Any] = {"embedding_dim": 6, "hidden_layers": (12, 5), "batch_size": 64}
 CPU = torch.device("cpu")
 
 
-class RecordingTracker:
-    """A tracker that records the points it receives, and interrupts the fit at one epoch."""
-
-    def __init__(self, checkpoints: Path | None = None, interrupt_at: int = 0) -> None:
-        self.checkpoints, self.interrupt_at = checkpoints, interrupt_at
-        self.points: list[tuple[int, dict[str, float]]] = []
-
-    def log(self, step: int, metrics: dict[str, float]) -> None:
-        self.points.append((step, metrics))
-        if step == self.interrupt_at:
-            raise InterruptedError(f"interrupted at epoch {step}")
+def run(trainer: NeuMFTrainer, n_epochs: int = 1) -> TrainingResult:
+    trainer.config = trainer.config.model_copy(update={"fixed_epochs": n_epochs})
+    return run_epochs(trainer, None, TrainingOptions(), Checkpoint(None, ""))
 
 
 def sampler(log: Interactions, **settings: Any) -> Sampler:
@@ -67,14 +57,15 @@ def test_numpy_scores_equal_the_network_output(world: Any) -> None:
     config = NeuralCollaborativeConfig(**SMALL, history_length=5)
     torch.manual_seed(3)
     network = NeuMF(24, 22, config).eval()
-    network.item_embeddings[:, -1] = torch.randn(22)
+    with torch.no_grad():
+        network.item_embeddings.weight[:, -1] = torch.randn(22)
     model = NeuralCollaborative(config)
     model._store_context(log)
     numbered = {"user_embedding_rows": np.arange(24, dtype=np.int32), "epochs": np.array([1])}
     model.restore({**network.arrays(), **numbered})
     newest = torch.from_numpy(model.histories_.latest(5).astype(np.int64))
     with torch.no_grad():
-        expected = network(network.user_embeddings, newest, torch.arange(22).expand(24, 22)).numpy()
+        expected = network(network.user_embeddings.weight, newest, torch.arange(22).expand(24, 22)).numpy()
     rows = np.arange(24, dtype=np.int32)
     np.testing.assert_allclose(model.score(rows, model.histories_), expected, rtol=1e-4, atol=1e-5)
     columns = np.array([[3, 1, 21], [7, 7, 0]], dtype=np.int32)
@@ -94,11 +85,10 @@ def test_training_pools_a_history_as_inference_does(world: Any) -> None:
     config = NeuralCollaborativeConfig(**SMALL, history_length=4)
     network = NeuMF(1, 22, config)
     slots = torch.tensor([[5, 2, 9, 0]])
-    whole = network.encode_users(network.user_embeddings[:1], network.item_embeddings, slots, torch.tensor([[0, 2, 4]]))
+    users, items = network.user_embeddings.weight[:1], network.item_embeddings.weight
+    whole = network.encode_users(users, items, slots, torch.tensor([[0, 2, 4]]))
     for row, end in enumerate((0, 2, 4)):
-        alone = network.encode_users(
-            network.user_embeddings[:1], network.item_embeddings, slots[:, :end], torch.tensor([[end]])
-        )
+        alone = network.encode_users(users, items, slots[:, :end], torch.tensor([[end]]))
         for part, expected in zip(whole, alone, strict=True):
             torch.testing.assert_close(part[row : row + 1], expected)
 
@@ -171,11 +161,11 @@ def test_negatives_are_never_known_pairs(world: Any) -> None:
     log, _ = world
     bought = log.matrix().toarray() > 0
     for pool in (8, 512):
-        trainer = Trainer(log, NeuralCollaborativeConfig(**SMALL, negative_pool=pool), np.random.default_rng(0))
+        trainer = NeuMFTrainer(log, NeuralCollaborativeConfig(**SMALL, negative_pool=pool), np.random.default_rng(0))
         for batch in trainer.sampler.epoch():
             assert (batch.known.numpy() == bought[batch.users][:, batch.pool]).all()
             factors = torch.randn(batch.target_positions.numel(), 6)
-            chosen, shift = trainer._choose_negatives(factors, torch.randn(len(batch.pool), 7), batch)
+            chosen, shift = trainer.module._choose_negatives(factors, torch.randn(len(batch.pool), 7), batch)
             users, known = batch.users.repeat_interleave(batch.target_positions.shape[1])[:, None], shift == MASKED
             assert (bought[users, batch.pool[chosen]] == known.numpy()).all()
             has_unknown = ~bought[batch.users][:, batch.pool].all(axis=1)
@@ -184,17 +174,17 @@ def test_negatives_are_never_known_pairs(world: Any) -> None:
 
 def test_a_user_of_all_items_has_no_negatives(toy_events: Any) -> None:
     log = Interactions.from_table(toy_events([(0, 0), (0, 1)], [0, 1]))
-    trainer = Trainer(log, NeuralCollaborativeConfig(**SMALL), np.random.default_rng(0))
-    before = trainer.network.item_embeddings.clone()
-    assert trainer.epoch() == pytest.approx(0.0, abs=1e-6)
-    assert torch.allclose(before, trainer.network.item_embeddings, atol=1e-5)
+    trainer = NeuMFTrainer(log, NeuralCollaborativeConfig(**SMALL), np.random.default_rng(0))
+    before = trainer.arrays()["item_embeddings"]
+    assert run(trainer).curve[-1]["loss"] == pytest.approx(0.0, abs=1e-6)
+    np.testing.assert_allclose(trainer.arrays()["item_embeddings"], before, atol=1e-5)
 
 
 def test_importance_weights_estimate_the_softmax_over_all_items(world: Any) -> None:
-    trainer = Trainer(world[0], NeuralCollaborativeConfig(**SMALL, n_negatives=4000), np.random.default_rng(0))
+    trainer = NeuMFTrainer(world[0], NeuralCollaborativeConfig(**SMALL, n_negatives=4000), np.random.default_rng(0))
     batch = next(iter(trainer.sampler.epoch()))
     factors, items = torch.randn(batch.target_positions.numel(), 6), torch.randn(22, 7)
-    chosen, shift = trainer._choose_negatives(factors, items, batch)
+    chosen, shift = trainer.module._choose_negatives(factors, items, batch)
     scores = (factors @ items[:, :-1].T + items[:, -1]).view(len(batch.users), -1, 22)
     exact = torch.logsumexp(scores.masked_fill(batch.known[:, None], -1e9), dim=2).flatten()
     other = torch.randn(22)  # the output of the layers
@@ -228,34 +218,16 @@ def test_the_written_backward_pass_equals_autograd(dropout: float, monkeypatch: 
 
 
 def test_negatives_are_unknown_items_even_if_known_items_score_highest(world: Any) -> None:
-    trainer = Trainer(world[0], NeuralCollaborativeConfig(**SMALL), np.random.default_rng(0))
+    trainer = NeuMFTrainer(world[0], NeuralCollaborativeConfig(**SMALL), np.random.default_rng(0))
     batch = next(iter(trainer.sampler.epoch()))
     pool = torch.zeros(22, 7)
     pool[batch.known[0], -1] = 40.0  # a score as high as that of known items in a trained network
-    chosen, shift = trainer._choose_negatives(torch.zeros(batch.target_positions.numel(), 6), pool, batch)
+    chosen, shift = trainer.module._choose_negatives(torch.zeros(batch.target_positions.numel(), 6), pool, batch)
     of_first = slice(0, batch.target_positions.shape[1])
     assert not batch.known[0, chosen[of_first]].any()
     n_unknown, n_negatives = float((~batch.known[0]).sum()), trainer.config.n_negatives
     expected = np.log(n_unknown / n_negatives) * torch.ones_like(shift[of_first])
     torch.testing.assert_close(shift[of_first], expected, atol=1e-4, rtol=1e-4)
-
-
-@pytest.mark.parametrize("weight_decay", [0.0, 0.1])
-def test_gathered_rows_are_updated_as_by_adamw_and_others_stay(weight_decay: float) -> None:
-    table = torch.randn(5, 3)
-    start, twin = table.clone(), torch.nn.Parameter(table.clone())
-    ours, theirs = RowAdam(table, 0.1, weight_decay), torch.optim.AdamW([twin], lr=0.1, weight_decay=weight_decay)
-    theirs.param_groups[0]["lr"] = ours.learning_rate
-    for _ in range(3):
-        gathered = ours.gather(torch.tensor([[4, 1], [1, 4]]))
-        loss = (gathered.embeddings[gathered.positions] ** 2).sum()
-        loss.backward()  # type: ignore[no-untyped-call]
-        ours.step(gathered)
-        theirs.zero_grad()
-        (twin[torch.tensor([[4, 1], [1, 4]])] ** 2).sum().backward()  # type: ignore[no-untyped-call]
-        theirs.step()
-    torch.testing.assert_close(table[[1, 4]], twin.detach()[[1, 4]])
-    assert torch.equal(table[[0, 2, 3]], start[[0, 2, 3]])
 
 
 def test_recent_events_weigh_more_in_a_dated_log(toy_events: Any) -> None:
@@ -266,172 +238,15 @@ def test_recent_events_weigh_more_in_a_dated_log(toy_events: Any) -> None:
     assert sampler(Interactions.from_table(table, dated=False)).weights.tolist() == [1, 1]
 
 
-def test_validation_is_the_latest_visit_and_not_in_training(world: Any) -> None:
-    log, _ = world
-    config = NeuralCollaborativeConfig(validation_split=0.5)
-    kept, validation = hold_out_latest(log, config, np.random.default_rng(0))
-    assert validation is not None
-    assert len(validation.user_rows) == 12
-    assert len(kept) + validation.relevant.nnz == len(log)
-    assert validation.histories.counts.tolist() == np.bincount(kept.user_rows)[validation.user_rows].tolist()
-    for row, relevant in zip(validation.user_rows, validation.relevant.toarray(), strict=True):
-        of_user = log.user_rows == row
-        latest = log.item_columns[of_user & (log.timestamps == log.timestamps[of_user].max())]
-        assert validation.item_columns[np.flatnonzero(relevant)].tolist() == sorted(latest.tolist())
-
-
 def test_training_never_stops_before_the_layers_are_trained(world: Any) -> None:
     config = NeuralCollaborativeConfig(**SMALL, epochs=9, patience=2, min_gain=1e6, pretraining_epochs=4)
     assert len(NeuralCollaborative(config).fit(world[0]).learning_curve) == 6
-
-
-def test_a_fit_that_diverges_raises(world: Any) -> None:
-    config = NeuralCollaborativeConfig(**{**SMALL, "learning_rate": 1e30}, epochs=3)
-    with pytest.raises(UnsuitableError, match=r"diverged: loss (nan|inf) .* set a lower learning_rate"):
-        NeuralCollaborative(config).fit(world[0])
 
 
 def test_training_stops_without_a_clear_gain(world: Any) -> None:
     never = NeuralCollaborativeConfig(**SMALL, epochs=9, patience=2, min_gain=1e6)
     assert len(NeuralCollaborative(never).fit(world[0]).learning_curve) == 3  # the first epoch is always a gain
     assert len(NeuralCollaborative(never.model_copy(update={"patience": 4})).fit(world[0]).learning_curve) == 5
-
-
-def test_a_curve_is_reported_to_the_tracker_and_a_refit_repeats_its_epochs(world: Any) -> None:
-    tracker = RecordingTracker()
-    model = NeuralCollaborative(NeuralCollaborativeConfig(**SMALL, epochs=4, patience=4)).fit(world[0], tracker=tracker)
-    assert [step for step, _ in tracker.points] == [1, 2, 3, 4]
-    assert set(tracker.points[0][1]) == {"loss", "validation_ndcg@50"}
-    assert [point["epoch"] for point in model.learning_curve] == [1, 2, 3, 4]
-    again = NeuralCollaborative(model.refit_config()).fit(world[0])
-    assert again.epochs_ == len(again.learning_curve) == model.epochs_
-    assert "validation_ndcg@50" not in again.learning_curve[0]
-
-
-CONFIGS: dict[str, dict[str, Any]] = {
-    "early stopping": {"epochs": 6, "patience": 2, "learning_rate": 0.02},
-    "with features and pretraining": {"epochs": 5, "patience": 5, "side_features": True}
-    | {"pretraining_epochs": 3, "weight_decay": 0.01, "dropout": 0.2},
-    "a refit": {"fixed_epochs": 5},
-}
-
-
-def interrupted_fit(folder: Path, world: Any, config: NeuralCollaborativeConfig, interrupt_at: int = 2) -> None:
-    """Starts a fit and interrupts it at the end of an epoch."""
-    with pytest.raises(InterruptedError):
-        NeuralCollaborative(config).fit(*world, tracker=RecordingTracker(folder, interrupt_at))
-    assert [path.name for path in folder.iterdir()] == [FILE]
-
-
-def assert_same(model: NeuralCollaborative, expected: NeuralCollaborative) -> None:
-    assert model.learning_curve == expected.learning_curve
-    for name, array in expected.arrays().items():
-        np.testing.assert_array_equal(model.arrays()[name], array)
-
-
-@pytest.fixture
-def epochs_run(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
-    """Grows by one with each epoch that is trained."""
-    run: list[bool] = []
-    real = Trainer.epoch
-
-    def epoch(self: Trainer, factors_only: bool = False) -> float:
-        run.append(factors_only)
-        return real(self, factors_only)
-
-    monkeypatch.setattr(Trainer, "epoch", epoch)
-    return run
-
-
-@pytest.mark.parametrize("case", CONFIGS)
-def test_an_interrupted_fit_continues_with_the_same_result(
-    world: Any, case: str, tmp_path: Path, epochs_run: list[bool]
-) -> None:
-    config = NeuralCollaborativeConfig(**SMALL, threads=1, **CONFIGS[case])
-    whole = NeuralCollaborative(config).fit(*world)
-    n_epochs = len(whole.learning_curve)
-    assert n_epochs >= 3
-    assert epochs_run == [epoch <= config.pretraining_epochs for epoch in range(1, n_epochs + 1)]
-    epochs_run.clear()
-    interrupted_fit(tmp_path, world, config, interrupt_at=2)
-    interrupted_fit(
-        tmp_path, world, config.model_copy(update={"enabled": False}), interrupt_at=n_epochs
-    )  # all epochs are done
-    tracker = RecordingTracker(tmp_path)
-    resumed = NeuralCollaborative(config).fit(*world, tracker=tracker)
-    assert len(epochs_run) == n_epochs
-    assert_same(resumed, whole)
-    assert [step for step, _ in tracker.points] == list(range(1, n_epochs + 1))  # a new run shows the whole curve
-    assert not list(tmp_path.iterdir())
-
-
-def test_time_before_an_interruption_counts(world: Any, tmp_path: Path, epochs_run: list[bool]) -> None:
-    config = NeuralCollaborativeConfig(**SMALL, fixed_epochs=9, max_minutes=5e-3)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            "recommenders.models.networks.neural_collaborative.training.time.monotonic", lambda: 0.25 * len(epochs_run)
-        )
-        interrupted_fit(tmp_path, world, config, interrupt_at=1)
-        model = NeuralCollaborative(config).fit(*world, tracker=RecordingTracker(tmp_path))
-    assert len(model.learning_curve) == 2  # 0.3 seconds are over after 0.5
-
-
-@pytest.mark.parametrize("damage", ["no archive", "empty", "short", "one bit of an array"])
-def test_a_damaged_checkpoint_is_logged_and_not_used(
-    world: Any, damage: str, tmp_path: Path, epochs_run: list[bool], caplog: pytest.LogCaptureFixture
-) -> None:
-    config = NeuralCollaborativeConfig(**SMALL, fixed_epochs=3, threads=1)
-    whole = NeuralCollaborative(config).fit(*world)
-    interrupted_fit(tmp_path, world, config)
-    path = tmp_path / FILE
-    content = bytearray(path.read_bytes())
-    content[content.index(b"trainer/network/user_embeddings.npy") + 300] ^= 1
-    damaged = {"no archive": b"not an archive", "empty": b"", "short": content[:-1000]}
-    path.write_bytes(damaged.get(damage, content))
-    epochs_run.clear()
-    with caplog.at_level(logging.WARNING):
-        model = NeuralCollaborative(config).fit(*world, tracker=RecordingTracker(tmp_path))
-    assert f"{path} is damaged and not used" in caplog.text
-    assert len(epochs_run) == 3
-    assert_same(model, whole)
-    assert not path.exists()
-
-
-@pytest.mark.parametrize("other", ["log", "task", "configuration", "features"])
-def test_a_checkpoint_of_another_fit_is_not_used(
-    world: Any, other: str, tmp_path: Path, epochs_run: list[bool], caplog: pytest.LogCaptureFixture
-) -> None:
-    (log, features), config = world, NeuralCollaborativeConfig(**SMALL, fixed_epochs=3, side_features=True)
-    interrupted_fit(tmp_path, world, config)
-    if other == "log":
-        log = replace(log, weights=log.weights * np.where(np.arange(len(log)) == 3, np.float32(2), np.float32(1)))
-    elif other == "task":
-        log = replace(log, horizon_days=10.0)
-    elif other == "features":
-        features = replace(features, vectors=features.vectors * 2)
-    else:
-        config = config.model_copy(update={"learning_rate": 0.002})
-    epochs_run.clear()
-    NeuralCollaborative(config).fit(log, features, RecordingTracker(tmp_path))
-    assert len(epochs_run) == 3
-    assert not caplog.records
-
-
-def test_a_checkpoint_that_cannot_be_written_is_logged_and_the_fit_continues(
-    world: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    (tmp_path / "file").touch()
-    config = NeuralCollaborativeConfig(**SMALL, fixed_epochs=1)
-    model = NeuralCollaborative(config).fit(*world, tracker=RecordingTracker(tmp_path / "file" / "folder"))
-    assert model.epochs_ == 1
-    assert "cannot be written" in caplog.text
-
-
-def test_training_restores_the_state_of_torch(world: Any) -> None:
-    state, threads = torch.random.get_rng_state(), torch.get_num_threads()
-    NeuralCollaborative(NeuralCollaborativeConfig(**SMALL, fixed_epochs=1, threads=threads + 1)).fit(world[0])
-    assert torch.equal(torch.random.get_rng_state(), state)
-    assert torch.get_num_threads() == threads
 
 
 def test_a_new_event_changes_the_scores_of_known_and_cold_start_users(world: Any) -> None:
@@ -457,16 +272,17 @@ def test_users_of_few_events_have_no_user_embedding(toy_events: Any) -> None:
 def test_features_are_part_of_all_stored_item_embeddings(world: Any) -> None:
     log, features = world
     config = NeuralCollaborativeConfig(**SMALL, side_features=True, fixed_epochs=3)
-    trainer = Trainer(log, config, np.random.default_rng(0), features)
-    plain, stored = trainer.network.item_embeddings.numpy(), trainer.network.arrays()["item_embeddings"]
-    projected = trainer.network.item_features
+    trainer = NeuMFTrainer(log, config, np.random.default_rng(0), features)
+    network = trainer.module.network
+    plain, stored = network.item_embeddings.weight.detach().numpy(), network.arrays()["item_embeddings"]
+    projected, layer = network.item_features, network.feature_layer
     assert projected is not None
-    assert trainer.network.feature_layer is not None
-    expected = plain + projected.numpy() @ trainer.network.feature_layer.weight.detach().numpy().T
+    assert layer is not None
+    expected = plain + projected.numpy() @ layer.weight.detach().numpy().T
     np.testing.assert_allclose(stored, expected, rtol=1e-4, atol=1e-5)
-    before = trainer.network.feature_layer.weight.detach().clone()
-    trainer.epoch()
-    assert not torch.equal(before, trainer.network.feature_layer.weight)
+    before = layer.weight.detach().clone()
+    run(trainer)
+    assert not torch.equal(before, layer.weight)
     alike, unlike = (
         np.linalg.norm(projected[0] - projected[item]) for item in (18, 19)
     )  # of the same colour, and of another
@@ -476,14 +292,18 @@ def test_features_are_part_of_all_stored_item_embeddings(world: Any) -> None:
 
 
 def test_pretraining_changes_the_factors_and_no_layer(world: Any) -> None:
-    trainer = Trainer(world[0], NeuralCollaborativeConfig(**SMALL), np.random.default_rng(0))
-    before = {name: tensor.clone() for name, tensor in trainer.network.state_dict().items()}
-    losses = [trainer.epoch(factors_only=True) for _ in range(10)]
+    trainer = NeuMFTrainer(
+        world[0], NeuralCollaborativeConfig(**SMALL, pretraining_epochs=10), np.random.default_rng(0)
+    )
+    network = trainer.module.network
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    losses = [point["loss"] for point in run(trainer, 10).curve]
     assert losses[-1] < losses[0]
-    after = trainer.network.state_dict()
+    after = network.state_dict()
     assert all(torch.equal(after[name], before[name]) for name in after if name.startswith(("layers", "first_item")))
-    assert not torch.equal(after["item_embeddings"][:, :6], before["item_embeddings"][:, :6])
-    assert torch.equal(after["item_embeddings"][:, 6:12], before["item_embeddings"][:, 6:12])
+    items_before, items = before["item_embeddings.weight"], after["item_embeddings.weight"]
+    assert not torch.equal(items[:, :6], items_before[:, :6])
+    assert torch.equal(items[:, 6:12], items_before[:, 6:12])
 
 
 def test_a_log_without_two_events_of_any_user_is_skipped(toy_events: Any) -> None:

@@ -17,12 +17,14 @@ from recommenders.errors import ConfigurationError, ModelTooLargeError, Unsuitab
 from recommenders.events.histories import DAY, Histories
 from recommenders.events.ids import IdMap
 from recommenders.events.interactions import Interactions
-from recommenders.models.networks.sasrec.batches import SequenceBatcher, hold_out_latest
+from recommenders.models.networks.sasrec.batches import SequenceBatcher
 from recommenders.models.networks.sasrec.config import SASRecConfig
 from recommenders.models.networks.sasrec.inference import encode, network_from_arrays, ordered_share
-from recommenders.models.networks.sasrec.loss import ItemEmbeddings, SoftmaxSampler, softmax_gradients
+from recommenders.models.networks.sasrec.loss import SoftmaxSampler, softmax_gradients, softmax_loss
 from recommenders.models.networks.sasrec.model import SASRec
-from recommenders.models.networks.sasrec.training import Attention, Trainer
+from recommenders.models.networks.sasrec.network import INIT_STD, Attention
+from recommenders.models.networks.sasrec.training import SASRecTrainer
+from recommenders.models.recommender import TrainingOptions
 
 SMALL: dict[str, Any] = {
     "embedding_dim": 16,
@@ -71,14 +73,13 @@ def short_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("recommenders.models.networks.sasrec.training.MIN_STEPS_PER_EPOCH", 5)
 
 
-def network(by_visit: bool, n_heads: int = 2, seed: int = 0) -> tuple[Attention, ItemEmbeddings, dict[str, Any]]:
+def network(by_visit: bool, n_heads: int = 2, seed: int = 0) -> tuple[Attention, torch.Tensor, dict[str, Any]]:
     torch.manual_seed(seed)
     config = SASRecConfig(embedding_dim=8, history_length=6, n_heads=n_heads)
-    attention, table = Attention(config).eval(), ItemEmbeddings(N_ITEMS, 8)
+    attention, table = Attention(config).eval(), 30 * INIT_STD * torch.randn(N_ITEMS, 8)
     for parameter in attention.parameters():
         torch.nn.init.normal_(parameter, std=0.5)
-    table.table *= 30
-    arrays = {"item_embeddings": table.table.numpy(), **attention.arrays(), "by_visit": np.array([by_visit])}
+    arrays = {"item_embeddings": table.numpy(), **attention.arrays(), "by_visit": np.array([by_visit])}
     return attention, table, arrays
 
 
@@ -111,7 +112,7 @@ def test_numpy_encodes_as_the_network_does(by_visit: bool, n_heads: int) -> None
         items = torch.tensor([column for bag in bags for column in bag])
         cells = torch.tensor([cell for cell, bag in enumerate(bags) for _ in bag])
         with torch.no_grad():
-            expected = attention(table.table[items], cells, (1, len(bags)))[0, -1].numpy()
+            expected = attention(table[items], cells, (1, len(bags)))[0, -1].numpy()
         np.testing.assert_allclose(got[i], expected, rtol=1e-4, atol=1e-5)
         np.testing.assert_allclose(
             encode(known[[i]], network_from_arrays(arrays, n_heads))[0], expected, rtol=1e-4, atol=1e-5
@@ -149,6 +150,9 @@ def test_gradients_are_those_of_cross_entropy(monkeypatch: pytest.MonkeyPatch) -
     assert loss == pytest.approx(float(expected.detach()), rel=1e-5)
     torch.testing.assert_close(hidden_gradient, hidden.grad)
     torch.testing.assert_close(item_gradient, items.grad)
+    loss_3 = 3 * softmax_loss(hidden, items, rows, targets, weights, None)
+    found = torch.autograd.grad(loss_3, [hidden, items])
+    torch.testing.assert_close(found, (3 * hidden_gradient, 3 * item_gradient))
 
 
 def test_the_log_q_correction_estimates_the_whole_catalogue() -> None:
@@ -158,10 +162,11 @@ def test_the_log_q_correction_estimates_the_whole_catalogue() -> None:
     sampler, batch = SoftmaxSampler(log, config, rng), next(SequenceBatcher(log, config, rng).batches())
     sizes = []
     for _ in range(200):
-        chosen, log_q_correction = sampler.sample(batch)
-        assert isinstance(chosen, torch.Tensor)
+        sampled, chosen, log_q_correction = sampler.sample(batch)
+        assert chosen is not None
         assert np.isin(batch.targets, chosen).all()
-        assert (chosen[sampler.position[batch.items]].numpy() == batch.items).all()
+        assert (chosen[sampled.items].numpy() == batch.items).all()
+        assert (chosen[sampled.targets].numpy() == batch.targets).all()
         assert log_q_correction is not None
         others = ~np.isin(chosen, np.append(batch.items, batch.targets))
         sizes.append(float(log_q_correction.exp()[torch.from_numpy(others)].sum()))
@@ -174,14 +179,6 @@ def test_a_large_catalogue_is_trained_on_samples() -> None:
     model = SASRec(config).fit(log_of(cycles(24)))
     known = Histories.from_lists([[1, 2, 3], [6, 7, 8]], N_ITEMS)
     assert model.score(np.full(2, -1, np.int32), known).argmax(axis=1).tolist() == [4, 9]
-
-
-def test_rows_without_a_gradient_stay() -> None:
-    table = ItemEmbeddings(5, 3)
-    before = table.table.clone()
-    table.step(torch.tensor([1, 3]), torch.ones(2, 3), 0.1)
-    assert (table.table[[0, 2, 4]] == before[[0, 2, 4]]).all()
-    torch.testing.assert_close(table.table[[1, 3]], before[[1, 3]] - 0.1)
 
 
 def test_each_event_but_the_first_is_a_target_once() -> None:
@@ -213,26 +210,6 @@ def test_targets_weigh_as_much_as_their_events() -> None:
     (batch,) = SequenceBatcher(log, SASRecConfig(**SMALL), np.random.default_rng(0)).batches()
     weights = {int(column): weight for column, weight in zip(batch.targets, batch.weights, strict=True)}
     assert weights[3] / weights[2] == pytest.approx(9, rel=1e-4)
-
-
-def test_validation_is_the_latest_and_not_in_training() -> None:
-    lists = [[1, 2, 3], [4, 5], [6]]
-    kept, validation = hold_out_latest(log_of(lists), SASRecConfig(validation_users=5), np.random.default_rng(1))
-    assert validation is not None
-    assert len(validation.histories) == 1  # half of the two users with an earlier event
-    assert len(kept) == 5
-    row = validation.histories.item_columns
-    assert validation.relevant.indices.tolist() == ([3] if 1 in row else [5])
-    window = log_of([[1, 2, 3, 4], [5, 6]], [[0, 50, 90, 99], [0, 95]], horizon_days=20.0)
-    kept, validation = hold_out_latest(window, SASRecConfig(), np.random.default_rng(0))
-    assert validation is not None
-    assert kept.timestamps[np.isin(kept.user_rows, kept.user_rows[kept.item_columns == 1])].max() >= 0
-    assert set(validation.relevant.indices.tolist()) in ({3, 4}, {6})
-
-
-def test_no_user_to_validate_on_is_no_error() -> None:
-    log = log_of([[1]], n_items=3)
-    assert hold_out_latest(log, SASRecConfig(), np.random.default_rng(0))[1] is None
 
 
 def test_a_log_without_order_is_skipped_with_a_message_of_one_line() -> None:
@@ -298,19 +275,6 @@ def test_an_empty_history_scores_zero(walker: SASRec) -> None:
     assert not walker.score(rows, known).any()
 
 
-def test_a_refit_repeats_the_epochs_and_reports_its_curve(short_epochs: None) -> None:
-    points: list[tuple[int, dict[str, float]]] = []
-
-    class RecordingTracker:
-        def log(self, step: int, metrics: dict[str, float]) -> None:
-            points.append((step, metrics))
-
-    model = SASRec(SASRecConfig(**SMALL, fixed_epochs=3)).fit(log_of(cycles(20)), tracker=RecordingTracker())
-    assert model.epochs_ == len(model.learning_curve) == 3
-    assert [step for step, _ in points] == [1, 2, 3]
-    assert points[-1][1]["loss"] < points[0][1]["loss"]
-
-
 def test_the_kept_weights_are_the_mean_of_the_newest_epochs(short_epochs: None) -> None:
     """All fits have the same seed, so their first n epochs are the same."""
 
@@ -336,25 +300,9 @@ def test_training_stops_after_as_many_epochs_without_a_better_one(short_epochs: 
     assert len(reached) == model.epochs_ + patience < 60
 
 
-def test_training_restores_the_state_of_torch_and_is_seeded(short_epochs: None) -> None:
-    torch.manual_seed(5)
-    before, threads = torch.random.get_rng_state(), torch.get_num_threads()
-    config = SASRecConfig(**SMALL, fixed_epochs=1)
-    first, second = (SASRec(config).fit(log_of(cycles(20))).arrays() for _ in range(2))
-    assert torch.equal(before, torch.random.get_rng_state())
-    assert torch.get_num_threads() == threads
-    for name, array in first.items():
-        np.testing.assert_array_equal(array, second[name])
-
-
-def test_the_time_limit_ends_training_after_an_epoch(short_epochs: None) -> None:
-    model = SASRec(SASRecConfig(**SMALL, epochs=50, max_minutes=1e-9)).fit(log_of(cycles(20)))
-    assert model.epochs_ == len(model.learning_curve) == 1
-
-
 def test_a_fit_that_exceeds_the_memory_limit_is_skipped() -> None:
-    with pytest.raises(ModelTooLargeError, match=r"models\.sasrec\.max_memory_mb"):
-        SASRec(SASRecConfig(max_memory_mb=1)).fit(log_of(cycles(4)))
+    with pytest.raises(ModelTooLargeError, match=r"^sasrec on .* raise fit\.max_memory_mb"):
+        SASRec().fit(log_of(cycles(4)), options=TrainingOptions(max_memory_mb=1))
 
 
 def test_heads_divide_embedding_dim() -> None:
@@ -363,7 +311,7 @@ def test_heads_divide_embedding_dim() -> None:
 
 
 def test_only_the_newest_events_of_a_long_history_count() -> None:
-    trainer = Trainer(log_of(cycles()), SASRecConfig(**SMALL), np.random.default_rng(0))
+    trainer = SASRecTrainer(log_of(cycles()), SASRecConfig(**SMALL), np.random.default_rng(0))
     net = network_from_arrays(trainer.arrays(), 1)
     long = [step * 5 % N_ITEMS for step in range(30)]
     np.testing.assert_allclose(*encode(Histories.from_lists([long, long[-12:]], N_ITEMS), net), rtol=1e-5, atol=1e-6)

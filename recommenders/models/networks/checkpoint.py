@@ -1,4 +1,4 @@
-"""The state of an unfinished fit of NeuMF on disk, so that an interrupted fit continues. Imported only for fitting.
+"""The state of an unfinished fit of a network on disk, so that an interrupted fit continues. Imported only for fitting.
 
 One npz file; its archive checks the CRC of each array; nothing in it is pickled. It holds the network, the moments of
 its optimisers, the states of all random number generators, and the progress of the loop over the epochs.
@@ -7,35 +7,28 @@ its optimisers, the states of all random number generators, and the progress of 
 import json
 import logging
 from collections import deque
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from recommenders.events.interactions import Interactions
-from recommenders.features.items import ItemFeatures
-from recommenders.models.networks.neural_collaborative.config import NeuralCollaborativeConfig
+from recommenders.models.networks.config import NetworkConfig
+from recommenders.models.networks.processes import n_processes
+from recommenders.models.networks.trainer import Trainer
 from recommenders.storage.files import atomic_file, staging_of
 
-if TYPE_CHECKING:
-    from recommenders.models.networks.neural_collaborative.trainer import Trainer
-
-FORMAT = 4  # raised if the stored content changes, or what an epoch does with it
-FILE = "neural_collaborative.npz"
+FORMAT = 5  # raised if the stored content changes, or what an epoch does with it
 METADATA = "metadata"
-PROGRESS_FIELDS = (
-    "curve",
-    "best",
-    "best_epoch",
-    "clear_best",
-    "clear_best_epoch",
-    "seconds",
-)  # of Progress, besides the networks
+NETWORKS = ("best_arrays", "newest")  # fields of Progress that hold weights
 log = logging.getLogger(__name__)
+
+Arrays = Mapping[str, NDArray[Any]]
 
 
 @dataclass
@@ -45,16 +38,32 @@ class Progress:
     best_arrays: dict[str, NDArray[Any]]
     newest: deque[dict[str, NDArray[Any]]]
     curve: list[dict[str, float]] = field(default_factory=list)
+    steps: int = 0
     best: float = -np.inf
     best_epoch: int = 0
     clear_best: float = -np.inf  # value of the last epoch that was clearly better (min_gain), and its number
     clear_best_epoch: int = 0
     seconds: float = 0.0
+    stopped: bool = False  # by a callback
 
-    def ended(self, epochs: int, config: NeuralCollaborativeConfig) -> bool:
-        """Whether all epochs are done, no epoch was clearly better for `patience` epochs, or the time is up."""
-        epoch, gained_at = len(self.curve), max(self.clear_best_epoch, config.pretraining_epochs)
-        return epoch >= epochs or epoch - gained_at >= config.patience or self.seconds > 60 * config.max_minutes
+    def add(self, point: dict[str, float], value: float, arrays: dict[str, NDArray[Any]], min_gain: float) -> None:
+        """Adds an epoch: its point of the curve, what it is compared by, and the mean of the newest networks."""
+        self.curve.append(point)
+        epoch = len(self.curve)
+        if value > self.best:
+            self.best, self.best_epoch, self.best_arrays = value, epoch, arrays
+        if value > self.clear_best * (1 + min_gain):
+            self.clear_best, self.clear_best_epoch = value, epoch
+
+    def ended(self, config: NetworkConfig, max_minutes: float, counted_from: int = 0) -> bool:
+        """Whether all epochs are done, no epoch was clearly better for `patience` epochs, or the time is up.
+
+        counted_from: the epoch from which patience counts.
+        """
+        epoch, gained_at = len(self.curve), max(self.clear_best_epoch, counted_from)
+        all_done = epoch >= (config.fixed_epochs or config.epochs)
+        too_late = self.seconds > 60 * max_minutes
+        return self.stopped or all_done or epoch - gained_at >= config.patience or too_late
 
 
 @dataclass(frozen=True)
@@ -68,29 +77,31 @@ class Checkpoint:
     def for_fit(
         cls,
         folder: Path | None,
-        events: Interactions,
-        config: NeuralCollaborativeConfig,
-        features: ItemFeatures | None,
+        name: str,
+        log: Interactions,
+        config: NetworkConfig,
+        others: Sequence[NDArray[Any]] = (),
     ) -> "Checkpoint":
-        """The file in the folder for a fit of this log with this configuration, on this kind of device and torch."""
+        """The file of a model in the folder, for a fit of this log with this configuration, device and torch.
+
+        others: further arrays that the fit depends on.
+        """
         if folder is None:
             return cls(None, "")
-        arrays: list[NDArray[Any]] = [events.user_rows, events.item_columns, events.timestamps, events.weights]
-        if features is not None and config.side_features:
-            arrays += [features.vectors.data, features.vectors.indices, features.vectors.indptr]
-        task = [events.shape, events.repeat, events.dated, events.horizon_days, [array.size for array in arrays]]
+        arrays: list[NDArray[Any]] = [log.user_rows, log.item_columns, log.timestamps, log.weights, *others]
+        task = [log.shape, log.repeat, log.dated, log.horizon_days, [array.size for array in arrays], n_processes()]
         inputs = [FORMAT, torch.__version__, torch.cuda.is_available(), task, config.model_dump(exclude={"enabled"})]
         digest = sha256(json.dumps(inputs).encode())
         for array in arrays:
             digest.update(np.ascontiguousarray(array).data)
-        return cls(folder / FILE, digest.hexdigest())
+        return cls(folder / f"{name}.npz", digest.hexdigest())
 
-    def save(self, trainer: "Trainer", progress: Progress) -> None:
+    def save(self, trainer: Trainer, progress: Progress) -> None:
         """Replaces the file atomically. If it cannot be written, logs a warning: the fit does not need it."""
         if self.path is None:
             return
-        fields = {name: getattr(progress, name) for name in PROGRESS_FIELDS}
-        metadata = {"key": self.key, "rng": trainer.sampler.rng.bit_generator.state, "progress": fields}
+        fields = {name: value for name, value in vars(progress).items() if name not in NETWORKS}
+        metadata = {"key": self.key, "rng": trainer.rng.bit_generator.state, "progress": fields}
         arrays: dict[str, Any] = {f"trainer/{name}": part.cpu().numpy() for name, part in _state(trainer).items()}
         for number, network in enumerate([progress.best_arrays, *progress.newest]):
             arrays |= {f"{number}/{name}": array for name, array in network.items()}
@@ -100,7 +111,7 @@ class Checkpoint:
         except OSError as error:
             log.warning("%s cannot be written: %s; an interrupted fit will start anew", self.path, error)
 
-    def load(self, trainer: "Trainer") -> Progress | None:
+    def load(self, trainer: Trainer) -> Progress | None:
         """The progress of the interrupted fit; restores the trainer too. None if there is no file of this fit.
 
         If the file cannot be read, logs a warning and does not use it.
@@ -119,7 +130,7 @@ class Checkpoint:
             log.warning("%s is damaged and not used: %s; training starts anew", self.path, error)
             return None
         _restore(trainer, networks.pop("trainer"))
-        trainer.sampler.rng.bit_generator.state = metadata["rng"]
+        trainer.rng.bit_generator.state = metadata["rng"]
         best, *newest = (networks[str(number)] for number in range(len(networks)))
         return Progress(best, deque(newest, maxlen=trainer.config.averaged_epochs), **metadata["progress"])
 
@@ -134,29 +145,29 @@ class Checkpoint:
             log.warning("%s cannot be removed: %s; it may be deleted", self.path, error)
 
 
-def _state(trainer: "Trainer") -> dict[str, torch.Tensor]:
+def _state(trainer: Trainer) -> dict[str, torch.Tensor]:
     """All tensors that an epoch changes, not copied, by part and name; and the states of torch's random numbers."""
-    parts: dict[str, dict[str, torch.Tensor]] = {"network": trainer.network.state_dict()}
-    for name, table in (("user_embeddings", trainer.user_embeddings), ("item_embeddings", trainer.item_embeddings)):
-        parts[name] = {"mean": table.mean, "square": table.square, "n_steps": table.n_steps}
-    parts |= {f"layers{number}": found for number, found in trainer.layers.state_dict()["state"].items()}
-    parts["random"] = {"cpu": torch.get_rng_state()}
+    found = {f"module/{name}": tensor for name, tensor in trainer.module.state_dict().items()}
+    for number, optimizer in enumerate(trainer.optimizers):
+        for row, moments in optimizer.state_dict()["state"].items():
+            found |= {f"optimizer {number} {row}/{name}": tensor for name, tensor in moments.items()}
+    found["random/cpu"] = torch.get_rng_state()
     if trainer.device.type == "cuda":
-        parts["random"]["cuda"] = torch.cuda.get_rng_state(trainer.device)
-    return {f"{part}/{name}": tensor for part, found in parts.items() for name, tensor in found.items()}
+        found["random/cuda"] = torch.cuda.get_rng_state(trainer.device)
+    return found
 
 
-def _restore(trainer: "Trainer", arrays: dict[str, NDArray[Any]]) -> None:
+def _restore(trainer: Trainer, arrays: Arrays) -> None:
     """The inverse of _state(): sets the trainer to that state."""
-    current = _state(trainer)
-    moments: dict[int, dict[str, torch.Tensor]] = {}
+    parts: dict[str, dict[str, torch.Tensor]] = {}
     for entry, array in arrays.items():
         part, _, name = entry.partition("/")
-        if part.startswith("layers"):  # AdamW creates them at the first step of a parameter: there are none yet
-            moments.setdefault(int(part.removeprefix("layers")), {})[name] = torch.from_numpy(array)
-        elif part != "random":
-            current[entry].copy_(torch.from_numpy(array))
-    trainer.layers.load_state_dict({**trainer.layers.state_dict(), "state": moments})
-    torch.set_rng_state(torch.from_numpy(arrays["random/cpu"]))
+        parts.setdefault(part, {})[name] = torch.from_numpy(array)
+    trainer.module.load_state_dict(parts["module"])
+    for number, optimizer in enumerate(trainer.optimizers):  # moments exist from the first step of a parameter on
+        prefix = f"optimizer {number} "
+        moments = {int(part.removeprefix(prefix)): found for part, found in parts.items() if part.startswith(prefix)}
+        optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
+    torch.set_rng_state(parts["random"]["cpu"])
     if trainer.device.type == "cuda":
-        torch.cuda.set_rng_state(torch.from_numpy(arrays["random/cuda"]), trainer.device)
+        torch.cuda.set_rng_state(parts["random"]["cuda"], trainer.device)
