@@ -40,7 +40,7 @@ from orchestration.launcher.runs import materialise, upstream
 from orchestration.settings import Settings
 from recommenders.datasets.catalog import dataset
 from recommenders.errors import TradewindError
-from recommenders.evaluation.rank import bytes_on_disk
+from recommenders.evaluation.rank import bytes_on_disk, context_bytes
 from recommenders.evaluation.statistics.comparison import mean_interval
 from recommenders.evaluation.window import window_task
 from recommenders.features.items import encode_items_as_of
@@ -180,7 +180,8 @@ def refit_rows(name: str) -> list[dict[str, Any]]:
     for model, evaluated in fit_recipe(config, task.log, task.features).items():
         with TemporaryDirectory() as folder:
             bundle = evaluated.refit(log, features).save(Path(folder) / "bundle")
-            found = measure(bundle, evaluated, task.lists(evaluated), bytes_on_disk(evaluated) / 1e6, task, log)
+            megabytes = (bytes_on_disk(evaluated) + context_bytes(evaluated)) / 1e6
+            found = measure(bundle, evaluated, task.lists(evaluated), megabytes, task, log)
         more = {"difference": [found.difference, found.low, found.high], "chance": found.random_overlap}
         rows.append(
             row(f"{name}, overlap of the refit, {model}", "share", found.overlap, floor=RefitLimits().overlap, **more)

@@ -24,7 +24,8 @@ TABLES = "tables"  # subfolder of a data set: the store of all versions of its c
 class Lake(dg.ConfigurableIOManager):
     """root/DATASET/ASSET{.parquet | .json | a folder}; each write replaces the last value in one step.
 
-    For a clean table only the number of its version is stored here; its rows are in root/DATASET/tables.
+    For a clean table only the number of its version is stored here; its rows are in root/DATASET/tables. The models of
+    a data set share the context of their training log in root/DATASET/contexts.
     """
 
     root: str
@@ -40,6 +41,8 @@ class Lake(dg.ConfigurableIOManager):
                 staging.write_text(json.dumps(obj, indent=2))
         elif isinstance(obj, Report):
             save_report(obj, path)
+        elif isinstance(obj, Recommender):
+            obj.save(path, shared_context=True)
         elif hasattr(obj, "save"):
             obj.save(path)
         else:

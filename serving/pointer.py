@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from recommenders.errors import BundleError, ReleaseError
-from recommenders.storage import bundle
+from recommenders.storage import bundle, contexts
 from recommenders.storage.files import atomic_file, sha256
 
 MAX_EARLIER_VERSIONS = 20  # earlier champions that a pointer stores
@@ -74,12 +74,13 @@ def fingerprint(folder: Path) -> str:
 def verify(folder: Path, expected: str) -> dict[str, Any]:
     """Verifies a bundle by its hashes, file by file; returns its manifest.
 
-    expected: the sha256 of the manifest. Raises BundleError if a file was changed.
+    expected: the sha256 of the manifest. Raises BundleError if a file was changed, or if the bundle is not complete:
+    a bundle that shares its context with others would lack it where it is served.
     """
     if (actual := fingerprint(folder)) != expected:
         raise BundleError(
             f"bundle {folder}: {bundle.MANIFEST} was changed (sha256 {actual[:12]}, expected {expected[:12]}); "
             "publish the model again"
         )
-    bundle.read(folder)
+    contexts.find(folder, bundle.read(folder).context, beside=False)
     return bundle.read_manifest(folder)

@@ -107,7 +107,7 @@ def registered_model_asset(config: TrainingConfig) -> dg.AssetsDefinition:
         task = window_task(interactions, items, dataset_settings.spec.protocol)
         version, found = register(registry, settings, model, models[candidate], evaluation_report, task, log)
         reasons = dg.MetadataValue.md("\n".join(f"- {one.reason}" for one in found))
-        show(context, links(registry, version, evaluation_report.megabytes[candidate]) | {"refit": reasons})
+        show(context, links(registry, version, evaluation_report.bundle_megabytes(candidate)) | {"refit": reasons})
         facts = {"version": version.number, "model": candidate, "recipe": settings.training.recipe()}
         return {"dataset": name, **facts}
 
@@ -148,7 +148,7 @@ def register(
         run.log_file(Path(folder) / LISTS_FILE)
         run.log_file(save_report(report, Path(folder) / "evaluation"))
         bundle = model.save(Path(folder) / "bundle")
-        measurements = measure(bundle, evaluated, lists, report.megabytes[model.name], task, log)
+        measurements = measure(bundle, evaluated, lists, report.bundle_megabytes(model.name), task, log)
         found = refit_checks(measurements)
         tags = version_tags(settings, model, report) | {REFIT_TAG: json.dumps(to_record(measurements, found))}
         return registry.publish(name, bundle, run.run_id, tags), found

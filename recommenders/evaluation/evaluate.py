@@ -97,11 +97,15 @@ def _metrics(
 
 
 def _costs(models: Mapping[str, Recommender], task: EvaluationTask) -> dict[str, Any]:
-    """The costs of each model: milliseconds per list, megabytes on disk, and the recorded cost of fitting."""
+    """The costs of each model: milliseconds per list, megabytes on disk, and the recorded cost of fitting.
+
+    The models are fitted on one log, so the size of their context is counted once.
+    """
     known = ("fit_seconds", "peak_memory_mb")
     return {
         "milliseconds": {name: rank.latency(model, task, K) for name, model in models.items()},
         "megabytes": {name: rank.bytes_on_disk(model) / 1e6 for name, model in models.items()},
+        "context_megabytes": rank.context_bytes(next(iter(models.values()))) / 1e6,
         "costs": {
             name: {key: float(model.provenance[key]) for key in known if model.provenance.get(key) is not None}
             for name, model in models.items()

@@ -13,6 +13,7 @@ from threadpoolctl import threadpool_limits
 from recommenders.evaluation.tasks.task import EvaluationTask, TaskView
 from recommenders.events.histories import Histories
 from recommenders.models.recommender import BLOCK, Recommender, mask_and_rank
+from recommenders.storage import bundle, contexts
 from recommenders.storage.bundle import size_in_bytes
 
 MAX_SCORES = 16_000_000  # scores in memory at once; fewer users per block for a large catalogue
@@ -71,6 +72,13 @@ def latency(model: Recommender, task: EvaluationTask, k: int) -> dict[str, float
 
 
 def bytes_on_disk(model: Recommender) -> int:
-    """The size of the model's bundle on disk."""
+    """The size of what the model has learned on disk: its bundle without its context."""
     with tempfile.TemporaryDirectory() as folder:
-        return size_in_bytes(model.save(Path(folder) / "bundle"))
+        return size_in_bytes(bundle.write(Path(folder) / "bundle", model.to_bundle(), model.base_model_bundles()))
+
+
+def context_bytes(model: Recommender) -> int:
+    """The size of the model's context on disk, which all models of one training log share."""
+    with tempfile.TemporaryDirectory() as folder:
+        contexts.write(Path(folder), model.context_.arrays())
+        return size_in_bytes(Path(folder))

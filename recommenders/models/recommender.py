@@ -12,10 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from scipy.sparse import csr_array
 
 from recommenders.errors import BundleError, ModelTooLargeError, NotFittedError
+from recommenders.events.context import FittedContext, HasContext
 from recommenders.events.histories import Histories
-from recommenders.events.ids import IdMap
 from recommenders.events.interactions import Interactions
-from recommenders.events.sale_periods import SalePeriods, pack_periods, unpack_periods
 from recommenders.math.top_k import top_k
 from recommenders.storage import bundle
 from recommenders.storage.bundle import Bundle
@@ -24,9 +23,6 @@ if TYPE_CHECKING:
     from recommenders.features.items import ItemFeatures
 
 BLOCK = 512  # users scored at once: (512, n_items) float32 is the largest dense array in memory
-
-
-CONTEXT = ("users_", "items_", "histories_", "available_", "sale_periods_", "repeat_", "dated_", "as_of_")
 
 
 # gets the number of an epoch and the metrics of its point of the learning curve; returns true to end training there,
@@ -77,7 +73,7 @@ class Reason(NamedTuple):
     drop: float
 
 
-class Recommender(ABC):
+class Recommender(HasContext, ABC):
     """The base class. A user is a row of the training log (-1: cold-start user) and a history (events in order).
 
     A model that cannot use one of the two ignores it. Fitted attributes end in an underscore.
@@ -92,15 +88,6 @@ class Recommender(ABC):
     expensive_to_fit: ClassVar[bool] = False  # fitting takes minutes; that of other models takes seconds
     block: ClassVar[int] = BLOCK  # users whose lists are computed together
     ranks_candidates: ClassVar[bool] = False  # recommend() ranks candidate items only; score() covers all items
-
-    users_: IdMap
-    items_: IdMap
-    histories_: Histories  # (n_users, n_items): all events of the training log
-    available_: NDArray[np.bool_]  # (n_items,)
-    sale_periods_: SalePeriods | None  # when each item is on sale; None if no date is known
-    repeat_: bool  # whether users buy items again (Interactions.repeat)
-    dated_: bool  # whether the time stamps are meaningful (Interactions.dated)
-    as_of_: int  # microseconds since 1970, UTC: the newest event, which is "now" for scoring
 
     def __init__(self, config: ModelConfig | None = None) -> None:
         self.config = config or self.Config()
@@ -143,21 +130,12 @@ class Recommender(ABC):
         return self.config
 
     def _store_context(self, interactions: Interactions) -> None:
-        self.users_, self.items_ = interactions.users, interactions.items
-        self.histories_ = interactions.histories()
-        self.available_, self.repeat_, self.dated_ = interactions.available, interactions.repeat, interactions.dated
-        self.sale_periods_ = interactions.sale_periods
-        self.as_of_ = int(interactions.timestamps.max(initial=0))
+        self.context_ = FittedContext.from_log(interactions)
         self.provenance["data_version"] = interactions.version
 
     def memory_needed(self, interactions: Interactions) -> float:
         """Bound of the bytes for fitting and scoring, besides the log: here a few copies of it, a block of scores."""
         return 64.0 * len(interactions) + 12.0 * BLOCK * len(interactions.items)
-
-    def share_context(self, other: "Recommender") -> None:
-        """Copies the context of the training log from another model that was fitted on the same log."""
-        for name in CONTEXT:
-            setattr(self, name, getattr(other, name))
 
     @abstractmethod
     def _fit(self, interactions: Interactions, features: "ItemFeatures | None", options: TrainingOptions) -> None: ...
@@ -252,15 +230,20 @@ class Recommender(ABC):
         """The inverse of arrays()."""
 
     def to_bundle(self) -> Bundle:
-        """The model without ids and histories. An ensemble stores those once for all its base models."""
+        """What the model has learned, without its context. An ensemble stores the context of its base models once."""
         return Bundle(self.name, self.config.model_dump(), self.arrays(), self.provenance)
 
-    def save(self, folder: Path) -> Path:
-        """Writes the model as a self-contained bundle; returns the folder."""
+    def save(self, folder: Path, shared_context: bool = False) -> Path:
+        """Writes the model as a bundle; returns the folder. By default the folder alone is the whole model.
+
+        shared_context: ids and histories are written to folder.parent/contexts, where the bundles of all models that
+        are fitted on one log share them (bundle.write_shared).
+        """
         self._check_fitted()
-        own = self.to_bundle()
-        arrays = {**own.arrays, **_pack_context(self)}
-        return bundle.write(folder, Bundle(own.model, own.config, arrays, own.provenance), self.base_model_bundles())
+        own, base_models, context = self.to_bundle(), self.base_model_bundles(), self.context_.arrays()
+        if shared_context:
+            return bundle.write_shared(folder, own, base_models, context)
+        return bundle.write(folder, own, base_models, context)
 
     def base_model_bundles(self) -> dict[str, Bundle]:
         """The bundles of the base models; empty unless the model is an ensemble."""
@@ -268,17 +251,19 @@ class Recommender(ABC):
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """Loads a model from a bundle and checks each file against its hash. Raises BundleError."""
+        """Loads a model from a bundle and checks each file against its hash. Raises BundleError.
+
+        Models whose bundles have one context share one object of it in memory.
+        """
         content = bundle.read(folder)
         if content.model != cls.name:
             raise BundleError(
                 f"{folder} holds a {content.model}, not a {cls.name}; use recommenders.models.catalog.load"
             )
-        context = {name: content.arrays.pop(name) for name in list(content.arrays) if name.startswith("context.")}
         try:
             model = cls(cls.Config(**content.config))
             model.provenance = content.provenance
-            _unpack_context(model, context)
+            model.context_ = FittedContext.load(folder, content.context)
             model._restore(folder, content)
         except (KeyError, ValidationError) as error:
             cause = " ".join(str(error).split())
@@ -289,7 +274,7 @@ class Recommender(ABC):
         self.restore(content.arrays)
 
     def _check_fitted(self) -> None:
-        if not hasattr(self, "items_"):
+        if not hasattr(self, "context_"):
             raise NotFittedError(self.name)
 
 
@@ -303,33 +288,3 @@ def mask_and_rank(
         scores[rows, known.indices] = -np.inf
     columns, best = top_k(scores, k)
     return Ranked(np.where(np.isneginf(best), np.int32(-1), columns), best)
-
-
-EVENTS = ("indptr", "item_columns", "timestamps", "weights")
-
-
-def _pack_context(model: Recommender) -> dict[str, NDArray[Any]]:
-    arrays: dict[str, NDArray[Any]] = {
-        "context.available": model.available_,
-        "context.repeat": np.array([model.repeat_]),
-        "context.dated": np.array([model.dated_]),
-        "context.as_of": np.array([model.as_of_]),
-        **{f"context.{name}": array for name, array in pack_periods(model.sale_periods_).items()},
-        **{f"context.histories.{part}": getattr(model.histories_, part) for part in EVENTS},
-    }
-    for axis, ids in (("users", model.users_), ("items", model.items_)):
-        arrays |= {f"context.{axis}.{part}": array for part, array in bundle.pack_strings(ids.ids).items()}
-    return arrays
-
-
-def _unpack_context(model: Recommender, arrays: dict[str, NDArray[Any]]) -> None:
-    def ids(axis: str) -> IdMap:
-        return IdMap(bundle.unpack_strings({part: arrays[f"context.{axis}.{part}"] for part in ("bytes", "ends")}))
-
-    model.users_, model.items_ = ids("users"), ids("items")
-    model.available_ = arrays["context.available"]
-    model.repeat_, model.dated_ = bool(arrays["context.repeat"][0]), bool(arrays["context.dated"][0])
-    model.as_of_ = int(arrays["context.as_of"][0])
-    model.sale_periods_ = unpack_periods({name.removeprefix("context."): array for name, array in arrays.items()})
-    events = {part: arrays[f"context.histories.{part}"] for part in EVENTS}
-    model.histories_ = Histories(**events, n_items=len(model.items_))

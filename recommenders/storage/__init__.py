@@ -1,1 +1,1 @@
-"""Files: table schemas, model bundles, atomic writes."""
+"""Files: table schemas, model bundles and their contexts, atomic writes."""

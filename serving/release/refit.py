@@ -69,8 +69,9 @@ def measure(
 ) -> RefitFigures:
     """Compares the refitted model of a bundle with the evaluated model.
 
-    lists: of the evaluated model for all users of the window. megabytes: size of the evaluated model. log: the log that
-    the refitted model should have been trained on. Raises BundleError if the bundle does not load.
+    lists: of the evaluated model for all users of the window. megabytes: size of the evaluated model's bundle with its
+    context. log: the log that the refitted model should have been trained on. Raises BundleError if the bundle does not
+    load.
     """
     refit = catalog.load(folder)
     users = np.unique(np.linspace(0, len(lists) - 1, min(MAX_USERS, len(lists))).astype(np.int64))

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from recommenders.errors import BundleError, ReleaseError
+from recommenders.models import catalog
+from recommenders.models.popularity import Popularity
 from recommenders.storage import files
 from serving.pointer import Pointer, fingerprint, read_pointer, verify, write_pointer
 
@@ -81,6 +83,19 @@ class TestVerify:
             file.write(b"x")
         with pytest.raises(BundleError, match=r"arrays\.safetensors was changed"):
             verify(folder, digest)
+
+    def test_a_changed_context_is_an_error(self, tmp_path, market):
+        folder = market.bundle(tmp_path / "b")
+        (path,) = (folder / "contexts").iterdir()
+        path.write_bytes(path.read_bytes()[:-1])
+        with pytest.raises(BundleError, match=r"context .* was changed"):
+            verify(folder, fingerprint(folder))
+
+    def test_a_bundle_that_shares_its_context_is_not_complete(self, tmp_path, market):
+        folder = Popularity().fit(market.log()).save(tmp_path / "b", shared_context=True)
+        assert catalog.load(folder).context_.users.ids.tolist() == ["1", "2", "3", "4", "5", "6"]
+        with pytest.raises(BundleError, match=r"lacks its context .* in .*/b/contexts; copy it there"):
+            verify(folder, fingerprint(folder))
 
     def test_a_changed_manifest_is_an_error(self, tmp_path, market):
         folder = market.bundle(tmp_path / "b")

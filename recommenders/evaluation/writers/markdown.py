@@ -180,7 +180,10 @@ def targets_table(report: "Report") -> str:
 
 
 def cost_table(report: "Report") -> str:
-    """Milliseconds per list, megabytes on disk, and the cost of fitting, if it was recorded."""
+    """Milliseconds per list, megabytes on disk, and the cost of fitting, if it was recorded.
+
+    Below it the size of the context, which is no part of the models' sizes.
+    """
     rows = [
         [
             name,
@@ -191,7 +194,10 @@ def cost_table(report: "Report") -> str:
         ]
         for name, times in report.milliseconds.items()
     ]
-    return table(["model", "ms per list, p50", "p95", "MB on disk", "s to fit", "peak MB of fitting"], rows)
+    page = table(["model", "ms per list, p50", "p95", "MB on disk", "s to fit", "peak MB of fitting"], rows)
+    context = f"{report.context_megabytes:.1f} MB"
+    note = f"`MB on disk` does not include the context (ids and histories). All models share it: {context}."
+    return f"{page}\n\n{note}" if report.context_megabytes else page
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -124,7 +124,7 @@ class Ensemble(Recommender):
         return covered
 
     def base_model_bundles(self) -> dict[str, Bundle]:
-        """The bundle of each base model. Ids and histories are stored once, in the ensemble's bundle."""
+        """The bundle of each base model. Their context is that of the ensemble."""
         return {name: model.to_bundle() for name, model in self.base_models_.items()}
 
     def arrays(self) -> dict[str, NDArray[Any]]:
@@ -141,7 +141,7 @@ class Ensemble(Recommender):
         for name in content.base_models:
             part = bundle.read_base_model(folder, name)
             model = model_class(part.model)(model_class(part.model).Config(**part.config))
-            model.share_context(self)
+            model.context_ = self.context_
             model.provenance = part.provenance
             model.restore(part.arrays)
             self.base_models_[name] = model

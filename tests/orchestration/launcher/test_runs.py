@@ -22,7 +22,7 @@ from recommenders.evaluation.writers.markdown import render
 from recommenders.events.interactions import Interactions
 from recommenders.models import catalog
 from recommenders.training.fitting import SkippedModel
-from serving.pointer import read_pointer
+from serving.pointer import read_pointer, verify
 from serving.release.challenger import promote_evaluated
 from serving.release.registry import Registry
 
@@ -52,6 +52,8 @@ def test_everything_materialises_and_a_champion_is_promoted(trained: Settings) -
     assert {"data_version", "recipe", "cut", "trained_until", "configuration", "evaluation"} <= set(champion.tags)
     model = catalog.load(pointer.bundle_folder(trained.pointer))
     assert model.provenance["data_version"] == champion.tags["data_version"]
+    assert len(list((trained.lake / "custom_b2b" / "contexts").glob("*.safetensors"))) == 1  # of all fitted models
+    verify(pointer.bundle_folder(trained.pointer), pointer.bundle_sha256)  # complete without the lake
 
 
 @pytest.mark.slow

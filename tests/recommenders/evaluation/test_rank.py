@@ -148,6 +148,8 @@ def test_the_latency_is_measured_on_single_users_from_first_to_last(
     assert (calls[0][0], calls[-1][0]) == ([0], [249 % 24])
 
 
-def test_the_bundle_size_is_that_of_a_saved_bundle(reorder_world: Any, tmp_path: Path) -> None:
+def test_the_sizes_of_bundle_and_context_are_those_of_a_saved_bundle(reorder_world: Any, tmp_path: Path) -> None:
     model = CollaborativeFiltering().fit(reorder_world[0])
-    assert rank.bytes_on_disk(model) == pytest.approx(size_in_bytes(model.save(tmp_path / "saved")), rel=0.01)
+    saved, context = model.save(tmp_path / "saved"), rank.context_bytes(model)
+    assert context == size_in_bytes(saved / "contexts") > 0
+    assert rank.bytes_on_disk(model) + context == pytest.approx(size_in_bytes(saved), rel=0.01)

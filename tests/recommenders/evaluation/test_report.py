@@ -16,7 +16,7 @@ from recommenders.datasets.spec import Protocol
 from recommenders.errors import DataError
 from recommenders.evaluation.criteria import ceilings
 from recommenders.evaluation.evaluate import evaluate
-from recommenders.evaluation.rank import bytes_on_disk
+from recommenders.evaluation.rank import bytes_on_disk, context_bytes
 from recommenders.evaluation.report import Report
 from recommenders.evaluation.statistics.comparison import mean_interval
 from recommenders.evaluation.tasks.task import EvaluationConfig, make_task
@@ -29,6 +29,7 @@ from recommenders.metrics.ranking import all_metrics
 from recommenders.models.collaborative_filtering.model import CollaborativeFiltering
 from recommenders.models.content_based import ContentBased
 from recommenders.models.popularity import Popularity
+from recommenders.models.repurchase import Repurchase
 
 PROTOCOL = Protocol(split="time_cut", repeat=True)
 PNG = b"\x89PNG"
@@ -109,6 +110,20 @@ def test_a_report_follows_its_configuration(task: Any, reorder_world: Any, tmp_p
     assert (value, *interval) == pytest.approx(tuple(mean_interval(values, 100, seed=7)))
     assert own.megabytes["popularity"] == pytest.approx(bytes_on_disk(models["popularity"]) / 1e6, rel=0.05)
     assert load_report(save_report(own, tmp_path / "new" / "folder" / "report")).megabytes == own.megabytes
+
+
+def test_the_context_counts_once_in_the_report_and_in_the_size_that_is_served(task: Any, reorder_world: Any) -> None:
+    models = {"popularity": Popularity().fit(reorder_world[0]), "repurchase": Repurchase().fit(reorder_world[0])}
+    report = evaluate(models, task, config=EvaluationConfig(criteria={"model_megabytes": 100}))
+    context = report.context_megabytes
+    assert context == pytest.approx(context_bytes(models["popularity"]) / 1e6)
+    assert report.to_json()["context_megabytes"] == context
+    for name in models:
+        (row,) = report.criteria(name)
+        assert row["reached"] == report.bundle_megabytes(name) == report.megabytes[name] + context
+    larger = replace(report, context_megabytes=7.0)
+    assert "All models share it: 7.0 MB." in render(larger)
+    assert "All models share it" not in render(replace(report, context_megabytes=0.0))  # of an earlier version
 
 
 def test_the_ceiling_of_coverage_is_limited_by_the_candidates(task: Any) -> None:

@@ -18,6 +18,7 @@ from recommenders.models import catalog
 from recommenders.models.ensembles.ensemble import Ensemble
 from recommenders.models.recommender import Recommender
 from recommenders.storage.bundle import MANIFEST
+from recommenders.storage.bundle import write as write_bundle
 from recommenders.training.fitting import fit_base_model
 
 NAMES = [*catalog.MODELS]
@@ -80,6 +81,48 @@ def test_save_and_load_keep_every_score(model: Recommender, bundle: Path) -> Non
 
 def test_a_bundle_holds_no_pickle(bundle: Path) -> None:
     assert {path.suffix for path in bundle.rglob("*") if path.is_file()} == {".json", ".safetensors"}
+
+
+def test_models_of_one_log_share_its_context_on_disk_and_in_memory(
+    fitted: dict[str, Recommender], tmp_path: Path
+) -> None:
+    folders = [model.save(tmp_path / name, shared_context=True) for name, model in fitted.items()]
+    loaded = {folder.name: catalog.load(folder) for folder in folders}
+    logs = {model.repeat_ for model in fitted.values()}  # with and without repeat purchases
+    assert len({id(model.context_) for model in loaded.values()}) == len(logs)
+    assert len(list((tmp_path / "contexts").glob("*.safetensors"))) == len(logs)
+    assert not list(tmp_path.glob("*/contexts"))
+    for name, model in fitted.items():
+        np.testing.assert_array_equal(loaded[name].score(*all_users(model)), model.score(*all_users(model)))
+
+
+def test_a_bundle_is_complete_and_has_no_context_twice(model: Recommender, bundle: Path, tmp_path: Path) -> None:
+    moved = Path(shutil.copytree(bundle, tmp_path / "elsewhere"))
+    assert len(list(moved.rglob("contexts/*"))) == 1  # that of an ensemble is also that of its base models
+    np.testing.assert_array_equal(catalog.load(moved).histories_.item_columns, model.histories_.item_columns)
+
+
+@pytest.mark.parametrize(("damage", "message"), [("changed", "was changed"), ("removed", "lacks its context")])
+def test_a_damaged_context_is_rejected(
+    fitted: dict[str, Recommender], tmp_path: Path, damage: str, message: str
+) -> None:
+    folder = fitted["popularity"].save(tmp_path / "bundle")
+    loaded = catalog.load(folder)  # it is in memory, and the file is checked all the same
+    (path,) = (folder / "contexts").iterdir()
+    if damage == "changed":
+        path.write_bytes(path.read_bytes()[:-1] + b"!")
+    else:
+        path.unlink()
+    with pytest.raises(BundleError, match=message):
+        type(loaded).load(folder)
+
+
+def test_a_context_that_lacks_an_array_is_rejected(fitted: dict[str, Recommender], tmp_path: Path) -> None:
+    model = fitted["popularity"]
+    arrays = {name: array for name, array in model.context_.arrays().items() if name != "as_of"}
+    write_bundle(tmp_path / "bundle", model.to_bundle(), context=arrays)
+    with pytest.raises(BundleError, match=r"is not a bundle of this version's popularity: 'as_of'; train anew"):
+        catalog.load(tmp_path / "bundle")
 
 
 def test_a_changed_byte_is_rejected(bundle: Path, tmp_path: Path) -> None:

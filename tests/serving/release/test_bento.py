@@ -1,10 +1,13 @@
 """A Bento serves alone: without MLflow and without the packages of training."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 
 from recommenders.errors import BundleError, ReleaseError
+from serving.pointer import read_pointer, verify
+from serving.predictor import Predictor
 from serving.release import bento
 from serving.release.bento import bento_name, build
 
@@ -43,6 +46,20 @@ def test_a_bento_is_built_and_serves_alone(tmp_path, market):
         assert client.get("/health").json()["version"] == 7
         answer = client.post("/predict", json={"user_id": "unknown", "n_recommendations": 1}).json()
         assert answer["items"] == [{"item_id": "105", "score": 13.0}]
+
+
+def test_what_a_bento_is_built_from_holds_the_whole_champion(tmp_path, market):
+    settings = market.settings(tmp_path / "home")
+    market.release(settings, 7, 4)
+    pointer = read_pointer(settings.pointer)
+    bento.stage(tmp_path / "staged", pointer, pointer.bundle_folder(settings.pointer))
+    shutil.rmtree(settings.champions)
+    (staged,) = (tmp_path / "staged").glob("*/*.json")
+    copied = read_pointer(staged)
+    folder = copied.bundle_folder(staged)
+    verify(folder, copied.bundle_sha256)
+    assert folder.is_relative_to(tmp_path / "staged")
+    assert Predictor(folder).predict("unknown", [], 1).item_ids == ["105"]
 
 
 def test_a_build_without_a_champion_is_an_error(tmp_path, market):

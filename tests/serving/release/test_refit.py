@@ -9,7 +9,7 @@ import pytest
 
 from recommenders.datasets.spec import Protocol
 from recommenders.errors import BundleError
-from recommenders.evaluation.rank import bytes_on_disk
+from recommenders.evaluation.rank import bytes_on_disk, context_bytes
 from recommenders.evaluation.window import window_task
 from recommenders.features.items import encode_items
 from recommenders.splitting.temporal import training_log
@@ -91,7 +91,7 @@ def checks_of(data: Any, log: Any, folder: Path) -> dict[str, GateCheck]:
     """The checks of a refit on `log`, by name."""
     window, whole, features, evaluated = data
     bundle = fit_with_base_models(MODEL, CONFIG, log, features).save(folder / "bundle")
-    lists, megabytes = window.lists(evaluated), bytes_on_disk(evaluated) / 1e6
+    lists, megabytes = window.lists(evaluated), (bytes_on_disk(evaluated) + context_bytes(evaluated)) / 1e6
     figures = measure(bundle, evaluated, lists, megabytes, window, whole)
     return dict(zip(("finite", "log", "overlap", "ndcg", "time", "size"), refit_checks(figures), strict=True))
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from recommenders.errors import BundleError, ReleaseError
+from recommenders.models.popularity import Popularity
 from serving.pointer import fingerprint, read_pointer
 from serving.release import releases
 from serving.release.challenger import release
@@ -157,6 +158,22 @@ def test_a_damaged_released_bundle_is_downloaded_again(registry, publish):
     assert registry.download_bundle(version, released.with_name("copy")).is_dir()
     assert fingerprint(released) == version.tags["bundle_sha256"]
     assert (released / "arrays.safetensors").stat().st_size
+
+
+def test_a_damaged_context_of_a_released_bundle_is_downloaded_again(registry, publish):
+    version = publish("context")
+    registry.promote("context", version.number, {})
+    (path,) = (registry.settings.champions / "context" / "1" / "contexts").iterdir()
+    path.unlink()
+    registry.promote("context", version.number, {})
+    assert path.is_file()
+
+
+def test_a_bundle_without_its_context_is_not_published(registry, market, tmp_path):
+    folder = Popularity().fit(market.log()).save(tmp_path / "b", shared_context=True)
+    with registry.run("alone", "x", {}, {}) as run, pytest.raises(BundleError, match="lacks its context"):
+        registry.publish("alone", folder, run.run_id, {})
+    assert registry.versions("alone") == []
 
 
 def test_a_damaged_bundle_is_not_published(registry, market, tmp_path):
