@@ -36,7 +36,15 @@ EVALUATION = "tests/recommenders/evaluation"
 RANKER = "recommenders/models/ensembles/hybrid_learned"
 RANKER_TESTS = "tests/recommenders/models/ensembles/hybrid_learned"
 TARGETS: dict[str, list[str]] = {  # module -> its tests
-    "recommenders/splitting/temporal.py": ["tests/recommenders/splitting/test_temporal.py"],
+    **{
+        f"recommenders/splitting/{name}.py": [f"tests/recommenders/{test}.py" for test in tests.split()]
+        for name, tests in {
+            "temporal": "splitting/test_temporal",
+            "hold_out": "splitting/test_hold_out models/test_small_logs",
+            "windows": "splitting/test_windows models/ensembles/hybrid_learned/test_model models/test_repurchase",
+            "user_holdout": "evaluation/tasks/test_user_holdout",
+        }.items()
+    },
     **{
         f"recommenders/metrics/{name}.py": [f"tests/recommenders/metrics/test_{name}.py"]
         for name in ("ranking", "popularity", "variety")
@@ -58,14 +66,12 @@ TARGETS: dict[str, list[str]] = {  # module -> its tests
             "tasks/cold_start": "tasks/test_cold_start",
             "tasks/sampled": "tasks/test_sampled",
             "tasks/slices": "tasks/test_slices",
-            "tasks/user_holdout": "tasks/test_user_holdout",
         }.items()
     },
     **{
         f"{RANKER}/{name}.py": [f"{RANKER_TESTS}/test_{test}.py" for test in tests.split()]
         for name, tests in {
             "training": "training model",
-            "windows": "windows model",
             "score_rules": "score_rules",
         }.items()
     },

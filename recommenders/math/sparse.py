@@ -14,6 +14,14 @@ MAX_PADDING = 2.0  # rows padded to one length may have at most this many times 
 DENSE_ROW_SHARE = 1 / 8  # of a row filled: above it, summing the row as a dense one is faster
 
 
+def ones(rows: NDArray[Any], columns: NDArray[Any], shape: tuple[int, int]) -> csr_array:
+    """CSR float32 with a 1 for each given pair; duplicate pairs count once; columns ascend in each row."""
+    matrix = csr_array((np.ones(len(rows), np.float32), (rows, columns)), shape=shape)
+    matrix.sum_duplicates()
+    matrix.data[:] = 1.0
+    return matrix
+
+
 def pack_csr(name: str, matrix: csr_array) -> dict[str, NDArray[Any]]:
     """The matrix as name.data, name.indices, name.indptr and name.shape."""
     parts = {f"{name}.{part}": getattr(matrix, part) for part in CSR_PARTS}

@@ -14,6 +14,7 @@ from recommenders.events.interactions import Interactions
 from recommenders.features.repurchase import REPURCHASE_FEATURES, ItemRepurchase, Pairs
 from recommenders.models.popularity import decayed_sums
 from recommenders.models.recommender import BLOCK, ModelConfig, Recommender, TrainingOptions
+from recommenders.splitting.windows import time_windows
 
 if TYPE_CHECKING:
     from recommenders.features.items import ItemFeatures
@@ -102,10 +103,8 @@ class Repurchase(Recommender):
             last = self.histories_[:].visits_ago == 0
             yield self.histories_.select(~last), self.histories_.select(last), self.as_of_
             return
-        ages = log.ages()
         horizon = min(self.config.horizon_days or log.horizon_days or max(span / 12, 1.0), span / 4)
-        for window in range(self.config.n_windows):
-            before, within = ages > (window + 1) * horizon, (ages > window * horizon) & (ages <= (window + 1) * horizon)
+        for before, within in time_windows(log, self.config.n_windows, horizon, step=horizon):
             if before.any() and within.any():
                 past = log.select(before)
                 yield past.histories(), log.select(within).histories(), int(log.timestamps[within].min())

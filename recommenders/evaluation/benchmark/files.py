@@ -12,10 +12,11 @@ from recommenders.errors import DataError
 from recommenders.evaluation import rank
 from recommenders.evaluation.statistics.figures import Values
 from recommenders.evaluation.tasks.sampled import Candidates, rank_candidates, shuffled_candidates
-from recommenders.evaluation.tasks.task import EvaluationTask, TaskView, ones
+from recommenders.evaluation.tasks.task import EvaluationTask, TaskView
 from recommenders.events.ids import IdMap
 from recommenders.events.interactions import Interactions, event_order
 from recommenders.features.items import ItemFeatures, encode_items
+from recommenders.math.sparse import ones
 from recommenders.metrics.ranking import all_metrics
 from recommenders.models.recommender import Recommender
 

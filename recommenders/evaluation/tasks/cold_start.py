@@ -8,9 +8,10 @@ from numpy.typing import NDArray
 
 from recommenders.datasets.spec import Protocol
 from recommenders.errors import ConfigurationError, DataError
-from recommenders.evaluation.tasks.task import EvaluationTask, cold_start_task, ones, relevant_ids
+from recommenders.evaluation.tasks.task import EvaluationTask, cold_start_task, relevant_ids
 from recommenders.events.histories import Histories
 from recommenders.events.interactions import Interactions
+from recommenders.math.sparse import ones
 
 if TYPE_CHECKING:
     import pyarrow as pa

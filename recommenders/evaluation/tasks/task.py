@@ -1,7 +1,7 @@
 """The evaluation task of every model: users, their histories, their relevant items, and the candidate items."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from recommenders.errors import DataError
 from recommenders.evaluation.criteria import CRITERIA, MODEL_TARGETS, Targets
 from recommenders.events.histories import Histories
 from recommenders.events.interactions import Interactions
+from recommenders.math.sparse import ones
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -50,7 +51,7 @@ class EvaluationTask:
     user_ids: NDArray[np.str_]  # (n_users,)
     user_rows: NDArray[np.int32]  # (n_users,); -1 for a cold-start user
     histories: Histories  # (n_users, n_items), all events before the cut
-    relevant: csr_array  # (n_users, n_items) float32, ones
+    relevant: csr_array  # (n_users, n_items) float32
     candidates: NDArray[np.bool_]  # (n_items,)
     repeat: bool
     description: str
@@ -148,11 +149,3 @@ def relevant_ids(test: "pa.Table", protocol: Protocol) -> tuple[NDArray[np.str_]
     user_ids: NDArray[np.str_] = test["user_id"].to_numpy().astype(np.str_)[events]
     item_ids: NDArray[np.str_] = test["item_id"].to_numpy().astype(np.str_)[events]
     return user_ids, item_ids
-
-
-def ones(rows: NDArray[Any], columns: NDArray[Any], shape: tuple[int, int]) -> csr_array:
-    """CSR float32 with a 1 for each given pair; duplicate pairs count once; columns ascend in each row."""
-    matrix = csr_array((np.ones(len(rows), np.float32), (rows, columns)), shape=shape)
-    matrix.sum_duplicates()
-    matrix.data[:] = 1.0
-    return matrix

@@ -1,92 +1,23 @@
 """Strong generalisation: held-out users whose history is only folded in at prediction time (Liang et al. 2018)."""
 
-from dataclasses import replace
-
-import numpy as np
-from numpy.typing import NDArray
-from scipy.sparse import csr_array
-
-from recommenders.errors import ConfigurationError, DataError
-from recommenders.evaluation.tasks.task import EvaluationTask, cold_start_task, ones
-from recommenders.events.histories import Histories
-from recommenders.events.ids import IdMap
+from recommenders.evaluation.tasks.task import EvaluationTask, cold_start_task
 from recommenders.events.interactions import Interactions
+from recommenders.splitting.user_holdout import split_users
 
 
 def hold_out_users(
     log: Interactions, share: float = 0.1, fold_in: float = 0.8, seed: int = 42
 ) -> tuple[Interactions, EvaluationTask]:
-    """The log without a share of its users, and the task for these held-out users: cold-start users with a history.
+    """The log without a share of its users, and the task for these: cold-start users with a history (split_users).
 
-    The history of a held-out user is the first `fold_in` share of the events in time order; the items of the later
-    events are relevant. Events with equal time stamps are put in random order, so a log without times is split at
-    random. Each side gets at least one event, so only users with two events can be held out. Items keep their columns;
-    an item that only held-out users have is not a candidate, because no model can learn it. The training log is not
-    dated, because each held-out user has another prediction time. user_rows are -1. Raises ConfigurationError for a
-    share or fold_in outside (0, 1), DataError if no user can be held out.
+    Candidates are the items that are available in that log. user_rows are -1. Raises as split_users does.
     """
-    for name, value in (("share", share), ("fold_in", fold_in)):
-        if not 0 < value < 1:
-            raise ConfigurationError(f"{name}: got {value}; allowed: between 0 and 1; give a share")
-    rng = np.random.default_rng(seed)
-    held_out = _draw(log, share, rng)
-    is_held_out = np.isin(log.user_rows, held_out)
-    histories, relevant = _fold_in(log.select(is_held_out), held_out, fold_in, rng)
-    candidates = log.available & ~_only_in(log.select(is_held_out), log.select(~is_held_out))
-    training = replace(
-        _without_users(log.select(~is_held_out), held_out), available=candidates, dated=False, horizon_days=None
-    )
+    training, held_out = split_users(log, share, fold_in, seed)
     description = (
         f"strong generalisation: {share:.0%} of the users held out, the first {fold_in:.0%} of their events folded in, "
         "the rest relevant, full ranking over all items of the others, known items "
         f"{'stay' if log.repeat else 'masked'}"
     )
-    return training, cold_start_task(training, log.users.ids[held_out], histories, relevant, candidates, description)
-
-
-def _draw(log: Interactions, share: float, rng: np.random.Generator) -> NDArray[np.int64]:
-    """The rows of the held-out users, ascending."""
-    counts = np.bincount(log.user_rows, minlength=len(log.users))
-    eligible = np.flatnonzero(counts > 1)
-    n_held_out = min(max(1, round(share * int((counts > 0).sum()))), len(eligible), int((counts > 0).sum()) - 1)
-    if n_held_out < 1:
-        raise DataError(
-            f"no user can be held out: {len(eligible)} of {(counts > 0).sum()} have two events or more; allowed: one "
-            "such user and another one for training; bring a longer log"
-        )
-    return np.sort(rng.choice(eligible, n_held_out, replace=False))
-
-
-def _fold_in(
-    events: Interactions, held_out: NDArray[np.int64], share: float, rng: np.random.Generator
-) -> tuple[Histories, csr_array]:
-    """The histories of the held-out users, and their relevant items: (n_held_out, n_items) each."""
-    order = np.lexsort((rng.random(len(events)), events.timestamps, events.user_rows))
-    places = np.searchsorted(held_out, events.user_rows[order])
-    counts = np.bincount(places, minlength=len(held_out))
-    n_known = np.clip(np.rint(share * counts), 1, counts - 1).astype(np.int64)
-    early = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts) < n_known[places]
-    known = order[early]
-    histories = Histories(
-        np.concatenate([[0], np.cumsum(n_known)]),
-        events.item_columns[known],
-        events.timestamps[known],
-        events.weights[known],
-        len(events.items),
-    )
-    return histories, ones(places[~early], events.item_columns[order[~early]], histories.shape)
-
-
-def _only_in(log: Interactions, other: Interactions) -> NDArray[np.bool_]:
-    """(n_items,) mask of items with events in the first log and none in the second."""
-    n_items = len(log.items)
-    present = np.bincount(log.item_columns, minlength=n_items) > 0
-    return np.asarray(present & (np.bincount(other.item_columns, minlength=n_items) == 0))
-
-
-def _without_users(log: Interactions, removed: NDArray[np.int64]) -> Interactions:
-    """The log without these users in its user map; it must hold no events of them."""
-    kept = np.ones(len(log.users), dtype=np.bool_)
-    kept[removed] = False
-    rows = (np.cumsum(kept) - 1).astype(np.int32)
-    return replace(log, users=IdMap(log.users.ids[kept]), user_rows=rows[log.user_rows])
+    ids = log.users.ids[held_out.user_rows]
+    candidates = training.available
+    return training, cold_start_task(training, ids, held_out.histories, held_out.relevant, candidates, description)

@@ -19,8 +19,8 @@ from recommenders.models.ensembles.hybrid_learned.config import HybridLearnedCon
 from recommenders.models.ensembles.hybrid_learned.rankers import Rankers
 from recommenders.models.ensembles.hybrid_learned.score_rules import ScoreRules, ValidationUsers, choose_rules
 from recommenders.models.ensembles.hybrid_learned.trees import BoostedTrees, trees_from_estimator
-from recommenders.models.ensembles.hybrid_learned.windows import Window, first_events, newest_events, windows
 from recommenders.models.recommender import Recommender, TrainingOptions
+from recommenders.splitting.windows import Window, first_events, newest_events, windows
 
 if TYPE_CHECKING:
     from recommenders.features.items import ItemFeatures

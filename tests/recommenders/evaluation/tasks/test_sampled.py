@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recommenders.evaluation.tasks.sampled import rank_candidates, shuffled_candidates
-from recommenders.evaluation.tasks.task import EvaluationTask, ones
+from recommenders.evaluation.tasks.task import EvaluationTask
 from recommenders.events.histories import Histories
+from recommenders.math.sparse import ones
 from recommenders.metrics import ranking
 from recommenders.models.recommender import Recommender
 

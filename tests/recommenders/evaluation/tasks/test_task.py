@@ -8,7 +8,8 @@ import pytest
 from pydantic import ValidationError
 
 from recommenders.datasets.spec import Protocol
-from recommenders.evaluation.tasks.task import EvaluationConfig, make_task, ones
+from recommenders.evaluation.tasks.task import EvaluationConfig, make_task
+from recommenders.math.sparse import ones
 
 PROTOCOL = Protocol(split="time_cut", repeat=True)
 

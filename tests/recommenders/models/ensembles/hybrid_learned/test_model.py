@@ -24,9 +24,9 @@ from recommenders.models.ensembles.hybrid_learned.features import (
     ranker_item_features,
 )
 from recommenders.models.ensembles.hybrid_learned.model import HybridLearned
-from recommenders.models.ensembles.hybrid_learned.windows import first_events, windows
 from recommenders.models.popularity import Popularity
 from recommenders.models.repurchase import Repurchase
+from recommenders.splitting.windows import first_events, windows
 
 CONFIG = HybridLearnedConfig(base_models=("popularity", "ease"), n_windows=1, n_estimators=20, max_depth=3)
 

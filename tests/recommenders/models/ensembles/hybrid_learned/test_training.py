@@ -16,8 +16,9 @@ from recommenders.models.ensembles.hybrid_learned.config import HybridLearnedCon
 from recommenders.models.ensembles.hybrid_learned.model import HybridLearned
 from recommenders.models.ensembles.hybrid_learned.score_rules import ScoreRules, ValidationUsers
 from recommenders.models.ensembles.hybrid_learned.training import FIRST_EVENTS, NON_CANDIDATE_WEIGHT, Examples
-from recommenders.models.ensembles.hybrid_learned.windows import Window, windows
 from recommenders.models.popularity import Popularity
+from recommenders.models.recommender import TrainingOptions
+from recommenders.splitting.windows import Window, windows
 
 SMALL: dict[str, Any] = {"base_models": ("popularity", "ease"), "n_windows": 1, "n_estimators": 5, "max_depth": 3}
 
@@ -27,7 +28,7 @@ def before_and_after(log: Interactions, **config: Any) -> tuple[Candidates, Wind
     base_models = {"popularity": Popularity().fit(log), "ease": EASE().fit(log)}
     candidates = Candidates.from_log(HybridLearnedConfig(**(SMALL | config)), base_models, log, None)
     window = next(windows(log, 1, 20.0))
-    return training._fit_earlier(candidates, window.log, None), window
+    return training._fit_earlier(candidates, window.log, None, TrainingOptions()), window
 
 
 def examples(earlier: Candidates, window: Window, seed: int = 0) -> Examples:

@@ -11,7 +11,7 @@ from recommenders.events.histories import DAY, Histories
 from recommenders.events.ids import IdMap
 from recommenders.events.interactions import Interactions
 from recommenders.events.sale_periods import SalePeriods
-from recommenders.models.ensembles.hybrid_learned.windows import Window, first_events, newest_events, windows
+from recommenders.splitting.windows import Window, first_events, newest_events, time_windows, windows
 
 Log = Callable[[dict[int, list[float]]], Interactions]
 
@@ -35,6 +35,16 @@ def days_of(log: Interactions, times: Any) -> Any:
 def span(log: Interactions, window: Window) -> tuple[float, int, float]:
     """The day of the newest known event, how many events are known, and the day on which the window ends."""
     return float(days_of(log, window.cut)), len(window.log), float(days_of(log, window.end))
+
+
+def test_windows_one_step_apart_divide_the_newest_events(bought: Log) -> None:
+    log = bought({0: [0, 5, 9.5, 10, 19, 20, 29, 30]})
+    found = [
+        (days_of(log, log.timestamps[before]), days_of(log, log.timestamps[within]))
+        for before, within in time_windows(log, 3, 10.0, step=10.0)
+    ]
+    assert [within.tolist() for _, within in found] == [[20, 29, 30], [10, 19], [0, 5, 9.5]]
+    assert [before.tolist() for before, _ in found] == [[0, 5, 9.5, 10, 19], [0, 5, 9.5], []]
 
 
 def test_windows_begin_half_a_horizon_apart_and_have_the_length_of_one(bought: Log) -> None:

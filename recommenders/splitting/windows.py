@@ -1,4 +1,4 @@
-"""Training windows of hybrid_learned: the log before a cut time, and what users bought in the window after it."""
+"""Training windows at the end of a log: what is known before a cut time, and what users bought after it."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -32,16 +32,27 @@ class Window:
 def windows(log: Interactions, n_windows: int, horizon_days: float) -> Iterator[Window]:
     """Yields the windows, the newest first, while at least a third of the events lie before the window."""
     if log.dated:
-        ages = log.ages()
-        horizon = min(horizon_days, float(ages.max(initial=0)) / 3)
-        for number in range(n_windows):
-            cut = horizon * (1 + number / 2)
-            before = ages > cut
+        horizon = min(horizon_days, float(log.ages().max(initial=0)) / 3)
+        for before, within in time_windows(log, n_windows, horizon, step=horizon / 2):
             if before.sum() * 3 < len(log):
                 return
-            yield _window(log, before, ~before & ((ages > cut - horizon) | (number == 0)))
+            yield _window(log, before, within)
     else:
         yield newest_events(log)
+
+
+def time_windows(
+    log: Interactions, n_windows: int, days: float, step: float
+) -> Iterator[tuple[NDArray[np.bool_], NDArray[np.bool_]]]:
+    """Yields the events before each window and those within it, (n_events,) each; the newest window first.
+
+    The newest window ends with the newest event, and each further one `step` days earlier.
+    """
+    ages = log.ages()
+    for number in range(n_windows):
+        end = number * step
+        before = ages > end + days
+        yield before, ~before & ((ages > end) | (number == 0))
 
 
 def newest_events(log: Interactions) -> Window:
