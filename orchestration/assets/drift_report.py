@@ -11,6 +11,7 @@ from monitoring.drift.feed import describe
 from monitoring.drift.report import DriftReport, report_url
 from monitoring.drift.report import drift_report as compare
 from orchestration.assets.metadata import show
+from orchestration.resources import Datasets
 from orchestration.settings import Settings
 from recommenders.datasets.store import TableStore
 from recommenders.splitting.temporal import newest_window
@@ -20,6 +21,7 @@ from recommenders.splitting.temporal import newest_window
 def drift_report(
     context: dg.AssetExecutionContext,
     settings: dg.ResourceParam[Settings],
+    datasets: dg.ResourceParam[Datasets],
     raw_dataset: dict[str, Any],
     interactions: pa.Table,
     items: pa.Table,
@@ -27,7 +29,8 @@ def drift_report(
 ) -> DriftReport:
     """Evidently's comparison of the newest window with the training window: all events before the newest window."""
     name = context.partition_key
-    days = settings.for_dataset(name).spec.protocol.test_days
+    dataset = datasets[name]
+    days = dataset.spec.protocol.test_days
     reference, newest = newest_window(interactions, days)
     report = compare(
         reference,
@@ -37,7 +40,7 @@ def drift_report(
         workspace=settings.workspace,
         project=name,
         users=users,
-        earlier_items=earlier_items(settings.for_dataset(name).tables, days),
+        earlier_items=earlier_items(dataset.tables, days),
     )
     show(
         context,

@@ -5,17 +5,16 @@ from typing import Any
 import dagster as dg
 
 from orchestration.assets.metadata import show
-from orchestration.assets.source import fingerprint, restored_version
-from orchestration.settings import Settings
+from orchestration.resources import Datasets
 
 
 @dg.asset(group_name="data", kinds={"file"})
-def raw_dataset(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]) -> dict[str, Any]:
+def raw_dataset(context: dg.AssetExecutionContext, datasets: dg.ResourceParam[Datasets]) -> dict[str, Any]:
     """The files of the data set's source, with their hashes. A simulated data set is generated here."""
-    dataset_settings = settings.for_dataset(context.partition_key)
-    spec = dataset_settings.spec
-    found = fingerprint(dataset_settings)  # prepares the source, unless an earlier version is restored
-    source = "" if (restored := restored_version(dataset_settings)) else str(dataset_settings.source_of(spec))
+    dataset = datasets[context.partition_key]
+    spec = dataset.spec
+    found = dataset.fingerprint()  # prepares the source, unless an earlier version is restored
+    source = "" if (restored := dataset.restored_version()) else str(dataset.source)
     show(
         context,
         {

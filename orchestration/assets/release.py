@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from orchestration.assets.metadata import rounded, show
 from orchestration.assets.models import MODEL, fitted_models, parameters
-from orchestration.assets.source import restored_version
+from orchestration.resources import Datasets
 from orchestration.settings import Settings
 from recommenders.evaluation.report import Report
 from recommenders.evaluation.window import WindowTask, window_task
@@ -37,6 +37,9 @@ from serving.release.versions import LISTS_FILE, REFIT_TAG, Version
 def release_candidate(
     context: dg.AssetExecutionContext,
     settings: dg.ResourceParam[Settings],
+    datasets: dg.ResourceParam[Datasets],
+    training: dg.ResourceParam[TrainingConfig],
+    registry: dg.ResourceParam[Registry],
     interactions: pa.Table,
     items: pa.Table,
     evaluation_report: Report,
@@ -46,14 +49,11 @@ def release_candidate(
     An earlier choice of the same recipe on nearly the same log is reused, because choosing costs a second training.
     """
     name = context.partition_key
-    dataset_settings = settings.for_dataset(name)
-    registry = Registry(dataset_settings)
     for line in registry.reconcile(name):
         context.log.warning(line)
     first = registry.champion(name) is None
-    choice = choose(
-        settings.training, interactions, items, dataset_settings.spec.protocol, earlier_choice(dataset_settings), first
-    )
+    protocol, earlier = datasets[name].spec.protocol, earlier_choice(settings, name)
+    choice = choose(training, interactions, items, protocol, earlier, first)
     vectors = evaluation_report.vectors(PRIMARY_METRIC)
     candidate = choose_candidate(vectors, choice.candidate, has_champion=not first)
     show(
@@ -68,9 +68,9 @@ def release_candidate(
     return {"candidate": candidate, "first": first, "choice": choice.to_json()}
 
 
-def earlier_choice(settings: Settings) -> CandidateChoice | None:
-    """The last choice for this data set; None if it cannot be read."""
-    path = settings.lake / settings.dataset / "release_candidate.json"
+def earlier_choice(settings: Settings, dataset: str) -> CandidateChoice | None:
+    """The last choice for a data set; None if it cannot be read."""
+    path = settings.lake / dataset / "release_candidate.json"
     try:
         return CandidateChoice(**json.loads(path.read_text())["choice"])
     except (OSError, ValueError, KeyError, TypeError):  # none yet, or of an older version: choose again
@@ -87,7 +87,9 @@ def registered_model_asset(config: TrainingConfig) -> dg.AssetsDefinition:
     )
     def registered_model(
         context: dg.AssetExecutionContext,
-        settings: dg.ResourceParam[Settings],
+        datasets: dg.ResourceParam[Datasets],
+        training: dg.ResourceParam[TrainingConfig],
+        registry: dg.ResourceParam[Registry],
         raw_dataset: dict[str, Any],
         interactions: pa.Table,
         items: pa.Table,
@@ -96,18 +98,17 @@ def registered_model_asset(config: TrainingConfig) -> dg.AssetsDefinition:
         **fitted: Recommender | SkippedModel,
     ) -> dict[str, Any]:
         """The release candidate's recipe, refitted on all data, checked, and registered in MLflow as a challenger."""
-        name, candidate = context.partition_key, release_candidate["candidate"]
-        dataset_settings = settings.for_dataset(name)
-        registry, models = Registry(dataset_settings), fitted_models(fitted)
-        log = replace(build_log(interactions, items, dataset_settings.spec.protocol), version=raw_dataset["version"])
+        name, candidate, models = context.partition_key, release_candidate["candidate"], fitted_models(fitted)
+        protocol = datasets[name].spec.protocol
+        log = replace(build_log(interactions, items, protocol), version=raw_dataset["version"])
         vectors = encode_items_as_of(items, log.items, log.last_event)
-        model = refit(candidate, settings.training, log, vectors, models, NullTracker(registry.checkpoints(name)))
-        model.provenance |= provenance(settings, evaluation_report, log)
-        task = window_task(interactions, items, dataset_settings.spec.protocol)
-        version, found = register(registry, settings, model, models[candidate], evaluation_report, task, log)
+        model = refit(candidate, training, log, vectors, models, NullTracker(registry.checkpoints(name)))
+        model.provenance |= provenance(training, evaluation_report, log)
+        task = window_task(interactions, items, protocol)
+        version, found = register(registry, training, model, models[candidate], evaluation_report, task, log)
         reasons = dg.MetadataValue.md("\n".join(f"- {one.reason}" for one in found))
         show(context, links(registry, version, evaluation_report.megabytes[candidate]) | {"refit": reasons})
-        facts = {"version": version.number, "model": candidate, "recipe": settings.training.recipe()}
+        facts = {"version": version.number, "model": candidate, "recipe": training.recipe()}
         return {"dataset": name, **facts}
 
     return registered_model
@@ -126,7 +127,7 @@ def links(registry: Registry, version: Version, megabytes: float) -> dict[str, A
 
 def register(
     registry: Registry,
-    settings: Settings,
+    config: TrainingConfig,
     model: Recommender,
     evaluated: Recommender,
     report: Report,
@@ -137,7 +138,7 @@ def register(
 
     Its run holds the evaluation of its recipe, and the lists for the comparison with later releases.
     """
-    name, config = report.dataset, settings.training
+    name = report.dataset
     with (
         tempfile.TemporaryDirectory() as folder,
         registry.run(name, f"{model.name}-release", parameters(config, model.name), {"stage": "release"}) as run,
@@ -149,14 +150,14 @@ def register(
         bundle = model.save(Path(folder) / "bundle")
         measurements = measure(bundle, evaluated, lists, report.megabytes[model.name], task, log)
         found = refit_checks(measurements)
-        tags = version_tags(settings, model, report) | {REFIT_TAG: json.dumps(to_record(measurements, found))}
+        tags = version_tags(config, model, report) | {REFIT_TAG: json.dumps(to_record(measurements, found))}
         return registry.publish(name, bundle, run.run_id, tags), found
 
 
-def provenance(settings: Settings, report: Report, log: Interactions) -> dict[str, str]:
+def provenance(config: TrainingConfig, report: Report, log: Interactions) -> dict[str, str]:
     """The provenance that a version stores. The data version of its log is stored already."""
     return {
-        "recipe": settings.training.recipe(),
+        "recipe": config.recipe(),
         "code": code_fingerprint(),
         "protocol": report.protocol,
         "cut": report.cut,
@@ -164,11 +165,11 @@ def provenance(settings: Settings, report: Report, log: Interactions) -> dict[st
     }
 
 
-def version_tags(settings: Settings, model: Recommender, report: Report) -> dict[str, str]:
+def version_tags(config: TrainingConfig, model: Recommender, report: Report) -> dict[str, str]:
     """The tags of the registered version: its provenance, and the evaluation of its recipe."""
     return {
         **{key: str(value) for key, value in model.provenance.items() if key != "run_id"},
-        "configuration": settings.training.resolved(report.dataset).model_dump_json(),
+        "configuration": config.resolved(report.dataset).model_dump_json(),
         "evaluation": json.dumps(report.models[model.name]),
     }
 
@@ -176,23 +177,22 @@ def version_tags(settings: Settings, model: Recommender, report: Report) -> dict
 @dg.asset(group_name="release", kinds={"mlflow"})
 def champion(
     context: dg.AssetExecutionContext,
-    settings: dg.ResourceParam[Settings],
+    datasets: dg.ResourceParam[Datasets],
+    training: dg.ResourceParam[TrainingConfig],
+    registry: dg.ResourceParam[Registry],
     registered_model: dict[str, Any],
     evaluation_report: Report,
     interactions: pa.Table,
     items: pa.Table,
 ) -> dict[str, Any]:
     """The version that serves: the challenger if it passes the gate, else the present champion."""
-    name = context.partition_key
-    dataset_settings = settings.for_dataset(name)
-    registry = Registry(dataset_settings)
+    name, dataset = context.partition_key, datasets[context.partition_key]
     challenger = registry.version(name, registered_model["version"])
-    market = MarketData(
-        interactions, items, dataset_settings.spec.protocol, restored=restored_version(dataset_settings) is not None
-    )
+    restored = dataset.restored_version() is not None
+    market = MarketData(interactions, items, dataset.spec.protocol, restored)
     refitted = checks_from_record(json.loads(challenger.tags[REFIT_TAG]))
     live = registry.champion(name)
-    decision = evaluate_challenger(registry, live, challenger, evaluation_report, market, settings.training, refitted)
+    decision = evaluate_challenger(registry, live, challenger, evaluation_report, market, training, refitted)
     serving, promoted, reasons = release(registry, challenger, decision)
     if not promoted:
         context.log.warning(f"version {challenger.number} of {name} stays a challenger: {'; '.join(reasons)}")

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from orchestration.assets.metadata import picture, preview
-from orchestration.settings import Settings
+from orchestration.resources import Datasets
 from recommenders.datasets.profile import page
 from recommenders.datasets.profile.profiling import profile_tables
 from recommenders.datasets.reading.ingest import Counts
@@ -28,14 +28,14 @@ OUTS = {
 
 @dg.multi_asset(outs=OUTS, group_name="data")
 def tables(
-    context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings], raw_dataset: dict[str, Any]
+    context: dg.AssetExecutionContext, datasets: dg.ResourceParam[Datasets], raw_dataset: dict[str, Any]
 ) -> Iterator[dg.Output[dict[str, Any]]]:
     """Reads the source by its spec into a new version of the tables; every row that was read is accounted for.
 
     The same files twice make no new version. A restored version stays.
     """
-    dataset_settings = settings.for_dataset(context.partition_key)
-    spec, store = dataset_settings.spec, dataset_settings.tables
+    dataset = datasets[context.partition_key]
+    spec, store = dataset.spec, dataset.tables
     version = spec.ingest(Path(raw_dataset["source"]), store, raw_dataset)
     files = {name: store.files(name, version) for name in OUTS}
     profile = profile_tables(files, version.counts, spec.name, spill=store.folder)

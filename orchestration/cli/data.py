@@ -39,13 +39,13 @@ def data_describe(
     as_json: AsJson = False,
 ) -> None:
     """Read a data set and print its profile, the number of rows by outcome, and what would stop a run."""
-    from orchestration.assets.source import ingest
     from orchestration.cli.exports import describe_tables, stops_of, write_page
+    from orchestration.resources import Dataset
     from recommenders.datasets.profile.page import render
 
     settings = settings_of(name, source)
     with echo_warnings("recommenders.datasets"):
-        version = ingest(settings)
+        version = Dataset(settings).ingest()
     settings.remember_source()
     found = describe_tables(settings)
     for stop in stops_of(settings, version):

@@ -17,8 +17,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from dagster._core.storage.dagster_run import IN_PROGRESS_RUN_STATUSES
 
-from orchestration.assets.source import fingerprint, restored_version
 from orchestration.launcher.runs import PID_TAG, RunFailedError, materialise, this_process
+from orchestration.resources import Dataset
 from orchestration.settings import Settings
 from recommenders.errors import BundleError
 from recommenders.evaluation.report import Report
@@ -45,9 +45,9 @@ class SmokeTestAnswer:
 
 def check_source(settings: Settings) -> None:
     """Raises DataError at once if the data set's files do not exist."""
-    spec = settings.spec
-    if not restored_version(settings) and (not spec.generator or settings.source):
-        spec.locate(settings.source_of(spec))
+    dataset = Dataset(settings)
+    if not dataset.restored_version() and (not dataset.spec.generator or settings.source):
+        dataset.spec.locate(dataset.source)
 
 
 def is_current(settings: Settings) -> bool:
@@ -99,7 +99,7 @@ def origin(provenance: Mapping[str, str]) -> tuple[str | None, str | None]:
 
 def present_origin(settings: Settings) -> tuple[str | None, str | None]:
     """The present data version and recipe."""
-    return fingerprint(settings)["version"], settings.training.recipe()
+    return Dataset(settings).fingerprint()["version"], settings.training.recipe()
 
 
 def bring_up_to_date(settings: Settings) -> dict[str, float]:

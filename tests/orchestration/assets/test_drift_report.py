@@ -12,6 +12,7 @@ import pytest
 
 from monitoring import alerts
 from orchestration.assets.drift_report import drift_report, earlier_items
+from orchestration.resources import Datasets
 from orchestration.settings import Settings
 from recommenders.storage.schema import INTERACTIONS, ITEMS, USERS, conform
 
@@ -42,7 +43,9 @@ def test_a_broken_feed_sends_one_alert_with_its_faults(tmp_path: Path, make_sett
     tables = {"items": ITEMS.empty_table(), "users": USERS.empty_table(), "interactions": events()}
     for _ in range(2):
         context = dg.build_asset_context(partition_key="online_retail")
-        report = drift_report(context, settings=settings, raw_dataset={"version": "abc"}, **tables)
+        report = drift_report(
+            context, settings=settings, datasets=Datasets(settings), raw_dataset={"version": "abc"}, **tables
+        )
         assert {problem.column for problem in report.feed_problems} == {"item_id", "unit_price"}
         metadata = context.get_output_metadata("result")
     (alert,) = alerts.recent(settings.alerts)
