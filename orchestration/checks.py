@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from monitoring.drift.report import DriftReport
+from orchestration.assets.facts import ReleaseCandidate
 from orchestration.assets.metadata import APPLICABLE
 from orchestration.resources import Datasets
 from recommenders.datasets.reading.ingest import Counts, count_nulls
@@ -147,13 +148,13 @@ def before_test(split: pa.Table, protocol: Protocol) -> pa.ChunkedArray:
 
 
 def release_candidate_beats_popularity(
-    release_candidate: dict[str, Any], evaluation_report: Report
+    release_candidate: ReleaseCandidate, evaluation_report: Report
 ) -> dg.AssetCheckResult:
     """The release candidate ranks better than popularity by a paired 95 % confidence interval.
 
     Popularity may be the candidate: any list is better than none, and the gate compares it with the champion.
     """
-    return candidate_check(evaluation_report.vectors(PRIMARY_METRIC), release_candidate["candidate"])
+    return candidate_check(evaluation_report.vectors(PRIMARY_METRIC), release_candidate.candidate)
 
 
 def candidate_check(vectors: Mapping[str, Vector], candidate: str) -> dg.AssetCheckResult:

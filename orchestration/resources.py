@@ -6,7 +6,8 @@
 | `datasets` | every data set by name: its spec, its source files, its tables |
 | `training` | the training configuration |
 | `registry` | runs and versions in MLflow |
-| `io_manager` | stores what assets return |
+| `lake`, `io_manager` | stores what assets return, and reads the last value of an asset |
+| `clean_tables` | the same for the clean tables, whose versions are in a store of their own |
 """
 
 import hashlib
@@ -14,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from orchestration.io_manager import Lake
+from orchestration.io_manager import CLEAN_TABLES, CleanTables, Lake
 from orchestration.settings import Settings
 from recommenders.datasets.spec import DatasetSpec
-from recommenders.datasets.store import TableStore, Version
+from recommenders.datasets.store import Fingerprint, TableStore, Version
 from serving.release.registry import Registry
 
 
@@ -55,13 +56,13 @@ class Dataset:
         current = self.tables.current()
         return current if current is not None and current.restored_from is not None else None
 
-    def fingerprint(self, prepare: bool = True) -> dict[str, Any]:
-        """{"files", "version"} of the data for the next run. Raises DataError where there is none.
+    def fingerprint(self, prepare: bool = True) -> Fingerprint:
+        """The files and the version of the data for the next run. Raises DataError where there is none.
 
         prepare: generate or download the files first if the data set needs that; False: use the files as they are.
         """
         if restored := self.restored_version():
-            return {"files": restored.files, "version": restored.data_version}
+            return Fingerprint(restored.data_version, restored.files)
         return self.spec.fingerprint(self.settings.prepare_source() if prepare else self.source)
 
     def ingest(self) -> Version:
@@ -95,10 +96,13 @@ class Datasets:
 
 def resources(settings: Settings) -> dict[str, Any]:
     """The resources of the platform by key. Raises ConfigurationError."""
+    root = str(settings.lake)
     return {
         "settings": settings,
         "datasets": Datasets(settings),
         "training": settings.training,
         "registry": Registry(settings),
-        "io_manager": Lake(root=str(settings.lake)),
+        "lake": Lake(root=root),
+        "io_manager": Lake(root=root),
+        CLEAN_TABLES: CleanTables(root=root),
     }

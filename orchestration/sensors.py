@@ -6,7 +6,10 @@ import dagster as dg
 from dagster._core.storage.dagster_run import IN_PROGRESS_RUN_STATUSES
 
 from monitoring.alerts import Alert, send
+from monitoring.drift.feed import describe
+from monitoring.drift.report import DriftReport
 from monitoring.retraining import MonitoringResult, PastRun, should_retrain
+from orchestration.io_manager import Lake
 from orchestration.jobs import RETRAINING, retraining_job
 from orchestration.resources import Dataset, Datasets
 from orchestration.settings import Settings
@@ -59,7 +62,7 @@ def new_data_sensor(settings: Settings) -> dg.SensorDefinition:
 def new_data_request(dataset: Dataset, registry: Registry) -> dg.RunRequest | dg.SkipReason:
     """A retraining on the present files, unless the newest version is trained on them already."""
     newest = next(iter(registry.versions(dataset.name)), None)
-    version = dataset.fingerprint(prepare=False)["version"]
+    version = dataset.fingerprint(prepare=False).version
     if newest is not None and newest.tags.get("data_version") == version:
         return dg.SkipReason(f"version {newest.number} is trained on these files already")
     after = f"after-v{newest.number}" if newest else "first"  # the same files may come, go and come again
@@ -77,7 +80,10 @@ def drift_sensor(settings: Settings) -> dg.SensorDefinition:
         description=f"Retrains when the drift report of {settings.dataset} fires, once for each cause.",
     )
     def drift(
-        context: dg.SensorEvaluationContext, settings: dg.ResourceParam[Settings], registry: dg.ResourceParam[Registry]
+        context: dg.SensorEvaluationContext,
+        settings: dg.ResourceParam[Settings],
+        registry: dg.ResourceParam[Registry],
+        lake: dg.ResourceParam[Lake],
     ) -> dg.RunRequest | dg.SkipReason:
         """Polls the newest drift report; the first poll only stores it."""
         filter_ = dg.AssetRecordsFilter(DRIFT_REPORT, asset_partitions=[settings.dataset])
@@ -93,25 +99,28 @@ def drift_sensor(settings: Settings) -> dg.SensorDefinition:
         if is_retraining(context.instance, settings.dataset):
             return dg.SkipReason("a retraining is running; polling again when it has ended")
         context.update_cursor(seen)
-        return retrain_request(settings, registry, metadata_values(newest.asset_materialization), context.instance)
+        report = lake.read(settings.dataset, "drift_report", DriftReport)
+        return retrain_request(settings, registry, report, context.instance)
 
     return drift
 
 
 def retrain_request(
-    settings: Settings, registry: Registry, found: dict[str, object], instance: dg.DagsterInstance
+    settings: Settings, registry: Registry, report: DriftReport, instance: dg.DagsterInstance
 ) -> dg.RunRequest | dg.SkipReason:
     """A retraining or the reason for none, by the drift report, the champion and the past retrainings."""
     champion = registry.champion(settings.dataset)
-    if champion is not None and champion.tags.get("data_version") == found["data version"]:
+    if champion is not None and champion.tags.get("data_version") == report.data_version:
         return dg.SkipReason(f"version {champion.number} is trained on this data already")
+    if report.current.end is None:
+        return dg.SkipReason(report.summary)
     facts = MonitoringResult(
-        bool(found["fired"]),
+        report.fired,
         "drift",
-        datetime.fromisoformat(str(found["window end"])),
+        report.current.end,
         f"v{champion.number}" if champion else "none",
-        str(found["summary"]),
-        str(found.get("broken feed", "")),
+        report.summary,
+        describe(report.feed_problems),
     )
     cool_down = timedelta(hours=settings.cool_down_hours)
     decision = should_retrain(facts, past_retrainings(instance, settings.dataset), cool_down, datetime.now(UTC))
@@ -169,9 +178,3 @@ def past_retrainings(instance: dg.DagsterInstance, dataset: str) -> list[PastRun
         )
         for record in instance.get_run_records(filter_, limit=20)
     ]
-
-
-def metadata_values(materialization: dg.AssetMaterialization | None) -> dict[str, object]:
-    """The metadata of a materialization as plain values."""
-    assert materialization is not None
-    return {name: value.value for name, value in materialization.metadata.items()}

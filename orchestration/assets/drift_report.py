@@ -1,7 +1,7 @@
 """The asset that compares the newest window of the data with the events before it."""
 
+from dataclasses import replace
 from datetime import timedelta
-from typing import Any
 
 import dagster as dg
 import pyarrow as pa
@@ -10,6 +10,7 @@ from monitoring.alerts import Alert, Severity, recent, send
 from monitoring.drift.feed import describe
 from monitoring.drift.report import DriftReport, report_url
 from monitoring.drift.report import drift_report as compare
+from orchestration.assets.facts import RawDataset
 from orchestration.assets.metadata import show
 from orchestration.resources import Datasets
 from orchestration.settings import Settings
@@ -22,7 +23,7 @@ def drift_report(
     context: dg.AssetExecutionContext,
     settings: dg.ResourceParam[Settings],
     datasets: dg.ResourceParam[Datasets],
-    raw_dataset: dict[str, Any],
+    raw_dataset: RawDataset,
     interactions: pa.Table,
     items: pa.Table,
     users: pa.Table,
@@ -42,6 +43,7 @@ def drift_report(
         users=users,
         earlier_items=earlier_items(dataset.tables, days),
     )
+    report = replace(report, data_version=raw_dataset.version)
     show(
         context,
         {
@@ -50,19 +52,19 @@ def drift_report(
             **({"broken feed": describe(report.feed_problems)} if report.feed_problems else {}),
             "columns": dg.MetadataValue.md(as_table(report)),
             "window end": str(report.current.end),
-            "data version": raw_dataset["version"],
+            "data version": report.data_version,
             **links(settings, report),
         },
     )
     if report.fired:
-        alert_once(context, settings, report, raw_dataset["version"])
+        alert_once(context, settings, report)
     return report
 
 
-def alert_once(context: dg.AssetExecutionContext, settings: Settings, report: DriftReport, data_version: str) -> None:
+def alert_once(context: dg.AssetExecutionContext, settings: Settings, report: DriftReport) -> None:
     """Sends an alert for drift or for a broken feed, once for each data version."""
     name, kind = context.partition_key, "broken feed" if report.feed_problems else "drift"
-    key = f"{kind.replace(' ', '-')}/{name}/{data_version}"
+    key = f"{kind.replace(' ', '-')}/{name}/{report.data_version}"
     severity: Severity = "critical" if report.feed_problems else "warning"
     alert = Alert(f"{kind} in {name}", report.summary, severity, key, name)
     context.log.warning(f"{alert.title}: {alert.body}")

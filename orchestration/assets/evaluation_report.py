@@ -99,7 +99,7 @@ def simulated_oracle_metrics(
     Files from outside, a restored version, and files generated again after the log was read may be of another market.
     """
     data, has_own_files = training.data, dataset.settings.source is None and not dataset.restored_version()
-    if dataset.name != "custom_b2b" or not has_own_files or dataset.fingerprint()["version"] != log.version:
+    if dataset.name != "custom_b2b" or not has_own_files or dataset.fingerprint().version != log.version:
         return {}
     if len(task.user_ids) * len(log.items) > ORACLE_CELLS:
         return {}

@@ -7,6 +7,7 @@ import dagster as dg
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from orchestration.assets.facts import RawDataset
 from orchestration.assets.metadata import preview, show
 from orchestration.resources import Datasets
 from recommenders.events.interactions import Interactions
@@ -20,14 +21,14 @@ from recommenders.splitting.temporal import training_log as build_log
 def training_log(
     context: dg.AssetExecutionContext,
     datasets: dg.ResourceParam[Datasets],
-    raw_dataset: dict[str, Any],
+    raw_dataset: RawDataset,
     split: pa.Table,
     items: pa.Table,
 ) -> Interactions:
     """All events before the cut as arrays. Every model is fitted on this log."""
     protocol = datasets[context.partition_key].spec.protocol
     log = build_log(split.filter(pc.field("part") != "test"), items, protocol, cut_time(split))
-    log = replace(log, version=raw_dataset["version"])
+    log = replace(log, version=raw_dataset.version)
     n_users, n_items = log.shape
     pairs = log.matrix().nnz
     show(

@@ -6,7 +6,6 @@ from typing import Any
 import dagster as dg
 
 from orchestration.assets.metadata import picture, rounded, show
-from orchestration.io_manager import MODEL_TYPE
 from recommenders.errors import ModelTooLargeError, UnsuitableError
 from recommenders.evaluation.cost import measure
 from recommenders.evaluation.writers.plots import plot_learning_curve
@@ -18,7 +17,7 @@ from recommenders.training.configuration import TrainingConfig
 from recommenders.training.fitting import SkippedModel, fit_model
 from serving.release.registry import Registry, RunTracker
 
-MODEL = dg.PythonObjectDagsterType((Recommender, SkippedModel), name=MODEL_TYPE)
+MODEL = dg.PythonObjectDagsterType((Recommender, SkippedModel), name="Recommender")
 
 
 def model_assets(config: TrainingConfig) -> list[dg.AssetsDefinition]:

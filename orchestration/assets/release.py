@@ -10,10 +10,12 @@ import dagster as dg
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from orchestration.assets.facts import Champion, RawDataset, RegisteredModel, ReleaseCandidate
 from orchestration.assets.metadata import rounded, show
 from orchestration.assets.models import MODEL, fitted_models, parameters
+from orchestration.io_manager import Lake
 from orchestration.resources import Datasets
-from orchestration.settings import Settings
+from recommenders.errors import DataError
 from recommenders.evaluation.report import Report
 from recommenders.evaluation.window import WindowTask, window_task
 from recommenders.evaluation.writers.report_folder import save_report
@@ -36,14 +38,14 @@ from serving.release.versions import LISTS_FILE, REFIT_TAG, Version
 @dg.asset(group_name="release")
 def release_candidate(
     context: dg.AssetExecutionContext,
-    settings: dg.ResourceParam[Settings],
+    lake: dg.ResourceParam[Lake],
     datasets: dg.ResourceParam[Datasets],
     training: dg.ResourceParam[TrainingConfig],
     registry: dg.ResourceParam[Registry],
     interactions: pa.Table,
     items: pa.Table,
     evaluation_report: Report,
-) -> dict[str, Any]:
+) -> ReleaseCandidate:
     """The model for the gate: chosen on the validation window, without the results of the test window.
 
     An earlier choice of the same recipe on nearly the same log is reused, because choosing costs a second training.
@@ -52,7 +54,7 @@ def release_candidate(
     for line in registry.reconcile(name):
         context.log.warning(line)
     first = registry.champion(name) is None
-    protocol, earlier = datasets[name].spec.protocol, earlier_choice(settings, name)
+    protocol, earlier = datasets[name].spec.protocol, earlier_choice(lake, name)
     choice = choose(training, interactions, items, protocol, earlier, first)
     vectors = evaluation_report.vectors(PRIMARY_METRIC)
     candidate = choose_candidate(vectors, choice.candidate, has_champion=not first)
@@ -65,16 +67,16 @@ def release_candidate(
             **{f"{model} {PRIMARY_METRIC} on validation": rounded(mean) for model, mean in choice.means.items()},
         },
     )
-    return {"candidate": candidate, "first": first, "choice": choice.to_json()}
+    return ReleaseCandidate(candidate, first, choice)
 
 
-def earlier_choice(settings: Settings, dataset: str) -> CandidateChoice | None:
+def earlier_choice(lake: Lake, dataset: str) -> CandidateChoice | None:
     """The last choice for a data set; None if it cannot be read."""
-    path = settings.lake / dataset / "release_candidate.json"
     try:
-        return CandidateChoice(**json.loads(path.read_text())["choice"])
-    except (OSError, ValueError, KeyError, TypeError):  # none yet, or of an older version: choose again
+        found: ReleaseCandidate = lake.read(dataset, "release_candidate", ReleaseCandidate)
+    except (OSError, DataError):  # none yet, or of an older version: choose again
         return None
+    return found.choice
 
 
 def registered_model_asset(config: TrainingConfig) -> dg.AssetsDefinition:
@@ -90,17 +92,17 @@ def registered_model_asset(config: TrainingConfig) -> dg.AssetsDefinition:
         datasets: dg.ResourceParam[Datasets],
         training: dg.ResourceParam[TrainingConfig],
         registry: dg.ResourceParam[Registry],
-        raw_dataset: dict[str, Any],
+        raw_dataset: RawDataset,
         interactions: pa.Table,
         items: pa.Table,
         evaluation_report: Report,
-        release_candidate: dict[str, Any],
+        release_candidate: ReleaseCandidate,
         **fitted: Recommender | SkippedModel,
-    ) -> dict[str, Any]:
+    ) -> RegisteredModel:
         """The release candidate's recipe, refitted on all data, checked, and registered in MLflow as a challenger."""
-        name, candidate, models = context.partition_key, release_candidate["candidate"], fitted_models(fitted)
+        name, candidate, models = context.partition_key, release_candidate.candidate, fitted_models(fitted)
         protocol = datasets[name].spec.protocol
-        log = replace(build_log(interactions, items, protocol), version=raw_dataset["version"])
+        log = replace(build_log(interactions, items, protocol), version=raw_dataset.version)
         vectors = encode_items_as_of(items, log.items, log.last_event)
         model = refit(candidate, training, log, vectors, models, NullTracker(registry.checkpoints(name)))
         model.provenance |= provenance(training, evaluation_report, log)
@@ -108,8 +110,7 @@ def registered_model_asset(config: TrainingConfig) -> dg.AssetsDefinition:
         version, found = register(registry, training, model, models[candidate], evaluation_report, task, log)
         reasons = dg.MetadataValue.md("\n".join(f"- {one.reason}" for one in found))
         show(context, links(registry, version, evaluation_report.megabytes[candidate]) | {"refit": reasons})
-        facts = {"version": version.number, "model": candidate, "recipe": training.recipe()}
-        return {"dataset": name, **facts}
+        return RegisteredModel(name, version.number, candidate, training.recipe())
 
     return registered_model
 
@@ -180,14 +181,14 @@ def champion(
     datasets: dg.ResourceParam[Datasets],
     training: dg.ResourceParam[TrainingConfig],
     registry: dg.ResourceParam[Registry],
-    registered_model: dict[str, Any],
+    registered_model: RegisteredModel,
     evaluation_report: Report,
     interactions: pa.Table,
     items: pa.Table,
-) -> dict[str, Any]:
+) -> Champion:
     """The version that serves: the challenger if it passes the gate, else the present champion."""
     name, dataset = context.partition_key, datasets[context.partition_key]
-    challenger = registry.version(name, registered_model["version"])
+    challenger = registry.version(name, registered_model.version)
     restored = dataset.restored_version() is not None
     market = MarketData(interactions, items, dataset.spec.protocol, restored)
     refitted = checks_from_record(json.loads(challenger.tags[REFIT_TAG]))
@@ -207,4 +208,4 @@ def champion(
             "mlflow version": dg.MetadataValue.url(registry.version_url(serving)),
         },
     )
-    return {"dataset": name, "version": serving.number, "model": serving.model, "promoted": promoted}
+    return Champion(name, serving.number, serving.model, promoted)

@@ -73,10 +73,7 @@ def test_a_disabled_model_is_not_in_the_graph(tmp_path: Path) -> None:
 
 def test_a_resource_can_be_replaced(tmp_path: Path) -> None:
     registry = SimpleNamespace(pointer_file=lambda dataset: tmp_path / f"{dataset} of the test.json")
-    settings = Settings.read(home=tmp_path)
-    (settings.lake / "custom_b2b").mkdir(parents=True)
-    (settings.lake / "custom_b2b" / "champion.json").write_text("{}")
-    defs = definitions(settings, registry=registry)
+    defs = definitions(Settings.read(home=tmp_path), registry=registry)
     with dg.DagsterInstance.ephemeral() as instance, pytest.raises(ReleaseError, match=r"custom_b2b of the test\.json"):
         defs.resolve_job_def(RETRAINING).execute_in_process(
             instance=instance, partition_key="custom_b2b", asset_selection=[dg.AssetKey("batch_recommendations")]

@@ -3,6 +3,7 @@
 import re
 import shutil
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,12 +11,16 @@ import dagster as dg
 import pytest
 
 from monitoring import alerts
+from monitoring.drift.feed import FeedProblem
+from monitoring.drift.report import DriftReport, Window
 from orchestration.jobs import RETRAINING
 from orchestration.resources import Dataset, resources
 from orchestration.sensors import drift_sensor, failure_sensor, new_data_sensor
 from orchestration.settings import Settings
 
 HEADER = "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country\n"
+NOON = datetime(2010, 12, 9, 12, tzinfo=UTC)
+PRICES = FeedProblem("unit_price", 1.0, 0.0, 0.9, "unit_price has a value in 0% of the newest events")
 LINE = "536365,85123A,HEART,6,2010-12-0{day} 08:26:00,2.55,17850.0,United Kingdom\n"
 
 
@@ -36,8 +41,7 @@ def poll(
     **replaced: object,
 ) -> tuple[dg.RunRequest | None, str, str | None]:
     """One tick: (its request, else the reason for none, the new cursor). replaced: resources, by key."""
-    given = {key: value for key, value in {**resources(settings), **replaced}.items() if key != "io_manager"}
-    context = dg.build_sensor_context(instance=instance, cursor=cursor, resources=given)
+    context = dg.build_sensor_context(instance=instance, cursor=cursor, resources=resources(settings) | replaced)
     result = sensor(settings)(context)
     if isinstance(result, dg.SkipReason):
         return None, result.skip_message or "", context.cursor
@@ -83,7 +87,7 @@ def test_new_data_waits_for_a_running_retraining(settings: Settings) -> None:
 
 
 def test_new_data_of_the_newest_version_starts_nothing(settings: Settings) -> None:
-    known = Dataset(settings).fingerprint(prepare=False)["version"]
+    known = Dataset(settings).fingerprint(prepare=False).version
     newest = SimpleNamespace(number=4, tags={"data_version": known})
     registry = SimpleNamespace(versions=lambda _dataset: [newest])
     with dg.DagsterInstance.ephemeral() as instance:
@@ -119,32 +123,36 @@ def start_retraining(
 
 
 def report_drift(
-    instance: dg.DagsterInstance, fired: bool, end: str = "2010-12-09T12:00:00+00:00", **more: str
+    instance: dg.DagsterInstance,
+    settings: Settings,
+    fired: bool,
+    end: datetime | None = NOON,
+    problems: tuple[FeedProblem, ...] = (),
 ) -> None:
-    """A drift report of online_retail in the instance."""
-    metadata = {"fired": fired, "summary": "prices moved", "window end": end, "data version": "new", **more}
-    instance.report_runless_asset_event(
-        dg.AssetMaterialization("drift_report", partition="online_retail", metadata=metadata)
-    )
+    """A drift report of online_retail in the lake, and its event, which has no metadata, in the instance."""
+    window = Window(None, end, 900)
+    report = DriftReport(fired, True, (), window, window, (), "prices moved", problems, data_version="new")
+    report.save(Path(resources(settings)["lake"].path("online_retail", "drift_report", DriftReport)))
+    instance.report_runless_asset_event(dg.AssetMaterialization("drift_report", partition="online_retail"))
 
 
 def test_drift_starts_one_retraining_per_cause(settings: Settings) -> None:
     sensor = drift_sensor
     with dg.DagsterInstance.ephemeral() as instance:
         assert "no drift report yet" in poll(sensor, settings, instance, None)[1]
-        report_drift(instance, fired=True)
+        report_drift(instance, settings, fired=True)
         request, why, cursor = poll(sensor, settings, instance, None)
         assert request is None
         assert "first poll" in why
-        report_drift(instance, fired=True)
+        report_drift(instance, settings, fired=True)
         request, _, after = poll(sensor, settings, instance, cursor)
         assert request is not None
         assert request.tags["cause"] == "drift"
         assert poll(sensor, settings, instance, after)[0] is None
-        report_drift(instance, fired=True)
+        report_drift(instance, settings, fired=True)
         again, _, _ = poll(sensor, settings, instance, after)
         assert again is None or again.run_key == request.run_key  # Dagster starts one run per key
-        report_drift(instance, fired=True, end="2010-12-10T12:00:00+00:00")
+        report_drift(instance, settings, fired=True, end=NOON + timedelta(days=1))
         other, _, _ = poll(sensor, settings, instance, after)
         assert other is not None
         assert other.run_key != request.run_key
@@ -158,16 +166,22 @@ def test_a_report_of_another_data_set_is_ignored(settings: Settings) -> None:
 
 def test_a_report_that_does_not_fire_starts_nothing(settings: Settings) -> None:
     with dg.DagsterInstance.ephemeral() as instance:
-        report_drift(instance, fired=False)
+        report_drift(instance, settings, fired=False)
         request, why, _ = poll(drift_sensor, settings, instance, "0")
     assert request is None
     assert "no drift" in why
 
 
+def test_a_report_without_a_window_starts_nothing(settings: Settings) -> None:
+    with dg.DagsterInstance.ephemeral() as instance:
+        report_drift(instance, settings, fired=False, end=None)
+        assert poll(drift_sensor, settings, instance, "0")[:2] == (None, "prices moved")
+
+
 def test_drift_waits_for_a_running_retraining(settings: Settings) -> None:
     """The report is polled again afterwards: the cursor stays."""
     with dg.DagsterInstance.ephemeral() as instance:
-        report_drift(instance, fired=True)
+        report_drift(instance, settings, fired=True)
         start_retraining(instance)
         request, why, cursor = poll(drift_sensor, settings, instance, "0")
     assert (request, why, cursor) == (None, "a retraining is running; polling again when it has ended", "0")
@@ -178,7 +192,7 @@ def test_drift_retrains_only_on_data_that_the_champion_was_not_trained_on(settin
     champion = SimpleNamespace(number=3, tags={"data_version": trained_on})
     registry = SimpleNamespace(champion=lambda _dataset: champion)
     with dg.DagsterInstance.ephemeral() as instance:
-        report_drift(instance, fired=True)  # on the data version "new"
+        report_drift(instance, settings, fired=True)  # on the data version "new"
         request, why, cursor = poll(drift_sensor, settings, instance, "0", registry=registry)
     assert cursor != "0"
     if trained_on == "new":
@@ -190,7 +204,7 @@ def test_drift_retrains_only_on_data_that_the_champion_was_not_trained_on(settin
 
 def test_a_broken_feed_starts_no_retraining(settings: Settings) -> None:
     with dg.DagsterInstance.ephemeral() as instance:
-        report_drift(instance, fired=True, **{"broken feed": "unit_price has a value in 0% of the newest events"})
+        report_drift(instance, settings, fired=True, problems=(PRICES,))
         request, why, _ = poll(drift_sensor, settings, instance, "0")
     assert request is None
     assert why.startswith("no retraining on a broken feed; repair the source first: unit_price has")
@@ -199,7 +213,7 @@ def test_a_broken_feed_starts_no_retraining(settings: Settings) -> None:
 def test_drift_cools_down_after_a_retraining_for_drift(settings: Settings) -> None:
     """One started for another cause does not count: it may have come before the drift."""
     with dg.DagsterInstance.ephemeral() as instance:
-        report_drift(instance, fired=True)
+        report_drift(instance, settings, fired=True)
         start_retraining(instance, dg.DagsterRunStatus.SUCCESS, cause="schedule")
         assert poll(drift_sensor, settings, instance, "0")[0] is not None
         start_retraining(instance, dg.DagsterRunStatus.FAILURE, cause="drift")
