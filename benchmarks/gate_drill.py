@@ -69,7 +69,7 @@ def run_retraining(home: Path, source: Path, retraining: Retraining | None, conf
             error_text = str(error)
     after = registry.pointer("custom_b2b")
     newest = registry.versions("custom_b2b")[0]
-    record = yaml.safe_load(newest.tags.get("gate_record", "{}")) if not error_text else {}
+    record = (newest.gate_record or {}) if not error_text else {}
     return {
         "promoted": after is not None and (before is None or after.version != before.version),
         "reasons": [error_text] if error_text else record.get("reasons", []),

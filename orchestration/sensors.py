@@ -63,7 +63,7 @@ def new_data_request(dataset: Dataset, registry: Registry) -> dg.RunRequest | dg
     """A retraining on the present files, unless the newest version is trained on them already."""
     newest = next(iter(registry.versions(dataset.name)), None)
     version = dataset.fingerprint(prepare=False).version
-    if newest is not None and newest.tags.get("data_version") == version:
+    if newest is not None and newest.data_version == version:
         return dg.SkipReason(f"version {newest.number} is trained on these files already")
     after = f"after-v{newest.number}" if newest else "first"  # the same files may come, go and come again
     return request(dataset.name, f"new-data/{dataset.name}/{version}/{after}", "new data")
@@ -110,7 +110,7 @@ def retrain_request(
 ) -> dg.RunRequest | dg.SkipReason:
     """A retraining or the reason for none, by the drift report, the champion and the past retrainings."""
     champion = registry.champion(settings.dataset)
-    if champion is not None and champion.tags.get("data_version") == report.data_version:
+    if champion is not None and champion.data_version == report.data_version:
         return dg.SkipReason(f"version {champion.number} is trained on this data already")
     if report.current.end is None:
         return dg.SkipReason(report.summary)

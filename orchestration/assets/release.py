@@ -1,7 +1,7 @@
 """The assets from an evaluated recipe to a version that serves: choose, refit, register, gate."""
 
-import json
 import tempfile
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,9 +30,9 @@ from recommenders.training.fitting import SkippedModel, refit
 from recommenders.training.selection import CandidateChoice, choose
 from serving.release.challenger import MarketData, evaluate_challenger, release, stored_lists
 from serving.release.gate import GateCheck, choose_candidate
-from serving.release.refit import checks_from_record, measure, refit_checks, to_record
+from serving.release.refit import measure, refit_checks, to_record
 from serving.release.registry import NullTracker, Registry
-from serving.release.versions import LISTS_FILE, REFIT_TAG, Version
+from serving.release.versions import LISTS_FILE, Version, training_tags
 
 
 @dg.asset(group_name="release")
@@ -151,7 +151,7 @@ def register(
         bundle = model.save(Path(folder) / "bundle")
         measurements = measure(bundle, evaluated, lists, report.megabytes[model.name], task, log)
         found = refit_checks(measurements)
-        tags = version_tags(config, model, report) | {REFIT_TAG: json.dumps(to_record(measurements, found))}
+        tags = version_tags(config, model, report, to_record(measurements, found))
         return registry.publish(name, bundle, run.run_id, tags), found
 
 
@@ -166,13 +166,12 @@ def provenance(config: TrainingConfig, report: Report, log: Interactions) -> dic
     }
 
 
-def version_tags(config: TrainingConfig, model: Recommender, report: Report) -> dict[str, str]:
-    """The tags of the registered version: its provenance, and the evaluation of its recipe."""
-    return {
-        **{key: str(value) for key, value in model.provenance.items() if key != "run_id"},
-        "configuration": config.resolved(report.dataset).model_dump_json(),
-        "evaluation": json.dumps(report.models[model.name]),
-    }
+def version_tags(
+    config: TrainingConfig, model: Recommender, report: Report, refit: Mapping[str, Any]
+) -> dict[str, str]:
+    """The tags of the registered version: its provenance, the evaluation of its recipe, and the record of the refit."""
+    configuration = config.resolved(report.dataset).model_dump_json()
+    return training_tags(model.provenance, configuration, report.models[model.name], refit)
 
 
 @dg.asset(group_name="release", kinds={"mlflow"})
@@ -191,7 +190,7 @@ def champion(
     challenger = registry.version(name, registered_model.version)
     restored = dataset.restored_version() is not None
     market = MarketData(interactions, items, dataset.spec.protocol, restored)
-    refitted = checks_from_record(json.loads(challenger.tags[REFIT_TAG]))
+    refitted = challenger.refit_checks
     live = registry.champion(name)
     decision = evaluate_challenger(registry, live, challenger, evaluation_report, market, training, refitted)
     serving, promoted, reasons = release(registry, challenger, decision)

@@ -18,8 +18,9 @@ from orchestration.launcher.supervisor import Supervisor
 from orchestration.settings import Settings
 from recommenders.metrics.ranking import PRIMARY_METRIC
 from serving.pointer import Pointer, read_pointer
+from serving.release.gate import GateRecord
 from serving.release.registry import Registry
-from serving.release.versions import ROLLED_BACK_TAG, Version
+from serving.release.versions import Version
 
 READY_S = 120.0
 POLL_S = 1.0
@@ -154,18 +155,17 @@ def versions_of(settings: Settings) -> list[dict[str, Any]]:
     registry = Registry(settings)
     live = registry.pointer(settings.dataset)
     for version in registry.versions(settings.dataset):
-        record = json.loads(version.tags.get("gate_record", "{}"))
-        evaluation = json.loads(version.tags.get("evaluation", "{}"))
+        record = version.gate_record or GateRecord()
         rows.append(
             {
                 "version": version.number,
                 "model": version.model,
                 "aliases": [*version.aliases, *_marks(version, live)],
                 "created": version.created.isoformat(timespec="seconds"),
-                PRIMARY_METRIC: evaluation.get(PRIMARY_METRIC),
+                PRIMARY_METRIC: version.evaluation.get(PRIMARY_METRIC),
                 "promoted": record.get("promote"),
                 "reasons": record.get("reasons", []),
-                "data_version": version.tags.get("data_version"),
+                "data_version": version.data_version or None,
             }
         )
     return rows
@@ -174,7 +174,7 @@ def versions_of(settings: Settings) -> list[dict[str, Any]]:
 def _marks(version: Version, live: Pointer | None) -> list[str]:
     """The marks of a version in addition to its aliases: pinned, rolled back."""
     pinned = live is not None and live.pinned and live.version == version.number
-    return ["pinned"] * pinned + ["rolled back"] * bool(version.tags.get(ROLLED_BACK_TAG))
+    return ["pinned"] * pinned + ["rolled back"] * (version.rolled_back_at is not None)
 
 
 def _is_up(url: str) -> bool:

@@ -28,7 +28,6 @@ from recommenders.storage.locks import locked
 from recommenders.training.fitting import SKIPPED, SkippedModel
 from serving.pointer import Pointer, read_pointer
 from serving.release.registry import Registry
-from serving.release.versions import RECORD_TAG
 from serving.requests import MAX_ID_LENGTH, as_sent
 
 N_REQUESTS = 20  # the smoke test reports their median
@@ -57,9 +56,10 @@ def is_current(settings: Settings) -> bool:
     """
     versions = Registry(settings).versions(settings.dataset)
     complete = report_folder(settings).exists() and lists_file(settings).exists()
-    if not complete or read_pointer(settings.pointer) is None or not versions or RECORD_TAG not in versions[0].tags:
+    if not complete or read_pointer(settings.pointer) is None or not versions or versions[0].gate_record is None:
         return False
-    return origin(versions[0].tags) == present_origin(settings) and not may_use_more_memory(settings)
+    newest = versions[0].data_version, versions[0].recipe
+    return newest == present_origin(settings) and not may_use_more_memory(settings)
 
 
 def is_trained(settings: Settings) -> bool:
@@ -93,7 +93,7 @@ def provenance_of(folder: Path) -> dict[str, str]:
 
 
 def origin(provenance: Mapping[str, str]) -> tuple[str | None, str | None]:
-    """The data version and the recipe of a version or a bundle."""
+    """The data version and the recipe of a bundle."""
     return provenance.get("data_version"), provenance.get("recipe")
 
 

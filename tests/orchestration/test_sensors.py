@@ -88,13 +88,13 @@ def test_new_data_waits_for_a_running_retraining(settings: Settings) -> None:
 
 def test_new_data_of_the_newest_version_starts_nothing(settings: Settings) -> None:
     known = Dataset(settings).fingerprint(prepare=False).version
-    newest = SimpleNamespace(number=4, tags={"data_version": known})
+    newest = SimpleNamespace(number=4, data_version=known)
     registry = SimpleNamespace(versions=lambda _dataset: [newest])
     with dg.DagsterInstance.ephemeral() as instance:
         request, why, cursor = poll(new_data_sensor, settings, instance, "another signature", registry=registry)
         assert (request, why) == (None, "version 4 is trained on these files already")
         assert cursor != "another signature"
-        newest.tags["data_version"] = "older"
+        newest.data_version = "older"
         request, _, _ = poll(new_data_sensor, settings, instance, "another signature", registry=registry)
     assert request is not None
 
@@ -189,7 +189,7 @@ def test_drift_waits_for_a_running_retraining(settings: Settings) -> None:
 
 @pytest.mark.parametrize("trained_on", ["new", "old"])
 def test_drift_retrains_only_on_data_that_the_champion_was_not_trained_on(settings: Settings, trained_on: str) -> None:
-    champion = SimpleNamespace(number=3, tags={"data_version": trained_on})
+    champion = SimpleNamespace(number=3, data_version=trained_on)
     registry = SimpleNamespace(champion=lambda _dataset: champion)
     with dg.DagsterInstance.ephemeral() as instance:
         report_drift(instance, settings, fired=True)  # on the data version "new"

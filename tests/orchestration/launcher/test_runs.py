@@ -158,7 +158,7 @@ def test_a_recipe_worse_than_the_champion_stays_a_challenger_until_it_is_forced(
     with pytest.raises(ReleaseError, match="may be worse than"):
         promote_evaluated(registry, "custom_b2b", 2)
     promote_evaluated(registry, "custom_b2b", 2, force="a drill")
-    assert json.loads(registry.version("custom_b2b", 2).tags["gate_record"])["forced"] == "a drill"
+    assert registry.version("custom_b2b", 2).gate_record["forced"] == "a drill"
     assert registry.rollback("custom_b2b").number == 1
 
 
@@ -204,7 +204,7 @@ def test_the_tags_of_a_version_have_its_data_set(tmp_path: Path, make_settings: 
     settings = make_settings(tmp_path)  # whose configuration names custom_b2b
     model = SimpleNamespace(name="hybrid", provenance={})
     report = SimpleNamespace(dataset="online_retail", models={"hybrid": {}})
-    tags = version_tags(settings.training, model, report)  # type: ignore[arg-type]
+    tags = version_tags(settings.training, model, report, {})  # type: ignore[arg-type]
     assert json.loads(tags["configuration"])["data"]["dataset"] == "online_retail"
 
 
