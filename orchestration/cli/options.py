@@ -20,6 +20,7 @@ Dataset = Annotated[
         show_default="TRADEWIND_DATASET, else the one last served here, else as configured",
     ),
 ]
+DatasetName = Annotated[str, typer.Argument(metavar="DATASET", help="Name of the data set.")]
 Source = Annotated[Path | None, typer.Option(help="File or folder with the data set's files.")]
 Config = Annotated[
     Path | None,
