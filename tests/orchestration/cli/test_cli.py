@@ -17,10 +17,11 @@ from typer.core import TyperGroup, TyperOption
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from orchestration.cli import app, evaluation, main
+from orchestration.cli import app, main
 from orchestration.launcher import console
 from recommenders.datasets.catalog import DATASETS
 from recommenders.storage.locks import locked
+from recommenders.training import file_benchmark
 
 TRADEWIND = str(Path(sys.executable).with_name("tradewind"))
 
@@ -158,7 +159,7 @@ def test_help_shows_the_whole_text_of_each_option(command: str) -> None:
     assert done.exit_code == 0
     shown = without_layout(done.output)
     for option in COMMANDS[command]:
-        if isinstance(option, TyperOption):
+        if isinstance(option, TyperOption) and not option.hidden:
             assert option.help
             assert without_layout(option.help) in shown
             assert not isinstance(option.show_default, str) or without_layout(option.show_default) in shown
@@ -167,18 +168,33 @@ def test_help_shows_the_whole_text_of_each_option(command: str) -> None:
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
-        (["--k", "0"], "got --k without --train"),
+        (["--k", "0"], "--k: got 0"),
         (["--models", ","], "--models: got ','"),
         (["--models", ""], "--models: got ''"),
-        (["--train", "a.csv", "--test", "b.csv", "--models", " , "], "--models: got ' , '"),
+        (["--models", " , "], "--models: got ' , '"),
     ],
 )
-def test_evaluate_refuses_an_empty_option_before_it_trains(
+def test_benchmark_refuses_an_empty_option_before_it_trains(
     given: list[str], expected: str, run_here: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("report_on_dataset", "report_on_files"):
-        monkeypatch.setattr(evaluation, name, lambda *_: pytest.fail("it evaluates"))
-    assert expected in one_line(run_here("evaluate", *given, home=tmp_path))
+    monkeypatch.setattr(file_benchmark, "evaluate_files", lambda *_: pytest.fail("it evaluates"))
+    done = run_here("benchmark", "--train", "a.csv", "--test", "b.csv", *given, home=tmp_path)
+    assert expected in one_line(done)
+
+
+@pytest.mark.parametrize(
+    "given", [["--train", "a.csv", "--test", "b.csv"], ["--models", ""], ["--k", "5"], ["--repeat"]]
+)
+def test_the_former_spelling_of_benchmark_is_an_error_that_names_the_new_one(
+    given: list[str], run_here: Command, tmp_path: Path
+) -> None:
+    message = one_line(run_here("evaluate", *given, home=tmp_path))
+    assert "is called tradewind benchmark --train FILE --test FILE now" in message
+
+
+def test_benchmark_needs_both_files(run_here: Command, tmp_path: Path) -> None:
+    done = run_here("benchmark", "--train", "a.csv", home=tmp_path)
+    assert (done.returncode, "--test" in done.stderr) == (2, True)
 
 
 def test_ctrl_c_prints_one_line_and_exits_with_130(
