@@ -219,15 +219,24 @@ def test_a_second_run_in_the_same_home_is_refused(run_here: Command, tmp_path: P
 def test_release_list_does_not_cut_names_and_shows_why_the_gate_failed(
     run_here: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rows = [
-        {"version": 12, "aliases": [], "ndcg@10": [0.31, 0.3, 0.32], "promoted": False, "reasons": ["it is worse"]},
-        {"version": 11, "aliases": ["champion"], "ndcg@10": None, "promoted": True, "reasons": ["it is better"]},
-    ]
     same = {"model": "hybrid_learned", "created": "2026-11-23T08:05:42+00:00", "data_version": "1"}
-    monkeypatch.setattr(console, "versions_of", lambda _: [same | row for row in rows])
+    rows = [
+        console.VersionRow(12, aliases=[], primary_metric=[0.31, 0.3, 0.32], promoted=False, reasons=["worse"], **same),
+        console.VersionRow(11, aliases=["champion"], primary_metric=None, promoted=True, reasons=["better"], **same),
+    ]
+    monkeypatch.setattr(console, "versions_of", lambda _: rows)
     done = run_here("release", "list", home=tmp_path, COLUMNS="40")
     _, failed, why, champion = done.stdout.splitlines()
     assert failed.split() == ["12", "hybrid_learned", "0.310", "[0.300,", "0.320]", "failed", "2026-11-23", "08:05"]
-    assert why.strip() == "it is worse"
+    assert why.strip() == "worse"
     assert champion.split() == ["11", "hybrid_learned", "passed", "2026-11-23", "08:05", "champion"]
     assert max(map(len, (failed, champion))) <= 80
+    first, _ = json.loads(run_here("release", "list", "--json", home=tmp_path).stdout)
+    assert first == {
+        **same,
+        "version": 12,
+        "aliases": [],
+        "ndcg@10": [0.31, 0.3, 0.32],
+        "promoted": False,
+        "reasons": ["worse"],
+    }
