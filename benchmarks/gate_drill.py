@@ -35,8 +35,8 @@ from measuring.retrainings import CONFIG, OTHER_SEEDS, RETRAININGS, WEEKS, Retra
 from measuring.table import HEAD, arguments, finish, row, show
 from peers.environments import place
 
-from orchestration.assets.source import ingest
 from orchestration.launcher.runs import materialise, upstream
+from orchestration.resources import Dataset
 from orchestration.settings import Settings
 from recommenders.datasets.catalog import dataset
 from recommenders.errors import TradewindError
@@ -69,7 +69,7 @@ def run_retraining(home: Path, source: Path, retraining: Retraining | None, conf
             error_text = str(error)
     after = registry.pointer("custom_b2b")
     newest = registry.versions("custom_b2b")[0]
-    record = yaml.safe_load(newest.tags.get("gate_record", "{}")) if not error_text else {}
+    record = (newest.gate_record or {}) if not error_text else {}
     return {
         "promoted": after is not None and (before is None or after.version != before.version),
         "reasons": [error_text] if error_text else record.get("reasons", []),
@@ -160,7 +160,7 @@ def outcome(retraining: Retraining, found: Mapping[str, Any]) -> str:
 
 def tables_of(settings: Settings) -> tuple[pa.Table, pa.Table]:
     """Ingests a source; returns its (interactions, items)."""
-    version = ingest(settings)
+    version = Dataset(settings).ingest()
     return settings.tables.read("interactions", version), settings.tables.read("items", version)
 
 

@@ -13,8 +13,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from monitoring.drift.report import DriftReport
+from orchestration.assets.facts import ReleaseCandidate
 from orchestration.assets.metadata import APPLICABLE
-from orchestration.settings import Settings
+from orchestration.resources import Datasets
 from recommenders.datasets.reading.ingest import Counts, count_nulls
 from recommenders.datasets.spec import Protocol
 from recommenders.datasets.stops import MIN_INTERACTIONS, volume_stop_reasons
@@ -35,12 +36,10 @@ ERROR, WARN = dg.AssetCheckSeverity.ERROR, dg.AssetCheckSeverity.WARN
 
 
 def interactions_schema(
-    context: dg.AssetCheckExecutionContext, settings: dg.ResourceParam[Settings]
+    context: dg.AssetCheckExecutionContext, datasets: dg.ResourceParam[Datasets]
 ) -> dg.AssetCheckResult:
     """The stored table has the columns, types and non-null values that the later steps need."""
-    found = schema_mismatches(
-        settings.for_dataset(context.partition_key).tables.files("interactions"), schema.INTERACTIONS
-    )
+    found = schema_mismatches(datasets[context.partition_key].tables.files("interactions"), schema.INTERACTIONS)
     return dg.AssetCheckResult(
         passed=not found, severity=ERROR, description="; ".join(found) or "columns and types are those of the schema"
     )
@@ -63,15 +62,13 @@ def schema_mismatches(files: Sequence[Path], expected: pa.Schema) -> list[str]:
 
 
 def interactions_volume(
-    context: dg.AssetCheckExecutionContext, settings: dg.ResourceParam[Settings]
+    context: dg.AssetCheckExecutionContext, datasets: dg.ResourceParam[Datasets]
 ) -> dg.AssetCheckResult:
     """There are enough rows for training, and not too many were quarantined."""
-    dataset_settings = settings.for_dataset(context.partition_key)
-    version = dataset_settings.tables.current()
+    dataset = datasets[context.partition_key]
+    version = dataset.tables.current()
     assert version is not None  # the asset has just been made
-    return volume(
-        version.counts, dataset_settings.spec.max_quarantined, dataset_settings.tables.files("quarantine", version)
-    )
+    return volume(version.counts, dataset.spec.max_quarantined, dataset.tables.files("quarantine", version))
 
 
 def volume(counts: Counts, max_quarantined: float, quarantine: Sequence[Path] = ()) -> dg.AssetCheckResult:
@@ -96,12 +93,12 @@ def volume(counts: Counts, max_quarantined: float, quarantine: Sequence[Path] = 
 
 def no_temporal_leakage(
     context: dg.AssetCheckExecutionContext,
-    settings: dg.ResourceParam[Settings],
+    datasets: dg.ResourceParam[Datasets],
     training_log: Interactions,
     split: pa.Table,
 ) -> dg.AssetCheckResult:
     """No event of the training log lies after the cut, and none is of the test window."""
-    found = leaks(training_log, split, settings.for_dataset(context.partition_key).spec.protocol)
+    found = leaks(training_log, split, datasets[context.partition_key].spec.protocol)
     return dg.AssetCheckResult(
         passed=not found,
         severity=ERROR,
@@ -151,13 +148,13 @@ def before_test(split: pa.Table, protocol: Protocol) -> pa.ChunkedArray:
 
 
 def release_candidate_beats_popularity(
-    release_candidate: dict[str, Any], evaluation_report: Report
+    release_candidate: ReleaseCandidate, evaluation_report: Report
 ) -> dg.AssetCheckResult:
     """The release candidate ranks better than popularity by a paired 95 % confidence interval.
 
     Popularity may be the candidate: any list is better than none, and the gate compares it with the champion.
     """
-    return candidate_check(evaluation_report.vectors(PRIMARY_METRIC), release_candidate["candidate"])
+    return candidate_check(evaluation_report.vectors(PRIMARY_METRIC), release_candidate.candidate)
 
 
 def candidate_check(vectors: Mapping[str, Vector], candidate: str) -> dg.AssetCheckResult:

@@ -1,5 +1,8 @@
 """The Dagster definitions: all assets, checks, jobs, schedules and sensors."""
 
+from collections.abc import Iterable
+from typing import Any
+
 import dagster as dg
 
 from orchestration.assets.deployment import batch_recommendations, bento
@@ -12,17 +15,19 @@ from orchestration.assets.release import champion, registered_model_asset, relea
 from orchestration.assets.split import split
 from orchestration.assets.tables import tables
 from orchestration.checks import checks
-from orchestration.io_manager import Lake
 from orchestration.jobs import drift_job, retraining_job
-from orchestration.partitions import partitioned, partitions_of
 from orchestration.progress import console
+from orchestration.resources import resources
 from orchestration.schedules import schedules
 from orchestration.sensors import sensors
 from orchestration.settings import Settings
 
 
-def definitions(settings: Settings) -> dg.Definitions:
-    """The definitions of the platform under these settings. Raises ConfigurationError."""
+def definitions(settings: Settings, **replaced: Any) -> dg.Definitions:
+    """The definitions of the platform under these settings. Raises ConfigurationError.
+
+    replaced: resources by key (orchestration.resources), instead of those of the settings.
+    """
     config, partitions = settings.training, partitions_of(settings)
     assets = [
         raw_dataset,
@@ -47,10 +52,25 @@ def definitions(settings: Settings) -> dg.Definitions:
         jobs=[retraining_job, drift_job],
         schedules=schedules(settings),
         sensors=sensors(settings),
-        resources={"settings": settings, "io_manager": Lake(root=str(settings.lake))},
+        resources={**resources(settings), **replaced},
         loggers={"console": console},
         executor=dg.in_process_executor,
     )
+
+
+def partitions_of(settings: Settings) -> dg.PartitionsDefinition[str]:
+    """One partition for each data set of the catalogue, custom ones too: the graph is materialised for each.
+
+    Raises ConfigurationError.
+    """
+    return dg.StaticPartitionsDefinition(list(settings.specs))
+
+
+def partitioned(
+    assets: Iterable[dg.AssetsDefinition], partitions: dg.PartitionsDefinition[str]
+) -> list[dg.AssetsDefinition]:
+    """The same assets with these partitions."""
+    return [a.map_asset_specs(lambda spec: spec.replace_attributes(partitions_def=partitions)) for a in assets]
 
 
 @dg.definitions

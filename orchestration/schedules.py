@@ -33,7 +33,7 @@ def schedule(
         default_status=dg.DefaultScheduleStatus.RUNNING,
         description=f"{action} {settings.dataset} ({cron}, UTC).",
     )
-    def tick(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+    def tick(context: dg.ScheduleEvaluationContext, settings: dg.ResourceParam[Settings]) -> dg.RunRequest:
         return dg.RunRequest(
             run_key=f"{name}/{settings.dataset}/{context.scheduled_execution_time.isoformat()}",
             partition_key=settings.dataset,

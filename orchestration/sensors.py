@@ -1,15 +1,17 @@
 """The sensors: new data and drift start a retraining, a failed run sends an alert."""
 
-import hashlib
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 from dagster._core.storage.dagster_run import IN_PROGRESS_RUN_STATUSES
 
 from monitoring.alerts import Alert, send
+from monitoring.drift.feed import describe
+from monitoring.drift.report import DriftReport
 from monitoring.retraining import MonitoringResult, PastRun, should_retrain
-from orchestration.assets.source import fingerprint, restored_version
+from orchestration.io_manager import Lake
 from orchestration.jobs import RETRAINING, retraining_job
+from orchestration.resources import Dataset, Datasets
 from orchestration.settings import Settings
 from recommenders.errors import DataError
 from serving.release.registry import Registry
@@ -33,30 +35,38 @@ def new_data_sensor(settings: Settings) -> dg.SensorDefinition:
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=f"Retrains when the files of {settings.dataset} change.",
     )
-    def new_data(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+    def new_data(
+        context: dg.SensorEvaluationContext, datasets: dg.ResourceParam[Datasets], registry: dg.ResourceParam[Registry]
+    ) -> dg.RunRequest | dg.SkipReason:
         """Polls names, sizes and times of the source's files; the first poll only stores them."""
-        if restored_version(settings):  # the cursor stays too, so that files which arrive meanwhile are found later
+        dataset = datasets.served
+        if dataset.restored_version():  # the cursor stays too, so that files which arrive meanwhile are found later
             return dg.SkipReason("an earlier version of the tables is restored; see `tradewind data restore`")
         try:
-            seen = signature(settings)
+            seen = dataset.signature()
         except DataError as error:
             return dg.SkipReason(str(error))
         if seen == context.cursor:
             return dg.SkipReason("the files are those of the last poll")
-        if is_retraining(context.instance, settings.dataset):
+        if is_retraining(context.instance, dataset.name):
             return dg.SkipReason("a retraining is running; polling again when it has ended")
         is_first_poll = context.cursor is None
         context.update_cursor(seen)
         if is_first_poll:
             return dg.SkipReason("first poll of the source: the files are stored")
-        newest = next(iter(Registry(settings).versions(settings.dataset)), None)
-        version = fingerprint(settings, prepare=False)["version"]
-        if newest is not None and newest.tags.get("data_version") == version:
-            return dg.SkipReason(f"version {newest.number} is trained on these files already")
-        after = f"after-v{newest.number}" if newest else "first"  # the same files may come, go and come again
-        return request(settings, f"new-data/{settings.dataset}/{version}/{after}", "new data")
+        return new_data_request(dataset, registry)
 
     return new_data
+
+
+def new_data_request(dataset: Dataset, registry: Registry) -> dg.RunRequest | dg.SkipReason:
+    """A retraining on the present files, unless the newest version is trained on them already."""
+    newest = next(iter(registry.versions(dataset.name)), None)
+    version = dataset.fingerprint(prepare=False).version
+    if newest is not None and newest.data_version == version:
+        return dg.SkipReason(f"version {newest.number} is trained on these files already")
+    after = f"after-v{newest.number}" if newest else "first"  # the same files may come, go and come again
+    return request(dataset.name, f"new-data/{dataset.name}/{version}/{after}", "new data")
 
 
 def drift_sensor(settings: Settings) -> dg.SensorDefinition:
@@ -69,7 +79,12 @@ def drift_sensor(settings: Settings) -> dg.SensorDefinition:
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=f"Retrains when the drift report of {settings.dataset} fires, once for each cause.",
     )
-    def drift(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+    def drift(
+        context: dg.SensorEvaluationContext,
+        settings: dg.ResourceParam[Settings],
+        registry: dg.ResourceParam[Registry],
+        lake: dg.ResourceParam[Lake],
+    ) -> dg.RunRequest | dg.SkipReason:
         """Polls the newest drift report; the first poll only stores it."""
         filter_ = dg.AssetRecordsFilter(DRIFT_REPORT, asset_partitions=[settings.dataset])
         newest = next(iter(context.instance.fetch_materializations(filter_, limit=1).records), None)
@@ -84,29 +99,32 @@ def drift_sensor(settings: Settings) -> dg.SensorDefinition:
         if is_retraining(context.instance, settings.dataset):
             return dg.SkipReason("a retraining is running; polling again when it has ended")
         context.update_cursor(seen)
-        return retrain_request(settings, metadata_values(newest.asset_materialization), context.instance)
+        report = lake.read(settings.dataset, "drift_report", DriftReport)
+        return retrain_request(settings, registry, report, context.instance)
 
     return drift
 
 
 def retrain_request(
-    settings: Settings, found: dict[str, object], instance: dg.DagsterInstance
+    settings: Settings, registry: Registry, report: DriftReport, instance: dg.DagsterInstance
 ) -> dg.RunRequest | dg.SkipReason:
     """A retraining or the reason for none, by the drift report, the champion and the past retrainings."""
-    champion = Registry(settings).champion(settings.dataset)
-    if champion is not None and champion.tags.get("data_version") == found["data version"]:
+    champion = registry.champion(settings.dataset)
+    if champion is not None and champion.data_version == report.data_version:
         return dg.SkipReason(f"version {champion.number} is trained on this data already")
+    if report.current.end is None:
+        return dg.SkipReason(report.summary)
     facts = MonitoringResult(
-        bool(found["fired"]),
+        report.fired,
         "drift",
-        datetime.fromisoformat(str(found["window end"])),
+        report.current.end,
         f"v{champion.number}" if champion else "none",
-        str(found["summary"]),
-        str(found.get("broken feed", "")),
+        report.summary,
+        describe(report.feed_problems),
     )
     cool_down = timedelta(hours=settings.cool_down_hours)
     decision = should_retrain(facts, past_retrainings(instance, settings.dataset), cool_down, datetime.now(UTC))
-    return request(settings, decision.key, "drift") if decision.retrain else dg.SkipReason(decision.reason)
+    return request(settings.dataset, decision.key, "drift") if decision.retrain else dg.SkipReason(decision.reason)
 
 
 def failure_sensor(settings: Settings) -> dg.SensorDefinition:
@@ -118,7 +136,7 @@ def failure_sensor(settings: Settings) -> dg.SensorDefinition:
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Alerts when a run fails.",
     )
-    def failed_runs(context: dg.RunFailureSensorContext) -> None:
+    def failed_runs(context: dg.RunFailureSensorContext, settings: dg.ResourceParam[Settings]) -> None:
         """Sends an alert with the run, its data set, the error, and the address of its log."""
         run = context.dagster_run
         dataset = run.tags.get("dagster/partition", "no data set")
@@ -136,17 +154,9 @@ def failure_sensor(settings: Settings) -> dg.SensorDefinition:
     return failed_runs
 
 
-def request(settings: Settings, key: str, cause: str) -> dg.RunRequest:
+def request(dataset: str, key: str, cause: str) -> dg.RunRequest:
     """A retraining for a cause; Dagster starts one run per key."""
-    return dg.RunRequest(run_key=key, partition_key=settings.dataset, tags={CAUSE_TAG: cause})
-
-
-def signature(settings: Settings) -> str:
-    """Names, sizes and times of the source's files, as a hash; cheap enough for each poll. Raises DataError."""
-    spec = settings.spec
-    stats = [(path.name, path.stat()) for path in spec.locate(settings.source_of(spec))]
-    text = repr([(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats])
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return dg.RunRequest(run_key=key, partition_key=dataset, tags={CAUSE_TAG: cause})
 
 
 def is_retraining(instance: dg.DagsterInstance, dataset: str) -> bool:
@@ -168,9 +178,3 @@ def past_retrainings(instance: dg.DagsterInstance, dataset: str) -> list[PastRun
         )
         for record in instance.get_run_records(filter_, limit=20)
     ]
-
-
-def metadata_values(materialization: dg.AssetMaterialization | None) -> dict[str, object]:
-    """The metadata of a materialization as plain values."""
-    assert materialization is not None
-    return {name: value.value for name, value in materialization.metadata.items()}

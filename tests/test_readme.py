@@ -28,7 +28,7 @@ def commands() -> list[tuple[str, ...]]:
     found = set()
     for page in PAGES:
         for line in re.findall(
-            r"tradewind ((?:run|data|train|evaluate|release|batch|status)\b[^\n`|#]*)", page.read_text()
+            r"tradewind ((?:run|data|train|evaluate|benchmark|release|batch|status)\b[^\n`|#]*)", page.read_text()
         ):
             words = line.split()
             path = [words[0]]

@@ -134,7 +134,7 @@ def _tables(name: str, scale: float, seed: int) -> tuple[str, pa.Table, pa.Table
     """(version, interactions, items), read once and kept as Parquet."""
     spec = dataset(DATASETS[name])
     source = _source(name, scale, seed)
-    version = spec.fingerprint(source)["version"]
+    version = spec.fingerprint(source).version
     folder = place() / "tables" / f"{name}-{version}"
     if not (folder / "read").exists():
         folder.mkdir(parents=True, exist_ok=True)

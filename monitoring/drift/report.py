@@ -60,7 +60,7 @@ class DriftReport:
 
     fired: any column reached its limit, or the feed is broken (feed_problems). tested: there were enough events; else
     html_path, project_id and snapshot_id are None. columns: largest score relative to its limit first. not_tested: the
-    other columns, with the reason.
+    other columns, with the reason. data_version: of the compared log, "" if it has none.
     """
 
     fired: bool
@@ -74,6 +74,7 @@ class DriftReport:
     html_path: Path | None = None
     project_id: str | None = None
     snapshot_id: str | None = None
+    data_version: str = ""
 
     def save(self, folder: Path) -> Path:
         """Writes drift.json and a copy of the HTML page, replacing the folder in one step; returns the JSON file."""

@@ -1,36 +1,31 @@
 """The assets for deployment: a Bento that serves on its own, and lists for all known users."""
 
-from typing import Any
-
 import dagster as dg
 import pyarrow as pa
 
 from orchestration.assets.metadata import preview, show
-from orchestration.settings import Settings
+from orchestration.resources import Datasets
 from recommenders.errors import ReleaseError
 from recommenders.models import catalog
 from serving.batch import batch_recommendations as recommend_for_all_users
 from serving.pointer import read_pointer
 from serving.release import bento as packaging
+from serving.release.registry import Registry
 
 
-@dg.asset(group_name="release", kinds={"bentoml"})
-def bento(
-    context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings], champion: dict[str, Any]
-) -> dict[str, Any]:
+@dg.asset(deps=["champion"], group_name="release", kinds={"bentoml"})
+def bento(context: dg.AssetExecutionContext, datasets: dg.ResourceParam[Datasets]) -> packaging.BentoInfo:
     """The champion as a Bento: code, bundle and requirements in one folder. It runs without MLflow."""
-    built = packaging.build(settings.for_dataset(context.partition_key))
+    built = packaging.build(datasets[context.partition_key].settings)
     command = f"bentoml serve {built.tag}"
     show(context, {"tag": built.tag, "path": dg.MetadataValue.path(str(built.path)), "serve": command})
-    return {"tag": built.tag, "path": str(built.path), "version": champion["version"]}
+    return built
 
 
-@dg.asset(group_name="release")
-def batch_recommendations(
-    context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings], champion: dict[str, Any]
-) -> pa.Table:
+@dg.asset(deps=["champion"], group_name="release")
+def batch_recommendations(context: dg.AssetExecutionContext, registry: dg.ResourceParam[Registry]) -> pa.Table:
     """The champion's ten best items for each known user."""
-    path = settings.for_dataset(context.partition_key).pointer
+    path = registry.pointer_file(context.partition_key)
     pointer = read_pointer(path)
     if pointer is None:
         raise ReleaseError(f"no champion of {context.partition_key} at {path}; materialise the asset champion first")

@@ -1,7 +1,7 @@
 """The asset that compares the newest window of the data with the events before it."""
 
+from dataclasses import replace
 from datetime import timedelta
-from typing import Any
 
 import dagster as dg
 import pyarrow as pa
@@ -10,7 +10,9 @@ from monitoring.alerts import Alert, Severity, recent, send
 from monitoring.drift.feed import describe
 from monitoring.drift.report import DriftReport, report_url
 from monitoring.drift.report import drift_report as compare
+from orchestration.assets.facts import RawDataset
 from orchestration.assets.metadata import show
+from orchestration.resources import Datasets
 from orchestration.settings import Settings
 from recommenders.datasets.store import TableStore
 from recommenders.splitting.temporal import newest_window
@@ -20,14 +22,16 @@ from recommenders.splitting.temporal import newest_window
 def drift_report(
     context: dg.AssetExecutionContext,
     settings: dg.ResourceParam[Settings],
-    raw_dataset: dict[str, Any],
+    datasets: dg.ResourceParam[Datasets],
+    raw_dataset: RawDataset,
     interactions: pa.Table,
     items: pa.Table,
     users: pa.Table,
 ) -> DriftReport:
     """Evidently's comparison of the newest window with the training window: all events before the newest window."""
     name = context.partition_key
-    days = settings.for_dataset(name).spec.protocol.test_days
+    dataset = datasets[name]
+    days = dataset.spec.protocol.test_days
     reference, newest = newest_window(interactions, days)
     report = compare(
         reference,
@@ -37,8 +41,9 @@ def drift_report(
         workspace=settings.workspace,
         project=name,
         users=users,
-        earlier_items=earlier_items(settings.for_dataset(name).tables, days),
+        earlier_items=earlier_items(dataset.tables, days),
     )
+    report = replace(report, data_version=raw_dataset.version)
     show(
         context,
         {
@@ -47,19 +52,19 @@ def drift_report(
             **({"broken feed": describe(report.feed_problems)} if report.feed_problems else {}),
             "columns": dg.MetadataValue.md(as_table(report)),
             "window end": str(report.current.end),
-            "data version": raw_dataset["version"],
+            "data version": report.data_version,
             **links(settings, report),
         },
     )
     if report.fired:
-        alert_once(context, settings, report, raw_dataset["version"])
+        alert_once(context, settings, report)
     return report
 
 
-def alert_once(context: dg.AssetExecutionContext, settings: Settings, report: DriftReport, data_version: str) -> None:
+def alert_once(context: dg.AssetExecutionContext, settings: Settings, report: DriftReport) -> None:
     """Sends an alert for drift or for a broken feed, once for each data version."""
     name, kind = context.partition_key, "broken feed" if report.feed_problems else "drift"
-    key = f"{kind.replace(' ', '-')}/{name}/{data_version}"
+    key = f"{kind.replace(' ', '-')}/{name}/{report.data_version}"
     severity: Severity = "critical" if report.feed_problems else "warning"
     alert = Alert(f"{kind} in {name}", report.summary, severity, key, name)
     context.log.warning(f"{alert.title}: {alert.body}")

@@ -10,8 +10,7 @@ import pyarrow.compute as pc
 
 from orchestration.assets.metadata import picture, rounded, show
 from orchestration.assets.models import MODEL, fitted_models
-from orchestration.assets.source import fingerprint, restored_version
-from orchestration.settings import Settings
+from orchestration.resources import Dataset, Datasets
 from recommenders.datasets.spec import Protocol
 from recommenders.errors import DataError
 from recommenders.evaluation.evaluate import evaluate as evaluate_models
@@ -43,7 +42,9 @@ def report_asset(config: TrainingConfig) -> dg.AssetsDefinition:
     )
     def evaluation_report(
         context: dg.AssetExecutionContext,
-        settings: dg.ResourceParam[Settings],
+        datasets: dg.ResourceParam[Datasets],
+        training: dg.ResourceParam[TrainingConfig],
+        registry: dg.ResourceParam[Registry],
         split: pa.Table,
         training_log: Interactions,
         item_vectors: ItemFeatures,
@@ -51,30 +52,29 @@ def report_asset(config: TrainingConfig) -> dg.AssetsDefinition:
         **fitted: Recommender | SkippedModel,
     ) -> Report:
         """All models on the test window: accuracy, variety, slices, cold start, comparisons and success criteria."""
-        spec, models = settings.for_dataset(context.partition_key).spec, fitted_models(fitted)
+        dataset, models = datasets[context.partition_key], fitted_models(fitted)
         test = split.filter(pc.field("part") == "test")
-        task = make_task(training_log, test, spec.protocol)
+        task = make_task(training_log, test, dataset.spec.protocol)
         report = evaluate_models(
             models,
             task,
             item_vectors,
-            dataset=spec.name,
+            dataset=dataset.name,
             cut=cut_time(split),
-            config=settings.training.evaluation,
+            config=training.evaluation,
             segments=by_segment(task, users),
-            oracle=simulated_oracle_metrics(settings.for_dataset(spec.name), task, training_log, split),
-            cold=cold_start_tasks(training_log, test, spec.protocol),
+            oracle=simulated_oracle_metrics(dataset, training, task, training_log, split),
+            cold=cold_start_tasks(training_log, test, dataset.spec.protocol),
         )
-        log_to_mlflow(settings.for_dataset(spec.name), report, models)
+        log_to_mlflow(registry, report, models)
         show(context, report_metadata(report))
         return report
 
     return evaluation_report
 
 
-def log_to_mlflow(settings: Settings, report: Report, models: Mapping[str, Recommender]) -> None:
+def log_to_mlflow(registry: Registry, report: Report, models: Mapping[str, Recommender]) -> None:
     """Logs each model's metrics to the MLflow run that fitted it."""
-    registry = Registry(settings)
     for name, model in models.items():
         with registry.resume(model.provenance["run_id"]) as run:
             run.log_metrics({m: v[0] for m, v in report.models[name].items() if v[0] is not None})
@@ -92,19 +92,18 @@ def report_metadata(report: Report) -> dict[str, Any]:
 
 
 def simulated_oracle_metrics(
-    settings: Settings, task: EvaluationTask, log: Interactions, split: pa.Table
+    dataset: Dataset, training: TrainingConfig, task: EvaluationTask, log: Interactions, split: pa.Table
 ) -> dict[str, dict[str, float]]:
     """The metrics of a ranking by the true purchase probabilities on the simulated market; empty for other data.
 
     Files from outside, a restored version, and files generated again after the log was read may be of another market.
     """
-    data = settings.training.data
-    is_simulated = settings.dataset == "custom_b2b" and settings.source is None and not restored_version(settings)
-    if not is_simulated or fingerprint(settings)["version"] != log.version:
+    data, has_own_files = training.data, dataset.settings.source is None and not dataset.restored_version()
+    if dataset.name != "custom_b2b" or not has_own_files or dataset.fingerprint().version != log.version:
         return {}
     if len(task.user_ids) * len(log.items) > ORACLE_CELLS:
         return {}
-    return oracle_metrics(data.scale, data.seed, task, log, split, settings.spec.protocol.test_days)
+    return oracle_metrics(data.scale, data.seed, task, log, split, dataset.spec.protocol.test_days)
 
 
 def cold_start_tasks(log: Interactions, test: pa.Table, protocol: Protocol) -> dict[str, EvaluationTask]:

@@ -7,8 +7,9 @@ import dagster as dg
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from orchestration.assets.facts import RawDataset
 from orchestration.assets.metadata import preview, show
-from orchestration.settings import Settings
+from orchestration.resources import Datasets
 from recommenders.events.interactions import Interactions
 from recommenders.features import tables
 from recommenders.features.items import ItemFeatures, encode_items_as_of
@@ -19,15 +20,15 @@ from recommenders.splitting.temporal import training_log as build_log
 @dg.asset(group_name="features")
 def training_log(
     context: dg.AssetExecutionContext,
-    settings: dg.ResourceParam[Settings],
-    raw_dataset: dict[str, Any],
+    datasets: dg.ResourceParam[Datasets],
+    raw_dataset: RawDataset,
     split: pa.Table,
     items: pa.Table,
 ) -> Interactions:
     """All events before the cut as arrays. Every model is fitted on this log."""
-    protocol = settings.for_dataset(context.partition_key).spec.protocol
+    protocol = datasets[context.partition_key].spec.protocol
     log = build_log(split.filter(pc.field("part") != "test"), items, protocol, cut_time(split))
-    log = replace(log, version=raw_dataset["version"])
+    log = replace(log, version=raw_dataset.version)
     n_users, n_items = log.shape
     pairs = log.matrix().nnz
     show(

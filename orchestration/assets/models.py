@@ -6,8 +6,6 @@ from typing import Any
 import dagster as dg
 
 from orchestration.assets.metadata import picture, rounded, show
-from orchestration.io_manager import MODEL_TYPE
-from orchestration.settings import Settings
 from recommenders.errors import ModelTooLargeError, UnsuitableError
 from recommenders.evaluation.cost import measure
 from recommenders.evaluation.writers.plots import plot_learning_curve
@@ -19,7 +17,7 @@ from recommenders.training.configuration import TrainingConfig
 from recommenders.training.fitting import SkippedModel, fit_model
 from serving.release.registry import Registry, RunTracker
 
-MODEL = dg.PythonObjectDagsterType((Recommender, SkippedModel), name=MODEL_TYPE)
+MODEL = dg.PythonObjectDagsterType((Recommender, SkippedModel), name="Recommender")
 
 
 def model_assets(config: TrainingConfig) -> list[dg.AssetsDefinition]:
@@ -41,16 +39,17 @@ def model_asset(name: str, base_models: list[str]) -> dg.AssetsDefinition:
     )
     def train(
         context: dg.AssetExecutionContext,
-        settings: dg.ResourceParam[Settings],
+        training: dg.ResourceParam[TrainingConfig],
+        registry: dg.ResourceParam[Registry],
         training_log: Interactions,
         item_vectors: ItemFeatures,
         **fitted: Recommender | SkippedModel,
     ) -> Recommender | SkippedModel:
         def fit(run: RunTracker) -> Recommender:
-            options = settings.training.fit.options(run.log, run.checkpoints)
-            return fit_model(name, settings.training, training_log, fitted_models(fitted), item_vectors, options)
+            options = training.fit.options(run.log, run.checkpoints)
+            return fit_model(name, training, training_log, fitted_models(fitted), item_vectors, options)
 
-        return fit_tracked(context, settings, name, fit, training_log.version)
+        return fit_tracked(context, training, registry, name, fit, training_log.version)
 
     return train
 
@@ -62,7 +61,8 @@ def fitted_models(models: Mapping[str, Recommender | SkippedModel]) -> dict[str,
 
 def fit_tracked(
     context: dg.AssetExecutionContext,
-    settings: Settings,
+    config: TrainingConfig,
+    registry: Registry,
     name: str,
     fit: Callable[[RunTracker], Recommender],
     data_version: str,
@@ -71,9 +71,7 @@ def fit_tracked(
 
     A model that cannot be fitted on this log is skipped: returns the reason.
     """
-    dataset, config = context.partition_key, settings.training
-    registry = Registry(settings.for_dataset(dataset))
-    with registry.run(dataset, name, parameters(config, name), {"stage": "evaluation"}) as run:
+    with registry.run(context.partition_key, name, parameters(config, name), {"stage": "evaluation"}) as run:
         try:
             model, cost = measure(lambda: fit(run))
         except UnsuitableError as error:

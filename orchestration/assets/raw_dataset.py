@@ -1,21 +1,21 @@
 """The asset of the source files: their names, sizes and version. It does not read them into the lake."""
 
-from typing import Any
+from dataclasses import asdict
 
 import dagster as dg
 
+from orchestration.assets.facts import RawDataset
 from orchestration.assets.metadata import show
-from orchestration.assets.source import fingerprint, restored_version
-from orchestration.settings import Settings
+from orchestration.resources import Datasets
 
 
 @dg.asset(group_name="data", kinds={"file"})
-def raw_dataset(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]) -> dict[str, Any]:
+def raw_dataset(context: dg.AssetExecutionContext, datasets: dg.ResourceParam[Datasets]) -> RawDataset:
     """The files of the data set's source, with their hashes. A simulated data set is generated here."""
-    dataset_settings = settings.for_dataset(context.partition_key)
-    spec = dataset_settings.spec
-    found = fingerprint(dataset_settings)  # prepares the source, unless an earlier version is restored
-    source = "" if (restored := restored_version(dataset_settings)) else str(dataset_settings.source_of(spec))
+    dataset = datasets[context.partition_key]
+    spec = dataset.spec
+    found = dataset.fingerprint()  # prepares the source, unless an earlier version is restored
+    source = "" if (restored := dataset.restored_version()) else str(dataset.source)
     show(
         context,
         {
@@ -25,9 +25,9 @@ def raw_dataset(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Se
             "title": spec.title,
             "licence": spec.licence,
             "protocol": spec.protocol.describe(),
-            "files": dg.MetadataValue.json(found["files"]),
-            "bytes": sum(file["bytes"] for file in found["files"]),
-            "data_version": found["version"],
+            "files": dg.MetadataValue.json([asdict(file) for file in found.files]),
+            "bytes": sum(file.bytes for file in found.files),
+            "data_version": found.version,
         },
     )
-    return {**found, "dataset": spec.name, "source": source}
+    return RawDataset(found.version, found.files, spec.name, source)

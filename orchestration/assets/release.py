@@ -1,7 +1,7 @@
 """The assets from an evaluated recipe to a version that serves: choose, refit, register, gate."""
 
-import json
 import tempfile
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,10 +10,12 @@ import dagster as dg
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from orchestration.assets.facts import Champion, RawDataset, RegisteredModel, ReleaseCandidate
 from orchestration.assets.metadata import rounded, show
 from orchestration.assets.models import MODEL, fitted_models, parameters
-from orchestration.assets.source import restored_version
-from orchestration.settings import Settings
+from orchestration.io_manager import Lake
+from orchestration.resources import Datasets
+from recommenders.errors import DataError
 from recommenders.evaluation.report import Report
 from recommenders.evaluation.window import WindowTask, window_task
 from recommenders.evaluation.writers.report_folder import save_report
@@ -28,32 +30,32 @@ from recommenders.training.fitting import SkippedModel
 from recommenders.training.selection import CandidateChoice, choose
 from serving.release.challenger import MarketData, evaluate_challenger, release, stored_lists
 from serving.release.gate import GateCheck, choose_candidate
-from serving.release.refit import checks_from_record, measure, refit_checks, to_record
+from serving.release.refit import measure, refit_checks, to_record
 from serving.release.registry import Registry
-from serving.release.versions import LISTS_FILE, REFIT_TAG, Version
+from serving.release.versions import LISTS_FILE, Version, training_tags
 
 
 @dg.asset(group_name="release")
 def release_candidate(
     context: dg.AssetExecutionContext,
-    settings: dg.ResourceParam[Settings],
+    lake: dg.ResourceParam[Lake],
+    datasets: dg.ResourceParam[Datasets],
+    training: dg.ResourceParam[TrainingConfig],
+    registry: dg.ResourceParam[Registry],
     interactions: pa.Table,
     items: pa.Table,
     evaluation_report: Report,
-) -> dict[str, Any]:
+) -> ReleaseCandidate:
     """The model for the gate: chosen on the validation window, without the results of the test window.
 
     An earlier choice of the same recipe on nearly the same log is reused, because choosing costs a second training.
     """
     name = context.partition_key
-    dataset_settings = settings.for_dataset(name)
-    registry = Registry(dataset_settings)
     for line in registry.reconcile(name):
         context.log.warning(line)
     first = registry.champion(name) is None
-    choice = choose(
-        settings.training, interactions, items, dataset_settings.spec.protocol, earlier_choice(dataset_settings), first
-    )
+    protocol, earlier = datasets[name].spec.protocol, earlier_choice(lake, name)
+    choice = choose(training, interactions, items, protocol, earlier, first)
     vectors = evaluation_report.vectors(PRIMARY_METRIC)
     candidate = choose_candidate(vectors, choice.candidate, has_champion=not first)
     show(
@@ -65,16 +67,16 @@ def release_candidate(
             **{f"{model} {PRIMARY_METRIC} on validation": rounded(mean) for model, mean in choice.means.items()},
         },
     )
-    return {"candidate": candidate, "first": first, "choice": choice.to_json()}
+    return ReleaseCandidate(candidate, first, choice)
 
 
-def earlier_choice(settings: Settings) -> CandidateChoice | None:
-    """The last choice for this data set; None if it cannot be read."""
-    path = settings.lake / settings.dataset / "release_candidate.json"
+def earlier_choice(lake: Lake, dataset: str) -> CandidateChoice | None:
+    """The last choice for a data set; None if it cannot be read."""
     try:
-        return CandidateChoice(**json.loads(path.read_text())["choice"])
-    except (OSError, ValueError, KeyError, TypeError):  # none yet, or of an older version: choose again
+        found: ReleaseCandidate = lake.read(dataset, "release_candidate", ReleaseCandidate)
+    except (OSError, DataError):  # none yet, or of an older version: choose again
         return None
+    return found.choice
 
 
 def registered_model_asset(config: TrainingConfig) -> dg.AssetsDefinition:
@@ -87,29 +89,29 @@ def registered_model_asset(config: TrainingConfig) -> dg.AssetsDefinition:
     )
     def registered_model(
         context: dg.AssetExecutionContext,
-        settings: dg.ResourceParam[Settings],
-        raw_dataset: dict[str, Any],
+        datasets: dg.ResourceParam[Datasets],
+        training: dg.ResourceParam[TrainingConfig],
+        registry: dg.ResourceParam[Registry],
+        raw_dataset: RawDataset,
         interactions: pa.Table,
         items: pa.Table,
         evaluation_report: Report,
-        release_candidate: dict[str, Any],
+        release_candidate: ReleaseCandidate,
         **fitted: Recommender | SkippedModel,
-    ) -> dict[str, Any]:
+    ) -> RegisteredModel:
         """The release candidate's recipe, refitted on all data, checked, and registered in MLflow as a challenger."""
-        name, candidate = context.partition_key, release_candidate["candidate"]
-        dataset_settings = settings.for_dataset(name)
-        registry, models = Registry(dataset_settings), fitted_models(fitted)
-        log = replace(build_log(interactions, items, dataset_settings.spec.protocol), version=raw_dataset["version"])
+        name, candidate, models = context.partition_key, release_candidate.candidate, fitted_models(fitted)
+        protocol = datasets[name].spec.protocol
+        log = replace(build_log(interactions, items, protocol), version=raw_dataset.version)
         vectors = encode_items_as_of(items, log.items, log.last_event)
-        options = settings.training.fit.options(checkpoints=registry.checkpoints(name))
+        options = training.fit.options(checkpoints=registry.checkpoints(name))
         model = models[candidate].refit(log, vectors, options)
-        model.provenance |= provenance(settings, evaluation_report, log)
-        task = window_task(interactions, items, dataset_settings.spec.protocol)
-        version, found = register(registry, settings, model, models[candidate], evaluation_report, task, log)
+        model.provenance |= provenance(training, evaluation_report, log)
+        task = window_task(interactions, items, protocol)
+        version, found = register(registry, training, model, models[candidate], evaluation_report, task, log)
         reasons = dg.MetadataValue.md("\n".join(f"- {one.reason}" for one in found))
         show(context, links(registry, version, evaluation_report.bundle_megabytes(candidate)) | {"refit": reasons})
-        facts = {"version": version.number, "model": candidate, "recipe": settings.training.recipe()}
-        return {"dataset": name, **facts}
+        return RegisteredModel(name, version.number, candidate, training.recipe())
 
     return registered_model
 
@@ -127,7 +129,7 @@ def links(registry: Registry, version: Version, megabytes: float) -> dict[str, A
 
 def register(
     registry: Registry,
-    settings: Settings,
+    config: TrainingConfig,
     model: Recommender,
     evaluated: Recommender,
     report: Report,
@@ -138,7 +140,7 @@ def register(
 
     Its run holds the evaluation of its recipe, and the lists for the comparison with later releases.
     """
-    name, config = report.dataset, settings.training
+    name = report.dataset
     with (
         tempfile.TemporaryDirectory() as folder,
         registry.run(name, f"{model.name}-release", parameters(config, model.name), {"stage": "release"}) as run,
@@ -150,14 +152,14 @@ def register(
         bundle = model.save(Path(folder) / "bundle")
         measurements = measure(bundle, evaluated, lists, report.bundle_megabytes(model.name), task, log)
         found = refit_checks(measurements)
-        tags = version_tags(settings, model, report) | {REFIT_TAG: json.dumps(to_record(measurements, found))}
+        tags = version_tags(config, model, report, to_record(measurements, found))
         return registry.publish(name, bundle, run.run_id, tags), found
 
 
-def provenance(settings: Settings, report: Report, log: Interactions) -> dict[str, str]:
+def provenance(config: TrainingConfig, report: Report, log: Interactions) -> dict[str, str]:
     """The provenance that a version stores. The data version of its log is stored already."""
     return {
-        "recipe": settings.training.recipe(),
+        "recipe": config.recipe(),
         "code": code_fingerprint(),
         "protocol": report.protocol,
         "cut": report.cut,
@@ -165,35 +167,33 @@ def provenance(settings: Settings, report: Report, log: Interactions) -> dict[st
     }
 
 
-def version_tags(settings: Settings, model: Recommender, report: Report) -> dict[str, str]:
-    """The tags of the registered version: its provenance, and the evaluation of its recipe."""
-    return {
-        **{key: str(value) for key, value in model.provenance.items() if key != "run_id"},
-        "configuration": settings.training.resolved(report.dataset).model_dump_json(),
-        "evaluation": json.dumps(report.models[model.name]),
-    }
+def version_tags(
+    config: TrainingConfig, model: Recommender, report: Report, refit: Mapping[str, Any]
+) -> dict[str, str]:
+    """The tags of the registered version: its provenance, the evaluation of its recipe, and the record of the refit."""
+    configuration = config.resolved(report.dataset).model_dump_json()
+    return training_tags(model.provenance, configuration, report.models[model.name], refit)
 
 
 @dg.asset(group_name="release", kinds={"mlflow"})
 def champion(
     context: dg.AssetExecutionContext,
-    settings: dg.ResourceParam[Settings],
-    registered_model: dict[str, Any],
+    datasets: dg.ResourceParam[Datasets],
+    training: dg.ResourceParam[TrainingConfig],
+    registry: dg.ResourceParam[Registry],
+    registered_model: RegisteredModel,
     evaluation_report: Report,
     interactions: pa.Table,
     items: pa.Table,
-) -> dict[str, Any]:
+) -> Champion:
     """The version that serves: the challenger if it passes the gate, else the present champion."""
-    name = context.partition_key
-    dataset_settings = settings.for_dataset(name)
-    registry = Registry(dataset_settings)
-    challenger = registry.version(name, registered_model["version"])
-    market = MarketData(
-        interactions, items, dataset_settings.spec.protocol, restored=restored_version(dataset_settings) is not None
-    )
-    refitted = checks_from_record(json.loads(challenger.tags[REFIT_TAG]))
+    name, dataset = context.partition_key, datasets[context.partition_key]
+    challenger = registry.version(name, registered_model.version)
+    restored = dataset.restored_version() is not None
+    market = MarketData(interactions, items, dataset.spec.protocol, restored)
+    refitted = challenger.refit_checks
     live = registry.champion(name)
-    decision = evaluate_challenger(registry, live, challenger, evaluation_report, market, settings.training, refitted)
+    decision = evaluate_challenger(registry, live, challenger, evaluation_report, market, training, refitted)
     serving, promoted, reasons = release(registry, challenger, decision)
     if not promoted:
         context.log.warning(f"version {challenger.number} of {name} stays a challenger: {'; '.join(reasons)}")
@@ -208,4 +208,4 @@ def champion(
             "mlflow version": dg.MetadataValue.url(registry.version_url(serving)),
         },
     )
-    return {"dataset": name, "version": serving.number, "model": serving.model, "promoted": promoted}
+    return Champion(name, serving.number, serving.model, promoted)

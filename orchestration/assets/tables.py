@@ -10,33 +10,39 @@ import dagster as dg
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from orchestration.assets.facts import RawDataset
 from orchestration.assets.metadata import picture, preview
-from orchestration.settings import Settings
+from orchestration.io_manager import CLEAN_TABLES, TableVersion
+from orchestration.resources import Datasets
 from recommenders.datasets.profile import page
 from recommenders.datasets.profile.profiling import profile_tables
 from recommenders.datasets.reading.ingest import Counts
 
+DESCRIPTIONS = {
+    "interactions": "Which user did what with which item, and when: one row per event.",
+    "items": "The catalogue: one row per item.",
+    "users": "The users: one row per user.",
+    "quarantine": "Rejected rows, with file, line and reason.",
+}
 OUTS = {
-    "interactions": dg.AssetOut(
-        kinds={"deltalake"}, description="Which user did what with which item, and when: one row per event."
-    ),
-    "items": dg.AssetOut(kinds={"deltalake"}, description="The catalogue: one row per item."),
-    "users": dg.AssetOut(kinds={"deltalake"}, description="The users: one row per user."),
-    "quarantine": dg.AssetOut(kinds={"deltalake"}, description="Rejected rows, with file, line and reason."),
+    name: dg.AssetOut(
+        kinds={"deltalake"}, description=description, dagster_type=TableVersion, io_manager_key=CLEAN_TABLES
+    )
+    for name, description in DESCRIPTIONS.items()
 }
 
 
 @dg.multi_asset(outs=OUTS, group_name="data")
 def tables(
-    context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings], raw_dataset: dict[str, Any]
-) -> Iterator[dg.Output[dict[str, Any]]]:
+    context: dg.AssetExecutionContext, datasets: dg.ResourceParam[Datasets], raw_dataset: RawDataset
+) -> Iterator[dg.Output[TableVersion]]:
     """Reads the source by its spec into a new version of the tables; every row that was read is accounted for.
 
     The same files twice make no new version. A restored version stays.
     """
-    dataset_settings = settings.for_dataset(context.partition_key)
-    spec, store = dataset_settings.spec, dataset_settings.tables
-    version = spec.ingest(Path(raw_dataset["source"]), store, raw_dataset)
+    dataset = datasets[context.partition_key]
+    spec, store = dataset.spec, dataset.tables
+    version = spec.ingest(Path(raw_dataset.source), store, raw_dataset)
     files = {name: store.files(name, version) for name in OUTS}
     profile = profile_tables(files, version.counts, spec.name, spill=store.folder)
     profile_metadata = {
@@ -50,12 +56,10 @@ def tables(
     for name in OUTS:
         basics = {"dataset": spec.name, "rows": sum(pq.read_metadata(path).num_rows for path in files[name])}
         metadata = {**basics, "version": version.number, "preview": preview(head(files[name])), **extra.get(name, {})}
-        yield versioned({"version": version.number}, name, metadata, version.data_version)
+        yield versioned(TableVersion(version.number), name, metadata, version.data_version)
 
 
-def versioned(
-    value: dict[str, Any], name: str, metadata: dict[str, Any], data_version: str
-) -> dg.Output[dict[str, Any]]:
+def versioned(value: TableVersion, name: str, metadata: dict[str, Any], data_version: str) -> dg.Output[TableVersion]:
     """An output with the data version of the source, so that Dagster shows what is out of date."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", dg.BetaWarning)  # Output's data_version, as of Dagster 1.13

@@ -1,10 +1,11 @@
 """Options that the commands share, and the settings from these options."""
 
+import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -20,11 +21,13 @@ Dataset = Annotated[
         show_default="TRADEWIND_DATASET, else the one last served here, else as configured",
     ),
 ]
+DatasetName = Annotated[str, typer.Argument(metavar="DATASET", help="Name of the data set.")]
 Source = Annotated[Path | None, typer.Option(help="File or folder with the data set's files.")]
 Config = Annotated[
     Path | None,
     typer.Option(help="Training configuration.", show_default="TRADEWIND_CONFIG or configs/training.yaml"),
 ]
+Output = Annotated[Path | None, typer.Option(help="Also write the report to this Markdown file.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the results as one line of JSON, for programs.")]
 
 
@@ -75,6 +78,14 @@ def echo_warnings(logger: str) -> Iterator[None]:
         yield
     finally:
         logging.getLogger(logger).removeHandler(handler)
+
+
+def print_report(found: Mapping[str, Any], page: str, output: Path | None, as_json: bool) -> None:
+    """Prints a report, as Markdown or as one line of JSON; also writes the Markdown to `output`."""
+    if output:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text(page)
+    print(json.dumps(found) if as_json else page)
 
 
 def echo(text: str) -> None:

@@ -2,12 +2,15 @@
 
 import json
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from orchestration.cli.options import AsJson, Dataset, echo, settings_without_source
-from recommenders.metrics.ranking import PRIMARY_METRIC
+
+if TYPE_CHECKING:
+    from orchestration.launcher.console import VersionRow
+    from serving.pointer import Pointer
 
 GATE = {True: "passed", False: "failed", None: ""}  # by the `promoted` of a version
 
@@ -22,7 +25,7 @@ def release_list(dataset: Dataset = None, as_json: AsJson = False) -> None:
     settings = settings_without_source(dataset)
     rows = versions_of(settings)
     if as_json:
-        print(json.dumps(rows))
+        print(json.dumps([row.to_json() for row in rows]))
     elif not rows:
         print(f"{settings.dataset} has no versions yet; start with: tradewind run --dataset {settings.dataset}")
     else:
@@ -103,22 +106,20 @@ def release_bento(dataset: Dataset = None, as_json: AsJson = False) -> None:
         echo(f"Built {built.tag}. Serve it: BENTOML_HOME={settings.home / 'bentoml'} bentoml serve {built.tag}")
 
 
-def _pin_ended(before: Any) -> str:
+def _pin_ended(before: "Pointer | None") -> str:
     """A sentence if the change ended a pin. before: the pointer before the change."""
     return f" The pin of version {before.version} has ended." if before is not None and before.pinned else ""
 
 
-def _lines(rows: Sequence[dict[str, Any]]) -> list[str]:
+def _lines(rows: "Sequence[VersionRow]") -> list[str]:
     """A heading, one line per version, and the reasons if the gate failed. Lines are not cut to the terminal width."""
-    width = max(len(row["model"]) for row in rows)
+    width = max(len(row.model) for row in rows)
     columns = f"{{:>4}}  {{:<{width}}}  {{:<20}}  {{:<6}}  {{:<16}}  {{}}"
     lines = [columns.format("", "model", "NDCG@10 [95 %]", "gate", "created (UTC)", "alias")]
     for row in rows:
-        cell = row[PRIMARY_METRIC] or [None]
-        ndcg = "{:.3f} [{:.3f}, {:.3f}]".format(*cell) if None not in cell else ""
-        created, aliases = row["created"][:16].replace("T", " "), ", ".join(row["aliases"])
-        lines.append(
-            columns.format(row["version"], row["model"], ndcg, GATE[row["promoted"]], created, aliases).rstrip()
-        )
-        lines += [f"      {reason}" for reason in row["reasons"] if row["promoted"] is False]
+        cell = [value for value in row.primary_metric or [] if value is not None]
+        ndcg = "{:.3f} [{:.3f}, {:.3f}]".format(*cell) if len(cell) == 3 else ""
+        created, aliases = row.created[:16].replace("T", " "), ", ".join(row.aliases)
+        lines.append(columns.format(row.version, row.model, ndcg, GATE[row.promoted], created, aliases).rstrip())
+        lines += [f"      {reason}" for reason in row.reasons if row.promoted is False]
     return lines

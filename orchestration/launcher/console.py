@@ -3,7 +3,8 @@
 import json
 import time
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, TypedDict
 
 import dagster as dg
 import httpx
@@ -16,13 +17,65 @@ from orchestration.launcher.runs import RunFailedError
 from orchestration.launcher.services import ensure_ports, services
 from orchestration.launcher.supervisor import Supervisor
 from orchestration.settings import Settings
+from recommenders.evaluation.statistics.figures import Cell
 from recommenders.metrics.ranking import PRIMARY_METRIC
 from serving.pointer import Pointer, read_pointer
+from serving.release.gate import GateRecord
 from serving.release.registry import Registry
-from serving.release.versions import ROLLED_BACK_TAG, Version
+from serving.release.versions import Version
 
 READY_S = 120.0
 POLL_S = 1.0
+
+
+@dataclass(frozen=True)
+class VersionRow:
+    """One version as `tradewind release list` shows it. aliases: also pinned and rolled back. created: ISO 8601, UTC.
+
+    primary_metric: [value, low, high] of its recipe. promoted: whether it passed the gate, None if it was not
+    evaluated by it.
+    """
+
+    version: int
+    model: str
+    aliases: list[str]
+    created: str
+    primary_metric: Cell | None
+    promoted: bool | None
+    reasons: list[str]
+    data_version: str | None
+
+    def to_json(self) -> dict[str, Any]:
+        """The row ready for JSON, where the metric has its own name."""
+        return {PRIMARY_METRIC if name == "primary_metric" else name: value for name, value in vars(self).items()}
+
+
+class ChampionStatus(TypedDict):
+    """The version that serves. since: ISO 8601, UTC."""
+
+    model: str
+    version: int
+    since: str
+    pinned: bool
+
+
+class RunStatus(TypedDict):
+    """One run of Dagster."""
+
+    job: str
+    status: str
+    dataset: str | None
+    cause: str | None
+
+
+class Status(TypedDict):
+    """The platform as `tradewind status` shows it. services: name -> whether it answers. alerts: titles."""
+
+    dataset: str
+    champion: ChampionStatus | None
+    services: dict[str, bool]
+    runs: list[RunStatus]
+    alerts: list[str]
 
 
 def run_platform(settings: Settings, once: bool, echo: Callable[[str], None]) -> None:
@@ -101,11 +154,11 @@ def next_steps(settings: Settings, once: bool) -> str:
     return "\n".join([*pages, f"\nTry it:\n  {platform_state.curl_line(settings)}\n", "Serving until Ctrl-C."])
 
 
-def status_of(settings: Settings) -> dict[str, Any]:
+def status_of(settings: Settings) -> Status:
     """The champion, the last runs, the services that answer, and the last alerts."""
     pointer = read_pointer(settings.pointer)
     with dg.DagsterInstance.from_config(str(settings.dagster_home)) as instance:
-        runs = [
+        runs: list[RunStatus] = [
             {
                 "job": r.job_name,
                 "status": r.status.value,
@@ -130,7 +183,7 @@ def status_of(settings: Settings) -> dict[str, Any]:
     }
 
 
-def print_status(found: dict[str, Any]) -> None:
+def print_status(found: Status) -> None:
     """Prints the status for people."""
     champion = found["champion"]
     print(f"data set   {found['dataset']}")
@@ -148,25 +201,24 @@ def print_status(found: dict[str, Any]) -> None:
         print(f"alert      {title}")
 
 
-def versions_of(settings: Settings) -> list[dict[str, Any]]:
+def versions_of(settings: Settings) -> list[VersionRow]:
     """All versions of the data set, newest first."""
     rows = []
     registry = Registry(settings)
     live = registry.pointer(settings.dataset)
     for version in registry.versions(settings.dataset):
-        record = json.loads(version.tags.get("gate_record", "{}"))
-        evaluation = json.loads(version.tags.get("evaluation", "{}"))
+        record = version.gate_record or GateRecord()
         rows.append(
-            {
-                "version": version.number,
-                "model": version.model,
-                "aliases": [*version.aliases, *_marks(version, live)],
-                "created": version.created.isoformat(timespec="seconds"),
-                PRIMARY_METRIC: evaluation.get(PRIMARY_METRIC),
-                "promoted": record.get("promote"),
-                "reasons": record.get("reasons", []),
-                "data_version": version.tags.get("data_version"),
-            }
+            VersionRow(
+                version=version.number,
+                model=version.model,
+                aliases=[*version.aliases, *_marks(version, live)],
+                created=version.created.isoformat(timespec="seconds"),
+                primary_metric=version.evaluation.get(PRIMARY_METRIC),
+                promoted=record.get("promote"),
+                reasons=record.get("reasons", []),
+                data_version=version.data_version or None,
+            )
         )
     return rows
 
@@ -174,7 +226,7 @@ def versions_of(settings: Settings) -> list[dict[str, Any]]:
 def _marks(version: Version, live: Pointer | None) -> list[str]:
     """The marks of a version in addition to its aliases: pinned, rolled back."""
     pinned = live is not None and live.pinned and live.version == version.number
-    return ["pinned"] * pinned + ["rolled back"] * bool(version.tags.get(ROLLED_BACK_TAG))
+    return ["pinned"] * pinned + ["rolled back"] * (version.rolled_back_at is not None)
 
 
 def _is_up(url: str) -> bool:

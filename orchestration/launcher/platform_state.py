@@ -17,8 +17,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from dagster._core.storage.dagster_run import IN_PROGRESS_RUN_STATUSES
 
-from orchestration.assets.source import fingerprint, restored_version
 from orchestration.launcher.runs import PID_TAG, RunFailedError, materialise, this_process
+from orchestration.resources import Dataset
 from orchestration.settings import Settings
 from recommenders.errors import BundleError
 from recommenders.evaluation.report import Report
@@ -28,7 +28,6 @@ from recommenders.storage.locks import locked
 from recommenders.training.fitting import SKIPPED, SkippedModel
 from serving.pointer import Pointer, read_pointer
 from serving.release.registry import Registry
-from serving.release.versions import RECORD_TAG
 from serving.requests import MAX_ID_LENGTH, as_sent
 
 N_REQUESTS = 20  # the smoke test reports their median
@@ -45,9 +44,9 @@ class SmokeTestAnswer:
 
 def check_source(settings: Settings) -> None:
     """Raises DataError at once if the data set's files do not exist."""
-    spec = settings.spec
-    if not restored_version(settings) and (not spec.generator or settings.source):
-        spec.locate(settings.source_of(spec))
+    dataset = Dataset(settings)
+    if not dataset.restored_version() and (not dataset.spec.generator or settings.source):
+        dataset.spec.locate(dataset.source)
 
 
 def is_current(settings: Settings) -> bool:
@@ -57,9 +56,10 @@ def is_current(settings: Settings) -> bool:
     """
     versions = Registry(settings).versions(settings.dataset)
     complete = report_folder(settings).exists() and lists_file(settings).exists()
-    if not complete or read_pointer(settings.pointer) is None or not versions or RECORD_TAG not in versions[0].tags:
+    if not complete or read_pointer(settings.pointer) is None or not versions or versions[0].gate_record is None:
         return False
-    return origin(versions[0].tags) == present_origin(settings) and not may_use_more_memory(settings)
+    newest = versions[0].data_version, versions[0].recipe
+    return newest == present_origin(settings) and not may_use_more_memory(settings)
 
 
 def is_trained(settings: Settings) -> bool:
@@ -93,13 +93,13 @@ def provenance_of(folder: Path) -> dict[str, str]:
 
 
 def origin(provenance: Mapping[str, str]) -> tuple[str | None, str | None]:
-    """The data version and the recipe of a version or a bundle."""
+    """The data version and the recipe of a bundle."""
     return provenance.get("data_version"), provenance.get("recipe")
 
 
 def present_origin(settings: Settings) -> tuple[str | None, str | None]:
     """The present data version and recipe."""
-    return fingerprint(settings)["version"], settings.training.recipe()
+    return Dataset(settings).fingerprint().version, settings.training.recipe()
 
 
 def bring_up_to_date(settings: Settings) -> dict[str, float]:

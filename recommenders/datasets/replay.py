@@ -140,8 +140,8 @@ def replayed_log(source: Path) -> Path:
 
 def _note(source: Path) -> dict[str, Any]:
     """The note of a replay: the path of its log and the hashes of the log's files."""
-    files = dataset(NAME).fingerprint(source)["files"]
-    return {"dataset": NAME, "log": str(source.resolve()), "sha256": [file["sha256"] for file in files]}
+    files = dataset(NAME).fingerprint(source).files
+    return {"dataset": NAME, "log": str(source.resolve()), "sha256": [file.sha256 for file in files]}
 
 
 def _read_note(folder: Path) -> dict[str, Any]:

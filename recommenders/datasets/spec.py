@@ -6,7 +6,7 @@ import json
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from recommenders.datasets.reading.ingest import TABLES, Counts, Parser, ingest
 from recommenders.datasets.reading.text import is_blank
-from recommenders.datasets.store import TableStore, Version, in_time_order
+from recommenders.datasets.store import Fingerprint, SourceFile, TableStore, Version, in_time_order
 from recommenders.errors import DataError
 from recommenders.storage import schema
 from recommenders.storage.files import replace_folder, sha256
@@ -106,14 +106,14 @@ class DatasetSpec:
         (staging / note.name).write_text(json.dumps(wanted))
         replace_folder(staging, folder)
 
-    def fingerprint(self, source: Path) -> dict[str, Any]:
-        """{"files": [{"name", "bytes", "sha256"}], "version"}: the version changes when any byte of a file changes.
+    def fingerprint(self, source: Path) -> Fingerprint:
+        """The files of the source with their version.
 
-        It also changes with READER, so that tables from an older reader are read again.
+        The version also changes with READER, so that tables from an older reader are read again.
         """
-        files = [{"name": p.name, "bytes": p.stat().st_size, "sha256": sha256(p)} for p in self.locate(source)]
-        content = json.dumps([READER, files])
-        return {"files": files, "version": hashlib.sha256(content.encode()).hexdigest()[:16]}
+        files = tuple(SourceFile(p.name, p.stat().st_size, sha256(p)) for p in self.locate(source))
+        content = json.dumps([READER, [asdict(file) for file in files]])
+        return Fingerprint(hashlib.sha256(content.encode()).hexdigest()[:16], files)
 
     def write_tables(self, source: Path, folder: Path, memory: str = "2GB") -> Counts:
         """Writes the source's clean tables as Parquet files into `folder`; see recommenders.datasets.ingest."""
@@ -131,7 +131,7 @@ class DatasetSpec:
             }
         return Tables(**{**found, "interactions": in_time_order(found["interactions"])}, counts=counts)
 
-    def ingest(self, source: Path, store: TableStore, fingerprint: dict[str, Any] | None = None) -> Version:
+    def ingest(self, source: Path, store: TableStore, fingerprint: Fingerprint | None = None) -> Version:
         """Reads the source into the store as a new version, unless the newest version has the same files.
 
         A restored version stays until it is released. Raises DataError if the source cannot be read; the store is
@@ -141,12 +141,12 @@ class DatasetSpec:
         if current is not None and current.restored_from is not None:
             return current
         known = fingerprint or self.fingerprint(source)
-        if current is not None and current.data_version == known["version"]:
+        if current is not None and current.data_version == known.version:
             return current
         store.folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=store.folder, prefix=".reading-") as folder:
             counts = self.write_tables(source, Path(folder))
-            return store.commit(Path(folder), known["version"], counts, known["files"])
+            return store.commit(Path(folder), known, counts)
 
 
 def find_files(folder: Path, patterns: Sequence[str]) -> list[Path]:

@@ -11,7 +11,7 @@ import json
 import time
 import uuid
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,23 @@ KEEP_LOGS = PostCommitHookProperties(cleanup_expired_logs=False)  # by default D
 
 
 @dataclass(frozen=True)
+class SourceFile:
+    """One file of a source."""
+
+    name: str
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """The files of a source, and their version: a hash that changes when any byte of a file changes."""
+
+    version: str
+    files: tuple[SourceFile, ...]
+
+
+@dataclass(frozen=True)
 class Version:
     """One version of a data set. `data_version` is the fingerprint of the files it was read from."""
 
@@ -41,7 +58,7 @@ class Version:
     data_version: str
     counts: Counts
     tables: Mapping[str, int]  # table -> its Delta version
-    files: list[dict[str, Any]] = field(default_factory=list)
+    files: tuple[SourceFile, ...] = ()
     restored_from: int | None = None  # the version that was restored; it stays until release()
 
 
@@ -75,10 +92,11 @@ class TableStore:
             raise DataError(f"no version {number} of the tables in {self.folder}; there are {allowed}")
         return found[number]
 
-    def commit(self, staging: Path, data_version: str, counts: Counts, files: list[dict[str, Any]]) -> Version:
+    def commit(self, staging: Path, source: Fingerprint, counts: Counts) -> Version:
         """Commits the Parquet files that ingest() wrote into `staging` as the newest version."""
         others = {name: self._add(name, staging, {}) for name in TABLES if name != LOG}
-        metadata = {"data_version": data_version, "counts": asdict(counts), "tables": others, "files": files}
+        files = [asdict(file) for file in source.files]
+        metadata = {"data_version": source.version, "counts": asdict(counts), "tables": others, "files": files}
         return self.version(self._add(LOG, staging, metadata))
 
     def restore(self, number: int) -> Version:
@@ -101,7 +119,7 @@ class TableStore:
             "data_version": wanted.data_version,
             "counts": asdict(wanted.counts),
             "tables": {name: number for name, number in wanted.tables.items() if name != LOG},
-            "files": wanted.files,
+            "files": [asdict(file) for file in wanted.files],
             "restored_from": restored_from,
         }
         self._delta(LOG).restore(
@@ -178,6 +196,6 @@ def _to_version(entry: dict[str, Any]) -> Version:
         metadata["data_version"],
         Counts(**metadata["counts"]),
         {LOG: number, **metadata["tables"]},
-        metadata["files"],
+        tuple(SourceFile(**file) for file in metadata["files"]),
         metadata.get("restored_from"),
     )

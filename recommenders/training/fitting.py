@@ -9,6 +9,7 @@ from pathlib import Path
 from recommenders.errors import ConfigurationError, UnsuitableError
 from recommenders.events.interactions import Interactions
 from recommenders.features.items import ItemFeatures
+from recommenders.models import catalog
 from recommenders.models.catalog import ENSEMBLES, model_class
 from recommenders.models.ensembles.ensemble import Ensemble
 from recommenders.models.recommender import Recommender, TrainingOptions
@@ -36,6 +37,11 @@ class SkippedModel:
     def load(cls, folder: Path) -> "SkippedModel":
         """Loads what save() wrote."""
         return cls(**json.loads((folder / SKIPPED).read_text()))
+
+
+def load_fitted(folder: Path) -> Recommender | SkippedModel:
+    """What a fit stored in the folder: the model of a bundle, or the reason in its place. Raises BundleError."""
+    return SkippedModel.load(folder) if (folder / SKIPPED).exists() else catalog.load(folder)
 
 
 def fit_base_model(

@@ -45,6 +45,7 @@ class BentoInfo:
 
     tag: str
     path: Path
+    version: int  # of the champion
 
 
 def build(settings: ServingSettings, version: str | None = None) -> BentoInfo:
@@ -62,7 +63,7 @@ def build(settings: ServingSettings, version: str | None = None) -> BentoInfo:
         # JSON is valid YAML and needs no quoting rules.
         (Path(folder) / "bentofile.yaml").write_text(json.dumps(bentofile(name, pointer), indent=2))
         _bentoml_build(Path(folder), version, settings.bentoml_home)
-    return BentoInfo(f"{name}:{version}", settings.bentoml_home / "bentos" / name / version)
+    return BentoInfo(f"{name}:{version}", settings.bentoml_home / "bentos" / name / version, pointer.version)
 
 
 def bento_name(dataset: str) -> str:

@@ -4,10 +4,8 @@ The challenger's recipe is fitted on the data before that window and evaluated o
 window were stored with its version, so neither its code nor its configuration is needed any more.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 import numpy as np
 import pyarrow as pa
@@ -23,9 +21,9 @@ from recommenders.metrics.ranking import PRIMARY_METRIC, K
 from recommenders.storage import schema
 from recommenders.training.configuration import TrainingConfig
 from recommenders.training.fitting import fit_with_base_models
-from serving.release.gate import ChampionComparison, Decision, GateCheck, decide
+from serving.release.gate import ChampionComparison, Decision, GateCheck, GateRecord, decide
 from serving.release.registry import Registry
-from serving.release.versions import RECORD_TAG, ROLLED_BACK_TAG, Version
+from serving.release.versions import Version, record_tags
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,11 +66,8 @@ def _compare_with_champion(
 ) -> ChampionComparison:
     name = f"version {champion.number} ({champion.model})"
     must_be_better = _must_be_better_reason(registry, champion, challenger)
-    if origin_of(champion)[0] and (champion.model, origin_of(champion)[0]) == (
-        challenger.model,
-        origin_of(challenger)[0],
-    ):
-        data = "the same data" if origin_of(champion)[1] == origin_of(challenger)[1] else "other data"
+    if champion.recipe and (champion.model, champion.recipe) == (challenger.model, challenger.recipe):
+        data = "the same data" if champion.data_version == challenger.data_version else "other data"
         reason = f"both have the same recipe and code, on {data}"
         return ChampionComparison(name, reason, must_be_better_reason=must_be_better)
     try:
@@ -97,10 +92,12 @@ def _values_on_champion_window(
     Raises ReleaseError if the champion's lists are gone or were made under another protocol, DataError or
     ConfigurationError if the challenger cannot be fitted there.
     """
-    if champion.tags.get("protocol") != market.protocol.describe():
-        raise ReleaseError(f"it was evaluated under another protocol: {champion.tags.get('protocol', 'unknown')}")
+    if champion.protocol != market.protocol.describe():
+        raise ReleaseError(f"it was evaluated under another protocol: {champion.protocol or 'unknown'}")
+    if champion.trained_until is None:
+        raise ReleaseError("the end of the data that it was trained on is unknown")
     stored = registry.evaluated_lists(champion)
-    until = pa.scalar(datetime.fromisoformat(champion.tags["trained_until"]).replace(tzinfo=UTC), schema.TIME)
+    until = pa.scalar(champion.trained_until, schema.TIME)
     known = market.interactions.filter(pc.field("timestamp") <= until)
     if pc.max(known["timestamp"]).as_py() < until.as_py():
         raise ReleaseError("the present data ends before the data that it was evaluated on")
@@ -111,7 +108,7 @@ def _values_on_champion_window(
     description = (
         f"the window after {window.log.last_event:%Y-%m-%d %H:%M}, on which version {champion.number} was evaluated"
     )
-    if origin_of(champion)[1] == origin_of(challenger)[1]:
+    if champion.data_version == challenger.data_version:
         return description, _reported_values(report, challenger.model, window), champion_values
     model = fit_with_base_models(challenger.model, config, window.log, window.features)
     return description, window.ndcg(window.lists(model)), champion_values
@@ -126,15 +123,14 @@ def _reported_values(report: Report, model: str, window: WindowTask) -> NDArray[
 
 def _must_be_better_reason(registry: Registry, champion: Version, challenger: Version) -> str:
     """Why the challenger has to be better than the champion: its recipe was rolled back before. Else empty."""
-    recipe, data = origin_of(challenger)
     for version in registry.versions(challenger.dataset):
-        rolled_back, origin = version.tags.get(ROLLED_BACK_TAG), origin_of(version)
-        if not rolled_back or (version.model, origin[0]) != (challenger.model, recipe):
+        rolled_back, same_data = version.rolled_back_at, version.data_version == challenger.data_version
+        if rolled_back is None or (version.model, version.recipe) != (challenger.model, challenger.recipe):
             continue
-        if origin[1] == data or recipe != origin_of(champion)[0]:
-            same = "recipe and data" if origin[1] == data else "recipe"
+        if same_data or challenger.recipe != champion.recipe:
+            same = "recipe and data" if same_data else "recipe"
             return (
-                f"version {version.number}, with the same {same}, was rolled back on {rolled_back[:10]}, so the "
+                f"version {version.number}, with the same {same}, was rolled back on {rolled_back:%Y-%m-%d}, so the "
                 "challenger must be better than the champion, or a person must promote it by number"
             )
     return ""
@@ -142,19 +138,14 @@ def _must_be_better_reason(registry: Registry, champion: Version, challenger: Ve
 
 def _check_data_age(champion: Version, challenger: Version, market: MarketData) -> list[GateCheck]:
     """A failed check if the challenger's log ends before the champion's, unless a person restored that older data."""
-    ends, champion_ends = challenger.tags.get("trained_until", ""), champion.tags.get("trained_until", "")
-    if market.restored or not ends or not champion_ends or ends >= champion_ends:
+    ends, champion_ends = challenger.trained_until, champion.trained_until
+    if market.restored or ends is None or champion_ends is None or ends >= champion_ends:
         return []
     reason = (
-        f"the challenger's data ends at {ends[:19]}, before the data of version {champion.number}, "
-        f"which ends at {champion_ends[:19]}"
+        f"the challenger's data ends at {ends:%Y-%m-%dT%H:%M:%S}, before the data of version {champion.number}, "
+        f"which ends at {champion_ends:%Y-%m-%dT%H:%M:%S}"
     )
     return [GateCheck(False, reason)]
-
-
-def origin_of(version: Version) -> tuple[str, str]:
-    """The recipe of a version and the data version that it was trained on; empty where the tags are missing."""
-    return version.tags.get("recipe", ""), version.tags.get("data_version", "")
 
 
 # -- the lists that a version was evaluated by
@@ -194,8 +185,8 @@ def release(registry: Registry, challenger: Version, decision: Decision) -> tupl
             *reasons,
             f"version {pointer.version} is pinned; run `tradewind release unpin` to let other versions replace it",
         )
-    record = {**decision.record, "reasons": list(reasons), "pinned": bool(pointer and pointer.pinned)}
-    registry.set_tags(challenger, {RECORD_TAG: json.dumps(record)})
+    record: GateRecord = {**decision.record, "reasons": list(reasons), "pinned": bool(pointer and pointer.pinned)}
+    registry.set_tags(challenger, record_tags(record))
     return registry.champion(dataset) or challenger, False, reasons
 
 
@@ -205,7 +196,7 @@ def promote_evaluated(registry: Registry, dataset: str, number: int, force: str 
     Raises ReleaseError if the version did not pass the gate, or was never evaluated by it, and no reason is given.
     """
     version = registry.version(dataset, number)
-    record = json.loads(version.tags.get(RECORD_TAG, "{}"))
+    record = version.gate_record or GateRecord()
     if not record.get("promote") and not force:
         why = "; ".join(record.get("reasons", [])) or "the gate has not evaluated it"
         raise ReleaseError(

@@ -6,7 +6,7 @@ Output: a Decision with its reasons.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,13 +78,30 @@ class GateCheck:
     reason: str
 
 
+class GateRecord(TypedDict, total=False):
+    """What the gate found, ready for JSON; it is stored with the version."""
+
+    metric: str
+    rules: dict[str, float]
+    challenger: str
+    challenger_mean: float | None
+    versus_popularity: dict[str, float | None]
+    champion: str
+    versus_champion: dict[str, Any]
+    promote: bool
+    first_champion: bool
+    reasons: list[str]
+    pinned: bool  # the champion was pinned when the challenger was evaluated
+    forced: str  # a person's reason for a promotion against the gate
+
+
 @dataclass(frozen=True)
 class Decision:
-    """The gate's decision. `record` is JSON-ready and is stored with the version."""
+    """The gate's decision, and its record."""
 
     promote: bool
     reasons: tuple[str, ...]
-    record: dict[str, Any]
+    record: GateRecord
 
 
 def decide(
@@ -103,7 +120,7 @@ def decide(
     that. Raises ReleaseError if vectors that are compared differ in length.
     """
     rules = rules or GateRules()
-    record: dict[str, Any] = {"metric": PRIMARY_METRIC, "rules": asdict(rules), "challenger": candidate}
+    record: GateRecord = {"metric": PRIMARY_METRIC, "rules": asdict(rules), "challenger": candidate}
     record["challenger_mean"] = _mean(challenger)
     checks = list(earlier_checks)
     first = comparison is None
@@ -113,7 +130,7 @@ def decide(
         checks.append(_check_better(candidate, BASELINE, versus))
     if comparison is not None:
         check, figures = _check_against_champion(comparison, candidate, rules)
-        record |= {"champion": comparison.name, "versus_champion": figures}
+        record["champion"], record["versus_champion"] = comparison.name, figures
         checks.append(check)
     needed = earlier_checks if first else checks
     promote = all(check.passed for check in needed)
@@ -123,7 +140,7 @@ def decide(
             f"there is no champion yet: {candidate} is the best candidate and becomes the first champion",
             *reasons,
         )
-    record |= {"promote": promote, "first_champion": first, "reasons": list(reasons)}
+    record["promote"], record["first_champion"], record["reasons"] = promote, first, list(reasons)
     return Decision(promote, reasons, record)
 
 

@@ -6,7 +6,6 @@ worse on this window. Output: figures, and one gate check for each limit.
 """
 
 import time
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -188,8 +187,3 @@ def to_record(figures: RefitFigures, checks: list[GateCheck]) -> dict[str, Any]:
     """Figures and checks, ready for JSON."""
     plain = {name: None if value != value else value for name, value in asdict(figures).items()}
     return {"figures": plain, "findings": [asdict(check) for check in checks]}
-
-
-def checks_from_record(record: Mapping[str, Any]) -> list[GateCheck]:
-    """The checks of a record; none if the record is empty."""
-    return [GateCheck(**check) for check in record.get("findings", [])]

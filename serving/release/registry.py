@@ -18,13 +18,12 @@ from recommenders.storage.locks import locked
 from serving import pointer as pointers
 from serving.release.releases import Releases
 from serving.release.versions import (
-    BUNDLE_TAG,
     CHAMPION,
-    HASH_TAG,
     LISTS_FILE,
     MODEL_TAG,
     PREFIX,
     Version,
+    bundle_tags,
     flatten,
     registered_name,
 )
@@ -140,7 +139,7 @@ class Registry(Releases):
         artifact_path = f"bundles/{digest[:12]}"  # by content, so that one run may publish several bundles
         source = f"{self._run_info(run_id).artifact_uri}/{artifact_path}"
         self._client.log_artifacts(run_id, str(bundle), artifact_path)
-        own = {MODEL_TAG: manifest["model"], HASH_TAG: digest, BUNDLE_TAG: artifact_path}
+        own = bundle_tags(manifest["model"], digest, artifact_path)
         self._register(registered_name(dataset))
         created = self._client.create_model_version(registered_name(dataset), source, run_id, tags={**tags, **own})
         return self.version(dataset, int(created.version))
@@ -197,8 +196,8 @@ class Registry(Releases):
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as staging:
             what = f"the bundle of version {version.number} of {version.name}"
-            downloaded = self._download(version.run_id, version.tags.get(BUNDLE_TAG, ""), Path(staging), what)
-            pointers.verify(downloaded, version.tags[HASH_TAG])
+            downloaded = self._download(version.run_id, version.bundle_path, Path(staging), what)
+            pointers.verify(downloaded, version.bundle_sha256)
             replace_folder(downloaded, folder)
         return folder
 
@@ -292,7 +291,7 @@ def _version_from_pointer(pointer: pointers.Pointer, folder: Path) -> Version:
         known = bundles.read_manifest(folder)["provenance"]
     except BundleError:
         known = {}
-    own = {HASH_TAG: pointer.bundle_sha256, MODEL_TAG: pointer.model}
+    own = bundle_tags(pointer.model, pointer.bundle_sha256)
     tags = {name: str(value) for name, value in known.items()} | own
     promoted = datetime.fromisoformat(pointer.promoted_at)
     return Version(pointer.dataset, pointer.version, pointer.run_id, pointer.model, (), promoted, tags)

@@ -4,7 +4,6 @@ Steps of a release: copy and verify the bundle -> tag the version -> move the al
 After a crash between two steps the old champion still serves, and a second try completes the release.
 """
 
-import json
 import logging
 import os
 from abc import ABC, abstractmethod
@@ -13,13 +12,21 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from recommenders.errors import BundleError, ReleaseError, TradewindError
 from recommenders.models import catalog
 from recommenders.storage.locks import locked
 from serving.pointer import MAX_EARLIER_VERSIONS, Pointer, read_pointer, verify, write_pointer
-from serving.release.versions import CHAMPION, HASH_TAG, PREVIOUS, RECORD_TAG, ROLLED_BACK_TAG, Version, registered_name
+from serving.release.gate import GateRecord
+from serving.release.versions import (
+    CHAMPION,
+    PREVIOUS,
+    Version,
+    promoted_tags,
+    record_tags,
+    registered_name,
+    rolled_back_tags,
+)
 from serving.settings import ServingSettings
 
 log = logging.getLogger(__name__)
@@ -67,7 +74,7 @@ class Releases(ABC):
         except ReleaseError:
             return None
 
-    def promote(self, dataset: str, number: int, record: Mapping[str, Any]) -> Version:
+    def promote(self, dataset: str, number: int, record: GateRecord) -> Version:
         """Makes the version the champion; `record` gives the reasons and is stored with it.
 
         This ends a pin of the previous champion, and removes the rollback mark from versions of the same recipe.
@@ -77,7 +84,7 @@ class Releases(ABC):
             version = self.version(dataset, number)
             champion, earlier = self._history(dataset)
             earlier = earlier if champion in (None, number) else (*earlier, champion)
-            released = self._release(version, earlier, {RECORD_TAG: json.dumps(record, default=str)})
+            released = self._release(version, earlier, record_tags(record))
             self._clear_rollback_marks(released)
             return released
 
@@ -95,8 +102,7 @@ class Releases(ABC):
                 raise ReleaseError(f"{name} cannot be rolled back: {why}; promote a version by number")
             for place, version in self._loadable_versions(dataset, earlier):
                 if champion is not None:
-                    now = datetime.now(UTC).isoformat(timespec="seconds")
-                    self.set_tags(self.version(dataset, champion), {ROLLED_BACK_TAG: now})
+                    self.set_tags(self.version(dataset, champion), rolled_back_tags(datetime.now(UTC)))
                 return self._release(version, earlier[:place], {})
             raise ReleaseError(
                 f"{name} cannot be rolled back: no earlier champion can be loaded; promote a version by number"
@@ -212,7 +218,7 @@ class Releases(ABC):
     def _registered(self, pointer: Pointer) -> Version | None:
         """The registry's version for a pointer, by number and hash: numbers restart when a whole model is deleted."""
         known = (version for version in self.versions(pointer.dataset) if version.number == pointer.version)
-        return next((version for version in known if version.tags.get(HASH_TAG) == pointer.bundle_sha256), None)
+        return next((version for version in known if version.bundle_sha256 == pointer.bundle_sha256), None)
 
     def _existing(self, dataset: str, numbers: tuple[int, ...]) -> tuple[int, ...]:
         existing = {version.number for version in self.versions(dataset)}
@@ -221,26 +227,26 @@ class Releases(ABC):
     def _clear_rollback_marks(self, released: Version) -> None:
         """Removes the rollback mark from all versions with the recipe of the released version."""
         for version in self.versions(released.dataset):
-            same = (version.model, version.tags.get("recipe")) == (released.model, released.tags.get("recipe"))
-            if same and version.tags.get(ROLLED_BACK_TAG):
-                self.set_tags(version, {ROLLED_BACK_TAG: ""})
+            same = (version.model, version.recipe) == (released.model, released.recipe)
+            if same and version.rolled_back_at:
+                self.set_tags(version, rolled_back_tags(None))
 
     def _release(self, version: Version, earlier: tuple[int, ...], tags: Mapping[str, str]) -> Version:
         folder = self._released_bundle(version)
-        now = datetime.now(UTC).isoformat(timespec="seconds")
-        self.set_tags(version, {**tags, "promoted_at": now})
+        now = datetime.now(UTC)
+        self.set_tags(version, {**tags, **promoted_tags(now)})
         self._move_aliases(version, earlier)
         path = self.pointer_file(version.dataset)
-        write_pointer(path, make_pointer(path, folder, version, now, earlier))
+        write_pointer(path, make_pointer(path, folder, version, now.isoformat(timespec="seconds"), earlier))
         return self.version(version.dataset, version.number)
 
     def _released_bundle(self, version: Version) -> Path:
         """The version's bundle in the folder of champions; it loads. A complete bundle that is there is kept."""
         folder = self.settings.champions / version.dataset / str(version.number)
-        if HASH_TAG not in version.tags:
+        if not version.bundle_sha256:
             raise ReleaseError(f"version {version.number} of {version.name} was not published by tradewind: no bundle")
         try:
-            verify(folder, version.tags[HASH_TAG])
+            verify(folder, version.bundle_sha256)
         except BundleError:  # there is none yet, or it is damaged: downloaded, and verified there
             self.download_bundle(version, folder)
         catalog.load(folder)  # a complete bundle of older code may still not load
@@ -258,7 +264,7 @@ def make_pointer(path: Path, folder: Path, version: Version, promoted_at: str, e
         model=version.model,
         version=version.number,
         bundle=Path(os.path.relpath(folder.resolve(), path.parent.resolve())).as_posix(),
-        bundle_sha256=version.tags[HASH_TAG],
+        bundle_sha256=version.bundle_sha256,
         promoted_at=promoted_at,
         run_id=version.run_id,
         earlier=earlier[-MAX_EARLIER_VERSIONS:],

@@ -173,11 +173,11 @@ class TestChecksAsDagsterCallsThem:
     CONTEXT: Any = SimpleNamespace(partition_key="toy")
 
     def lake(self, **files: Path) -> Any:
-        """Settings of a lake with these files as tables."""
+        """The data set `toy` with these files as tables."""
         version = SimpleNamespace(counts=Counts(2500, 2000, quarantined=500))
         tables = SimpleNamespace(files=lambda name, _version=None: [files[name]], current=lambda: version)
         spec = SimpleNamespace(max_quarantined=0.25, protocol=TIME_CUT)
-        return SimpleNamespace(for_dataset={"toy": SimpleNamespace(tables=tables, spec=spec)}.get)
+        return {"toy": SimpleNamespace(tables=tables, spec=spec)}
 
     def test_interactions_schema(self, tmp_path: Path) -> None:
         found = []

@@ -3,13 +3,16 @@
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import dagster as dg
 import pytest
 
 from orchestration.definitions import definitions
+from orchestration.jobs import RETRAINING
 from orchestration.settings import Settings
 from recommenders.datasets.catalog import DATASETS
+from recommenders.errors import ReleaseError
 from recommenders.models.catalog import MODELS
 from serving.settings import PROJECT
 
@@ -66,6 +69,15 @@ def test_a_disabled_model_is_not_in_the_graph(tmp_path: Path) -> None:
     )
     graph = definitions(Settings.read(config=config)).resolve_asset_graph()
     assert dg.AssetKey("neural_collaborative") not in graph.get_all_asset_keys()
+
+
+def test_a_resource_can_be_replaced(tmp_path: Path) -> None:
+    registry = SimpleNamespace(pointer_file=lambda dataset: tmp_path / f"{dataset} of the test.json")
+    defs = definitions(Settings.read(home=tmp_path), registry=registry)
+    with dg.DagsterInstance.ephemeral() as instance, pytest.raises(ReleaseError, match=r"custom_b2b of the test\.json"):
+        defs.resolve_job_def(RETRAINING).execute_in_process(
+            instance=instance, partition_key="custom_b2b", asset_selection=[dg.AssetKey("batch_recommendations")]
+        )
 
 
 def test_the_workspace_file_loads() -> None:

@@ -3,6 +3,7 @@
 import re
 import shutil
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,14 +11,16 @@ import dagster as dg
 import pytest
 
 from monitoring import alerts
-from orchestration import sensors
-from orchestration.assets.source import fingerprint
+from monitoring.drift.feed import FeedProblem
+from monitoring.drift.report import DriftReport, Window
 from orchestration.jobs import RETRAINING
+from orchestration.resources import Dataset, resources
 from orchestration.sensors import drift_sensor, failure_sensor, new_data_sensor
 from orchestration.settings import Settings
-from serving.release.registry import Registry
 
 HEADER = "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country\n"
+NOON = datetime(2010, 12, 9, 12, tzinfo=UTC)
+PRICES = FeedProblem("unit_price", 1.0, 0.0, 0.9, "unit_price has a value in 0% of the newest events")
 LINE = "536365,85123A,HEART,6,2010-12-0{day} 08:26:00,2.55,17850.0,United Kingdom\n"
 
 
@@ -31,11 +34,15 @@ def settings(tmp_path: Path, make_settings: Callable[..., Settings]) -> Settings
 
 
 def poll(
-    sensor: dg.SensorDefinition, instance: dg.DagsterInstance, cursor: str | None
+    sensor: Callable[[Settings], dg.SensorDefinition],
+    settings: Settings,
+    instance: dg.DagsterInstance,
+    cursor: str | None,
+    **replaced: object,
 ) -> tuple[dg.RunRequest | None, str, str | None]:
-    """One tick: (its request, else the reason for none, the new cursor)."""
-    context = dg.build_sensor_context(instance=instance, cursor=cursor)
-    result = sensor(context)
+    """One tick: (its request, else the reason for none, the new cursor). replaced: resources, by key."""
+    context = dg.build_sensor_context(instance=instance, cursor=cursor, resources=resources(settings) | replaced)
+    result = sensor(settings)(context)
     if isinstance(result, dg.SkipReason):
         return None, result.skip_message or "", context.cursor
     assert isinstance(result, dg.RunRequest)
@@ -43,28 +50,28 @@ def poll(
 
 
 def test_a_new_file_starts_one_retraining(settings: Settings) -> None:
-    sensor = new_data_sensor(settings)
+    sensor = new_data_sensor
     with dg.DagsterInstance.ephemeral() as instance:
-        request, why, cursor = poll(sensor, instance, None)
+        request, why, cursor = poll(sensor, settings, instance, None)
         assert request is None
         assert "first poll" in why
-        assert poll(sensor, instance, cursor)[0] is None
+        assert poll(sensor, settings, instance, cursor)[0] is None
         assert settings.source is not None
         (settings.source / "2010-12-02.csv").write_text(HEADER + LINE.format(day=2))
-        request, _, after = poll(sensor, instance, cursor)
+        request, _, after = poll(sensor, settings, instance, cursor)
         assert request is not None
         assert request.partition_key == "online_retail"
-        again, _, _ = poll(sensor, instance, cursor)  # a tick that was lost before its cursor was stored
+        again, _, _ = poll(sensor, settings, instance, cursor)  # a tick that was lost before its cursor was stored
         assert again is not None
         assert again.run_key == request.run_key
-        assert poll(sensor, instance, after)[0] is None
+        assert poll(sensor, settings, instance, after)[0] is None
 
 
 def test_without_a_source_the_sensor_waits_without_an_error(settings: Settings) -> None:
     assert settings.source is not None
     shutil.rmtree(settings.source)
     with dg.DagsterInstance.ephemeral() as instance:
-        request, why, cursor = poll(new_data_sensor(settings), instance, None)
+        request, why, cursor = poll(new_data_sensor, settings, instance, None)
     assert request is None
     assert "no such file or folder" in why
     assert cursor is None
@@ -73,29 +80,29 @@ def test_without_a_source_the_sensor_waits_without_an_error(settings: Settings) 
 def test_new_data_waits_for_a_running_retraining(settings: Settings) -> None:
     with dg.DagsterInstance.ephemeral() as instance:
         start_retraining(instance)
-        request, why, cursor = poll(new_data_sensor(settings), instance, "another signature")
+        request, why, cursor = poll(new_data_sensor, settings, instance, "another signature")
     assert request is None
     assert "is running" in why
     assert cursor == "another signature"
 
 
-def test_new_data_of_the_newest_version_starts_nothing(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    known = fingerprint(settings, prepare=False)["version"]
-    newest = SimpleNamespace(number=4, tags={"data_version": known})
-    monkeypatch.setattr(Registry, "versions", lambda _self, _dataset: [newest])
+def test_new_data_of_the_newest_version_starts_nothing(settings: Settings) -> None:
+    known = Dataset(settings).fingerprint(prepare=False).version
+    newest = SimpleNamespace(number=4, data_version=known)
+    registry = SimpleNamespace(versions=lambda _dataset: [newest])
     with dg.DagsterInstance.ephemeral() as instance:
-        request, why, cursor = poll(new_data_sensor(settings), instance, "another signature")
+        request, why, cursor = poll(new_data_sensor, settings, instance, "another signature", registry=registry)
         assert (request, why) == (None, "version 4 is trained on these files already")
         assert cursor != "another signature"
-        newest.tags["data_version"] = "older"
-        request, _, _ = poll(new_data_sensor(settings), instance, "another signature")
+        newest.data_version = "older"
+        request, _, _ = poll(new_data_sensor, settings, instance, "another signature", registry=registry)
     assert request is not None
 
 
 def test_new_data_waits_while_a_restored_version_is_used(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sensors, "restored_version", lambda _settings: True)
+    monkeypatch.setattr(Dataset, "restored_version", lambda _dataset: True)
     with dg.DagsterInstance.ephemeral() as instance:
-        request, why, cursor = poll(new_data_sensor(settings), instance, "another signature")
+        request, why, cursor = poll(new_data_sensor, settings, instance, "another signature")
     assert request is None
     assert "is restored" in why
     assert cursor == "another signature"
@@ -116,33 +123,37 @@ def start_retraining(
 
 
 def report_drift(
-    instance: dg.DagsterInstance, fired: bool, end: str = "2010-12-09T12:00:00+00:00", **more: str
+    instance: dg.DagsterInstance,
+    settings: Settings,
+    fired: bool,
+    end: datetime | None = NOON,
+    problems: tuple[FeedProblem, ...] = (),
 ) -> None:
-    """A drift report of online_retail in the instance."""
-    metadata = {"fired": fired, "summary": "prices moved", "window end": end, "data version": "new", **more}
-    instance.report_runless_asset_event(
-        dg.AssetMaterialization("drift_report", partition="online_retail", metadata=metadata)
-    )
+    """A drift report of online_retail in the lake, and its event, which has no metadata, in the instance."""
+    window = Window(None, end, 900)
+    report = DriftReport(fired, True, (), window, window, (), "prices moved", problems, data_version="new")
+    report.save(Path(resources(settings)["lake"].path("online_retail", "drift_report", DriftReport)))
+    instance.report_runless_asset_event(dg.AssetMaterialization("drift_report", partition="online_retail"))
 
 
 def test_drift_starts_one_retraining_per_cause(settings: Settings) -> None:
-    sensor = drift_sensor(settings)
+    sensor = drift_sensor
     with dg.DagsterInstance.ephemeral() as instance:
-        assert "no drift report yet" in poll(sensor, instance, None)[1]
-        report_drift(instance, fired=True)
-        request, why, cursor = poll(sensor, instance, None)
+        assert "no drift report yet" in poll(sensor, settings, instance, None)[1]
+        report_drift(instance, settings, fired=True)
+        request, why, cursor = poll(sensor, settings, instance, None)
         assert request is None
         assert "first poll" in why
-        report_drift(instance, fired=True)
-        request, _, after = poll(sensor, instance, cursor)
+        report_drift(instance, settings, fired=True)
+        request, _, after = poll(sensor, settings, instance, cursor)
         assert request is not None
         assert request.tags["cause"] == "drift"
-        assert poll(sensor, instance, after)[0] is None
-        report_drift(instance, fired=True)
-        again, _, _ = poll(sensor, instance, after)
+        assert poll(sensor, settings, instance, after)[0] is None
+        report_drift(instance, settings, fired=True)
+        again, _, _ = poll(sensor, settings, instance, after)
         assert again is None or again.run_key == request.run_key  # Dagster starts one run per key
-        report_drift(instance, fired=True, end="2010-12-10T12:00:00+00:00")
-        other, _, _ = poll(sensor, instance, after)
+        report_drift(instance, settings, fired=True, end=NOON + timedelta(days=1))
+        other, _, _ = poll(sensor, settings, instance, after)
         assert other is not None
         assert other.run_key != request.run_key
 
@@ -150,35 +161,39 @@ def test_drift_starts_one_retraining_per_cause(settings: Settings) -> None:
 def test_a_report_of_another_data_set_is_ignored(settings: Settings) -> None:
     with dg.DagsterInstance.ephemeral() as instance:
         instance.report_runless_asset_event(dg.AssetMaterialization("drift_report", partition="custom_b2b"))
-        assert poll(drift_sensor(settings), instance, "0")[1] == "there is no drift report yet"
+        assert poll(drift_sensor, settings, instance, "0")[1] == "there is no drift report yet"
 
 
 def test_a_report_that_does_not_fire_starts_nothing(settings: Settings) -> None:
     with dg.DagsterInstance.ephemeral() as instance:
-        report_drift(instance, fired=False)
-        request, why, _ = poll(drift_sensor(settings), instance, "0")
+        report_drift(instance, settings, fired=False)
+        request, why, _ = poll(drift_sensor, settings, instance, "0")
     assert request is None
     assert "no drift" in why
+
+
+def test_a_report_without_a_window_starts_nothing(settings: Settings) -> None:
+    with dg.DagsterInstance.ephemeral() as instance:
+        report_drift(instance, settings, fired=False, end=None)
+        assert poll(drift_sensor, settings, instance, "0")[:2] == (None, "prices moved")
 
 
 def test_drift_waits_for_a_running_retraining(settings: Settings) -> None:
     """The report is polled again afterwards: the cursor stays."""
     with dg.DagsterInstance.ephemeral() as instance:
-        report_drift(instance, fired=True)
+        report_drift(instance, settings, fired=True)
         start_retraining(instance)
-        request, why, cursor = poll(drift_sensor(settings), instance, "0")
+        request, why, cursor = poll(drift_sensor, settings, instance, "0")
     assert (request, why, cursor) == (None, "a retraining is running; polling again when it has ended", "0")
 
 
 @pytest.mark.parametrize("trained_on", ["new", "old"])
-def test_drift_retrains_only_on_data_that_the_champion_was_not_trained_on(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch, trained_on: str
-) -> None:
-    champion = SimpleNamespace(number=3, tags={"data_version": trained_on})
-    monkeypatch.setattr(Registry, "champion", lambda _self, _dataset: champion)
+def test_drift_retrains_only_on_data_that_the_champion_was_not_trained_on(settings: Settings, trained_on: str) -> None:
+    champion = SimpleNamespace(number=3, data_version=trained_on)
+    registry = SimpleNamespace(champion=lambda _dataset: champion)
     with dg.DagsterInstance.ephemeral() as instance:
-        report_drift(instance, fired=True)  # on the data version "new"
-        request, why, cursor = poll(drift_sensor(settings), instance, "0")
+        report_drift(instance, settings, fired=True)  # on the data version "new"
+        request, why, cursor = poll(drift_sensor, settings, instance, "0", registry=registry)
     assert cursor != "0"
     if trained_on == "new":
         assert (request, why) == (None, "version 3 is trained on this data already")
@@ -189,8 +204,8 @@ def test_drift_retrains_only_on_data_that_the_champion_was_not_trained_on(
 
 def test_a_broken_feed_starts_no_retraining(settings: Settings) -> None:
     with dg.DagsterInstance.ephemeral() as instance:
-        report_drift(instance, fired=True, **{"broken feed": "unit_price has a value in 0% of the newest events"})
-        request, why, _ = poll(drift_sensor(settings), instance, "0")
+        report_drift(instance, settings, fired=True, problems=(PRICES,))
+        request, why, _ = poll(drift_sensor, settings, instance, "0")
     assert request is None
     assert why.startswith("no retraining on a broken feed; repair the source first: unit_price has")
 
@@ -198,11 +213,11 @@ def test_a_broken_feed_starts_no_retraining(settings: Settings) -> None:
 def test_drift_cools_down_after_a_retraining_for_drift(settings: Settings) -> None:
     """One started for another cause does not count: it may have come before the drift."""
     with dg.DagsterInstance.ephemeral() as instance:
-        report_drift(instance, fired=True)
+        report_drift(instance, settings, fired=True)
         start_retraining(instance, dg.DagsterRunStatus.SUCCESS, cause="schedule")
-        assert poll(drift_sensor(settings), instance, "0")[0] is not None
+        assert poll(drift_sensor, settings, instance, "0")[0] is not None
         start_retraining(instance, dg.DagsterRunStatus.FAILURE, cause="drift")
-        request, why, _ = poll(drift_sensor(settings), instance, "0")
+        request, why, _ = poll(drift_sensor, settings, instance, "0")
     assert request is None
     assert re.match(r"cool-down until .* failed", why)
 
@@ -226,6 +241,7 @@ def test_a_failed_run_alerts(settings: Settings) -> None:
             dagster_instance=instance,
             dagster_run=result.dagster_run,
             dagster_event=failure,
+            resources={"settings": settings},
         ).for_run_failure()
         failure_sensor(settings)(context)
     (alert,) = alerts.recent(settings.alerts)

@@ -107,10 +107,10 @@ def test_remote_files_are_downloaded_only_when_a_run_starts(tmp_path: Path) -> N
     with pytest.raises(DataError, match="is empty; the files are pulled when a run starts"):
         spec.locate(settings.source_of(spec))
     assert settings.prepare_source() == source
-    seen = spec.fingerprint(source)["version"]
+    seen = spec.fingerprint(source).version
     log.write_text("who,what,at\n1,a,2024-01-01\n2,b,2024-01-02\n")
-    assert spec.fingerprint(settings.source_of(spec))["version"] == seen
-    assert spec.fingerprint(settings.prepare_source())["version"] != seen
+    assert spec.fingerprint(settings.source_of(spec)).version == seen
+    assert spec.fingerprint(settings.prepare_source()).version != seen
     assert spec.read(source).counts.kept == 2
 
 

@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 from collections.abc import Container
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from itertools import takewhile
 from pathlib import Path
@@ -19,6 +19,7 @@ from recommenders.datasets.custom.pull import pull
 from recommenders.datasets.custom.rows import parse
 from recommenders.datasets.reading.text import is_blank
 from recommenders.datasets.spec import DatasetSpec, Protocol, check_names, find_files, os_errors_as_data_errors
+from recommenders.datasets.store import Fingerprint
 from recommenders.errors import ConfigurationError, DataError, choices
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")  # also used in file names, Dagster partitions and MLflow models
@@ -78,11 +79,11 @@ class CustomDatasetSpec(DatasetSpec):
         """Pulls the remote data into the folder; scale and seed are for generated data sets and are ignored."""
         pull(self.name, self.entry, self.config.parent, folder)
 
-    def fingerprint(self, source: Path) -> dict[str, Any]:
+    def fingerprint(self, source: Path) -> Fingerprint:
         """As for every data set; the version also changes with the entry's settings that affect the tables."""
         known = super().fingerprint(source)
-        content = json.dumps([known["version"], self.entry.table_settings()])
-        return known | {"version": hashlib.sha256(content.encode()).hexdigest()[:16]}
+        content = json.dumps([known.version, self.entry.table_settings()])
+        return replace(known, version=hashlib.sha256(content.encode()).hexdigest()[:16])
 
 
 def _pulled_files(folder: Path) -> list[Path]:

@@ -17,10 +17,11 @@ from typer.core import TyperGroup, TyperOption
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from orchestration.cli import app, evaluation, main
+from orchestration.cli import app, main
 from orchestration.launcher import console
 from recommenders.datasets.catalog import DATASETS
 from recommenders.storage.locks import locked
+from recommenders.training import file_benchmark
 
 TRADEWIND = str(Path(sys.executable).with_name("tradewind"))
 
@@ -158,7 +159,7 @@ def test_help_shows_the_whole_text_of_each_option(command: str) -> None:
     assert done.exit_code == 0
     shown = without_layout(done.output)
     for option in COMMANDS[command]:
-        if isinstance(option, TyperOption):
+        if isinstance(option, TyperOption) and not option.hidden:
             assert option.help
             assert without_layout(option.help) in shown
             assert not isinstance(option.show_default, str) or without_layout(option.show_default) in shown
@@ -167,18 +168,33 @@ def test_help_shows_the_whole_text_of_each_option(command: str) -> None:
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
-        (["--k", "0"], "got --k without --train"),
+        (["--k", "0"], "--k: got 0"),
         (["--models", ","], "--models: got ','"),
         (["--models", ""], "--models: got ''"),
-        (["--train", "a.csv", "--test", "b.csv", "--models", " , "], "--models: got ' , '"),
+        (["--models", " , "], "--models: got ' , '"),
     ],
 )
-def test_evaluate_refuses_an_empty_option_before_it_trains(
+def test_benchmark_refuses_an_empty_option_before_it_trains(
     given: list[str], expected: str, run_here: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("report_on_dataset", "report_on_files"):
-        monkeypatch.setattr(evaluation, name, lambda *_: pytest.fail("it evaluates"))
-    assert expected in one_line(run_here("evaluate", *given, home=tmp_path))
+    monkeypatch.setattr(file_benchmark, "evaluate_files", lambda *_: pytest.fail("it evaluates"))
+    done = run_here("benchmark", "--train", "a.csv", "--test", "b.csv", *given, home=tmp_path)
+    assert expected in one_line(done)
+
+
+@pytest.mark.parametrize(
+    "given", [["--train", "a.csv", "--test", "b.csv"], ["--models", ""], ["--k", "5"], ["--repeat"]]
+)
+def test_the_former_spelling_of_benchmark_is_an_error_that_names_the_new_one(
+    given: list[str], run_here: Command, tmp_path: Path
+) -> None:
+    message = one_line(run_here("evaluate", *given, home=tmp_path))
+    assert "is called tradewind benchmark --train FILE --test FILE now" in message
+
+
+def test_benchmark_needs_both_files(run_here: Command, tmp_path: Path) -> None:
+    done = run_here("benchmark", "--train", "a.csv", home=tmp_path)
+    assert (done.returncode, "--test" in done.stderr) == (2, True)
 
 
 def test_ctrl_c_prints_one_line_and_exits_with_130(
@@ -203,15 +219,24 @@ def test_a_second_run_in_the_same_home_is_refused(run_here: Command, tmp_path: P
 def test_release_list_does_not_cut_names_and_shows_why_the_gate_failed(
     run_here: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rows = [
-        {"version": 12, "aliases": [], "ndcg@10": [0.31, 0.3, 0.32], "promoted": False, "reasons": ["it is worse"]},
-        {"version": 11, "aliases": ["champion"], "ndcg@10": None, "promoted": True, "reasons": ["it is better"]},
-    ]
     same = {"model": "hybrid_learned", "created": "2026-11-23T08:05:42+00:00", "data_version": "1"}
-    monkeypatch.setattr(console, "versions_of", lambda _: [same | row for row in rows])
+    rows = [
+        console.VersionRow(12, aliases=[], primary_metric=[0.31, 0.3, 0.32], promoted=False, reasons=["worse"], **same),
+        console.VersionRow(11, aliases=["champion"], primary_metric=None, promoted=True, reasons=["better"], **same),
+    ]
+    monkeypatch.setattr(console, "versions_of", lambda _: rows)
     done = run_here("release", "list", home=tmp_path, COLUMNS="40")
     _, failed, why, champion = done.stdout.splitlines()
     assert failed.split() == ["12", "hybrid_learned", "0.310", "[0.300,", "0.320]", "failed", "2026-11-23", "08:05"]
-    assert why.strip() == "it is worse"
+    assert why.strip() == "worse"
     assert champion.split() == ["11", "hybrid_learned", "passed", "2026-11-23", "08:05", "champion"]
     assert max(map(len, (failed, champion))) <= 80
+    first, _ = json.loads(run_here("release", "list", "--json", home=tmp_path).stdout)
+    assert first == {
+        **same,
+        "version": 12,
+        "aliases": [],
+        "ndcg@10": [0.31, 0.3, 0.32],
+        "promoted": False,
+        "reasons": ["worse"],
+    }

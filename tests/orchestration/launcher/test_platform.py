@@ -13,6 +13,7 @@ import dagster as dg
 import httpx
 import psutil
 import pytest
+from dagster._core.scheduler.instigation import TickStatus
 
 from orchestration.settings import Settings
 from serving.pointer import read_pointer
@@ -23,6 +24,7 @@ TRADEWIND = str(Path(sys.executable).with_name("tradewind"))
 BACKGROUND = ("sh", "-c", 'trap "" INT; exec "$@"', "sh")  # SIGINT ignored, as for `tradewind run &` in a script
 START_S = 180.0
 TICK_S = 150.0
+ENDED = (TickStatus.SUCCESS, TickStatus.SKIPPED)
 
 
 def start(settings: Settings, log: Path, *before: str) -> "subprocess.Popen[bytes]":
@@ -169,9 +171,10 @@ def test_schedule_and_sensors_tick_in_the_live_daemon(platform: "subprocess.Pope
 
         def ticked() -> set[str]:
             states = instance.all_instigator_state()
-            return {
-                s.instigator_name for s in states if instance.get_ticks(s.instigator_origin_id, s.selector_id, limit=1)
-            }
+            ticks = {s.instigator_name: instance.get_ticks(s.instigator_origin_id, s.selector_id) for s in states}
+            failed = [tick.error for found in ticks.values() for tick in found if tick.is_failure]
+            assert not failed, failed
+            return {name for name, found in ticks.items() if any(tick.status in ENDED for tick in found)}
 
         def retraining() -> list[dg.DagsterRun]:
             return instance.get_runs(dg.RunsFilter(tags={"cause": "schedule"}))

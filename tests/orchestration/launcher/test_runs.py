@@ -15,6 +15,7 @@ from orchestration.assets.evaluation_report import simulated_oracle_metrics
 from orchestration.assets.release import version_tags
 from orchestration.launcher import platform_state
 from orchestration.launcher.runs import RunFailedError, materialise, root_cause, upstream
+from orchestration.resources import Dataset
 from orchestration.settings import Settings
 from recommenders.errors import DataError, ReleaseError
 from recommenders.evaluation.tasks.task import make_task
@@ -90,10 +91,11 @@ def test_the_report_has_the_share_of_the_oracle_on_the_simulated_market_only(tra
     lake = trained.lake / "custom_b2b"
     log, split = Interactions.load(lake / "training_log"), pq.read_table(lake / "split.parquet")
     case = make_task(log, split.filter(pc.field("part") == "test"), trained.spec.protocol)
-    assert simulated_oracle_metrics(trained, case, log, split) == report.oracle
-    assert simulated_oracle_metrics(trained, case, replace(log, version="of other files"), split) == {}
-    with_source = trained.model_copy(update={"source": trained.home / "sources" / "custom_b2b"})
-    assert simulated_oracle_metrics(with_source, case, log, split) == {}
+    dataset, training, other_log = Dataset(trained), trained.training, replace(log, version="of other files")
+    assert simulated_oracle_metrics(dataset, training, case, log, split) == report.oracle
+    assert simulated_oracle_metrics(dataset, training, case, other_log, split) == {}
+    with_source = Dataset(trained.model_copy(update={"source": trained.home / "sources" / "custom_b2b"}))
+    assert simulated_oracle_metrics(with_source, training, case, log, split) == {}
 
 
 @pytest.mark.slow
@@ -158,7 +160,7 @@ def test_a_recipe_worse_than_the_champion_stays_a_challenger_until_it_is_forced(
     with pytest.raises(ReleaseError, match="may be worse than"):
         promote_evaluated(registry, "custom_b2b", 2)
     promote_evaluated(registry, "custom_b2b", 2, force="a drill")
-    assert json.loads(registry.version("custom_b2b", 2).tags["gate_record"])["forced"] == "a drill"
+    assert registry.version("custom_b2b", 2).gate_record["forced"] == "a drill"
     assert registry.rollback("custom_b2b").number == 1
 
 
@@ -204,7 +206,7 @@ def test_the_tags_of_a_version_have_its_data_set(tmp_path: Path, make_settings: 
     settings = make_settings(tmp_path)  # whose configuration names custom_b2b
     model = SimpleNamespace(name="hybrid", provenance={})
     report = SimpleNamespace(dataset="online_retail", models={"hybrid": {}})
-    tags = version_tags(settings, model, report)  # type: ignore[arg-type]
+    tags = version_tags(settings.training, model, report, {})  # type: ignore[arg-type]
     assert json.loads(tags["configuration"])["data"]["dataset"] == "online_retail"
 
 

@@ -28,6 +28,7 @@ def test_a_bento_is_built_and_serves_alone(tmp_path, market):
     market.release(settings, 7, 4)
     built = build(settings)
     assert built.tag.startswith("tradewind_toy_market:v7-")
+    assert built.version == 7
     assert built.path.is_relative_to(tmp_path / "home" / "bentoml")
     description = (built.path / "bento.yaml").read_text()
     assert "dataset: Toy_market" in description

@@ -173,7 +173,7 @@ def test_a_name_of_the_project_cannot_be_taken(tmp_path: Path) -> None:
 def test_the_version_changes_with_the_settings_that_affect_the_tables(tmp_path: Path) -> None:
     (tmp_path / "log.csv").write_text("who,what,at\n1,a,2024-01-01\n")
     versions = [
-        spec_of(tmp_path, content).fingerprint(tmp_path)["version"]
+        spec_of(tmp_path, content).fingerprint(tmp_path).version
         for content in (entry(), entry() | {"title": "Other words"}, entry(time_zone="Europe/Berlin"))
     ]
     assert versions[0] == versions[1] != versions[2]

@@ -1,4 +1,4 @@
-"""`tradewind evaluate --train --test` in a shell, also with models that cannot be fitted."""
+"""`tradewind benchmark` in a shell, also with models that cannot be fitted."""
 
 import gzip
 import json
@@ -63,7 +63,7 @@ def run_benchmark(folder: Path, config: TrainingConfig, *models: str, **given: A
 
 def test_the_last_line_is_the_results_and_progress_goes_to_standard_error(folder: Path, tmp_path: Path) -> None:
     done = tradewind(
-        *("evaluate", "--train", str(folder / "toy.train.rating"), "--test", str(folder / "toy.test.rating.gz")),
+        *("benchmark", "--train", str(folder / "toy.train.rating"), "--test", str(folder / "toy.test.rating.gz")),
         *("--negatives", str(folder / "toy.test.negative"), "--models", "popularity,collaborative_filtering"),
         *("--json", "--output", str(tmp_path / "made" / "report.md")),
         home=tmp_path / "home",
@@ -91,15 +91,16 @@ def test_the_last_line_is_the_results_and_progress_goes_to_standard_error(folder
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["--test", "toy.test.rating.gz"], "got --test without --train; allowed: --train FILE --test FILE"),
-        (["--models", "popularity"], "got --models without --train"),
-        (["--train", "toy.train.rating"], "--train: got no --test"),
-        (["--train", "toy.train.rating", "--test", "toy.items.csv"], "toy.items.csv: the first line names no user_id"),
+        (["--test", "toy.items.csv"], "toy.items.csv: the first line names no user_id"),
+        (["--test", "toy.test.rating.gz", "--k", "0"], "--k: got 0; allowed: 1 or more"),
+        (["--test", "toy.test.rating.gz", "--models", "ncff"], "unknown model 'ncff'; choose from"),
     ],
 )
 def test_bad_input_is_a_one_line_error(folder: Path, tmp_path: Path, arguments: list[str], expected: str) -> None:
-    given = [str(folder / word) if word.startswith("toy") else word for word in arguments]
-    done = tradewind("evaluate", *given, home=tmp_path)
+    given = [
+        str(folder / word) if word.startswith("toy") else word for word in ("--train", "toy.train.rating", *arguments)
+    ]
+    done = tradewind("benchmark", *given, home=tmp_path)
     assert done.returncode == 2
     assert done.stdout == ""
     lines = done.stderr.splitlines()

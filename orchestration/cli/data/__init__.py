@@ -1,0 +1,19 @@
+"""`tradewind data`: the data sets, the profile of one, and the versions of its tables; one command a file."""
+
+import typer
+
+from orchestration.cli.data import describe, fetch, listing, make, replay, restore, versions
+
+app = typer.Typer(
+    help="Data sets: list, download, simulate, profile, replay; list and restore versions.", no_args_is_help=True
+)
+app.command("list")(listing.list_datasets)
+app.command("describe")(describe.describe)
+app.command("replay")(replay.replay)
+app.command("feed", hidden=True, context_settings={"ignore_unknown_options": True, "allow_extra_args": True})(
+    replay.feed
+)
+app.command("fetch")(fetch.fetch)
+app.command("make")(make.make)
+app.command("versions")(versions.versions)
+app.command("restore")(restore.restore)
