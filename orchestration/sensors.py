@@ -4,12 +4,11 @@ import hashlib
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
-from dagster._core.storage.dagster_run import IN_PROGRESS_RUN_STATUSES
 
 from monitoring.alerts import Alert, send
 from monitoring.retraining import MonitoringResult, PastRun, should_retrain
 from orchestration.assets.source import fingerprint, restored_version
-from orchestration.jobs import RETRAINING, retraining_job
+from orchestration.jobs import PARTITION_TAG, QUEUED, RETRAINING, STARTED, retraining_job
 from orchestration.settings import Settings
 from recommenders.errors import DataError
 from serving.release.registry import Registry
@@ -121,7 +120,7 @@ def failure_sensor(settings: Settings) -> dg.SensorDefinition:
     def failed_runs(context: dg.RunFailureSensorContext) -> None:
         """Sends an alert with the run, its data set, the error, and the address of its log."""
         run = context.dagster_run
-        dataset = run.tags.get("dagster/partition", "no data set")
+        dataset = run.tags.get(PARTITION_TAG, "no data set")
         send(
             Alert(
                 f"{run.job_name} failed on {dataset}",
@@ -151,15 +150,13 @@ def signature(settings: Settings) -> str:
 
 def is_retraining(instance: dg.DagsterInstance, dataset: str) -> bool:
     """Whether a retraining of the data set is queued or running."""
-    filter_ = dg.RunsFilter(
-        job_name=RETRAINING, tags={"dagster/partition": dataset}, statuses=list(IN_PROGRESS_RUN_STATUSES)
-    )
+    filter_ = dg.RunsFilter(job_name=RETRAINING, tags={PARTITION_TAG: dataset}, statuses=[*QUEUED, *STARTED])
     return bool(instance.get_runs(filter_, limit=1))
 
 
 def past_retrainings(instance: dg.DagsterInstance, dataset: str) -> list[PastRun]:
     """The newest retrainings that drift started."""
-    filter_ = dg.RunsFilter(job_name=RETRAINING, tags={"dagster/partition": dataset, CAUSE_TAG: "drift"})
+    filter_ = dg.RunsFilter(job_name=RETRAINING, tags={PARTITION_TAG: dataset, CAUSE_TAG: "drift"})
     return [
         PastRun(
             record.dagster_run.tags.get("dagster/run_key", ""),

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from monitoring import alerts
+from orchestration.jobs import PARTITION_TAG
 from orchestration.launcher import platform_state
 from orchestration.launcher.runs import RunFailedError
 from orchestration.launcher.services import ensure_ports, services
@@ -109,7 +110,7 @@ def status_of(settings: Settings) -> dict[str, Any]:
             {
                 "job": r.job_name,
                 "status": r.status.value,
-                "dataset": r.tags.get("dagster/partition"),
+                "dataset": r.tags.get(PARTITION_TAG),
                 "cause": r.tags.get("cause"),
             }
             for r in instance.get_runs(limit=5)
