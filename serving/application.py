@@ -14,9 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
-from serving import pages
 from serving.analytics import Recorder
-from serving.openapi import specification
 from serving.requests import (
     MAX_BODY_BYTES,
     InvalidRequestError,
@@ -27,6 +25,8 @@ from serving.requests import (
     unknown_as_sent,
     uses_numeric_ids,
 )
+from serving.web import pages
+from serving.web.openapi import specification
 
 if TYPE_CHECKING:  # the process that only starts the worker needs no model and no numpy
     from serving.champion_watcher import Champion, ChampionWatcher

@@ -4,8 +4,8 @@ import threading
 
 import pytest
 
-from serving import pages
 from serving.analytics import Recorder, percentile
+from serving.web import pages
 
 
 def test_summary_without_requests():
