@@ -14,3 +14,9 @@ def joined_ranges(first: Integers | int, counts: Integers) -> NDArray[np.int64]:
     ends = np.cumsum(counts, dtype=np.int64)
     joined: NDArray[np.int64] = np.arange(ends[-1] if len(ends) else 0) + np.repeat(first - ends + counts, counts)
     return joined
+
+
+def expand_ranges(first: NDArray[np.int64], stop: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The integers first <= i < stop of each range, one range after the other: (range number, integer) of each."""
+    counts = stop - first
+    return np.repeat(np.arange(len(counts)), counts), joined_ranges(first, counts)

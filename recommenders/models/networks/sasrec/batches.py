@@ -10,9 +10,10 @@ from scipy.sparse import csr_array
 
 from recommenders.events.histories import DAY, Histories
 from recommenders.events.interactions import Interactions
+from recommenders.math.ragged import expand_ranges
 from recommenders.models.networks.log_checks import latest_visit_mask, users_on_both_sides
 from recommenders.models.networks.sasrec.config import SASRecConfig
-from recommenders.models.networks.sasrec.inference import expand_ranges, token_starts
+from recommenders.models.networks.sasrec.inference import token_starts
 
 SECOND = 1_000_000  # microseconds
 TARGETS_POWER = 0.5  # a token with n targets counts n to this power: a compromise between equal tokens and equal items
