@@ -19,7 +19,7 @@ from measuring.kept import code_version, kept_arrays, key_of
 from measuring.questions import LATER_VISITS, SEED, Question, question
 from numpy.typing import NDArray
 
-from recommenders.evaluation.rank import rank
+from recommenders.evaluation.rank import rank_users
 from recommenders.evaluation.statistics.comparison import mean_interval, paired_difference
 from recommenders.metrics.ranking import K, ndcg
 from recommenders.training.configuration import TrainingConfig
@@ -68,7 +68,7 @@ def _ndcg_of_model(name: str, task: Question, config: TrainingConfig) -> Vectors
     found = {}
     for task_name, cold_task in task.cold.items():
         view = task.cold_view(task_name)
-        found[f"{task_name}: {name}"] = ndcg(rank(model, cold_task, {"all": view}, K)["all"], view.relevant)
+        found[f"{task_name}: {name}"] = ndcg(rank_users(model, cold_task, {"all": view}, K)["all"], view.relevant)
     return found
 
 

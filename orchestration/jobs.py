@@ -1,9 +1,18 @@
-"""The jobs: one for all assets, one for the drift report only."""
+"""The jobs, one for all assets, one for the drift report only; and how Dagster marks their runs."""
 
 import dagster as dg
 
 RETRAINING = "retraining_job"
 DRIFT = "drift_job"
+
+PARTITION_TAG = "dagster/partition"  # the tag with the partition of a run, which is its data set
+QUEUED = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED]
+STARTED = [
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.SUSPENDED,
+    dg.DagsterRunStatus.CANCELING,
+]
 
 retraining_job = dg.define_asset_job(
     RETRAINING,

@@ -1,43 +1,43 @@
 """The schedules: a retraining every night, a drift report every hour."""
 
 import dagster as dg
-from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from orchestration.jobs import drift_job, retraining_job
 from orchestration.settings import Settings
 
+RUNNING = dg.DefaultScheduleStatus.RUNNING
+
 
 def schedules(settings: Settings) -> list[dg.ScheduleDefinition]:
-    """The schedules of the served data set; they run when the daemon runs."""
-    return [
-        schedule("nightly_retraining", retraining_job, settings.retrain_cron, settings, "Retrains"),
-        schedule(
-            "hourly_drift",
-            drift_job,
-            settings.drift_cron,
-            settings,
-            "Reports the drift of",
-        ),
-    ]
-
-
-def schedule(
-    name: str, job: UnresolvedAssetJobDefinition, cron: str, settings: Settings, action: str
-) -> dg.ScheduleDefinition:
-    """A job for the served data set at the times of a cron line (UTC), one run for each time."""
+    """The schedules of the served data set, at the times of their cron lines (UTC); they run when the daemon runs."""
 
     @dg.schedule(
-        name=name,
-        job=job,
-        cron_schedule=cron,
-        default_status=dg.DefaultScheduleStatus.RUNNING,
-        description=f"{action} {settings.dataset} ({cron}, UTC).",
+        job=retraining_job,
+        cron_schedule=settings.retrain_cron,
+        default_status=RUNNING,
+        description=f"Retrains {settings.dataset} ({settings.retrain_cron}, UTC).",
     )
-    def tick(context: dg.ScheduleEvaluationContext, settings: dg.ResourceParam[Settings]) -> dg.RunRequest:
-        return dg.RunRequest(
-            run_key=f"{name}/{settings.dataset}/{context.scheduled_execution_time.isoformat()}",
-            partition_key=settings.dataset,
-            tags={"cause": "schedule"},
-        )
+    def nightly_retraining(
+        context: dg.ScheduleEvaluationContext, settings: dg.ResourceParam[Settings]
+    ) -> dg.RunRequest:
+        return request(settings, "nightly_retraining", context)
 
-    return tick
+    @dg.schedule(
+        job=drift_job,
+        cron_schedule=settings.drift_cron,
+        default_status=RUNNING,
+        description=f"Reports the drift of {settings.dataset} ({settings.drift_cron}, UTC).",
+    )
+    def hourly_drift(context: dg.ScheduleEvaluationContext, settings: dg.ResourceParam[Settings]) -> dg.RunRequest:
+        return request(settings, "hourly_drift", context)
+
+    return [nightly_retraining, hourly_drift]
+
+
+def request(settings: Settings, schedule: str, context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+    """A run of the served data set; Dagster starts one for each scheduled time."""
+    return dg.RunRequest(
+        run_key=f"{schedule}/{settings.dataset}/{context.scheduled_execution_time.isoformat()}",
+        partition_key=settings.dataset,
+        tags={"cause": "schedule"},
+    )

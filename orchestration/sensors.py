@@ -3,14 +3,13 @@
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
-from dagster._core.storage.dagster_run import IN_PROGRESS_RUN_STATUSES
 
 from monitoring.alerts import Alert, send
 from monitoring.drift.feed import describe
 from monitoring.drift.report import DriftReport
 from monitoring.retraining import MonitoringResult, PastRun, should_retrain
 from orchestration.io_manager import Lake
-from orchestration.jobs import RETRAINING, retraining_job
+from orchestration.jobs import PARTITION_TAG, QUEUED, RETRAINING, STARTED, retraining_job
 from orchestration.resources import Dataset, Datasets
 from orchestration.settings import Settings
 from recommenders.errors import DataError
@@ -139,7 +138,7 @@ def failure_sensor(settings: Settings) -> dg.SensorDefinition:
     def failed_runs(context: dg.RunFailureSensorContext, settings: dg.ResourceParam[Settings]) -> None:
         """Sends an alert with the run, its data set, the error, and the address of its log."""
         run = context.dagster_run
-        dataset = run.tags.get("dagster/partition", "no data set")
+        dataset = run.tags.get(PARTITION_TAG, "no data set")
         send(
             Alert(
                 f"{run.job_name} failed on {dataset}",
@@ -161,15 +160,13 @@ def request(dataset: str, key: str, cause: str) -> dg.RunRequest:
 
 def is_retraining(instance: dg.DagsterInstance, dataset: str) -> bool:
     """Whether a retraining of the data set is queued or running."""
-    filter_ = dg.RunsFilter(
-        job_name=RETRAINING, tags={"dagster/partition": dataset}, statuses=list(IN_PROGRESS_RUN_STATUSES)
-    )
+    filter_ = dg.RunsFilter(job_name=RETRAINING, tags={PARTITION_TAG: dataset}, statuses=[*QUEUED, *STARTED])
     return bool(instance.get_runs(filter_, limit=1))
 
 
 def past_retrainings(instance: dg.DagsterInstance, dataset: str) -> list[PastRun]:
     """The newest retrainings that drift started."""
-    filter_ = dg.RunsFilter(job_name=RETRAINING, tags={"dagster/partition": dataset, CAUSE_TAG: "drift"})
+    filter_ = dg.RunsFilter(job_name=RETRAINING, tags={PARTITION_TAG: dataset, CAUSE_TAG: "drift"})
     return [
         PastRun(
             record.dagster_run.tags.get("dagster/run_key", ""),

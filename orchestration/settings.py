@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from dagster._utils.schedules import is_valid_cron_schedule
+import dagster as dg
 from pydantic import AfterValidator, ValidationError, model_validator
 
 from recommenders.datasets.catalog import dataset, datasets
@@ -41,8 +41,10 @@ COMMANDS = {
 
 
 def _cron(line: str) -> str:
-    if not is_valid_cron_schedule(line):
-        raise ValueError("allowed: a cron line such as '0 2 * * *' (minute, hour, day, month, weekday)")
+    try:
+        dg.ScheduleDefinition(job_name="any", cron_schedule=line)
+    except dg.DagsterInvalidDefinitionError:
+        raise ValueError("allowed: a cron line such as '0 2 * * *' (minute, hour, day, month, weekday)") from None
     return line
 
 

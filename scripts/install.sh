@@ -1,6 +1,7 @@
 #!/bin/sh
 # Creates .venv and installs the packages: `install.sh run` or `install.sh dev`. A stamp file holds a hash of
-# pyproject.toml and constraints.txt, so a second call with the same files installs nothing.
+# pyproject.toml and constraints.txt, so a second call with the same files installs nothing. uv installs if it is on
+# PATH. pip installs otherwise, and where uv fails: uv does not read pip's settings, such as the address of a mirror.
 set -eu
 cd "$(dirname "$0")/.."
 want=$1
@@ -30,9 +31,12 @@ fi
 log=.venv/install-$want.log
 extras=""; [ "$want" = dev ] && extras="[dev]"
 echo "Installing Tradewind ($want) into .venv: some 2.6 GB, a few minutes the first time. Log: $log"
-pip() { .venv/bin/python -m pip install --disable-pip-version-check --quiet "$@" >>"$log" 2>&1; }
+with_uv() { uv pip install --quiet --python .venv/bin/python "$@" >>"$log" 2>&1; }
+with_pip() { .venv/bin/python -m pip install --disable-pip-version-check --quiet "$@" >>"$log" 2>&1; }
+# torch first, from its own index: the second call leaves an installed torch of that version in place.
+packages() { { [ -z "${TORCH_INDEX:-}" ] || "$1" torch==2.13.0 --index-url "$TORCH_INDEX"; } && "$1" -c constraints.txt -e ".$extras"; }
 : >"$log"
-if ! { { [ -z "${TORCH_INDEX:-}" ] || pip torch==2.13.0 --index-url "$TORCH_INDEX"; } && pip -c constraints.txt -e ".$extras"; }; then
+if ! { command -v uv >/dev/null 2>&1 && packages with_uv; } && ! packages with_pip; then
     reason=$(grep -E '^ERROR' "$log" | tail -1)
     fail "the installation did not succeed: ${reason:-see $log} (whole log: $log); check the network and the disk, then run make again"
 fi

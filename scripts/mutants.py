@@ -323,6 +323,7 @@ def report() -> dict[str, dict[str, Any]]:
 
 
 def main() -> None:
+    """Runs the mutants that have no result yet, and reports the results; see the options for less."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("words", nargs="*", help="words in the paths of the modules; default: all modules")
     parser.add_argument("--jobs", type=int, default=1, help="number of modules in parallel")

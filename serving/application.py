@@ -14,9 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
-from serving import pages
 from serving.analytics import Recorder
-from serving.openapi import specification
 from serving.requests import (
     MAX_BODY_BYTES,
     InvalidRequestError,
@@ -27,6 +25,8 @@ from serving.requests import (
     unknown_as_sent,
     uses_numeric_ids,
 )
+from serving.web import pages
+from serving.web.openapi import specification
 
 if TYPE_CHECKING:  # the process that only starts the worker needs no model and no numpy
     from serving.champion_watcher import Champion, ChampionWatcher
@@ -42,6 +42,7 @@ Headers = tuple[tuple[bytes, bytes], ...]
 JSON = b"application/json"
 HTML = b"text/html; charset=utf-8"
 RETRY_AFTER: Headers = ((b"retry-after", b"1"),)
+CACHED: Headers = ((b"cache-control", b"max-age=86400"),)
 
 
 class Response(NamedTuple):
@@ -66,8 +67,9 @@ class Application:
             "/health": lambda _: self._health(),
             "/analytics": self._analytics,
             "/openapi.json": lambda _: Response(200, orjson.dumps(specification())),
-            "/docs": lambda _: Response(200, pages.DOCS, HTML, pages.SECURITY),
-            "/docs/start.js": lambda _: Response(200, pages.DOCS_SCRIPT, b"text/javascript; charset=utf-8"),
+            "/docs": lambda _: Response(200, pages.static_file("docs.html"), HTML, pages.SECURITY),
+            "/docs/start.js": lambda _: Response(200, pages.static_file("start.js"), b"text/javascript; charset=utf-8"),
+            "/favicon.ico": lambda _: Response(200, pages.static_file("favicon.png"), b"image/png", CACHED),
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -93,7 +95,7 @@ class Application:
             if method != "POST":
                 return error_response(405, f"{path} takes POST; got {method}", headers=((b"allow", b"POST"),))
             return await self._predict(scope, receive)
-        page = self._gets.get(path) or self._static_file(path)
+        page = self._gets.get(path) or self._swagger_file(path)
         if page is None:
             return error_response(404, f"no such path; allowed: /predict, {', '.join(self._gets)}")
         if method not in ("GET", "HEAD"):
@@ -156,12 +158,12 @@ class Application:
             return Response(200, pages.analytics(figures), HTML, pages.SECURITY)
         return Response(200, orjson.dumps(figures))
 
-    def _static_file(self, path: str) -> Callable[[Scope], Response] | None:
+    def _swagger_file(self, path: str) -> Callable[[Scope], Response] | None:
         name = path.removeprefix("/docs/")
-        if name not in pages.ASSETS or path == name:
+        if name not in pages.SWAGGER_FILES or path == name:
             return None
         content = (self._swagger / name).read_bytes()
-        return lambda _: Response(200, content, pages.ASSETS[name], ((b"cache-control", b"max-age=86400"),))
+        return lambda _: Response(200, content, pages.SWAGGER_FILES[name], CACHED)
 
 
 def respond(champion: "Champion", request: PredictRequest, request_id: str, start: float) -> tuple[Response, str]:

@@ -5,14 +5,12 @@ time.
 """
 
 import os
-from pathlib import Path
 
 import bentoml
 
 from serving.application import Application
 from serving.settings import ServingSettings
-
-SWAGGER = Path(bentoml.__file__).parent / "_internal" / "server" / "static_content"
+from serving.web.bentoml_internals import SWAGGER
 
 application = Application(SWAGGER)
 

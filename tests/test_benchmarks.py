@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from recommenders.evaluation.rank import rank
+from recommenders.evaluation.rank import rank_users
 from recommenders.training.fitting import fit_recipe
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
@@ -189,7 +189,7 @@ def test_an_interrupted_run_loses_one_model_and_gives_the_same_lists(
     again = fitted.fitted("hybrid_learned", task, config)
     assert {name: folders[name].stat().st_mtime_ns for name in base_models} == base_models
     fitted_together = fit_recipe(config, task.log, task.features)["hybrid_learned"]
-    lists = [rank(model, task.case, task.views, 10) for model in (again, fitted_together)]
+    lists = [rank_users(model, task.case, task.views, 10) for model in (again, fitted_together)]
     for view in task.views:
         np.testing.assert_array_equal(lists[0][view], lists[1][view])
 

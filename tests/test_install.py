@@ -1,5 +1,6 @@
 """`make setup` on a machine where something is missing: a one-line error with the fix, and no partial files."""
 
+import re
 import shutil
 import stat
 import subprocess
@@ -40,13 +41,17 @@ def install(machine: Path) -> str:
     return line
 
 
+def program(path: Path, lines: str) -> None:
+    """Writes a shell script."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"#!/bin/sh\n{lines}\n")
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+
+
 def fake_python(machine: Path, name: str, fits: bool, venv: bool) -> None:
     """A program that answers the two checks of the script."""
-    path = machine / "bin" / name
-    path.write_text(
-        f'#!/bin/sh\ncase "$2" in *version_info*) exit {int(not fits)};; *ensurepip*) exit {int(not venv)};; esac\n'
-    )
-    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    answers = f'case "$2" in *version_info*) exit {int(not fits)};; *ensurepip*) exit {int(not venv)};; esac'
+    program(machine / "bin" / name, answers)
 
 
 def test_a_missing_python_is_a_one_line_error(machine: Path) -> None:
@@ -80,3 +85,58 @@ def test_installed_packages_are_not_installed_again(machine: Path) -> None:
     )
     assert done.returncode == 0
     assert not done.stdout
+
+
+@pytest.fixture
+def installable(machine: Path) -> Path:
+    """A machine whose .venv has a Python that writes down each call of pip to the file `calls`."""
+    program(machine / ".venv" / "bin" / "python", 'shift 2; echo "pip $*" >>calls')
+    return machine
+
+
+def calls(machine: Path, want: str = "run", **environment: str) -> list[str]:
+    """The calls of pip and uv in a successful installation, without their options for the output."""
+    environment = {"PATH": str(machine / "bin"), **environment}
+    subprocess.run(["sh", "scripts/install.sh", want], cwd=machine, env=environment, capture_output=True, check=True)
+    assert (machine / ".venv" / f".installed-{want}").exists()
+    found = (machine / "calls").read_text().splitlines()
+    return [re.sub(r" --(disable-pip-version-check|quiet)", "", line) for line in found]
+
+
+CPU = "https://download.pytorch.org/whl/cpu"
+
+
+def test_pip_installs_where_uv_is_missing(installable: Path) -> None:
+    assert calls(installable, "dev") == ["pip install -c constraints.txt -e .[dev]"]
+    assert (installable / ".venv" / ".installed-run").exists()  # the packages for running are among them
+
+
+def test_uv_installs_the_same_where_it_is_on_the_path(installable: Path) -> None:
+    program(installable / "bin" / "uv", 'echo "uv $*" >>calls')
+    into = "uv pip install --python .venv/bin/python"
+    assert calls(installable, TORCH_INDEX=CPU) == [
+        f"{into} torch==2.13.0 --index-url {CPU}",
+        f"{into} -c constraints.txt -e .",
+    ]
+
+
+def test_pip_installs_where_uv_fails(installable: Path) -> None:
+    program(installable / "bin" / "uv", 'echo "uv $*" >>calls; exit 1')
+    uv, *pip = calls(installable, TORCH_INDEX=CPU)
+    assert uv.startswith("uv pip install")
+    assert pip == [f"pip install torch==2.13.0 --index-url {CPU}", "pip install -c constraints.txt -e ."]
+
+
+def test_a_failed_installation_is_one_line_with_the_reason_and_leaves_no_stamp(installable: Path) -> None:
+    program(installable / ".venv" / "bin" / "python", 'echo "ERROR: no such version" >&2; exit 1')
+    done = subprocess.run(
+        ["sh", "scripts/install.sh", "run"],
+        cwd=installable,
+        env={"PATH": str(installable / "bin")},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert "ERROR: no such version" in line
+    assert not (installable / ".venv" / ".installed-run").exists()

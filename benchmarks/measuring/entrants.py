@@ -22,7 +22,7 @@ from measuring.questions import SEED, Question
 from recommenders.evaluation.criteria import MODEL_TARGETS
 from recommenders.evaluation.evaluate import evaluate
 from recommenders.evaluation.oracle import oracle_lists
-from recommenders.evaluation.rank import rank
+from recommenders.evaluation.rank import rank_users
 from recommenders.evaluation.tasks.sampled import Candidates, rank_candidates
 from recommenders.evaluation.tasks.task import EvaluationConfig
 from recommenders.math.top_k import top_k
@@ -71,11 +71,11 @@ def ours(name: str, task: Question, config: TrainingConfig) -> tuple[Lists, dict
 
 
 def _lists(model: Recommender, task: Question) -> Lists:
-    lists = rank(model, task.case, task.views, K)
+    lists = rank_users(model, task.case, task.views, K)
     if task.sampled is not None:
         lists["sampled"] = rank_candidates(model, task.case, task.sampled, K)
     for name, evaluation in task.cold.items():
-        lists[name] = rank(model, evaluation, {"all": task.cold_view(name)}, K)["all"]
+        lists[name] = rank_users(model, evaluation, {"all": task.cold_view(name)}, K)["all"]
     return lists
 
 

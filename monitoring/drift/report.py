@@ -197,7 +197,9 @@ def _publish(
     evidently_report = Report([preset, *(MeanValue(column=name) for name in figures)])
     snapshot = evidently_report.run(*data, timestamp=report.current.end, name=report.summary, tags=["drift"])
     # On the page each would be a histogram with one bar; only widgets of single metrics have linked metrics.
-    snapshot._widgets = [widget for widget in snapshot._widgets if not widget.linked_metrics]
+    content = snapshot.to_snapshot_model()
+    content.widgets = [widget for widget in content.widgets if not widget.linked_metrics]
+    snapshot = snapshot.load_model(content)
     out.mkdir(parents=True, exist_ok=True)
     page = out / HTML_NAME
     snapshot.save_html(str(page))

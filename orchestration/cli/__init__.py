@@ -4,6 +4,8 @@ Exit codes: 0 success, 1 the platform refused or failed (a check, the gate, a se
 143 ended by SIGTERM.
 """
 
+import atexit
+import gc
 import sys
 
 import typer
@@ -26,6 +28,8 @@ for command in (run.run, train.train, evaluate.evaluate, benchmark.benchmark, ba
 
 def main() -> None:
     """Entry point: prints an error meant for the user as one line, and sets the exit code."""
+    # At its end Python searches all objects for cycles, seconds with the libraries of a run; frozen ones are left out.
+    atexit.register(gc.freeze)
     try:
         app()
     except TradewindError as error:

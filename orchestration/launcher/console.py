@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from monitoring import alerts
+from orchestration.jobs import PARTITION_TAG
 from orchestration.launcher import platform_state
 from orchestration.launcher.runs import RunFailedError
 from orchestration.launcher.services import ensure_ports, services
@@ -150,8 +151,14 @@ def next_steps(settings: Settings, once: bool) -> str:
     """The next steps: a request to the running service, or with `once` the command that keeps it running."""
     if once:
         return f"Done; the services stop now. To keep them running: tradewind run --dataset {settings.dataset}"
-    pages = [f"  {name:<10} {url}{'/docs' if name == 'service' else ''}" for name, url in settings.urls.items()]
+    pages = [f"  {name:<10} {url}" for name, url in start_pages(settings).items()]
     return "\n".join([*pages, f"\nTry it:\n  {platform_state.curl_line(settings)}\n", "Serving until Ctrl-C."])
+
+
+def start_pages(settings: Settings) -> dict[str, str]:
+    """The page of each service at which to start; MLflow's has the runs of the data set."""
+    own = {"service": f"{settings.urls['service']}/docs", "mlflow": Registry(settings).experiment_url(settings.dataset)}
+    return settings.urls | own
 
 
 def status_of(settings: Settings) -> Status:
@@ -162,7 +169,7 @@ def status_of(settings: Settings) -> Status:
             {
                 "job": r.job_name,
                 "status": r.status.value,
-                "dataset": r.tags.get("dagster/partition"),
+                "dataset": r.tags.get(PARTITION_TAG),
                 "cause": r.tags.get("cause"),
             }
             for r in instance.get_runs(limit=5)

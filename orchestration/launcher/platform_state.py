@@ -15,8 +15,8 @@ import httpx
 import psutil
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from dagster._core.storage.dagster_run import IN_PROGRESS_RUN_STATUSES
 
+from orchestration.jobs import STARTED
 from orchestration.launcher.runs import PID_TAG, RunFailedError, materialise, this_process
 from orchestration.resources import Dataset
 from orchestration.settings import Settings
@@ -211,7 +211,7 @@ def lock_home(settings: Settings) -> Iterator[None]:
     busy = f"another `tradewind run` holds {home}; stop it or set TRADEWIND_HOME to another folder"
     with locked(home / ".run.lock", busy):
         with dg.DagsterInstance.from_config(str(settings.dagster_home)) as instance:
-            for run in instance.get_runs(dg.RunsFilter(statuses=list(IN_PROGRESS_RUN_STATUSES))):
+            for run in instance.get_runs(dg.RunsFilter(statuses=STARTED)):
                 if not is_alive(run.tags.get(PID_TAG, "")):
                     instance.report_run_canceled(run, "the process that ran it is gone")
         yield

@@ -8,16 +8,10 @@ from dataclasses import dataclass
 
 import dagster as dg
 import psutil
-from dagster._core.definitions.job_base import InMemoryJob
-from dagster._core.definitions.repository_definition import SINGLETON_REPOSITORY_NAME
-from dagster._core.errors import DagsterAssetCheckFailedError, DagsterExecutionInterruptedError
-from dagster._core.execution.api import execute_run
-from dagster._core.remote_origin import RemoteJobOrigin, RemoteRepositoryOrigin
-from dagster._core.storage.tags import PARTITION_NAME_TAG
-from dagster._core.workspace.load import location_origins_from_yaml_paths
 
 from orchestration.definitions import definitions
-from orchestration.jobs import RETRAINING
+from orchestration.jobs import PARTITION_TAG, RETRAINING
+from orchestration.launcher.dagster_internals import AssetCheckFailedError, create_run, execute
 from orchestration.settings import Settings
 from recommenders.errors import TradewindError
 from serving.settings import PROJECT
@@ -47,29 +41,17 @@ def materialise(settings: Settings, assets: Sequence[str] = (), cause: str = "co
     job = definitions(settings).resolve_job_def(RETRAINING)
     with dg.DagsterInstance.from_config(str(settings.dagster_home)) as instance:
         started = time.perf_counter()
-        # Not job.execute_in_process(): its runs have no code location, and Dagster's timeline leaves those out.
-        run = instance.create_run_for_job(
-            job,
-            run_config={"loggers": {"console": {}}},
-            asset_selection=frozenset(dg.AssetKey(name) for name in assets) or None,
-            tags={PARTITION_NAME_TAG: settings.dataset, "cause": cause, PID_TAG: this_process(os.getpid())},
-            remote_job_origin=origin(job.name),
-        )
+        tags = {PARTITION_TAG: settings.dataset, "cause": cause, PID_TAG: this_process(os.getpid())}
+        run = create_run(instance, job, assets, tags, PROJECT / "workspace.yaml")
         try:
-            execute_run(InMemoryJob(job), run, instance, raise_on_error=True)
-        except DagsterExecutionInterruptedError:
+            execute(instance, job, run)
+        except dg.DagsterExecutionInterruptedError:
             raise KeyboardInterrupt from None
         except Exception as error:
             raise root_cause(error, failed_checks(instance, run.run_id)) from error
         stats = instance.get_run_step_stats(run.run_id)
     seconds = {s.step_key: s.end_time - s.start_time for s in stats if s.end_time and s.start_time}
     return Run(run.run_id, {**seconds, "run": time.perf_counter() - started})
-
-
-def origin(job: str) -> RemoteJobOrigin:
-    """The origin of a job for Dagster's pages: the code location of workspace.yaml."""
-    (location,) = location_origins_from_yaml_paths([str(PROJECT / "workspace.yaml")])
-    return RemoteRepositoryOrigin(location, SINGLETON_REPOSITORY_NAME).get_job_origin(job)
 
 
 def failed_checks(instance: dg.DagsterInstance, run_id: str) -> list[str]:
@@ -102,7 +84,7 @@ def root_cause(error: BaseException, failed: Sequence[str] = ()) -> BaseExceptio
     while cause is not None and id(cause) not in seen:
         if isinstance(cause, TradewindError):
             return cause
-        if isinstance(cause, DagsterAssetCheckFailedError):
+        if isinstance(cause, AssetCheckFailedError):
             return RunFailedError("; ".join(failed) or str(cause))
         seen.add(id(cause))
         cause = cause.__cause__ or cause.__context__

@@ -18,7 +18,7 @@ from recommenders.datasets.reading.text import is_blank
 from recommenders.datasets.store import Fingerprint, SourceFile, TableStore, Version, in_time_order
 from recommenders.errors import DataError
 from recommenders.storage import schema
-from recommenders.storage.files import replace_folder, sha256
+from recommenders.storage.files import atomic_folder, sha256
 
 READER = 4  # raised when the same files would give other tables
 
@@ -101,10 +101,9 @@ class DatasetSpec:
             return
         if folder.exists() and not note.exists():
             raise DataError(f"{self.name}: {folder} was not made by this project and is not replaced; move it away")
-        staging = folder.with_name(f".{folder.name}-new")
-        _resolve(self.generator)(staging, scale, seed)
-        (staging / note.name).write_text(json.dumps(wanted))
-        replace_folder(staging, folder)
+        with atomic_folder(folder) as staging:
+            _resolve(self.generator)(staging, scale, seed)
+            (staging / note.name).write_text(json.dumps(wanted))
 
     def fingerprint(self, source: Path) -> Fingerprint:
         """The files of the source with their version.

@@ -85,7 +85,7 @@ def _metrics(
     items: dict[str, dict[str, dict[str, Values]]] = {view: {} for view in views}
     whole: dict[str, dict[str, Metrics]] = {view: {} for view in views}
     for name, model in models.items():
-        for view, ranked in rank.rank(model, task, views, K).items():
+        for view, ranked in rank.rank_users(model, task, views, K).items():
             users[view][name] = judge.per_user(ranked, task, views[view], features, baseline)
             items[view][name] = judge.per_item(ranked, task)
             whole[view][name] = {m: [plain(v), None, None] for m, v in judge.overall(ranked, task).items()}

@@ -75,7 +75,7 @@ def world_ceilings(
     log = training_log(events, items, protocol, cut_time(parts))
     task = make_task(log, parts.filter(pc.equal(parts["part"], "test")), protocol)
     views = task.views()
-    popular = rank.rank(Popularity().fit(log), task, views, K)
+    popular = rank.rank_users(Popularity().fit(log), task, views, K)
     best = oracle_lists(world, task, log, views, interactions, protocol.test_days)
     return {
         name: Ceiling(

@@ -23,7 +23,7 @@ Lists = NDArray[np.int32]  # (n_users, k) item columns, best first, -1 after the
 Score = Callable[[NDArray[np.int32], Histories], NDArray[np.float32]]  # as Recommender.score
 
 
-def rank(model: Recommender, task: EvaluationTask, views: Mapping[str, TaskView], k: int) -> dict[str, Lists]:
+def rank_users(model: Recommender, task: EvaluationTask, views: Mapping[str, TaskView], k: int) -> dict[str, Lists]:
     """View -> lists. Views that exclude the same items share one array: do not write into it.
 
     A model that ranks candidates makes its lists with recommend(), as in serving. A model with block 1 runs with one

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from recommenders.datasets.spec import Protocol
 from recommenders.errors import DataError
-from recommenders.evaluation.rank import Lists, rank
+from recommenders.evaluation.rank import Lists, rank_users
 from recommenders.evaluation.tasks.task import EvaluationTask, make_task
 from recommenders.events.interactions import Interactions
 from recommenders.features.items import ItemFeatures, encode_items_as_of
@@ -43,7 +43,7 @@ class WindowTask:
 
     def lists(self, model: Recommender) -> Lists:
         """(n_users, K) the lists of a model that was fitted on this log, over all items; item columns of the log."""
-        return rank(model, self.task, {"all": self.task.views()["all"]}, K)["all"]
+        return rank_users(model, self.task, {"all": self.task.views()["all"]}, K)["all"]
 
     def ndcg(self, ranked: Lists) -> Values:
         """(n_users,) NDCG@K of lists, nan for a user with no relevant item."""

@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from recommenders.math.ragged import joined_ranges
+
 DAY = 86_400_000_000  # microseconds
 
 
@@ -152,7 +154,7 @@ class Histories:
         rows = np.asarray(selection, dtype=np.int64)
         counts = self.counts[rows]
         indptr = np.concatenate([[0], np.cumsum(counts)])
-        places = np.arange(indptr[-1]) + np.repeat(self.indptr[rows] - indptr[:-1], counts)
+        places = joined_ranges(self.indptr[rows], counts)
         return Histories(indptr, self.item_columns[places], self.timestamps[places], self.weights[places], self.n_items)
 
     def _between(self, start: int, stop: int) -> "Histories":

@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from recommenders.math.ragged import joined_ranges
+
 CSR_PARTS = ("data", "indices", "indptr")
 TABLE_BYTES = 64e6  # of the dense or padded copy of a matrix, at most
 MAX_PADDING = 2.0  # rows padded to one length may have at most this many times their entries
@@ -38,8 +40,7 @@ def row_entries(indptr: NDArray[Any], rows: NDArray[Any]) -> tuple[NDArray[np.in
     """Positions of the entries of some rows in the arrays of a CSR matrix, row by row; and the count of each row."""
     starts = indptr[rows].astype(np.int64)
     counts = indptr[rows + 1] - starts
-    ends = np.cumsum(counts)
-    return np.arange(ends[-1] if len(ends) else 0) + np.repeat(starts - ends + counts, counts), counts
+    return joined_ranges(starts, counts), counts
 
 
 def weighted_row_sum(matrix: csr_array, rows: NDArray[Any], weights: NDArray[Any]) -> NDArray[np.float32]:

@@ -3,6 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from recommenders.math.ragged import joined_ranges
+
 ROW_BLOCK = 128  # rows of a product in memory at once: few enough to stay in the cache between product and selection
 CHUNK = 8  # chunk maxima per place of the list; also the smallest number of entries per chunk, if there are enough
 PADDING_KEY = np.iinfo(np.int64).max  # sorts after every key
@@ -98,7 +100,7 @@ def _pad_rows(rows: NDArray[np.int64], keys: NDArray[np.int64], n_rows: int) -> 
     """(n_rows, longest) the keys of each row, padded with PADDING_KEY. rows: (n_keys,) of the keys, ascending."""
     counts = np.bincount(rows, minlength=n_rows)
     table = np.full((n_rows, int(counts.max())), PADDING_KEY, dtype=np.int64)
-    table[rows, np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)] = keys
+    table[rows, joined_ranges(0, counts)] = keys
     return table
 
 

@@ -6,7 +6,7 @@ no relevant item, and raises ValueError if the two differ in the number of users
 also where some places are empty.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,10 +18,6 @@ PRIMARY_METRIC = f"ndcg@{K}"  # the metric that selects, compares and releases m
 
 Values = NDArray[np.float64]  # (n_users,)
 Found = NDArray[np.bool_]  # (n_users, k)
-Metric = Callable[[NDArray[np.int32], csr_array], Values]  # of lists and relevant items
-Formula = Callable[[Found, Values], Values]  # of hits and the number of relevant items
-
-FORMULAS: dict[str, Formula] = {}  # metric -> its formula over hits; each metric below adds its own
 
 
 def all_metrics(ranked: NDArray[np.int32], relevant: csr_array, ks: Sequence[int] | None = None) -> dict[str, Values]:
@@ -62,35 +58,53 @@ def relevant_counts(relevant: csr_array) -> Values:
     return counts
 
 
-def _metric(name: str) -> Callable[[Formula], Metric]:
-    """Turns a formula over hits into a function over lists, and registers the formula under that name."""
-
-    def decorate(formula: Formula) -> Metric:
-        def metric(ranked: NDArray[np.int32], relevant: csr_array) -> Values:
-            return formula(hits(ranked, relevant), relevant_counts(relevant))
-
-        FORMULAS[name] = formula
-        metric.__name__, metric.__qualname__, metric.__doc__ = formula.__name__, formula.__qualname__, formula.__doc__
-        return metric
-
-    return decorate
+def nan_without_relevant(values: NDArray[Any], counts: Values) -> Values:
+    """The values, nan for a user with no relevant item."""
+    return np.where(np.isnan(counts), np.nan, values)
 
 
-@_metric("precision")
-def precision(found: Found, counts: Values) -> Values:
+def precision(ranked: NDArray[np.int32], relevant: csr_array) -> Values:
     """Share of the k places that hold a relevant item, in [0, 1]."""
+    return _precision(hits(ranked, relevant), relevant_counts(relevant))
+
+
+def recall(ranked: NDArray[np.int32], relevant: csr_array) -> Values:
+    """Share of the relevant items that are in the list, in [0, 1]."""
+    return _recall(hits(ranked, relevant), relevant_counts(relevant))
+
+
+def ndcg(ranked: NDArray[np.int32], relevant: csr_array) -> Values:
+    """DCG@k / ideal DCG@k, in [0, 1]: binary gains, ideal of min(k, relevant) hits. Järvelin & Kekäläinen 2002."""
+    return _ndcg(hits(ranked, relevant), relevant_counts(relevant))
+
+
+def hit_rate(ranked: NDArray[np.int32], relevant: csr_array) -> Values:
+    """1 if any place holds a relevant item, else 0."""
+    return _hit_rate(hits(ranked, relevant), relevant_counts(relevant))
+
+
+def average_precision(ranked: NDArray[np.int32], relevant: csr_array) -> Values:
+    """Mean over min(k, relevant) of the precision at each hit, in [0, 1]; its mean over users is MAP@k."""
+    return _average_precision(hits(ranked, relevant), relevant_counts(relevant))
+
+
+def mrr(ranked: NDArray[np.int32], relevant: csr_array) -> Values:
+    """1 / place of the first relevant item, 0 if the list has none. Voorhees 1999."""
+    return _mrr(hits(ranked, relevant), relevant_counts(relevant))
+
+
+# The formulas: found (n_users, k) from hits(), counts (n_users,) from relevant_counts().
+
+
+def _precision(found: Found, counts: Values) -> Values:
     return nan_without_relevant(_sums(found) / found.shape[1], counts)
 
 
-@_metric("recall")
-def recall(found: Found, counts: Values) -> Values:
-    """Share of the relevant items that are in the list, in [0, 1]."""
+def _recall(found: Found, counts: Values) -> Values:
     return np.asarray(_sums(found) / counts)
 
 
-@_metric("ndcg")
-def ndcg(found: Found, counts: Values) -> Values:
-    """DCG@k / ideal DCG@k, in [0, 1]: binary gains, ideal of min(k, relevant) hits. Järvelin & Kekäläinen 2002."""
+def _ndcg(found: Found, counts: Values) -> Values:
     k = found.shape[1]
     discounts = 1.0 / np.log2(np.arange(2, k + 2))
     ideal = np.concatenate([[np.nan], np.cumsum(discounts)])
@@ -98,30 +112,29 @@ def ndcg(found: Found, counts: Values) -> Values:
     return np.asarray(found @ discounts / ideal[possible])
 
 
-@_metric("hit_rate")
-def hit_rate(found: Found, counts: Values) -> Values:
-    """1 if any place holds a relevant item, else 0."""
+def _hit_rate(found: Found, counts: Values) -> Values:
     return nan_without_relevant(np.asarray(found.any(axis=1)), counts)
 
 
-@_metric("map")
-def average_precision(found: Found, counts: Values) -> Values:
-    """Mean over min(k, relevant) of the precision at each hit, in [0, 1]; its mean over users is MAP@k."""
+def _average_precision(found: Found, counts: Values) -> Values:
     k = found.shape[1]
     at_hits = np.einsum("uk,uk,k->u", found, np.cumsum(found, axis=1), 1.0 / np.arange(1, k + 1))
     return np.asarray(at_hits / np.minimum(k, counts))
 
 
-@_metric("mrr")
-def mrr(found: Found, counts: Values) -> Values:
-    """1 / place of the first relevant item, 0 if the list has none. Voorhees 1999."""
+def _mrr(found: Found, counts: Values) -> Values:
     return nan_without_relevant(found.any(axis=1) / (found.argmax(axis=1) + 1.0), counts)
-
-
-def nan_without_relevant(values: NDArray[Any], counts: Values) -> Values:
-    """The values, nan for a user with no relevant item."""
-    return np.where(np.isnan(counts), np.nan, values)
 
 
 def _sums(found: Found) -> Values:
     return np.asarray(found @ np.ones(found.shape[1]))
+
+
+FORMULAS = {  # name in reports and configurations -> formula
+    "precision": _precision,
+    "recall": _recall,
+    "ndcg": _ndcg,
+    "hit_rate": _hit_rate,
+    "map": _average_precision,
+    "mrr": _mrr,
+}

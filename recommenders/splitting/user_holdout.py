@@ -10,6 +10,7 @@ from recommenders.errors import ConfigurationError, DataError
 from recommenders.events.histories import Histories
 from recommenders.events.ids import IdMap
 from recommenders.events.interactions import Interactions
+from recommenders.math.ragged import joined_ranges
 from recommenders.math.sparse import ones
 from recommenders.splitting.hold_out import HeldOut
 
@@ -58,7 +59,7 @@ def _fold_in(
     places = np.searchsorted(held_out, events.user_rows[order])
     counts = np.bincount(places, minlength=len(held_out))
     n_known = np.clip(np.rint(share * counts), 1, counts - 1).astype(np.int64)
-    early = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts) < n_known[places]
+    early = joined_ranges(0, counts) < n_known[places]
     known = order[early]
     histories = Histories(
         np.concatenate([[0], np.cumsum(n_known)]),

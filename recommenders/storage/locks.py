@@ -1,9 +1,10 @@
 """A file lock for one process at a time; the operating system releases it when the process ends."""
 
-import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from recommenders.errors import ConfigurationError
 
@@ -15,9 +16,12 @@ def locked(path: Path, busy: str = "") -> Iterator[None]:
     Waits while another process holds the lock. If `busy` is given, raises ConfigurationError with that text instead.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | (fcntl.LOCK_NB if busy else 0))
-        except BlockingIOError:
-            raise ConfigurationError(busy) from None
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0 if busy else -1)
+    except Timeout:
+        raise ConfigurationError(busy) from None
+    try:
         yield
+    finally:
+        lock.release()

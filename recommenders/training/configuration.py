@@ -128,9 +128,10 @@ if TYPE_CHECKING:
         def __getattr__(self, name: str) -> Any: ...
 
 else:
-    configs = {name: model_class(name).Config for name in MODELS}
     ModelsConfig = create_model(
-        "ModelsConfig", __config__=STRICT, **{name: (config, config()) for name, config in configs.items()}
+        "ModelsConfig",
+        __config__=STRICT,
+        **{name: (model_class(name).Config, model_class(name).Config()) for name in MODELS},
     )
 
 

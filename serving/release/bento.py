@@ -30,6 +30,7 @@ REQUIREMENTS = (
     "pydantic",
     "pydantic-settings",
     "orjson",
+    "jinja2",
     "threadpoolctl",
     "uvloop",
     "httptools",

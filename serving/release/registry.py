@@ -123,6 +123,10 @@ class Registry(Releases):
         """The run's page in MLflow."""
         return f"{self._web}/#/experiments/{self._run_info(run_id).experiment_id}/runs/{run_id}"
 
+    def experiment_url(self, dataset: str) -> str:
+        """The page in MLflow with the data set's runs. MLflow's own start page is about GenAI, which is not used."""
+        return f"{self._web}/#/experiments/{self._experiment(dataset)}/runs?workflowType=machine_learning"
+
     def version_url(self, version: Version) -> str:
         """The version's page in MLflow."""
         return f"{self._web}/#/models/{version.name}/versions/{version.number}"

@@ -144,7 +144,9 @@ def log_of(users: list[str], items: list[str]) -> Interactions:
 
 
 def store(lake: Lake, name: str, model: Recommender) -> None:
-    lake.handle_output(dg.build_output_context(asset_key=dg.AssetKey(name), partition_key="toy"), model)
+    lake.handle_output(
+        dg.build_output_context(asset_key=dg.AssetKey(name), partition_key="toy", dagster_type=MODEL), model
+    )
 
 
 def load(lake: Lake, name: str) -> Any:

@@ -14,10 +14,14 @@ from monitoring import alerts
 from monitoring.drift.feed import FeedProblem
 from monitoring.drift.report import DriftReport, Window
 from orchestration.jobs import RETRAINING
+from orchestration.launcher.dagster_internals import origin
 from orchestration.resources import Dataset, resources
 from orchestration.sensors import drift_sensor, failure_sensor, new_data_sensor
 from orchestration.settings import Settings
+from serving.settings import PROJECT
 
+ENDED = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
+ELSEWHERE = dg.DagsterRunStatus.MANAGED  # not executed by Dagster
 HEADER = "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country\n"
 NOON = datetime(2010, 12, 9, 12, tzinfo=UTC)
 PRICES = FeedProblem("unit_price", 1.0, 0.0, 0.9, "unit_price has a value in 0% of the newest events")
@@ -77,9 +81,10 @@ def test_without_a_source_the_sensor_waits_without_an_error(settings: Settings) 
     assert cursor is None
 
 
-def test_new_data_waits_for_a_running_retraining(settings: Settings) -> None:
+@pytest.mark.parametrize("status", [status for status in dg.DagsterRunStatus if status not in (*ENDED, ELSEWHERE)])
+def test_new_data_waits_for_a_retraining_that_has_not_ended(settings: Settings, status: dg.DagsterRunStatus) -> None:
     with dg.DagsterInstance.ephemeral() as instance:
-        start_retraining(instance)
+        start_retraining(instance, status)
         request, why, cursor = poll(new_data_sensor, settings, instance, "another signature")
     assert request is None
     assert "is running" in why
@@ -119,7 +124,8 @@ def start_retraining(
     def job() -> None: ...
 
     tags = {"dagster/partition": "online_retail", "cause": cause}
-    instance.create_run_for_job(job, status=status, tags=tags)
+    place = origin(RETRAINING, PROJECT / "workspace.yaml")  # a queued run must have one
+    instance.create_run_for_job(job, status=status, tags=tags, remote_job_origin=place)
 
 
 def report_drift(

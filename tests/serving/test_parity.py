@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 import pytest
 
 from recommenders.datasets.spec import Protocol
-from recommenders.evaluation.rank import rank
+from recommenders.evaluation.rank import rank_users
 from recommenders.evaluation.tasks.cold_start import cold_start_users
 from recommenders.evaluation.tasks.task import EvaluationTask, make_task
 from recommenders.events.interactions import Interactions
@@ -93,7 +93,7 @@ class Served:
     def assert_served_as_evaluated(self, task: EvaluationTask) -> int:
         """Compares every user's list, item by item; returns how many lists hold a tie."""
         ids, tied = self.log.items.ids, 0
-        evaluated = rank(self.model, task, {"all": task.views()["all"]}, K)["all"]
+        evaluated = rank_users(self.model, task, {"all": task.views()["all"]}, K)["all"]
         for place, user_id in enumerate(task.user_ids.tolist()):
             cold = task.user_rows[place] < 0
             history = ids[task.histories[place : place + 1].item_columns].tolist() if cold else []

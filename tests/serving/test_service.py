@@ -165,6 +165,7 @@ def test_analytics(client):
     page = client.get("/analytics", headers={"accept": "text/html,*/*"})
     assert page.headers["content-type"].startswith("text/html")
     assert "Latency" in page.text
+    assert client.get("/favicon.ico").headers["content-type"] == "image/png"  # a browser asks for it on every page
 
 
 class RepeatingClient(threading.Thread):

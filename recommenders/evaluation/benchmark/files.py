@@ -44,7 +44,7 @@ class FileBenchmark:
         """View -> "metric@k" -> one value per user, (n_users,): over the candidates, or over all items in each view."""
         if self.candidates is None:
             views = self.task.views()
-            ranked = rank.rank(model, self.task, views, k)
+            ranked = rank.rank_users(model, self.task, views, k)
         else:
             views = {"all": TaskView(self.task.relevant, False)}
             ranked = {"all": rank_candidates(model, self.task, self.candidates, k)}

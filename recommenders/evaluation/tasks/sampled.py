@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recommenders.evaluation.tasks.task import EvaluationTask
+from recommenders.math.ragged import joined_ranges
 from recommenders.math.top_k import top_k
 from recommenders.models.recommender import BLOCK, Recommender
 
@@ -47,7 +48,7 @@ def shuffled_candidates(
     order = np.argsort(rows, kind="stable")
     rows, columns = rows[order], columns[order]
     counts = np.bincount(rows, minlength=n_users)
-    positions = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
+    positions = joined_ranges(0, counts)
     table = np.full((n_users, int(counts.max(initial=0))), -1, dtype=np.int32)
     offered = np.append(task.candidates, False)[np.minimum(columns, n_items)]
     table[rows, positions] = np.where(offered, columns, -1)

@@ -58,6 +58,19 @@ def one_line(done: "subprocess.CompletedProcess[str]", code: int = 2) -> str:
     return lines[0]
 
 
+def test_the_command_ends_without_a_search_for_cycles(tmp_path: Path) -> None:
+    """With the libraries of a run the search took two seconds after everything was done."""
+    code = """
+import atexit, gc, sys
+from orchestration.cli import main
+atexit.register(lambda: print("frozen", gc.get_freeze_count() > 0))  # the last registered runs first
+sys.argv = ["tradewind", "data", "--help"]
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, cwd=tmp_path)
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "frozen True")
+
+
 HEADER = "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country\n"
 
 

@@ -49,7 +49,7 @@ def test_the_baselines_lists_have_no_serendipity(
 def test_every_user_has_every_metric(baseline: judge.PopularityBaseline, task: Any, reorder_world: Any) -> None:
     log, features = reorder_world
     views = task.views()
-    ranked = rank.rank(CollaborativeFiltering().fit(log), task, views, K)
+    ranked = rank.rank_users(CollaborativeFiltering().fit(log), task, views, K)
     found = judge.per_user(ranked["all"], task, views["all"], features, baseline)
     names = ("precision", "recall", "ndcg", "hit_rate", "map", "mrr")
     names += ("diversity", "novelty", "serendipity", "popularity_lift")
@@ -63,7 +63,7 @@ def test_scores_have_the_accuracy_of_their_model(task: Any, reorder_world: Any) 
     model = CollaborativeFiltering().fit(reorder_world[0])
     views = task.views()
     found = judge.accuracy_from_scores(model.score, task, views, K)
-    ranked = rank.rank(model, task, views, K)
+    ranked = rank.rank_users(model, task, views, K)
     for name, view in views.items():
         expected = ranking.all_metrics(ranked[name], view.relevant)
         assert list(found[name]) == list(expected)
@@ -73,8 +73,8 @@ def test_scores_have_the_accuracy_of_their_model(task: Any, reorder_world: Any) 
 
 def test_equal_lists_have_low_personalisation_and_high_gini(task: Any, reorder_world: Any) -> None:
     views = task.views()
-    same = judge.overall(rank.rank(Popularity().fit(reorder_world[0]), task, views, K)["all"], task)
-    own = judge.overall(rank.rank(CollaborativeFiltering().fit(reorder_world[0]), task, views, K)["all"], task)
+    same = judge.overall(rank.rank_users(Popularity().fit(reorder_world[0]), task, views, K)["all"], task)
+    own = judge.overall(rank.rank_users(CollaborativeFiltering().fit(reorder_world[0]), task, views, K)["all"], task)
     assert same[f"personalisation@{K}"] < own[f"personalisation@{K}"]
     assert same[f"gini@{K}"] > own[f"gini@{K}"]
     assert np.isnan(judge.overall(np.zeros((1, K), np.int32), task)[f"personalisation@{K}"])

@@ -49,7 +49,7 @@ def task(reorder_world: Any, toy_events: Any) -> Any:
 
 def test_a_block_is_scored_once_for_all_views(task: Any, reorder_world: Any) -> None:
     model = Counting().fit(reorder_world[0])
-    ranked = rank.rank(model, task, task.views(), 5)
+    ranked = rank.rank_users(model, task, task.views(), 5)
     assert model.calls == (24,)
     assert list(ranked) == list(VIEWS)
     for name, exclude in VIEWS.items():
@@ -77,7 +77,7 @@ def test_models_for_release_are_called_as_in_serving(
     monkeypatch.setattr(AsServed, "ranks_candidates", ranks_candidates)
     model = AsServed().fit(reorder_world[0])
     with threadpool_limits(2):
-        rank.rank(model, task, {"all": task.views()["all"]}, 3)
+        rank.rank_users(model, task, {"all": task.views()["all"]}, 3)
     assert model.calls == ((1, 1),) * 24
     assert all(model_class(name).block == 1 for name in ENSEMBLES)
 
@@ -92,26 +92,26 @@ def test_at_most_one_block_is_scored_at_once(task: Any, reorder_world: Any, monk
         relevant=task.relevant[many],
     )
     model = Counting().fit(reorder_world[0])
-    ranked = rank.rank(model, long, long.views(), 3)
+    ranked = rank.rank_users(model, long, long.views(), 3)
     assert model.calls == (BLOCK, 7)
     monkeypatch.setattr(rank, "MAX_SCORES", 1)  # less than one user's scores
     model.calls = ()
-    rank.rank(model, task, task.views(), 3)
+    rank.rank_users(model, task, task.views(), 3)
     assert model.calls == (1,) * 24
     monkeypatch.setattr(rank, "MAX_SCORES", 10 * long.histories.n_items)
     model.calls = ()
-    np.testing.assert_array_equal(rank.rank(model, long, long.views(), 3)["discovery"], ranked["discovery"])
+    np.testing.assert_array_equal(rank.rank_users(model, long, long.views(), 3)["discovery"], ranked["discovery"])
     assert max(model.calls) == 10
-    short = rank.rank(model, task, task.views(), 3)
+    short = rank.rank_users(model, task, task.views(), 3)
     for name in VIEWS:
         np.testing.assert_array_equal(ranked[name], short[name][many])
 
 
 def test_a_model_that_ranks_candidates_makes_its_own_lists(task: Any, reorder_world: Any) -> None:
     model = ByCandidates().fit(reorder_world[0])
-    ranked = rank.rank(model, task, task.views(), 5)
+    ranked = rank.rank_users(model, task, task.views(), 5)
     assert model.calls == 2  # with and without the known items
-    dense = rank.rank(CollaborativeFiltering().fit(reorder_world[0]), task, task.views(), 5)
+    dense = rank.rank_users(CollaborativeFiltering().fit(reorder_world[0]), task, task.views(), 5)
     for name in VIEWS:
         np.testing.assert_array_equal(ranked[name], dense[name][:, ::-1])
 

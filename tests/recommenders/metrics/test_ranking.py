@@ -107,7 +107,7 @@ def test_agrees_with_loops_and_stays_in_bounds(name: str, cases: list[Any]) -> N
 def test_all_metrics_returns_the_values_of_each_function(cases: list[Any]) -> None:
     ranked, relevant = table(cases)
     together = ranking.all_metrics(ranked, relevant, range(1, K + 1))
-    assert len(together) == len(SINGLE) * K
+    assert list(together) == [f"{name}@{k}" for k in range(1, K + 1) for name in SINGLE]
     for k in range(1, K + 1):
         for name, metric in SINGLE.items():
             np.testing.assert_array_equal(together[f"{name}@{k}"], metric(ranked[:, :k], relevant))
@@ -152,9 +152,10 @@ def test_no_users_no_values() -> None:
     assert all(values.shape == (0,) for values in found.values())
 
 
-def test_lists_of_other_users_are_an_error() -> None:
+@pytest.mark.parametrize("metric", [*SINGLE.values(), ranking.all_metrics])
+def test_lists_of_other_users_are_an_error(metric: Any) -> None:
     with pytest.raises(ValueError, match="2 lists for 1 rows"):
-        ranking.ndcg(np.zeros((2, 3), np.int32), csr_array((1, 4)))
+        metric(np.zeros((2, 3), np.int32), csr_array((1, 4)))
 
 
 @pytest.mark.parametrize("ks", [[0], [4], [], [1, 9]])

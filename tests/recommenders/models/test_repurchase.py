@@ -85,6 +85,20 @@ def test_the_regression_recovers_the_weights_of_the_labels() -> None:
     np.testing.assert_allclose(_regression(features, labels, reg=1e-3), [1.0, 1.0, -0.5, 0.0], atol=0.06)
 
 
+@pytest.mark.parametrize("reg", [0.01, 1.0, 500.0])
+def test_the_regression_minimises_the_penalised_loss_of_standardised_features(reg: float) -> None:
+    rng = np.random.default_rng(1)
+    features = rng.normal(size=(4_000, 4)) * [1, 20, 0, 0.1] + [0, 50, 7, -3]  # the third is constant
+    labels = (rng.random(4_000) < expit(features[:, 0] - 0.05 * features[:, 1])).astype(float)
+    found = _regression(features, labels, reg)
+    errors = expit(features @ found[1:] + found[0]) - labels
+    spread = features.std(axis=0)
+    standardised = (features - features.mean(axis=0)) / np.where(spread > 0, spread, 1)
+    gradient = standardised.T @ errors + reg * found[1:] * spread
+    np.testing.assert_allclose([errors.sum(), *gradient], 0, atol=1e-3)
+    assert found[3] == 0
+
+
 def test_staples_rank_first_with_high_probabilities(staples: Interactions) -> None:
     model = Repurchase().fit(staples)
     rows, known = np.arange(60, dtype=np.int32), staples.histories()

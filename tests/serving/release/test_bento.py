@@ -47,6 +47,9 @@ def test_a_bento_is_built_and_serves_alone(tmp_path, market):
         assert client.get("/health").json()["version"] == 7
         answer = client.post("/predict", json={"user_id": "unknown", "n_recommendations": 1}).json()
         assert answer["items"] == [{"item_id": "105", "score": 13.0}]
+        page = client.get("/analytics", headers={"accept": "text/html"})
+        assert "<h1>Tradewind service</h1>" in page.text  # the templates are in the Bento
+        assert client.get("/favicon.ico").status_code == 200
 
 
 def test_what_a_bento_is_built_from_holds_the_whole_champion(tmp_path, market):

@@ -66,7 +66,9 @@ def test_a_run_stores_what_training_logs(registry, tmp_path):
     assert [f.path for f in run.client.list_artifacts(run.run_id, "plots")] == ["plots/curve.txt"]
     assert [f.path for f in run.client.list_artifacts(run.run_id, "tables")] == ["tables/figures.txt"]
     assert run.client.get_experiment(stored.info.experiment_id).name == "tradewind/runs"
-    assert registry.run_url(run.run_id).startswith("http://127.0.0.1:5003/#/experiments/")
+    experiment = f"http://127.0.0.1:5003/#/experiments/{stored.info.experiment_id}"
+    assert registry.run_url(run.run_id) == f"{experiment}/runs/{run.run_id}"
+    assert registry.experiment_url("runs").startswith(f"{experiment}/runs?")
 
 
 def test_a_run_fails_if_its_block_raises(registry):

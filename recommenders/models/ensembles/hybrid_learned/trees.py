@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from recommenders.models.ensembles.sklearn_internals import baseline, tree_nodes
+
 
 @dataclass(frozen=True, eq=False)
 class BoostedTrees:
@@ -74,14 +76,14 @@ def trees_from_estimator(estimator: Any, depth: int) -> BoostedTrees:
 
     Raises ValueError for a deeper tree. The rows to score must contain no nan.
     """
-    predictors = [predictor for (predictor,) in estimator._predictors]
+    trees = tree_nodes(estimator)
     n_nodes = 2**depth - 1
-    features = np.zeros((len(predictors), n_nodes), dtype=np.int32)
-    thresholds = np.full((len(predictors), n_nodes), np.inf, dtype=np.float32)  # every row goes left
-    values = np.zeros((len(predictors), n_nodes + 1), dtype=np.float32)
-    for tree, predictor in enumerate(predictors):
-        _unfold(predictor.nodes, 0, 0, depth, features[tree], thresholds[tree], values[tree])
-    return BoostedTrees(features, thresholds, values, float(np.ravel(estimator._baseline_prediction)[0]))
+    features = np.zeros((len(trees), n_nodes), dtype=np.int32)
+    thresholds = np.full((len(trees), n_nodes), np.inf, dtype=np.float32)  # every row goes left
+    values = np.zeros((len(trees), n_nodes + 1), dtype=np.float32)
+    for tree, nodes in enumerate(trees):
+        _unfold(nodes, 0, 0, depth, features[tree], thresholds[tree], values[tree])
+    return BoostedTrees(features, thresholds, values, baseline(estimator))
 
 
 def _unfold(

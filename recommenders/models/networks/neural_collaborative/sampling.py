@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from recommenders.events.histories import DAY
 from recommenders.events.interactions import Interactions
+from recommenders.math.ragged import joined_ranges
 from recommenders.models.networks.neural_collaborative.config import NeuralCollaborativeConfig
 
 OLDEST_WEIGHT = 0.2  # weight of a very old event, relative to 1 for an event of today
@@ -147,7 +148,7 @@ def _chunks(indptr: Integers, history_length: int) -> tuple[Integers, Integers, 
     length = min(CHUNK, history_length)
     n_chunks = -(-counts // length)
     rows = np.repeat(np.arange(len(counts)), n_chunks)
-    number = np.arange(len(rows)) - np.repeat(np.cumsum(n_chunks) - n_chunks, n_chunks)
+    number = joined_ranges(0, n_chunks)
     start = indptr[rows] + number * length
     first = np.maximum(start - (history_length - length), indptr[rows])
     return first, start, np.minimum(start + length, indptr[rows + 1])

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from recommenders.events.histories import DAY
 from recommenders.events.interactions import Interactions
+from recommenders.math.ragged import expand_ranges, joined_ranges
 from recommenders.models.networks.sasrec.config import SASRecConfig
-from recommenders.models.networks.sasrec.inference import expand_ranges, token_starts
+from recommenders.models.networks.sasrec.inference import token_starts
 
 SECOND = 1_000_000  # microseconds
 TARGETS_POWER = 0.5  # a token with n targets counts n to this power: a compromise between equal tokens and equal items
@@ -94,7 +95,7 @@ class SequenceBatcher:
         shift = np.where(counts > length, self.rng.integers(0, length, len(counts)), 0)
         n_chunks = -(-(counts + shift) // length)
         users = np.repeat(np.arange(len(counts)), n_chunks)
-        number = np.arange(len(users)) - np.repeat(np.cumsum(n_chunks) - n_chunks, n_chunks)
+        number = joined_ranges(0, n_chunks)
         starts = tokens.indptr[users] + number * length - shift[users]
         first = np.maximum(starts, tokens.indptr[users])
         stop = np.minimum(starts + length, tokens.indptr[users + 1])

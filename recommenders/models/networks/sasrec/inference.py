@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recommenders.events.histories import Histories
+from recommenders.math.ragged import expand_ranges
 
 if TYPE_CHECKING:
     pass
@@ -104,13 +105,6 @@ def token_embeddings(
     sums = np.add.reduceat(network.item_embeddings[item_columns[events]], np.cumsum(sizes) - sizes)
     embeddings: Floats = sums * (scale / np.sqrt(sizes, dtype=np.float32))[:, None]
     return embeddings
-
-
-def expand_ranges(first: NDArray[np.int64], stop: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The integers first <= i < stop of each range, one range after the other: (range number, integer) of each."""
-    sizes = stop - first
-    rows = np.repeat(np.arange(len(sizes)), sizes)
-    return rows, np.arange(len(rows)) + (first - np.cumsum(sizes) + sizes)[rows]
 
 
 def _tiles(counts: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:

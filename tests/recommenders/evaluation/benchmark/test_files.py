@@ -46,7 +46,7 @@ def test_with_repeat_known_items_are_relevant_and_stay_in_lists() -> None:
     assert list(once.task.views()) == ["all"]
     assert list(repeat.task.views()) == ["all", "reorder", "discovery"]
     model = Popularity().fit(once.log)
-    ranked = rank.rank(model, once.task, once.task.views(), 3)["all"]
+    ranked = rank.rank_users(model, once.task, once.task.views(), 3)["all"]
     assert ranked.tolist() == [[once.log.items.row("i3"), -1, -1]]  # b knows i1 and i2
     assert "known items masked" in once.task.description
     assert "known items stay" in repeat.task.description

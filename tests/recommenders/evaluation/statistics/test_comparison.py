@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from statsmodels.stats.multitest import multipletests
 
 from recommenders.evaluation.statistics import comparison
 from recommenders.evaluation.statistics.comparison import (
@@ -115,6 +116,12 @@ def test_holm_by_hand() -> None:
     np.testing.assert_allclose(holm(np.array([0.01, 0.04, 0.03, 0.005])), [0.03, 0.06, 0.06, 0.02])
     np.testing.assert_allclose(holm(np.array([0.02, np.nan, 0.9])), [0.04, np.nan, 0.9])
     assert holm(np.array([])).shape == (0,)
+
+
+@settings(max_examples=60)
+@given(p_values=P_VALUES)
+def test_holm_is_that_of_statsmodels(p_values: np.ndarray) -> None:
+    np.testing.assert_allclose(holm(p_values), multipletests(p_values, method="holm")[1], rtol=1e-9)
 
 
 @settings(max_examples=60)

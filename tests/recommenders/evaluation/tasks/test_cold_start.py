@@ -121,7 +121,7 @@ def test_three_clicks_identify_the_colour(reorder_world: Any, toy_events: Any) -
 
     def precision(model: Any) -> float:
         view = task.views()["discovery"]
-        ranked = rank.rank(model.fit(log), task, {"discovery": view}, 5)["discovery"]
+        ranked = rank.rank_users(model.fit(log), task, {"discovery": view}, 5)["discovery"]
         return float(ranking.precision(ranked, view.relevant).mean())
 
     assert precision(CollaborativeFiltering()) == 1.0
@@ -143,7 +143,7 @@ def test_cold_items_compete_with_each_other_and_with_all_items(reorder_world: An
     task = tasks["among_all"]
     places = {}
     for model in (content, popular):
-        ranked = rank.rank(model, task, task.views(), 21)["all"]
+        ranked = rank.rank_users(model, task, task.views(), 21)["all"]
         places[model.name] = (ranked == log.items.row("i20")).argmax(axis=1).mean()
     assert places["content_based"] < 12 <= places["popularity"]  # among its own colour, or behind all items with events
 

@@ -45,7 +45,7 @@ def test_neighbour_models_use_the_history_and_popularity_does_not(world: Any) ->
     colours = np.array([int(user_id[1:]) % 2 for user_id in task.user_ids.tolist()])
 
     def of_their_colour(model: Any) -> float:
-        ranked = rank.rank(model.fit(training), task, task.views(), 4)[
+        ranked = rank.rank_users(model.fit(training), task, task.views(), 4)[
             "all"
         ]  # five items of the colour are not in the history
         return float((ranked % 2 == colours[:, None]).mean())

@@ -1,0 +1,1 @@
+"""The web pages of the service and the document of its API."""
