@@ -38,6 +38,7 @@ def test_each_mask_holds_what_it_says(log: Interactions) -> None:
     assert events(log, latest_visits(log)) == columns(log, latest)
     assert events(log, latest_events(log)) == columns(log, [(0, 4), (1, 2), (2, 5), (3, 5)])
     assert events(log, last_window(log, 1.5)) == columns(log, [(0, 3), (0, 4), (3, 5)])
+    assert events(log, last_window(log, 1.0)) == columns(log, [(0, 3), (0, 4)])  # one day before the end is too early
     assert events(log, last_window(log, 100.0)) == events(log, np.ones(len(log), np.bool_))
     assert users_on_both_sides(log, latest_visits(log)).tolist() == [0, 3]
 
