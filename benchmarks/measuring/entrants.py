@@ -4,6 +4,7 @@ The lists of an entrant for a benchmark task are a mapping: view -> (n_users, 10
 candidates, "sampled" is one of the views. Our models also have: cold-start task -> lists of its users.
 """
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -35,6 +36,7 @@ from recommenders.simulation.orders import make_world
 from recommenders.training.configuration import TrainingConfig
 from recommenders.training.fitting import SkippedModel
 
+KEPT_FORMAT = 1  # raised if the kept lists of a peer are made or checked in another way
 Lists = Mapping[str, NDArray[np.int32]]
 
 
@@ -96,9 +98,7 @@ def peer(name: str, task: Question, tuned: Mapping[str, Any], threads: int) -> t
     environment, model = PEERS[name]
     chosen = {view: tuned.get(view, DEFAULTS[name]) for view in task.views}
     jobs = {json.dumps(params): {"model": model, "params": params} for params in chosen.values()}
-    key = key_of(
-        "peer", name, task.key, chosen, sources(environment), limits_of(name), Path(__file__).read_text(), threads
-    )
+    key = key_of("peer", KEPT_FORMAT, name, given(task), chosen, sources(environment), limits_of(name))
 
     def make() -> dict[str, NDArray[Any]]:
         k = len(task.log.items) if task.sampled is not None else K
@@ -118,6 +118,20 @@ def peer(name: str, task: Question, tuned: Mapping[str, Any], threads: int) -> t
 
     lists = kept_arrays(key, make)
     return lists, set(lists.pop("ended").tolist())
+
+
+def given(task: Question) -> str:
+    """A hash of all that a peer's lists depend on in a task: the log, the users, the views, the sampled candidates.
+
+    The text of this project is not part of it, so lists of an hour's training outlive a change of names.
+    """
+    digest = hashlib.sha256(repr([(name, view.exclude_known) for name, view in task.views.items()]).encode())
+    log, sampled = task.log, task.sampled
+    arrays = [log.user_rows, log.item_columns, log.timestamps, log.weights, log.strengths, log.available]
+    arrays += [task.case.user_rows, task.case.candidates]
+    for array in (*arrays, *([] if sampled is None else [sampled.item_columns])):
+        digest.update(repr((array.shape, array.dtype.str)).encode() + np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
 
 
 def check_lists(name: str, task: Question, view: str, ranked: NDArray[np.int32]) -> None:

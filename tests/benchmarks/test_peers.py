@@ -178,6 +178,19 @@ def test_sampled_lists_follow_the_peers_full_ranking(answer: Any) -> None:
     np.testing.assert_array_equal(found["sampled"], EVERYTHING[:, :10])
 
 
+def test_kept_lists_belong_to_all_that_a_peer_is_given() -> None:
+    toy, key = toy_task(LOG), entrants.given(toy_task(LOG))
+    toy.name = toy.key = "renamed"
+    assert entrants.given(toy) == key
+    others = {"log": log_of([0, 1, 2, 3, 3], [0, 1, 2, 3, 5]), "sampled": Candidates(EVERYTHING, np.full(4, N_ITEMS))}
+    others["views"] = {"all": toy.views["all"]}
+    others["case"] = SimpleNamespace(**{**vars(toy.case), "user_rows": np.arange(1, 1 + N_USERS, dtype=np.int32)})
+    for part, other in others.items():
+        changed = toy_task(LOG)
+        setattr(changed, part, other)
+        assert entrants.given(changed) != key, part
+
+
 def test_lists_with_excluded_known_items_are_an_error(answer: Any) -> None:
     answer(EVERYTHING[:, :10], EVERYTHING[:, :10])
     with pytest.raises(PeerError, match="discovery contain known items of the user"):
