@@ -8,6 +8,14 @@ from numpy.typing import NDArray
 
 from recommenders.events.histories import Histories
 from recommenders.events.interactions import Interactions
+from recommenders.features.ranking import (
+    ITEM_FEATURES,
+    PAIR_FEATURES,
+    USER_FEATURES,
+    UserPairFeatures,
+    mean_item_intervals,
+    ranker_item_features,
+)
 from recommenders.models.ensembles.hybrid_learned.base_scores import (
     REFERENCE,
     BaseScores,
@@ -17,14 +25,6 @@ from recommenders.models.ensembles.hybrid_learned.base_scores import (
     unique_rows,
 )
 from recommenders.models.ensembles.hybrid_learned.config import HybridLearnedConfig
-from recommenders.models.ensembles.hybrid_learned.features import (
-    ITEM_FEATURES,
-    PAIR_FEATURES,
-    USER_FEATURES,
-    UserPairFeatures,
-    mean_item_intervals,
-    ranker_item_features,
-)
 from recommenders.models.recommender import Recommender
 
 if TYPE_CHECKING:
