@@ -28,15 +28,9 @@ BLOCKS = {
         select u, c, sum(n_events)::integer as n, min(age) as age
         from pairs join item_attributes using (i) where c is not null group by u, c
     """,
-    # number of events of each (user, brand)
-    "user_brands": """
-        select u, b, sum(n_events)::integer as n
-        from pairs join item_attributes using (i) where b is not null group by u, b
-    """,
-    # per user: number of events with a known category, with a known brand, and the mean price level
+    # per user: number of events with a known category, and the mean price level
     "user_profiles": """
         select u, sum(n_events) filter (c is not null) as n_with_category,
-            sum(n_events) filter (b is not null) as n_with_brand,
             sum(n_events * price_level) / sum(n_events) filter (price_level is not null) as price_level
         from pairs join item_attributes using (i) group by u
     """,

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from recommenders.storage import schema
-
 
 @dataclass(frozen=True)
 class Feature:
@@ -100,53 +98,7 @@ ITEM_FEATURES = (
     ),
 )
 
-PAIR_FEATURES = (
-    Feature("user_id", "the user", "id", TEXT, "interactions.user_id"),
-    Feature("item_id", "the item", "id", TEXT, "interactions.item_id"),
-    Feature("n_orders", "orders of the user with the item", "orders", WHOLE, ORDERS),
-    Feature("n_events", "events of the user with the item", "events", WHOLE, EVENTS),
-    Feature("net_quantity", "units bought - units returned; 0 without an event", "units", REAL, UNITS),
-    Feature("recency_days", "time since the last event; null without an event", "days", REAL, TIMES),
-    Feature("first_days", "time since the first event; null without an event", "days", REAL, TIMES),
-    Feature("mean_interval_days", "mean gap between its orders; null before the second", "days", REAL, ORDERS),
-    Feature("item_reorder_days", "the item's reorder_days", "days", REAL, ORDERS),
-    Feature(
-        "days_overdue",
-        "recency_days - mean_interval_days, or - item_reorder_days if that is null; positive: overdue",
-        "days",
-        REAL,
-        ORDERS,
-    ),
-    Feature("category_share", "share of the user's events in the item's category", "share", REAL, TASTE),
-    Feature(
-        "category_recency_days",
-        "time since the user's last event in the item's category",
-        "days",
-        REAL,
-        f"{TASTE}, {TIMES}",
-    ),
-    Feature(
-        "brand_share",
-        "share of the user's events with the item's brand",
-        "share",
-        REAL,
-        "interactions.item_id, items.brand",
-    ),
-    Feature("price_gap", "the item's price_level - the user's", "share", REAL, "interactions.item_id, items.price"),
-)
-
-SEQUENCE_FEATURES = (
-    Feature("user_id", "the user", "id", TEXT, "interactions.user_id"),
-    Feature("item_ids", "items of the last events, oldest first", "ids", pa.list_(TEXT), "interactions.item_id"),
-    Feature("timestamps", "time of each event", "UTC", pa.list_(schema.TIME), TIMES),
-)
-
-CATALOGUE = {
-    "user": USER_FEATURES,
-    "item": ITEM_FEATURES,
-    "pair": PAIR_FEATURES,
-    "sequence": SEQUENCE_FEATURES,
-}
+CATALOGUE = {"user": USER_FEATURES, "item": ITEM_FEATURES}
 
 
 def schema_of(features: tuple[Feature, ...]) -> pa.Schema:

@@ -10,10 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recommenders.features.co_purchase import baskets_as_of, co_purchase
 from recommenders.features.leakage import differences, events_until, items_until
-from recommenders.features.pairs import pair_features
-from recommenders.features.sequences import sequences
 from recommenders.features.tables import item_features, user_features
 from recommenders.storage import schema
 
@@ -101,30 +98,6 @@ def test_features_of_the_whole_log_equal_those_of_the_log_cut_at_as_of(
     assert (events_until(log, now).equals(known), items_until(items, log, now).equals(described)) == (True, True)
     assert differences(item_features(log, items, now), item_features(known, described, now)) == []
     assert differences(user_features(log, USERS, now, items), user_features(known, USERS, now, described)) == []
-    candidates = pa.table({"user_id": ["u1", "u2", "unknown"], "item_id": ["a", "d", "a"]})
-    assert (
-        differences(pair_features(log, items, now, candidates), pair_features(known, described, now, candidates)) == []
-    )
-    order = [("user_id", "ascending"), ("item_id", "ascending")]
-    full, cut = (pair_features(*tables, now).sort_by(order) for tables in ((log, items), (known, described)))
-    assert differences(full, cut) == []
-
-
-@settings(max_examples=12)
-@given(LOG, HOURS, st.integers(1, 5), st.none() | st.just(["view"]), st.randoms(use_true_random=False))
-def test_sequences_and_baskets_do_not_depend_on_the_future_or_on_the_order_of_rows(
-    log: pa.Table, hours: int, length: int, kinds: list[str] | None, random: Any
-) -> None:
-    now = moment(hours)
-    places = list(range(log.num_rows))
-    random.shuffle(places)
-    known = events_until(log, now).take(
-        pa.array([p for p in places if p < events_until(log, now).num_rows], pa.int64())
-    )
-    assert sequences(log, now, length, kinds=kinds).equals(sequences(known, now, length, kinds=kinds))
-    (full, full_ids), (cut, cut_ids) = baskets_as_of(log, now), baskets_as_of(known, now)
-    assert full_ids.ids.tolist() == cut_ids.ids.tolist()
-    assert (co_purchase(full).toarray() == co_purchase(cut).toarray()).all()
 
 
 @settings(max_examples=5)
@@ -143,7 +116,6 @@ def test_parquet_files_give_the_same_as_tables(
     assert differences(pq.read_table(out), item_features(log, items, now)) == []
     out = user_features(events, [files["users"]], now, [files["items"]], out=folder / "user.parquet")
     assert differences(pq.read_table(out), user_features(log, USERS, now, items)) == []
-    assert sequences(events, now).equals(sequences(log, now))
 
 
 def test_the_newest_of_three_rows_is_used_also_if_one_has_no_date() -> None:

@@ -1,18 +1,12 @@
-"""Pair features, sequences and reorders, small enough to check by hand."""
+"""Reorders, returns and errors, small enough to check by hand."""
 
 from datetime import UTC, datetime, timedelta
 from math import log, sqrt
-from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from recommenders.errors import ConfigurationError, DataError
-from recommenders.features.catalog import PAIR_FEATURES, SEQUENCE_FEATURES, schema_of
-from recommenders.features.pairs import pair_features
-from recommenders.features.sequences import sequences
 from recommenders.features.tables import item_features, user_features
 from recommenders.storage import schema
 
@@ -38,59 +32,6 @@ def purchases() -> pa.Table:
         for u, i, d, o, q, p, back, came in rows
     ]
     return schema.conform(pa.Table.from_pylist(found), schema.INTERACTIONS, "events")
-
-
-def by_pair(table: pa.Table) -> dict[tuple[str, str], dict[str, Any]]:
-    return {(row["user_id"], row["item_id"]): row for row in table.to_pylist()}
-
-
-def test_pair_features_by_hand(purchases: pa.Table, items: pa.Table) -> None:
-    table = pair_features(purchases, items, NOW)
-    assert table.schema.equals(schema_of(PAIR_FEATURES))
-    found = by_pair(table)
-    assert set(found) == {("u1", "a"), ("u1", "b"), ("u2", "a"), ("u2", "c")}
-    a = found["u1", "a"]
-    assert (a["n_orders"], a["n_events"], a["net_quantity"]) == (3, 3, 5.0)  # the return in 5 days is not known
-    assert (a["recency_days"], a["first_days"], a["mean_interval_days"]) == (30, 70, 20)
-    assert a["item_reorder_days"] == 20  # of the gaps 20, 20 and 10
-    assert a["days_overdue"] == 10
-    assert a["category_share"] == 1.0
-    assert a["price_gap"] == pytest.approx(1.0 - 0.75)  # a is the most expensive; u1's events are three times a, once b
-    other = found["u2", "a"]
-    assert (other["mean_interval_days"], other["days_overdue"], other["net_quantity"]) == (10, 5, 6.0)
-    assert other["category_share"] == pytest.approx(2 / 3)
-    assert other["brand_share"] == pytest.approx(2 / 3)
-    once = found["u1", "b"]
-    assert (once["mean_interval_days"], once["item_reorder_days"], once["days_overdue"]) == (None, None, None)
-
-
-def test_candidates_keep_their_order(purchases: pa.Table, items: pa.Table) -> None:
-    candidates = pa.table({"user_id": ["u2", "unknown", "u1", "u1"], "item_id": ["b", "a", "nothing", "a"]})
-    table = pair_features(purchases, items, NOW, candidates)
-    assert table["user_id"].to_pylist() == candidates["user_id"].to_pylist()
-    no_event, unknown_user, unknown_item, known = table.to_pylist()
-    assert (no_event["n_orders"], no_event["net_quantity"], no_event["recency_days"]) == (0, 0, None)
-    assert no_event["category_share"] == pytest.approx(2 / 3)
-    assert no_event["category_recency_days"] == 15
-    assert (unknown_user["category_share"], unknown_user["item_reorder_days"], unknown_user["price_gap"]) == (
-        None,
-        20,
-        None,
-    )
-    assert (unknown_item["n_orders"], unknown_item["category_share"], unknown_item["brand_share"]) == (0, None, None)
-    assert known == by_pair(pair_features(purchases, items, NOW))["u1", "a"]
-
-
-def test_candidates_without_items_are_rejected(purchases: pa.Table, items: pa.Table) -> None:
-    with pytest.raises(DataError, match="pairs: column 'item_id' is missing"):
-        pair_features(purchases, items, NOW, pa.table({"user_id": ["u1"]}))
-
-
-def test_pair_features_are_written_to_a_file(purchases: pa.Table, items: pa.Table, tmp_path: Path) -> None:
-    out = pair_features(purchases, items, NOW, out=tmp_path / "it's" / "pairs.parquet")
-    assert out == tmp_path / "it's" / "pairs.parquet"
-    assert by_pair(pq.read_table(out)) == by_pair(pair_features(purchases, items, NOW))
-    assert [path.name for path in out.parent.iterdir()] == ["pairs.parquet"]
 
 
 def test_reorders_and_returns_of_items_and_users(purchases: pa.Table, items: pa.Table, users: pa.Table) -> None:
@@ -126,19 +67,6 @@ def test_an_item_has_its_newest_description(purchases: pa.Table, items: pa.Table
     before = {row["item_id"]: row for row in item_features(purchases, table, NOW - timedelta(days=21)).to_pylist()}
     assert (now["a"]["category"], now["a"]["price"], before["a"]["price"]) == ("catering", 99.0, 10.0)
     assert (now["b"]["category"], now["b"]["price"], now["b"]["n_buyers"]) == (None, None, 1)
-
-
-def test_sequences_hold_the_last_items_in_order(purchases: pa.Table) -> None:
-    table = sequences(purchases, NOW, length=3)
-    assert table.schema.equals(schema_of(SEQUENCE_FEATURES))
-    one, two = table.to_pylist()
-    assert (one["user_id"], one["item_ids"]) == ("u1", ["a", "a", "b"])  # at the same time, a before b
-    assert one["timestamps"] == [NOW - timedelta(days=d) for d in (50, 30, 30)]
-    assert two["item_ids"] == ["a", "a", "c"]
-    assert sequences(purchases, NOW - timedelta(days=26)).to_pylist()[0]["item_ids"] == ["a", "a", "a", "b"]
-    assert sequences(purchases, NOW, kinds=["view"]).num_rows == 0
-    with pytest.raises(ConfigurationError, match="length must be at least 1; got 0"):
-        sequences(purchases, NOW, length=0)
 
 
 def test_errors_name_the_fix(purchases: pa.Table, items: pa.Table) -> None:
