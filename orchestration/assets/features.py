@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 import dagster as dg
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -12,9 +13,12 @@ from orchestration.assets.metadata import preview, show
 from orchestration.resources import Datasets
 from recommenders.events.interactions import Interactions
 from recommenders.features import tables
+from recommenders.features.catalog import CATALOGUE
 from recommenders.features.items import ItemFeatures, encode_items_as_of
 from recommenders.splitting.temporal import cut_time
 from recommenders.splitting.temporal import training_log as build_log
+
+N_PAIR_USERS = 3  # users whose pairs the page of user_features shows
 
 
 @dg.asset(group_name="features")
@@ -54,25 +58,34 @@ def item_vectors(context: dg.AssetExecutionContext, training_log: Interactions, 
 
 
 @dg.asset(group_name="features")
-def item_features(context: dg.AssetExecutionContext, split: pa.Table, items: pa.Table) -> pa.Table:
-    """One row per item: price, age, users, popularity and its trend, days between reorders; all at the cut."""
-    cut = cut_time(split)
-    table = tables.item_features(split, items, cut)
-    show(context, {"cut": cut.isoformat(), **value_shares(table), "preview": preview(table)})
+def item_features(context: dg.AssetExecutionContext, training_log: Interactions, items: pa.Table) -> pa.Table:
+    """One row per item: the item features that the ranker reads, and what the item is; all at the cut."""
+    table = tables.item_features(training_log, items)
+    show(context, table_metadata(training_log, table))
     return table
 
 
 @dg.asset(group_name="features")
-def user_features(context: dg.AssetExecutionContext, split: pa.Table, users: pa.Table, items: pa.Table) -> pa.Table:
-    """One row per user: company, recency, frequency, spend, days between orders and categories; all at the cut."""
-    cut = cut_time(split)
-    table = tables.user_features(split, users, cut, items)
-    show(context, {"cut": cut.isoformat(), **value_shares(table), "preview": preview(table)})
+def user_features(
+    context: dg.AssetExecutionContext, training_log: Interactions, users: pa.Table, items: pa.Table
+) -> pa.Table:
+    """One row per user: the user features that the ranker reads, and who the user is; all at the cut."""
+    table = tables.user_features(training_log, users)
+    most_active = np.argsort(-np.bincount(training_log.user_rows), kind="stable")[:N_PAIR_USERS]
+    pairs = tables.pair_features(training_log, items, most_active)
+    show(context, {**table_metadata(training_log, table), "pairs of the most active users": preview(pairs, 30)})
     return table
 
 
-def value_shares(table: pa.Table) -> dict[str, Any]:
-    """The number of rows, and for each feature the share of rows with a value."""
-    n_rows = max(table.num_rows, 1)
-    shares = {name: round(1 - table[name].null_count / n_rows, 4) for name in table.column_names}
-    return {"rows": table.num_rows, "share with a value": dg.MetadataValue.json(shares)}
+def table_metadata(log: Interactions, table: pa.Table) -> dict[str, Any]:
+    """The cut, the number of rows, the first rows, and the meaning of each column from the feature catalogue."""
+    meanings = {feature.name: feature.describe() for features in CATALOGUE.values() for feature in features}
+    columns = [
+        dg.TableColumn(field.name, str(field.type), description=meanings.get(field.name)) for field in table.schema
+    ]
+    return {
+        "cut": log.last_event.isoformat(),
+        "rows": table.num_rows,
+        "dagster/column_schema": dg.TableSchema(columns=columns),
+        "preview": preview(table),
+    }

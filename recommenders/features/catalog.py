@@ -1,157 +1,128 @@
-"""The feature catalogue: the meaning, unit, type and source columns of each feature. Defines the table schemas.
+"""The feature catalogue: what each feature means, its unit, and when it is missing.
 
-docs/features.md contains it; `python -m recommenders.features.catalog` prints that part of the page.
+It describes what models read. docs/features.md and the pages of the assets show it;
+`python -m recommenders.features.catalog` prints that part of the page.
 """
 
 from dataclasses import dataclass
 
-import pyarrow as pa
-
-from recommenders.storage import schema
-
 
 @dataclass(frozen=True)
 class Feature:
-    """One column of a feature table. Null means unknown, never zero.
-
-    `source` names the columns it is computed from, as table.column.
-    """
+    """One column of features. `missing`: its value if there is nothing to compute, and when; "" if there always is."""
 
     name: str
     meaning: str
     unit: str
-    type: pa.DataType
-    source: str
+    missing: str = ""
+
+    def describe(self) -> str:
+        """The catalogue's entry in one line, for the metadata of a column."""
+        return f"{self.meaning}. Unit: {self.unit}." + (f" {self.missing}." if self.missing else "")
 
 
-TEXT, WHOLE, REAL = pa.string(), pa.int64(), pa.float64()
-EVENTS = "interactions.user_id, item_id"
-TIMES = "interactions.timestamp"
-ORDERS = "interactions.order_id, timestamp"
-VALUE = "interactions.quantity, unit_price, returned_quantity, returned_at"
-UNITS = "interactions.quantity, returned_quantity, returned_at"
-MONEY = "source currency"
-TASTE = "interactions.item_id, items.category"
+UNTIMED = "a cold-start user, or a log without dates"
+NOT_HAD = "the user did not have the item"
+NO_GAP = f"-1: {NOT_HAD}, or in one order only; {UNTIMED}"
 
-USER_FEATURES = (
-    Feature("user_id", "the user", "id", TEXT, "users.user_id"),
-    Feature("segment", "kind of business", "name", TEXT, "users.segment"),
-    Feature("industry", "industry", "name", TEXT, "users.industry"),
-    Feature("region", "region", "name", TEXT, "users.region"),
-    Feature("annual_revenue", "revenue in a year", MONEY, REAL, "users.annual_revenue"),
-    Feature("credit_limit", "credit limit", MONEY, REAL, "users.credit_limit"),
-    Feature("recency_days", "time since its last event", "days", REAL, TIMES),
-    Feature("tenure_days", "time since its first event", "days", REAL, TIMES),
-    Feature("n_orders", "distinct orders", "orders", WHOLE, ORDERS),
-    Feature("n_orders_30d", "orders started in the last 30 days", "orders", WHOLE, ORDERS),
-    Feature("n_orders_90d", "orders started in the last 90 days", "orders", WHOLE, ORDERS),
-    Feature("n_items", "distinct items", "items", WHOLE, EVENTS),
-    Feature("spend", "sum of (quantity - returned quantity) x unit price", MONEY, REAL, VALUE),
-    Feature("mean_order_value", "spend per order", MONEY, REAL, f"{VALUE}, order_id"),
-    Feature("mean_days_between_orders", "mean gap between order starts; null before the second", "days", REAL, ORDERS),
+ITEMS = (
+    Feature("item_sales_half_horizon", "ln(1 + events of the last half horizon / the mean item's)", "log ratio"),
+    Feature("item_sales_horizon", "ln(1 + events of the last horizon / the mean item's)", "log ratio"),
+    Feature("item_sales_two_horizons", "ln(1 + events of the last two horizons / the mean item's)", "log ratio"),
+    Feature("item_sales", "ln(1 + events of the log / the mean item's)", "log ratio"),
+    Feature("item_trend", "item_sales_half_horizon - item_sales_two_horizons", "log ratio"),
+    Feature("item_users", "ln(1 + distinct users / the mean item's)", "log ratio"),
+    Feature("item_events_per_user", "events per distinct user", "events", "0: no event"),
+    Feature("item_days_since_sold", "time since its last event, at most 6 horizons", "days", "6 horizons: no event"),
+    Feature("item_days_since_first_sold", "time since its first event, at most 6 horizons", "days", "0: no event"),
+)
+USERS = (
+    Feature("user_known", "1 for a user of the training log, 0 for a cold-start user", "yes or no"),
+    Feature("user_orders", "ln(1 + orders)", "log count"),
+    Feature("user_items", "ln(1 + distinct items)", "log count"),
+    Feature("user_items_per_order", "ln(1 + distinct items / orders)", "log ratio"),
+    Feature("user_repeat_share", "share of its events with an item that it had before", "share"),
+    Feature("user_days_since_order", "time since its last order", "days", f"-1: {UNTIMED}"),
+    Feature("user_days_between_orders", "mean time between its orders", "days", f"-1: {UNTIMED}, or one order only"),
+)
+PAIRS = (
+    Feature("pair_orders", "ln(1 + orders of the user with the item)", "log count"),
+    Feature("pair_order_share", "share of the user's orders that have the item", "share"),
     Feature(
-        "std_days_between_orders",
-        "sample standard deviation of these gaps; null before the third",
-        "days",
-        REAL,
-        ORDERS,
+        "pair_recent_short",
+        "orders with the item, each weighted by 1/2 per half horizon of age",
+        "orders",
+        f"0: {NOT_HAD}; {UNTIMED}",
     ),
-    Feature("repeat_share", "share of its order lines with an item that it ordered before", "share", REAL, ORDERS),
-    Feature("price_level", "mean price_level of the items of its events", "share", REAL, "items.price, category"),
-    Feature("category_entropy", "entropy of its events over categories; 0 is one category", "nats", REAL, TASTE),
-    Feature("top_category", "category of most of its events; of ties the first by name", "name", TEXT, TASTE),
-    Feature("top_category_share", "share of its events in that category", "share", REAL, TASTE),
+    Feature(
+        "pair_recent_long",
+        "orders with the item, each weighted by 1/2 per two horizons of age",
+        "orders",
+        f"0: {NOT_HAD}; {UNTIMED}",
+    ),
+    Feature("pair_days_since", "time since the user's last order with the item", "days", f"-1: {NOT_HAD}; {UNTIMED}"),
+    Feature("pair_orders_since", "orders of the user after the last one with the item", "orders", f"-1: {NOT_HAD}"),
+    Feature(
+        "pair_interval",
+        "mean time between the user's orders with the item",
+        "days",
+        NO_GAP,
+    ),
+    Feature(
+        "pair_due",
+        "pair_days_since / pair_interval (at least a day)",
+        "ratio",
+        NO_GAP,
+    ),
+    Feature(
+        "pair_due_as_item",
+        "pair_days_since / mean time between two orders of the item by one user",
+        "ratio",
+        f"-1: {NOT_HAD}; {UNTIMED}",
+    ),
+    Feature("pair_category_share", "share of the user's events that are in the item's category", "share"),
+)
+REPURCHASE = (
+    Feature("purchases", "ln(visits with the item; its events, if the user has one visit only)", "log count"),
+    Feature("amount_each", "ln(mean weight of such a visit)", "log weight"),
+    Feature("recent_amount", "ln(1 + weights of the pair, halved per half-life of age)", "log weight"),
+    Feature("share", "ln(share of the user's visits that have the item)", "log share"),
+    Feature("days", "ln(1 + days since the last such visit)", "log days", "0: a log without dates"),
+    Feature("visits", "ln(1 + later visits of the user)", "log count"),
+    Feature("due", "ln((1 + days since the last one) / (1 + mean days between two))", "log ratio"),
+    Feature("due_squared", "due squared: a peak, neither too early nor too late", "squared log ratio"),
+    Feature("visits_due", "as due, in visits of the user", "log ratio"),
+    Feature("visits_due_squared", "visits_due squared", "squared log ratio"),
+    Feature("reordered", "ln(share of the item's users who had it again)", "log share"),
+    Feature(
+        "regularity",
+        "ln(1 + mean days between two visits with the item; the mean of all users is one gap more)",
+        "log days",
+    ),
+    Feature("demand", "ln(1 + weights of all users for the item, halved per half-life of age)", "log weight"),
+    Feature("trend", "ln(share of all weights of the item that is left after halving)", "log share"),
 )
 
-ITEM_FEATURES = (
-    Feature("item_id", "the item", "id", TEXT, "items.item_id, interactions.item_id"),
-    Feature("title", "title", "text", TEXT, "items.title"),
-    Feature("category", "category", "name", TEXT, "items.category"),
-    Feature("subcategory", "subcategory, a part of the category", "name", TEXT, "items.subcategory"),
-    Feature("brand", "brand", "name", TEXT, "items.brand"),
-    Feature("price", "list price", MONEY, REAL, "items.price"),
-    Feature("rating", "mean rating in the source", "stars", REAL, "items.rating"),
-    Feature(
-        "price_level",
-        "share of the category's other items that are cheaper; 0.5 without other items",
-        "share",
-        REAL,
-        "items.price, category",
-    ),
-    Feature("mean_price_paid", "mean unit price of its lines", MONEY, REAL, "interactions.unit_price"),
-    Feature("paid_to_list", "mean price paid / list price", "ratio", REAL, "interactions.unit_price, items.price"),
-    Feature(
-        "age_days",
-        "time since its launch, or since its first event if the launch is not known",
-        "days",
-        REAL,
-        f"items.available_from, {TIMES}",
-    ),
-    Feature("n_buyers", "distinct users with an event", "users", WHOLE, EVENTS),
-    Feature("n_orders", "distinct orders with it", "orders", WHOLE, ORDERS),
-    Feature("net_quantity", "units bought - units returned", "units", REAL, UNITS),
-    Feature("repeat_rate", "share of its users who ordered it again", "share", REAL, ORDERS),
-    Feature("reorder_days", "median gap between two orders of it by one user", "days", REAL, ORDERS),
-    Feature("popularity_7d", "distinct users with an event in the last 7 days", "users", WHOLE, TIMES),
-    Feature("popularity_30d", "distinct users with an event in the last 30 days", "users", WHOLE, TIMES),
-    Feature("popularity_90d", "distinct users with an event in the last 90 days", "users", WHOLE, TIMES),
-    Feature(
-        "popularity_trend", "ln((1 + events of the last 30 days) / (1 + of the 30 before))", "log ratio", REAL, TIMES
-    ),
+UNKNOWN = "null: unknown"
+ITEM_ATTRIBUTES = (
+    Feature("title", "title of the item", "text", UNKNOWN),
+    Feature("category", "category of the item, which the ranker reads for pair_category_share only", "name", UNKNOWN),
+    Feature("brand", "brand of the item", "name", UNKNOWN),
+    Feature("price", "list price of the item", "source currency", UNKNOWN),
 )
-
-PAIR_FEATURES = (
-    Feature("user_id", "the user", "id", TEXT, "interactions.user_id"),
-    Feature("item_id", "the item", "id", TEXT, "interactions.item_id"),
-    Feature("n_orders", "orders of the user with the item", "orders", WHOLE, ORDERS),
-    Feature("n_events", "events of the user with the item", "events", WHOLE, EVENTS),
-    Feature("net_quantity", "units bought - units returned; 0 without an event", "units", REAL, UNITS),
-    Feature("recency_days", "time since the last event; null without an event", "days", REAL, TIMES),
-    Feature("first_days", "time since the first event; null without an event", "days", REAL, TIMES),
-    Feature("mean_interval_days", "mean gap between its orders; null before the second", "days", REAL, ORDERS),
-    Feature("item_reorder_days", "the item's reorder_days", "days", REAL, ORDERS),
-    Feature(
-        "days_overdue",
-        "recency_days - mean_interval_days, or - item_reorder_days if that is null; positive: overdue",
-        "days",
-        REAL,
-        ORDERS,
-    ),
-    Feature("category_share", "share of the user's events in the item's category", "share", REAL, TASTE),
-    Feature(
-        "category_recency_days",
-        "time since the user's last event in the item's category",
-        "days",
-        REAL,
-        f"{TASTE}, {TIMES}",
-    ),
-    Feature(
-        "brand_share",
-        "share of the user's events with the item's brand",
-        "share",
-        REAL,
-        "interactions.item_id, items.brand",
-    ),
-    Feature("price_gap", "the item's price_level - the user's", "share", REAL, "interactions.item_id, items.price"),
-)
-
-SEQUENCE_FEATURES = (
-    Feature("user_id", "the user", "id", TEXT, "interactions.user_id"),
-    Feature("item_ids", "items of the last events, oldest first", "ids", pa.list_(TEXT), "interactions.item_id"),
-    Feature("timestamps", "time of each event", "UTC", pa.list_(schema.TIME), TIMES),
+USER_ATTRIBUTES = (
+    Feature("segment", "kind of business of the user", "name", UNKNOWN),
+    Feature("industry", "industry of the user", "name", UNKNOWN),
+    Feature("region", "region of the user", "name", UNKNOWN),
 )
 
 CATALOGUE = {
-    "user": USER_FEATURES,
-    "item": ITEM_FEATURES,
-    "pair": PAIR_FEATURES,
-    "sequence": SEQUENCE_FEATURES,
+    "Items, read by `hybrid_learned`": ITEMS,
+    "Users, read by `hybrid_learned`": USERS,
+    "Pairs of user and item, read by `hybrid_learned`": PAIRS,
+    "Pairs of user and item, read by `repurchase`": REPURCHASE,
+    "Attributes in the tables, for people": (*ITEM_ATTRIBUTES, *USER_ATTRIBUTES),
 }
-
-
-def schema_of(features: tuple[Feature, ...]) -> pa.Schema:
-    """The schema of the feature table; the first column, the id, is never null."""
-    return pa.schema([pa.field(f.name, f.type, nullable=place > 0) for place, f in enumerate(features)])
 
 
 def page_tables() -> str:
@@ -160,10 +131,10 @@ def page_tables() -> str:
 
 
 def _page_table(kind: str, features: tuple[Feature, ...]) -> str:
-    head = [f"### {kind}", "", "| feature | meaning | unit | type | source |", "|---|---|---|---|---|"]
-    rows = [f"| `{f.name}` | {f.meaning} | {f.unit} | {f.type} | {f.source} |" for f in features]
+    head = [f"### {kind}", "", "| feature | meaning | unit | missing |", "|---|---|---|---|"]
+    rows = [f"| `{f.name}` | {f.meaning} | {f.unit} | {f.missing} |" for f in features]
     return "\n".join([*head, *rows, ""])
 
 
 if __name__ == "__main__":
-    print(page_tables())
+    print(page_tables(), end="")

@@ -1,6 +1,7 @@
 """Checks features for leakage: cuts the tables at a time, and compares two feature tables.
 
-The cut uses Arrow, not the SQL of the features, so that the same mistake is unlikely in both.
+The cut uses Arrow filters, before any other code of the features or of the training log runs, so that the same mistake
+is unlikely in both.
 """
 
 from datetime import datetime
@@ -9,7 +10,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recommenders.features.as_of import microseconds
 from recommenders.storage import schema
 
 TOLERANCE = 1e-9  # relative: sums of floats depend on their order
@@ -27,15 +27,17 @@ def events_until(events: pa.Table, as_of: datetime) -> pa.Table:
     return kept
 
 
-def items_until(items: pa.Table, events: pa.Table, as_of: datetime) -> pa.Table:
+def items_until(items: pa.Table, events: pa.Table, as_of: datetime, undated_are_known: bool = False) -> pa.Table:
     """The items' rows that were written by as_of, as far as the rows and the log show it.
 
     A row without valid_from has no time of writing. It counts from the item's launch or first event on, because a
-    catalogue that is read later also contains later items.
+    catalogue that is read later also contains later items. With undated_are_known a row without any date counts from
+    the start, as in a protocol whose candidates are the items on sale.
     """
     sold = events.filter(_at_or_before(events["timestamp"], as_of))["item_id"].unique()
-    began = pc.or_(_at_or_before(_times(items, "available_from"), as_of), pc.is_in(items["item_id"], value_set=sold))
-    valid_from = _times(items, "valid_from")
+    launch, valid_from = _times(items, "available_from"), _times(items, "valid_from")
+    began = pc.or_(_at_or_before(launch, as_of), pc.is_in(items["item_id"], value_set=sold))
+    began = pc.or_(began, pc.and_(pc.is_null(launch), undated_are_known))
     return items.filter(pc.if_else(pc.is_null(valid_from), began, _at_or_before(valid_from, as_of)))
 
 
@@ -60,8 +62,7 @@ def _times(items: pa.Table, name: str) -> pa.ChunkedArray:
 
 def _at_or_before(times: pa.ChunkedArray, as_of: datetime) -> pa.ChunkedArray:
     """Whether each time is at or before as_of; False for null."""
-    moment = pa.scalar(microseconds(as_of), pa.int64()).cast(schema.TIME)
-    return pc.fill_null(pc.less_equal(times.cast(schema.TIME), moment), False)
+    return pc.fill_null(pc.less_equal(times.cast(schema.TIME), pa.scalar(as_of, schema.TIME)), False)
 
 
 def _n_different(one: pa.ChunkedArray, other: pa.ChunkedArray) -> int:

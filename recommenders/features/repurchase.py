@@ -8,21 +8,22 @@ from numpy.typing import NDArray
 
 from recommenders.events.histories import DAY, Histories
 
+# described in recommenders/features/catalog.py
 REPURCHASE_FEATURES = (
-    "purchases",  # log of the number of visits with the item
-    "amount_each",  # log of the mean weight of a visit
-    "recent_amount",  # log(1 + weights), older events decayed
-    "share",  # log of the share of the user's visits with the item
-    "days",  # log(1 + days since the last one)
-    "visits",  # log(1 + visits since the last one)
-    "due",  # log of (days since the last one / mean days between two)
-    "due_squared",  # for a peak: neither too early nor too late
-    "visits_due",  # as `due`, in visits
+    "purchases",
+    "amount_each",
+    "recent_amount",
+    "share",
+    "days",
+    "visits",
+    "due",
+    "due_squared",
+    "visits_due",
     "visits_due_squared",
-    "reordered",  # log of the share of the item's users who bought it again
-    "regularity",  # log(1 + mean days between two)
-    "demand",  # log(1 + weights of all users for the item), older events decayed
-    "trend",  # log of the recent share of all weights of the item
+    "reordered",
+    "regularity",
+    "demand",
+    "trend",
 )
 PRIOR_USERS = 5.0  # pseudo-count of users (or gaps between purchases) added to the statistics of an item
 

@@ -4,14 +4,10 @@ Ids are strings; times are UTC in microseconds. A column that a source does not 
 value.
 """
 
-from collections.abc import Sequence
-from pathlib import Path
-
 import pyarrow as pa
 
 from recommenders.errors import DataError
 
-Rows = pa.Table | Sequence[Path]  # a table in memory, or the Parquet files that hold it
 TIME = pa.timestamp("us", tz="UTC")
 
 INTERACTIONS = pa.schema(

@@ -1,4 +1,7 @@
-"""The project's tables as DuckDB views, from memory or from Parquet files."""
+"""The project's tables as DuckDB views of Parquet files."""
+
+from collections.abc import Sequence
+from pathlib import Path
 
 import duckdb
 import pyarrow as pa
@@ -6,7 +9,6 @@ import pyarrow as pa
 from recommenders.datasets.reading.lines import path_literal
 from recommenders.errors import DataError
 from recommenders.storage import schema
-from recommenders.storage.schema import Rows
 
 SQL_TYPES = {
     pa.string(): "varchar",
@@ -17,20 +19,15 @@ SQL_TYPES = {
 }
 
 
-def show(connection: duckdb.DuckDBPyConnection, name: str, rows: Rows, wanted: pa.Schema) -> None:
-    """Creates the view `name` of the rows, with exactly the schema's columns; the rows are not read.
+def show(connection: duckdb.DuckDBPyConnection, name: str, files: Sequence[Path], wanted: pa.Schema) -> None:
+    """Creates the view `name` of Parquet files, with exactly the schema's columns; the rows are not read.
 
     Missing columns are null where the schema allows nulls, because files omit what a source does not provide. Raises
     DataError if a required column is missing, or if there are no files.
     """
-    if isinstance(rows, pa.Table):
-        source = f"{name}_rows"
-        connection.register(source, rows)
-    elif rows:
-        paths = ", ".join(path_literal(path) for path in rows)
-        source = f"read_parquet([{paths}], union_by_name = true)"
-    else:
-        raise DataError(f"{name}: no Parquet files are given; pass a table or at least one file")
+    if not files:
+        raise DataError(f"{name}: no Parquet files are given; pass at least one file")
+    source = f"read_parquet([{', '.join(path_literal(path) for path in files)}], union_by_name = true)"
     got = [row[0] for row in connection.execute(f"describe from {source}").fetchall()]
     lacking = [f.name for f in wanted if f.name not in got and not f.nullable]
     if lacking:

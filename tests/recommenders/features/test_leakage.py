@@ -1,33 +1,32 @@
-"""No feature uses events after as_of: random logs, cut at random times."""
+"""No feature uses rows after the cut: random logs, cut at random times."""
 
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
-import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from recommenders.features.co_purchase import baskets_as_of, co_purchase
+from recommenders.datasets.spec import Protocol
+from recommenders.events.interactions import Interactions
 from recommenders.features.leakage import differences, events_until, items_until
-from recommenders.features.pairs import pair_features
-from recommenders.features.sequences import sequences
-from recommenders.features.tables import item_features, user_features
+from recommenders.features.tables import item_features, pair_features, user_features
+from recommenders.splitting.temporal import training_log
 from recommenders.storage import schema
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 HOURS = st.integers(0, 24 * 120)  # few enough that times coincide
 USER, ITEM = st.sampled_from(["u1", "u2", "u3"]), st.sampled_from(["a", "b", "c", "d"])
+ON_SALE, SEEN = (Protocol(split="time_cut", test_days=20, candidates=name) for name in ("on_sale", "seen_before_cut"))
 
 
 def moment(hours: int) -> datetime:
     return START + timedelta(hours=hours)
 
 
-def maybe_moment(least: int = 0) -> st.SearchStrategy[datetime | None]:
-    return st.none() | st.integers(least, 24 * 120).map(moment)
+def maybe_moment() -> st.SearchStrategy[datetime | None]:
+    return st.none() | HOURS.map(moment)
 
 
 EVENT = st.fixed_dictionaries(
@@ -36,22 +35,20 @@ EVENT = st.fixed_dictionaries(
         "item_id": ITEM,
         "timestamp": HOURS.map(moment),
         "event": st.sampled_from(["purchase", "view"]),
-        "weight": st.just(1.0),
-        "order_id": st.none() | st.sampled_from(["o1", "o2", "o3"]),
+        "weight": st.integers(1, 3).map(float),
         "quantity": st.none() | st.integers(1, 9).map(float),
-        "unit_price": st.none() | st.integers(1, 9).map(float),
         "returned_quantity": st.none() | st.just(1.0),
         "returned_at": maybe_moment(),
     }
 )
-DESCRIPTION = st.fixed_dictionaries(
+STATE = st.fixed_dictionaries(
     {
         "item_id": ITEM,
         "valid_from": maybe_moment(),
         "category": st.none() | st.sampled_from(["x", "y"]),
-        "brand": st.none() | st.sampled_from(["p", "q"]),
         "price": st.none() | st.integers(1, 5).map(float),
         "available_from": maybe_moment(),
+        "available_until": maybe_moment(),
     }
 )
 
@@ -60,97 +57,66 @@ def table(rows: list[dict[str, Any]], table_schema: pa.Schema) -> pa.Table:
     return pa.Table.from_pylist([dict.fromkeys(table_schema.names) | row for row in rows], table_schema)
 
 
-LOG = st.lists(EVENT, max_size=25).map(lambda rows: table(rows, schema.INTERACTIONS))
-ITEMS = st.lists(DESCRIPTION, max_size=10, unique_by=lambda row: (row["item_id"], row["valid_from"])).map(
+LOG = st.lists(EVENT, min_size=1, max_size=25).map(lambda rows: table(rows, schema.INTERACTIONS))
+ITEMS = st.lists(STATE, max_size=10, unique_by=lambda row: (row["item_id"], row["valid_from"])).map(
     lambda rows: table(rows, schema.ITEMS)
 )
-LATE = st.lists(  # an undated item, and how long after the cut it is first sold
-    st.tuples(
-        st.sampled_from(["aa", "z"]), st.integers(1, 10**12), st.sampled_from(["x", "y"]), st.integers(1, 5).map(float)
-    ),
-    min_size=1,
-    max_size=2,
-    unique_by=lambda row: row[0],
+LATER = st.lists(  # an event after the cut, perhaps of an item or a user that was not there before
+    st.tuples(st.sampled_from(["a", "aa", "z"]), st.sampled_from(["u1", "u0"]), st.integers(1, 10**12)),
+    max_size=4,
 )
-USERS = table([{"user_id": u} for u in ("u1", "u2", "u3")], schema.USERS)
+USERS = table([{"user_id": u, "segment": u.upper()} for u in ("u0", "u1", "u2")], schema.USERS)
 
 
-def with_late(
-    log: pa.Table, items: pa.Table, now: datetime, late: list[tuple[str, int, str, float]]
+def with_later(
+    log: pa.Table, items: pa.Table, now: datetime, later: list[tuple[str, str, int]], dated: bool
 ) -> tuple[pa.Table, pa.Table]:
-    """The tables as read later: with later items whose rows have no date."""
+    """The tables as read later: with later events, and with a row for each item that only they have."""
+    times = [now + timedelta(microseconds=gap) for _, _, gap in later]
     sales = [
-        {"user_id": "u1", "item_id": i, "timestamp": now + timedelta(microseconds=gap), "event": "view", "weight": 1.0}
-        for i, gap, _, _ in late
+        {"user_id": user, "item_id": item, "timestamp": time, "event": "view", "weight": 1.0}
+        for (item, user, _), time in zip(later, times, strict=True)
     ]
-    rows = [{"item_id": i, "category": category, "price": price} for i, _, category, price in late]
+    launches = {item: time for (item, _, _), time in zip(later, times, strict=True) if item != "a"}
+    rows = [{"item_id": i, "category": "x", "available_from": t if dated else None} for i, t in launches.items()]
     return (
         pa.concat_tables([log, table(sales, schema.INTERACTIONS)]),
         pa.concat_tables([items, table(rows, schema.ITEMS)]),
     )
 
 
-@settings(max_examples=16)
-@given(LOG, ITEMS, HOURS, LATE)
-def test_features_of_the_whole_log_equal_those_of_the_log_cut_at_as_of(
-    log: pa.Table, items: pa.Table, hours: int, late: list[tuple[str, int, str, float]]
+def tables_of(log: Interactions, items: pa.Table) -> list[pa.Table]:
+    pairs = pair_features(log, items, np.arange(len(log.users)))
+    return [item_features(log, items), user_features(log, USERS), pairs]
+
+
+@settings(max_examples=25)
+@given(LOG, ITEMS, HOURS, LATER, st.sampled_from([ON_SALE, SEEN]))
+def test_features_as_of_a_cut_do_not_change_when_later_rows_do(
+    log: pa.Table, items: pa.Table, hours: int, later: list[tuple[str, str, int]], protocol: Protocol
 ) -> None:
-    now = moment(hours)
-    known, described = events_until(log, now), items_until(items, log, now)
-    log, items = with_late(log, items, now, late)
-    assert (events_until(log, now).equals(known), items_until(items, log, now).equals(described)) == (True, True)
-    assert differences(item_features(log, items, now), item_features(known, described, now)) == []
-    assert differences(user_features(log, USERS, now, items), user_features(known, USERS, now, described)) == []
-    candidates = pa.table({"user_id": ["u1", "u2", "unknown"], "item_id": ["a", "d", "a"]})
-    assert (
-        differences(pair_features(log, items, now, candidates), pair_features(known, described, now, candidates)) == []
-    )
-    order = [("user_id", "ascending"), ("item_id", "ascending")]
-    full, cut = (pair_features(*tables, now).sort_by(order) for tables in ((log, items), (known, described)))
-    assert differences(full, cut) == []
+    now, on_sale = moment(hours), protocol.candidates == "on_sale"
+    known = events_until(log, now)
+    assume(known.num_rows)
+    described = items_until(items, log, now, undated_are_known=on_sale)
+    # with candidates on sale an item without a launch counts as launched at any time
+    log, items = with_later(log, items, now, later, dated=on_sale)
+    assert events_until(log, now).equals(known)
+    assert items_until(items, log, now, undated_are_known=on_sale).equals(described)
+    before = log.filter(pa.array([time <= now for time in log["timestamp"].to_pylist()]))
+    found = tables_of(training_log(before, items, protocol, now), items)
+    expected = tables_of(training_log(known, described, protocol, now), described)
+    for one, other in zip(found, expected, strict=True):
+        assert differences(one, other) == []
 
 
-@settings(max_examples=12)
-@given(LOG, HOURS, st.integers(1, 5), st.none() | st.just(["view"]), st.randoms(use_true_random=False))
-def test_sequences_and_baskets_do_not_depend_on_the_future_or_on_the_order_of_rows(
-    log: pa.Table, hours: int, length: int, kinds: list[str] | None, random: Any
-) -> None:
-    now = moment(hours)
-    places = list(range(log.num_rows))
-    random.shuffle(places)
-    known = events_until(log, now).take(
-        pa.array([p for p in places if p < events_until(log, now).num_rows], pa.int64())
-    )
-    assert sequences(log, now, length, kinds=kinds).equals(sequences(known, now, length, kinds=kinds))
-    (full, full_ids), (cut, cut_ids) = baskets_as_of(log, now), baskets_as_of(known, now)
-    assert full_ids.ids.tolist() == cut_ids.ids.tolist()
-    assert (co_purchase(full).toarray() == co_purchase(cut).toarray()).all()
-
-
-@settings(max_examples=5)
-@given(LOG, ITEMS, HOURS)
-def test_parquet_files_give_the_same_as_tables(
-    tmp_path_factory: pytest.TempPathFactory, log: pa.Table, items: pa.Table, hours: int
-) -> None:
-    folder, now = tmp_path_factory.mktemp("log"), moment(hours)
-    files = {name: folder / f"{name}.parquet" for name in ("first", "second", "items", "users")}
-    half = log.num_rows // 2
-    parts = {"first": log.slice(0, half), "second": log.slice(half), "items": items, "users": USERS}
-    for name, part in parts.items():
-        pq.write_table(part, files[name])
-    events = [files["first"], files["second"]]
-    out: Path = item_features(events, [files["items"]], now, out=folder / "out" / "item.parquet")
-    assert differences(pq.read_table(out), item_features(log, items, now)) == []
-    out = user_features(events, [files["users"]], now, [files["items"]], out=folder / "user.parquet")
-    assert differences(pq.read_table(out), user_features(log, USERS, now, items)) == []
-    assert sequences(events, now).equals(sequences(log, now))
-
-
-def test_the_newest_of_three_rows_is_used_also_if_one_has_no_date() -> None:
-    rows = [{"item_id": "a"}, {"item_id": "a", "valid_from": moment(1)}]
-    rows.append({"item_id": "a", "valid_from": moment(0), "available_from": moment(0)})
-    found = item_features(table([], schema.INTERACTIONS), table(rows, schema.ITEMS), moment(1))
-    assert found["age_days"].to_pylist() == [None]
+def test_returns_after_the_cut_are_cut_from_earlier_events() -> None:
+    sale = {"user_id": "u1", "item_id": "a", "event": "x", "weight": 1.0, "returned_quantity": 1.0}
+    rows = [{**sale, "timestamp": moment(h), "returned_at": moment(back)} for h, back in ((1, 2), (1, 3), (3, 9))]
+    cut = events_until(table(rows, schema.INTERACTIONS), moment(2))
+    assert cut["timestamp"].to_pylist() == [moment(1)] * 2
+    assert cut["returned_at"].to_pylist() == [moment(2), None]
+    assert cut["returned_quantity"].to_pylist() == [1.0, None]
 
 
 def test_an_undated_item_is_known_from_its_first_event_or_its_dates_on() -> None:
@@ -170,29 +136,22 @@ def test_an_undated_item_is_known_from_its_first_event_or_its_dates_on() -> None
     ]
     items = table(rows, schema.ITEMS)
     assert items_until(items, log, now)["item_id"].to_pylist() == ["at", "launched", "written"]
-    assert item_features(log, items, now)["item_id"].to_pylist() == ["at", "launched", "written"]
     assert items_until(items.select(["item_id"]), log, now)["item_id"].to_pylist() == ["at"]
-
-
-def test_an_item_first_sold_later_in_a_price_rank_is_a_reported_leak() -> None:
-    now = moment(10)
-    sale = {"user_id": "u1", "event": "x", "weight": 1.0}
-    log = table([{**sale, "item_id": i, "timestamp": moment(h)} for i, h in (("a", 1), ("z", 11))], schema.INTERACTIONS)
-    items = table([{"item_id": i, "category": "x", "price": p} for i, p in (("a", 1.0), ("z", 2.0))], schema.ITEMS)
-    dated = [{**row, "valid_from": START} for row in items.to_pylist()]  # both are known at as_of
-    leaky = item_features(log, table(dated, schema.ITEMS), now)
-    honest = item_features(events_until(log, now), items_until(items, log, now), now)
-    assert differences(leaky, honest) == ["item_id: 2 rows against 1, or other ids"]
-    assert differences(leaky.slice(0, 1), honest) == ["price_level: 1 of 1 rows"]
-    assert differences(item_features(log, items, now), honest) == []
+    on_sale = items_until(items, log, now, undated_are_known=True)
+    assert on_sale["item_id"].to_pylist() == ["at", "after", "never", "launched", "written"]
 
 
 def test_a_planted_leak_is_reported_by_feature_and_number_of_rows() -> None:
-    rows = [{"user_id": "u1", "item_id": "a", "timestamp": moment(h), "event": "x", "weight": 1.0} for h in (1, 50)]
-    log, now = table(rows, schema.INTERACTIONS), moment(2)
-    items = schema.ITEMS.empty_table()
-    leaky, honest = item_features(log, items, moment(60)), item_features(log, items, now)
-    changed = ["age_days", "n_orders", "repeat_rate", "reorder_days", "popularity_trend"]
-    assert differences(leaky, honest) == [f"{name}: 1 of 1 rows" for name in changed]
+    sales = (("a", 1), ("b", 2), ("a", 50))
+    rows = [{"user_id": "u1", "item_id": i, "timestamp": moment(h), "event": "x", "weight": 1.0} for i, h in sales]
+    log, items = table(rows, schema.INTERACTIONS), schema.ITEMS.empty_table()
+    leaky = item_features(training_log(log, items, SEEN, moment(60)), items)
+    honest = item_features(training_log(events_until(log, moment(2)), items, SEEN, moment(2)), items)
+    changed = ["item_sales_half_horizon", "item_sales_horizon", "item_sales_two_horizons", "item_sales"]
+    found = differences(leaky, honest)
+    assert found[:4] == [f"{name}: 2 of 2 rows" for name in changed]
+    assert "item_events_per_user: 1 of 2 rows" in found
     assert differences(honest, honest.rename_columns(["id", *honest.column_names[1:]])) == ["columns id, item_id"]
-    assert "1 rows against 0" in differences(honest, honest.slice(0, 0))[0]
+    assert "2 rows against 0" in differences(honest, honest.slice(0, 0))[0]
+    title = honest.set_column(1, "title", pa.array(["tape", None]))
+    assert differences(title, honest) == ["title: 1 of 2 rows"]

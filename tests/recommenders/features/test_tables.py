@@ -1,132 +1,119 @@
+"""The tables of the features that the ranker reads, small enough to check by hand."""
+
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from math import log
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from recommenders.features.catalog import ITEM_FEATURES, USER_FEATURES, schema_of
-from recommenders.features.tables import item_features, user_features
+from recommenders.datasets.spec import Protocol
+from recommenders.events.interactions import Interactions
+from recommenders.features.ranking import (
+    ITEM_FEATURES,
+    PAIR_FEATURES,
+    USER_FEATURES,
+    UserPairFeatures,
+    category_numbers,
+    feature_horizon_days,
+    ranker_item_features,
+)
+from recommenders.features.tables import item_features, pair_features, user_features
+from recommenders.splitting.temporal import training_log
 from recommenders.storage import schema
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 
 
-def by_id(table: pa.Table) -> dict[str, dict[str, Any]]:
-    return {row[table.column_names[0]]: row for row in table.to_pylist()}
+@pytest.fixture(scope="module")
+def log(events: pa.Table, items: pa.Table) -> Interactions:
+    """As of NOW, with a horizon of 30 days. The newest event is 5 days old."""
+    protocol = Protocol(split="time_cut", test_days=30)
+    return training_log(events.filter(pc.less_equal(events["timestamp"], pa.scalar(NOW))), items, protocol, NOW)
 
 
-def test_item_features_by_hand(events: pa.Table, items: pa.Table) -> None:
-    table = item_features(events, items, NOW)
-    assert table.schema.equals(schema_of(ITEM_FEATURES))
-    found = by_id(table)
-    assert list(found) == ["a", "b", "c", "d"]  # e is launched later
-    a, b, c, d = found.values()
-    assert (a["n_buyers"], a["n_orders"], a["popularity_30d"], a["age_days"]) == (2, 3, 2, 70)
-    assert a["popularity_trend"] == pytest.approx(log(3 / 1))
-    assert c["popularity_trend"] == pytest.approx(log(1 / 2))
-    assert (a["price_level"], b["price_level"], c["price_level"], d["price_level"]) == (1.0, 0.0, 0.5, None)
-    assert (d["n_buyers"], d["n_orders"], d["popularity_30d"], d["popularity_trend"]) == (0, 0, 0, 0.0)
-    assert d["age_days"] == 3
+def by_id(table: pa.Table, *keys: str) -> dict[Any, dict[str, Any]]:
+    return {tuple(row[key] for key in keys) if len(keys) > 1 else row[keys[0]]: row for row in table.to_pylist()}
 
 
-def test_user_features_by_hand(events: pa.Table, items: pa.Table, users: pa.Table) -> None:
-    table = user_features(events, users, NOW, items)
-    assert table.schema.equals(schema_of(USER_FEATURES))
-    one, two, three = by_id(table).values()
-    assert (one["n_orders"], one["n_items"], one["spend"], one["mean_order_value"]) == (2, 2, 65.0, 32.5)
-    assert (one["recency_days"], one["mean_days_between_orders"], one["top_category"]) == (
-        10,
-        60,
-        "packaging",
-    )
-    assert two["top_category"] == "catering"  # a tie with packaging; the first by name
-    assert (three["n_orders"], three["n_items"], three["recency_days"], three["spend"]) == (0, 0, None, None)
-    assert three["annual_revenue"] == 3e6
+def test_item_features_by_hand(log: Interactions, items: pa.Table) -> None:
+    table = item_features(log, items)
+    assert table.column_names == ["item_id", "title", "category", "brand", "price", *ITEM_FEATURES]
+    assert {field.type for field in table.schema if field.name in ITEM_FEATURES} == {pa.float32()}
+    a, b, c, d = by_id(table, "item_id").values()  # e is launched later
+    assert (a["title"], a["category"], a["brand"], a["price"]) == ("Brown tape", "packaging", "Elm", 10.0)
+    assert (d["title"], d["brand"], d["price"]) == ("Coffee cups", None, None)
+    assert a["item_sales"] == pytest.approx(np.log1p(3 / 1.25))  # 5 events of 4 items
+    assert a["item_sales_half_horizon"] == pytest.approx(np.log1p(2 / 0.5))
+    assert a["item_trend"] == pytest.approx(np.log1p(2 / 0.5) - np.log1p(2 / 0.75))
+    assert (a["item_events_per_user"], a["item_days_since_sold"], a["item_days_since_first_sold"]) == (1.5, 0, 65)
+    assert b["item_users"] == pytest.approx(np.log1p(1 / 1.0))
+    assert c["item_days_since_sold"] == 35
+    assert (d["item_sales"], d["item_events_per_user"], d["item_days_since_sold"]) == (0, 0, 180)
 
 
-def test_without_items_categories_are_null(events: pa.Table, users: pa.Table) -> None:
-    assert user_features(events, users, NOW)["top_category"].null_count == 3
+def test_user_features_by_hand(log: Interactions, users: pa.Table) -> None:
+    table = user_features(log, users.slice(1))
+    assert table.column_names == ["user_id", "segment", "industry", "region", *USER_FEATURES]
+    one, two = by_id(table, "user_id").values()  # u3 comes later
+    assert (one["segment"], two["segment"]) == (None, "retailer")  # u1 is not in the users' table
+    assert (one["user_known"], one["user_days_since_order"], one["user_days_between_orders"]) == (1, 5, 60)
+    assert one["user_orders"] == pytest.approx(np.log1p(2))
+    assert one["user_repeat_share"] == pytest.approx(1 / 3)
+    assert (two["user_days_since_order"], two["user_days_between_orders"], two["user_repeat_share"]) == (0, 35, 0)
 
 
-def test_an_event_at_as_of_counts_and_one_a_microsecond_later_does_not(events: pa.Table, items: pa.Table) -> None:
-    last = pc.max(events["timestamp"]).as_py()
-    assert by_id(item_features(events, items, last))["c"]["n_orders"] == 2
-    assert by_id(item_features(events, items, last - timedelta(microseconds=1)))["c"]["n_orders"] == 1
+def test_pair_features_by_hand(log: Interactions, items: pa.Table) -> None:
+    table = pair_features(log, items, np.array([1, 0]))
+    assert table.column_names == ["user_id", "item_id", *PAIR_FEATURES]
+    found = by_id(table, "user_id", "item_id")
+    assert list(found) == [("u2", "a"), ("u2", "c"), ("u1", "a"), ("u1", "b")]
+    again = found["u1", "a"]
+    assert (again["pair_days_since"], again["pair_interval"], again["pair_order_share"]) == (5, 60, 1)
+    assert again["pair_due"] == pytest.approx(5 / 60)
+    assert again["pair_category_share"] == 1
+    assert found["u2", "a"]["pair_category_share"] == pytest.approx(0.5)
+    assert (found["u1", "b"]["pair_interval"], found["u1", "b"]["pair_orders_since"]) == (-1, 1)
 
 
-def test_a_time_without_a_zone_is_utc(events: pa.Table, items: pa.Table) -> None:
-    assert item_features(events, items, NOW.replace(tzinfo=None)).equals(item_features(events, items, NOW))
+def test_the_tables_hold_the_arrays_of_the_ranker(log: Interactions, items: pa.Table, users: pa.Table) -> None:
+    table = item_features(log, items)
+    found = np.stack([table[name].to_numpy() for name in ITEM_FEATURES], axis=1)
+    np.testing.assert_array_equal(found, ranker_item_features(log, 30.0))
+    table = user_features(log, users)
+    found = np.stack([table[name].to_numpy() for name in USER_FEATURES], axis=1)
+    np.testing.assert_array_equal(found, UserPairFeatures.from_log(log).users)
 
 
-def test_an_undated_item_first_sold_later_changes_no_price_level(users: pa.Table) -> None:
-    names = schema.INTERACTIONS.names
-    january, may = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 5, 1, tzinfo=UTC)
-    sales = [("a", january), ("b", january - timedelta(days=9)), ("c", january - timedelta(days=5)), ("new", may)]
-    rows = [
-        dict.fromkeys(names)
-        | {"user_id": "u1", "item_id": i, "timestamp": when, "event": "purchase", "weight": 1.0, "unit_price": 1.0}
-        for i, when in sales
+def test_attributes_are_those_of_the_newest_state_at_the_newest_event(log: Interactions, items: pa.Table) -> None:
+    last = log.last_event
+    states = [
+        {"item_id": "a", "title": title, "valid_from": last + timedelta(microseconds=after)}
+        for title, after in (("then", 0), ("later", 1))
     ]
-    events = pa.Table.from_pylist(rows, schema.INTERACTIONS)
-    prices = {"a": 1.0, "b": 2.5, "c": 3.0, "new": 2.0}
-    described = [dict.fromkeys(schema.ITEMS.names) | {"item_id": i, "price": p} for i, p in prices.items()]
-    items = pa.Table.from_pylist(described, schema.ITEMS)
-    found = item_features(events, items, january)
-    assert {row["item_id"]: row["price_level"] for row in found.to_pylist()} == {"a": 0.0, "b": 0.5, "c": 1.0}
-    assert found.equals(item_features(events, items.slice(0, 3), january))
-    assert by_id(user_features(events, users, january, items))["u1"]["price_level"] == 0.5
-    in_may = by_id(item_features(events, items, may))
-    assert (in_may["new"]["price_level"], in_may["b"]["price_level"]) == (pytest.approx(1 / 3), pytest.approx(2 / 3))
+    rows = [dict.fromkeys(schema.ITEMS.names) | row for row in states]
+    changed = pa.concat_tables([items, pa.Table.from_pylist(rows, schema.ITEMS)])
+    assert by_id(item_features(log, changed), "item_id")["a"]["title"] == "then"
 
 
-LATER = st.lists(
-    st.tuples(
-        st.sampled_from(["u1", "u2", "u3"]),
-        st.sampled_from(["a", "b", "c", "d", "y"]),
-        st.integers(1, 10**12),
-        st.floats(0.1, 1e6),
-    ),
-    max_size=10,
-)
+def test_without_dates_or_descriptions_there_are_features_but_no_attributes(log: Interactions) -> None:
+    undated = replace(log, dated=False, horizon_days=None)
+    table = item_features(undated, schema.ITEMS.empty_table())
+    assert table["title"].null_count == table.num_rows == 4
+    assert table["item_days_since_sold"].to_pylist() == [0, 0, 0, 6]  # 6 horizons of a day
+    table = user_features(undated, schema.USERS.empty_table())
+    assert table["user_days_since_order"].to_pylist() == [-1, -1]
+    pairs = pair_features(undated, schema.ITEMS.empty_table(), np.array([0]))
+    assert pairs["pair_category_share"].to_pylist() == [1, 1]  # all items are in the unknown category
 
 
-@settings(max_examples=8)
-@given(later=LATER, as_of=st.datetimes(datetime(2025, 12, 1), datetime(2026, 3, 10)))
-def test_later_rows_change_nothing(
-    events: pa.Table,
-    items: pa.Table,
-    users: pa.Table,
-    later: list[tuple[str, str, int, float]],
-    as_of: datetime,
-) -> None:
-    moment = as_of.replace(tzinfo=UTC)
-    known = events.filter(pc.less_equal(events["timestamp"], pa.scalar(moment, schema.TIME)))
-    rows = [
-        {
-            "user_id": u,
-            "item_id": i,
-            "timestamp": moment + timedelta(microseconds=gap),
-            "event": "purchase",
-            "weight": 1.0,
-        }
-        | {"order_id": "o1", "quantity": q, "unit_price": q}
-        for u, i, gap, q in later
-    ]
-    future = schema.conform(pa.Table.from_pylist(rows, schema.INTERACTIONS), schema.INTERACTIONS, "later")
-    launch = [
-        {
-            "item_id": "z",
-            "category": "packaging",
-            "price": 1.0,
-            "available_from": moment + timedelta(seconds=1),
-        },
-        {"item_id": "y", "category": "packaging", "price": 7.0, "available_from": None},  # sold later, if ever
-    ]
-    more_items = pa.concat_tables([items, pa.Table.from_pylist(launch, schema.ITEMS)])
-    everything = pa.concat_tables([future, events])
-    assert item_features(everything, more_items, moment).equals(item_features(known, items, moment))
-    assert user_features(everything, users, moment, more_items).equals(user_features(known, users, moment, items))
+def test_without_a_horizon_it_is_a_tenth_of_the_span_or_a_day(log: Interactions) -> None:
+    assert feature_horizon_days(log) == 30
+    assert feature_horizon_days(replace(log, horizon_days=None)) == pytest.approx(6.5)
+    assert feature_horizon_days(replace(log, horizon_days=None).select(log.ages() < 1)) == 1
+
+
+def test_categories_are_numbered_by_name() -> None:
+    assert category_numbers(np.array(["tape", "", "box", "tape"])).tolist() == [2, 0, 1, 2]

@@ -8,6 +8,16 @@ from numpy.typing import NDArray
 
 from recommenders.events.histories import Histories
 from recommenders.events.interactions import Interactions
+from recommenders.features.ranking import (
+    ITEM_FEATURES,
+    PAIR_FEATURES,
+    USER_FEATURES,
+    UserPairFeatures,
+    category_numbers,
+    feature_horizon_days,
+    mean_item_intervals,
+    ranker_item_features,
+)
 from recommenders.models.ensembles.hybrid_learned.base_scores import (
     REFERENCE,
     BaseScores,
@@ -17,14 +27,6 @@ from recommenders.models.ensembles.hybrid_learned.base_scores import (
     unique_rows,
 )
 from recommenders.models.ensembles.hybrid_learned.config import HybridLearnedConfig
-from recommenders.models.ensembles.hybrid_learned.features import (
-    ITEM_FEATURES,
-    PAIR_FEATURES,
-    USER_FEATURES,
-    UserPairFeatures,
-    mean_item_intervals,
-    ranker_item_features,
-)
 from recommenders.models.recommender import Recommender
 
 if TYPE_CHECKING:
@@ -61,8 +63,8 @@ class Candidates:
         features: "ItemFeatures | None",
     ) -> "Candidates":
         """The candidates of base models that are fitted on this log."""
-        horizon = float(log.horizon_days or max(float(log.ages().max(initial=0)) / 10, 1.0))
-        names = np.zeros(len(log.items), np.int64) if features is None else features.categories
+        horizon = feature_horizon_days(log)
+        names = np.full(len(log.items), "") if features is None else features.categories
         sold = np.bincount(log.item_columns, minlength=len(log.items)) + 1.0
         size = min(N_REFERENCES, len(sold))
         drawn = np.random.default_rng(config.seed).choice(len(sold), size, replace=False, p=sold / sold.sum())
@@ -71,7 +73,7 @@ class Candidates:
             base_models,
             ranker_item_features(log, horizon),
             mean_item_intervals(log, horizon),
-            np.unique(names, return_inverse=True)[1].astype(np.int32),
+            category_numbers(names),
             drawn.astype(np.int32),
             horizon,
             log.available,

@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from recommenders.features.ranking import PAIR_FEATURES, USER_FEATURES
 from recommenders.math.top_k import top_k
 from recommenders.metrics import ranking
 from recommenders.metrics.ranking import K
-from recommenders.models.ensembles.hybrid_learned.features import PAIR_FEATURES, USER_FEATURES
 
 KINDS = ("bought", "new", "cold_start")  # known user, bought item; known user, new item; cold-start user
 VIEWS = ("all", "reorder", "discovery")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
-from recommenders.models.ensembles.hybrid_learned.features import ITEM_FEATURES, PAIR_FEATURES, USER_FEATURES
+from recommenders.features.ranking import ITEM_FEATURES, PAIR_FEATURES, USER_FEATURES
 from recommenders.models.ensembles.hybrid_learned.score_rules import (
     KINDS,
     MIN_USERS,

@@ -50,6 +50,18 @@ PAIR_FEATURES = (
 )
 
 
+def feature_horizon_days(log: Interactions) -> float:
+    """The horizon of the log, of which the features take halves and multiples; without one a tenth of the log's span,
+    at least a day.
+    """
+    return float(log.horizon_days or max(float(log.ages().max(initial=0)) / 10, 1.0))
+
+
+def category_numbers(names: NDArray[np.str_]) -> NDArray[np.int32]:
+    """(n_items,): the categories numbered from 0, in the order of their names. "", for unknown, is one of them."""
+    return np.unique(names, return_inverse=True)[1].astype(np.int32)
+
+
 def ranker_item_features(log: Interactions, horizon_days: float) -> Matrix:
     """(n_items, len(ITEM_FEATURES)): log of the sales relative to those of the mean item; ages in days."""
     n_items, ages = len(log.items), log.ages()
@@ -86,6 +98,13 @@ class UserPairFeatures:
     as_of: int  # microseconds
     dated: bool
     horizon_days: float
+
+    @classmethod
+    def from_log(cls, log: Interactions, user_rows: NDArray[np.int64] | None = None) -> "UserPairFeatures":
+        """The features of the log's users (default: all) as of its newest event."""
+        histories = log.histories() if user_rows is None else log.histories()[user_rows]
+        known = np.ones(len(histories), dtype=np.bool_)
+        return cls(histories, known, int(log.timestamps.max(initial=0)), log.dated, feature_horizon_days(log))
 
     @cached_property
     def _pairs(self) -> Pairs:
