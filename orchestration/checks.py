@@ -215,7 +215,7 @@ def no_drift(drift_report: DriftReport) -> dg.AssetCheckResult:
 
 def no_feature_leakage(
     context: dg.AssetCheckExecutionContext,
-    settings: dg.ResourceParam[Settings],
+    datasets: dg.ResourceParam[Datasets],
     user_features: pa.Table,
     item_features: pa.Table,
     split: pa.Table,
@@ -223,7 +223,7 @@ def no_feature_leakage(
     users: pa.Table,
 ) -> dg.AssetCheckResult:
     """The stored features equal those of source tables that were cut before the training log was built."""
-    protocol = settings.for_dataset(context.partition_key).spec.protocol
+    protocol = datasets[context.partition_key].spec.protocol
     found = feature_leaks(item_features, user_features, split, items, users, protocol)
     return dg.AssetCheckResult(
         passed=not found,

@@ -40,9 +40,9 @@ TARGETS: dict[str, list[str]] = {  # module -> its tests
         f"recommenders/splitting/{name}.py": [f"tests/recommenders/{test}.py" for test in tests.split()]
         for name, tests in {
             "temporal": "splitting/test_temporal",
-            "hold_out": "splitting/test_hold_out models/test_small_logs",
+            "event_holdout": "splitting/test_event_holdout models/test_small_logs",
             "windows": "splitting/test_windows models/ensembles/hybrid_learned/test_model models/test_repurchase",
-            "user_holdout": "evaluation/tasks/test_user_holdout",
+            "user_holdout": "evaluation/tasks/test_strong_generalisation",
         }.items()
     },
     **{

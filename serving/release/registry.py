@@ -256,12 +256,13 @@ class Registry(Releases):
     def _experiment(self, dataset: str) -> str:
         """The id of the data set's experiment, which the first run creates."""
         name = f"{PREFIX}/{dataset}"
+        client = self._client  # before the lock, which its first use takes, too
         with locked(self._lock):
-            if (found := self._client.get_experiment_by_name(name)) is not None:
+            if (found := client.get_experiment_by_name(name)) is not None:
                 return str(found.experiment_id)
             remote = self.settings.tracking_uri.startswith("http")  # a server chooses the place of its files
             location = None if remote else str(self.settings.artifact_root / dataset)
-            return str(self._client.create_experiment(name, artifact_location=location))
+            return str(client.create_experiment(name, artifact_location=location))
 
     def _run_info(self, run_id: str) -> Any:
         from mlflow.exceptions import MlflowException

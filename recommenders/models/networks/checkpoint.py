@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from recommenders.events.interactions import Interactions
 from recommenders.models.networks.config import NetworkConfig
-from recommenders.models.networks.processes import n_processes
+from recommenders.models.networks.distributed import n_processes
 from recommenders.models.networks.trainer import Trainer
 from recommenders.storage.files import atomic_file, staging_of
 

@@ -6,7 +6,7 @@ from recommenders.models.recommender import ModelConfig
 
 
 class NetworkConfig(ModelConfig):
-    """Training of a network, by recommenders.models.networks.training."""
+    """Training of a network, by recommenders.models.networks.training_loop."""
 
     learning_rate: float = Field(default=0.001, gt=0, description="Learning rate after the warm-up.")
     warmup_steps: int = Field(

@@ -394,3 +394,9 @@ def test_a_rollback_is_marked_until_the_recipe_is_promoted_again(registry, publi
     assert not registry.version("marked", 1).tags.get("rolled_back_at")
     registry.promote("marked", 3, {})
     assert not registry.version("marked", 2).tags["rolled_back_at"]
+
+
+def test_the_first_use_of_a_registry_can_be_the_page_of_a_data_set(registry):
+    """The client, which its first use makes, takes the lock that protects the store, too."""
+    again = Registry(registry.settings)
+    assert again.experiment_url("first use").endswith("/runs?workflowType=machine_learning")

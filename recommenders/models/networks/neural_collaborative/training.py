@@ -11,7 +11,7 @@ from recommenders.errors import UnsuitableError
 from recommenders.events.histories import Histories
 from recommenders.events.interactions import Interactions
 from recommenders.features.items import ItemFeatures
-from recommenders.models.networks import training
+from recommenders.models.networks import training_loop
 from recommenders.models.networks.checkpoint import Checkpoint
 from recommenders.models.networks.neural_collaborative.config import NAME, NeuralCollaborativeConfig
 from recommenders.models.networks.neural_collaborative.inference import Network, forward, user_embedding_rows
@@ -20,10 +20,10 @@ from recommenders.models.networks.neural_collaborative.sampled_loss import Sampl
 from recommenders.models.networks.neural_collaborative.sampling import Batch, Sampler
 from recommenders.models.networks.sparse_adamw import SparseAdamW
 from recommenders.models.networks.trainer import Trainer
-from recommenders.models.networks.training import TrainingResult
+from recommenders.models.networks.training_loop import TrainingResult
 from recommenders.models.networks.validation import Scorer, Validation
 from recommenders.models.recommender import TrainingOptions
-from recommenders.splitting.hold_out import Mask, hold_out, latest_visits, random_events
+from recommenders.splitting.event_holdout import Mask, hold_out, latest_visits, random_events
 
 VALIDATION_ITEMS = 5000  # items of a larger catalogue that the validation ranks, besides the relevant ones
 TABLE_RATE = 6.0  # factor of the learning rate of the tables: a row is updated in few of the steps
@@ -87,7 +87,7 @@ def train(
     options: TrainingOptions,
     features: ItemFeatures | None = None,
 ) -> TrainingResult:
-    """Trains NeuMF on a log, as training.train() says.
+    """Trains NeuMF on a log, as training_loop.train() says.
 
     Raises UnsuitableError if no user has two events to learn from and to validate on.
     """
@@ -101,7 +101,7 @@ def train(
     def hold_out_visits(log: Interactions, rng: np.random.Generator) -> tuple[Interactions, Validation]:
         return hold_out_latest(log, config, rng)
 
-    return training.train(make, log, config, hold_out_visits, options, checkpoint)
+    return training_loop.train(make, log, config, hold_out_visits, options, checkpoint)
 
 
 def hold_out_latest(

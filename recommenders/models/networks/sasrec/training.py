@@ -11,7 +11,7 @@ from torch import nn
 from recommenders.errors import UnsuitableError
 from recommenders.events.histories import Histories
 from recommenders.events.interactions import Interactions
-from recommenders.models.networks import training
+from recommenders.models.networks import training_loop
 from recommenders.models.networks.checkpoint import Checkpoint
 from recommenders.models.networks.sasrec.batches import Batch, SequenceBatcher
 from recommenders.models.networks.sasrec.config import NAME, SASRecConfig
@@ -20,10 +20,10 @@ from recommenders.models.networks.sasrec.loss import SoftmaxSampler, softmax_los
 from recommenders.models.networks.sasrec.network import INIT_STD, Attention
 from recommenders.models.networks.sparse_adamw import SparseAdamW, gather_rows
 from recommenders.models.networks.trainer import Trainer
-from recommenders.models.networks.training import TrainingResult
+from recommenders.models.networks.training_loop import TrainingResult
 from recommenders.models.networks.validation import Scorer, Validation
 from recommenders.models.recommender import DEFAULT_OPTIONS, TrainingOptions
-from recommenders.splitting.hold_out import Mask, hold_out, last_window, latest_events, latest_visits
+from recommenders.splitting.event_holdout import Mask, hold_out, last_window, latest_events, latest_visits
 
 MIN_STEPS_PER_EPOCH = 50  # an epoch of a log of few batches passes over the log several times before it validates
 HELD_OUT_SHARE = 0.5  # of the users with earlier events, at most
@@ -115,7 +115,7 @@ class SASRecTrainer(Trainer):
 
 
 def train(log: Interactions, config: SASRecConfig, options: TrainingOptions = DEFAULT_OPTIONS) -> TrainingResult:
-    """Trains SASRec on a log, as training.train() says. Raises UnsuitableError if no event has a target."""
+    """Trains SASRec on a log, as training_loop.train() says. Raises UnsuitableError if no event has a target."""
     checkpoint = Checkpoint.for_fit(options.checkpoints, NAME, log, config)
 
     def make(kept: Interactions, rng: np.random.Generator) -> SASRecTrainer:
@@ -124,7 +124,7 @@ def train(log: Interactions, config: SASRecConfig, options: TrainingOptions = DE
     def hold_out_task(log: Interactions, rng: np.random.Generator) -> tuple[Interactions, Validation | None]:
         return hold_out_latest(log, config, rng)
 
-    return training.train(make, log, config, hold_out_task, options, checkpoint)
+    return training_loop.train(make, log, config, hold_out_task, options, checkpoint)
 
 
 def hold_out_latest(

@@ -67,7 +67,7 @@ def test_time_before_an_interruption_counts(
     epochs_run: list[int],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    clock = "recommenders.models.networks.training.time.monotonic"
+    clock = "recommenders.models.networks.training_loop.time.monotonic"
     monkeypatch.setattr(clock, lambda: 0.25 * len(epochs_run))
     options = TrainingOptions(max_minutes=5e-3, checkpoints=tmp_path)
     with pytest.raises(InterruptedError):

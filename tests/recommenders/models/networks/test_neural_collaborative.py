@@ -19,7 +19,7 @@ from recommenders.models.networks.neural_collaborative.model import NeuralCollab
 from recommenders.models.networks.neural_collaborative.network import MASKED, NeuMF
 from recommenders.models.networks.neural_collaborative.sampling import Batch, Sampler
 from recommenders.models.networks.neural_collaborative.training import NeuMFTrainer
-from recommenders.models.networks.training import TrainingResult, run_epochs
+from recommenders.models.networks.training_loop import TrainingResult, run_epochs
 from recommenders.models.recommender import TrainingOptions
 
 SMALL: dict[str, Any] = {"embedding_dim": 6, "hidden_layers": (12, 5), "batch_size": 64}

@@ -20,7 +20,7 @@ from recommenders.errors import UnsuitableError
 from recommenders.events.interactions import Interactions
 from recommenders.models.networks.checkpoint import Checkpoint, Progress
 from recommenders.models.networks.config import NetworkConfig
-from recommenders.models.networks.processes import averaging_gradients, of_first_process, part_of_process, rank
+from recommenders.models.networks.distributed import averaging_gradients, of_first_process, part_of_process, rank
 from recommenders.models.networks.trainer import Trainer
 from recommenders.models.networks.validation import Validation
 from recommenders.models.recommender import TrainingOptions

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from recommenders.errors import UnsuitableError
-from recommenders.models.networks.training import mean_weights
+from recommenders.models.networks.training_loop import mean_weights
 from recommenders.models.recommender import TrainingOptions
 
 NETWORKS = ["neural_collaborative", "sasrec"]

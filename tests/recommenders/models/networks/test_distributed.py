@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from recommenders.events.interactions import Interactions
-from recommenders.models.networks.processes import of_first_process, part_of_process, rank
+from recommenders.models.networks.distributed import of_first_process, part_of_process, rank
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "neural_collaborative": {"embedding_dim": 6, "hidden_layers": (12, 5), "batch_size": 16},

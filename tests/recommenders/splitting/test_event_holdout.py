@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recommenders.events.interactions import Interactions
-from recommenders.splitting.hold_out import (
+from recommenders.splitting.event_holdout import (
     hold_out,
     last_window,
     latest_events,

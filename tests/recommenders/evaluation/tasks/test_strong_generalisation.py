@@ -9,7 +9,7 @@ import pytest
 from recommenders.errors import ConfigurationError, DataError
 from recommenders.evaluation import rank
 from recommenders.evaluation.evaluate import evaluate
-from recommenders.evaluation.tasks.user_holdout import hold_out_users
+from recommenders.evaluation.tasks.strong_generalisation import hold_out_users
 from recommenders.events.interactions import Interactions
 from recommenders.models.collaborative_filtering.model import CollaborativeFiltering
 from recommenders.models.popularity import Popularity
