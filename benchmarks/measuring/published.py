@@ -17,9 +17,13 @@ from measuring.table import RESULTS
 
 BEGIN, END = "<!-- figures of benchmarks/results -->", "<!-- end of figures -->"
 NO_PEERS = "No peer library ran in this measurement."
-STALE = "Settings that are not from the current grid and budget:"
+STALE = "Peers that may be better with other settings or a longer training (each line gives the reason):"
 # Parts of notes which mean that a peer may not have its best settings.
 SHORTCOMINGS = ("of an older grid", "trials, not", "on the edge of the grid", "not tuned", "ended by its seconds")
+PHRASES = {  # a note of a results file -> its words on a page
+    "not tuned: library defaults": "not tuned, it has the defaults of its library",
+    "training was ended by its seconds": "its training reached the time limit",
+}
 COMMAND = "`python benchmarks/readme.py --write`"
 VIEW_TITLES = {
     "all": "all items",
@@ -77,9 +81,9 @@ def _table(name: str, rows: Rows, result: Mapping[str, Any]) -> str:
         lines.append(f"| `{row['entrant']}` | {' | '.join(cells)} |")
     if not any(row["entrant"] in PEERS for row in first):
         lines += ["", NO_PEERS]
-    notes = sorted({f"`{row['entrant']}`: {note}" for row in first if (note := _settings_note(row))})
+    notes = sorted({f"- `{row['entrant']}`: {note}" for row in first if (note := _settings_note(row))})
     if notes:
-        lines += ["", f"{STALE} {'; '.join(notes)}."]
+        lines += ["", STALE, "", *notes]
     return "\n".join(lines)
 
 
@@ -94,7 +98,8 @@ def _short(value: float) -> str:
 
 
 def _settings_note(row: Mapping[str, Any]) -> str:
-    return "; ".join(part for part in row["note"].split("; ") if any(mark in part for mark in SHORTCOMINGS))
+    parts = [part for part in row["note"].split("; ") if any(mark in part for mark in SHORTCOMINGS)]
+    return "; ".join(PHRASES.get(part, part) for part in parts)
 
 
 def _comparisons(rows: Rows, n_compared: int, tables: Sequence[str]) -> str:
@@ -103,22 +108,32 @@ def _comparisons(rows: Rows, n_compared: int, tables: Sequence[str]) -> str:
     missed = [row for row in required if not row["floor_met"]]
     not_significant = [row for row in rows if "p" in row and row["view"] in AHEAD_ON and not row["p_holm"] <= LEVEL]
     lists = {
-        "Missed:": missed,
-        "No significant difference from:": [row for row in not_significant if row["data_set"] in tables],
+        "Requirements that are not met:": missed,
+        "Differences that are not significant:": [row for row in not_significant if row["data_set"] in tables],
     }
     text = (
-        f"`{FLAGSHIP}` was compared {n_compared} times, user by user, with Holm's correction over all of them. It must "
-        "be ahead of every peer over all items and on discovery, and not behind its best base model and `hybrid`: "
-        f"{len(required) - len(missed)} of {len(required)} such comparisons hold."
+        f"`{FLAGSHIP}` was compared with other models {n_compared} times, user by user. The p-values are corrected for "
+        f"this number (Holm). {len(required)} of the comparisons are requirements. `{FLAGSHIP}` must be significantly "
+        "better than every peer, over all items and over items never bought before. It must not be worse than its best "
+        "base model and `hybrid`; for cold-start users also not worse than `popularity`, and for cold items not worse "
+        "than `content_based`. Worse means that the whole interval of the difference is below 0. "
+        f"{len(required) - len(missed)} of the {len(required)} are met."
     )
     listed = ["\n".join([words, "", *map(_difference, found)]) for words, found in lists.items() if found]
+    if listed:
+        text += (
+            f" Each line below gives the NDCG@10 of `{FLAGSHIP}` minus that of the other model, with the uncorrected "
+            "95 % interval; then, where measured, the range of this difference over other seeds and over other orders "
+            "of events with one time stamp."
+        )
     return "\n\n".join([text, *listed])
 
 
 def _difference(row: Mapping[str, Any]) -> str:
     value, low, high = row["difference"]
-    text = f"- `{row['entrant']}` on {row['data_set']} {row['view']}: {value:+.3f} [{low:+.3f}, {high:+.3f}]"
-    for kind, words in (("seed", "seeds"), ("ties", "orders of ties")):
+    where = f"`{row['data_set']}`, {VIEW_TITLES.get(row['view'], row['view'])}"
+    text = f"- `{row['entrant']}`, on {where}: {value:+.3f} [{low:+.3f}, {high:+.3f}]"
+    for kind, words in (("seed", "seeds"), ("ties", "orders")):
         if lead := row.get(f"{kind}_lead"):
             text += f"; {lead['n']} {words} {lead['low']:+.3f} to {lead['high']:+.3f}"
     return text
@@ -130,16 +145,16 @@ def _closing_sentences(rows: Rows) -> list[str]:
         if row["entrant"] == FLAGSHIP and row["view"] == "all" and "share" in row:
             low, high = row["share_interval"]
             found.append(
-                "On the simulated market the oracle ranks by the true purchase probabilities; for NDCG it is a very "
-                f"good model rather than a proven bound. `{FLAGSHIP}` reaches {row['share']:.0%} "
-                f"[{low:.0%}, {high:.0%}] of it over all items."
+                "On the simulated market `custom_b2b` the oracle ranks by the true purchase probabilities. For NDCG it "
+                f"is a very good model, not a proven upper bound. `{FLAGSHIP}` reaches {row['share']:.0%} "
+                f"[{low:.0%}, {high:.0%}] of the oracle's NDCG@10 over all items."
             )
     for name in dict.fromkeys(row["data_set"] for row in rows):
         cold = {row["entrant"]: row for row in _of(rows, name, LATER_VISITS)}
         if {FLAGSHIP, "popularity"} <= set(cold):
             ours, popular = cold[FLAGSHIP], cold["popularity"]
             found.append(
-                f"Cold-start users of `{name}`, with the first visit as history and later visits as target "
-                f"({ours['users']:,}): {_cell(ours)}; popularity {_cell(popular)}."
+                f"Cold-start users of `{name}` ({ours['users']:,} users; the first visit is the history, the items of "
+                f"later visits are relevant), NDCG@10: `{FLAGSHIP}` {_cell(ours)}, `popularity` {_cell(popular)}."
             )
     return found

@@ -40,7 +40,7 @@ class EASEConfig(EventWeightingConfig):
     max_weights: int = Field(
         default=256,
         ge=1,
-        description="Number of weights that are kept of each known item, the largest by absolute value. A catalogue of "
+        description="Number of weights that are kept for each item, the largest by absolute value. A catalogue of "
         "more than 39,062 items keeps fewer, so that all items together keep at most 10 million.",
     )
     dense_items: int = Field(

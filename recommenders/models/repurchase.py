@@ -44,7 +44,8 @@ class RepurchaseConfig(ModelConfig):
     max_pairs: int = Field(
         default=1_000_000,
         ge=1,
-        description="Maximum number of pairs of user and item that train the regression; of more, a random sample.",
+        description="Maximum number of pairs of user and item that train the regression; a random sample if there "
+        "are more.",
     )
 
 

@@ -71,7 +71,9 @@ class DataConfig(BaseModel):
 
     dataset: str = Field(
         default="custom_b2b",
-        description="Data set of a command, if neither `--dataset` nor `TRADEWIND_DATASET` names one.",
+        description="Data set of a command, if `--dataset` and `TRADEWIND_DATASET` are not set. Unless `--config` "
+        "names the file, this key is used only until a data set was served, trained or evaluated; later commands use "
+        "that data set.",
     )
     batch_size: int = Field(
         default=1024,

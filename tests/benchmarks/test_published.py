@@ -56,13 +56,21 @@ def test_misses_and_stale_settings_are_on_the_page() -> None:
             line("popularity", 0.2, LATER_VISITS),
         )
     )
-    assert "1 of 2 such comparisons hold.\n\nMissed:\n\n- `repurchase` on custom_b2b all: +0.020" in text
-    assert f"{published.STALE} `implicit_als`: {stale}." in text
+    assert "1 of the 2 are met." in text
+    assert "not met:\n\n- `repurchase`, on `custom_b2b`, all items: +0.020" in text
+    assert f"{published.STALE}\n\n- `implicit_als`: {stale}\n" in text
     assert "reaches 87% [85%, 88%]" in text
-    assert "rather than a proven bound" in text
-    assert "(970): .300 [.290, .310]; popularity .200" in text
+    assert "not a proven upper bound" in text
+    assert "(970 users; " in text
+    assert "`hybrid_learned` .300 [.290, .310], `popularity` .200" in text
     assert "Not measured with this version yet: `online_retail`" in text
     assert published.NO_PEERS not in text
+
+
+def test_notes_of_results_files_are_in_plain_words() -> None:
+    note = "not tuned: library defaults; training was ended by its seconds"
+    text = published.figures(results(line("hybrid_learned", 0.5), line("rectools_sasrec", 0.4, note=note)))
+    assert "`rectools_sasrec`: not tuned, it has the defaults of its library; its training reached the time" in text
 
 
 def test_a_run_without_peers_is_marked() -> None:
@@ -73,7 +81,8 @@ def test_a_lead_that_is_not_significant_after_holm_is_listed() -> None:
     text = published.figures(
         results(line("hybrid_learned", 0.5), line("implicit_als", 0.49, **comparison(AHEAD, True, 0.2)))
     )
-    assert "0 of 1 such comparisons hold.\n\nMissed:\n\n- `implicit_als`" in text
+    assert "0 of the 1 are met." in text
+    assert "not met:\n\n- `implicit_als`" in text
 
 
 def test_a_page_lists_every_miss_and_the_insignificant_differences_of_its_tables() -> None:
@@ -89,9 +98,10 @@ def test_a_page_lists_every_miss_and_the_insignificant_differences_of_its_tables
         for name in ("custom_b2b", "ml-100k")
     }
     text = published.figures(found, ("ml-100k",))
-    missed, not_significant = text[text.index("Missed:") :].split("No significant difference from:")
-    assert [name in missed for name in ("custom_b2b all", "ml-100k all", "repurchase")] == [True, True, False]
-    assert [name in not_significant for name in ("custom_b2b all", "ml-100k all", "repurchase")] == [False, True, True]
+    missed, not_significant = text[text.index("not met:") :].split("not significant:")
+    names = ("`custom_b2b`, all", "`ml-100k`, all", "repurchase")
+    assert [name in missed for name in names] == [True, True, False]
+    assert [name in not_significant for name in names] == [False, True, True]
 
 
 def test_results_of_the_test_window_are_read_for_each_data_set_with_a_file(tmp_path: Path) -> None:

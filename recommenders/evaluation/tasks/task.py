@@ -28,11 +28,13 @@ class EvaluationConfig(BaseModel):
     seed: int = Field(default=42, description="Seed of the random draws of the evaluation.")
     criteria: Targets = Field(
         default=CRITERIA,
-        description="Success criteria of the report: metric and target. A given value replaces all defaults.",
+        description="Success criteria of the report: metric and target. If this key is set, none of the defaults is "
+        "used.",
     )
     model_targets: dict[str, Targets] = Field(
         default=MODEL_TARGETS,
-        description="Targets of single models: model, metric and target. A given value replaces all defaults.",
+        description="Targets of single models: model, metric and target. If this key is set, none of the defaults is "
+        "used.",
     )
 
 

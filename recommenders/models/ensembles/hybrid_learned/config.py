@@ -40,7 +40,7 @@ class HybridLearnedConfig(ModelConfig):
     n_windows: int = Field(
         default=3,
         ge=1,
-        description="Number of training windows in a log with dates. Each begins half a horizon before the next one. "
+        description="Number of training windows in a log with dates. Each begins half a window before the next one. "
         "With 1, base models that are expensive to fit take part too.",
     )
     max_users: int = Field(
@@ -50,7 +50,8 @@ class HybridLearnedConfig(ModelConfig):
         default=0.25,
         ge=0,
         le=1,
-        description="Share of these users that is shown to the rankers as cold-start users, by items alone.",
+        description="Share of the known users of each window that is shown to the rankers as cold-start users, by "
+        "items alone.",
     )
     n_estimators: int = Field(default=120, ge=1, description="Number of trees of each ranker.")
     max_depth: int = Field(default=5, ge=1, le=8, description="Maximum depth of a tree.")

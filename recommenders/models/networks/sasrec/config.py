@@ -61,7 +61,8 @@ class SASRecConfig(NetworkConfig):
     n_negatives: int = Field(
         default=1024,
         ge=1,
-        description="Number of items drawn for a step on such a larger catalogue, in addition to the step's own items.",
+        description="Number of items drawn for a step, in addition to the step's own items. Used only for a catalogue "
+        "of more than `full_softmax_items` items.",
     )
 
     @model_validator(mode="after")
