@@ -11,12 +11,14 @@ from recommenders.evaluation.cost import measure
 from recommenders.evaluation.writers.plots import plot_learning_curve
 from recommenders.events.interactions import Interactions
 from recommenders.features.items import ItemFeatures
-from recommenders.models.catalog import ENSEMBLES, MODELS
+from recommenders.models.catalog import ENSEMBLES, MODELS, model_class
 from recommenders.models.recommender import Recommender
 from recommenders.training.configuration import TrainingConfig
 from recommenders.training.fitting import SkippedModel, fit_model
 from serving.release.registry import Registry, RunTracker
 
+# what a ranker reads; it waits for them, and so for the blocking check that they hold nothing later than the cut
+FEATURE_TABLES = ["item_features", "user_features"]
 MODEL = dg.PythonObjectDagsterType((Recommender, SkippedModel), name="Recommender")
 
 
@@ -33,6 +35,7 @@ def model_asset(name: str, base_models: list[str]) -> dg.AssetsDefinition:
         name=name,
         description=MODELS[name].summary,
         ins={base_model: dg.AssetIn(dagster_type=MODEL) for base_model in base_models},
+        deps=FEATURE_TABLES if model_class(name).ranks_candidates else [],
         group_name="models",
         kinds={"mlflow", *MODELS[name].trained_with},
         dagster_type=MODEL,

@@ -38,6 +38,13 @@ def test_every_stage_is_an_asset_with_one_partition_per_data_set(defs: dg.Defini
         assert graph.get(key).description, f"{key} has no description"
 
 
+def test_the_ranker_waits_for_the_tables_whose_leakage_is_checked(defs: dg.Definitions) -> None:
+    graph = defs.resolve_asset_graph()
+    parents = {key.to_user_string() for key in graph.get(dg.AssetKey("hybrid_learned")).parent_keys}
+    assert parents >= {"item_features", "user_features"}
+    assert not parents & {"evaluation_report"}
+
+
 def test_schedules_and_sensors_run_by_default(defs: dg.Definitions) -> None:
     repository = defs.get_repository_def()
     schedules = {s.name: s.default_status for s in repository.schedule_defs}

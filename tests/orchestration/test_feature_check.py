@@ -72,11 +72,11 @@ def leaky(events: pa.Table, items: pa.Table, users: pa.Table, end: datetime) -> 
 def test_correct_features_pass(log: pa.Table, items: pa.Table, users: pa.Table, protocol: Protocol) -> None:
     parts = split(log, protocol)
     by_item, by_user = stored(parts, items, users, protocol)
-    settings: Any = SimpleNamespace(for_dataset={"toy": SimpleNamespace(spec=SimpleNamespace(protocol=protocol))}.get)
+    datasets: Any = {"toy": SimpleNamespace(spec=SimpleNamespace(protocol=protocol))}
     context: Any = SimpleNamespace(partition_key="toy")
-    result = checks.no_feature_leakage(context, settings, by_user, by_item, parts, items, users)
+    result = checks.no_feature_leakage(context, datasets, by_user, by_item, parts, items, users)
     assert result.passed, result.description
-    result = checks.no_feature_leakage(context, settings, by_user.slice(1), by_item, parts, items, users)
+    result = checks.no_feature_leakage(context, datasets, by_user.slice(1), by_item, parts, items, users)
     assert not result.passed
     assert str(result.description).startswith("user_features user_id: ")
 
