@@ -30,15 +30,17 @@ def events_until(events: pa.Table, as_of: datetime) -> pa.Table:
 def items_until(items: pa.Table, events: pa.Table, as_of: datetime, undated_are_known: bool = False) -> pa.Table:
     """The items' rows that were written by as_of, as far as the rows and the log show it.
 
-    A row without valid_from has no time of writing. It counts from the item's launch or first event on, because a
-    catalogue that is read later also contains later items. With undated_are_known a row without any date counts from
-    the start, as in a protocol whose candidates are the items on sale.
+    A row without valid_from has no time of writing. It counts from the item's launch, first event or first dated row
+    on, because a catalogue that is read later also contains later items. With undated_are_known a row without any date
+    counts from the start, as in a protocol whose candidates are the items on sale.
     """
     sold = events.filter(_at_or_before(events["timestamp"], as_of))["item_id"].unique()
     launch, valid_from = _times(items, "available_from"), _times(items, "valid_from")
     began = pc.or_(_at_or_before(launch, as_of), pc.is_in(items["item_id"], value_set=sold))
     began = pc.or_(began, pc.and_(pc.is_null(launch), undated_are_known))
-    return items.filter(pc.if_else(pc.is_null(valid_from), began, _at_or_before(valid_from, as_of)))
+    written = _at_or_before(valid_from, as_of)
+    began = pc.or_(began, pc.is_in(items["item_id"], value_set=items.filter(written)["item_id"].unique()))
+    return items.filter(pc.if_else(pc.is_null(valid_from), began, written))
 
 
 def differences(one: pa.Table, other: pa.Table) -> list[str]:

@@ -133,12 +133,15 @@ def test_an_undated_item_is_known_from_its_first_event_or_its_dates_on() -> None
         {"item_id": "unlaunched", "available_from": moment(11)},
         {"item_id": "written", "valid_from": now},
         {"item_id": "unwritten", "valid_from": moment(11)},
+        {"item_id": "rewritten", "available_from": moment(11)},
+        {"item_id": "rewritten", "valid_from": now},  # its oldest row is older
     ]
     items = table(rows, schema.ITEMS)
-    assert items_until(items, log, now)["item_id"].to_pylist() == ["at", "launched", "written"]
+    known = ["at", "launched", "written", "rewritten", "rewritten"]
+    assert items_until(items, log, now)["item_id"].to_pylist() == known
     assert items_until(items.select(["item_id"]), log, now)["item_id"].to_pylist() == ["at"]
     on_sale = items_until(items, log, now, undated_are_known=True)
-    assert on_sale["item_id"].to_pylist() == ["at", "after", "never", "launched", "written"]
+    assert on_sale["item_id"].to_pylist() == ["at", "after", "never", *known[1:]]
 
 
 def test_a_planted_leak_is_reported_by_feature_and_number_of_rows() -> None:
