@@ -32,58 +32,52 @@ from typing import Any
 PROJECT = Path(__file__).resolve().parents[1]
 STATE, RESULTS = PROJECT / ".mutants", PROJECT / "tests" / "mutants.json"
 
-EVALUATION = "tests/recommenders/evaluation"
-RANKER = "recommenders/models/ensembles/hybrid_learned"
-RANKER_TESTS = "tests/recommenders/models/ensembles/hybrid_learned"
-TARGETS: dict[str, list[str]] = {  # module -> its tests
-    **{
-        f"recommenders/splitting/{name}.py": [f"tests/recommenders/{test}.py" for test in tests.split()]
-        for name, tests in {
-            "temporal": "splitting/test_temporal",
-            "event_holdout": "splitting/test_event_holdout models/test_small_logs",
-            "windows": "splitting/test_windows models/ensembles/hybrid_learned/test_model models/test_repurchase",
-            "user_holdout": "evaluation/tasks/test_strong_generalisation",
-        }.items()
+GROUPS = {  # folder -> module: its tests, in the same folder of tests/
+    "recommenders": {
+        "splitting/temporal": "splitting/test_temporal",
+        "splitting/event_holdout": "splitting/test_event_holdout models/test_small_logs",
+        "splitting/windows": "splitting/test_windows models/ensembles/hybrid_learned/test_model models/test_repurchase",
+        "splitting/user_holdout": "evaluation/tasks/test_strong_generalisation",
     },
-    **{
-        f"recommenders/metrics/{name}.py": [f"tests/recommenders/metrics/test_{name}.py"]
-        for name in ("ranking", "popularity", "variety")
+    "recommenders/metrics": {name: f"test_{name}" for name in ("ranking", "popularity", "variety")},
+    "recommenders/evaluation": {
+        "statistics/comparison": "statistics/test_comparison",
+        "criteria": "test_criteria test_report",
+        "oracle": "test_oracle",
+        "judge": "test_judge test_report",
+        "rank": "test_rank",
+        "cost": "test_cost",
+        "statistics/figures": "test_report statistics/test_comparison",
+        "report": "test_report",
+        "evaluate": "test_report",
+        "benchmark/files": "benchmark/test_files",
+        "tasks/task": "tasks/test_task test_report tasks/test_cold_start tasks/test_slices",
+        "tasks/cold_start": "tasks/test_cold_start",
+        "tasks/sampled": "tasks/test_sampled",
+        "tasks/slices": "tasks/test_slices",
     },
-    **{
-        f"recommenders/evaluation/{name}.py": [f"{EVALUATION}/{test}.py" for test in tests.split()]
-        for name, tests in {
-            "statistics/comparison": "statistics/test_comparison",
-            "criteria": "test_criteria test_report",
-            "oracle": "test_oracle",
-            "judge": "test_judge test_report",
-            "rank": "test_rank",
-            "cost": "test_cost",
-            "statistics/figures": "test_report statistics/test_comparison",
-            "report": "test_report",
-            "evaluate": "test_report",
-            "benchmark/files": "benchmark/test_files",
-            "tasks/task": "tasks/test_task test_report tasks/test_cold_start tasks/test_slices",
-            "tasks/cold_start": "tasks/test_cold_start",
-            "tasks/sampled": "tasks/test_sampled",
-            "tasks/slices": "tasks/test_slices",
-        }.items()
+    "recommenders/models/ensembles/hybrid_learned": {
+        "training": "test_training test_model",
+        "score_rules": "test_score_rules",
     },
-    **{
-        f"{RANKER}/{name}.py": [f"{RANKER_TESTS}/test_{test}.py" for test in tests.split()]
-        for name, tests in {
-            "training": "training model",
-            "score_rules": "score_rules",
-        }.items()
+    "serving/release": {
+        "gate": "test_gate test_challenger",
+        "challenger": "test_challenger",
     },
-    "serving/release/gate.py": ["tests/serving/release/test_gate.py", "tests/serving/release/test_challenger.py"],
-    "serving/release/challenger.py": ["tests/serving/release/test_challenger.py"],
-    "monitoring/drift/verdict.py": ["tests/monitoring/drift/test_verdict.py"],
-    "monitoring/drift/shift.py": ["tests/monitoring/drift/test_columns.py", "tests/monitoring/drift/test_shift.py"],
-    "monitoring/retraining.py": ["tests/monitoring/test_retraining.py"],
-    "orchestration/sensors.py": ["tests/orchestration/test_sensors.py"],
-    "orchestration/checks.py": [
-        f"tests/orchestration/test_{test}.py" for test in ("checks", "feature_check", "definitions")
-    ],
+    "monitoring": {
+        "drift/verdict": "drift/test_verdict",
+        "drift/shift": "drift/test_columns drift/test_shift",
+        "retraining": "test_retraining",
+    },
+    "orchestration": {
+        "sensors": "test_sensors",
+        "checks": "test_checks test_feature_check test_definitions",
+    },
+}
+TARGETS = {  # module -> its tests
+    f"{folder}/{name}.py": [f"tests/{folder}/{test}.py" for test in tests.split()]
+    for folder, modules in GROUPS.items()
+    for name, tests in modules.items()
 }
 
 SWAPS = {

@@ -8,6 +8,7 @@ import torch
 from numba import njit
 
 MOMENTS = ("exp_avg", "exp_avg_sq")  # named as in torch.optim.AdamW
+Tables = tuple[torch.Tensor, ...]  # the weights and both moments, (n_rows, width) each
 
 
 def gather_rows(table: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
@@ -59,8 +60,7 @@ class SparseAdamW(torch.optim.Optimizer):
                 state["step"] += 1
                 rows, gradient = _rows_and_gradient(table.grad)
                 update = _update_rows_compiled if table.device.type == "cpu" else _update_rows
-                mean, square = (state[name] for name in MOMENTS)
-                update(table, mean, square, rows, gradient, int(state["step"]), group)
+                update((table, *(state[name] for name in MOMENTS)), rows, gradient, int(state["step"]), group)
 
 
 def _rows_and_gradient(gradient: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -75,29 +75,16 @@ def _rows_and_gradient(gradient: torch.Tensor) -> tuple[torch.Tensor, torch.Tens
 
 
 def _update_rows_compiled(
-    table: torch.Tensor,
-    mean: torch.Tensor,
-    square: torch.Tensor,
-    rows: torch.Tensor,
-    gradient: torch.Tensor,
-    step: int,
-    group: dict[str, Any],
+    tables: Tables, rows: torch.Tensor, gradient: torch.Tensor, step: int, group: dict[str, Any]
 ) -> None:
     settings = (group["betas"], step, group["lr"], group["weight_decay"], group["eps"])
-    weights, means, squares = table.detach().numpy(), mean.numpy(), square.numpy()
+    weights, means, squares = (table.detach().numpy() for table in tables)
     adamw_update_rows(weights, means, squares, rows.numpy(), gradient.contiguous().numpy(), settings)
 
 
-def _update_rows(
-    table: torch.Tensor,
-    mean: torch.Tensor,
-    square: torch.Tensor,
-    rows: torch.Tensor,
-    gradient: torch.Tensor,
-    step: int,
-    group: dict[str, Any],
-) -> None:
+def _update_rows(tables: Tables, rows: torch.Tensor, gradient: torch.Tensor, step: int, group: dict[str, Any]) -> None:
     """The same in tensor operations, for any device."""
+    table, mean, square = tables
     first, second = group["betas"]
     new_mean = mean.index_select(0, rows).lerp_(gradient, 1 - first)
     new_square = square.index_select(0, rows).mul_(second).addcmul_(gradient, gradient, value=1 - second)
