@@ -126,6 +126,14 @@ def test_the_context_counts_once_in_the_report_and_in_the_size_that_is_served(ta
     assert "All models share it" not in render(replace(report, context_megabytes=0.0))  # of an earlier version
 
 
+def test_a_report_of_before_contexts_were_stored_apart_has_none(task: Any, reorder_world: Any, tmp_path: Path) -> None:
+    folder = save_report(evaluate({"popularity": Popularity().fit(reorder_world[0])}, task), tmp_path / "report")
+    stored = json.loads((folder / "report.json").read_text())
+    del stored["context_megabytes"]
+    (folder / "report.json").write_text(json.dumps(stored))
+    assert load_report(folder).context_megabytes == 0
+
+
 def test_the_ceiling_of_coverage_is_limited_by_the_candidates(task: Any) -> None:
     assert ceilings(task.relevant, task.candidates, 1)["coverage@1"] == pytest.approx(3 / 21)
     assert ceilings(task.relevant, np.zeros(22, np.bool_), 10) == {}  # without candidates there are no ceilings
