@@ -33,10 +33,10 @@ def windows(log: Interactions, n_windows: int, horizon_days: float) -> Iterator[
     """Yields the windows, the newest first, while at least a third of the events lie before the window."""
     if log.dated:
         horizon = min(horizon_days, float(log.ages().max(initial=0)) / 3)
-        for before, within in time_windows(log, n_windows, horizon, step=horizon / 2):
+        for number, (before, within) in enumerate(time_windows(log, n_windows, horizon, step=horizon / 2)):
             if before.sum() * 3 < len(log):
                 return
-            yield _window(log, before, within)
+            yield _window(log, before, within if number else ~before)  # the newest window has the newest event
     else:
         yield newest_events(log)
 
@@ -46,13 +46,14 @@ def time_windows(
 ) -> Iterator[tuple[NDArray[np.bool_], NDArray[np.bool_]]]:
     """Yields the events before each window and those within it, (n_events,) each; the newest window first.
 
-    The newest window ends with the newest event, and each further one `step` days earlier.
+    The newest window ends at the time of the newest event, and each further one `step` days earlier. An event at the
+    end of a window is in the next one, so events at the newest time are in none.
     """
     ages = log.ages()
     for number in range(n_windows):
         end = number * step
         before = ages > end + days
-        yield before, ~before & ((ages > end) | (number == 0))
+        yield before, ~before & (ages > end)
 
 
 def newest_events(log: Interactions) -> Window:
