@@ -118,9 +118,9 @@ def test_holm_by_hand() -> None:
     assert holm(np.array([])).shape == (0,)
 
 
-@settings(max_examples=60)
-@given(p_values=P_VALUES)
-def test_holm_is_that_of_statsmodels(p_values: np.ndarray) -> None:
+@pytest.mark.parametrize("n", [1, 2, 3, 7, 30])
+def test_holm_is_that_of_statsmodels(n: int) -> None:  # few calls: one takes 24 milliseconds
+    p_values = np.random.default_rng(n).random(n).round(2 - (n > 7))  # with ties
     np.testing.assert_allclose(holm(p_values), multipletests(p_values, method="holm")[1], rtol=1e-9)
 
 

@@ -18,9 +18,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 
 
-def fit(number: int, port: int, case: str, folder: Path) -> None:
-    """Trains in one of two processes, and writes the weights and the epochs that it reported."""
-    import torch
+def fit(number: int, port: int, folder: Path) -> None:
+    """Trains each network in one of two processes, and writes its weights and the epochs that it reported."""
     from torch import distributed
 
     from recommenders.models.catalog import model_class
@@ -28,36 +27,45 @@ def fit(number: int, port: int, case: str, folder: Path) -> None:
 
     address = f"tcp://127.0.0.1:{port}"
     distributed.init_process_group("gloo", init_method=address, rank=number, world_size=2)
-    reported: list[int] = []
-    options = TrainingOptions(checkpoints=folder / "checkpoints", on_epoch=lambda epoch, _: reported.append(epoch))
-    model = model_class(case.split()[0])
     log = Interactions.load(folder / "log")
-    fitted = model(model.Config(**SETTINGS[case], epochs=4, patience=4)).fit(log, options=options)
-    torch.distributed.barrier()
-    np.savez(folder / f"{number}.npz", reported=np.array(reported), **fitted.arrays())
+    for case, settings in SETTINGS.items():
+        reported: list[int] = []
+        options = TrainingOptions(
+            checkpoints=folder / "checkpoints", on_epoch=lambda epoch, _, to=reported: to.append(epoch)
+        )
+        model = model_class(case.split()[0])
+        fitted = model(model.Config(**settings, epochs=4, patience=4)).fit(log, options=options)
+        np.savez(folder / f"{case} {number}.npz", reported=np.array(reported), **fitted.arrays())
     distributed.destroy_process_group()
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("case", SETTINGS)
-def test_two_processes_end_with_the_same_network_and_one_reports(case: str, world: Any, tmp_path: Path) -> None:
-    world[0].save(tmp_path / "log")
+@pytest.fixture(scope="module")
+def trained(world: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder in which two processes wrote what they trained together."""
+    folder = tmp_path_factory.mktemp("trained")
+    world[0].save(folder / "log")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     context = multiprocessing.get_context("spawn")
-    processes = [context.Process(target=fit, args=(number, port, case, tmp_path)) for number in range(2)]
+    processes = [context.Process(target=fit, args=(number, port, folder)) for number in range(2)]
     for process in processes:
         process.start()
     for process in processes:
         process.join(120)
         assert process.exitcode == 0
-    first, second = (dict(np.load(tmp_path / f"{number}.npz")) for number in range(2))
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", SETTINGS)
+def test_two_processes_end_with_the_same_network_and_one_reports(case: str, trained: Path) -> None:
+    first, second = (dict(np.load(trained / f"{case} {number}.npz")) for number in range(2))
     assert first.pop("reported").tolist() == [1, 2, 3, 4]
     assert second.pop("reported").tolist() == []
     for name, array in first.items():
         np.testing.assert_array_equal(array, second[name], err_msg=name)
-    assert not list((tmp_path / "checkpoints").iterdir())
+    assert not list((trained / "checkpoints").iterdir())
 
 
 def test_one_process_has_all_batches_and_its_own_values() -> None:
