@@ -1,16 +1,10 @@
 """The configuration of hybrid_learned."""
 
-from typing import TYPE_CHECKING
-
 from pydantic import Field, field_validator
 
 from recommenders.errors import choices
 from recommenders.models.popularity import Popularity
 from recommenders.models.recommender import ModelConfig
-
-if TYPE_CHECKING:
-    pass
-
 
 BASE_MODELS = (
     "popularity",

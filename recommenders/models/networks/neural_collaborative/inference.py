@@ -1,17 +1,13 @@
 """NeuMF's forward pass in numpy, which serves requests: user embeddings and histories -> logits."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recommenders.events.histories import Histories
 from recommenders.models.networks.neural_collaborative.config import NeuralCollaborativeConfig
-
-if TYPE_CHECKING:
-    pass
-
 
 Floats = NDArray[np.float32]
 Layers = list[tuple[Floats, Floats]]  # (inputs, outputs) weights and (outputs,) biases

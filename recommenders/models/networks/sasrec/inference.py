@@ -1,17 +1,13 @@
 """SASRec's forward pass in numpy, which serves requests: histories -> user embeddings."""
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recommenders.events.histories import Histories
 from recommenders.math.ragged import expand_ranges
-
-if TYPE_CHECKING:
-    pass
-
 
 Floats = NDArray[np.float32]
 
