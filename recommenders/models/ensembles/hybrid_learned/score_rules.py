@@ -3,12 +3,13 @@
 Trees do not extrapolate. If the log has grown since the training windows, or the season has changed, a base model can
 rank better than the trees. So each kind of pair is validated on a window that was not used to train the ranker. The
 ranker stays unless it is clearly worse: among the rules within one standard error of the best, the one nearest to the
-ranker is chosen (the one-standard-error rule, Breiman et al. 1984).
+ranker is chosen (the one-standard-error rule, Breiman et al. 1984). A rule that ranks all items worse than the ranker
+is never chosen, whatever it gains in one view.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -161,8 +162,7 @@ def choose_rules(
         mask = places == KINDS.index(kind)
         if not mask.any() or np.isnan(base_views[0][own]).all():
             continue
-        evaluate = partial(_mean_of_views, users, repeat, {own, "all"})
-        found[kind] = _best_share(scores, users.features, mask, best_base_model(own), evaluate)
+        found[kind] = _best_share(scores, users, mask, best_base_model(own), own, repeat)
         scores = apply_rule(scores, users.features, mask, found[kind])
     if repeat and {"bought", "new"} <= found.keys():
         mask = places == KINDS.index("new")
@@ -171,28 +171,33 @@ def choose_rules(
         scores = apply_rule(scores, users.features, mask, ScoreRule(shift=shift))
     # the rules together must not be worse than a single base model for all kinds
     column = best_base_model("all" if repeat else "discovery")
-    evaluate = partial(_mean_of_views, users, repeat, set(VIEWS))
-    if found and _first_close_to_best(np.stack([evaluate(scores), evaluate(users.features[:, column])])):
+    base_scores = users.features[:, column]
+    together = [_mean_of_views(users.views(found_scores, repeat), set(VIEWS)) for found_scores in (scores, base_scores)]
+    if found and _first_close_to_best(np.stack(together)):
         return dict.fromkeys(kinds, ScoreRule(1.0, column, 0.0, 1.0))
     return found
 
 
 def _best_share(
-    scores: Scores,
-    features: Scores,
-    mask: NDArray[np.bool_],
-    column: int,
-    evaluate: Callable[[Scores], NDArray[np.float64]],
+    scores: Scores, users: ValidationUsers, mask: NDArray[np.bool_], column: int, own: str, repeat: bool
 ) -> ScoreRule:
-    """evaluate: scores of all pairs -> the metric of each user's list, (n_users,), nan for users without targets."""
-    logs, own = _log_scores(features[mask, column]), scores[mask].astype(np.float64)
+    """The rule for the pairs of a mask (n_pairs,): the ranker, the base model of a column, or the mean of the two.
+
+    Only rules that do not lower the mean NDCG over all items are compared. own: the view of this kind of pair.
+    """
+    logs, ranker = _log_scores(users.features[mask, column]), scores[mask].astype(np.float64)
     spread = float(logs.var())
-    slope = float(np.mean((logs - logs.mean()) * (own - own.mean()))) / spread if spread > 0 else 0.0
+    slope = float(np.mean((logs - logs.mean()) * (ranker - ranker.mean()))) / spread if spread > 0 else 0.0
     if slope <= 0:  # ranker and base model disagree: no common scale
         return ScoreRule()
-    intercept = float(own.mean() - slope * logs.mean())
+    intercept = float(ranker.mean() - slope * logs.mean())
     rules = [ScoreRule(share, column, intercept, slope) for share in SHARES]
-    return rules[_first_close_to_best(np.stack([evaluate(apply_rule(scores, features, mask, rule)) for rule in rules]))]
+    views = [users.views(apply_rule(scores, users.features, mask, rule), repeat) for rule in rules]
+    main = "all" if repeat else "discovery"
+    means = [float(np.nanmean(found[main])) for found in views]
+    allowed = [place for place, mean in enumerate(means) if mean >= means[0]]
+    values = np.stack([_mean_of_views(views[place], {own, "all"}) for place in allowed])
+    return rules[allowed[_first_close_to_best(values)]]
 
 
 def _best_shift(scores: Scores, users: ValidationUsers, new: NDArray[np.bool_]) -> float:
@@ -218,8 +223,8 @@ def _close_to_best(values: NDArray[np.float64]) -> NDArray[np.bool_]:
     return np.asarray(behind.mean(axis=1) <= behind.std(axis=1) / np.sqrt(values.shape[1]))
 
 
-def _mean_of_views(users: ValidationUsers, repeat: bool, names: set[str], scores: Scores) -> NDArray[np.float64]:
+def _mean_of_views(views: Views, names: set[str]) -> NDArray[np.float64]:
     """(n_users,): the mean NDCG over the named views in which the user has relevant items; nan if there is none."""
-    values = np.stack([found for name, found in users.views(scores, repeat).items() if name in names])
+    values = np.stack([found for name, found in views.items() if name in names])
     defined = ~np.isnan(values)
     return np.where(defined.any(axis=0), np.nansum(values, axis=0) / np.maximum(defined.sum(axis=0), 1), np.nan)
