@@ -16,7 +16,6 @@ from recommenders.events.histories import Histories
 from recommenders.events.interactions import Interactions
 from recommenders.events.sale_periods import ALWAYS, OnSale
 from recommenders.models import catalog
-from recommenders.models.ensembles.ensemble import Ensemble
 from recommenders.models.popularity import Popularity
 from recommenders.models.recommender import Ranked, Recommender
 
@@ -41,8 +40,8 @@ class Prediction:
 class ServedLists:
     """The lists of a fitted model as they are served, for one user or for all users at once (serving.batch).
 
-    Users that the model cannot rank for get the popularity list; in an ensemble, of the popularity base model that was
-    evaluated with it. A list holds an item only while the item is on sale, whatever the evaluation protocol counts.
+    Users that the model cannot rank for get the list of the popularity model that was evaluated with it. A list holds
+    an item only while the item is on sale, whatever the evaluation protocol counts.
     """
 
     def __init__(self, model: Recommender) -> None:
@@ -142,14 +141,13 @@ class Predictor:
 
 
 def popularity_baseline(model: Recommender) -> Popularity:
-    """The popularity model that was evaluated with the model: itself or a base model of an ensemble.
+    """The popularity model that was evaluated with the model: itself, or the one stored in its bundle.
 
-    For any other model it is the default popularity, fitted on the events that the model was trained on.
+    For a model without one it is the default popularity, fitted on the events that the model was trained on.
     """
-    if isinstance(model, Popularity):
-        return model
-    if isinstance(model, Ensemble) and isinstance(base := model.base_models_.get(Popularity.name), Popularity):
-        return base
+    for found in (model, model.base_models_.get(Popularity.name)):
+        if isinstance(found, Popularity):
+            return found
     known = model.histories_
     log = Interactions(
         *(model.users_, model.items_, known.rows.astype(np.int32), known.item_columns, known.timestamps),

@@ -30,7 +30,7 @@ from recommenders.training.fitting import SkippedModel
 from recommenders.training.selection import CandidateChoice, choose
 from serving.release.challenger import MarketData, evaluate_challenger, release, stored_lists
 from serving.release.gate import GateCheck, choose_candidate
-from serving.release.refit import measure, refit_checks, to_record
+from serving.release.refit import measure, refit_candidate, refit_checks, to_record
 from serving.release.registry import Registry
 from serving.release.versions import LISTS_FILE, Version, training_tags
 
@@ -105,7 +105,7 @@ def registered_model_asset(config: TrainingConfig) -> dg.AssetsDefinition:
         log = replace(build_log(interactions, items, protocol), version=raw_dataset.version)
         vectors = encode_items_as_of(items, log.items, log.last_event)
         options = training.fit.options(checkpoints=registry.checkpoints(name))
-        model = models[candidate].refit(log, vectors, options)
+        model = refit_candidate(candidate, models, log, vectors, options)
         model.provenance |= provenance(training, evaluation_report, log)
         task = window_task(interactions, items, protocol)
         version, found = register(registry, training, model, models[candidate], evaluation_report, task, log)

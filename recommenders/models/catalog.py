@@ -1,12 +1,14 @@
 """The catalogue of models: name -> class, summary. Configuration, assets and the reference are made from it."""
 
 import importlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 from recommenders.errors import UnknownNameError
+from recommenders.events.context import FittedContext
 from recommenders.models.recommender import Recommender
-from recommenders.storage.bundle import read_manifest
+from recommenders.storage.bundle import read_base_model, read_manifest
 
 TORCH = frozenset({"torch"})
 
@@ -78,4 +80,20 @@ def model_class(name: str) -> type[Recommender]:
 
 def load(folder: Path) -> Recommender:
     """Loads a model from a bundle of any model class. Raises BundleError if the folder holds no bundle."""
-    return model_class(read_manifest(folder)["model"]).load(folder)
+    manifest = read_manifest(folder)
+    model = model_class(manifest["model"]).load(folder)
+    if not model.base_models_:  # an ensemble has loaded its own
+        model.base_models_ = load_base_models(folder, manifest["base_models"], model.context_)
+    return model
+
+
+def load_base_models(folder: Path, names: Iterable[str], context: FittedContext) -> dict[str, Recommender]:
+    """Loads the models inside a bundle, which share its context. Raises BundleError."""
+    found = {}
+    for name in names:
+        content = read_base_model(folder, name)
+        model = model_class(content.model)(model_class(content.model).Config(**content.config))
+        model.context_, model.provenance = context, content.provenance
+        model.restore(content.arrays)
+        found[name] = model
+    return found

@@ -93,6 +93,8 @@ class Recommender(HasContext, ABC):
         self.config = config or self.Config()
         self.provenance: dict[str, Any] = {}
         self.learning_curve: list[dict[str, float]] = []
+        # the models in this model's bundle: the base models of an ensemble, or the popularity that is served beside it
+        self.base_models_: dict[str, Recommender] = {}
 
     # -- fitting
 
@@ -246,8 +248,8 @@ class Recommender(HasContext, ABC):
         return bundle.write(folder, own, base_models, context)
 
     def base_model_bundles(self) -> dict[str, Bundle]:
-        """The bundles of the base models; empty unless the model is an ensemble."""
-        return {}
+        """The bundle of each base model. Their context is that of this model."""
+        return {name: model.to_bundle() for name, model in self.base_models_.items()}
 
     @classmethod
     def load(cls, folder: Path) -> Self:

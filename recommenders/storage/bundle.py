@@ -2,7 +2,7 @@
 
     manifest.json           name, configuration, provenance, the sha256 of its context, and of every other file
     arrays.safetensors      the learned arrays
-    base_models/NAME/...    bundles inside a bundle (the base models of an ensemble)
+    base_models/NAME/...    bundles inside a bundle (base models of an ensemble; popularity beside another model)
     contexts/SHA256...      its context (storage.contexts), unless that is beside the bundle: ../contexts/SHA256...
 
 A bundle is written completely or not at all: it is written to a folder beside the target and then renamed.
@@ -145,7 +145,7 @@ def read(folder: Path, verify: bool = True) -> Bundle:
 
 
 def read_base_model(folder: Path, name: str) -> Bundle:
-    """The bundle of a base model inside an ensemble's bundle; read(folder) has already checked its files."""
+    """The bundle of a base model inside a bundle; read(folder) has already checked its files."""
     return read(folder / BASE_MODELS / name, verify=False)
 
 

@@ -1,4 +1,4 @@
-"""Checks before a release that the refitted model, which will serve, behaves like the model that was evaluated.
+"""Refits the model to release, and checks that it behaves like the model that was evaluated.
 
 Input: both models and the users of the test window, with their histories at its start. The evaluated model was not
 trained on the window and the refitted model was. So their lists should be alike, and the refitted model should not be
@@ -6,6 +6,7 @@ worse on this window. Output: figures, and one gate check for each limit.
 """
 
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,11 @@ from recommenders.evaluation.rank import Lists
 from recommenders.evaluation.window import WindowTask
 from recommenders.events.histories import Histories
 from recommenders.events.interactions import Interactions
+from recommenders.features.items import ItemFeatures
 from recommenders.metrics.ranking import K
 from recommenders.models import catalog
-from recommenders.models.recommender import Recommender
+from recommenders.models.popularity import Popularity
+from recommenders.models.recommender import Recommender, TrainingOptions
 from recommenders.storage.bundle import size_in_bytes
 from serving.release.gate import GateCheck, GateRules, compare
 
@@ -61,6 +64,20 @@ class RefitFigures:
     evaluated_milliseconds: float
     megabytes: float
     evaluated_megabytes: float
+
+
+def refit_candidate(
+    name: str,
+    models: Mapping[str, Recommender],
+    log: Interactions,
+    features: ItemFeatures | None,
+    options: TrainingOptions,
+) -> Recommender:
+    """A model refitted on a log, with the evaluated popularity for the users that it cannot rank for."""
+    model = models[name].refit(log, features, options)
+    if not model.base_models_ and name != Popularity.name:
+        model.base_models_ = {Popularity.name: models[Popularity.name].refit(log, features, options)}
+    return model
 
 
 def measure(

@@ -15,8 +15,9 @@ from recommenders.models import catalog
 from recommenders.models.collaborative_filtering.model import CollaborativeFiltering
 from recommenders.models.ensembles.hybrid import Hybrid, HybridConfig
 from recommenders.models.popularity import Popularity, PopularityConfig
-from recommenders.models.recommender import Recommender
+from recommenders.models.recommender import Recommender, TrainingOptions
 from serving.predictor import Predictor
+from serving.release.refit import refit_candidate
 
 
 class Neighbour(Recommender):
@@ -161,11 +162,13 @@ def test_the_popularity_model_is_the_evaluated_one(market, tmp_path):
     }
     ensemble = Hybrid(HybridConfig(model_weights={"collaborative_filtering": 1.0})).fit_from(base_models, log)
     evaluated = base_models["popularity"].recommend(np.array([-1]), Histories.from_lists([[]], 12), 12)
-    found = Predictor(ensemble.save(tmp_path / "b")).predict("unknown", [], 12)
-    assert found.strategy == "popularity"
-    assert found.item_ids == log.items.ids[evaluated.item_columns[0]].tolist()
-    assert found.scores == evaluated.scores[0].tolist()
-    assert found.item_ids[0] != "101"
+    released = refit_candidate("collaborative_filtering", base_models, log, None, TrainingOptions())
+    for number, model in enumerate((ensemble, released)):
+        found = Predictor(model.save(tmp_path / str(number))).predict("unknown", [], 12)
+        assert found.strategy == "popularity"
+        assert found.item_ids == log.items.ids[evaluated.item_columns[0]].tolist()
+        assert found.scores == evaluated.scores[0].tolist()
+        assert found.item_ids[0] != "101"
     alone = Predictor(base_models["collaborative_filtering"].save(tmp_path / "alone")).predict("unknown", [], 12)
     ranked = Popularity().fit(log).recommend(np.array([-1]), Histories.from_lists([[]], 12), 12)
     assert alone.scores == pytest.approx(ranked.scores[0].tolist())

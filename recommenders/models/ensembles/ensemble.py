@@ -15,7 +15,6 @@ from recommenders.events.histories import Histories
 from recommenders.events.interactions import Interactions
 from recommenders.models.popularity import Popularity
 from recommenders.models.recommender import DEFAULT_OPTIONS, Recommender, TrainingOptions
-from recommenders.storage import bundle
 from recommenders.storage.bundle import Bundle
 
 if TYPE_CHECKING:
@@ -37,7 +36,6 @@ class Ensemble(Recommender):
     # differ only by rounding would change places between the evaluated and the served lists.
     block: ClassVar[int] = 1
 
-    base_models_: dict[str, Recommender]
     skipped_: dict[str, str]  # base model that fit() skipped -> reason; not stored in the bundle
 
     @abstractmethod
@@ -123,10 +121,6 @@ class Ensemble(Recommender):
                 covered |= model.covers(user_rows, histories)
         return covered
 
-    def base_model_bundles(self) -> dict[str, Bundle]:
-        """The bundle of each base model. Their context is that of the ensemble."""
-        return {name: model.to_bundle() for name, model in self.base_models_.items()}
-
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Empty, unless the ensemble itself has fitted parameters."""
         return {}
@@ -135,14 +129,7 @@ class Ensemble(Recommender):
         """The inverse of arrays()."""
 
     def _restore(self, folder: Path, content: Bundle) -> None:
-        from recommenders.models.catalog import model_class
+        from recommenders.models.catalog import load_base_models
 
-        self.base_models_ = {}
-        for name in content.base_models:
-            part = bundle.read_base_model(folder, name)
-            model = model_class(part.model)(model_class(part.model).Config(**part.config))
-            model.context_ = self.context_
-            model.provenance = part.provenance
-            model.restore(part.arrays)
-            self.base_models_[name] = model
+        self.base_models_ = load_base_models(folder, content.base_models, self.context_)
         self.restore(content.arrays)
