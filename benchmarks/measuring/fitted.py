@@ -41,12 +41,16 @@ def fit_key(name: str, task: Question, config: TrainingConfig) -> str:
 
 
 def _fit(name: str, task: Question, config: TrainingConfig) -> Recommender | SkippedModel:
-    models = {base: fitted(base, task, config) for base in _base_models(name, task, config)}
-    base_models = {base: model for base, model in models.items() if isinstance(model, Recommender)}
     try:
-        return fit_model(name, config, task.log, base_models, task.features)
+        return fit_model(name, config, task.log, bases(name, task, config), task.features)
     except UnsuitableError as error:
         return SkippedModel(name, str(error))
+
+
+def bases(name: str, task: Question, config: TrainingConfig) -> dict[str, Recommender]:
+    """The fitted base models of an ensemble, without those that cannot be fitted on the log. {} for other models."""
+    models = {base: fitted(base, task, config) for base in _base_models(name, task, config)}
+    return {base: model for base, model in models.items() if isinstance(model, Recommender)}
 
 
 def _base_models(name: str, task: Question, config: TrainingConfig) -> list[str]:

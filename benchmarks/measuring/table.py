@@ -178,7 +178,7 @@ def commit() -> str:
 
 def versions() -> dict[str, str]:
     """Versions of our package and the libraries that it uses."""
-    ours = ("tradewind", "numpy", "scipy", "scikit-learn", "torch", "numba")
+    ours = ("tradewind", "numpy", "scipy", "scikit-learn", "xgboost-cpu", "torch", "numba")
     return {name: version(name) for name in ours} | {"python": platform.python_version()}
 
 

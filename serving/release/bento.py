@@ -22,7 +22,7 @@ from serving.pointer import Pointer, read_pointer, verify, write_pointer
 from serving.settings import BENTO_POINTER, PROJECT, ServingSettings
 
 PACKAGES = ("recommenders", "serving")
-# The packages that the worker imports; torch, mlflow, pyarrow and scikit-learn are not among them.
+# The packages that the worker imports; torch, mlflow, pyarrow, scikit-learn and XGBoost are not among them.
 REQUIREMENTS = (
     "numpy",
     "scipy",

@@ -16,7 +16,7 @@ BLOCKER = """
 import sys
 class Blocked:
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in "mlflow torch pyarrow sklearn pandas dagster evidently".split():
+        if name.partition(".")[0] in "mlflow torch pyarrow sklearn xgboost pandas dagster evidently".split():
             raise ImportError(f"{name} is not installed where a Bento runs")
 sys.meta_path.insert(0, Blocked())
 """

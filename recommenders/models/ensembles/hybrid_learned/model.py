@@ -55,7 +55,7 @@ class HybridLearned(Ensemble):
         return [name for name in self.base_model_names() if not model_class(name).expensive_to_fit]
 
     def _fit_top(self, interactions: Interactions, features: "ItemFeatures | None", options: TrainingOptions) -> None:
-        from recommenders.models.ensembles.hybrid_learned.training import (  # scikit-learn, not needed to score
+        from recommenders.models.ensembles.hybrid_learned.training import (  # XGBoost, not needed to score
             fit_rankers,
         )
 

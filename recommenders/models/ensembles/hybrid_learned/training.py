@@ -3,22 +3,22 @@
 import contextlib
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
-from sklearn.ensemble import HistGradientBoostingClassifier
 
 from recommenders.errors import UnsuitableError
 from recommenders.events.histories import Histories
 from recommenders.events.interactions import Interactions
-from recommenders.models.ensembles.hybrid_learned.binning import Bins
 from recommenders.models.ensembles.hybrid_learned.candidates import Candidates
 from recommenders.models.ensembles.hybrid_learned.config import HybridLearnedConfig
+from recommenders.models.ensembles.hybrid_learned.examples import Examples
 from recommenders.models.ensembles.hybrid_learned.rankers import Rankers
 from recommenders.models.ensembles.hybrid_learned.score_rules import ScoreRules, ValidationUsers, choose_rules
-from recommenders.models.ensembles.hybrid_learned.trees import BoostedTrees, trees_from_estimator
+from recommenders.models.ensembles.hybrid_learned.tree_training import train_trees
+from recommenders.models.ensembles.hybrid_learned.trees import BoostedTrees
 from recommenders.models.recommender import Recommender, TrainingOptions
 from recommenders.splitting.windows import Window, first_events, newest_events, windows
 
@@ -31,25 +31,6 @@ MIN_POSITIVES = 50  # minimum number of positive examples to train a ranker
 FIRST_EVENTS = (None, 1, 3, 8)  # known events of a new user; later visits are the targets; None: the first visit
 BATCH = 256  # users whose candidates are computed together
 MAX_VALIDATION_USERS = 2000  # of each group, to choose the score rules
-
-
-class Examples(NamedTuple):
-    """Training examples, pairs of a user and an item: features (n, n_features), labels and example weights (n,)."""
-
-    features: NDArray[np.float32]
-    labels: NDArray[np.bool_]
-    weights: NDArray[np.float64]
-    known: NDArray[np.bool_]  # (n,) whether the user is treated as known (not as a cold-start user)
-    new: NDArray[np.bool_]  # (n,) whether the user had no events before the window
-    users: NDArray[np.int64]  # (n,) the number of the user within the window
-
-    def select(self, mask: NDArray[np.bool_]) -> "Examples":
-        """The examples of a mask (n,)."""
-        return Examples(**{name: getattr(self, name)[mask] for name in self._fields})
-
-    @classmethod
-    def concatenate(cls, parts: "list[Examples]") -> "Examples":
-        return cls(*(np.concatenate(field) for field in zip(*parts, strict=True)))
 
 
 def fit_rankers(
@@ -80,30 +61,32 @@ def fit_rankers(
             "use a longer log or set models.hybrid_learned.enabled: false"
         )
     before = [part for part, end in zip(parts, ends, strict=True) if end <= newest[1].cut]
-    rules = _choose_rules(*newest, Examples.concatenate(before) if before else None, parts[0])
+    rules = _choose_rules(*newest, Examples.concatenate(before) if before else None, parts[0], options.threads)
     examples = Examples.concatenate(parts)
     parts.clear()  # frees several hundred megabytes
-    return candidates, _train_rankers(candidates.config, examples), rules
+    return candidates, _train_rankers(candidates.config, examples, options.threads), rules
 
 
-def _train_rankers(config: HybridLearnedConfig, examples: Examples) -> Rankers:
+def _train_rankers(config: HybridLearnedConfig, examples: Examples, threads: int | None) -> Rankers:
     # known users shown as cold-start users train both rankers: what a history is worth if its times are not known
-    return Rankers(*(_train_trees(config, examples, group) for group in (~examples.new, ~examples.known)))
+    return Rankers(*(_train_trees(config, examples, group, threads) for group in (~examples.new, ~examples.known)))
 
 
-def _choose_rules(earlier: Candidates, window: Window, before: Examples | None, within: Examples) -> ScoreRules:
+def _choose_rules(
+    earlier: Candidates, window: Window, before: Examples | None, within: Examples, threads: int | None
+) -> ScoreRules:
     """Chooses the score rules on users of the window that the validated rankers were not trained on.
 
     before: examples of windows that ended before this one began. If they are too few, the rankers are trained on one
     half of the window's users, `within`, and validated on the other half.
     """
     if before is not None and before.labels.sum() >= MIN_POSITIVES:
-        rankers = [_train_rankers(earlier.config, before)]
+        rankers = [_train_rankers(earlier.config, before, threads)]
     elif within.labels.sum() >= 2 * MIN_POSITIVES:
         halves = [within.select(within.users % 2 != half) for half in (0, 1)]
         if not all(half.labels.any() and not half.labels.all() for half in halves):
             return ScoreRules()
-        rankers = [_train_rankers(earlier.config, half) for half in halves]
+        rankers = [_train_rankers(earlier.config, half, threads) for half in halves]
     else:
         return ScoreRules()
     found = ScoreRules()
@@ -169,27 +152,13 @@ def _training_windows(log: Interactions, candidates: Candidates, parts: list[Exa
         yield newest_events(log)
 
 
-def _train_trees(config: HybridLearnedConfig, examples: Examples, group: NDArray[np.bool_]) -> BoostedTrees:
+def _train_trees(
+    config: HybridLearnedConfig, examples: Examples, group: NDArray[np.bool_], threads: int | None
+) -> BoostedTrees:
     """Trains trees on one group of examples, or on all if the group has too few positives."""
     labels = examples.labels[group]
     chosen = examples.select(group) if MIN_POSITIVES <= labels.sum() < len(labels) else examples
-    bins = Bins.from_features(chosen.features, chosen.weights)
-    estimator = _estimator(config, len(chosen.labels)).fit(bins.numbers(chosen.features), chosen.labels, chosen.weights)
-    return bins.to_feature_values(trees_from_estimator(estimator, config.max_depth))
-
-
-def _estimator(config: HybridLearnedConfig, n_examples: int) -> HistGradientBoostingClassifier:
-    return HistGradientBoostingClassifier(
-        max_iter=config.n_estimators,
-        learning_rate=config.learning_rate,
-        max_depth=config.max_depth,
-        max_leaf_nodes=2**config.max_depth,
-        min_samples_leaf=int(np.clip(n_examples // 500, 5, 300)),
-        l2_regularization=20.0,
-        max_features=0.5,
-        early_stopping=False,
-        random_state=config.seed,
-    )
+    return train_trees(config, chosen, threads)
 
 
 def _examples(earlier: Candidates, window: Window, rng: np.random.Generator) -> Examples | None:

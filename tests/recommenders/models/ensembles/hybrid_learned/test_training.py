@@ -13,9 +13,10 @@ from recommenders.models.ease import EASE
 from recommenders.models.ensembles.hybrid_learned import training
 from recommenders.models.ensembles.hybrid_learned.candidates import Candidates
 from recommenders.models.ensembles.hybrid_learned.config import HybridLearnedConfig
+from recommenders.models.ensembles.hybrid_learned.examples import Examples
 from recommenders.models.ensembles.hybrid_learned.model import HybridLearned
 from recommenders.models.ensembles.hybrid_learned.score_rules import ScoreRules, ValidationUsers
-from recommenders.models.ensembles.hybrid_learned.training import FIRST_EVENTS, NON_CANDIDATE_WEIGHT, Examples
+from recommenders.models.ensembles.hybrid_learned.training import FIRST_EVENTS, NON_CANDIDATE_WEIGHT
 from recommenders.models.popularity import Popularity
 from recommenders.models.recommender import TrainingOptions
 from recommenders.splitting.windows import Window, windows
@@ -204,7 +205,7 @@ def record_training(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Records the examples of rankers and the arguments of choose_rules: kinds[0] -> (scores, ValidationUsers)."""
     recorded: dict[str, Any] = {"learned": []}
 
-    def rankers(config: HybridLearnedConfig, learned: Examples) -> Parity:
+    def rankers(config: HybridLearnedConfig, learned: Examples, threads: None) -> Parity:
         recorded["learned"].append(learned)
         return Parity(learned)
 
@@ -234,7 +235,7 @@ def test_with_one_window_each_half_of_the_users_validates_the_ranker_of_the_othe
 
     monkeypatch.setattr(earlier, "propose", ragged)
     recorded = record_training(monkeypatch)
-    assert training._choose_rules(earlier, window, None, within) == ScoreRules()
+    assert training._choose_rules(earlier, window, None, within, None) == ScoreRules()
     assert sorted(int(learned.users[0]) % 2 for learned in recorded["learned"]) == [0, 1]
     for kind, numbers in (("bought", window.user_rows), ("cold_start", np.arange(20))):
         scores, validation = recorded[kind]
@@ -249,7 +250,7 @@ def test_rankers_of_earlier_windows_are_validated_on_all_users_of_the_newest(
     recorded = record_training(monkeypatch)
     within = examples(earlier, window)
     before = within.select(within.users % 4 != 1)
-    training._choose_rules(earlier, window, before, within)
+    training._choose_rules(earlier, window, before, within, None)
     assert [len(learned.labels) for learned in recorded["learned"]] == [len(before.labels)]
     assert (recorded["bought"][0] == -1).all()
     assert len(recorded["bought"][0]) == (recorded["bought"][1].columns >= 0).sum()
@@ -268,13 +269,13 @@ def test_too_few_positives_choose_no_rule(market: Interactions, monkeypatch: pyt
     ):
         monkeypatch.setattr(training, "MIN_POSITIVES", minimum)
         recorded = record_training(monkeypatch)
-        assert training._choose_rules(earlier, window, before, within) == ScoreRules()
+        assert training._choose_rules(earlier, window, before, within, None) == ScoreRules()
         assert len(recorded["learned"]) == n_rankers
         assert ("bought" in recorded) == (n_rankers > 0)
     monkeypatch.setattr(training, "MIN_POSITIVES", 1)
     odd_only = within._replace(labels=within.labels & (within.users % 2 == 1))
     recorded = record_training(monkeypatch)
-    assert training._choose_rules(earlier, window, None, odd_only) == ScoreRules()  # one half has no positives
+    assert training._choose_rules(earlier, window, None, odd_only, None) == ScoreRules()  # one half has no positives
     assert not recorded["learned"]
 
 
@@ -312,7 +313,7 @@ def test_an_empty_window_gives_no_examples_and_no_validation_users(
     for part in (replace(window, new_users=window.new_users[[]]), replace(empty, new_users=window.new_users)):
         assert training._examples(earlier, part, np.random.default_rng(0))
     recorded = record_training(monkeypatch)
-    training._choose_rules(earlier, replace(empty, new_users=window.new_users), within, within)
+    training._choose_rules(earlier, replace(empty, new_users=window.new_users), within, within, None)
     assert "bought" not in recorded
     assert "cold_start" in recorded
     two_visits = window.new_users.select(np.arange(80) % 4 < 2)  # one target after the first
@@ -333,7 +334,7 @@ def test_a_group_with_too_few_positives_is_trained_on_all_examples(monkeypatch: 
     def pair_scores(group: str) -> list[float]:
         """The scores of two pairs that only one group separates."""
         pairs = np.array([[0.5, 0.1], [0.5, 0.9]], np.float32)
-        return np.round(getattr(training._train_rankers(config, made), group).score(pairs), 3).tolist()
+        return np.round(getattr(training._train_rankers(config, made, None), group).score(pairs), 3).tolist()
 
     monkeypatch.setattr(training, "MIN_POSITIVES", n_positives)
     known, cold_start = pair_scores("known"), pair_scores("cold_start")
@@ -343,15 +344,7 @@ def test_a_group_with_too_few_positives_is_trained_on_all_examples(monkeypatch: 
     assert cold_start[1] - cold_start[0] > 2 * (pair_scores("cold_start")[1] - pair_scores("cold_start")[0])
     all_positive = made._replace(labels=labels | cold)
     monkeypatch.setattr(training, "MIN_POSITIVES", 1)
-    assert np.ptp(training._train_rankers(config, all_positive).cold_start.score(features)) > 0.3  # of the others
-
-
-def test_max_leaf_nodes_follow_the_depth_and_leaf_sizes_the_examples() -> None:
-    config = HybridLearnedConfig(**SMALL)
-    sizes = {n: training._estimator(config, n).min_samples_leaf for n in (10, 100_250, 10_000_000)}
-    assert sizes == {10: 5, 100_250: 200, 10_000_000: 300}
-    assert training._estimator(config, 10).max_leaf_nodes == 8
-    assert training._estimator(config, 10).max_iter == 5
+    assert np.ptp(training._train_rankers(config, all_positive, None).cold_start.score(features)) > 0.3  # of the others
 
 
 def test_there_is_no_early_stopping() -> None:
@@ -365,7 +358,7 @@ def test_there_is_no_early_stopping() -> None:
         np.zeros(n, np.bool_),
         np.arange(n),
     )
-    assert len(training._train_rankers(config, nothing).known.values) == 40
+    assert len(training._train_rankers(config, nothing, None).known.values) == 40
 
 
 def test_windows_that_ended_before_the_newest_began_are_used_for_validation(
@@ -380,7 +373,7 @@ def test_windows_that_ended_before_the_newest_began_are_used_for_validation(
         parts.append(made(*given))  # type: ignore[arg-type]
         return parts[-1]
 
-    def choosing(earlier: Any, window: Any, ended: Examples | None, within: Examples) -> ScoreRules:
+    def choosing(earlier: Any, window: Any, ended: Examples | None, within: Examples, threads: None) -> ScoreRules:
         assert within is parts[0]
         before.append(ended)
         return ScoreRules()
