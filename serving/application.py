@@ -1,20 +1,27 @@
-"""The HTTP service: a small ASGI application, which serving.service runs in BentoML.
+"""The HTTP service: a Starlette application, which serving.service runs in BentoML.
 
-POST /predict      a list for a user           GET /docs          Swagger, with files from this machine
-GET  /health       readiness and version       GET /openapi.json  the OpenAPI document
-GET  /analytics    statistics, JSON or HTML    GET /              redirects to /docs
+POST /predict      a list for a user              GET /docs          Swagger, with files from this machine
+GET  /health       readiness and version          GET /openapi.json  the OpenAPI document
+GET  /analytics    figures, JSON or HTML          GET /metrics       figures for Prometheus
+GET  /             redirects to /docs
 """
 
 import logging
 import secrets
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
 import orjson
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
-from serving.analytics import Recorder
+from serving import metrics
+from serving.problems import problem
 from serving.requests import (
     MAX_BODY_BYTES,
     InvalidRequestError,
@@ -33,109 +40,48 @@ if TYPE_CHECKING:  # the process that only starts the worker needs no model and 
 
 log = logging.getLogger(__name__)
 
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-Headers = tuple[tuple[bytes, bytes], ...]
-
-JSON = b"application/json"
-HTML = b"text/html; charset=utf-8"
-RETRY_AFTER: Headers = ((b"retry-after", b"1"),)
-CACHED: Headers = ((b"cache-control", b"max-age=86400"),)
-
-
-class Response(NamedTuple):
-    """One HTTP response."""
-
-    status: int
-    body: bytes
-    media_type: bytes = JSON
-    headers: Headers = ()
+JSON = "application/json"
+RETRY_AFTER = {"retry-after": "1"}
+CACHED = {"cache-control": "max-age=86400"}
 
 
 class Application:
-    """The ASGI application. The process that starts it sets `watcher`; `recorder` may be replaced."""
+    """The ASGI application. The process that starts it sets `watcher`."""
 
     def __init__(self, swagger: Path) -> None:
         """swagger: the folder with swagger-ui-bundle.js and swagger-ui.css."""
         self._swagger = swagger
         self.watcher: ChampionWatcher | None = None
-        self.recorder = Recorder()
-        self._gets: dict[str, Callable[[Scope], Response]] = {
-            "/": lambda _: Response(307, b"", HTML, ((b"location", b"docs"),)),
-            "/health": lambda _: self._health(),
-            "/analytics": self._analytics,
-            "/openapi.json": lambda _: Response(200, orjson.dumps(specification())),
-            "/docs": lambda _: Response(200, pages.static_file("docs.html"), HTML, pages.SECURITY),
-            "/docs/start.js": lambda _: Response(200, pages.static_file("start.js"), b"text/javascript; charset=utf-8"),
-            "/favicon.ico": lambda _: Response(200, pages.static_file("favicon.png"), b"image/png", CACHED),
-        }
+        self.metrics = metrics.Metrics()
+        self._app = Starlette(
+            routes=[
+                Route("/predict", Predict(self), methods=["POST"]),
+                Route("/health", self._health),
+                Route("/analytics", self._analytics),
+                Route("/metrics", self._metrics),
+                Route("/openapi.json", _openapi),
+                Route("/docs", _docs),
+                Route("/docs/{name}", self._docs_file),
+                Route("/favicon.ico", _icon),
+                Route("/", _to_docs),
+            ],
+            exception_handlers={HTTPException: _no_such_route, Exception: _internal_error},
+        )
+        self._app.router.redirect_slashes = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The entry point that ASGI defines."""
-        if scope["type"] == "websocket":
-            await send({"type": "websocket.close", "code": 1008})
-        if scope["type"] != "http":
-            return
-        response = await self._respond(scope, receive)
-        if response is None:  # the client has disconnected
-            return
-        headers = [
-            (b"content-type", response.media_type),
-            (b"content-length", b"%d" % len(response.body)),
-            *response.headers,
-        ]
-        await send({"type": "http.response.start", "status": response.status, "headers": headers})
-        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else response.body})
+        await self._app(scope, receive, send)
 
-    async def _respond(self, scope: Scope, receive: Receive) -> Response | None:
-        path, method = scope["path"], scope["method"]
-        if path == "/predict":
-            if method != "POST":
-                return error_response(405, f"{path} takes POST; got {method}", headers=((b"allow", b"POST"),))
-            return await self._predict(scope, receive)
-        page = self._gets.get(path) or self._swagger_file(path)
-        if page is None:
-            return error_response(404, f"no such path; allowed: /predict, {', '.join(self._gets)}")
-        if method not in ("GET", "HEAD"):
-            return error_response(405, f"{path} takes GET; got {method}", headers=((b"allow", b"GET, HEAD"),))
-        return page(scope)
-
-    # -- POST /predict
-
-    async def _predict(self, scope: Scope, receive: Receive) -> Response | None:
-        start = time.perf_counter()
-        request_id = secrets.token_hex(8)
-        champion = self.watcher.champion if self.watcher else None
-        strategy = version = ""
-        try:
-            content_type, body = await read_body(scope, receive)
-            if champion is None:
-                response = error_response(503, self._unavailable_reason(), headers=RETRY_AFTER)
-            else:
-                response, strategy = respond(champion, parse(body, content_type), request_id, start)
-                version = str(champion.pointer.version)
-        except ConnectionResetError:
-            return None
-        except InvalidRequestError as error:
-            response = error_response(error.status, str(error), error.details)
-        except Exception:  # the client gets a short message, the log gets the cause
-            log.exception("request %s failed", request_id)
-            response = error_response(500, f"internal error; see request id {request_id} in the service's log")
-        self.recorder.record(response.status, (time.perf_counter() - start) * 1000, strategy, version)
-        return response
-
-    # -- GET
-
-    def _unavailable_reason(self) -> str:
+    def unavailable_reason(self) -> str:
+        """Why there is no champion yet."""
         return (self.watcher.problem if self.watcher else "") or "the service is starting: it loads the champion"
 
-    def _health(self) -> Response:
+    async def _health(self, request: Request) -> Response:
         champion = self.watcher.champion if self.watcher else None
         if champion is None:
-            content = {"status": "starting", "reason": self._unavailable_reason()}
-            return Response(503, orjson.dumps(content), JSON, RETRY_AFTER)
+            content = {"status": "starting", "reason": self.unavailable_reason()}
+            return Response(orjson.dumps(content), 503, RETRY_AFTER, JSON)
         on_sale = int(champion.predictor.lists.on_sale().sum())
         state = {
             "status": "ok",
@@ -150,20 +96,89 @@ class Application:
             state["warning"] = "all lists are empty: no item is on sale by its available_from and available_until"
         if self.watcher and self.watcher.problem:
             state["warning"] = f"version {champion.pointer.version} is still served; {self.watcher.problem}"
-        return Response(200, orjson.dumps(state))
+        return Response(orjson.dumps(state), media_type=JSON)
 
-    def _analytics(self, scope: Scope) -> Response:
-        figures = self.recorder.summary()
-        if b"text/html" in header(scope, b"accept"):
-            return Response(200, pages.analytics(figures), HTML, pages.SECURITY)
-        return Response(200, orjson.dumps(figures))
+    async def _analytics(self, request: Request) -> Response:
+        figures = self.metrics.summary()
+        if "text/html" in request.headers.get("accept", ""):
+            return Response(pages.analytics(figures), headers=pages.SECURITY, media_type="text/html")
+        return Response(orjson.dumps(figures), media_type=JSON)
 
-    def _swagger_file(self, path: str) -> Callable[[Scope], Response] | None:
-        name = path.removeprefix("/docs/")
-        if name not in pages.SWAGGER_FILES or path == name:
-            return None
-        content = (self._swagger / name).read_bytes()
-        return lambda _: Response(200, content, pages.SWAGGER_FILES[name], CACHED)
+    async def _metrics(self, request: Request) -> Response:
+        return Response(self.metrics.exposition(), headers={"content-type": metrics.CONTENT_TYPE})
+
+    async def _docs_file(self, request: Request) -> Response:
+        name = request.path_params["name"]
+        if name == "start.js":
+            return Response(pages.static_file(name), media_type="text/javascript")
+        if name not in pages.SWAGGER_FILES:
+            raise HTTPException(404)
+        return Response((self._swagger / name).read_bytes(), 200, CACHED, pages.SWAGGER_FILES[name])
+
+
+class Predict:
+    """POST /predict. An ASGI endpoint: Starlette calls it without the wrappers that a function gets."""
+
+    def __init__(self, application: Application) -> None:
+        self._application = application
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The entry point that ASGI defines."""
+        start = time.perf_counter()
+        request_id = secrets.token_hex(8)
+        watcher = self._application.watcher
+        champion = watcher.champion if watcher else None
+        strategy = version = ""
+        try:
+            request = Request(scope, receive)
+            body = await read_body(request)
+            if champion is None:
+                reason = self._application.unavailable_reason()
+                response = problem(503, reason, headers=RETRY_AFTER, request_id=request_id)
+            else:
+                content_type = request.headers.get("content-type", "")
+                response, strategy = respond(champion, parse(body, content_type), request_id, start)
+                version = str(champion.pointer.version)
+        except ClientDisconnect:
+            return
+        except InvalidRequestError as error:
+            response = problem(error.status, str(error), error.details, request_id=request_id)
+        except Exception:  # the client gets a short message, the log gets the cause
+            log.exception("request %s failed", request_id)
+            response = problem(500, "internal error; the service's log has the cause", request_id=request_id)
+        self._application.metrics.record(response.status_code, time.perf_counter() - start, strategy, version)
+        await response(scope, receive, send)
+
+
+async def _to_docs(request: Request) -> Response:
+    return RedirectResponse("docs")
+
+
+async def _openapi(request: Request) -> Response:
+    return Response(orjson.dumps(specification()), media_type=JSON)
+
+
+async def _docs(request: Request) -> Response:
+    return Response(pages.static_file("docs.html"), headers=pages.SECURITY, media_type="text/html")
+
+
+async def _icon(request: Request) -> Response:
+    return Response(pages.static_file("favicon.png"), 200, CACHED, "image/png")
+
+
+async def _no_such_route(request: Request, error: Exception) -> Response:
+    """404 and 405, which the router raises."""
+    assert isinstance(error, HTTPException)
+    if error.status_code == 405 and error.headers:
+        allowed = ", ".join(sorted(error.headers["Allow"].split(", ")))  # Starlette joins a set
+        detail = f"{request.url.path} takes {allowed}; got {request.method}"
+        return problem(405, detail, headers={"allow": allowed})
+    paths = ", ".join(route.path for route in request.app.routes if "{" not in route.path)
+    return problem(404, f"no such path; allowed: {paths}")
+
+
+async def _internal_error(request: Request, error: Exception) -> Response:
+    return problem(500, "internal error; the service's log has the cause")
 
 
 def respond(champion: "Champion", request: PredictRequest, request_id: str, start: float) -> tuple[Response, str]:
@@ -185,41 +200,23 @@ def respond(champion: "Champion", request: PredictRequest, request_id: str, star
         "request_id": request_id,
         "milliseconds": round((time.perf_counter() - start) * 1000, 3),
     }
-    return Response(200, orjson.dumps(content)), prediction.strategy
+    return Response(orjson.dumps(content), media_type=JSON), prediction.strategy
 
 
-def error_response(
-    status: int, message: str, details: list[dict[str, str]] | None = None, headers: Headers = ()
-) -> Response:
-    """An error as a one-line message and, if fields are wrong, one entry for each of them."""
-    content: dict[str, Any] = {"error": message, **({"details": details} if details else {})}
-    return Response(status, orjson.dumps(content), JSON, headers)
+async def read_body(request: Request) -> bytes:
+    """The body.
 
-
-async def read_body(scope: Scope, receive: Receive) -> tuple[str, bytes]:
-    """Content type and body.
-
-    Raises InvalidRequestError(413) as soon as the body is too long, ConnectionResetError if the client disconnected.
+    Raises InvalidRequestError(413) as soon as it is too long, ClientDisconnect if the client disconnected.
     """
     too_long = InvalidRequestError(
         413, f"body: got more than {MAX_BODY_BYTES} bytes; allowed: up to {MAX_BODY_BYTES} bytes; send less"
     )
-    announced = header(scope, b"content-length")
+    announced = request.headers.get("content-length", "")
     if announced.isdigit() and (len(announced) > 12 or int(announced) > MAX_BODY_BYTES):
         raise too_long
     body = b""
-    more = True
-    while more:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ConnectionResetError
-        body += message.get("body", b"")
-        more = message.get("more_body", False)
+    async for part in request.stream():
+        body += part
         if len(body) > MAX_BODY_BYTES:
             raise too_long
-    return header(scope, b"content-type").decode("latin-1"), body
-
-
-def header(scope: Scope, name: bytes) -> bytes:
-    """The value of a header; empty if it was not sent."""
-    return next((value for key, value in scope["headers"] if key == name), b"")
+    return body

@@ -61,11 +61,11 @@ class InvalidRequestError(Exception):
 def parse(body: bytes, content_type: str) -> PredictRequest:
     """The request in a body.
 
-    Raises InvalidRequestError: 400 if the body is not JSON, 422 if a field is not valid.
+    Raises InvalidRequestError: 400 if the body is not JSON, 415 for another content type, 422 if a field is not valid.
     """
     media_type = content_type.partition(";")[0].strip().lower()
     if media_type != "application/json":
-        raise InvalidRequestError(400, f"content-type: got {display_value(content_type)}; allowed: application/json")
+        raise InvalidRequestError(415, f"content-type: got {display_value(content_type)}; allowed: application/json")
     try:
         return PredictRequest.model_validate_json(body)
     except ValidationError as error:

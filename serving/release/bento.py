@@ -30,6 +30,8 @@ REQUIREMENTS = (
     "pydantic",
     "pydantic-settings",
     "orjson",
+    "starlette",
+    "prometheus_client",
     "jinja2",
     "threadpoolctl",
     "uvloop",

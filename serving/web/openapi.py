@@ -6,6 +6,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import models_json_schema
 
+from serving.problems import MEDIA_TYPE as PROBLEM
 from serving.requests import PredictRequest
 
 REFERENCE = "#/components/schemas/{model}"
@@ -45,23 +46,28 @@ class Fault(BaseModel):
     allowed: str
 
 
-class ErrorResponse(BaseModel):
-    """Why the request got no list."""
+class Problem(BaseModel):
+    """Why the request got no list: problem details (RFC 9457)."""
 
-    error: str
-    details: list[Fault] = []
+    type: Literal["about:blank"]
+    title: str = Field(description="The phrase of the status.")
+    status: int
+    detail: str = Field(description="What was sent, and what is allowed.")
+    errors: list[Fault] = Field(default=[], description="One entry for each wrong field.")
+    request_id: str = ""
 
 
 @cache
 def specification() -> dict[str, Any]:
     """The OpenAPI document."""
-    models = [(model, "validation") for model in (PredictRequest, PredictResponse, ErrorResponse)]
+    models = [(model, "validation") for model in (PredictRequest, PredictResponse, Problem)]
     _, definitions = models_json_schema(models, ref_template=REFERENCE)  # type: ignore[arg-type]
     errors = {
-        "400": _content("The body is not JSON", "ErrorResponse"),
-        "413": _content("The body is too long", "ErrorResponse"),
-        "422": _content("A field has a value that is not allowed", "ErrorResponse"),
-        "503": _content("No champion is loaded yet; try again after Retry-After seconds", "ErrorResponse"),
+        "400": _problem("The body is not JSON"),
+        "413": _problem("The body is too long"),
+        "415": _problem("The content type is not application/json"),
+        "422": _problem("A field has a value that is not allowed"),
+        "503": _problem("No champion is loaded yet; try again after Retry-After seconds"),
     }
     predict = {
         "summary": "The best items for a user",
@@ -81,6 +87,7 @@ def specification() -> dict[str, Any]:
                 "get": _operation("Whether the service is ready, and the version it serves", {"503": "Not ready"})
             },
             "/analytics": {"get": _operation("Requests, errors, latency and versions; an HTML page for browsers")},
+            "/metrics": {"get": _operation("The same figures for Prometheus, in its text format")},
         },
         "components": {"schemas": definitions["$defs"]},
     }
@@ -92,6 +99,11 @@ def _body(model: str) -> dict[str, Any]:
 
 def _content(description: str, model: str) -> dict[str, Any]:
     return {"description": description, **_body(model)}
+
+
+def _problem(description: str) -> dict[str, Any]:
+    schema = {"schema": {"$ref": REFERENCE.format(model="Problem")}}
+    return {"description": description, "content": {PROBLEM: schema}}
 
 
 def _operation(summary: str, others: dict[str, str] | None = None) -> dict[str, Any]:

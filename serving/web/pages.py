@@ -13,17 +13,14 @@ if TYPE_CHECKING:  # imported when the first page is made: most services only an
 
 FOLDER = Path(__file__).parent
 
-SECURITY = (
-    (
-        b"content-security-policy",
-        b"default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
-        b"connect-src 'self'; frame-ancestors 'none'",
-    ),
-)
+SECURITY = {
+    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data:; connect-src 'self'; frame-ancestors 'none'"
+}
 
 SWAGGER_FILES = {
-    "swagger-ui-bundle.js": b"text/javascript; charset=utf-8",
-    "swagger-ui.css": b"text/css; charset=utf-8",
+    "swagger-ui-bundle.js": "text/javascript",
+    "swagger-ui.css": "text/css",
 }
 
 
@@ -34,15 +31,15 @@ def static_file(name: str) -> bytes:
 
 
 def analytics(figures: Mapping[str, Any]) -> bytes:
-    """Recorder.summary() as an HTML page that refreshes itself."""
+    """Metrics.summary() as an HTML page that refreshes itself."""
     latencies = {name: "-" if value is None else f"{value:.2f} ms" for name, value in figures["latency_ms"].items()}
     sections = {
         "Requests": {
             "requests": figures["requests"],
             "errors": figures["errors"],
-            "requests per second, last minute": figures["requests_per_second"],
+            "requests per second": figures["requests_per_second"],
         },
-        "Latency of the newest requests": latencies,
+        "Latency": latencies,
         "Strategies": figures["strategies"],
         "Versions served": figures["versions"],
         "Statuses": figures["statuses"],

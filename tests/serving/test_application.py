@@ -58,9 +58,30 @@ def test_a_too_large_number_is_an_error_that_names_the_fix_and_works_as_a_string
     application = serve(n_ended=0)
     response = request(application, "POST", "/predict", json={"user_id": 1700000000000435545})
     assert response.status_code == 422
-    assert "user_id: got 1700000000000435545" in response.json()["error"]
-    assert "send any other id as a string" in response.json()["error"]
+    assert "user_id: got 1700000000000435545" in response.json()["detail"]
+    assert "send any other id as a string" in response.json()["detail"]
     answer = request(application, "POST", "/predict", json={"user_id": "1700000000000435545"}).json()
     assert (answer["user_id"], len(answer["items"])) == ("1700000000000435545", 10)
     mixed = request(application, "POST", "/predict", json={"user_id": 3, "history": [999, "999", 101, "101", " 101"]})
     assert mixed.json()["unknown_items"] == [999, "999", " 101"]
+
+
+def test_unknown_paths_add_no_metric(serve):
+    application = serve(n_ended=0)
+    request(application, "POST", "/predict", json={"user_id": 1})
+    before = application.metrics.exposition().count(b"\n")
+    for number in range(50):
+        assert request(application, "GET", f"/path-{number}").status_code == 404
+        assert request(application, "GET", f"/docs/file-{number}").status_code == 404
+    assert application.metrics.exposition().count(b"\n") == before
+
+
+def test_an_error_inside_has_a_request_id_and_no_trace(serve, monkeypatch, caplog):
+    application = serve(n_ended=0)
+    monkeypatch.setattr(application.watcher.champion.predictor, "predict", lambda *_: 1 / 0)
+    answer = request(application, "POST", "/predict", json={"user_id": 1})
+    problem = answer.json()
+    assert (answer.status_code, problem["title"]) == (500, "Internal Server Error")
+    assert "ZeroDivision" not in answer.text
+    assert problem["request_id"] in caplog.text
+    assert "ZeroDivisionError" in caplog.text

@@ -102,7 +102,7 @@ def test_a_body_that_is_not_json_is_an_error(content):
 def test_other_content_types_are_an_error(media_type):
     with pytest.raises(InvalidRequestError, match=r"content-type: got .*; allowed: application/json") as error:
         parse(body(user_id=1), media_type)
-    assert error.value.status == 400
+    assert error.value.status == 415
 
 
 @pytest.mark.parametrize(

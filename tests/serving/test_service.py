@@ -4,10 +4,12 @@ import json
 import re
 import threading
 from collections.abc import Iterator
+from http import HTTPStatus
 from typing import Any
 
 import httpx
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from serving.requests import MAX_BODY_BYTES
 
@@ -51,7 +53,7 @@ def test_without_a_champion_the_service_runs_and_reports_it(before):
         assert early[name].headers["retry-after"] == "1"
     assert early["health"].json()["status"] == "starting"
     assert re.match(r"no champion yet: .*toy\.json does not exist; train and promote", early["health"].json()["reason"])
-    assert "no champion yet" in early["predict"].json()["error"]
+    assert "no champion yet" in early["predict"].json()["detail"]
     assert early["ready"].status_code == 503
 
 
@@ -96,7 +98,7 @@ def test_ids_are_returned_in_the_type_they_were_sent_in(client):
     ("content", "media_type", "status", "message"),
     [
         (b"{", "application/json", 400, "body: not JSON"),
-        (b'{"user_id": 1}', "text/plain", 400, "content-type: got 'text/plain'; allowed: application/json"),
+        (b'{"user_id": 1}', "text/plain", 415, "content-type: got 'text/plain'; allowed: application/json"),
         (b"{}", "application/json", 422, "user_id: got nothing; allowed: a string"),
         (b'{"user_id": 1, "k": 3}', "application/json", 422, "k: got 3; allowed: only the fields"),
         (b'{"user_id": 1%s}' % (b"0" * 400), "application/json", 422, "user_id: got a number of"),
@@ -112,7 +114,11 @@ def test_ids_are_returned_in_the_type_they_were_sent_in(client):
 def test_bad_requests_are_errors(client, content, media_type, status, message):
     answer = client.post("/predict", content=content, headers={"content-type": media_type})
     assert answer.status_code == status
-    assert message in answer.json()["error"]
+    assert answer.headers["content-type"] == "application/problem+json"
+    found = answer.json()
+    assert message in found["detail"]
+    assert (found["status"], found["title"]) == (status, HTTPStatus(status).phrase)
+    assert re.fullmatch(r"[0-9a-f]{16}", found["request_id"])
 
 
 def test_a_body_without_a_length_is_limited_too(client):
@@ -125,9 +131,11 @@ def test_a_body_without_a_length_is_limited_too(client):
 def test_paths_and_methods(client):
     assert client.get("/").headers["location"] == "docs"
     assert client.get("/nowhere").status_code == 404
-    assert "/predict" in client.get("/nowhere").json()["error"]
+    assert "/predict" in client.get("/nowhere").json()["detail"]
     assert (client.get("/predict").status_code, client.get("/predict").headers["allow"]) == (405, "POST")
-    assert client.post("/health").status_code == 405
+    refused = client.post("/health")
+    assert (refused.status_code, refused.json()["detail"]) == (405, "/health takes GET, HEAD; got POST")
+    assert client.post("/predict/").status_code == 404
     assert client.head("/health").status_code == 200
     assert client.get("/docs/../service.py").status_code == 404
 
@@ -144,7 +152,7 @@ def test_the_docs_load_no_external_files(client):
 
 def test_the_openapi_document(client):
     described = client.get("/openapi.json").json()
-    assert set(described["paths"]) == {"/predict", "/health", "/analytics"}
+    assert set(described["paths"]) == {"/predict", "/health", "/analytics", "/metrics"}
     fields = described["components"]["schemas"]["PredictRequest"]
     assert set(fields["properties"]) == {"user_id", "history", "n_recommendations"}
     text = json.dumps(described)
@@ -166,6 +174,16 @@ def test_analytics(client):
     assert page.headers["content-type"].startswith("text/html")
     assert "Latency" in page.text
     assert client.get("/favicon.ico").headers["content-type"] == "image/png"  # a browser asks for it on every page
+
+
+def test_metrics_are_in_the_format_of_prometheus(client):
+    ask(client, user_id=3)
+    answer = client.get("/metrics")
+    assert answer.headers["content-type"].startswith("text/plain; version=")
+    found = {sample.name: sample for family in text_string_to_metric_families(answer.text) for sample in family.samples}
+    assert found["tradewind_lists_total"].labels.keys() == {"strategy", "version"}
+    figures = client.get("/analytics").json()
+    assert found["tradewind_request_duration_seconds_count"].value == figures["requests"]
 
 
 class RepeatingClient(threading.Thread):

@@ -3,27 +3,27 @@
 import re
 import struct
 
-from serving.analytics import Recorder
+from serving.metrics import Metrics
 from serving.web import pages
 
 
 def test_the_page_escapes_values_and_loads_no_external_files():
-    recorder = Recorder()
-    recorder.record(200, 1.0, "<script>", "1")
-    page = pages.analytics(recorder.summary()).decode()
+    metrics = Metrics()
+    metrics.record(200, 0.001, "<script>", "1")
+    page = pages.analytics(metrics.summary()).decode()
     assert "&lt;script&gt;" in page
     assert "<script" not in page
     assert "http" not in page.replace("http-equiv", "")
 
 
 def test_a_section_without_figures_says_so():
-    page = pages.analytics(Recorder().summary()).decode()
+    page = pages.analytics(Metrics().summary()).decode()
     assert page.count("none yet") == 3  # strategies, versions, statuses
     assert re.search(r"<th>p50</th>\s*<td>-</td>", page)
 
 
 def test_the_pages_link_the_icon():
-    for page in (pages.static_file("docs.html"), pages.analytics(Recorder().summary())):
+    for page in (pages.static_file("docs.html"), pages.analytics(Metrics().summary())):
         assert b'<link rel="icon" href="favicon.ico">' in page
 
 

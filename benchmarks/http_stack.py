@@ -1,0 +1,101 @@
+"""Measures what Starlette and the counters add to the work of one request, without a server.
+
+    python benchmarks/http_stack.py [--quick] [--json]
+
+Both applications are called as an ASGI server calls them, with a model that answers at once. Ours is serving's
+application. The other one parses the body and makes the answer with the same functions, and has no router, no counters
+and no limit of the body. Costs are processor seconds, the lowest of several rounds in turn.
+"""
+
+import asyncio
+import time
+from collections.abc import MutableMapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import orjson
+from measuring import table
+
+from serving.application import Application, respond
+from serving.predictor import Prediction
+from serving.requests import parse
+
+ROUNDS = 5
+BODY = orjson.dumps({"user_id": 123, "history": [], "n_recommendations": 10})
+HEADERS = [
+    (b"host", b"service"),
+    (b"content-type", b"application/json"),
+    (b"content-length", b"%d" % len(BODY)),
+    (b"accept", b"*/*"),
+]
+PREDICTION = Prediction([str(number) for number in range(10)], [0.5] * 10, "known_user", [])
+CHAMPION: Any = SimpleNamespace(
+    predictor=SimpleNamespace(predict=lambda *_: PREDICTION), pointer=SimpleNamespace(model="hybrid", version=1)
+)
+
+
+def main() -> None:
+    """Prints a table, and with --json a last line for programs."""
+    options = table.arguments(__doc__).parse_args()
+    started = time.perf_counter()
+    application = Application(Path())
+    application.watcher = SimpleNamespace(champion=CHAMPION, problem="")  # type: ignore[assignment]
+    n_requests = 100 if options.quick else 10_000
+    costs: dict[str, float] = {}
+    for _ in range(ROUNDS):
+        for name, app in {"ours": application, "bare": bare}.items():
+            costs[name] = min(costs.get(name, float("inf")), asyncio.run(microseconds(app, n_requests)))
+    print(table.HEAD)
+    rows = [
+        table.row(
+            "POST /predict without server and model",
+            "CPU microseconds",
+            costs["ours"],
+            ("no router, no counters", costs["bare"]),
+            lower_is_better=True,
+        )
+    ]
+    table.show(rows[0])
+    table.finish("http_stack", rows, started, options.as_json, {}, not options.quick)
+
+
+async def bare(scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
+    """The same work for one path, for a client that makes no mistakes."""
+    message = await receive()
+    response, _ = respond(CHAMPION, parse(message["body"], "application/json"), "0" * 16, time.perf_counter())
+    await send({"type": "http.response.start", "status": 200, "headers": response.raw_headers})
+    await send({"type": "http.response.body", "body": response.body})
+
+
+async def microseconds(app: Any, n_requests: int) -> float:
+    """Processor microseconds of one request."""
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": BODY, "more_body": False}
+
+    async def send(message: Any) -> None:
+        assert message.get("status", 200) == 200
+
+    started = time.process_time()
+    for _ in range(n_requests):
+        scope = {
+            "type": "http",
+            "asgi": {"version": "3.0"},
+            "http_version": "1.1",
+            "method": "POST",
+            "scheme": "http",
+            "path": "/predict",
+            "raw_path": b"/predict",
+            "root_path": "",
+            "query_string": b"",
+            "headers": HEADERS,
+            "client": ("127.0.0.1", 1),
+            "server": ("127.0.0.1", 2),
+        }
+        await app(scope, receive, send)
+    return (time.process_time() - started) / n_requests * 1e6
+
+
+if __name__ == "__main__":
+    main()

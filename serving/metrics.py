@@ -1,0 +1,95 @@
+"""What the service counts: requests, lists and latencies, for Prometheus and for the page /analytics.
+
+The names follow Prometheus' conventions. Labels have few values: statuses, strategies, and the versions that this
+process has served.
+"""
+
+import time
+from collections import Counter as Counts
+from itertools import pairwise
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+# seconds; each is 1.6 times the one before, so a percentile is known to a quarter or so
+BUCKETS = tuple(round(0.00025 * 1.6**n, 6) for n in range(24))
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+
+
+class Metrics:
+    """Counts every answer to POST /predict. Threads may share it."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        self._requests = Counter(
+            "tradewind_requests", "Answers to POST /predict, by HTTP status.", ["status"], registry=self._registry
+        )
+        self._lists = Counter(
+            "tradewind_lists",
+            "Recommendation lists, by the strategy that made them and the version of the model.",
+            ["strategy", "version"],
+            registry=self._registry,
+        )
+        self._duration = Histogram(
+            "tradewind_request_duration_seconds",
+            "Time inside the service of answers to POST /predict.",
+            registry=self._registry,
+            buckets=BUCKETS,
+        )
+        self._since = time.time()
+        self._start = time.monotonic()
+
+    def record(self, status: int, seconds: float, strategy: str = "", version: str = "") -> None:
+        """Records one answer; strategy and version only if a list was returned."""
+        self._requests.labels(status).inc()
+        self._duration.observe(seconds)
+        if strategy:
+            self._lists.labels(strategy, version).inc()
+
+    def exposition(self) -> bytes:
+        """All metrics in Prometheus' text format."""
+        return generate_latest(self._registry)
+
+    def summary(self) -> dict[str, Any]:
+        """The figures since the start, JSON-ready. Percentiles are None before the first answer; times are UTC."""
+        statuses, strategies, versions = Counts[str](), Counts[str](), Counts[str]()
+        bounds: list[tuple[float, float]] = []
+        for sample in (sample for metric in self._registry.collect() for sample in metric.samples):
+            labels, n = sample.labels, sample.value
+            match sample.name:
+                case "tradewind_requests_total":
+                    statuses[labels["status"]] += int(n)
+                case "tradewind_lists_total":
+                    strategies[labels["strategy"]] += int(n)
+                    versions[labels["version"]] += int(n)
+                case "tradewind_request_duration_seconds_bucket":
+                    bounds.append((float(labels["le"]), n))
+        seconds = time.monotonic() - self._start
+        return {
+            "requests": statuses.total(),
+            "errors": sum(n for status, n in statuses.items() if int(status) >= 400),
+            "statuses": dict(sorted(statuses.items())),
+            "latency_ms": {f"p{percent}": percentile(bounds, percent / 100) for percent in (50, 95, 99)},
+            "requests_per_second": round(statuses.total() / max(seconds, 1.0), 3),
+            "strategies": dict(strategies),
+            "versions": dict(versions),
+            "since": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self._since)),
+            "seconds": round(seconds, 1),
+        }
+
+
+def percentile(bounds: list[tuple[float, float]], share: float) -> float | None:
+    """Milliseconds below which a share of the observations lies, as Prometheus' histogram_quantile computes it.
+
+    bounds: (upper bound of a bucket in seconds, observations up to it), ascending. None without observations.
+    """
+    total = bounds[-1][1] if bounds else 0
+    if not total:
+        return None
+    rank = share * total
+    for (low, below), (high, n) in pairwise([(0.0, 0.0), *bounds]):
+        if n >= rank and n > below:
+            within = low if high == float("inf") else low + (high - low) * (rank - below) / (n - below)
+            return round(within * 1000, 3)
+    return None

@@ -1,0 +1,74 @@
+"""Counters and percentiles, compared with plain arithmetic; the text as Prometheus reads it."""
+
+import threading
+
+import numpy as np
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from serving.metrics import BUCKETS, Metrics, percentile
+
+
+def test_summary_without_requests():
+    summary = Metrics().summary()
+    assert (summary["requests"], summary["errors"], summary["latency_ms"]["p50"]) == (0, 0, None)
+
+
+def test_answers_are_counted_by_status_strategy_and_version():
+    metrics = Metrics()
+    for _ in range(100):
+        metrics.record(200, 0.001, "history", "3")
+    metrics.record(200, 0.001, "popularity", "4")
+    metrics.record(422, 0.0005)
+    summary = metrics.summary()
+    assert (summary["requests"], summary["errors"]) == (102, 1)
+    assert summary["statuses"] == {"200": 101, "422": 1}
+    assert summary["strategies"] == {"history": 100, "popularity": 1}
+    assert summary["versions"] == {"3": 100, "4": 1}
+
+
+def test_percentiles_are_within_a_bucket_of_the_exact_ones():
+    metrics, rng = Metrics(), np.random.default_rng(0)
+    seconds = rng.lognormal(-6, 1, size=5000)
+    for value in seconds:
+        metrics.record(200, float(value))
+    for name, found in metrics.summary()["latency_ms"].items():
+        exact = np.quantile(seconds, int(name[1:]) / 100) * 1000
+        assert exact / 1.6 < found < exact * 1.6
+
+
+def test_buckets_reach_from_below_a_millisecond_to_beyond_the_time_limit_of_a_request():
+    assert BUCKETS[0] < 0.0005
+    assert BUCKETS[-1] > 5
+
+
+@pytest.mark.parametrize(("share", "expected"), [(0.25, 500.0), (0.5, 1000.0), (0.75, 2000.0), (0.95, 3000.0)])
+def test_a_percentile_is_interpolated_within_its_bucket(share, expected):
+    """Half of the values are up to 1 second, a quarter up to 2, a fifth up to 3; above, the last bound is given."""
+    bounds = [(1.0, 50.0), (2.0, 75.0), (3.0, 95.0), (float("inf"), 100.0)]
+    assert percentile(bounds, share) == expected
+    assert percentile(bounds, 0.99) == 3000.0
+
+
+def test_concurrent_threads_lose_no_record():
+    metrics = Metrics()
+    threads = [threading.Thread(target=lambda: [metrics.record(200, 0.001) for _ in range(2000)]) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert metrics.summary()["requests"] == 8000
+
+
+def test_prometheus_reads_the_exposition():
+    metrics = Metrics()
+    metrics.record(200, 0.001, "known_user", "7")
+    text = metrics.exposition().decode()
+    families = {family.name: family for family in text_string_to_metric_families(text)}
+    assert {name for name in families if not name.endswith("_created")} == {
+        "tradewind_requests",
+        "tradewind_lists",
+        "tradewind_request_duration_seconds",
+    }
+    lists = next(one for one in families["tradewind_lists"].samples if one.name == "tradewind_lists_total")
+    assert (lists.labels, lists.value) == ({"strategy": "known_user", "version": "7"}, 1.0)
