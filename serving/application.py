@@ -1,14 +1,15 @@
 """The HTTP service: a Starlette application, which serving.service runs in BentoML.
 
 POST /predict      a list for a user              GET /docs          Swagger, with files from this machine
+POST /events       what users did                 GET /metrics       figures for Prometheus
 GET  /health       readiness and version          GET /openapi.json  the OpenAPI document
-GET  /analytics    figures, JSON or HTML          GET /metrics       figures for Prometheus
-GET  /             redirects to /docs
+GET  /analytics    figures, JSON or HTML          GET /              redirects to /docs
 """
 
 import logging
 import secrets
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,10 +22,12 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from serving import metrics
+from serving.feedback.events import FeedbackError, OverloadedError
+from serving.feedback.feedback import Feedback
+from serving.feedback.requests import parse_events
 from serving.problems import problem
 from serving.requests import (
     MAX_BODY_BYTES,
-    InvalidRequestError,
     PredictRequest,
     as_sent,
     as_text,
@@ -32,6 +35,7 @@ from serving.requests import (
     unknown_as_sent,
     uses_numeric_ids,
 )
+from serving.validation import InvalidRequestError
 from serving.web import pages
 from serving.web.openapi import specification
 
@@ -46,16 +50,18 @@ CACHED = {"cache-control": "max-age=86400"}
 
 
 class Application:
-    """The ASGI application. The process that starts it sets `watcher`."""
+    """The ASGI application. The process that starts it sets `watcher` and `feedback`."""
 
     def __init__(self, swagger: Path) -> None:
         """swagger: the folder with swagger-ui-bundle.js and swagger-ui.css."""
         self._swagger = swagger
         self.watcher: ChampionWatcher | None = None
+        self.feedback: Feedback | None = None
         self.metrics = metrics.Metrics()
         self._app = Starlette(
             routes=[
                 Route("/predict", Predict(self), methods=["POST"]),
+                Route("/events", self._events, methods=["POST"]),
                 Route("/health", self._health),
                 Route("/analytics", self._analytics),
                 Route("/metrics", self._metrics),
@@ -72,6 +78,29 @@ class Application:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The entry point that ASGI defines."""
         await self._app(scope, receive, send)
+
+    async def _events(self, request: Request) -> Response:
+        request_id = secrets.token_hex(8)
+        try:
+            body = await read_body(request)
+            events = parse_events(body, request.headers.get("content-type", ""), time.time_ns() // 1000)
+            if self.feedback is None:
+                raise FeedbackError("this service has no feedback store")
+            stored = await self.feedback.write(events)
+        except ClientDisconnect:
+            return Response(status_code=400)  # the client reads no answer
+        except InvalidRequestError as error:
+            return problem(error.status, str(error), error.details, request_id=request_id)
+        except OverloadedError:
+            detail = "too many events wait to be stored; send them again later"
+            return problem(503, detail, headers=RETRY_AFTER, request_id=request_id)
+        except FeedbackError as error:
+            log.error("request %s: %s", request_id, error)
+            detail = "events cannot be stored now; send them again later. The service's log has the cause"
+            return problem(503, detail, headers=RETRY_AFTER, request_id=request_id)
+        self.metrics.record_events(stored, len(events) - stored)
+        content = {"stored": stored, "duplicates": len(events) - stored, "request_id": request_id}
+        return Response(orjson.dumps(content), media_type=JSON)
 
     def unavailable_reason(self) -> str:
         """Why there is no champion yet."""
@@ -96,6 +125,8 @@ class Application:
             state["warning"] = "all lists are empty: no item is on sale by its available_from and available_until"
         if self.watcher and self.watcher.problem:
             state["warning"] = f"version {champion.pointer.version} is still served; {self.watcher.problem}"
+        if self.feedback and self.feedback.problem:
+            state["events"] = self.feedback.problem
         return Response(orjson.dumps(state), media_type=JSON)
 
     async def _analytics(self, request: Request) -> Response:
@@ -136,8 +167,10 @@ class Predict:
                 reason = self._application.unavailable_reason()
                 response = problem(503, reason, headers=RETRY_AFTER, request_id=request_id)
             else:
-                content_type = request.headers.get("content-type", "")
-                response, strategy = respond(champion, parse(body, content_type), request_id, start)
+                asked = parse(body, request.headers.get("content-type", ""))
+                feedback = self._application.feedback
+                recent = feedback.recent_items(as_text(asked.user_id)) if feedback else []
+                response, strategy = respond(champion, asked, request_id, start, recent)
                 version = str(champion.pointer.version)
         except ClientDisconnect:
             return
@@ -181,11 +214,15 @@ async def _internal_error(request: Request, error: Exception) -> Response:
     return problem(500, "internal error; the service's log has the cause")
 
 
-def respond(champion: "Champion", request: PredictRequest, request_id: str, start: float) -> tuple[Response, str]:
-    """The response with the list, and the strategy that made the list. start: of the request, by perf_counter."""
-    prediction = champion.predictor.predict(
-        as_text(request.user_id), [as_text(id_) for id_ in request.history], request.n_recommendations
-    )
+def respond(
+    champion: "Champion", request: PredictRequest, request_id: str, start: float, recent: Sequence[str] = ()
+) -> tuple[Response, str]:
+    """The response with the list, and the strategy that made the list.
+
+    start: of the request, by perf_counter. recent: item ids of the user's stored events, before those of the request.
+    """
+    history = [*recent, *(as_text(id_) for id_ in request.history)]
+    prediction = champion.predictor.predict(as_text(request.user_id), history, request.n_recommendations)
     numbers = uses_numeric_ids(request)
     content = {
         "user_id": request.user_id,

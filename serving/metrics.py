@@ -37,6 +37,12 @@ class Metrics:
             registry=self._registry,
             buckets=BUCKETS,
         )
+        self._events = Counter(
+            "tradewind_events",
+            "Events of POST /events: new ones, and duplicates.",
+            ["outcome"],
+            registry=self._registry,
+        )
         self._since = time.time()
         self._start = time.monotonic()
 
@@ -47,13 +53,18 @@ class Metrics:
         if strategy:
             self._lists.labels(strategy, version).inc()
 
+    def record_events(self, stored: int, duplicates: int) -> None:
+        """Records the events of one request."""
+        self._events.labels("stored").inc(stored)
+        self._events.labels("duplicate").inc(duplicates)
+
     def exposition(self) -> bytes:
         """All metrics in Prometheus' text format."""
         return generate_latest(self._registry)
 
     def summary(self) -> dict[str, Any]:
         """The figures since the start, JSON-ready. Percentiles are None before the first answer; times are UTC."""
-        statuses, strategies, versions = Counts[str](), Counts[str](), Counts[str]()
+        statuses, strategies, versions, events = Counts[str](), Counts[str](), Counts[str](), Counts[str]()
         bounds: list[tuple[float, float]] = []
         for sample in (sample for metric in self._registry.collect() for sample in metric.samples):
             labels, n = sample.labels, sample.value
@@ -63,6 +74,8 @@ class Metrics:
                 case "tradewind_lists_total":
                     strategies[labels["strategy"]] += int(n)
                     versions[labels["version"]] += int(n)
+                case "tradewind_events_total":
+                    events[labels["outcome"]] += int(n)
                 case "tradewind_request_duration_seconds_bucket":
                     bounds.append((float(labels["le"]), n))
         seconds = time.monotonic() - self._start
@@ -74,6 +87,7 @@ class Metrics:
             "requests_per_second": round(statuses.total() / max(seconds, 1.0), 3),
             "strategies": dict(strategies),
             "versions": dict(versions),
+            "events": dict(events),
             "since": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self._since)),
             "seconds": round(seconds, 1),
         }

@@ -33,16 +33,20 @@ class Tradewind:
         from threadpoolctl import threadpool_limits
 
         from serving.champion_watcher import ChampionWatcher
+        from serving.feedback.feedback import Feedback
 
         settings = ServingSettings()
         self.watcher = application.watcher = ChampionWatcher(settings.pointer)
+        self.feedback = application.feedback = Feedback(settings.feedback_store)
         threadpool_limits(1)  # for libraries that were loaded before
         self.watcher.start()
+        self.feedback.start()
 
     def __is_ready__(self) -> bool:
         return self.watcher.champion is not None
 
     @bentoml.on_shutdown  # type: ignore[untyped-decorator]
     def stop(self) -> None:
-        """Stops the watcher."""
+        """Stops the watcher, and stores the events that wait."""
+        self.feedback.stop()
         self.watcher.stop()

@@ -34,6 +34,7 @@ class ServingSettings(BaseSettings):
     mlflow_port: Port = 5003
     mlflow_uri: str = ""  # default: SQLite below home
     champion_file: AbsolutePath | None = None  # default: below home; a Bento contains its own
+    feedback_url: str = ""  # default: SQLite below home
 
     @property
     def tracking_uri(self) -> str:
@@ -61,6 +62,11 @@ class ServingSettings(BaseSettings):
         if self.champion_file is not None:
             return self.champion_file
         return BENTO_POINTER if BENTO_POINTER.is_file() else self.champions / f"{self.dataset}.json"
+
+    @property
+    def feedback_store(self) -> str:
+        """The address of the feedback store."""
+        return self.feedback_url or f"sqlite:///{self.home / 'feedback' / 'events.db'}"
 
     @property
     def bentoml_home(self) -> Path:

@@ -32,6 +32,8 @@ REQUIREMENTS = (
     "orjson",
     "starlette",
     "prometheus_client",
+    "sqlalchemy",
+    "alembic",
     "jinja2",
     "threadpoolctl",
     "uvloop",

@@ -6,6 +6,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import models_json_schema
 
+from serving.feedback.requests import EventsRequest
 from serving.problems import MEDIA_TYPE as PROBLEM
 from serving.requests import PredictRequest
 
@@ -38,6 +39,14 @@ class PredictResponse(BaseModel):
     milliseconds: float = Field(description="Time inside the service.")
 
 
+class EventsResponse(BaseModel):
+    """How many events are stored now that were not before."""
+
+    stored: int
+    duplicates: int = Field(description="Events whose ids were stored already, or come twice in the request.")
+    request_id: str
+
+
 class Fault(BaseModel):
     """An error in one field."""
 
@@ -60,7 +69,9 @@ class Problem(BaseModel):
 @cache
 def specification() -> dict[str, Any]:
     """The OpenAPI document."""
-    models = [(model, "validation") for model in (PredictRequest, PredictResponse, Problem)]
+    models = [
+        (model, "validation") for model in (PredictRequest, PredictResponse, EventsRequest, EventsResponse, Problem)
+    ]
     _, definitions = models_json_schema(models, ref_template=REFERENCE)  # type: ignore[arg-type]
     errors = {
         "400": _problem("The body is not JSON"),
@@ -74,6 +85,15 @@ def specification() -> dict[str, Any]:
         "requestBody": {"required": True, **_body("PredictRequest")},
         "responses": {"200": _content("A list, best first", "PredictResponse"), **errors},
     }
+    events = {
+        "summary": "Stores what users did",
+        "requestBody": {"required": True, **_body("EventsRequest")},
+        "responses": {
+            "200": _content("The events are on disk", "EventsResponse"),
+            **errors,
+            "503": _problem("Events cannot be stored now; send them again after Retry-After seconds"),
+        },
+    }
     return {
         "openapi": "3.1.0",
         "info": {
@@ -83,6 +103,7 @@ def specification() -> dict[str, Any]:
         },
         "paths": {
             "/predict": {"post": predict},
+            "/events": {"post": events},
             "/health": {
                 "get": _operation("Whether the service is ready, and the version it serves", {"503": "Not ready"})
             },

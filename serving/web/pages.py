@@ -43,6 +43,7 @@ def analytics(figures: Mapping[str, Any]) -> bytes:
         "Strategies": figures["strategies"],
         "Versions served": figures["versions"],
         "Statuses": figures["statuses"],
+        "Events": figures["events"],
     }
     return _template("analytics.html").render(since=figures["since"], sections=sections).encode()
 

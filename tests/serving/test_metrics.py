@@ -68,6 +68,7 @@ def test_prometheus_reads_the_exposition():
     assert {name for name in families if not name.endswith("_created")} == {
         "tradewind_requests",
         "tradewind_lists",
+        "tradewind_events",
         "tradewind_request_duration_seconds",
     }
     lists = next(one for one in families["tradewind_lists"].samples if one.name == "tradewind_lists_total")

@@ -20,13 +20,13 @@ from serving.requests import (
     MAX_HISTORY_LENGTH,
     MAX_ID_LENGTH,
     MAX_SAFE_INTEGER,
-    InvalidRequestError,
     as_sent,
     as_text,
     parse,
     unknown_as_sent,
     uses_numeric_ids,
 )
+from serving.validation import InvalidRequestError
 
 USER = f"a string of 1 to 1024 characters or a whole number from 0 to {MAX_SAFE_INTEGER}, send any other id as a string"
 

@@ -3,6 +3,7 @@
 import json
 import re
 import threading
+import time
 from collections.abc import Iterator
 from http import HTTPStatus
 from typing import Any
@@ -152,7 +153,7 @@ def test_the_docs_load_no_external_files(client):
 
 def test_the_openapi_document(client):
     described = client.get("/openapi.json").json()
-    assert set(described["paths"]) == {"/predict", "/health", "/analytics", "/metrics"}
+    assert set(described["paths"]) == {"/predict", "/events", "/health", "/analytics", "/metrics"}
     fields = described["components"]["schemas"]["PredictRequest"]
     assert set(fields["properties"]) == {"user_id", "history", "n_recommendations"}
     text = json.dumps(described)
@@ -184,6 +185,36 @@ def test_metrics_are_in_the_format_of_prometheus(client):
     assert found["tradewind_lists_total"].labels.keys() == {"strategy", "version"}
     figures = client.get("/analytics").json()
     assert found["tradewind_request_duration_seconds_count"].value == figures["requests"]
+
+
+def purchases(user_id: Any, *item_ids: Any, **fields: Any) -> dict[str, Any]:
+    events = [
+        {"event_id": f"{user_id}-{item_id}", "event": "purchase", "user_id": user_id, "item_id": item_id, **fields}
+        for item_id in item_ids
+    ]
+    return {"events": events}
+
+
+def test_a_purchase_changes_the_next_list_within_a_second_and_is_stored_once(client, market):
+    assert ask(client, user_id="buyer").json()["strategy"] == "popularity"
+    answer = client.post("/events", json=purchases("buyer", 103, 999, 103)).json()
+    assert (answer["stored"], answer["duplicates"]) == (2, 1)
+    stored = time.monotonic()
+    market.until(lambda: ask(client, user_id="buyer").json()["strategy"] == "history", "the purchase changed no list")
+    assert time.monotonic() - stored < 1
+    assert ask(client, user_id="buyer").json()["unknown_items"] == []  # only those of the request
+    again = client.post("/events", json=purchases("buyer", 103, 999))
+    assert (again.json()["stored"], again.json()["duplicates"]) == (0, 2)
+    assert client.get("/analytics").json()["events"] == {"stored": 2, "duplicate": 3}
+    assert "events" not in client.get("/health").json()
+
+
+def test_one_bad_event_stores_none(client):
+    answer = client.post("/events", json=purchases("other", 1, 2, quantity=-1))
+    assert answer.status_code == 422
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert [fault["field"] for fault in answer.json()["errors"]] == ["events[0].quantity", "events[1].quantity"]
+    assert client.post("/events", json=purchases("other", 1, 2)).json()["stored"] == 2
 
 
 class RepeatingClient(threading.Thread):

@@ -2,13 +2,9 @@
 
 import gzip
 import os
-import shutil
 import socket
 import sqlite3
-import subprocess
 import sys
-import tempfile
-from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -258,53 +254,6 @@ def test_a_store_that_does_not_answer_is_an_error_without_its_key(
 
 
 # -- PostgreSQL
-
-
-@pytest.fixture(scope="module")
-def postgres(pick_port: Callable[[], int]) -> Iterator[str]:
-    """The URL of a server that only this test uses; the password is 'p@ss/w:rd'."""
-    pytest.importorskip("psycopg2", reason="psycopg2 is not installed (pip install -e '.[dev]')")
-    programs = [program("initdb"), program("postgres")]
-    as_nobody = ["runuser", "-u", "nobody", "--"] if os.geteuid() == 0 else []  # initdb refuses root
-    if as_nobody and not shutil.which("runuser"):
-        pytest.skip("runuser is not installed (Debian: apt-get install util-linux), and PostgreSQL refuses root")
-    folder = Path(tempfile.mkdtemp(prefix="tradewind-postgres-"))  # pytest's folders are closed to nobody
-    folder.chmod(0o777)
-    try:
-        yield from _served(folder, [[*as_nobody, path] for path in programs], pick_port())
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def program(name: str) -> str:
-    """The path of a program of PostgreSQL's server, which is not on PATH in Debian."""
-    found = [shutil.which(name), *sorted(map(str, Path("/usr/lib/postgresql").glob(f"*/bin/{name}")))[::-1]]
-    path = next(filter(None, found), None)
-    if not path:
-        pytest.skip("PostgreSQL is not installed (Debian: apt-get install postgresql)")
-    return path
-
-
-def _served(folder: Path, programs: list[list[str]], port: int) -> Iterator[str]:
-    (initdb, postgres), password = programs, folder / "password"
-    password.write_text("p@ss/w:rd\n")
-    make = ["-D", f"{folder}/db", "-U", "reader", f"--pwfile={password}", "-A", "scram-sha-256", "-N"]
-    subprocess.run([*initdb, *make], check=True, capture_output=True, cwd=folder)
-    serve = ["-D", f"{folder}/db", "-p", str(port), "-h", "127.0.0.1", "-k", "", "-F"]
-    server = subprocess.Popen(
-        [*postgres, *serve], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-    assert server.stdout is not None
-    try:
-        for line in server.stdout:
-            if "ready to accept connections" in line:
-                break
-        yield f"postgresql://reader:${{CUSTOM_PASSWORD}}@127.0.0.1:{port}/postgres"
-    finally:
-        postmaster = folder / "db" / "postmaster.pid"
-        if postmaster.exists():  # runuser does not pass the signal on
-            os.kill(int(postmaster.read_text().split()[0]), 2)
-        server.communicate(timeout=30)
 
 
 @pytest.mark.slow

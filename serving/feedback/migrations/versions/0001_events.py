@@ -1,0 +1,34 @@
+"""Creates the table of events."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0001"
+down_revision = None
+
+
+def upgrade() -> None:
+    """The table, an event id once, and the two ways it is searched."""
+    op.create_table(
+        "events",
+        sa.Column("sequence", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True, autoincrement=True),
+        sa.Column("event_id", sa.String, nullable=False, unique=True),
+        sa.Column("event", sa.String, nullable=False),
+        sa.Column("user_id", sa.String, nullable=False),
+        sa.Column("item_id", sa.String, nullable=False),
+        sa.Column("timestamp", sa.BigInteger, nullable=False),
+        sa.Column("received_at", sa.BigInteger, nullable=False),
+        sa.Column("request_id", sa.String),
+        sa.Column("order_id", sa.String),
+        sa.Column("quantity", sa.Float),
+        sa.Column("unit_price", sa.Float),
+        sa.Column("rating", sa.Float),
+        sqlite_autoincrement=True,
+    )
+    op.create_index("events_by_user", "events", ["user_id", "sequence"])
+    op.create_index("events_by_request", "events", ["request_id"])
+
+
+def downgrade() -> None:
+    """Removes the table with all events."""
+    op.drop_table("events")

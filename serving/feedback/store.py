@@ -1,0 +1,130 @@
+"""The feedback store: events in SQLite or, by URL, in PostgreSQL. Each event id is stored once.
+
+An append returns after the commit is on disk. Several processes may append; they take turns, so an event with a higher
+`sequence` was never visible before one with a lower one.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, func, make_url, select, text
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import SQLAlchemyError
+
+from recommenders.errors import ConfigurationError
+from recommenders.storage.feedback import events
+from serving.feedback.events import FeedbackError, StoredEvent
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+LOCK = 0x74726164  # of the advisory lock in PostgreSQL, any number of ours
+BUSY_SECONDS = 10  # that an SQLite writer waits for another one
+
+
+class FeedbackStore:
+    """The events of one installation. Threads and processes may share it."""
+
+    def __init__(self, url: str) -> None:
+        """url: sqlite:///FILE or postgresql://... Creates or migrates the tables. Raises FeedbackError."""
+        try:
+            self._engine = _engine(url)
+            with _writing(self._engine) as connection:
+                _migrate(connection)
+        except (SQLAlchemyError, OSError) as error:
+            raise FeedbackError(f"the feedback store cannot be opened: {_cause(error)}") from error
+        insert = postgresql.insert if self._engine.dialect.name == "postgresql" else sqlite.insert
+        self._insert = insert(events).on_conflict_do_nothing().returning(events.c.event_id)
+
+    def append(self, batch: Sequence[StoredEvent]) -> set[str]:
+        """Stores the events whose ids are new, all or none, and returns these ids. Raises FeedbackError."""
+        if not batch:
+            return set()
+        try:
+            with _writing(self._engine) as connection:
+                stored = connection.execute(self._insert, [asdict(one) for one in batch])
+                return set(stored.scalars())
+        except SQLAlchemyError as error:
+            raise FeedbackError(f"events cannot be stored: {_cause(error)}") from error
+
+    def after(self, sequence: int, kinds: Sequence[str], limit: int) -> list[tuple[int, StoredEvent]]:
+        """At most `limit` events of some kinds after a sequence, in order, each with its sequence."""
+        chosen = (
+            select(events)
+            .where(events.c.sequence > sequence, events.c.event.in_(kinds))
+            .order_by(events.c.sequence)
+            .limit(limit)
+        )
+        try:
+            with self._engine.connect() as connection:
+                return [(row[0], StoredEvent(*row[1:])) for row in connection.execute(chosen)]
+        except SQLAlchemyError as error:
+            raise FeedbackError(f"events cannot be read: {_cause(error)}") from error
+
+    def counts(self) -> dict[str, int]:
+        """Kind of event -> number of stored events."""
+        with self._engine.connect() as connection:
+            counted = connection.execute(select(events.c.event, func.count()).group_by(events.c.event))
+            return {str(kind): int(n) for kind, n in counted}
+
+    def close(self) -> None:
+        """Closes the connections."""
+        self._engine.dispose()
+
+
+def _engine(url: str) -> Engine:
+    parsed = make_url(url)
+    if parsed.get_backend_name() not in ("sqlite", "postgresql"):
+        raise ConfigurationError(
+            f"feedback_url: got {parsed.get_backend_name()}://...; allowed: sqlite:///FILE or postgresql://...; "
+            "set TRADEWIND_FEEDBACK_URL"
+        )
+    if parsed.get_backend_name() == "postgresql":
+        try:
+            return create_engine(parsed.set(drivername="postgresql+psycopg2"), pool_pre_ping=True)
+        except ModuleNotFoundError as error:
+            raise ConfigurationError(
+                f"feedback_url: postgresql needs a driver: {error}; pip install 'tradewind[postgres]'"
+            ) from error
+    if parsed.database:
+        Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(parsed, connect_args={"timeout": BUSY_SECONDS})
+    event.listen(engine, "connect", _configure_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _configure_sqlite(connection: Any, _: object) -> None:
+    connection.isolation_level = None  # the driver would begin transactions too late; see the event "begin"
+    for pragma in ("journal_mode=WAL", "synchronous=FULL"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    # IMMEDIATE waits for other writers; a transaction that begins to write later would fail instead
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if connection.get_execution_options().get("writes") else "BEGIN")
+
+
+@contextmanager
+def _writing(engine: Engine) -> Iterator[Connection]:
+    """A transaction in which no other process writes."""
+    with engine.connect().execution_options(writes=True) as connection, connection.begin():
+        if connection.dialect.name == "postgresql":
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK})
+        yield connection
+
+
+def _migrate(connection: Connection) -> None:
+    from alembic import command  # only when the store is opened
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+
+
+def _cause(error: Exception) -> str:
+    """The driver's message in one line, without the statement and its values."""
+    return " ".join(str(getattr(error, "orig", error)).split())
