@@ -19,7 +19,7 @@ from measuring import table
 
 from serving.application import Application, respond
 from serving.predictor import Prediction
-from serving.requests import parse
+from serving.web.predict_request import parse
 
 ROUNDS = 5
 BODY = orjson.dumps({"user_id": 123, "history": [], "n_recommendations": 10})

@@ -24,9 +24,10 @@ from starlette.types import Receive, Scope, Send
 from serving import metrics
 from serving.feedback.events import FeedbackError, OverloadedError
 from serving.feedback.feedback import Feedback
-from serving.feedback.requests import parse_events
-from serving.problems import problem
-from serving.requests import (
+from serving.web import pages
+from serving.web.events_request import parse_events
+from serving.web.openapi import specification
+from serving.web.predict_request import (
     MAX_BODY_BYTES,
     PredictRequest,
     as_sent,
@@ -35,9 +36,8 @@ from serving.requests import (
     unknown_as_sent,
     uses_numeric_ids,
 )
-from serving.validation import InvalidRequestError
-from serving.web import pages
-from serving.web.openapi import specification
+from serving.web.problems import problem
+from serving.web.validation import InvalidRequestError
 
 if TYPE_CHECKING:  # the process that only starts the worker needs no model and no numpy
     from serving.champion_watcher import Champion, ChampionWatcher

@@ -28,7 +28,7 @@ from recommenders.storage.locks import locked
 from recommenders.training.fitting import SKIPPED, SkippedModel
 from serving.pointer import Pointer, read_pointer
 from serving.release.registry import Registry
-from serving.requests import MAX_ID_LENGTH, as_sent
+from serving.web.predict_request import MAX_ID_LENGTH, as_sent
 
 N_REQUESTS = 20  # the smoke test reports their median
 

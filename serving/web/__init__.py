@@ -1,1 +1,1 @@
-"""The web pages of the service and the document of its API."""
+"""HTTP: bodies and their validation, problems, pages, and the document of the API."""

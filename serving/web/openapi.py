@@ -6,9 +6,9 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import models_json_schema
 
-from serving.feedback.requests import EventsRequest
-from serving.problems import MEDIA_TYPE as PROBLEM
-from serving.requests import PredictRequest
+from serving.web.events_request import EventsRequest
+from serving.web.predict_request import PredictRequest
+from serving.web.problems import MEDIA_TYPE as PROBLEM
 
 REFERENCE = "#/components/schemas/{model}"
 

@@ -12,7 +12,7 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from serving.requests import MAX_BODY_BYTES
+from serving.web.predict_request import MAX_BODY_BYTES
 
 pytestmark = pytest.mark.slow
 

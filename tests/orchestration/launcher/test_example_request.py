@@ -13,7 +13,7 @@ import pytest
 from orchestration.launcher import platform_state
 from orchestration.launcher.runs import RunFailedError
 from orchestration.settings import Settings
-from serving.requests import MAX_ID_LENGTH, as_text, parse
+from serving.web.predict_request import MAX_ID_LENGTH, as_text, parse
 
 ORDINARY = {"1": 1, str(2**53 - 1): 2**53 - 1}  # id in the data -> id in the request
 AS_WRITTEN = ("000055", "007", str(2**53), "1700000000000435545", "-1", "5.0", "nan", "٣", "O'Neil & Söhne", "[/b]:a:")

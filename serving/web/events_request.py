@@ -5,9 +5,9 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StrictStr
 
-from serving import validation
 from serving.feedback.events import StoredEvent
-from serving.requests import ID, MAX_ID_LENGTH, Id, as_text
+from serving.web import validation
+from serving.web.predict_request import ID, MAX_ID_LENGTH, Id, as_text
 
 MAX_EVENTS = 1000  # of one request
 MAX_EVENT_ID = 128  # characters

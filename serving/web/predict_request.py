@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr
 
-from serving import validation
+from serving.web import validation
 
 MAX_ID_LENGTH = 1024  # characters: the URL of an item's page fits
 MAX_HISTORY_LENGTH = 1000  # events

@@ -15,7 +15,7 @@ from serving.application import respond
 from serving.champion_watcher import Champion
 from serving.pointer import Pointer
 from serving.predictor import Predictor
-from serving.requests import (
+from serving.web.predict_request import (
     MAX_BODY_BYTES,
     MAX_HISTORY_LENGTH,
     MAX_ID_LENGTH,
@@ -26,7 +26,7 @@ from serving.requests import (
     unknown_as_sent,
     uses_numeric_ids,
 )
-from serving.validation import InvalidRequestError
+from serving.web.validation import InvalidRequestError
 
 USER = f"a string of 1 to 1024 characters or a whole number from 0 to {MAX_SAFE_INTEGER}, send any other id as a string"
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from serving.feedback.events import StoredEvent
-from serving.feedback.requests import MAX_EVENTS, parse_events
-from serving.validation import InvalidRequestError
+from serving.web.events_request import MAX_EVENTS, parse_events
+from serving.web.validation import InvalidRequestError
 
 NOW = 1_796_025_600_000_000
 EVENT = {"event_id": "e1", "event": "purchase", "user_id": 17, "item_id": "SKU-9"}
