@@ -8,7 +8,9 @@ import os
 
 import bentoml
 
+from recommenders.errors import ReleaseError
 from serving.application import Application
+from serving.pointer import read_pointer
 from serving.settings import ServingSettings
 from serving.web.bentoml_internals import SWAGGER
 
@@ -37,7 +39,7 @@ class Tradewind:
 
         settings = ServingSettings()
         self.watcher = application.watcher = ChampionWatcher(settings.pointer)
-        self.feedback = application.feedback = Feedback(settings.feedback_store)
+        self.feedback = application.feedback = Feedback(settings.feedback_store, served_dataset(settings))
         threadpool_limits(1)  # for libraries that were loaded before
         self.watcher.start()
         self.feedback.start()
@@ -50,3 +52,12 @@ class Tradewind:
         """Stops the watcher, and stores the events that wait."""
         self.feedback.stop()
         self.watcher.stop()
+
+
+def served_dataset(settings: ServingSettings) -> str:
+    """The data set of the champion; before there is one, that of the settings."""
+    try:
+        pointer = read_pointer(settings.pointer)
+    except ReleaseError:  # the watcher reports it
+        pointer = None
+    return pointer.dataset if pointer else settings.dataset

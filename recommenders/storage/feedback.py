@@ -1,10 +1,11 @@
 """The tables of the feedback store: what users did with the lists, and in which order it arrived.
 
-The service writes them (serving.feedback); monitoring and training read them. `event_id` is unique, so an event that is
-sent twice is stored once. `sequence` rises with every stored event: a reader continues after the last one it has read.
+The service writes them (serving.feedback); monitoring and training read them. `event_id` is unique within a data set, so
+an event that is sent twice is stored once. `sequence` rises with every stored event: a reader continues after the last
+one it has read.
 """
 
-from sqlalchemy import BigInteger, Column, Float, Index, Integer, MetaData, String, Table
+from sqlalchemy import BigInteger, Column, Float, Index, Integer, MetaData, String, Table, UniqueConstraint
 
 EVENTS = ("impression", "click", "cart", "purchase", "rating")
 
@@ -15,7 +16,8 @@ events = Table(
     metadata,
     # SQLite counts up only an INTEGER primary key
     Column("sequence", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
-    Column("event_id", String, nullable=False, unique=True),  # chosen by the sender
+    Column("dataset", String, nullable=False),
+    Column("event_id", String, nullable=False),  # chosen by the sender
     Column("event", String, nullable=False),  # one of EVENTS
     Column("user_id", String, nullable=False),
     Column("item_id", String, nullable=False),
@@ -26,7 +28,8 @@ events = Table(
     Column("quantity", Float),  # units bought
     Column("unit_price", Float),
     Column("rating", Float),  # stars given
-    Index("events_by_user", "user_id", "sequence"),
+    UniqueConstraint("dataset", "event_id"),
+    Index("events_in_order", "dataset", "sequence"),
     Index("events_by_request", "request_id"),
     sqlite_autoincrement=True,
 )

@@ -15,7 +15,7 @@ class OverloadedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class StoredEvent:
-    """A row of the table of events, without its sequence."""
+    """A row of the table of events, without its sequence and its data set."""
 
     event_id: str
     event: str

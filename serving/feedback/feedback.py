@@ -24,9 +24,9 @@ log = logging.getLogger(__name__)
 class Feedback:
     """One per worker."""
 
-    def __init__(self, url: str) -> None:
-        """url: of the feedback store, as FeedbackStore takes it."""
-        self._url = url
+    def __init__(self, url: str, dataset: str) -> None:
+        """url: of the feedback store, as FeedbackStore takes it. dataset: to which the events belong."""
+        self._url, self._dataset = url, dataset
         self._opened: tuple[FeedbackStore, GroupWriter, RecentEvents] | None = None
         self._problem = "the feedback store is being opened"
         self._stop = threading.Event()
@@ -69,7 +69,7 @@ class Feedback:
 
         while not self._stop.is_set():
             try:
-                store = FeedbackStore(self._url)
+                store = FeedbackStore(self._url, self._dataset)
                 recent = RecentEvents(store)
                 recent.start()
                 self._opened = store, GroupWriter(store), recent

@@ -24,10 +24,11 @@ BUSY_SECONDS = 10  # that an SQLite writer waits for another one
 
 
 class FeedbackStore:
-    """The events of one installation. Threads and processes may share it."""
+    """The events of one data set. Threads and processes may share it."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, dataset: str) -> None:
         """url: sqlite:///FILE or postgresql://... Creates or migrates the tables. Raises FeedbackError."""
+        self._dataset = dataset
         try:
             self._engine = _engine(url)
             with _writing(self._engine) as connection:
@@ -43,7 +44,7 @@ class FeedbackStore:
             return set()
         try:
             with _writing(self._engine) as connection:
-                stored = connection.execute(self._insert, [asdict(one) for one in batch])
+                stored = connection.execute(self._insert, [{"dataset": self._dataset, **asdict(one)} for one in batch])
                 return set(stored.scalars())
         except SQLAlchemyError as error:
             raise FeedbackError(f"events cannot be stored: {_cause(error)}") from error
@@ -52,21 +53,21 @@ class FeedbackStore:
         """At most `limit` events of some kinds after a sequence, in order, each with its sequence."""
         chosen = (
             select(events)
-            .where(events.c.sequence > sequence, events.c.event.in_(kinds))
+            .where(events.c.dataset == self._dataset, events.c.sequence > sequence, events.c.event.in_(kinds))
             .order_by(events.c.sequence)
             .limit(limit)
         )
         try:
             with self._engine.connect() as connection:
-                return [(row[0], StoredEvent(*row[1:])) for row in connection.execute(chosen)]
+                return [(row.sequence, StoredEvent(*row[2:])) for row in connection.execute(chosen)]
         except SQLAlchemyError as error:
             raise FeedbackError(f"events cannot be read: {_cause(error)}") from error
 
     def counts(self) -> dict[str, int]:
         """Kind of event -> number of stored events."""
         with self._engine.connect() as connection:
-            counted = connection.execute(select(events.c.event, func.count()).group_by(events.c.event))
-            return {str(kind): int(n) for kind, n in counted}
+            counted = select(events.c.event, func.count()).where(events.c.dataset == self._dataset)
+            return {str(kind): int(n) for kind, n in connection.execute(counted.group_by(events.c.event))}
 
     def close(self) -> None:
         """Closes the connections."""

@@ -14,7 +14,7 @@ WRITER = """
 import sys
 from serving.feedback.events import StoredEvent
 from serving.feedback.store import FeedbackStore
-store = FeedbackStore(sys.argv[1])
+store = FeedbackStore(sys.argv[1], "toy")
 for number in range(int(sys.argv[2]), 10**9):
     store.append([StoredEvent(f"{number}-{n}", "click", "u", "i", 0, 0) for n in range(20)])
     print(number, flush=True)
@@ -35,7 +35,7 @@ def test_no_acknowledged_event_is_lost_by_kill_9(tmp_path: Path) -> None:
         acknowledged |= {int(line) for line in process.stdout.read().split()}
         process.wait()
         process.stdout.close()
-    stored = [row.event_id.split("-") for _, row in FeedbackStore(url).after(0, ["click"], 10**6)]
+    stored = [row.event_id.split("-") for _, row in FeedbackStore(url, "toy").after(0, ["click"], 10**6)]
     batches = [int(number) for number, _ in stored]
     assert acknowledged <= set(batches)
     assert all(batches.count(number) == 20 for number in set(batches))  # whole batches

@@ -19,7 +19,7 @@ def event(event_id: str, item_id: str, user_id: str = "u", kind: str = "purchase
 
 @pytest.fixture
 def store(tmp_path):
-    return FeedbackStore(f"sqlite:///{tmp_path / 'events.db'}")
+    return FeedbackStore(f"sqlite:///{tmp_path / 'events.db'}", "toy")
 
 
 def test_events_of_each_user_in_order_and_only_kinds_that_change_a_list(store):
@@ -55,7 +55,7 @@ def test_a_list_that_was_handed_out_does_not_change(store):
 def test_the_thread_reads_what_another_process_stored_and_reports_a_lost_store(store, tmp_path, monkeypatch):
     recent = RecentEvents(store)
     recent.start()
-    FeedbackStore(f"sqlite:///{tmp_path / 'events.db'}").append([event("1", "a")])
+    FeedbackStore(f"sqlite:///{tmp_path / 'events.db'}", "toy").append([event("1", "a")])
     until(lambda: recent.items("u") == ["a"])
 
     def lost(*_):

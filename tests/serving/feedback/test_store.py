@@ -24,7 +24,7 @@ def many(ids: range, user_id: str = "u1") -> list[StoredEvent]:
 
 @pytest.fixture
 def store(tmp_path: Path) -> FeedbackStore:
-    return FeedbackStore(f"sqlite:///{tmp_path / 'sub' / 'events.db'}")
+    return FeedbackStore(f"sqlite:///{tmp_path / 'sub' / 'events.db'}", "toy")
 
 
 def test_an_event_id_is_stored_once(store):
@@ -50,9 +50,18 @@ def test_events_come_back_as_they_were_stored_in_order_of_arrival(store):
 def test_the_events_are_there_after_a_restart(store, tmp_path):
     store.append(many(range(5)))
     store.close()
-    again = FeedbackStore(f"sqlite:///{tmp_path / 'sub' / 'events.db'}")
+    again = FeedbackStore(f"sqlite:///{tmp_path / 'sub' / 'events.db'}", "toy")
     assert again.counts() == {"purchase": 5}
     assert again.append(many(range(5))) == set()
+
+
+def test_each_data_set_has_its_own_events(store, tmp_path):
+    other = FeedbackStore(f"sqlite:///{tmp_path / 'sub' / 'events.db'}", "other")
+    store.append([EVENT])
+    assert other.append([EVENT]) == {"e1"}
+    assert other.append([replace(EVENT, event_id="e2")]) == {"e2"}
+    assert [row.event_id for _, row in store.after(0, EVENTS, 10)] == ["e1"]
+    assert (store.counts(), other.counts()) == ({"purchase": 1}, {"purchase": 2})
 
 
 def test_a_group_with_an_event_that_cannot_be_stored_leaves_nothing(store):
@@ -74,9 +83,9 @@ def url(request, tmp_path):
 
 
 def test_either_store_holds_each_event_once_in_order(url):
-    store = FeedbackStore(url)
+    store = FeedbackStore(url, "toy")
     assert store.append([EVENT, replace(EVENT, event_id="e2"), EVENT]) == {"e1", "e2"}
-    assert FeedbackStore(url).append([replace(EVENT, event_id="e3"), EVENT]) == {"e3"}
+    assert FeedbackStore(url, "toy").append([replace(EVENT, event_id="e3"), EVENT]) == {"e3"}
     found = store.after(0, EVENTS, 10)
     assert [row for _, row in found] == [replace(EVENT, event_id=event_id) for event_id in ("e1", "e2", "e3")]
     assert [sequence for sequence, _ in found] == sorted(sequence for sequence, _ in found)
@@ -90,7 +99,7 @@ def test_writers_take_turns_and_lose_nothing(url):
     new: list[set[str]] = []
 
     def write(seed: int) -> None:
-        store = FeedbackStore(url)
+        store = FeedbackStore(url, "toy")
         starts = sorted(range(0, 400, 20), key=lambda n: (n * (seed * 2 + 7)) % 401)
         new.extend(store.append(many(range(start, start + 40), f"u{seed}")) for start in starts)
         store.close()
@@ -101,22 +110,22 @@ def test_writers_take_turns_and_lose_nothing(url):
     for thread in threads:
         thread.join()
     assert sum(map(len, new)) == len(set().union(*new)) == 420  # each id was new for one writer
-    assert FeedbackStore(url).counts() == {"purchase": 420}
+    assert FeedbackStore(url, "toy").counts() == {"purchase": 420}
 
 
 def test_the_migrations_make_the_tables_that_readers_expect(store, tmp_path):
     engine = create_engine(f"sqlite:///{tmp_path / 'sub' / 'events.db'}")
     with engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
-    assert [column.name for column in events.columns][1:] == list(StoredEvent.__slots__)
+    assert [column.name for column in events.columns][2:] == list(StoredEvent.__slots__)
 
 
 def test_a_url_that_cannot_be_used_is_an_error_that_names_the_fix(tmp_path):
     with pytest.raises(ConfigurationError, match=r"got mysql.*allowed: sqlite:///FILE or postgresql"):
-        FeedbackStore("mysql://user:hush@host/db")
+        FeedbackStore("mysql://user:hush@host/db", "toy")
     (tmp_path / "file").write_text("")
     with pytest.raises(FeedbackError, match="the feedback store cannot be opened"):
-        FeedbackStore(f"sqlite:///{tmp_path / 'file' / 'events.db'}")
+        FeedbackStore(f"sqlite:///{tmp_path / 'file' / 'events.db'}", "toy")
     with pytest.raises(FeedbackError, match="the feedback store cannot be opened") as caught:
-        FeedbackStore("postgresql://user:hush@127.0.0.1:1/db")
+        FeedbackStore("postgresql://user:hush@127.0.0.1:1/db", "toy")
     assert "hush" not in str(caught.value)

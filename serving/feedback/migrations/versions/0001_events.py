@@ -8,11 +8,12 @@ down_revision = None
 
 
 def upgrade() -> None:
-    """The table, an event id once, and the two ways it is searched."""
+    """The table, an event id once for each data set, and the two ways it is searched."""
     op.create_table(
         "events",
         sa.Column("sequence", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True, autoincrement=True),
-        sa.Column("event_id", sa.String, nullable=False, unique=True),
+        sa.Column("dataset", sa.String, nullable=False),
+        sa.Column("event_id", sa.String, nullable=False),
         sa.Column("event", sa.String, nullable=False),
         sa.Column("user_id", sa.String, nullable=False),
         sa.Column("item_id", sa.String, nullable=False),
@@ -23,9 +24,10 @@ def upgrade() -> None:
         sa.Column("quantity", sa.Float),
         sa.Column("unit_price", sa.Float),
         sa.Column("rating", sa.Float),
+        sa.UniqueConstraint("dataset", "event_id"),
         sqlite_autoincrement=True,
     )
-    op.create_index("events_by_user", "events", ["user_id", "sequence"])
+    op.create_index("events_in_order", "events", ["dataset", "sequence"])
     op.create_index("events_by_request", "events", ["request_id"])
 
 
