@@ -1,7 +1,8 @@
 """The features of the ranker: item features, user features, and features of user-item pairs.
 
-No feature grows with the length of the log. Counts are rates, orders or shares, so trees trained on an earlier,
-shorter log apply to a later one. Ages are -1 if there is no event or if times are not known.
+Counts of items are rates, orders or shares, so trees trained on an earlier, shorter log apply to a later one. Only what
+a user did (user_orders, user_items, pair_orders) is counted as it is. Ages are -1 if there is no event or if times are
+not known.
 """
 
 from dataclasses import dataclass

@@ -1,8 +1,8 @@
 """The tables of the feedback store: what users did with the lists, and in which order it arrived.
 
-The service writes them (serving.feedback); monitoring and training read them. `event_id` is unique within a data set, so
-an event that is sent twice is stored once. `sequence` rises with every stored event: a reader continues after the last
-one it has read.
+The service writes them (serving.feedback); others read them without it. `event_id` is unique within a data set,
+so an event that is sent twice is stored once. `sequence` rises with every stored event: a reader continues after the
+last one it has read.
 """
 
 from sqlalchemy import BigInteger, Column, Float, Index, Integer, MetaData, String, Table, UniqueConstraint

@@ -21,7 +21,7 @@ ALLOWED = {
     "event": "impression, click, cart, purchase or rating",
     "user_id": ID,
     "item_id": ID,
-    "timestamp": "a time with its zone, as 2026-11-30T08:15:00Z; not in the future",
+    "timestamp": "a time with its zone, as 2026-11-30T08:15:00Z; at most five minutes in the future",
     "request_id": "a string of 1 to 64 characters",
     "order_id": f"a string of 1 to {MAX_ID_LENGTH} characters",
     "quantity": "a number above 0",

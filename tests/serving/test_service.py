@@ -40,6 +40,7 @@ def client(market: Any, home: Any, before: Any) -> httpx.Client:
     """The same server after version 1 was loaded."""
     market.release(market.settings(home), 1, 0)
     market.until(lambda: before[0].get("/health").status_code == 200, "the first champion was never loaded")
+    market.until(lambda: "events" not in before[0].get("/health").json(), "the feedback store was never opened")
     return before[0]
 
 
