@@ -9,6 +9,7 @@ TradewindError
 ├── DataError               a source that does not have the expected format or content
 ├── BundleError             a model bundle that is damaged or was not written by this project
 ├── NotFittedError          a model that is used before fit() or load()
+├── FirstProcessError       the first of several processes that train together raised an error
 ├── ReleaseError            a model version that must not, or cannot, be released
 ├── RunFailedError          a run that a check or a service stopped (orchestration.launcher.runs)
 └── ServiceError            a service that does not start or does not stay up (orchestration.launcher.supervisor)
@@ -76,6 +77,13 @@ class NotFittedError(TradewindError):
 
     def __init__(self, model: str) -> None:
         super().__init__(f"{model} is not fitted; call fit(...) or load(...) first")
+
+
+class FirstProcessError(TradewindError):
+    """The first of several processes that train together raised an error; the others raise this one."""
+
+    def __init__(self, error: str) -> None:
+        super().__init__(f"the first training process failed: got {error}; correct it there and start all again")
 
 
 class ReleaseError(TradewindError):

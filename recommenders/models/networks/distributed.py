@@ -1,11 +1,13 @@
 """The processes that train one network together (torch.distributed). Without them, all is as for one process."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
+
+from recommenders.errors import FirstProcessError
 
 T = TypeVar("T")
 
@@ -36,7 +38,26 @@ def part_of_process(batches: Iterator[T]) -> Iterator[T]:
 
 def of_first_process(value: T) -> T:
     """The value that the first process has."""
-    values = [value]
-    if n_processes() > 1:
-        distributed.broadcast_object_list(values, src=0)
-    return values[0]
+    return in_first_process(lambda: value)
+
+
+def in_first_process(compute: Callable[[], T]) -> T:
+    """What the first process alone computes; the others wait for it. If it fails there, they raise FirstProcessError.
+
+    Otherwise they would wait for a process that has left, until the time limit of torch.distributed.
+    """
+    if n_processes() == 1:
+        return compute()
+    outcome: list[Any] = [None, None]  # value, error as text
+    try:
+        if rank() == 0:
+            outcome[0] = compute()
+    except BaseException as error:
+        outcome[1] = f"{type(error).__name__}: {error}"
+        raise
+    finally:
+        distributed.broadcast_object_list(outcome, src=0)
+    if outcome[1] is not None:
+        raise FirstProcessError(outcome[1])
+    value: T = outcome[0]
+    return value

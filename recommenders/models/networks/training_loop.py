@@ -1,7 +1,7 @@
 """The training loop of all networks: epochs, validation, early stopping, checkpoints. Imported only for fitting.
 
 If torch.distributed is initialised, each process trains on its part of the batches, and DistributedDataParallel
-averages the gradients. The first process validates, reports and writes checkpoints.
+averages the gradients. The first process validates, reports and writes checkpoints; if it fails there, all end.
 """
 
 import contextlib
@@ -20,7 +20,13 @@ from recommenders.errors import UnsuitableError
 from recommenders.events.interactions import Interactions
 from recommenders.models.networks.checkpoint import Checkpoint, Progress
 from recommenders.models.networks.config import NetworkConfig
-from recommenders.models.networks.distributed import averaging_gradients, of_first_process, part_of_process, rank
+from recommenders.models.networks.distributed import (
+    averaging_gradients,
+    in_first_process,
+    of_first_process,
+    part_of_process,
+    rank,
+)
 from recommenders.models.networks.trainer import Trainer
 from recommenders.models.networks.validation import Validation
 from recommenders.models.recommender import TrainingOptions
@@ -73,22 +79,17 @@ def run_epochs(
     trainer: Trainer, validation: Validation | None, options: TrainingOptions, checkpoint: Checkpoint
 ) -> TrainingResult:
     """Runs epochs until training ends, from the checkpoint if there is one."""
-    config, is_first = trainer.config, rank() == 0
+    config = trainer.config
     initial = Progress(trainer.arrays(), deque(maxlen=config.averaged_epochs))
     progress = checkpoint.load(trainer) or initial
     module = averaging_gradients(trainer.module, uses_all=trainer.untrained_epochs == 0)
-    if is_first:
-        for point in progress.curve:  # a continued fit reports the whole curve
-            _report(options, point)
+    in_first_process(lambda: [_report(options, point) for point in progress.curve])  # of a continued fit
     started = time.monotonic() - progress.seconds
     while not progress.ended(config, options.max_minutes, trainer.untrained_epochs):
         _run_epoch(trainer, module, validation, progress)
         progress.seconds = of_first_process(time.monotonic() - started)
-        if is_first:
-            checkpoint.save(trainer, progress)
-            progress.stopped = _report(options, progress.curve[-1])
-        progress.stopped = of_first_process(progress.stopped)
-    if is_first:
+        progress.stopped = in_first_process(lambda: _save_and_report(trainer, progress, options, checkpoint))
+    if rank() == 0:
         checkpoint.remove()
     return TrainingResult(progress.best_arrays, progress.best_epoch, progress.curve)
 
@@ -104,8 +105,8 @@ def _run_epoch(trainer: Trainer, module: nn.Module, validation: Validation | Non
     arrays = mean_weights(progress.newest)
     value = float(epoch)  # without a validation, the last epoch is the best
     if validation is not None:
-        found = validation.ndcg(trainer.scorer(arrays), trainer.validation_k) if rank() == 0 else np.nan
-        point[f"validation_ndcg@{trainer.validation_k}"] = value = of_first_process(found)
+        k = trainer.validation_k
+        point[f"validation_ndcg@{k}"] = value = in_first_process(lambda: validation.ndcg(trainer.scorer(arrays), k))
     progress.add(point, value, arrays, trainer.config.min_gain)
 
 
@@ -130,6 +131,12 @@ def _run_steps(trainer: Trainer, module: nn.Module, epoch: int, progress: Progre
 def _set_learning_rate(optimizer: torch.optim.Optimizer, share: float) -> None:
     for group in optimizer.param_groups:
         group["lr"] = share * group.setdefault("full_lr", group["lr"])
+
+
+def _save_and_report(trainer: Trainer, progress: Progress, options: TrainingOptions, checkpoint: Checkpoint) -> bool:
+    """Saves and reports the newest epoch. Returns whether training is to stop."""
+    checkpoint.save(trainer, progress)
+    return _report(options, progress.curve[-1])
 
 
 def _report(options: TrainingOptions, point: dict[str, float]) -> bool:
