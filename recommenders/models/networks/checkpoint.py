@@ -7,7 +7,7 @@ its optimisers, the states of all random number generators, and the progress of 
 import json
 import logging
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from recommenders.events.interactions import Interactions
+from recommenders.features.items import ItemFeatures
 from recommenders.models.networks.config import NetworkConfig
 from recommenders.models.networks.distributed import n_processes
 from recommenders.models.networks.trainer import Trainer
@@ -80,15 +81,17 @@ class Checkpoint:
         name: str,
         log: Interactions,
         config: NetworkConfig,
-        others: Sequence[NDArray[Any]] = (),
+        features: ItemFeatures | None = None,
     ) -> "Checkpoint":
         """The file of a model in the folder, for a fit of this log with this configuration, device and torch.
 
-        others: further arrays that the fit depends on.
+        features: of the items, if the fit depends on them.
         """
         if folder is None:
             return cls(None, "")
-        arrays: list[NDArray[Any]] = [log.user_rows, log.item_columns, log.timestamps, log.weights, *others]
+        arrays: list[NDArray[Any]] = [log.user_rows, log.item_columns, log.timestamps, log.weights]
+        if features is not None:
+            arrays += [features.vectors.data, features.vectors.indices, features.vectors.indptr]
         task = [log.shape, log.repeat, log.dated, log.horizon_days, [array.size for array in arrays], n_processes()]
         inputs = [FORMAT, torch.__version__, torch.cuda.is_available(), task, config.model_dump(exclude={"enabled"})]
         digest = sha256(json.dumps(inputs).encode())
@@ -96,7 +99,7 @@ class Checkpoint:
             digest.update(np.ascontiguousarray(array).data)
         return cls(folder / f"{name}.npz", digest.hexdigest())
 
-    def save(self, trainer: Trainer, progress: Progress) -> None:
+    def save(self, trainer: Trainer[Any], progress: Progress) -> None:
         """Replaces the file atomically. If it cannot be written, logs a warning: the fit does not need it."""
         if self.path is None:
             return
@@ -111,7 +114,7 @@ class Checkpoint:
         except OSError as error:
             log.warning("%s cannot be written: %s; an interrupted fit will start anew", self.path, error)
 
-    def load(self, trainer: Trainer) -> Progress | None:
+    def load(self, trainer: Trainer[Any]) -> Progress | None:
         """The progress of the interrupted fit; restores the trainer too. None if there is no file of this fit.
 
         If the file cannot be read, logs a warning and does not use it.
@@ -145,7 +148,7 @@ class Checkpoint:
             log.warning("%s cannot be removed: %s; it may be deleted", self.path, error)
 
 
-def _state(trainer: Trainer) -> dict[str, torch.Tensor]:
+def _state(trainer: Trainer[Any]) -> dict[str, torch.Tensor]:
     """All tensors that an epoch changes, not copied, by part and name; and the states of torch's random numbers."""
     found = {f"module/{name}": tensor for name, tensor in trainer.module.state_dict().items()}
     for number, optimizer in enumerate(trainer.optimizers):
@@ -157,7 +160,7 @@ def _state(trainer: Trainer) -> dict[str, torch.Tensor]:
     return found
 
 
-def _restore(trainer: Trainer, arrays: Arrays) -> None:
+def _restore(trainer: Trainer[Any], arrays: Arrays) -> None:
     """The inverse of _state(): sets the trainer to that state."""
     parts: dict[str, dict[str, torch.Tensor]] = {}
     for entry, array in arrays.items():

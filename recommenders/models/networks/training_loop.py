@@ -7,7 +7,7 @@ averages the gradients. The first process validates, reports and writes checkpoi
 import contextlib
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,8 +18,8 @@ from torch import nn
 
 from recommenders.errors import UnsuitableError
 from recommenders.events.interactions import Interactions
+from recommenders.features.items import ItemFeatures
 from recommenders.models.networks.checkpoint import Checkpoint, Progress
-from recommenders.models.networks.config import NetworkConfig
 from recommenders.models.networks.distributed import (
     averaging_gradients,
     in_first_process,
@@ -27,12 +27,11 @@ from recommenders.models.networks.distributed import (
     part_of_process,
     rank,
 )
-from recommenders.models.networks.trainer import Trainer
+from recommenders.models.networks.trainer import Config, Trainer
 from recommenders.models.networks.validation import Validation
 from recommenders.models.recommender import TrainingOptions
 
 THREADS = 1  # small steps gain little from more threads, and lose on a busy machine
-HoldOut = Callable[[Interactions, np.random.Generator], tuple[Interactions, Validation | None]]
 
 
 @dataclass(frozen=True)
@@ -45,21 +44,21 @@ class TrainingResult:
 
 
 def train(
-    make: Callable[[Interactions, np.random.Generator], Trainer],
+    trainer: type[Trainer[Config]],
     log: Interactions,
-    config: NetworkConfig,
-    hold_out: HoldOut,
+    config: Config,
     options: TrainingOptions,
-    checkpoint: Checkpoint,
+    features: ItemFeatures | None = None,
 ) -> TrainingResult:
     """Trains until the validation no longer improves, or for config.fixed_epochs on all data. Seeded.
 
-    make: the trainer of a log. hold_out: the log without held-out events, and the validation on these.
+    features: of the items, if the network learns from them. Raises UnsuitableError if the log is too short.
     """
+    checkpoint = Checkpoint.for_fit(options.checkpoints, trainer.name, log, config, features)
     rng = np.random.default_rng(config.seed)
     with _seeded(config.seed + rank(), options.threads or THREADS):
-        kept, validation = (log, None) if config.fixed_epochs else hold_out(log, rng)
-        return run_epochs(make(kept, rng), validation, options, checkpoint)
+        kept, validation = (log, None) if config.fixed_epochs else trainer.hold_out(log, config, rng)
+        return run_epochs(trainer(kept, config, rng, features), validation, options, checkpoint)
 
 
 @contextlib.contextmanager
@@ -76,7 +75,7 @@ def _seeded(seed: int, threads: int) -> Iterator[None]:
 
 
 def run_epochs(
-    trainer: Trainer, validation: Validation | None, options: TrainingOptions, checkpoint: Checkpoint
+    trainer: Trainer[Any], validation: Validation | None, options: TrainingOptions, checkpoint: Checkpoint
 ) -> TrainingResult:
     """Runs epochs until training ends, from the checkpoint if there is one."""
     config = trainer.config
@@ -94,7 +93,7 @@ def run_epochs(
     return TrainingResult(progress.best_arrays, progress.best_epoch, progress.curve)
 
 
-def _run_epoch(trainer: Trainer, module: nn.Module, validation: Validation | None, progress: Progress) -> None:
+def _run_epoch(trainer: Trainer[Any], module: nn.Module, validation: Validation | None, progress: Progress) -> None:
     """One epoch and its validation. Raises UnsuitableError if the loss is not finite."""
     epoch = len(progress.curve) + 1
     point = {"epoch": float(epoch), "loss": of_first_process(_run_steps(trainer, module, epoch, progress))}
@@ -110,7 +109,7 @@ def _run_epoch(trainer: Trainer, module: nn.Module, validation: Validation | Non
     progress.add(point, value, arrays, trainer.config.min_gain)
 
 
-def _run_steps(trainer: Trainer, module: nn.Module, epoch: int, progress: Progress) -> float:
+def _run_steps(trainer: Trainer[Any], module: nn.Module, epoch: int, progress: Progress) -> float:
     """The steps of an epoch; returns the mean loss of a target."""
     module.train()
     losses, n_targets = [], 0.0
@@ -133,7 +132,9 @@ def _set_learning_rate(optimizer: torch.optim.Optimizer, share: float) -> None:
         group["lr"] = share * group.setdefault("full_lr", group["lr"])
 
 
-def _save_and_report(trainer: Trainer, progress: Progress, options: TrainingOptions, checkpoint: Checkpoint) -> bool:
+def _save_and_report(
+    trainer: Trainer[Any], progress: Progress, options: TrainingOptions, checkpoint: Checkpoint
+) -> bool:
     """Saves and reports the newest epoch. Returns whether training is to stop."""
     checkpoint.save(trainer, progress)
     return _report(options, progress.curve[-1])

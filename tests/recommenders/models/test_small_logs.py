@@ -17,10 +17,10 @@ from recommenders.features.items import ItemFeatures, encode_items
 from recommenders.models import catalog
 from recommenders.models.networks.neural_collaborative.config import NeuralCollaborativeConfig
 from recommenders.models.networks.neural_collaborative.model import NeuralCollaborative
-from recommenders.models.networks.neural_collaborative.training import hold_out_latest as hold_out_orders
+from recommenders.models.networks.neural_collaborative.training import NeuMFTrainer
 from recommenders.models.networks.sasrec.config import SASRecConfig
 from recommenders.models.networks.sasrec.model import SASRec
-from recommenders.models.networks.sasrec.training import hold_out_latest
+from recommenders.models.networks.sasrec.training import SASRecTrainer
 from recommenders.storage import schema
 from recommenders.training.configuration import TrainingConfig
 from recommenders.training.fitting import SkippedModel, fit_recipe
@@ -113,7 +113,7 @@ def test_every_model_works_or_is_skipped_with_a_reason(kind: str, target: str, m
 
 def test_users_inactive_in_the_last_window_are_validated_on_their_latest_visit() -> None:
     log = LOGS["no user before and in the last window"]()
-    kept, validation = hold_out_latest(log, SASRecConfig(), np.random.default_rng(0))
+    kept, validation = SASRecTrainer.hold_out(log, SASRecConfig(), np.random.default_rng(0))
     assert validation is not None
     assert len(kept) == len(log) - len(validation.histories)
     rows = kept.users.rows(kept.users.ids)[:20]
@@ -125,7 +125,8 @@ def test_users_inactive_in_the_last_window_are_validated_on_their_latest_visit()
 
 def test_users_of_one_order_are_validated_on_one_of_its_items() -> None:
     log = LOGS["one order a user"]()
-    kept, validation = hold_out_orders(log, NeuralCollaborativeConfig(validation_split=0.5), np.random.default_rng(0))
+    config = NeuralCollaborativeConfig(validation_split=0.5)
+    kept, validation = NeuMFTrainer.hold_out(log, config, np.random.default_rng(0))
     assert validation is not None
     assert validation.histories.counts.tolist() == [2] * 5
     assert validation.relevant.sum() == len(log) - len(kept) == 5

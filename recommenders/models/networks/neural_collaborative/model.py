@@ -38,9 +38,9 @@ class NeuralCollaborative(Recommender):
     epochs_: int  # epochs that trained the kept weights; a refit repeats this number
 
     def _fit(self, interactions: Interactions, features: "ItemFeatures | None", options: TrainingOptions) -> None:
-        from recommenders.models.networks.neural_collaborative.training import (
-            train,  # imports torch, which scoring never needs
-        )
+        # these import torch, which scoring never needs
+        from recommenders.models.networks.neural_collaborative.training import NeuMFTrainer
+        from recommenders.models.networks.training_loop import train
 
         if self.config.side_features and features is None:
             raise ConfigurationError(
@@ -49,7 +49,8 @@ class NeuralCollaborative(Recommender):
             )
         if not self.config.side_features:  # features can hold patterns of items that their events do not show
             require_repeated_items(self.name, interactions)
-        result = train(interactions, self.config, options, features)
+        used = features if self.config.side_features else None
+        result = train(NeuMFTrainer, interactions, self.config, options, used)
         self.restore({**result.arrays, "epochs": np.array([result.epochs])})
         self.learning_curve = result.curve
 

@@ -11,8 +11,6 @@ from recommenders.errors import UnsuitableError
 from recommenders.events.histories import Histories
 from recommenders.events.interactions import Interactions
 from recommenders.features.items import ItemFeatures
-from recommenders.models.networks import training_loop
-from recommenders.models.networks.checkpoint import Checkpoint
 from recommenders.models.networks.neural_collaborative.config import NAME, NeuralCollaborativeConfig
 from recommenders.models.networks.neural_collaborative.inference import Network, forward, user_embedding_rows
 from recommenders.models.networks.neural_collaborative.network import NeuMF, project_features
@@ -20,20 +18,17 @@ from recommenders.models.networks.neural_collaborative.sampled_loss import Sampl
 from recommenders.models.networks.neural_collaborative.sampling import Batch, Sampler
 from recommenders.models.networks.sparse_adamw import SparseAdamW
 from recommenders.models.networks.trainer import Trainer
-from recommenders.models.networks.training_loop import TrainingResult
 from recommenders.models.networks.validation import Scorer, Validation
-from recommenders.models.recommender import TrainingOptions
 from recommenders.splitting.event_holdout import Mask, hold_out, latest_visits, random_events
 
 VALIDATION_ITEMS = 5000  # items of a larger catalogue that the validation ranks, besides the relevant ones
 TABLE_RATE = 6.0  # factor of the learning rate of the tables: a row is updated in few of the steps
 
 
-class NeuMFTrainer(Trainer):
+class NeuMFTrainer(Trainer[NeuralCollaborativeConfig]):
     """A network, its optimisers and its sampler for a log. An epoch is one pass over its events."""
 
     name = NAME
-    config: NeuralCollaborativeConfig
     module: SampledLoss
     validation_k = 50  # longer than a list that users see: the metric is less noisy
 
@@ -45,7 +40,7 @@ class NeuMFTrainer(Trainer):
         features: ItemFeatures | None = None,
     ) -> None:
         self.config, self.rng, self.untrained_epochs = config, rng, config.pretraining_epochs
-        projected = project_features(features, rng) if config.side_features and features is not None else None
+        projected = None if features is None else project_features(features, rng)
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.sampler = Sampler(log, config, rng, device)
         rows = user_embedding_rows(np.bincount(log.user_rows, minlength=len(log.users)), config)
@@ -58,6 +53,28 @@ class NeuMFTrainer(Trainer):
             SparseAdamW(tables, lr=rate * TABLE_RATE, weight_decay=decay),
             torch.optim.AdamW(layers, lr=rate, weight_decay=decay, fused=True),
         ]
+
+    @staticmethod
+    def hold_out(
+        log: Interactions, config: NeuralCollaborativeConfig, rng: np.random.Generator
+    ) -> tuple[Interactions, Validation | None]:
+        """The latest visit of some users. Raises UnsuitableError if no user has two events.
+
+        If no user has two visits, one event of each user, drawn at random, replaces the latest visit: without a
+        validation, training would always run until the last epoch.
+        """
+
+        def masks() -> Iterator[Mask]:
+            yield latest_visits(log)
+            yield random_events(log, rng)
+
+        kept, held_out = hold_out(log, masks(), config.validation_split, config.validation_users, rng)
+        if held_out is None:
+            raise UnsuitableError(
+                f"{NAME} has nothing to learn from: got 0 users with two events; allowed: from 1; bring a longer log "
+                f"or set models.{NAME}.enabled: false"
+            )
+        return kept, Validation.from_held_out(log, held_out, VALIDATION_ITEMS, rng)
 
     def batches(self, epoch: int) -> Iterator[tuple[Batch, bool]]:
         """The batches of an epoch, and whether it trains the factors without the layers."""
@@ -79,48 +96,3 @@ class NeuMFTrainer(Trainer):
             return forward(users, network.items[item_columns], network.layers)
 
         return score
-
-
-def train(
-    log: Interactions,
-    config: NeuralCollaborativeConfig,
-    options: TrainingOptions,
-    features: ItemFeatures | None = None,
-) -> TrainingResult:
-    """Trains NeuMF on a log, as training_loop.train() says.
-
-    Raises UnsuitableError if no user has two events to learn from and to validate on.
-    """
-    vectors = features.vectors if features is not None and config.side_features else None
-    others = () if vectors is None else (vectors.data, vectors.indices, vectors.indptr)
-    checkpoint = Checkpoint.for_fit(options.checkpoints, NAME, log, config, others)
-
-    def make(kept: Interactions, rng: np.random.Generator) -> NeuMFTrainer:
-        return NeuMFTrainer(kept, config, rng, features)
-
-    def hold_out_visits(log: Interactions, rng: np.random.Generator) -> tuple[Interactions, Validation]:
-        return hold_out_latest(log, config, rng)
-
-    return training_loop.train(make, log, config, hold_out_visits, options, checkpoint)
-
-
-def hold_out_latest(
-    log: Interactions, config: NeuralCollaborativeConfig, rng: np.random.Generator
-) -> tuple[Interactions, Validation]:
-    """The log without the latest visit of some users, and these visits. Raises UnsuitableError if there are none.
-
-    If no user has two visits, one event of each user, drawn at random, replaces the latest visit: without a validation,
-    training would always run until the last epoch.
-    """
-
-    def masks() -> Iterator[Mask]:
-        yield latest_visits(log)
-        yield random_events(log, rng)
-
-    kept, held_out = hold_out(log, masks(), config.validation_split, config.validation_users, rng)
-    if held_out is None:
-        raise UnsuitableError(
-            f"{NAME} has nothing to learn from: got 0 users with two events; allowed: from 1; bring a longer log or "
-            f"set models.{NAME}.enabled: false"
-        )
-    return kept, Validation.from_held_out(log, held_out, VALIDATION_ITEMS, rng)

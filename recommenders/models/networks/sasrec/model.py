@@ -67,9 +67,11 @@ class SASRec(Recommender):
                 f"sasrec needs order: got {share:.0%} of the users of several events with events at different "
                 f"times; allowed: from {MIN_ORDERED_SHARE:.0%}; bring time stamps or set models.sasrec.enabled: false"
             )
-        from recommenders.models.networks.sasrec.training import train  # imports torch, which scoring never needs
+        # these import torch, which scoring never needs
+        from recommenders.models.networks.sasrec.training import SASRecTrainer
+        from recommenders.models.networks.training_loop import train
 
-        result = train(interactions, self.config, options)
+        result = train(SASRecTrainer, interactions, self.config, options)
         stored = self.histories_[: len(self.users_) if len(self.users_) <= MAX_STORED_USERS else 0]
         self.network_ = network_from_arrays(result.arrays, self.config.n_heads)
         self.user_embeddings_ = encode(stored, self.network_)

@@ -11,8 +11,7 @@ from torch import nn
 from recommenders.errors import UnsuitableError
 from recommenders.events.histories import Histories
 from recommenders.events.interactions import Interactions
-from recommenders.models.networks import training_loop
-from recommenders.models.networks.checkpoint import Checkpoint
+from recommenders.features.items import ItemFeatures
 from recommenders.models.networks.sasrec.batches import Batch, SequenceBatcher
 from recommenders.models.networks.sasrec.config import NAME, SASRecConfig
 from recommenders.models.networks.sasrec.inference import encode, network_from_arrays
@@ -20,9 +19,7 @@ from recommenders.models.networks.sasrec.loss import SoftmaxSampler, softmax_los
 from recommenders.models.networks.sasrec.network import INIT_STD, Attention
 from recommenders.models.networks.sparse_adamw import SparseAdamW, gather_rows
 from recommenders.models.networks.trainer import Trainer
-from recommenders.models.networks.training_loop import TrainingResult
 from recommenders.models.networks.validation import Scorer, Validation
-from recommenders.models.recommender import DEFAULT_OPTIONS, TrainingOptions
 from recommenders.splitting.event_holdout import Mask, hold_out, last_window, latest_events, latest_visits
 
 MIN_STEPS_PER_EPOCH = 50  # an epoch of a log of few batches passes over the log several times before it validates
@@ -61,15 +58,16 @@ class SoftmaxLoss(nn.Module):
         return loss, float(batch.weights.sum())
 
 
-class SASRecTrainer(Trainer):
+class SASRecTrainer(Trainer[SASRecConfig]):
     """A network, its optimisers and its batches for a log."""
 
     name = NAME
     validation_k = 10
-    config: SASRecConfig
     module: SoftmaxLoss
 
-    def __init__(self, log: Interactions, config: SASRecConfig, rng: np.random.Generator) -> None:
+    def __init__(
+        self, log: Interactions, config: SASRecConfig, rng: np.random.Generator, _: ItemFeatures | None = None
+    ) -> None:
         self.config, self.rng = config, rng
         self.batcher, self.softmax_sampler = SequenceBatcher(log, config, rng), SoftmaxSampler(log, config, rng)
         self.module = SoftmaxLoss(len(log.items), config, self.softmax_sampler.full_softmax)
@@ -78,6 +76,26 @@ class SASRecTrainer(Trainer):
             SparseAdamW(self.module.item_embeddings.parameters(), lr=rate, betas=BETAS),
             torch.optim.AdamW(attention, lr=rate, betas=BETAS, weight_decay=config.weight_decay, fused=True),
         ]
+
+    @staticmethod
+    def hold_out(
+        log: Interactions, config: SASRecConfig, rng: np.random.Generator
+    ) -> tuple[Interactions, Validation | None]:
+        """The last window (without a window: the latest event) of some users who have earlier events.
+
+        If no user has events both within the last window and before it, the latest visit of each user replaces the
+        window: without a validation, training would always run until the last epoch. None if no user has two events.
+        """
+
+        def masks() -> Iterator[Mask]:
+            if log.horizon_days is None:
+                yield latest_events(log)
+            else:
+                yield last_window(log, log.horizon_days)
+                yield latest_visits(log)
+
+        kept, held_out = hold_out(log, masks(), HELD_OUT_SHARE, config.validation_users, rng)
+        return kept, None if held_out is None else Validation.from_held_out(log, held_out, len(log.items), rng)
 
     def batches(self, epoch: int) -> Iterator[tuple[Any, ...]]:
         """Passes over the log until MIN_STEPS_PER_EPOCH steps are done."""
@@ -112,36 +130,3 @@ class SASRecTrainer(Trainer):
             return scores
 
         return score
-
-
-def train(log: Interactions, config: SASRecConfig, options: TrainingOptions = DEFAULT_OPTIONS) -> TrainingResult:
-    """Trains SASRec on a log, as training_loop.train() says. Raises UnsuitableError if no event has a target."""
-    checkpoint = Checkpoint.for_fit(options.checkpoints, NAME, log, config)
-
-    def make(kept: Interactions, rng: np.random.Generator) -> SASRecTrainer:
-        return SASRecTrainer(kept, config, rng)
-
-    def hold_out_task(log: Interactions, rng: np.random.Generator) -> tuple[Interactions, Validation | None]:
-        return hold_out_latest(log, config, rng)
-
-    return training_loop.train(make, log, config, hold_out_task, options, checkpoint)
-
-
-def hold_out_latest(
-    log: Interactions, config: SASRecConfig, rng: np.random.Generator
-) -> tuple[Interactions, Validation | None]:
-    """The log without the last window (without a window: the latest event) of some users who have earlier events.
-
-    If no user has events both within the last window and before it, the latest visit of each user replaces the window:
-    without a validation, training would always run until the last epoch. None if no user has two events.
-    """
-
-    def masks() -> Iterator[Mask]:
-        if log.horizon_days is None:
-            yield latest_events(log)
-        else:
-            yield last_window(log, log.horizon_days)
-            yield latest_visits(log)
-
-    kept, held_out = hold_out(log, masks(), HELD_OUT_SHARE, config.validation_users, rng)
-    return kept, None if held_out is None else Validation.from_held_out(log, held_out, len(log.items), rng)

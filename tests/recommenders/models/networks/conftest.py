@@ -61,7 +61,7 @@ def epochs_run(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return run
 
 
-def _trainers() -> list[type[Trainer]]:
+def _trainers() -> list[type[Trainer[Any]]]:
     from recommenders.models.networks.neural_collaborative.training import NeuMFTrainer
     from recommenders.models.networks.sasrec.training import SASRecTrainer
 
