@@ -15,7 +15,8 @@ from recommenders.models.catalog import ENSEMBLES, MODELS, model_class
 from recommenders.models.recommender import Recommender
 from recommenders.training.configuration import TrainingConfig
 from recommenders.training.fitting import SkippedModel, fit_model
-from serving.release.registry import Registry, RunTracker
+from serving.release.registry import Registry
+from serving.release.run_tracker import RunTracker
 
 # what a ranker reads; it waits for them, and so for the blocking check that they hold nothing later than the cut
 FEATURE_TABLES = ["item_features", "user_features"]
