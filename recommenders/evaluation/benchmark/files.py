@@ -74,23 +74,40 @@ def make_file_benchmark(
 ) -> FileBenchmark:
     """The benchmark from tables as recommenders.datasets.benchmark_files reads them.
 
-    The log holds only the users and items of train; each event has weight 1. It is dated if all times look like
-    seconds, milliseconds or microseconds since 1970 and no test event is before the last event of train; otherwise
-    times only order the events of each user. Ties are ordered as in every log (interactions.event_order). Test rows
-    with a user or item that train lacks are skipped and counted (with sampled candidates such an item ranks last). In
-    full ranking without `repeat`, pairs of user and item that train holds are skipped too. Raises DataError if no test
-    user is left.
+    Test rows with a user or item that train lacks are skipped and counted (with sampled candidates such an item ranks
+    last). In full ranking without `repeat`, pairs of user and item that train holds are skipped too. Raises DataError
+    if no test user is left.
+    """
+    log = _training_log(train, test, repeat, has_negatives=negatives is not None)
+    task, test_rows = _task(log, test, masked=not repeat and negatives is None)
+    candidates: Candidates | None = None
+    negative_counts: dict[str, int] = {}
+    if negatives is not None:
+        candidates, negative_counts = _candidates(task, log, negatives, seed)
+        task = replace(task, description=candidates.describe(task))
+    return FileBenchmark(log, task, candidates, _has_order(log), test_rows, negative_counts)
+
+
+# -- the training log
+
+
+def _training_log(train: "pa.Table", test: "pa.Table", repeat: bool, has_negatives: bool) -> Interactions:
+    """The log of the users and items of train; each event has weight 1.
+
+    It is dated if all times look like seconds, milliseconds or microseconds since 1970 and no test event is before the
+    last event of train; otherwise times only order the events of each user. Ties are ordered as in every log
+    (interactions.event_order).
     """
     users, user_rows = _coded(train["user_id"])
     items, item_columns = _coded(train["item_id"])
-    if negatives is not None:  # as in papers, an unknown relevant item is a miss; its user still counts
+    if has_negatives:  # as in papers, an unknown relevant item is a miss; its user still counts
         items, item_columns = _extended(items, item_columns, test["item_id"])
     times, dated, horizon = _times(_doubles(train, "time"), _doubles(test, "time"))
     ratings = _doubles(train, "rating")
     strengths = np.where(np.isnan(ratings), np.log(2.0), ratings).astype(np.float32)
     weights = np.ones(len(times), np.float32)
     order = event_order(times, user_rows, item_columns, weights, strengths)
-    log = Interactions(
+    return Interactions(
         users,
         items,
         user_rows[order],
@@ -103,13 +120,6 @@ def make_file_benchmark(
         dated,
         horizon,
     )
-    task, test_rows = _task(log, test, masked=not repeat and negatives is None)
-    candidates: Candidates | None = None
-    negative_counts: dict[str, int] = {}
-    if negatives is not None:
-        candidates, negative_counts = _candidates(task, log, negatives, seed)
-        task = replace(task, description=candidates.describe(task))
-    return FileBenchmark(log, task, candidates, _has_order(user_rows, times), test_rows, negative_counts)
 
 
 def _coded(ids: "pa.ChunkedArray") -> tuple[IdMap, NDArray[np.int32]]:
@@ -132,9 +142,6 @@ def _doubles(table: "pa.Table", name: str) -> NDArray[np.float64]:
     return np.asarray(table[name].to_numpy(), dtype=np.float64)
 
 
-# -- time
-
-
 def _times(train: NDArray[np.float64], test: NDArray[np.float64]) -> tuple[NDArray[np.int64], bool, float | None]:
     """Microseconds of the training events, whether one cut separates train and test, and the days of test after it.
 
@@ -153,11 +160,11 @@ def _times(train: NDArray[np.float64], test: NDArray[np.float64]) -> tuple[NDArr
     return times, True, days if days > 0 else None
 
 
-def _has_order(user_rows: NDArray[np.int32], times: NDArray[np.int64]) -> bool:
+def _has_order(log: Interactions) -> bool:
     """Whether any user has events with different time stamps."""
-    first = np.full(int(user_rows.max(initial=0)) + 1, np.iinfo(np.int64).max)
-    np.minimum.at(first, user_rows, times)
-    return bool((times > first[user_rows]).any())
+    first = np.full(len(log.users), np.iinfo(np.int64).max)
+    np.minimum.at(first, log.user_rows, log.timestamps)
+    return bool((log.timestamps > first[log.user_rows]).any())
 
 
 # -- the evaluation task
