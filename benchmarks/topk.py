@@ -25,7 +25,7 @@ from peers.environments import Answer, PeerError, ask, pinned
 from scipy.sparse import csr_array
 from threadpoolctl import threadpool_limits
 
-from recommenders.evaluation.judge import accuracy_from_scores
+from recommenders.evaluation.list_metrics import accuracy_from_scores
 from recommenders.evaluation.tasks.task import EvaluationTask, TaskView
 from recommenders.events.ids import IdMap
 from recommenders.events.interactions import Interactions

@@ -28,8 +28,8 @@ from recommenders.errors import DataError
 from recommenders.evaluation.oracle import Ceiling, world_ceilings
 from recommenders.evaluation.writers.markdown import number, table, with_interval
 from recommenders.simulation.config import WorldConfig
-from recommenders.simulation.files import write_world
-from recommenders.simulation.orders import make_world
+from recommenders.simulation.market_files import write_world
+from recommenders.simulation.purchase_model import make_world
 
 PAGE = Path(__file__).with_name("world.md")
 SEED = 42
@@ -78,7 +78,7 @@ def size_cells(scale: float) -> list[str]:
 MAKE = """
 import json, sys, time
 from pathlib import Path
-from recommenders.simulation.files import write_world
+from recommenders.simulation.market_files import write_world
 before = time.process_time()
 write_world(Path(sys.argv[1]), scale=float(sys.argv[2]), seed=int(sys.argv[3]))
 peak = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM"))  # of this program

@@ -19,7 +19,7 @@ from recommenders.errors import DataError
 from recommenders.evaluation.report import Report
 from recommenders.evaluation.writers.report_folder import load_report, save_report
 from recommenders.models.recommender import Recommender
-from recommenders.storage.files import atomic_file
+from recommenders.storage.atomic_files import atomic_file
 from recommenders.training.fitting import SkippedModel, load_fitted
 
 CLEAN_TABLES = "clean_tables"  # key of the IO manager of the clean tables

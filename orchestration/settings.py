@@ -13,7 +13,7 @@ from recommenders.datasets.catalog import dataset, datasets
 from recommenders.datasets.spec import DatasetSpec
 from recommenders.datasets.store import TableStore
 from recommenders.errors import ConfigurationError, DataError
-from recommenders.storage.files import atomic_file
+from recommenders.storage.atomic_files import atomic_file
 from recommenders.training.configuration import TrainingConfig
 from serving.settings import PROJECT, AbsolutePath, Port, ServingSettings
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from recommenders.errors import BundleError, ReleaseError
 from recommenders.storage import bundle, contexts
-from recommenders.storage.files import atomic_file, sha256
+from recommenders.storage.atomic_files import atomic_file, sha256
 
 MAX_EARLIER_VERSIONS = 20  # earlier champions that a pointer stores
 

@@ -32,7 +32,7 @@ from recommenders.models.catalog import MODELS
 from recommenders.models.popularity import Popularity
 from recommenders.models.recommender import BLOCK, Recommender, mask_and_rank
 from recommenders.simulation.config import WorldConfig
-from recommenders.simulation.orders import make_world
+from recommenders.simulation.purchase_model import make_world
 from recommenders.training.configuration import TrainingConfig
 from recommenders.training.fitting import SkippedModel
 

@@ -9,7 +9,7 @@ from threadpoolctl import threadpool_limits
 from recommenders.evaluation.rank import Lists
 from recommenders.evaluation.window import WindowTask
 from recommenders.simulation.config import WorldConfig
-from recommenders.simulation.orders import make_world
+from recommenders.simulation.purchase_model import make_world
 from recommenders.simulation.truth import purchase_probabilities
 
 Values = NDArray[np.float64]

@@ -33,7 +33,7 @@ from monitoring.drift.shift import (
 from monitoring.drift.verdict import ColumnDrift, column_verdicts, label_names, summarise
 from recommenders.errors import DataError
 from recommenders.events.item_states import items_as_of
-from recommenders.storage.files import atomic_folder
+from recommenders.storage.atomic_files import atomic_folder
 
 FLOORS: Mapping[ColumnType, float] = {"numerical": 0.05, "categorical": 0.05}  # smaller shifts need no action
 MIN_ROWS = 500

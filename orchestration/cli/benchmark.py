@@ -36,9 +36,9 @@ def benchmark(
     if k < 1:
         raise ConfigurationError(f"--k: got {k}; allowed: 1 or more; give the number of items in a list")
     from orchestration.settings import Settings
-    from recommenders.evaluation.benchmark.files import BenchmarkFiles
-    from recommenders.evaluation.benchmark.report import to_markdown
-    from recommenders.training.file_benchmark import evaluate_files
+    from recommenders.evaluation.benchmark.file_benchmark import BenchmarkFiles
+    from recommenders.evaluation.benchmark.results import to_markdown
+    from recommenders.training.benchmark_run import evaluate_files
 
     check_config(config)
     training = Settings.read(config=config).training

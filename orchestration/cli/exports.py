@@ -12,7 +12,7 @@ from recommenders.datasets.reading.ingest import TABLES
 from recommenders.datasets.stops import stop_reasons
 from recommenders.datasets.store import Version
 from recommenders.errors import DataError
-from recommenders.storage.files import atomic_file
+from recommenders.storage.atomic_files import atomic_file
 
 
 def write_lists(settings: Settings, output: Path | None) -> tuple[Path, int]:

@@ -18,7 +18,7 @@ from orchestration.launcher.runs import RunFailedError
 from orchestration.launcher.services import ensure_ports, services
 from orchestration.launcher.supervisor import Supervisor
 from orchestration.settings import Settings
-from recommenders.evaluation.statistics.figures import Cell
+from recommenders.evaluation.statistics.report_values import Cell
 from recommenders.metrics.ranking import PRIMARY_METRIC
 from serving.pointer import Pointer, read_pointer
 from serving.release.gate import GateRecord

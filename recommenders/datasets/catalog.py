@@ -18,7 +18,7 @@ DATASETS: dict[str, DatasetSpec] = {
             layout="a folder with buyers.parquet, products.parquet and order_lines.parquet",
             files=("buyers.parquet", "products.parquet", "order_lines.parquet"),
             parser="recommenders.datasets.sources.custom_b2b:parse",
-            generator="recommenders.simulation.files:write_world",
+            generator="recommenders.simulation.market_files:write_world",
             generator_version=2,
             protocol=Protocol(split="time_cut", test_days=30, candidates="on_sale"),
         ),

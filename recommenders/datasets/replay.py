@@ -15,11 +15,11 @@ from typing import Any
 
 from recommenders.datasets.catalog import dataset
 from recommenders.datasets.reading.lines import csv_rows
-from recommenders.datasets.reading.reading import Reading
+from recommenders.datasets.reading.source_reading import Reading
 from recommenders.datasets.reading.text import BLOCK, prepare
 from recommenders.datasets.sources.online_retail import COLUMNS, MONTH_FIRST, VALUES
 from recommenders.errors import DataError
-from recommenders.storage.files import atomic_file
+from recommenders.storage.atomic_files import atomic_file
 
 NAME = "online_retail"  # the only data set whose files are the log of one shop
 NOTE = "replay.json"

@@ -18,7 +18,7 @@ from recommenders.datasets.reading.text import is_blank
 from recommenders.datasets.store import Fingerprint, SourceFile, TableStore, Version, in_time_order
 from recommenders.errors import DataError
 from recommenders.storage import schema
-from recommenders.storage.files import atomic_folder, sha256
+from recommenders.storage.atomic_files import atomic_folder, sha256
 
 READER = 4  # raised when the same files would give other tables
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recommenders.evaluation import judge, rank
+from recommenders.evaluation import list_metrics, rank
 from recommenders.evaluation.criteria import ceilings
-from recommenders.evaluation.judge import PopularityBaseline
-from recommenders.evaluation.statistics.figures import Metrics, Values, Vectors, compared, intervals, plain
+from recommenders.evaluation.list_metrics import PopularityBaseline
+from recommenders.evaluation.statistics.report_values import Metrics, Values, Vectors, compared, intervals, plain
 from recommenders.evaluation.tasks.slices import slices_of
 from recommenders.evaluation.tasks.task import EvaluationConfig, EvaluationTask, TaskView
 from recommenders.features.items import ItemFeatures
@@ -86,9 +86,9 @@ def _metrics(
     whole: dict[str, dict[str, Metrics]] = {view: {} for view in views}
     for name, model in models.items():
         for view, ranked in rank.rank_users(model, task, views, K).items():
-            users[view][name] = judge.per_user(ranked, task, views[view], features, baseline)
-            items[view][name] = judge.per_item(ranked, task)
-            whole[view][name] = {m: [plain(v), None, None] for m, v in judge.overall(ranked, task).items()}
+            users[view][name] = list_metrics.per_user(ranked, task, views[view], features, baseline)
+            items[view][name] = list_metrics.per_item(ranked, task)
+            whole[view][name] = {m: [plain(v), None, None] for m, v in list_metrics.overall(ranked, task).items()}
     metrics = {}
     for view in views:
         parts = (intervals(users[view], config), intervals(items[view], config), whole[view])

@@ -37,7 +37,7 @@ from recommenders.metrics.ranking import K
 from recommenders.models.popularity import Popularity
 from recommenders.models.recommender import mask_and_rank
 from recommenders.simulation.config import WorldConfig
-from recommenders.simulation.orders import World, make_world
+from recommenders.simulation.purchase_model import World, make_world
 from recommenders.simulation.truth import purchase_probabilities
 from recommenders.splitting.temporal import cut_time, split, training_log
 

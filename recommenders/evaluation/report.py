@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recommenders.evaluation.criteria import CRITERIA, MODEL_TARGETS, criteria, targets
-from recommenders.evaluation.statistics.figures import Metrics
+from recommenders.evaluation.statistics.report_values import Metrics
 from recommenders.evaluation.tasks.task import EvaluationConfig
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ product.
 """
 
 from recommenders.simulation.config import Scenario, WorldConfig
-from recommenders.simulation.files import write_world
-from recommenders.simulation.orders import make_world
+from recommenders.simulation.market_files import write_world
+from recommenders.simulation.purchase_model import make_world
 from recommenders.simulation.truth import purchase_probabilities, purchase_probability
 
 __all__ = [

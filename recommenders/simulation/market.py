@@ -1,7 +1,7 @@
 """The products and the users of the simulated marketplace. No orders are simulated here.
 
 Every quantity that determines purchases is a value of `WorldConfig` or an array of `Products` or `Users`, so the
-probability of any purchase can be computed from them (recommenders.simulation.orders describes how).
+probability of any purchase can be computed from them (recommenders.simulation.purchase_model describes how).
 """
 
 from dataclasses import dataclass

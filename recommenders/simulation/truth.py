@@ -34,9 +34,9 @@ from numpy.typing import NDArray
 
 from recommenders.errors import ConfigurationError
 from recommenders.simulation.config import WorldConfig
-from recommenders.simulation.demand import NEVER, share_before, simulate, visits
 from recommenders.simulation.market import COMPANION, SUBSTITUTE, Bools, Floats, Ints
-from recommenders.simulation.orders import Era, World, reorder_rate, repurchase_cycles, visit_probability
+from recommenders.simulation.order_sampling import NEVER, share_before, simulate, visits
+from recommenders.simulation.purchase_model import Era, World, reorder_rate, repurchase_cycles, visit_probability
 
 BLOCK = 128  # users whose probabilities are in memory at the same time
 

@@ -22,8 +22,8 @@ from safetensors.numpy import load_file, save_file
 
 from recommenders.errors import BundleError
 from recommenders.storage import contexts
+from recommenders.storage.atomic_files import atomic_folder, sha256
 from recommenders.storage.contexts import CONTEXTS
-from recommenders.storage.files import atomic_folder, sha256
 from recommenders.storage.locks import locked
 
 FORMAT = 4  # 4: ids and histories are in a context

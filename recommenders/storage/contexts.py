@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from recommenders.errors import BundleError
-from recommenders.storage.files import atomic_file, sha256
+from recommenders.storage.atomic_files import atomic_file, sha256
 
 CONTEXTS = "contexts"
 LOCK = ".lock"  # held while a shared context, and a bundle that refers to it, are written

@@ -13,7 +13,7 @@ from recommenders.models import catalog
 from recommenders.models.catalog import ENSEMBLES, model_class
 from recommenders.models.ensembles.ensemble import Ensemble
 from recommenders.models.recommender import Recommender, TrainingOptions
-from recommenders.storage.files import atomic_folder
+from recommenders.storage.atomic_files import atomic_folder
 from recommenders.training.configuration import TrainingConfig
 
 SKIPPED = "skipped.json"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from recommenders.errors import BundleError, ReleaseError
 from recommenders.storage import bundle as bundles
-from recommenders.storage.files import replace_folder
+from recommenders.storage.atomic_files import replace_folder
 from recommenders.storage.locks import locked
 from serving import pointer as pointers
 from serving.release.releases import Releases

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from recommenders.evaluation.statistics.figures import Metrics
+from recommenders.evaluation.statistics.report_values import Metrics
 from serving.release.gate import GateCheck, GateRecord
 
 CHAMPION, PREVIOUS = "champion", "previous"

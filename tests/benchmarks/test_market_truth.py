@@ -13,8 +13,8 @@ from recommenders.evaluation.oracle import oracle_lists
 from recommenders.evaluation.window import window_task
 from recommenders.models.popularity import Popularity
 from recommenders.simulation.config import WorldConfig
-from recommenders.simulation.files import write_world
-from recommenders.simulation.orders import make_world
+from recommenders.simulation.market_files import write_world
+from recommenders.simulation.purchase_model import make_world
 
 SCALE, SEED = 0.1, 11
 

@@ -13,7 +13,7 @@ from recommenders.events.ids import IdMap
 from recommenders.events.interactions import Interactions
 from recommenders.features.items import ItemFeatures, encode_items
 from recommenders.models.recommender import Recommender
-from recommenders.simulation.files import write_world
+from recommenders.simulation.market_files import write_world
 from recommenders.storage import schema
 from recommenders.training.configuration import TrainingConfig
 from recommenders.training.fitting import SkippedModel, fit_recipe

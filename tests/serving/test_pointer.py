@@ -9,7 +9,7 @@ import pytest
 from recommenders.errors import BundleError, ReleaseError
 from recommenders.models import catalog
 from recommenders.models.popularity import Popularity
-from recommenders.storage import files
+from recommenders.storage import atomic_files
 from serving.pointer import Pointer, fingerprint, read_pointer, verify, write_pointer
 
 
@@ -53,7 +53,7 @@ def test_a_crash_while_writing_leaves_the_old_pointer(tmp_path, monkeypatch, ste
     def crash(*_: object) -> None:
         raise OSError("power cut")
 
-    monkeypatch.setattr(*((files.os, "fsync") if step == "fsync" else (Path, "replace")), crash)
+    monkeypatch.setattr(*((atomic_files.os, "fsync") if step == "fsync" else (Path, "replace")), crash)
     with pytest.raises(OSError, match="power cut"):
         write_pointer(path, make_pointer(2))
     monkeypatch.undo()

@@ -20,7 +20,7 @@ def make(
 ) -> None:
     """Write a simulated B2B market of any size as files, with scenarios (docs/world.md)."""
     from recommenders.simulation.config import Scenario
-    from recommenders.simulation.files import write_world
+    from recommenders.simulation.market_files import write_world
 
     if to.exists():
         raise ConfigurationError(f"--to: {to} exists already; name a new folder, nothing is overwritten")

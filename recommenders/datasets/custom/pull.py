@@ -22,7 +22,7 @@ from pyarrow import fs
 from recommenders.datasets.custom.entry import Entry
 from recommenders.datasets.custom.secrets import Secrets
 from recommenders.errors import DataError
-from recommenders.storage.files import replace_folder, sha256
+from recommenders.storage.atomic_files import replace_folder, sha256
 
 WILD = set("*[")
 NOTE = "pulled.json"

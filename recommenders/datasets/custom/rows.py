@@ -20,7 +20,7 @@ from recommenders.datasets.custom.rules import (
 from recommenders.datasets.custom.values import select_values, type_of
 from recommenders.datasets.reading.ingest import Plan
 from recommenders.datasets.reading.lines import check_parquet, text_literal
-from recommenders.datasets.reading.reading import Reading
+from recommenders.datasets.reading.source_reading import Reading
 from recommenders.datasets.reading.workbook import to_csv
 
 OPTIONAL = ("items", "users")  # tables that may have no rows

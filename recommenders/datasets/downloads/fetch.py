@@ -19,7 +19,7 @@ from recommenders.datasets.downloads.archive import check_gzip, unpack
 from recommenders.datasets.downloads.publications import PUBLICATIONS, Download, downloads, publication, variants
 from recommenders.datasets.downloads.transfer import NoRoomError, Part, RetryPolicy, TransferError, reason, transfer
 from recommenders.errors import ConfigurationError, DataError
-from recommenders.storage.files import atomic_file, sha256
+from recommenders.storage.atomic_files import atomic_file, sha256
 
 RECEIPT = ".fetched"
 Report = Callable[[str], None]

@@ -16,8 +16,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from recommenders.datasets.reading.lines import path_literal, text_literal
-from recommenders.datasets.reading.reading import Reading
 from recommenders.datasets.reading.relations import SQL_TYPES, show
+from recommenders.datasets.reading.source_reading import Reading
 from recommenders.errors import DataError
 from recommenders.storage import schema
 

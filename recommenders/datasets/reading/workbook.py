@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from recommenders.errors import DataError, choices
-from recommenders.storage.files import atomic_file
+from recommenders.storage.atomic_files import atomic_file
 
 
 def to_csv(path: Path, out: Path, columns: Sequence[str] = (), sheet: str | None = None) -> Path:

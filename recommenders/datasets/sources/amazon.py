@@ -21,7 +21,7 @@ from typing import Any
 
 from recommenders.datasets.reading.ingest import Plan
 from recommenders.datasets.reading.literals import read_literal, to_json
-from recommenders.datasets.reading.reading import Reading
+from recommenders.datasets.reading.source_reading import Reading
 from recommenders.datasets.reading.text import prepare
 from recommenders.datasets.spec import find_files
 from recommenders.errors import DataError

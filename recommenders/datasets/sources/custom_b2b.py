@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from recommenders.datasets.reading.ingest import Plan
-from recommenders.datasets.reading.reading import Reading
+from recommenders.datasets.reading.source_reading import Reading
 from recommenders.errors import DataError
 
 BUYERS = {

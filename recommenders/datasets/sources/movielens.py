@@ -8,7 +8,7 @@ ml-100k                       u.data, u.item, u.user: tabs and bars between fiel
 from pathlib import Path
 
 from recommenders.datasets.reading.ingest import Plan
-from recommenders.datasets.reading.reading import Reading
+from recommenders.datasets.reading.source_reading import Reading
 from recommenders.errors import DataError
 
 RATINGS = {"userId": "UINTEGER", "movieId": "UINTEGER", "rating": "DOUBLE", "timestamp": "BIGINT"}

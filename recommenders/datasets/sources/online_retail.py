@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from recommenders.datasets.reading.ingest import Plan
-from recommenders.datasets.reading.reading import Reading
+from recommenders.datasets.reading.source_reading import Reading
 
 COLUMNS = (
     "InvoiceNo",

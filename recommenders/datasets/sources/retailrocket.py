@@ -12,7 +12,7 @@ from pathlib import Path
 
 from recommenders.datasets.reading.ingest import Plan
 from recommenders.datasets.reading.lines import path_literal, text_literal
-from recommenders.datasets.reading.reading import Reading
+from recommenders.datasets.reading.source_reading import Reading
 from recommenders.datasets.spec import find_files
 from recommenders.errors import DataError
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from recommenders.evaluation.report import Report
 from recommenders.evaluation.writers import markdown, plots
-from recommenders.storage.files import atomic_folder
+from recommenders.storage.atomic_files import atomic_folder
 
 
 def save_report(report: Report, folder: Path) -> Path:

@@ -22,7 +22,7 @@ from recommenders.features.items import ItemFeatures
 from recommenders.models.networks.config import NetworkConfig
 from recommenders.models.networks.distributed import n_processes
 from recommenders.models.networks.trainer import Trainer
-from recommenders.storage.files import atomic_file, staging_of
+from recommenders.storage.atomic_files import atomic_file, staging_of
 
 FORMAT = 5  # raised if the stored content changes, or what an epoch does with it
 METADATA = "metadata"

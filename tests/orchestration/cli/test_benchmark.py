@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from recommenders.errors import ConfigurationError
-from recommenders.evaluation.benchmark.files import BenchmarkFiles
-from recommenders.evaluation.benchmark.report import to_markdown
+from recommenders.evaluation.benchmark.file_benchmark import BenchmarkFiles
+from recommenders.evaluation.benchmark.results import to_markdown
+from recommenders.training.benchmark_run import evaluate_files
 from recommenders.training.configuration import FitConfig, TrainingConfig
-from recommenders.training.file_benchmark import evaluate_files
 
 TRADEWIND = str(Path(sys.executable).with_name("tradewind"))
 METRICS = {f"{name}@10" for name in ("hit_rate", "ndcg", "precision", "recall", "map", "mrr")}

@@ -21,7 +21,7 @@ from orchestration.cli import app, main
 from orchestration.launcher import console
 from recommenders.datasets.catalog import DATASETS
 from recommenders.storage.locks import locked
-from recommenders.training import file_benchmark
+from recommenders.training import benchmark_run
 
 TRADEWIND = str(Path(sys.executable).with_name("tradewind"))
 
@@ -190,7 +190,7 @@ def test_help_shows_the_whole_text_of_each_option(command: str) -> None:
 def test_benchmark_refuses_an_empty_option_before_it_trains(
     given: list[str], expected: str, run_here: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(file_benchmark, "evaluate_files", lambda *_: pytest.fail("it evaluates"))
+    monkeypatch.setattr(benchmark_run, "evaluate_files", lambda *_: pytest.fail("it evaluates"))
     done = run_here("benchmark", "--train", "a.csv", "--test", "b.csv", *given, home=tmp_path)
     assert expected in one_line(done)
 

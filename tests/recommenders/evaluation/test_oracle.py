@@ -15,8 +15,8 @@ from recommenders.evaluation.tasks.task import make_task
 from recommenders.metrics.ranking import K
 from recommenders.models.recommender import mask_and_rank
 from recommenders.simulation.config import WorldConfig
-from recommenders.simulation.files import write_world
-from recommenders.simulation.orders import World, make_world
+from recommenders.simulation.market_files import write_world
+from recommenders.simulation.purchase_model import World, make_world
 from recommenders.simulation.truth import history, purchase_probability
 from recommenders.splitting.temporal import cut_time, split, training_log
 

@@ -10,12 +10,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from recommenders.errors import ConfigurationError
-from recommenders.simulation import files as b2b
+from recommenders.simulation import market_files as b2b
 from recommenders.simulation.config import BRANDS_PER_CATEGORY, CATEGORIES, SUBCATEGORIES, WorldConfig
-from recommenders.simulation.demand import list_price, simulate
-from recommenders.simulation.files import write_files, write_world
 from recommenders.simulation.market import ANCHOR, COMPANION, SUBSTITUTE, UNPAIRED, category_of
-from recommenders.simulation.orders import World, make_world, reorder_rate, repurchase_cycles, visit_probability
+from recommenders.simulation.market_files import write_files, write_world
+from recommenders.simulation.order_sampling import list_price, simulate
+from recommenders.simulation.purchase_model import World, make_world, reorder_rate, repurchase_cycles, visit_probability
 from recommenders.simulation.truth import visit_purchase_probability
 
 FILES = ("buyers.parquet", "products.parquet", "order_lines.parquet")

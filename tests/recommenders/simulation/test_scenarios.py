@@ -13,9 +13,9 @@ import pytest
 from recommenders.datasets.catalog import dataset
 from recommenders.errors import ConfigurationError, UnknownNameError
 from recommenders.simulation.config import SUBCATEGORIES, Scenario, ScenarioKind, WorldConfig
-from recommenders.simulation.demand import simulate
-from recommenders.simulation.files import write_world
-from recommenders.simulation.orders import World, make_world
+from recommenders.simulation.market_files import write_world
+from recommenders.simulation.order_sampling import simulate
+from recommenders.simulation.purchase_model import World, make_world
 from recommenders.simulation.truth import history, purchase_probability
 
 DAY = date(2026, 3, 1)

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from recommenders.errors import ConfigurationError
 from recommenders.simulation.config import Scenario, WorldConfig
-from recommenders.simulation.demand import second_at, share_before, simulate
 from recommenders.simulation.market import ANCHOR, COMPANION, SUBSTITUTE, UNPAIRED
-from recommenders.simulation.orders import World, make_world, visit_probability
+from recommenders.simulation.order_sampling import second_at, share_before, simulate
+from recommenders.simulation.purchase_model import World, make_world, visit_probability
 from recommenders.simulation.truth import (
     History,
     _window,

@@ -8,7 +8,7 @@ import pytest
 
 from recommenders.errors import BundleError
 from recommenders.storage import contexts
-from recommenders.storage.files import sha256
+from recommenders.storage.atomic_files import sha256
 
 ARRAYS = {"n": np.arange(5), "on": np.array([True, False])}
 

@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from recommenders.errors import ConfigurationError
 from recommenders.events.histories import Histories
 from recommenders.events.interactions import Interactions
-from recommenders.models.networks.log_checks import require_repeated_items
 from recommenders.models.networks.neural_collaborative.config import NAME, NeuralCollaborativeConfig
 from recommenders.models.networks.neural_collaborative.inference import Floats, Network, forward
+from recommenders.models.networks.suitability import require_repeated_items
 from recommenders.models.recommender import ModelConfig, Recommender, TrainingOptions
 
 if TYPE_CHECKING:

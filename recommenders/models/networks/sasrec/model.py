@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 from recommenders.errors import UnsuitableError
 from recommenders.events.histories import Histories
 from recommenders.events.interactions import Interactions
-from recommenders.models.networks.log_checks import require_repeated_items
 from recommenders.models.networks.sasrec.config import NAME, SASRecConfig
 from recommenders.models.networks.sasrec.inference import (
     Floats,
@@ -18,6 +17,7 @@ from recommenders.models.networks.sasrec.inference import (
     network_to_arrays,
     ordered_share,
 )
+from recommenders.models.networks.suitability import require_repeated_items
 from recommenders.models.recommender import ModelConfig, Recommender, TrainingOptions
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from recommenders.datasets.reading import lines, text
 from recommenders.datasets.reading.lines import text_literal
-from recommenders.datasets.reading.reading import Reading
+from recommenders.datasets.reading.source_reading import Reading
 from recommenders.errors import DataError
 
 FIELD = st.text(st.characters(exclude_characters="\0\r\n", exclude_categories=["Cs"]), max_size=8)

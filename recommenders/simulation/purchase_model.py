@@ -1,5 +1,6 @@
-"""The purchase model of the simulated marketplace: the purchase rates of one visit. recommenders.simulation.demand
-samples from it, recommenders.simulation.truth computes probabilities with it.
+"""The purchase model of the simulated marketplace: the purchase rates of one visit.
+
+recommenders.simulation.order_sampling samples from it, recommenders.simulation.truth computes probabilities with it.
 
 A user visits on day d with probability 1 - exp(-visits_a_day x weekday), at most once a day. A visit has a
 size s = floor + (1 - floor) Gamma(shape, mean 1). Given s, the purchases of each product during the visit are a Poisson

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from recommenders.errors import ConfigurationError, NoFeaturesError
-from recommenders.evaluation.benchmark.files import BenchmarkFiles, FileBenchmark
-from recommenders.evaluation.benchmark.report import Outcome, results, summary_text, task_summary
+from recommenders.evaluation.benchmark.file_benchmark import BenchmarkFiles, FileBenchmark
+from recommenders.evaluation.benchmark.results import Outcome, results, summary_text, task_summary
 from recommenders.evaluation.cost import Cost, measure
 from recommenders.models.catalog import MODELS
 from recommenders.models.ensembles.ensemble import Ensemble

@@ -6,9 +6,9 @@
                           min_order_quantity, rating, launched_at, ended_at
     order_lines.parquet   order_id, buyer_id, product_id, ordered_at, quantity, unit_price; in time order
 
-The purchase model is described in recommenders.simulation.orders and, shorter, in docs/world.md. The log holds the last
-`n_orders` orders of the simulation; they depend on the purchases of the lead-in before them, as in an export of a real
-log. A world with scenarios begins its log at the same time as the world without them.
+The purchase model is described in recommenders.simulation.purchase_model and, shorter, in docs/world.md. The log holds
+the last `n_orders` orders of the simulation; they depend on the purchases of the lead-in before them, as in an export
+of a real log. A world with scenarios begins its log at the same time as the world without them.
 
 Memory does not grow with the number of orders: users are simulated block after block, the lines of each block are
 written to one temporary file, and the files are merged some days at a time.
@@ -26,13 +26,13 @@ from threadpoolctl import threadpool_limits
 
 from recommenders.errors import ConfigurationError
 from recommenders.simulation.config import Scenario, WorldConfig
-from recommenders.simulation.demand import Lines, in_time_order, simulate
 from recommenders.simulation.feed import damaged_lines, damaged_products
 from recommenders.simulation.market import Ints
-from recommenders.simulation.orders import World, make_world
+from recommenders.simulation.order_sampling import Lines, in_time_order, simulate
+from recommenders.simulation.purchase_model import World, make_world
 from recommenders.simulation.tables import day_starts, ids_from_rows, products_table, users_table
 from recommenders.storage import schema
-from recommenders.storage.files import atomic_folder
+from recommenders.storage.atomic_files import atomic_folder
 
 MAX_SCALE = 200  # 400,000 users and some 100 million lines
 BLOCK = 4_000  # users whose lines are in memory at the same time

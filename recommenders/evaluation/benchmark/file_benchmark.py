@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from recommenders.datasets.benchmark_files import read_events, read_items, read_negatives
 from recommenders.errors import DataError
 from recommenders.evaluation import rank
-from recommenders.evaluation.statistics.figures import Values
+from recommenders.evaluation.statistics.report_values import Values
 from recommenders.evaluation.tasks.sampled import Candidates, rank_candidates, shuffled_candidates
 from recommenders.evaluation.tasks.task import EvaluationTask, TaskView
 from recommenders.events.ids import IdMap

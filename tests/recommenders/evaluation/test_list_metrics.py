@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from recommenders.datasets.spec import Protocol
-from recommenders.evaluation import judge, rank
+from recommenders.evaluation import list_metrics, rank
 from recommenders.evaluation.tasks.task import make_task
 from recommenders.metrics import ranking
 from recommenders.models.collaborative_filtering.model import CollaborativeFiltering
@@ -22,12 +22,12 @@ def task(reorder_world: Any, toy_events: Any) -> Any:
 
 
 @pytest.fixture(scope="module")
-def baseline(task: Any, reorder_world: Any) -> judge.PopularityBaseline:
-    return judge.PopularityBaseline.from_log(reorder_world[0].histories(), task, task.views(), K)
+def baseline(task: Any, reorder_world: Any) -> list_metrics.PopularityBaseline:
+    return list_metrics.PopularityBaseline.from_log(reorder_world[0].histories(), task, task.views(), K)
 
 
 def test_the_baseline_counts_users_not_events(
-    baseline: judge.PopularityBaseline, task: Any, reorder_world: Any
+    baseline: list_metrics.PopularityBaseline, task: Any, reorder_world: Any
 ) -> None:
     bought = reorder_world[0].matrix("binary").toarray()
     assert baseline.users_per_item.tolist() == bought.sum(axis=0).tolist()
@@ -39,30 +39,30 @@ def test_the_baseline_counts_users_not_events(
 
 
 def test_the_baselines_lists_have_no_serendipity(
-    baseline: judge.PopularityBaseline, task: Any, reorder_world: Any
+    baseline: list_metrics.PopularityBaseline, task: Any, reorder_world: Any
 ) -> None:
     for view in task.views().values():
-        found = judge.per_user(baseline.expected[view.exclude_known], task, view, reorder_world[1], baseline)
+        found = list_metrics.per_user(baseline.expected[view.exclude_known], task, view, reorder_world[1], baseline)
         assert np.nanmax(found[f"serendipity@{K}"]) == 0
 
 
-def test_every_user_has_every_metric(baseline: judge.PopularityBaseline, task: Any, reorder_world: Any) -> None:
+def test_every_user_has_every_metric(baseline: list_metrics.PopularityBaseline, task: Any, reorder_world: Any) -> None:
     log, features = reorder_world
     views = task.views()
     ranked = rank.rank_users(CollaborativeFiltering().fit(log), task, views, K)
-    found = judge.per_user(ranked["all"], task, views["all"], features, baseline)
+    found = list_metrics.per_user(ranked["all"], task, views["all"], features, baseline)
     names = ("precision", "recall", "ndcg", "hit_rate", "map", "mrr")
     names += ("diversity", "novelty", "serendipity", "popularity_lift")
     assert list(found) == [f"{name}@{K}" for name in names]
     assert all(values.shape == (20,) for values in found.values())
-    unknown = judge.per_user(ranked["all"], task, views["all"], None, baseline)
+    unknown = list_metrics.per_user(ranked["all"], task, views["all"], None, baseline)
     assert set(found) - set(unknown) == {f"diversity@{K}"}
 
 
 def test_scores_have_the_accuracy_of_their_model(task: Any, reorder_world: Any) -> None:
     model = CollaborativeFiltering().fit(reorder_world[0])
     views = task.views()
-    found = judge.accuracy_from_scores(model.score, task, views, K)
+    found = list_metrics.accuracy_from_scores(model.score, task, views, K)
     ranked = rank.rank_users(model, task, views, K)
     for name, view in views.items():
         expected = ranking.all_metrics(ranked[name], view.relevant)
@@ -73,16 +73,18 @@ def test_scores_have_the_accuracy_of_their_model(task: Any, reorder_world: Any) 
 
 def test_equal_lists_have_low_personalisation_and_high_gini(task: Any, reorder_world: Any) -> None:
     views = task.views()
-    same = judge.overall(rank.rank_users(Popularity().fit(reorder_world[0]), task, views, K)["all"], task)
-    own = judge.overall(rank.rank_users(CollaborativeFiltering().fit(reorder_world[0]), task, views, K)["all"], task)
+    same = list_metrics.overall(rank.rank_users(Popularity().fit(reorder_world[0]), task, views, K)["all"], task)
+    own = list_metrics.overall(
+        rank.rank_users(CollaborativeFiltering().fit(reorder_world[0]), task, views, K)["all"], task
+    )
     assert same[f"personalisation@{K}"] < own[f"personalisation@{K}"]
     assert same[f"gini@{K}"] > own[f"gini@{K}"]
-    assert np.isnan(judge.overall(np.zeros((1, K), np.int32), task)[f"personalisation@{K}"])
+    assert np.isnan(list_metrics.overall(np.zeros((1, K), np.int32), task)[f"personalisation@{K}"])
     two = np.arange(2 * K, dtype=np.int32).reshape(2, K)
-    assert judge.overall(two, task)[f"personalisation@{K}"] == 1.0
+    assert list_metrics.overall(two, task)[f"personalisation@{K}"] == 1.0
 
 
 @pytest.mark.parametrize(("n_known", "n_users"), [(0, 1), (1, 1), (2, 2)])
 def test_a_baseline_has_at_least_one_user(n_known: int, n_users: int, task: Any, reorder_world: Any) -> None:
     histories = reorder_world[0].histories()[:n_known]
-    assert judge.PopularityBaseline.from_log(histories, task, task.views(), K).n_users == n_users
+    assert list_metrics.PopularityBaseline.from_log(histories, task, task.views(), K).n_users == n_users

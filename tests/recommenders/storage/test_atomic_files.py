@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from recommenders.storage.files import atomic_file, atomic_folder, staging_of
+from recommenders.storage.atomic_files import atomic_file, atomic_folder, staging_of
 
 
 @pytest.mark.parametrize("durable", [False, True])

@@ -1,4 +1,4 @@
-"""Samples orders from the purchase model of recommenders.simulation.orders, one user after the other.
+"""Samples orders from the purchase model of recommenders.simulation.purchase_model, one user after the other.
 
 Users are independent given the world, and every visit has its own stream of random numbers, keyed by seed,
 user and day. So the lines of a user depend neither on the other simulated users nor on later days.
@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recommenders.simulation.market import Bools, Ints
-from recommenders.simulation.orders import Era, World, reorder_rate, repurchase_cycles, visit_probability
 from recommenders.simulation.prices import WEEK
+from recommenders.simulation.purchase_model import Era, World, reorder_rate, repurchase_cycles, visit_probability
 
 NEVER = -1  # in a table of last purchase days
 STREAM = 2  # random stream of the written log; other numbers give other simulated futures

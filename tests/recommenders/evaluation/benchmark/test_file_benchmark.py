@@ -9,7 +9,7 @@ import pytest
 
 from recommenders.errors import DataError
 from recommenders.evaluation import rank
-from recommenders.evaluation.benchmark.files import BenchmarkFiles, make_file_benchmark
+from recommenders.evaluation.benchmark.file_benchmark import BenchmarkFiles, make_file_benchmark
 from recommenders.evaluation.tasks.sampled import rank_candidates
 from recommenders.models.popularity import Popularity
 

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from recommenders.evaluation.benchmark.files import FileBenchmark
+from recommenders.evaluation.benchmark.file_benchmark import FileBenchmark
 from recommenders.evaluation.cost import Cost
 from recommenders.evaluation.criteria import ceilings
-from recommenders.evaluation.statistics.figures import Values, compared, intervals
+from recommenders.evaluation.statistics.report_values import Values, compared, intervals
 from recommenders.evaluation.tasks.task import EvaluationConfig
 from recommenders.evaluation.writers import markdown
 
