@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -21,13 +22,16 @@ class Rule:
 
 
 @pytest.fixture(scope="module")
-def tool() -> ModuleType:
+def tool() -> Iterator[ModuleType]:
+    """scripts/mutants.py as a module."""
     spec = importlib.util.spec_from_file_location("mutants", PROJECT / "scripts" / "mutants.py")
     assert spec
     assert spec.loader
     module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(PROJECT / "scripts")
+        spec.loader.exec_module(module)
+        yield module
 
 
 def test_code_is_changed_and_annotations_and_docstrings_are_not(tool: ModuleType) -> None:
