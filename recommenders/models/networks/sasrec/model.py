@@ -34,7 +34,7 @@ class SASRec(Recommender):
     token are the items of the window after it, all together: the lines of an order have no sequence.
 
     The order of the events within one visit is unknown. Training draws it anew in each epoch where it matters; scoring
-    uses the order of the histories (datasets.interactions.event_order). A log without any order, or with one event of
+    uses the order of the histories (events.interactions.event_order). A log without any order, or with one event of
     each item, is skipped. A log whose task is a window is skipped too, unless `fit_on_windows` is set: other models are
     better there.
     """
