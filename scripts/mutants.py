@@ -34,7 +34,7 @@ STATE, RESULTS = PROJECT / ".mutants", PROJECT / "tests" / "mutants.json"
 GROUPS = {  # folder -> module: its tests, in the same folder of tests/
     "recommenders": {
         "splitting/temporal": "splitting/test_temporal",
-        "splitting/event_holdout": "splitting/test_event_holdout models/test_small_logs",
+        "splitting/early_stopping": "splitting/test_early_stopping models/test_small_logs",
         "splitting/windows": "splitting/test_windows models/ensembles/hybrid_learned/test_model models/test_repurchase",
         "splitting/user_holdout": "evaluation/tasks/test_strong_generalisation",
     },

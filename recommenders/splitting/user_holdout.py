@@ -12,7 +12,7 @@ from recommenders.events.ids import IdMap
 from recommenders.events.interactions import Interactions
 from recommenders.math.ragged import joined_ranges
 from recommenders.math.sparse import ones
-from recommenders.splitting.event_holdout import HeldOut
+from recommenders.splitting.early_stopping import HeldOut
 
 
 def split_users(log: Interactions, share: float, fold_in: float, seed: int) -> tuple[Interactions, HeldOut]:

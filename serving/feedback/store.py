@@ -15,7 +15,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 
 from recommenders.errors import ConfigurationError
-from recommenders.storage.feedback import events
+from recommenders.storage.feedback_tables import events
 from serving.feedback.events import FeedbackError, StoredEvent
 
 MIGRATIONS = Path(__file__).parent / "migrations"

@@ -12,7 +12,7 @@ from recommenders.events.histories import Histories
 from recommenders.events.interactions import Interactions
 from recommenders.metrics.ranking import ndcg
 from recommenders.models.recommender import BLOCK, mask_and_rank
-from recommenders.splitting.event_holdout import HeldOut
+from recommenders.splitting.early_stopping import HeldOut
 
 # (user rows (n,), histories (n, n_items), item columns (m,)) -> scores (n, m)
 Scorer = Callable[[NDArray[np.int32], Histories, NDArray[np.int64]], NDArray[np.float32]]

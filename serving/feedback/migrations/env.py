@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from recommenders.storage.feedback import metadata
+from recommenders.storage.feedback_tables import metadata
 
 context.configure(connection=context.config.attributes["connection"], target_metadata=metadata)
 context.run_migrations()

@@ -11,7 +11,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import create_engine, text
 
 from recommenders.errors import ConfigurationError
-from recommenders.storage.feedback import EVENTS, events, metadata
+from recommenders.storage.feedback_tables import EVENTS, events, metadata
 from serving.feedback.events import FeedbackError, StoredEvent
 from serving.feedback.store import FeedbackStore
 

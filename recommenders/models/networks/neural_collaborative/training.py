@@ -19,7 +19,7 @@ from recommenders.models.networks.neural_collaborative.sampling import Batch, Sa
 from recommenders.models.networks.sparse_adamw import SparseAdamW
 from recommenders.models.networks.trainer import Trainer
 from recommenders.models.networks.validation import Scorer, Validation
-from recommenders.splitting.event_holdout import Mask, hold_out, latest_visits, random_events
+from recommenders.splitting.early_stopping import Mask, hold_out, latest_visits, random_events
 
 VALIDATION_ITEMS = 5000  # items of a larger catalogue that the validation ranks, besides the relevant ones
 TABLE_RATE = 6.0  # factor of the learning rate of the tables: a row is updated in few of the steps

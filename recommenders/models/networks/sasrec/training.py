@@ -20,7 +20,7 @@ from recommenders.models.networks.sasrec.network import INIT_STD, Attention
 from recommenders.models.networks.sparse_adamw import SparseAdamW, gather_rows
 from recommenders.models.networks.trainer import Trainer
 from recommenders.models.networks.validation import Scorer, Validation
-from recommenders.splitting.event_holdout import Mask, hold_out, last_window, latest_events, latest_visits
+from recommenders.splitting.early_stopping import Mask, hold_out, last_window, latest_events, latest_visits
 
 MIN_STEPS_PER_EPOCH = 50  # an epoch of a log of few batches passes over the log several times before it validates
 HELD_OUT_SHARE = 0.5  # of the users with earlier events, at most

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recommenders.events.interactions import Interactions
-from recommenders.splitting.event_holdout import (
+from recommenders.splitting.early_stopping import (
     hold_out,
     last_window,
     latest_events,
