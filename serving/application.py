@@ -221,18 +221,27 @@ def respond(
 
     start: of the request, by perf_counter. recent: item ids of the user's stored events, before those of the request.
     """
-    history = [*recent, *(as_text(id_) for id_ in request.history)]
-    prediction = champion.predictor.predict(as_text(request.user_id), history, request.n_recommendations)
+    history = [as_text(id_) for id_ in request.history]
+    if request.scene != "basket":
+        history = [*recent, *history]
+    prediction = champion.predictor.predict(
+        as_text(request.user_id),
+        history,
+        request.n_recommendations,
+        scene=request.scene,
+        exclude=[as_text(id_) for id_ in request.exclude],
+    )
     numbers = uses_numeric_ids(request)
     content = {
         "user_id": request.user_id,
         "items": [
-            {"item_id": as_sent(item_id, numbers), "score": score}
-            for item_id, score in zip(prediction.item_ids, prediction.scores, strict=True)
+            {"item_id": as_sent(item_id, numbers), "rank": rank, "score": score}
+            for rank, (item_id, score) in enumerate(zip(prediction.item_ids, prediction.scores, strict=True), 1)
         ],
         "model": champion.pointer.model,
         "version": champion.pointer.version,
         "strategy": prediction.strategy,
+        "scene": request.scene,
         "unknown_items": unknown_as_sent(request.history, set(prediction.unknown_items)),
         "request_id": request_id,
         "milliseconds": round((time.perf_counter() - start) * 1000, 3),

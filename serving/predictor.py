@@ -15,11 +15,13 @@ from numpy.typing import NDArray
 from recommenders.events.histories import Histories
 from recommenders.events.interactions import Interactions
 from recommenders.events.sale_periods import ALWAYS, OnSale
+from recommenders.math.top_k import top_k
 from recommenders.models import catalog
 from recommenders.models.popularity import Popularity
 from recommenders.models.recommender import Ranked, Recommender
 
 Strategy = Literal["known_user", "history", "popularity"]
+Scene = Literal["for_you", "reorder", "discover", "basket"]
 
 EVENT_WEIGHT = 1.0  # of one event in a request's history: a purchase
 
@@ -65,36 +67,70 @@ class ServedLists:
         return known.items
 
     def recommend(
-        self, user_rows: NDArray[np.int32], histories: Histories, k: int, moment: int | None = None
+        self,
+        user_rows: NDArray[np.int32],
+        histories: Histories,
+        k: int,
+        moment: int | None = None,
+        new_items: bool | None = None,
+        excluded: NDArray[np.int32] | None = None,
     ) -> tuple[Ranked, NDArray[np.bool_]]:
         """The k best items of each user, and (n,) which users got the list of popularity alone.
 
         If the model ranks fewer than k items, the most popular other items follow, with the model's lowest score.
+        new_items: leave out the items of the history; None: as the log's users do not buy an item again. excluded: item
+        columns that are in no list.
         """
         on_sale = self.on_sale(moment)
+        if excluded is not None and len(excluded):
+            on_sale = on_sale.copy()
+            on_sale[excluded] = False
         rankable = self._rankable(user_rows, histories)
         model = self.model if rankable.all() else self.popularity
-        ranked = model.recommend(user_rows, histories, k, on_sale)
+        ranked = model.recommend(user_rows, histories, k, on_sale, new_items)
         if rankable.any() and not rankable.all():
-            own = self.model.recommend(user_rows[rankable], histories[np.flatnonzero(rankable)], k, on_sale)
+            own = self.model.recommend(user_rows[rankable], histories[np.flatnonzero(rankable)], k, on_sale, new_items)
             ranked.item_columns[rankable], ranked.scores[rankable] = own
         for place in np.flatnonzero(rankable & (ranked.item_columns[:, -1] < 0)).tolist():
-            self._fill_up(ranked, place, histories[place : place + 1], on_sale)
+            self._fill_up(ranked, place, histories[place : place + 1], on_sale, new_items)
         return ranked, ~rankable
+
+    def reorder(
+        self,
+        user_row: int,
+        history: Histories,
+        k: int,
+        moment: int | None = None,
+        excluded: NDArray[np.int32] | None = None,
+    ) -> Ranked:
+        """The k best items of one user's history; fewer if it has fewer, none if it is empty."""
+        columns = np.unique(history.item_columns)
+        columns = columns[self.on_sale(moment)[columns]]
+        if excluded is not None:
+            columns = columns[~np.isin(columns, excluded)]
+        users = np.array([user_row], dtype=np.int32)
+        model = self.model if self._rankable(users, history).all() else self.popularity
+        if not len(columns):
+            return Ranked(np.empty((1, 0), np.int32), np.empty((1, 0), np.float32))
+        scores = model.score_items(users, history, columns[None].astype(np.int32))
+        places, best = top_k(scores, min(k, len(columns)))
+        return Ranked(columns[places].astype(np.int32), best)
 
     def _rankable(self, user_rows: NDArray[np.int32], histories: Histories) -> NDArray[np.bool_]:
         """(n,) for which users the model can rank items."""
         rankable = self.model.covers(user_rows, histories) & (histories.counts > 0)
         return rankable if self.model.handles_new_users else rankable & (user_rows >= 0)
 
-    def _fill_up(self, ranked: Ranked, place: int, history: Histories, on_sale: NDArray[np.bool_]) -> None:
+    def _fill_up(
+        self, ranked: Ranked, place: int, history: Histories, on_sale: NDArray[np.bool_], new_items: bool | None
+    ) -> None:
         """Appends the most popular items to a short list."""
         columns, scores = ranked.item_columns[place], ranked.scores[place]
         n_found = int((columns >= 0).sum())
         left = on_sale.copy()
         left[columns[:n_found]] = False
         no_user = np.full(1, -1, dtype=np.int32)
-        rest = self.popularity.recommend(no_user, history, len(columns) - n_found, left).item_columns[0]
+        rest = self.popularity.recommend(no_user, history, len(columns) - n_found, left, new_items).item_columns[0]
         columns[n_found:] = rest
         lowest = scores[n_found - 1] if n_found else np.float32(0.0)
         scores[n_found:] = np.where(rest >= 0, lowest, np.float32(-np.inf))
@@ -114,16 +150,34 @@ class Predictor:
         self._item_ids: list[str] = self.model.items_.ids.tolist()
         self._no_history = Histories.from_lists([[]], len(self._item_ids))
 
-    def predict(self, user_id: str, history: Sequence[str], n: int, moment: int | None = None) -> Prediction:
-        """min(n, number of candidates) items of those on sale at the moment (ServedLists.on_sale); by default now."""
+    def predict(
+        self,
+        user_id: str,
+        history: Sequence[str],
+        n: int,
+        moment: int | None = None,
+        scene: Scene = "for_you",
+        exclude: Sequence[str] = (),
+    ) -> Prediction:
+        """min(n, number of candidates) items of those on sale at the moment (ServedLists.on_sale); by default now.
+
+        scene: `for_you`, all items; `reorder`, items of the user's history; `discover`, items that are not in it;
+        `basket`, items that go with those of `history`, for any user. exclude: item ids that are not in the list.
+        """
         found = [self.model.items_.row(item_id) for item_id in history]
         unknown = [item_id for item_id, column in zip(history, found, strict=True) if column < 0]
-        row, known = self._known(user_id, np.array([column for column in found if column >= 0], dtype=np.int32))
-        ranked, by_popularity = self.lists.recommend(np.array([row], dtype=np.int32), known, n, moment)
-        columns = [column for column in ranked.item_columns[0].tolist() if column >= 0]
+        columns = np.array([column for column in found if column >= 0], dtype=np.int32)
+        row, known = self._known(user_id, columns) if scene != "basket" else self._basket(columns)
+        excluded = np.array([column for id_ in exclude if (column := self.model.items_.row(id_)) >= 0], dtype=np.int32)
+        if scene == "reorder":
+            ranked, by_popularity = self.lists.reorder(row, known, n, moment, excluded), np.array([False])
+        else:
+            new_items = None if scene == "for_you" else True
+            users = np.array([row], dtype=np.int32)
+            ranked, by_popularity = self.lists.recommend(users, known, n, moment, new_items, excluded)
+        items = [self._item_ids[column] for column in ranked.item_columns[0].tolist() if column >= 0]
         strategy: Strategy = "popularity" if by_popularity[0] else "known_user" if row >= 0 else "history"
-        scores = ranked.scores[0].tolist()[: len(columns)]
-        return Prediction([self._item_ids[column] for column in columns], scores, strategy, unknown)
+        return Prediction(items, ranked.scores[0].tolist()[: len(items)], strategy, unknown)
 
     def warm_up(self) -> None:
         """Makes one list of each kind, so that no request pays for the first access to an array."""
@@ -131,6 +185,10 @@ class Predictor:
         for user_id in (unknown, *known):
             self.predict(user_id, self._item_ids[:3], 10)
             self.predict(user_id, [], 10)
+
+    def _basket(self, columns: NDArray[np.int32]) -> tuple[int, Histories]:
+        """A cold-start user whose history are the items of a basket."""
+        return -1, append_events(self._no_history, columns, self.model.as_of_)
 
     def _known(self, user_id: str, columns: NDArray[np.int32]) -> tuple[int, Histories]:
         """The training row (-1 for a user without training events) and the history, the request's events last."""

@@ -17,6 +17,7 @@ class RecommendedItem(BaseModel):
     """One item of a list."""
 
     item_id: str | int
+    rank: int = Field(description="From 1.")
     score: float = Field(description="Larger is better; comparable within one answer only.")
 
 
@@ -34,6 +35,7 @@ class PredictResponse(BaseModel):
     model: str
     version: int
     strategy: Literal["known_user", "history", "popularity"]
+    scene: Literal["for_you", "reorder", "discover", "basket"]
     unknown_items: list[str | int] = Field(description="Ids of the history that the model does not know.")
     request_id: str
     milliseconds: float = Field(description="Time inside the service.")

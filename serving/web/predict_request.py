@@ -1,7 +1,7 @@
 """The body of POST /predict: its fields and limits, and the conversion of ids."""
 
 from collections.abc import Collection, Sequence
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr
 
@@ -27,6 +27,9 @@ ALLOWED = {
     "history": f"a list of up to {MAX_HISTORY_LENGTH} item ids",
     "history[]": ID,
     "n_recommendations": f"a whole number from 1 to {MAX_ITEMS}",
+    "scene": "for_you, reorder, discover or basket",
+    "exclude": f"a list of up to {MAX_HISTORY_LENGTH} item ids",
+    "exclude[]": ID,
 }
 
 
@@ -48,6 +51,14 @@ class PredictRequest(BaseModel):
         examples=[[101, 2048]],
     )
     n_recommendations: Annotated[StrictInt, Field(ge=1, le=MAX_ITEMS)] = 10
+    scene: Literal["for_you", "reorder", "discover", "basket"] = Field(
+        default="for_you",
+        description="`for_you`: all items. `reorder`: items that the user bought before. `discover`: items that the "
+        "user never bought. `basket`: items that go with those of `history`, which is the basket.",
+    )
+    exclude: list[Id] = Field(
+        default=[], max_length=MAX_HISTORY_LENGTH, description="Items that must not be in the list, such as the cart."
+    )
 
 
 def parse(body: bytes, content_type: str) -> PredictRequest:

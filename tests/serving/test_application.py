@@ -78,10 +78,22 @@ def test_unknown_paths_add_no_metric(serve):
 
 def test_an_error_inside_has_a_request_id_and_no_trace(serve, monkeypatch, caplog):
     application = serve(n_ended=0)
-    monkeypatch.setattr(application.watcher.champion.predictor, "predict", lambda *_: 1 / 0)
+    monkeypatch.setattr(application.watcher.champion.predictor, "predict", lambda *_, **__: 1 / 0)
     answer = request(application, "POST", "/predict", json={"user_id": 1})
     problem = answer.json()
     assert (answer.status_code, problem["title"]) == (500, "Internal Server Error")
     assert "ZeroDivision" not in answer.text
     assert problem["request_id"] in caplog.text
     assert "ZeroDivisionError" in caplog.text
+
+
+def test_scene_and_exclude_steer_the_list(serve):
+    application = serve(n_ended=0)
+    answer = request(application, "POST", "/predict", json={"user_id": 3, "scene": "discover", "exclude": [102]}).json()
+    assert answer["scene"] == "discover"
+    assert [item["rank"] for item in answer["items"]] == list(range(1, len(answer["items"]) + 1))
+    assert not {101, 102, 103} & {item["item_id"] for item in answer["items"]}
+    assert request(application, "POST", "/predict", json={"user_id": 3}).json()["scene"] == "for_you"
+    wrong = request(application, "POST", "/predict", json={"user_id": 3, "scene": "home", "exclude": [1.5]}).json()
+    assert [fault["field"] for fault in wrong["errors"]] == ["scene", "exclude[0]"]
+    assert "scene: got 'home'; allowed: for_you, reorder, discover or basket" in wrong["detail"]

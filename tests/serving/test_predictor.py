@@ -201,3 +201,61 @@ def test_warm_up_needs_no_known_user(market, tmp_path):
 def test_a_missing_bundle_is_an_error(tmp_path):
     with pytest.raises(BundleError, match="no model bundle"):
         Predictor(tmp_path)
+
+
+@pytest.mark.parametrize("model", [Popularity, CollaborativeFiltering])
+def test_each_scene_keeps_its_promise(market, tmp_path, model):
+    """User 3 bought 101 and 103."""
+    log = dated(market.log())
+    predictor = Predictor(model().fit(log).save(tmp_path / "b"))
+    every_item = set(log.items.ids.tolist())
+    on_sale = every_item - {"102", "103"}  # at this moment
+    lists = {
+        scene: predictor.predict("3", ["104", "105"], 100, NOW - 6, scene=scene)
+        for scene in ("for_you", "reorder", "discover", "basket")
+    }
+    assert set(lists["for_you"].item_ids) == on_sale
+    assert set(lists["reorder"].item_ids) == {"101", "104", "105"}
+    assert set(lists["discover"].item_ids) == on_sale - {"101", "104", "105"}
+    assert set(lists["basket"].item_ids) == on_sale - {"104", "105"}
+    assert lists["basket"] == predictor.predict("unknown", ["104", "105"], 100, NOW - 6, scene="basket")
+    assert {scene: found.strategy for scene, found in lists.items()} == dict.fromkeys(lists, "known_user") | {
+        "basket": "history"
+    }
+    for found in lists.values():
+        assert found.scores == sorted(found.scores, reverse=True)
+        assert len(set(found.item_ids)) == len(found.item_ids)
+
+
+@pytest.mark.parametrize("model", [Popularity, CollaborativeFiltering])
+def test_the_reorder_list_is_the_list_of_all_items_without_new_ones(market, tmp_path, model):
+    predictor = Predictor(model().fit(market.log()).save(tmp_path / "b"))
+    for user_id in ("1", "3", "unknown"):
+        everything = predictor.predict(user_id, ["105"], 100)
+        bought = predictor.predict(user_id, ["105"], 100, scene="reorder")
+        scores = dict(zip(everything.item_ids, everything.scores, strict=True))
+        assert bought.scores == pytest.approx([scores[item_id] for item_id in bought.item_ids])
+        assert bought.item_ids == predictor.predict(user_id, ["105"], 100, scene="reorder").item_ids
+    assert predictor.predict("unknown", [], 10, scene="reorder").item_ids == []
+
+
+@pytest.mark.parametrize("scene", ["for_you", "reorder", "discover", "basket"])
+def test_an_excluded_item_is_in_no_list_and_others_follow(market, tmp_path, scene):
+    predictor = Predictor(CollaborativeFiltering().fit(market.log()).save(tmp_path / "b"))
+    for user_id in ("3", "unknown"):
+        everything = predictor.predict(user_id, ["105"], 100, scene=scene).item_ids
+        for excluded in (everything[:1], everything[1:3], [*everything[:1], "no such item"]):
+            found = predictor.predict(user_id, ["105"], 100, scene=scene, exclude=excluded).item_ids
+            assert set(found) == set(everything) - set(excluded)
+
+
+def test_a_short_list_of_new_items_is_filled_with_popular_new_items(market, monkeypatch, tmp_path):
+    class Sparse(Neighbour):
+        def recommend(self, user_rows, histories, k, candidates=None, exclude_known=None):
+            ranked = super().recommend(user_rows, histories, k, candidates, exclude_known)
+            ranked.item_columns[:, 1:] = -1
+            return ranked
+
+    found = predictor(Sparse().fit(market.log()), monkeypatch, tmp_path).predict("3", [], 100, scene="discover")
+    assert len(found.item_ids) == 10
+    assert not {"101", "103"} & set(found.item_ids)

@@ -76,7 +76,7 @@ def test_health_names_the_champion(client):
 def test_a_known_user(client):
     answer = ask(client, user_id=3, n_recommendations=2).json()
     assert answer["user_id"] == 3
-    assert answer["items"] == [{"item_id": 101, "score": 13.0}, {"item_id": 102, "score": 1.0}]
+    assert answer["items"] == [{"item_id": 101, "rank": 1, "score": 13.0}, {"item_id": 102, "rank": 2, "score": 1.0}]
     assert (answer["model"], answer["version"], answer["strategy"]) == ("popularity", 1, "known_user")
     assert answer["unknown_items"] == []
     assert re.fullmatch(r"[0-9a-f]{16}", answer["request_id"])
@@ -156,7 +156,7 @@ def test_the_openapi_document(client):
     described = client.get("/openapi.json").json()
     assert set(described["paths"]) == {"/predict", "/events", "/health", "/analytics", "/metrics"}
     fields = described["components"]["schemas"]["PredictRequest"]
-    assert set(fields["properties"]) == {"user_id", "history", "n_recommendations"}
+    assert set(fields["properties"]) == {"user_id", "history", "n_recommendations", "scene", "exclude"}
     text = json.dumps(described)
     for reference in re.findall(r"#/components/schemas/(\w+)", text):
         assert reference in described["components"]["schemas"]

@@ -71,7 +71,10 @@ def test_defaults():
             body(user_id=1, n_recommendations=101),
             "n_recommendations: got 101; allowed: a whole number from 1 to 100",
         ),
-        (body(user_id=1, k=5), "k: got 5; allowed: only the fields user_id, history, n_recommendations"),
+        (
+            body(user_id=1, k=5),
+            "k: got 5; allowed: only the fields user_id, history, n_recommendations, scene, exclude",
+        ),
         (b"[1]", "body: got a list of 1; allowed: an object with user_id"),
     ],
 )
