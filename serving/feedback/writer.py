@@ -59,12 +59,14 @@ class GroupWriter:
 
     def _run(self) -> None:
         while group := self._next_group():
+            # from here on a client that disconnects can cancel nothing: its events are stored all the same
+            awaited = [batch.stored.set_running_or_notify_cancel() for batch in group]
             try:
                 results: list[int | Exception] = list(self._store_group(group))
-            except FeedbackError:
+            except Exception:
                 results = [self._store_alone(batch) for batch in group]  # one bad batch must not fail the others
-            for batch, result in zip(group, results, strict=True):
-                if batch.stored.cancelled():  # its client has disconnected; the events are stored all the same
+            for batch, result, is_awaited in zip(group, results, awaited, strict=True):
+                if not is_awaited:
                     continue
                 if isinstance(result, Exception):
                     batch.stored.set_exception(result)
@@ -98,5 +100,7 @@ class GroupWriter:
         try:
             return len(self._store.append(batch.events))
         except FeedbackError as error:
-            log.error("%s", error)
             return error
+        except Exception as error:  # the thread must survive whatever a driver raises
+            log.exception("events were not stored")
+            return FeedbackError(f"events cannot be stored: {error!r}")

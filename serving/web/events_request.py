@@ -7,7 +7,7 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
 from serving.feedback.events import StoredEvent
 from serving.web import validation
-from serving.web.predict_request import ID, MAX_ID_LENGTH, Id, as_text
+from serving.web.predict_request import ID, MAX_ID_LENGTH, NumberId, as_text
 
 MAX_EVENTS = 1000  # of one request
 MAX_EVENT_ID = 128  # characters
@@ -36,6 +36,8 @@ def _not_in_the_future(time: datetime) -> datetime:
     return time
 
 
+NO_NUL = r"^[^\x00]*$"  # PostgreSQL stores no character NUL
+Text = Annotated[StrictStr, Field(min_length=1, max_length=MAX_ID_LENGTH, pattern=NO_NUL)]
 Time = Annotated[AwareDatetime, Field(strict=True), AfterValidator(_not_in_the_future)]
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 
@@ -45,17 +47,17 @@ class FeedbackEvent(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    event_id: Annotated[StrictStr, Field(min_length=1, max_length=MAX_EVENT_ID)] = Field(
+    event_id: Annotated[Text, Field(max_length=MAX_EVENT_ID)] = Field(
         description="Chosen by the sender. An event whose id is stored already is not stored again."
     )
     event: Literal["impression", "click", "cart", "purchase", "rating"]
-    user_id: Id
-    item_id: Id
+    user_id: Text | NumberId
+    item_id: Text | NumberId
     timestamp: Time | None = Field(default=None, description="When it happened; default: when it arrived.")
-    request_id: Annotated[StrictStr, Field(min_length=1, max_length=64)] | None = Field(
+    request_id: Annotated[Text, Field(max_length=64)] | None = Field(
         default=None, description="Of the answer of POST /predict that showed the item."
     )
-    order_id: Annotated[StrictStr, Field(min_length=1, max_length=MAX_ID_LENGTH)] | None = None
+    order_id: Text | None = None
     quantity: Annotated[Number, Field(gt=0)] | None = None
     unit_price: Annotated[Number, Field(ge=0)] | None = None
     rating: Number | None = None

@@ -31,6 +31,8 @@ class Store:
         ids = [event.event_id for event in events]
         if "bad" in ids:
             raise FeedbackError("refused")
+        if "odd" in ids:
+            raise ValueError("from a driver")
         self.groups.append(ids)
         new = set(ids) - self.ids
         self.ids |= new
@@ -84,15 +86,17 @@ def test_a_batch_that_cannot_be_stored_fails_alone(store, writer):
     async def run():
         first = asyncio.create_task(writer.write(batch("a")))
         await asyncio.to_thread(store.begun.wait, 10)
-        others = [asyncio.create_task(writer.write(events)) for events in (batch("b"), batch("bad"), batch("c"))]
+        batches = (batch("b"), batch("bad"), batch("c"), batch("odd"))
+        others = [asyncio.create_task(writer.write(events)) for events in batches]
         await asyncio.sleep(0.05)
         store.go.set()
-        return await all_of(first, *others)
+        return [*await all_of(first, *others), await writer.write(batch("d"))]
 
     results = asyncio.run(run())
-    assert [results[0], results[1], results[3]] == [1, 1, 1]
-    assert isinstance(results[2], FeedbackError)
-    assert store.ids == {"a", "b", "c"}
+    assert [results[0], results[1], results[3], results[5]] == [1, 1, 1, 1]
+    assert [str(results[2]), str(results[4])] == ["refused", "events cannot be stored: ValueError('from a driver')"]
+    assert all(isinstance(results[place], FeedbackError) for place in (2, 4))
+    assert store.ids == {"a", "b", "c", "d"}
 
 
 def test_too_many_waiting_events_are_refused_and_later_ones_are_not(store, writer, monkeypatch):
