@@ -31,7 +31,7 @@ HEADERS = [
 ]
 PREDICTION = Prediction([str(number) for number in range(10)], [0.5] * 10, "known_user", [])
 CHAMPION: Any = SimpleNamespace(
-    predictor=SimpleNamespace(predict=lambda *_: PREDICTION), pointer=SimpleNamespace(model="hybrid", version=1)
+    predictor=SimpleNamespace(predict=lambda *_, **__: PREDICTION), pointer=SimpleNamespace(model="hybrid", version=1)
 )
 
 

@@ -22,6 +22,7 @@ QUICK = {
     "accuracy": ["--models", "popularity"],
     "training_speed": ["--only", "user_neighbours"],
     "topk": [],
+    "http_stack": [],
     "drift_alarms": [],
     "threads": ["--only", "inverse", "--beside", "0"],
     "predict_path": ["--models", "popularity"],
