@@ -75,27 +75,6 @@ def specification() -> dict[str, Any]:
         (model, "validation") for model in (PredictRequest, PredictResponse, EventsRequest, EventsResponse, Problem)
     ]
     _, definitions = models_json_schema(models, ref_template=REFERENCE)  # type: ignore[arg-type]
-    errors = {
-        "400": _problem("The body is not JSON"),
-        "413": _problem("The body is too long"),
-        "415": _problem("The content type is not application/json"),
-        "422": _problem("A field has a value that is not allowed"),
-        "503": _problem("No champion is loaded yet; try again after Retry-After seconds"),
-    }
-    predict = {
-        "summary": "The best items for a user",
-        "requestBody": {"required": True, **_body("PredictRequest")},
-        "responses": {"200": _content("A list, best first", "PredictResponse"), **errors},
-    }
-    events = {
-        "summary": "Stores what users did",
-        "requestBody": {"required": True, **_body("EventsRequest")},
-        "responses": {
-            "200": _content("The events are on disk", "EventsResponse"),
-            **errors,
-            "503": _problem("Events cannot be stored now; send them again after Retry-After seconds"),
-        },
-    }
     return {
         "openapi": "3.1.0",
         "info": {
@@ -104,8 +83,22 @@ def specification() -> dict[str, Any]:
             "description": "Recommendations for B2B marketplaces.",
         },
         "paths": {
-            "/predict": {"post": predict},
-            "/events": {"post": events},
+            "/predict": {
+                "post": _post(
+                    "The best items for a user",
+                    PredictRequest,
+                    _content("A list, best first", "PredictResponse"),
+                    "No champion is loaded yet; try again after Retry-After seconds",
+                )
+            },
+            "/events": {
+                "post": _post(
+                    "Stores what users did",
+                    EventsRequest,
+                    _content("The events are on disk", "EventsResponse"),
+                    "Events cannot be stored now; send them again after Retry-After seconds",
+                )
+            },
             "/health": {
                 "get": _operation("Whether the service is ready, and the version it serves", {"503": "Not ready"})
             },
@@ -113,6 +106,22 @@ def specification() -> dict[str, Any]:
             "/metrics": {"get": _operation("The same figures for Prometheus, in its text format")},
         },
         "components": {"schemas": definitions["$defs"]},
+    }
+
+
+def _post(summary: str, request: type[BaseModel], answer: dict[str, Any], unavailable: str) -> dict[str, Any]:
+    """An operation with a JSON body. unavailable: when it answers 503."""
+    errors = {
+        "400": "The body is not JSON",
+        "413": "The body is too long",
+        "415": "The content type is not application/json",
+        "422": "A field has a value that is not allowed",
+        "503": unavailable,
+    }
+    return {
+        "summary": summary,
+        "requestBody": {"required": True, **_body(request.__name__)},
+        "responses": {"200": answer, **{status: _problem(text) for status, text in errors.items()}},
     }
 
 
