@@ -74,8 +74,10 @@ class Feedback:
                 recent.start()
                 self._opened = store, GroupWriter(store), recent
                 return
-            except TradewindError as error:
-                if self._problem != str(error):
-                    log.error("%s", error)
-                self._problem = str(error)
+            except Exception as error:  # Alembic has errors of its own, such as for tables of a later version
+                known = isinstance(error, TradewindError)
+                problem = str(error) if known else f"the feedback store cannot be opened: {error}"
+                if problem != self._problem:
+                    log.error("%s", problem)
+                self._problem = problem
             self._stop.wait(RETRY_SECONDS)

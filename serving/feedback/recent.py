@@ -58,8 +58,9 @@ class RecentEvents:
             try:
                 self.poll()
                 self.problem = ""
-            except FeedbackError as error:
-                if not self.problem:
-                    log.error("%s", error)
-                self.problem = str(error)
+            except Exception as error:  # the thread must survive whatever a driver raises; /health reports it
+                problem = str(error) if isinstance(error, FeedbackError) else f"events cannot be read: {error!r}"
+                if problem != self.problem:
+                    log.error("%s", problem)
+                self.problem = problem
             self._stop.wait(POLL_SECONDS)

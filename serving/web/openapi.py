@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import models_json_schema
 
 from serving.web.events_request import EventsRequest
-from serving.web.predict_request import PredictRequest
+from serving.web.predict_request import PredictRequest, Scene
 from serving.web.problems import MEDIA_TYPE as PROBLEM
 
 REFERENCE = "#/components/schemas/{model}"
@@ -35,7 +35,7 @@ class PredictResponse(BaseModel):
     model: str
     version: int
     strategy: Literal["known_user", "history", "popularity"]
-    scene: Literal["for_you", "reorder", "discover", "basket"]
+    scene: Scene
     unknown_items: list[str | int] = Field(description="Ids of the history that the model does not know.")
     request_id: str
     milliseconds: float = Field(description="Time inside the service.")

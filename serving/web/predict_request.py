@@ -18,6 +18,8 @@ TextId = Annotated[StrictStr, Field(min_length=1, max_length=MAX_ID_LENGTH)]
 NumberId = Annotated[StrictInt, Field(ge=0, le=MAX_SAFE_INTEGER)]
 Id = TextId | NumberId
 
+Scene = Literal["for_you", "reorder", "discover", "basket"]
+
 ID = (
     f"a string of 1 to {MAX_ID_LENGTH} characters or a whole number from 0 to {MAX_SAFE_INTEGER}, "
     "send any other id as a string"
@@ -51,7 +53,7 @@ class PredictRequest(BaseModel):
         examples=[[101, 2048]],
     )
     n_recommendations: Annotated[StrictInt, Field(ge=1, le=MAX_ITEMS)] = 10
-    scene: Literal["for_you", "reorder", "discover", "basket"] = Field(
+    scene: Scene = Field(
         default="for_you",
         description="`for_you`: all items. `reorder`: items that the user bought before. `discover`: items that the "
         "user never bought. `basket`: items that go with those of `history`, which is the basket.",

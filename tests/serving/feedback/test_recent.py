@@ -66,6 +66,10 @@ def test_the_thread_reads_what_another_process_stored_and_reports_a_lost_store(s
         until(lambda: recent.problem == "the disk is gone")
         assert recent.items("u") == ["a"]
     until(lambda: not recent.problem)
+    with monkeypatch.context() as odd:
+        odd.setattr(store, "after", lambda *_: 1 / 0)
+        until(lambda: "events cannot be read: ZeroDivisionError" in recent.problem)
+    until(lambda: not recent.problem)
     recent.stop()
 
 

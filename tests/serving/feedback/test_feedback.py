@@ -1,0 +1,49 @@
+"""The feedback of a worker, while its store cannot be opened and after it can."""
+
+import asyncio
+import time
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine, text
+
+from serving.feedback import feedback as feedback_module
+from serving.feedback.events import FeedbackError, StoredEvent
+from serving.feedback.feedback import Feedback
+from serving.feedback.store import FeedbackStore
+
+EVENT = StoredEvent("e", "purchase", "u", "i", 0, 0)
+
+
+def test_tables_of_a_later_version_are_reported_and_the_store_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feedback_module, "RETRY_SECONDS", 0.05)
+    url = f"sqlite:///{tmp_path / 'events.db'}"
+    FeedbackStore(url, "toy").close()
+    set_revision(url, "9999")
+    feedback = Feedback(url, "toy")
+    feedback.start()
+    until(lambda: "cannot be opened" in feedback.problem and "9999" in feedback.problem)
+    with pytest.raises(FeedbackError, match="9999"):
+        asyncio.run(feedback.write([EVENT]))
+    assert feedback.recent_items("u") == []
+    set_revision(url, "0001")
+    until(lambda: not feedback.problem)
+    assert asyncio.run(feedback.write([EVENT])) == 1
+    until(lambda: feedback.recent_items("u") == ["i"])
+    feedback.stop()
+
+
+def set_revision(url: str, revision: str) -> None:
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        connection.execute(text("update alembic_version set version_num = :revision"), {"revision": revision})
+    engine.dispose()
+
+
+def until(condition) -> None:
+    deadline = time.monotonic() + 15
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
