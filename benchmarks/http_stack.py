@@ -17,9 +17,12 @@ from typing import Any
 import orjson
 from measuring import table
 
-from serving.application import Application, respond
-from serving.predictor import Prediction
+from serving.application import build
+from serving.endpoints.predict import list_for
+from serving.lists.predictor import Prediction
+from serving.web.answers import json_answer
 from serving.web.predict_request import parse
+from serving.worker import Worker
 
 ROUNDS = 5
 BODY = orjson.dumps({"user_id": 123, "history": [], "n_recommendations": 10})
@@ -39,12 +42,12 @@ def main() -> None:
     """Prints a table, and with --json a last line for programs."""
     options = table.arguments(__doc__).parse_args()
     started = time.perf_counter()
-    application = Application(Path())
-    application.watcher = SimpleNamespace(champion=CHAMPION, problem="")  # type: ignore[assignment]
+    worker = Worker()
+    worker.watcher = SimpleNamespace(champion=CHAMPION, problem="")  # type: ignore[assignment]
     n_requests = 100 if options.quick else 10_000
     costs: dict[str, float] = {}
     for _ in range(ROUNDS):
-        for name, app in {"ours": application, "bare": bare}.items():
+        for name, app in {"ours": build(worker, Path()), "bare": bare}.items():
             costs[name] = min(costs.get(name, float("inf")), asyncio.run(microseconds(app, n_requests)))
     print(table.HEAD)
     rows = [
@@ -63,7 +66,8 @@ def main() -> None:
 async def bare(scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
     """The same work for one path, for a client that makes no mistakes."""
     message = await receive()
-    response, _ = respond(CHAMPION, parse(message["body"], "application/json"), "0" * 16, time.perf_counter())
+    content, _ = list_for(CHAMPION, parse(message["body"], "application/json"), "0" * 16, time.perf_counter())
+    response = json_answer(content)
     await send({"type": "http.response.start", "status": 200, "headers": response.raw_headers})
     await send({"type": "http.response.body", "body": response.body})
 

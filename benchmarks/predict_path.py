@@ -3,8 +3,8 @@
     python benchmarks/predict_path.py [--models NAME ...] [--requests 2000] [--quick] [--json]
 
 Every model is fitted on custom_b2b (5,000 items; 2,000 users) up to its cut and written as a bundle. A process per
-bundle, limited to one core and one thread, loads it through serving.predictor.Predictor and answers one request after
-another: users of the log, users of the log with three new events, and cold-start users with a history of ten item ids.
+bundle, limited to one core and one thread, loads it through serving.lists.predictor.Predictor and answers one request
+after another: users of the log, users of the log with three new events, and cold-start users with ten item ids.
 That process must import none of torch, scikit-learn, XGBoost, numba, pandas, pyarrow and sparse_dot_topn, or the
 script fails.
 Three such processes are run and the fastest counts, because another busy program on the machine can slow one by half.
@@ -94,7 +94,7 @@ def run_one(folder: Path, n_requests: int) -> None:
     """Answers requests from one bundle on one core and prints their times."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    from serving.predictor import Predictor
+    from serving.lists.predictor import Predictor
 
     predictor = Predictor(folder)
     predictor.warm_up()

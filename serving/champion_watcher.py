@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from recommenders.errors import TradewindError
+from serving.lists.predictor import Predictor
 from serving.pointer import Pointer, read_pointer, verify
-from serving.predictor import Predictor
 
 POLL_SECONDS = 1.0  # between two polls of the pointer
 RETRY_SECONDS = 10.0  # until a bundle that did not load is tried again

@@ -46,12 +46,14 @@ class Metrics:
         self._since = time.time()
         self._start = time.monotonic()
 
-    def record(self, status: int, seconds: float, strategy: str = "", version: str = "") -> None:
-        """Records one answer; strategy and version only if a list was returned."""
+    def record_request(self, status: int, seconds: float) -> None:
+        """Records one answer to POST /predict."""
         self._requests.labels(status).inc()
         self._duration.observe(seconds)
-        if strategy:
-            self._lists.labels(strategy, version).inc()
+
+    def record_list(self, strategy: str, version: str) -> None:
+        """Records one list."""
+        self._lists.labels(strategy, version).inc()
 
     def record_events(self, stored: int, duplicates: int) -> None:
         """Records the events of one request."""

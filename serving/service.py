@@ -7,14 +7,22 @@ time.
 import os
 
 import bentoml
+from starlette.types import Receive, Scope, Send
 
 from recommenders.errors import ReleaseError
-from serving.application import Application
+from serving.application import build
 from serving.pointer import read_pointer
 from serving.settings import ServingSettings
 from serving.web.bentoml_internals import SWAGGER
+from serving.worker import Worker
 
-application = Application(SWAGGER)
+worker = Worker()
+routes = build(worker, SWAGGER)
+
+
+async def application(scope: Scope, receive: Receive, send: Send) -> None:
+    """All routes. A Starlette object in its place would hand unknown paths on to BentoML's own routes."""
+    await routes(scope, receive, send)
 
 
 @bentoml.service(
@@ -38,8 +46,8 @@ class Tradewind:
         from serving.feedback.feedback import Feedback
 
         settings = ServingSettings()
-        self.watcher = application.watcher = ChampionWatcher(settings.pointer)
-        self.feedback = application.feedback = Feedback(settings.feedback_store, served_dataset(settings))
+        self.watcher = worker.watcher = ChampionWatcher(settings.pointer)
+        self.feedback = worker.feedback = Feedback(settings.feedback_store, served_dataset(settings))
         threadpool_limits(1)  # for libraries that were loaded before
         self.watcher.start()
         self.feedback.start()

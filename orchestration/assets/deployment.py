@@ -7,7 +7,7 @@ from orchestration.assets.metadata import preview, show
 from orchestration.resources import Datasets
 from recommenders.errors import ReleaseError
 from recommenders.models import catalog
-from serving.batch import batch_recommendations as recommend_for_all_users
+from serving.lists.batch import batch_recommendations as recommend_for_all_users
 from serving.pointer import read_pointer
 from serving.release import bento as packaging
 from serving.release.registry import Registry

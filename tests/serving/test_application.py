@@ -11,14 +11,15 @@ import pytest
 
 from recommenders.events.sale_periods import ALWAYS, SalePeriods
 from recommenders.models.popularity import Popularity
-from serving.application import Application
+from serving.application import build
 from serving.champion_watcher import ChampionWatcher
 from serving.pointer import fingerprint, read_pointer, write_pointer
+from serving.worker import Worker
 
 
-def request(application: Application, method: str, path: str, **content: Any) -> httpx.Response:
+def request(worker: Worker, method: str, path: str, **content: Any) -> httpx.Response:
     async def send() -> httpx.Response:
-        transport = httpx.ASGITransport(app=application)
+        transport = httpx.ASGITransport(app=build(worker, Path()))
         async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
             return await client.request(method, path, **content)
 
@@ -27,9 +28,9 @@ def request(application: Application, method: str, path: str, **content: Any) ->
 
 @pytest.fixture
 def serve(market: Any, tmp_path: Path) -> Any:
-    """A function that makes an application for the toy market; the sale of its last n_ended items ended long ago."""
+    """A function that makes a worker for the toy market; the sale of its last n_ended items ended long ago."""
 
-    def make(n_ended: int) -> Application:
+    def make(n_ended: int) -> Worker:
         settings = market.settings(tmp_path)
         folder = market.release(settings, 1, 0)
         ends = np.where(np.arange(12) < 12 - n_ended, ALWAYS.max, 1)
@@ -37,10 +38,10 @@ def serve(market: Any, tmp_path: Path) -> Any:
         pointer = read_pointer(settings.pointer)
         assert pointer is not None
         write_pointer(settings.pointer, replace(pointer, bundle_sha256=fingerprint(folder)))
-        application = Application(tmp_path)
-        application.watcher = ChampionWatcher(settings.pointer)
-        application.watcher.poll()
-        return application
+        worker = Worker()
+        worker.watcher = ChampionWatcher(settings.pointer)
+        worker.watcher.poll()
+        return worker
 
     return make
 
@@ -49,37 +50,37 @@ def test_health_counts_items_on_sale_and_warns_if_there_are_none(serve):
     state = request(serve(n_ended=4), "GET", "/health").json()
     assert state["items_on_sale"] == 8
     assert "warning" not in state
-    application = serve(n_ended=12)
-    assert "no item is on sale" in request(application, "GET", "/health").json()["warning"]
-    assert request(application, "POST", "/predict", json={"user_id": 1}).json()["items"] == []
+    worker = serve(n_ended=12)
+    assert "no item is on sale" in request(worker, "GET", "/health").json()["warning"]
+    assert request(worker, "POST", "/predict", json={"user_id": 1}).json()["items"] == []
 
 
 def test_a_too_large_number_is_an_error_that_names_the_fix_and_works_as_a_string(serve):
-    application = serve(n_ended=0)
-    response = request(application, "POST", "/predict", json={"user_id": 1700000000000435545})
+    worker = serve(n_ended=0)
+    response = request(worker, "POST", "/predict", json={"user_id": 1700000000000435545})
     assert response.status_code == 422
     assert "user_id: got 1700000000000435545" in response.json()["detail"]
     assert "send any other id as a string" in response.json()["detail"]
-    answer = request(application, "POST", "/predict", json={"user_id": "1700000000000435545"}).json()
+    answer = request(worker, "POST", "/predict", json={"user_id": "1700000000000435545"}).json()
     assert (answer["user_id"], len(answer["items"])) == ("1700000000000435545", 10)
-    mixed = request(application, "POST", "/predict", json={"user_id": 3, "history": [999, "999", 101, "101", " 101"]})
+    mixed = request(worker, "POST", "/predict", json={"user_id": 3, "history": [999, "999", 101, "101", " 101"]})
     assert mixed.json()["unknown_items"] == [999, "999", " 101"]
 
 
 def test_unknown_paths_add_no_metric(serve):
-    application = serve(n_ended=0)
-    request(application, "POST", "/predict", json={"user_id": 1})
-    before = application.metrics.exposition().count(b"\n")
+    worker = serve(n_ended=0)
+    request(worker, "POST", "/predict", json={"user_id": 1})
+    before = worker.metrics.exposition().count(b"\n")
     for number in range(50):
-        assert request(application, "GET", f"/path-{number}").status_code == 404
-        assert request(application, "GET", f"/docs/file-{number}").status_code == 404
-    assert application.metrics.exposition().count(b"\n") == before
+        assert request(worker, "GET", f"/path-{number}").status_code == 404
+        assert request(worker, "GET", f"/docs/file-{number}").status_code == 404
+    assert worker.metrics.exposition().count(b"\n") == before
 
 
 def test_an_error_inside_has_a_request_id_and_no_trace(serve, monkeypatch, caplog):
-    application = serve(n_ended=0)
-    monkeypatch.setattr(application.watcher.champion.predictor, "predict", lambda *_, **__: 1 / 0)
-    answer = request(application, "POST", "/predict", json={"user_id": 1})
+    worker = serve(n_ended=0)
+    monkeypatch.setattr(worker.watcher.champion.predictor, "predict", lambda *_, **__: 1 / 0)
+    answer = request(worker, "POST", "/predict", json={"user_id": 1})
     problem = answer.json()
     assert (answer.status_code, problem["title"]) == (500, "Internal Server Error")
     assert "ZeroDivision" not in answer.text
@@ -88,12 +89,12 @@ def test_an_error_inside_has_a_request_id_and_no_trace(serve, monkeypatch, caplo
 
 
 def test_scene_and_exclude_steer_the_list(serve):
-    application = serve(n_ended=0)
-    answer = request(application, "POST", "/predict", json={"user_id": 3, "scene": "discover", "exclude": [102]}).json()
+    worker = serve(n_ended=0)
+    answer = request(worker, "POST", "/predict", json={"user_id": 3, "scene": "discover", "exclude": [102]}).json()
     assert answer["scene"] == "discover"
     assert [item["rank"] for item in answer["items"]] == list(range(1, len(answer["items"]) + 1))
     assert not {101, 102, 103} & {item["item_id"] for item in answer["items"]}
-    assert request(application, "POST", "/predict", json={"user_id": 3}).json()["scene"] == "for_you"
-    wrong = request(application, "POST", "/predict", json={"user_id": 3, "scene": "home", "exclude": [1.5]}).json()
+    assert request(worker, "POST", "/predict", json={"user_id": 3}).json()["scene"] == "for_you"
+    wrong = request(worker, "POST", "/predict", json={"user_id": 3, "scene": "home", "exclude": [1.5]}).json()
     assert [fault["field"] for fault in wrong["errors"]] == ["scene", "exclude[0]"]
     assert "scene: got 'home'; allowed: for_you, reorder, discover or basket" in wrong["detail"]

@@ -17,9 +17,11 @@ def test_summary_without_requests():
 def test_answers_are_counted_by_status_strategy_and_version():
     metrics = Metrics()
     for _ in range(100):
-        metrics.record(200, 0.001, "history", "3")
-    metrics.record(200, 0.001, "popularity", "4")
-    metrics.record(422, 0.0005)
+        metrics.record_request(200, 0.001)
+        metrics.record_list("history", "3")
+    metrics.record_request(200, 0.001)
+    metrics.record_list("popularity", "4")
+    metrics.record_request(422, 0.0005)
     summary = metrics.summary()
     assert (summary["requests"], summary["errors"]) == (102, 1)
     assert summary["statuses"] == {"200": 101, "422": 1}
@@ -31,7 +33,7 @@ def test_percentiles_are_within_a_bucket_of_the_exact_ones():
     metrics, rng = Metrics(), np.random.default_rng(0)
     seconds = rng.lognormal(-6, 1, size=5000)
     for value in seconds:
-        metrics.record(200, float(value))
+        metrics.record_request(200, float(value))
     for name, found in metrics.summary()["latency_ms"].items():
         exact = np.quantile(seconds, int(name[1:]) / 100) * 1000
         assert exact / 1.6 < found < exact * 1.6
@@ -52,7 +54,9 @@ def test_a_percentile_is_interpolated_within_its_bucket(share, expected):
 
 def test_concurrent_threads_lose_no_record():
     metrics = Metrics()
-    threads = [threading.Thread(target=lambda: [metrics.record(200, 0.001) for _ in range(2000)]) for _ in range(4)]
+    threads = [
+        threading.Thread(target=lambda: [metrics.record_request(200, 0.001) for _ in range(2000)]) for _ in range(4)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -62,7 +66,8 @@ def test_concurrent_threads_lose_no_record():
 
 def test_prometheus_reads_the_exposition():
     metrics = Metrics()
-    metrics.record(200, 0.001, "known_user", "7")
+    metrics.record_request(200, 0.001)
+    metrics.record_list("known_user", "7")
     text = metrics.exposition().decode()
     families = {family.name: family for family in text_string_to_metric_families(text)}
     assert {name for name in families if not name.endswith("_created")} == {

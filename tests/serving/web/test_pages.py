@@ -9,7 +9,8 @@ from serving.web import pages
 
 def test_the_page_escapes_values_and_loads_no_external_files():
     metrics = Metrics()
-    metrics.record(200, 0.001, "<script>", "1")
+    metrics.record_request(200, 0.001)
+    metrics.record_list("<script>", "1")
     page = pages.analytics(metrics.summary()).decode()
     assert "&lt;script&gt;" in page
     assert "<script" not in page

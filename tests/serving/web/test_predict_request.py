@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from recommenders.events.ids import IdMap
 from recommenders.events.interactions import Interactions
 from recommenders.models.repurchase import Repurchase
-from serving.application import respond
 from serving.champion_watcher import Champion
+from serving.endpoints.predict import list_for
+from serving.lists.predictor import Predictor
 from serving.pointer import Pointer
-from serving.predictor import Predictor
 from serving.web.predict_request import (
     MAX_BODY_BYTES,
     MAX_HISTORY_LENGTH,
@@ -167,7 +167,7 @@ def test_every_id_is_returned_as_it_was_written(tmp_path):
 
 
 def ask(champion: Champion, **fields: Any) -> Any:
-    return json.loads(respond(champion, parse(body(**fields), "application/json"), "", 0.0)[0].body)
+    return list_for(champion, parse(body(**fields), "application/json"), "", 0.0)[0]
 
 
 def test_unknown_items_are_returned_once_each_as_they_were_sent():

@@ -9,8 +9,8 @@ import pytest
 from recommenders.errors import ConfigurationError
 from recommenders.events.sale_periods import ALWAYS, SalePeriods
 from recommenders.models.collaborative_filtering.model import CollaborativeFiltering
-from serving.batch import batch_recommendations
-from serving.predictor import Predictor
+from serving.lists.batch import batch_recommendations
+from serving.lists.predictor import Predictor
 
 
 def test_every_user_gets_the_list_of_the_service(market, tmp_path):

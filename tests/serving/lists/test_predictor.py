@@ -16,7 +16,7 @@ from recommenders.models.collaborative_filtering.model import CollaborativeFilte
 from recommenders.models.ensembles.hybrid import Hybrid, HybridConfig
 from recommenders.models.popularity import Popularity, PopularityConfig
 from recommenders.models.recommender import Recommender, TrainingOptions
-from serving.predictor import Predictor
+from serving.lists.predictor import Predictor
 from serving.release.refit import refit_candidate
 
 

@@ -7,7 +7,7 @@ from threadpoolctl import threadpool_limits
 
 from recommenders.errors import ConfigurationError
 from recommenders.models.recommender import Recommender
-from serving.predictor import ServedLists
+from serving.lists.served_lists import ServedLists
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -1,13 +1,6 @@
-"""Makes recommendation lists from a bundle and a request: input user id and history, output ranked items.
-
-An unknown user is never an error. This process imports no torch, mlflow or pyarrow.
-"""
+"""The lists of a fitted model as they are served: items on sale, and popular items where the model cannot rank."""
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,31 +9,12 @@ from recommenders.events.histories import Histories
 from recommenders.events.interactions import Interactions
 from recommenders.events.sale_periods import ALWAYS, OnSale
 from recommenders.math.top_k import top_k
-from recommenders.models import catalog
 from recommenders.models.popularity import Popularity
 from recommenders.models.recommender import Ranked, Recommender
 
-Strategy = Literal["known_user", "history", "popularity"]
-Scene = Literal["for_you", "reorder", "discover", "basket"]
-
-EVENT_WEIGHT = 1.0  # of one event in a request's history: a purchase
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """Items, best first, with scores in descending order.
-
-    `unknown_items` are the ids of the history that were ignored.
-    """
-
-    item_ids: list[str]
-    scores: list[float]
-    strategy: Strategy
-    unknown_items: list[str]
-
 
 class ServedLists:
-    """The lists of a fitted model as they are served, for one user or for all users at once (serving.batch).
+    """The lists of a fitted model as they are served, for one user or for all users at once (serving.lists.batch).
 
     Users that the model cannot rank for get the list of the popularity model that was evaluated with it. A list holds
     an item only while the item is on sale, whatever the evaluation protocol counts.
@@ -136,68 +110,6 @@ class ServedLists:
         scores[n_found:] = np.where(rest >= 0, lowest, np.float32(-np.inf))
 
 
-class Predictor:
-    """One loaded model. Its arrays are only read, so threads may share it.
-
-    Strategies: `known_user` ranks by the training row, the stored history and the request's events after it;
-    `history` ranks for a cold-start user by the request's history alone; `popularity` serves users without either.
-    """
-
-    def __init__(self, bundle_folder: Path) -> None:
-        """Raises BundleError if the folder holds no complete bundle."""
-        self.model = catalog.load(bundle_folder)
-        self.lists = ServedLists(self.model)
-        self._item_ids: list[str] = self.model.items_.ids.tolist()
-        self._no_history = Histories.from_lists([[]], len(self._item_ids))
-
-    def predict(
-        self,
-        user_id: str,
-        history: Sequence[str],
-        n: int,
-        moment: int | None = None,
-        scene: Scene = "for_you",
-        exclude: Sequence[str] = (),
-    ) -> Prediction:
-        """min(n, number of candidates) items of those on sale at the moment (ServedLists.on_sale); by default now.
-
-        scene: `for_you`, all items; `reorder`, items of the user's history; `discover`, items that are not in it;
-        `basket`, items that go with those of `history`, for any user. exclude: item ids that are not in the list.
-        """
-        found = [self.model.items_.row(item_id) for item_id in history]
-        unknown = [item_id for item_id, column in zip(history, found, strict=True) if column < 0]
-        columns = np.array([column for column in found if column >= 0], dtype=np.int32)
-        row, known = self._known(user_id, columns) if scene != "basket" else self._basket(columns)
-        excluded = np.array([column for id_ in exclude if (column := self.model.items_.row(id_)) >= 0], dtype=np.int32)
-        if scene == "reorder":
-            ranked, by_popularity = self.lists.reorder(row, known, n, moment, excluded), np.array([False])
-        else:
-            new_items = None if scene == "for_you" else True
-            users = np.array([row], dtype=np.int32)
-            ranked, by_popularity = self.lists.recommend(users, known, n, moment, new_items, excluded)
-        items = [self._item_ids[column] for column in ranked.item_columns[0].tolist() if column >= 0]
-        strategy: Strategy = "popularity" if by_popularity[0] else "known_user" if row >= 0 else "history"
-        return Prediction(items, ranked.scores[0].tolist()[: len(items)], strategy, unknown)
-
-    def warm_up(self) -> None:
-        """Makes one list of each kind, so that no request pays for the first access to an array."""
-        unknown, known = "\0", self.model.users_.ids[:1].tolist()
-        for user_id in (unknown, *known):
-            self.predict(user_id, self._item_ids[:3], 10)
-            self.predict(user_id, [], 10)
-
-    def _basket(self, columns: NDArray[np.int32]) -> tuple[int, Histories]:
-        """A cold-start user whose history are the items of a basket."""
-        return -1, append_events(self._no_history, columns, self.model.as_of_)
-
-    def _known(self, user_id: str, columns: NDArray[np.int32]) -> tuple[int, Histories]:
-        """The training row (-1 for a user without training events) and the history, the request's events last."""
-        row = self.model.users_.row(user_id)
-        stored = self.model.histories_[row : row + 1] if row >= 0 else self._no_history
-        known = stored if not len(columns) else append_events(stored, columns, self.model.as_of_)
-        return (row if len(stored.item_columns) else -1), known
-
-
 def popularity_baseline(model: Recommender) -> Popularity:
     """The popularity model that was evaluated with the model: itself, or the one stored in its bundle.
 
@@ -213,15 +125,3 @@ def popularity_baseline(model: Recommender) -> Popularity:
         sale_periods=model.sale_periods_,
     )
     return Popularity().fit(log)
-
-
-def append_events(stored: Histories, columns: NDArray[np.int32], now: int) -> Histories:
-    """One user's history, followed by one event at time `now` for each of the item columns."""
-    n_new = len(columns)
-    return Histories(
-        np.array([0, len(stored.item_columns) + n_new]),
-        np.concatenate([stored.item_columns, columns]),
-        np.concatenate([stored.timestamps, np.full(n_new, now)]),
-        np.concatenate([stored.weights, np.full(n_new, EVENT_WEIGHT, dtype=np.float32)]),
-        stored.n_items,
-    )

@@ -1,0 +1,46 @@
+"""POST /events: what users did."""
+
+import logging
+import secrets
+import time
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from serving.feedback.events import FeedbackError, OverloadedError
+from serving.web.answers import UnavailableError, answer_or_problem, json_answer
+from serving.web.body import read_body
+from serving.web.events_request import parse_events
+from serving.worker import Worker
+
+log = logging.getLogger(__name__)
+
+
+def routes(worker: Worker) -> list[BaseRoute]:
+    """The route of events."""
+
+    async def events(request: Request) -> Response:
+        request_id = secrets.token_hex(8)
+        return await answer_or_problem(store(worker, request, request_id), request_id)
+
+    return [Route("/events", events, methods=["POST"])]
+
+
+async def store(worker: Worker, request: Request, request_id: str) -> Response:
+    """Stores the events of a request; the answer comes when they are on disk."""
+    body = await read_body(request)
+    events = parse_events(body, request.headers.get("content-type", ""), time.time_ns() // 1000)
+    try:
+        if worker.feedback is None:
+            raise FeedbackError("this service has no feedback store")
+        stored = await worker.feedback.write(events)
+    except OverloadedError:
+        raise UnavailableError("too many events wait to be stored; send them again later") from None
+    except FeedbackError as error:
+        log.error("request %s: %s", request_id, error)
+        raise UnavailableError(
+            "events cannot be stored now; send them again later. The service's log has the cause"
+        ) from error
+    worker.metrics.record_events(stored, len(events) - stored)
+    return json_answer({"stored": stored, "duplicates": len(events) - stored, "request_id": request_id})

@@ -1,0 +1,1 @@
+"""Recommendation lists: of one request, or of all known users at once."""

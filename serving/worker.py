@@ -1,0 +1,32 @@
+"""What the endpoints of one process share: the champion, the feedback store and the counters."""
+
+from typing import TYPE_CHECKING
+
+from serving.feedback.feedback import Feedback
+from serving.metrics import Metrics
+
+if TYPE_CHECKING:  # the process that only starts the worker needs no model and no numpy
+    from serving.champion_watcher import Champion, ChampionWatcher
+
+
+class Worker:
+    """One per process. The process sets `watcher` and `feedback` when it starts; tests may leave them out."""
+
+    def __init__(self) -> None:
+        self.watcher: ChampionWatcher | None = None
+        self.feedback: Feedback | None = None
+        self.metrics = Metrics()
+
+    @property
+    def champion(self) -> "Champion | None":
+        """The champion in memory; None before the first one is loaded."""
+        return self.watcher.champion if self.watcher else None
+
+    @property
+    def champion_problem(self) -> str:
+        """Why the newest champion is not loaded; empty if it is."""
+        return self.watcher.problem if self.watcher else ""
+
+    def unavailable_reason(self) -> str:
+        """Why there is no champion yet."""
+        return self.champion_problem or "the service is starting: it loads the champion"
