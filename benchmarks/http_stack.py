@@ -18,7 +18,7 @@ import orjson
 from measuring import table
 
 from serving.application import build
-from serving.endpoints.predict import list_for
+from serving.endpoints.predict import answer_of, answered_items, predict
 from serving.lists.predictor import Prediction
 from serving.web.answers import json_answer
 from serving.web.predict_request import parse
@@ -34,7 +34,8 @@ HEADERS = [
 ]
 PREDICTION = Prediction([str(number) for number in range(10)], [0.5] * 10, "known_user", [])
 CHAMPION: Any = SimpleNamespace(
-    predictor=SimpleNamespace(predict=lambda *_, **__: PREDICTION), pointer=SimpleNamespace(model="hybrid", version=1)
+    predictor=SimpleNamespace(predict=lambda *_, **__: PREDICTION, lists=SimpleNamespace(moment=int)),
+    pointer=SimpleNamespace(model="hybrid", version=1),
 )
 
 
@@ -66,8 +67,11 @@ def main() -> None:
 async def bare(scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
     """The same work for one path, for a client that makes no mistakes."""
     message = await receive()
-    content, _ = list_for(CHAMPION, parse(message["body"], "application/json"), "0" * 16, time.perf_counter())
-    response = json_answer(content)
+    start = time.perf_counter()
+    request = parse(message["body"], "application/json")
+    prediction = predict(CHAMPION.predictor, request, [], time.time_ns() // 1000)
+    items = answered_items(request, prediction)
+    response = json_answer(answer_of(CHAMPION.pointer, request, prediction, items, "0" * 16, start))
     await send({"type": "http.response.start", "status": 200, "headers": response.raw_headers})
     await send({"type": "http.response.body", "body": response.body})
 

@@ -43,6 +43,12 @@ class Metrics:
             ["outcome"],
             registry=self._registry,
         )
+        self._answers = Counter(
+            "tradewind_answers",
+            "Answers of POST /predict for the feedback store: stored, or dropped because it could not be written.",
+            ["outcome"],
+            registry=self._registry,
+        )
         self._since = time.time()
         self._start = time.monotonic()
 
@@ -60,13 +66,18 @@ class Metrics:
         self._events.labels("stored").inc(stored)
         self._events.labels("duplicate").inc(duplicates)
 
+    def record_answers(self, outcome: str, n_answers: int) -> None:
+        """Records answers that were stored or dropped."""
+        self._answers.labels(outcome).inc(n_answers)
+
     def exposition(self) -> bytes:
         """All metrics in Prometheus' text format."""
         return generate_latest(self._registry)
 
     def summary(self) -> dict[str, Any]:
         """The figures since the start, JSON-ready. Percentiles are None before the first answer; times are UTC."""
-        statuses, strategies, versions, events = Counts[str](), Counts[str](), Counts[str](), Counts[str]()
+        statuses, strategies, versions = Counts[str](), Counts[str](), Counts[str]()
+        events, answers = Counts[str](), Counts[str]()
         bounds: list[tuple[float, float]] = []
         for sample in (sample for metric in self._registry.collect() for sample in metric.samples):
             labels, n = sample.labels, sample.value
@@ -78,6 +89,8 @@ class Metrics:
                     versions[labels["version"]] += int(n)
                 case "tradewind_events_total":
                     events[labels["outcome"]] += int(n)
+                case "tradewind_answers_total":
+                    answers[labels["outcome"]] += int(n)
                 case "tradewind_request_duration_seconds_bucket":
                     bounds.append((float(labels["le"]), n))
         seconds = time.monotonic() - self._start
@@ -90,6 +103,7 @@ class Metrics:
             "strategies": dict(strategies),
             "versions": dict(versions),
             "events": dict(events),
+            "answers": dict(answers),
             "since": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self._since)),
             "seconds": round(seconds, 1),
         }

@@ -47,7 +47,9 @@ class Tradewind:
 
         settings = ServingSettings()
         self.watcher = worker.watcher = ChampionWatcher(settings.pointer)
-        self.feedback = worker.feedback = Feedback(settings.feedback_store, served_dataset(settings))
+        self.feedback = worker.feedback = Feedback(
+            settings.feedback_store, served_dataset(settings), settings.answer_days, worker.metrics.record_answers
+        )
         threadpool_limits(1)  # for libraries that were loaded before
         self.watcher.start()
         self.feedback.start()

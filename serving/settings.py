@@ -35,6 +35,7 @@ class ServingSettings(BaseSettings):
     mlflow_uri: str = ""  # default: SQLite below home
     champion_file: AbsolutePath | None = None  # default: below home; a Bento contains its own
     feedback_url: str = ""  # default: SQLite below home
+    answer_days: Annotated[int, Field(ge=0)] = 30  # how long answers of POST /predict are kept; 0: they are not stored
 
     @property
     def tracking_uri(self) -> str:

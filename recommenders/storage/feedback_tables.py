@@ -1,11 +1,11 @@
-"""The tables of the feedback store: what users did with the lists, and in which order it arrived.
+"""The tables of the feedback store: which lists were served, what users did with them, in which order it arrived.
 
 The service writes them (serving.feedback); others read them without it. `event_id` is unique within a data set,
 so an event that is sent twice is stored once. `sequence` rises with every stored event: a reader continues after the
-last one it has read.
+last one it has read. `request_id` of an event names the answer that showed the item.
 """
 
-from sqlalchemy import BigInteger, Column, Float, Index, Integer, MetaData, String, Table, UniqueConstraint
+from sqlalchemy import BigInteger, Column, Float, Index, Integer, MetaData, String, Table, Text, UniqueConstraint
 
 EVENTS = ("impression", "click", "cart", "purchase", "rating")
 
@@ -32,4 +32,22 @@ events = Table(
     Index("events_in_order", "dataset", "sequence"),
     Index("events_by_request", "request_id"),
     sqlite_autoincrement=True,
+)
+
+answers = Table(
+    "answers",
+    metadata,
+    Column("dataset", String, primary_key=True),
+    Column("request_id", String, primary_key=True),
+    Column("answered_at", BigInteger, nullable=False),  # microseconds since 1970, UTC
+    Column("user_id", String, nullable=False),
+    Column("scene", String, nullable=False),
+    Column("strategy", String, nullable=False),
+    Column("model", String, nullable=False),
+    Column("version", Integer, nullable=False),  # of the model
+    Column("request", Text, nullable=False),  # the body as it was sent
+    Column("recent", Text, nullable=False),  # JSON: the item ids of the user's newest events that the list considers
+    Column("items", Text, nullable=False),  # JSON: the items of the answer, best first
+    Index("answers_by_time", "dataset", "answered_at"),
+    Index("answers_by_user", "dataset", "user_id"),
 )

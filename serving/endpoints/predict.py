@@ -2,7 +2,7 @@
 
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from starlette.requests import Request
@@ -10,13 +10,15 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
+from serving.feedback.stored_answer import StoredAnswer
 from serving.web.answers import UnavailableError, answer_or_problem, json_answer
 from serving.web.body import read_body
 from serving.web.predict_request import PredictRequest, as_sent, as_text, parse, unknown_as_sent, uses_numeric_ids
 from serving.worker import Worker
 
 if TYPE_CHECKING:
-    from serving.champion_watcher import Champion
+    from serving.lists.predictor import Prediction, Predictor
+    from serving.pointer import Pointer
 
 
 def routes(worker: Worker) -> list[BaseRoute]:
@@ -39,48 +41,66 @@ class Predict:
         await response(scope, receive, send)
 
     async def _answer(self, request: Request, request_id: str, start: float) -> Response:
-        champion = self._worker.champion
+        champion, feedback = self._worker.champion, self._worker.feedback
         body = await read_body(request)
         if champion is None:
             raise UnavailableError(self._worker.unavailable_reason())
         asked = parse(body, request.headers.get("content-type", ""))
-        feedback = self._worker.feedback
         recent = feedback.recent_items(as_text(asked.user_id)) if feedback else []
-        content, strategy = list_for(champion, asked, request_id, start, recent)
-        self._worker.metrics.record_list(strategy, str(champion.pointer.version))
-        return json_answer(content)
+        clock = time.time_ns() // 1000
+        prediction = predict(champion.predictor, asked, recent, clock)
+        items = answered_items(asked, prediction)
+        pointer = champion.pointer
+        self._worker.metrics.record_list(prediction.strategy, str(pointer.version))
+        if feedback:
+            made_by = (asked.scene, prediction.strategy, pointer.model, pointer.version)
+            user_id = as_text(asked.user_id)
+            feedback.store_answer(StoredAnswer(request_id, clock, user_id, *made_by, body.decode(), recent, items))
+        return json_answer(answer_of(pointer, asked, prediction, items, request_id, start))
 
 
-def list_for(
-    champion: "Champion", request: PredictRequest, request_id: str, start: float, recent: Sequence[str] = ()
-) -> tuple[dict[str, Any], str]:
-    """The content of the answer, and the strategy that made the list.
-
-    start: of the request, by perf_counter. recent: item ids of the user's stored events, before those of the request.
-    """
-    history = [as_text(id_) for id_ in request.history]
-    if request.scene != "basket":
-        history = [*recent, *history]
-    prediction = champion.predictor.predict(
-        as_text(request.user_id),
-        history,
-        request.n_recommendations,
-        scene=request.scene,
-        exclude=[as_text(id_) for id_ in request.exclude],
-    )
-    numbers = uses_numeric_ids(request)
-    content = {
+def answer_of(
+    pointer: "Pointer",
+    request: PredictRequest,
+    prediction: "Prediction",
+    items: Sequence[Mapping[str, Any]],
+    request_id: str,
+    start: float,
+) -> dict[str, Any]:
+    """The content of an answer. start: of the request, by perf_counter."""
+    return {
         "user_id": request.user_id,
-        "items": [
-            {"item_id": as_sent(item_id, numbers), "rank": rank, "score": score}
-            for rank, (item_id, score) in enumerate(zip(prediction.item_ids, prediction.scores, strict=True), 1)
-        ],
-        "model": champion.pointer.model,
-        "version": champion.pointer.version,
+        "items": items,
+        "model": pointer.model,
+        "version": pointer.version,
         "strategy": prediction.strategy,
         "scene": request.scene,
         "unknown_items": unknown_as_sent(request.history, set(prediction.unknown_items)),
         "request_id": request_id,
         "milliseconds": round((time.perf_counter() - start) * 1000, 3),
     }
-    return content, prediction.strategy
+
+
+def predict(predictor: "Predictor", request: PredictRequest, recent: Sequence[str], clock: int) -> "Prediction":
+    """The list for a request at a time, in microseconds since 1970, UTC.
+
+    recent: item ids of the user's stored events, which come before those of the request.
+    """
+    history = [as_text(id_) for id_ in request.history]
+    return predictor.predict(
+        as_text(request.user_id),
+        history if request.scene == "basket" else [*recent, *history],
+        request.n_recommendations,
+        predictor.lists.moment(clock),
+        scene=request.scene,
+        exclude=[as_text(id_) for id_ in request.exclude],
+    )
+
+
+def answered_items(request: PredictRequest, prediction: "Prediction") -> list[dict[str, Any]]:
+    """The items of a list as they are answered, best first."""
+    numbers = uses_numeric_ids(request)
+    return [
+        {"item_id": as_sent(item_id, numbers), "rank": rank, "score": score}
+        for rank, (item_id, score) in enumerate(zip(prediction.item_ids, prediction.scores, strict=True), 1)
+    ]

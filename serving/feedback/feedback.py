@@ -1,19 +1,22 @@
-"""The feedback of a worker: it opens the store, writes what POST /events brings, and knows users' newest events.
+"""The feedback of a worker: it opens the store, writes events and answers, and knows users' newest events.
 
 A store that cannot be opened stops no list: it is tried again, and POST /events answers 503 until then.
 """
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from recommenders.errors import TradewindError
 from serving.feedback.events import FeedbackError, StoredEvent
 
 if TYPE_CHECKING:  # SQLAlchemy is imported by the thread that opens the store
+    from serving.feedback.answers import AnswerLog
     from serving.feedback.recent import RecentEvents
     from serving.feedback.store import FeedbackStore
+    from serving.feedback.stored_answer import StoredAnswer
     from serving.feedback.writer import GroupWriter
 
 RETRY_SECONDS = 5.0
@@ -21,13 +24,35 @@ RETRY_SECONDS = 5.0
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class _Opened:
+    store: "FeedbackStore"
+    writer: "GroupWriter"
+    recent: "RecentEvents"
+    answers: "AnswerLog | None"  # None: answers are not stored
+
+    @property
+    def problem(self) -> str:
+        return self.recent.problem or (self.answers.problem if self.answers else "")
+
+    def close(self) -> None:
+        for part in (self.writer, self.recent, self.answers):
+            if part is not None:
+                part.stop()
+        self.store.close()
+
+
 class Feedback:
     """One per worker."""
 
-    def __init__(self, url: str, dataset: str) -> None:
-        """url: of the feedback store, as FeedbackStore takes it. dataset: to which the events belong."""
+    def __init__(self, url: str, dataset: str, answer_days: int, count_answers: Callable[[str, int], None]) -> None:
+        """url: of the feedback store, as FeedbackStore takes it. dataset: to which events and answers belong.
+
+        answer_days: how long answers are kept; 0: they are not stored. count_answers: see AnswerLog.
+        """
         self._url, self._dataset = url, dataset
-        self._opened: tuple[FeedbackStore, GroupWriter, RecentEvents] | None = None
+        self._answer_days, self._count_answers = answer_days, count_answers
+        self._opened: _Opened | None = None
         self._problem = "the feedback store is being opened"
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._open, name="feedback-opener", daemon=True)
@@ -35,7 +60,7 @@ class Feedback:
     @property
     def problem(self) -> str:
         """What is wrong with the store; empty if nothing is."""
-        return self._opened[2].problem if self._opened else self._problem
+        return self._opened.problem if self._opened else self._problem
 
     def start(self) -> None:
         """Opens the store, in a separate thread."""
@@ -45,11 +70,20 @@ class Feedback:
         """Returns the number of new events when all are on disk. Raises FeedbackError or OverloadedError."""
         if self._opened is None:
             raise FeedbackError(self._problem)
-        return await self._opened[1].write(events)
+        return await self._opened.writer.write(events)
 
     def recent_items(self, user_id: str) -> list[str]:
         """The item ids of the user's newest events, oldest first."""
-        return self._opened[2].items(user_id) if self._opened else []
+        return self._opened.recent.items(user_id) if self._opened else []
+
+    def store_answer(self, answer: "StoredAnswer") -> None:
+        """Stores an answer later; returns at once. It is lost if the store is not open yet."""
+        if not self._answer_days:
+            return
+        if self._opened is None or self._opened.answers is None:
+            self._count_answers("dropped", 1)
+        else:
+            self._opened.answers.add(answer)
 
     def stop(self) -> None:
         """Stores what waits, and closes the store."""
@@ -57,22 +91,12 @@ class Feedback:
         if self._thread.is_alive():
             self._thread.join(timeout=5)
         if self._opened:
-            store, writer, recent = self._opened
-            writer.stop()
-            recent.stop()
-            store.close()
+            self._opened.close()
 
     def _open(self) -> None:
-        from serving.feedback.recent import RecentEvents
-        from serving.feedback.store import FeedbackStore
-        from serving.feedback.writer import GroupWriter
-
         while not self._stop.is_set():
             try:
-                store = FeedbackStore(self._url, self._dataset)
-                recent = RecentEvents(store)
-                recent.start()
-                self._opened = store, GroupWriter(store), recent
+                self._opened = self._started()
                 return
             except Exception as error:  # Alembic has errors of its own, such as for tables of a later version
                 known = isinstance(error, TradewindError)
@@ -81,3 +105,17 @@ class Feedback:
                     log.error("%s", problem)
                 self._problem = problem
             self._stop.wait(RETRY_SECONDS)
+
+    def _started(self) -> _Opened:
+        from serving.feedback.answers import AnswerLog
+        from serving.feedback.recent import RecentEvents
+        from serving.feedback.store import FeedbackStore
+        from serving.feedback.writer import GroupWriter
+
+        store = FeedbackStore(self._url, self._dataset)
+        recent = RecentEvents(store)
+        recent.start()
+        answers = AnswerLog(store, self._answer_days, self._count_answers) if self._answer_days else None
+        if answers:
+            answers.start()
+        return _Opened(store, GroupWriter(store), recent, answers)

@@ -6,20 +6,24 @@ An append returns after the commit is on disk. Several processes may append; the
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, func, make_url, select, text
+import orjson
+from sqlalchemy import Connection, Engine, Row, Select, create_engine, delete, event, func, make_url, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 
 from recommenders.errors import ConfigurationError
-from recommenders.storage.feedback_tables import events
+from recommenders.storage.feedback_tables import answers, events
 from serving.feedback.events import FeedbackError, StoredEvent
+from serving.feedback.stored_answer import StoredAnswer
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 LOCK = 0x74726164  # of the advisory lock in PostgreSQL, any number of ours
+ANSWER_COLUMNS = tuple(field.name for field in fields(StoredAnswer))
+JSON_COLUMNS = ("recent", "items")
 BUSY_SECONDS = 10  # that an SQLite writer waits for another one
 
 
@@ -37,6 +41,7 @@ class FeedbackStore:
             raise FeedbackError(f"the feedback store cannot be opened: {_cause(error)}") from error
         insert = postgresql.insert if self._engine.dialect.name == "postgresql" else sqlite.insert
         self._insert = insert(events).on_conflict_do_nothing().returning(events.c.event_id)
+        self._insert_answer = insert(answers).on_conflict_do_nothing()
 
     def append(self, batch: Sequence[StoredEvent]) -> set[str]:
         """Stores the events whose ids are new, all or none, and returns these ids. Raises FeedbackError."""
@@ -57,17 +62,55 @@ class FeedbackStore:
             .order_by(events.c.sequence)
             .limit(limit)
         )
+        return [(row.sequence, StoredEvent(*tuple(row)[2:])) for row in self._read(chosen)]
+
+    def append_answers(self, batch: Sequence[StoredAnswer]) -> None:
+        """Stores answers, all or none. Raises FeedbackError."""
         try:
-            with self._engine.connect() as connection:
-                return [(row.sequence, StoredEvent(*row[2:])) for row in connection.execute(chosen)]
+            with _writing(self._engine) as connection:
+                connection.execute(self._insert_answer, [self._answer_row(one) for one in batch])
         except SQLAlchemyError as error:
-            raise FeedbackError(f"events cannot be read: {_cause(error)}") from error
+            raise FeedbackError(f"answers cannot be stored: {_cause(error)}") from error
+
+    def answer(self, request_id: str) -> StoredAnswer | None:
+        """The answer with this request id, if it is stored. Raises FeedbackError."""
+        chosen = select(answers).where(answers.c.dataset == self._dataset, answers.c.request_id == request_id)
+        for row in self._read(chosen):
+            values = {name: row._mapping[name] for name in ANSWER_COLUMNS}
+            return StoredAnswer(**values | {name: orjson.loads(values[name]) for name in JSON_COLUMNS})
+        return None
+
+    def events_of(self, request_id: str) -> list[StoredEvent]:
+        """The events that name this request id, in order of arrival. Raises FeedbackError."""
+        named = select(events).where(events.c.dataset == self._dataset, events.c.request_id == request_id)
+        return [StoredEvent(*tuple(row)[2:]) for row in self._read(named.order_by(events.c.sequence))]
+
+    def delete_answers(self, before: int) -> None:
+        """Deletes the answers from before a time, in microseconds since 1970, UTC. Raises FeedbackError."""
+        try:
+            with _writing(self._engine) as connection:
+                old = (answers.c.dataset == self._dataset) & (answers.c.answered_at < before)
+                connection.execute(delete(answers).where(old))
+        except SQLAlchemyError as error:
+            raise FeedbackError(f"old answers cannot be deleted: {_cause(error)}") from error
 
     def counts(self) -> dict[str, int]:
         """Kind of event -> number of stored events."""
         with self._engine.connect() as connection:
             counted = select(events.c.event, func.count()).where(events.c.dataset == self._dataset)
             return {str(kind): int(n) for kind, n in connection.execute(counted.group_by(events.c.event))}
+
+    def _read(self, chosen: Select[Any]) -> Sequence[Row[Any]]:
+        try:
+            with self._engine.connect() as connection:
+                return connection.execute(chosen).all()
+        except SQLAlchemyError as error:
+            raise FeedbackError(f"the feedback store cannot be read: {_cause(error)}") from error
+
+    def _answer_row(self, answer: StoredAnswer) -> dict[str, Any]:
+        row = {name: getattr(answer, name) for name in ANSWER_COLUMNS}
+        row["user_id"] = answer.user_id.replace("\0", "\ufffd")  # PostgreSQL stores no NUL; `request` has its escape
+        return row | {name: orjson.dumps(row[name]).decode() for name in JSON_COLUMNS} | {"dataset": self._dataset}
 
     def close(self) -> None:
         """Closes the connections."""

@@ -27,13 +27,17 @@ class ServedLists:
         if model.sale_periods_ is not None:
             self._on_sale = OnSale(model.available_, 0, 0)  # valid at no time: the first request replaces it
 
+    def moment(self, clock: int) -> int:
+        """The time of a list: the clock, or the newest event that the model knows if that is later."""
+        return max(clock, self.model.as_of_)
+
     def on_sale(self, moment: int | None = None) -> NDArray[np.bool_]:
         """(n_items,) which items may be recommended at the moment, in microseconds since 1970, UTC.
 
-        The default is now, or the newest event that the model knows if that is later than the clock.
+        The default is moment() of the clock.
         """
         if moment is None:
-            moment = max(time.time_ns() // 1000, self.model.as_of_)
+            moment = self.moment(time.time_ns() // 1000)
         known = self._on_sale
         if not known.since <= moment < known.until and self.model.sale_periods_ is not None:
             known = self.model.sale_periods_.at(moment)

@@ -31,7 +31,7 @@ async def answer_or_problem(answer: Awaitable[Response], request_id: str) -> Res
     try:
         return await answer
     except ClientDisconnect:
-        return Response(status_code=CLIENT_CLOSED_REQUEST)  # nobody reads it
+        return Response(status_code=CLIENT_CLOSED_REQUEST)  # no client reads it
     except InvalidRequestError as error:
         return problem(error.status, str(error), error.details, request_id=request_id)
     except UnavailableError as error:

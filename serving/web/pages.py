@@ -44,6 +44,7 @@ def analytics(figures: Mapping[str, Any]) -> bytes:
         "Versions served": figures["versions"],
         "Statuses": figures["statuses"],
         "Events": figures["events"],
+        "Answers stored": figures["answers"],
     }
     return _template("analytics.html").render(since=figures["since"], sections=sections).encode()
 

@@ -74,6 +74,7 @@ def test_prometheus_reads_the_exposition():
         "tradewind_requests",
         "tradewind_lists",
         "tradewind_events",
+        "tradewind_answers",
         "tradewind_request_duration_seconds",
     }
     lists = next(one for one in families["tradewind_lists"].samples if one.name == "tradewind_lists_total")

@@ -17,7 +17,7 @@ from typer.core import TyperGroup, TyperOption
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from orchestration.cli import app, main
+from orchestration.cli import app
 from orchestration.launcher import console
 from recommenders.datasets.catalog import DATASETS
 from recommenders.storage.locks import locked
@@ -32,22 +32,6 @@ def tradewind(*arguments: str, home: Path, **environment: str) -> "subprocess.Co
 
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
-
-
-@pytest.fixture
-def run_here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """Runs `tradewind` in this process, which is faster than a new one."""
-
-    def run(*arguments: str, home: Path, **environment: str) -> "subprocess.CompletedProcess[str]":
-        for name, value in {"TRADEWIND_HOME": str(home), **environment}.items():
-            monkeypatch.setenv(name, value)
-        monkeypatch.setattr("sys.argv", ["tradewind", *arguments])
-        with pytest.raises(SystemExit) as end:
-            main()
-        printed = capsys.readouterr()
-        return subprocess.CompletedProcess(arguments, int(end.value.code or 0), printed.out, printed.err)
-
-    return run
 
 
 def one_line(done: "subprocess.CompletedProcess[str]", code: int = 2) -> str:

@@ -22,13 +22,13 @@ def test_tables_of_a_later_version_are_reported_and_the_store_is_tried_again(
     url = f"sqlite:///{tmp_path / 'events.db'}"
     FeedbackStore(url, "toy").close()
     set_revision(url, "9999")
-    feedback = Feedback(url, "toy")
+    feedback = Feedback(url, "toy", 0, lambda *_: None)
     feedback.start()
     until(lambda: "cannot be opened" in feedback.problem and "9999" in feedback.problem)
     with pytest.raises(FeedbackError, match="9999"):
         asyncio.run(feedback.write([EVENT]))
     assert feedback.recent_items("u") == []
-    set_revision(url, "0001")
+    set_revision(url, "0002")
     until(lambda: not feedback.problem)
     assert asyncio.run(feedback.write([EVENT])) == 1
     until(lambda: feedback.recent_items("u") == ["i"])

@@ -3,17 +3,17 @@
 import threading
 from dataclasses import replace
 from pathlib import Path
-from urllib.parse import quote
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine
 
 from recommenders.errors import ConfigurationError
-from recommenders.storage.feedback_tables import EVENTS, events, metadata
+from recommenders.storage.feedback_tables import EVENTS, answers, events, metadata
 from serving.feedback.events import FeedbackError, StoredEvent
 from serving.feedback.store import FeedbackStore
+from serving.feedback.stored_answer import StoredAnswer
 
 EVENT = StoredEvent("e1", "purchase", "u1", "i1", 1_000, 2_000, "r1", "o1", 2.0, 9.5, None)
 
@@ -70,18 +70,6 @@ def test_a_group_with_an_event_that_cannot_be_stored_leaves_nothing(store):
     assert store.counts() == {}
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
-def url(request, tmp_path):
-    """An empty store of each kind."""
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'events.db'}"
-    url = request.getfixturevalue("postgres").replace("${CUSTOM_PASSWORD}", quote("p@ss/w:rd", safe=""))
-    with create_engine(url.replace("postgresql:", "postgresql+psycopg2:")).begin() as connection:
-        connection.execute(text("drop schema public cascade"))
-        connection.execute(text("create schema public"))
-    return url
-
-
 def test_either_store_holds_each_event_once_in_order(url):
     store = FeedbackStore(url, "toy")
     assert store.append([EVENT, replace(EVENT, event_id="e2"), EVENT]) == {"e1", "e2"}
@@ -118,6 +106,7 @@ def test_the_migrations_make_the_tables_that_readers_expect(store, tmp_path):
     with engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
     assert [column.name for column in events.columns][2:] == list(StoredEvent.__slots__)
+    assert [column.name for column in answers.columns][1:] == list(StoredAnswer.__slots__)
 
 
 def test_a_url_that_cannot_be_used_is_an_error_that_names_the_fix(tmp_path):

@@ -12,7 +12,7 @@ from recommenders.events.ids import IdMap
 from recommenders.events.interactions import Interactions
 from recommenders.models.repurchase import Repurchase
 from serving.champion_watcher import Champion
-from serving.endpoints.predict import list_for
+from serving.endpoints.predict import answer_of, answered_items, predict
 from serving.lists.predictor import Predictor
 from serving.pointer import Pointer
 from serving.web.predict_request import (
@@ -167,7 +167,9 @@ def test_every_id_is_returned_as_it_was_written(tmp_path):
 
 
 def ask(champion: Champion, **fields: Any) -> Any:
-    return list_for(champion, parse(body(**fields), "application/json"), "", 0.0)[0]
+    request = parse(body(**fields), "application/json")
+    prediction = predict(champion.predictor, request, [], 0)
+    return answer_of(champion.pointer, request, prediction, answered_items(request, prediction), "", 0.0)
 
 
 def test_unknown_items_are_returned_once_each_as_they_were_sent():

@@ -1,0 +1,85 @@
+"""Answers of the application, stored and made again."""
+
+import asyncio
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+from recommenders.models.collaborative_filtering.model import CollaborativeFiltering
+from serving.application import build
+from serving.champion_watcher import ChampionWatcher
+from serving.feedback.feedback import Feedback
+from serving.feedback.store import FeedbackStore
+from serving.lists.predictor import Predictor
+from serving.pointer import fingerprint, read_pointer, write_pointer
+from serving.replay import replay
+from serving.worker import Worker
+
+
+@pytest.fixture
+def worker(market: Any, tmp_path: Path) -> Any:
+    """A worker with a personal model and a feedback store."""
+    settings = market.settings(tmp_path)
+    folder = market.release(settings, 1, 0)
+    CollaborativeFiltering().fit(market.log()).save(folder)
+    pointer = read_pointer(settings.pointer)
+    assert pointer is not None
+    write_pointer(settings.pointer, replace(pointer, bundle_sha256=fingerprint(folder)))
+    worker = Worker()
+    worker.watcher = ChampionWatcher(settings.pointer)
+    worker.watcher.poll()
+    worker.feedback = Feedback(settings.feedback_store, "toy", 30, worker.metrics.record_answers)
+    worker.feedback.start()
+    until(lambda: not worker.feedback.problem)
+    yield worker
+    worker.feedback.stop()
+
+
+def test_every_answer_is_replayed_byte_by_byte(worker, market, tmp_path):
+    rng = np.random.default_rng(0)
+    requests = [request_of(rng) for _ in range(200)]
+    event = {"event_id": "e", "event": "purchase", "user_id": "2", "item_id": "107"}
+
+    async def ask() -> list[dict[str, Any]]:
+        transport = httpx.ASGITransport(app=build(worker, Path()))
+        async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+            first = [(await client.post("/predict", json=request)).json() for request in requests[:100]]
+            await client.post("/events", json={"events": [event]})
+            while worker.feedback.recent_items("2") != ["107"]:
+                await asyncio.sleep(0.02)
+            return first + [(await client.post("/predict", json=request)).json() for request in requests[100:]]
+
+    answers = asyncio.run(ask())
+    worker.feedback.stop()
+    settings = market.settings(tmp_path)
+    store = FeedbackStore(settings.feedback_store, "toy")
+    predictor = Predictor(settings.champions / "toy" / "1")
+    stored = [store.answer(answer["request_id"]) for answer in answers]
+    assert [one.items for one in stored] == [answer["items"] for answer in answers]
+    assert all(replay(one, predictor).equal for one in stored)
+    assert {one.recent[0] for one in stored if one.recent} == {"107"}
+    assert worker.metrics.summary()["answers"] == {"stored": 200}
+    # a replay with another model, or without the events of then, finds the difference
+    other = Predictor(market.bundle(tmp_path / "other", favourite=5))
+    assert not all(replay(one, other).equal for one in stored)
+    assert not all(replay(replace(one, recent=[]), predictor).equal for one in stored)
+
+
+def request_of(rng: np.random.Generator) -> dict[str, Any]:
+    """A random request of the toy market."""
+    ids = [int(id_) for id_ in rng.integers(101, 115, size=rng.integers(0, 4))]  # some are unknown
+    scene = str(rng.choice(["for_you", "reorder", "discover", "basket"]))
+    request = {"user_id": int(rng.integers(1, 9)), "history": ids, "scene": scene, "n_recommendations": 5}
+    return request | {"exclude": [int(rng.integers(101, 113))]} if rng.random() < 0.3 else request
+
+
+def until(condition) -> None:
+    deadline = time.monotonic() + 15
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
