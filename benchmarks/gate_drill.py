@@ -118,7 +118,7 @@ def true_change(seed: int, scale: float, source: Path, retraining: Retraining) -
         changed = fit_recipe(recipe, task.log, task.features)["hybrid"]
         lists = task.lists(changed)
     cut = pc.max(interactions["timestamp"]).as_py() - timedelta(days=protocol.test_days)
-    bought = window_probabilities(scale, seed, task, cut, protocol.test_days)
+    bought = window_probabilities(scale, seed, task.task, task.log.items, cut, protocol.test_days)
     before = expected_dcg(task.lists(sound), bought)
     change = mean_interval((expected_dcg(lists, bought) - before) / before.mean())
     return change._asdict()

@@ -32,7 +32,7 @@ HEADERS = [
     (b"content-length", b"%d" % len(BODY)),
     (b"accept", b"*/*"),
 ]
-PREDICTION = Prediction([str(number) for number in range(10)], [0.5] * 10, "known_user", [])
+PREDICTION = Prediction([str(number) for number in range(10)], [0.5] * 10, [0.5] * 10, "known_user", [])
 CHAMPION: Any = SimpleNamespace(
     predictor=SimpleNamespace(predict=lambda *_, **__: PREDICTION, lists=SimpleNamespace(moment=int)),
     pointer=SimpleNamespace(model="hybrid", version=1),

@@ -37,6 +37,7 @@ GROUPS = {  # folder -> module: its tests, in the same folder of tests/
         "splitting/early_stopping": "splitting/test_early_stopping models/test_small_logs",
         "splitting/windows": "splitting/test_windows models/ensembles/hybrid_learned/test_model models/test_repurchase",
         "splitting/user_holdout": "evaluation/tasks/test_strong_generalisation",
+        "models/calibration": "models/test_calibration",
     },
     "recommenders/metrics": {name: f"test_{name}" for name in ("ranking", "popularity", "variety")},
     "recommenders/evaluation": {
@@ -48,6 +49,7 @@ GROUPS = {  # folder -> module: its tests, in the same folder of tests/
         "cost": "test_cost",
         "statistics/report_values": "test_report statistics/test_comparison",
         "report": "test_report",
+        "reliability": "test_reliability test_report",
         "evaluate": "test_report",
         "benchmark/file_benchmark": "benchmark/test_file_benchmark",
         "tasks/task": "tasks/test_task test_report tasks/test_cold_start tasks/test_slices",
@@ -57,6 +59,7 @@ GROUPS = {  # folder -> module: its tests, in the same folder of tests/
     },
     "recommenders/models/ensembles/hybrid_learned": {
         "training": "test_training test_model",
+        "validation": "test_training test_model",
         "score_rules": "test_score_rules",
     },
     "serving/release": {

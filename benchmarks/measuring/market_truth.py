@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from recommenders.evaluation.rank import Lists
-from recommenders.evaluation.window import WindowTask
+from recommenders.evaluation.tasks.task import EvaluationTask
+from recommenders.events.ids import IdMap
 from recommenders.simulation.config import WorldConfig
 from recommenders.simulation.purchase_model import make_world
 from recommenders.simulation.truth import purchase_probabilities
@@ -15,15 +16,17 @@ from recommenders.simulation.truth import purchase_probabilities
 Values = NDArray[np.float64]
 
 
-def window_probabilities(scale: float, seed: int, task: WindowTask, cut: datetime, days: int) -> Values:
-    """(n_users, n_items) the probability that each user of a task buys each item of its log in the window.
+def window_probabilities(
+    scale: float, seed: int, case: EvaluationTask, items: IdMap, cut: datetime, days: int
+) -> Values:
+    """(n_users, n_items) the probability that each user of a task buys each item in the window.
 
     scale, seed: of the market that made the log; it is simulated again. cut, days: start and length of the window.
     """
     with threadpool_limits(limits=1):  # as for its files: another order of summation would give another market
         world = make_world(WorldConfig.scaled(scale, seed))
-    users, items = (ids.astype(np.int64) - 1 for ids in (task.task.user_ids, task.log.items.ids))
-    return np.concatenate([batch[:, items] for _, batch in purchase_probabilities(world, cut, days, users)])
+    users, columns = (ids.astype(np.int64) - 1 for ids in (case.user_ids, items.ids))
+    return np.concatenate([batch[:, columns] for _, batch in purchase_probabilities(world, cut, days, users)])
 
 
 def expected_dcg(lists: Lists, probabilities: Values) -> Values:

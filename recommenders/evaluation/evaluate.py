@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from recommenders.evaluation import list_metrics, rank
 from recommenders.evaluation.criteria import ceilings
 from recommenders.evaluation.list_metrics import PopularityBaseline
+from recommenders.evaluation.reliability import reliability_of
 from recommenders.evaluation.statistics.report_values import Metrics, Values, Vectors, compared, intervals, plain
 from recommenders.evaluation.tasks.slices import slices_of
 from recommenders.evaluation.tasks.task import EvaluationConfig, EvaluationTask, TaskView
@@ -62,6 +63,7 @@ def evaluate(
         slices=_slice_metrics(vectors["all"], slices_of(task, features, segments), config),
         comparisons={name: compared(found, PRIMARY_METRIC, config) for name, found in vectors.items()},
         oracle={name: dict(values) for name, values in (oracle or {}).items()},
+        reliability=reliability_of(models, task),
         cold={name: _evaluate_cold(models, other, config) for name, other in (cold or {}).items()},
     ).with_targets(config)
 

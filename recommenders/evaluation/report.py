@@ -38,6 +38,7 @@ class Report:
     oracle: dict[str, dict[str, float]] = field(default_factory=dict)  # view -> metric -> value, if an oracle is known
     costs: dict[str, dict[str, float]] = field(default_factory=dict)  # model -> {"fit_seconds", "peak_memory_mb"}
     cold: dict[str, dict[str, Any]] = field(default_factory=dict)  # cold-start task -> result of _evaluate_cold
+    reliability: dict[str, dict[str, Any]] = field(default_factory=dict)  # model -> reliability(), if it is calibrated
     context_megabytes: float = 0.0  # on disk, once for all models; 0 in a report before contexts were stored apart
     wanted: dict[str, float] = field(default_factory=lambda: dict(CRITERIA))  # metric -> target of the criteria
     model_targets: dict[str, dict[str, float]] = field(default_factory=lambda: dict(MODEL_TARGETS))

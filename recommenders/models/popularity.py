@@ -5,10 +5,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
+from scipy.sparse import csr_array
 
 from recommenders.errors import ConfigurationError
 from recommenders.events.histories import Histories
 from recommenders.events.interactions import Interactions
+from recommenders.models.calibration import BANDS, RankedUsers
 from recommenders.models.recommender import ModelConfig, Recommender, TrainingOptions
 
 if TYPE_CHECKING:
@@ -78,6 +80,19 @@ class Popularity(Recommender):
         bought = np.bincount(places, histories.weights, minlength=len(histories) * len(overall))
         bought = bought.reshape(len(histories), len(overall))
         return np.asarray((bought + overall) / (bought.sum(axis=1, keepdims=True) + 1.0) / overall)
+
+    def shares(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Scores as shares of the summed popularity of all items: they do not grow with the log."""
+        return scores / np.float32(max(float(self.popularity_.sum(dtype=np.float64)), 1e-9))
+
+    def ranked_users(self, relevant: csr_array, candidates: NDArray[np.bool_]) -> RankedUsers:
+        """The list of a user without data, for each of n users, to calibrate it. Its scores are shares.
+
+        relevant: (n, n_items), the items that each user bought. candidates: (n_items,).
+        """
+        nothing, n = Histories.from_lists([[]], relevant.shape[1]), relevant.shape[0]
+        columns, scores = self.recommend(np.array([-1], np.int32), nothing, BANDS[-1], candidates)
+        return RankedUsers.of(np.repeat(columns, n, axis=0), np.repeat(self.shares(scores), n, axis=0), relevant)
 
     def covers(self, user_rows: NDArray[np.int32], histories: Histories) -> NDArray[np.bool_]:
         """True for every user: popularity needs no data of the user."""

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
@@ -16,6 +16,7 @@ from recommenders.events.context import FittedContext, HasContext
 from recommenders.events.histories import Histories
 from recommenders.events.interactions import Interactions
 from recommenders.math.top_k import top_k
+from recommenders.models.calibration import Calibration
 from recommenders.storage import bundle
 from recommenders.storage.bundle import Bundle
 
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
 BLOCK = 512  # users scored at once: (512, n_items) float32 is the largest dense array in memory
 
 
-# gets the number of an epoch and the metrics of its point of the learning curve; returns true to end training there,
-# with the best epoch so far. An error that it raises ends the fit without a model.
+# gets the number of an epoch and its point of the learning curve; returns true to end training there, with the best
+# epoch so far. An error that it raises ends the fit without a model.
 EpochCallback = Callable[[int, dict[str, float]], bool | None]
 
 
@@ -95,6 +96,7 @@ class Recommender(HasContext, ABC):
         self.learning_curve: list[dict[str, float]] = []
         # the models in this model's bundle: the base models of an ensemble, or the popularity that is served beside it
         self.base_models_: dict[str, Recommender] = {}
+        self.calibration_: Calibration | None = None  # of its scores; None: not calibrated
 
     # -- fitting
 
@@ -123,9 +125,11 @@ class Recommender(HasContext, ABC):
     ) -> Self:
         """A new model of the same configuration, fitted on another log. It keeps what fitting chose on validation data.
 
-        This is the number of epochs of a network, and the rankers of a hybrid. Raises as fit() does.
+        This is the number of epochs of a network, the rankers of a hybrid, and the calibration. Raises as fit() does.
         """
-        return type(self)(self._refit_config()).fit(interactions, features, options)
+        model = type(self)(self._refit_config()).fit(interactions, features, options)
+        model.calibration_ = model.calibration_ or self.calibration_
+        return model
 
     def _refit_config(self) -> ModelConfig:
         """The configuration with what fitting chose."""
@@ -233,7 +237,8 @@ class Recommender(HasContext, ABC):
 
     def to_bundle(self) -> Bundle:
         """What the model has learned, without its context. An ensemble stores the context of its base models once."""
-        return Bundle(self.name, self.config.model_dump(), self.arrays(), self.provenance)
+        calibration = self.calibration_.arrays() if self.calibration_ else {}
+        return Bundle(self.name, self.config.model_dump(), self.arrays() | calibration, self.provenance)
 
     def save(self, folder: Path, shared_context: bool = False) -> Path:
         """Writes the model as a bundle; returns the folder. By default the folder alone is the whole model.
@@ -266,7 +271,8 @@ class Recommender(HasContext, ABC):
             model = cls(cls.Config(**content.config))
             model.provenance = content.provenance
             model.context_ = FittedContext.load(folder, content.context)
-            model._restore(folder, content)
+            model.calibration_, arrays = Calibration.split(content.arrays)
+            model._restore(folder, replace(content, arrays=arrays))
         except (KeyError, ValidationError) as error:
             cause = " ".join(str(error).split())
             raise BundleError(f"{folder} is not a bundle of this version's {cls.name}: {cause}; train anew") from error

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
+from scipy.sparse import csr_array, vstack
 
 from recommenders.events.histories import Histories
 from recommenders.events.interactions import Interactions
@@ -22,6 +22,11 @@ class Window:
     user_rows: NDArray[np.int32]  # (n,) known users with at least one target
     targets: csr_array  # (n, n_items)
     new_users: Histories  # (m, n_items) events in the window of users without earlier events, with two visits or more
+
+    @property
+    def relevant(self) -> csr_array:
+        """(n + m, n_items): the items of the window, of its known users and then of its new users."""
+        return csr_array(vstack([self.targets, self.new_users.matrix.astype(bool).astype(np.float32)]))
 
     @property
     def cut(self) -> int:

@@ -100,7 +100,8 @@ def predict(predictor: "Predictor", request: PredictRequest, recent: Sequence[st
 def answered_items(request: PredictRequest, prediction: "Prediction") -> list[dict[str, Any]]:
     """The items of a list as they are answered, best first."""
     numbers = uses_numeric_ids(request)
+    scores: Sequence[float | None] = prediction.probabilities or [None] * len(prediction.item_ids)
     return [
         {"item_id": as_sent(item_id, numbers), "rank": rank, "score": score}
-        for rank, (item_id, score) in enumerate(zip(prediction.item_ids, prediction.scores, strict=True), 1)
+        for rank, (item_id, score) in enumerate(zip(prediction.item_ids, scores, strict=True), 1)
     ]

@@ -13,23 +13,29 @@ from numpy.typing import NDArray
 
 from recommenders.events.histories import Histories
 from recommenders.models import catalog
+from recommenders.models.calibration import Kind
 from serving.lists.served_lists import ServedLists
 
 Strategy = Literal["known_user", "history", "popularity"]
 Scene = Literal["for_you", "reorder", "discover", "basket"]
 
+KINDS: dict[Scene, Kind] = {"for_you": "all", "reorder": "reorder", "discover": "discovery", "basket": "cold_start"}
+OTHERS: dict[Strategy, Kind] = {"history": "cold_start", "popularity": "popularity"}  # whatever the scene
+DECIMALS = 6  # of a probability in an answer
 EVENT_WEIGHT = 1.0  # of one event in a request's history: a purchase
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """Items, best first, with scores in descending order.
+    """Items, best first.
 
-    `unknown_items` are the ids of the history that were ignored.
+    `scores` are those of the model, in descending order. `probabilities` say how likely the user buys each item; None
+    if the model is not calibrated. `unknown_items` are the ids of the history that were ignored.
     """
 
     item_ids: list[str]
     scores: list[float]
+    probabilities: list[float] | None
     strategy: Strategy
     unknown_items: list[str]
 
@@ -62,9 +68,9 @@ class Predictor:
         scene: `for_you`, all items; `reorder`, items of the user's history; `discover`, items that are not in it;
         `basket`, items that go with those of `history`, for any user. exclude: item ids that are not in the list.
         """
-        found = [self.model.items_.row(item_id) for item_id in history]
-        unknown = [item_id for item_id, column in zip(history, found, strict=True) if column < 0]
-        columns = np.array([column for column in found if column >= 0], dtype=np.int32)
+        rows = [self.model.items_.row(item_id) for item_id in history]
+        unknown = [item_id for item_id, column in zip(history, rows, strict=True) if column < 0]
+        columns = np.array([column for column in rows if column >= 0], dtype=np.int32)
         row, known = self._known(user_id, columns) if scene != "basket" else self._basket(columns)
         excluded = np.array([column for id_ in exclude if (column := self.model.items_.row(id_)) >= 0], dtype=np.int32)
         if scene == "reorder":
@@ -75,7 +81,10 @@ class Predictor:
             ranked, by_popularity = self.lists.recommend(users, known, n, moment, new_items, excluded)
         items = [self._item_ids[column] for column in ranked.item_columns[0].tolist() if column >= 0]
         strategy: Strategy = "popularity" if by_popularity[0] else "known_user" if row >= 0 else "history"
-        return Prediction(items, ranked.scores[0].tolist()[: len(items)], strategy, unknown)
+        kind = KINDS[scene] if strategy == "known_user" else OTHERS[strategy]
+        found = self.lists.probabilities(kind, ranked.scores[:, : len(items)])
+        probabilities = None if found is None else [round(value, DECIMALS) for value in found[0].tolist()]
+        return Prediction(items, ranked.scores[0].tolist()[: len(items)], probabilities, strategy, unknown)
 
     def warm_up(self) -> None:
         """Makes one list of each kind, so that no request pays for the first access to an array."""

@@ -9,6 +9,7 @@ from recommenders.events.histories import Histories
 from recommenders.events.interactions import Interactions
 from recommenders.events.sale_periods import ALWAYS, OnSale
 from recommenders.math.top_k import top_k
+from recommenders.models.calibration import Kind
 from recommenders.models.popularity import Popularity
 from recommenders.models.recommender import Ranked, Recommender
 
@@ -93,6 +94,16 @@ class ServedLists:
         scores = model.score_items(users, history, columns[None].astype(np.int32))
         places, best = top_k(scores, min(k, len(columns)))
         return Ranked(columns[places].astype(np.int32), best)
+
+    def probabilities(self, kind: Kind, scores: NDArray[np.float32]) -> NDArray[np.float32] | None:
+        """(n, k): the probability that the user buys each item of a list (models.calibration); None if it is unknown.
+
+        scores: of recommend() or reorder(). kind: what the list has, "popularity" for a list of popularity alone.
+        """
+        calibration = self.model.calibration_
+        if calibration is None:
+            return None
+        return calibration.probabilities(kind, self.popularity.shares(scores) if kind == "popularity" else scores)
 
     def _rankable(self, user_rows: NDArray[np.int32], histories: Histories) -> NDArray[np.bool_]:
         """(n,) for which users the model can rank items."""

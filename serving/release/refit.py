@@ -25,6 +25,7 @@ from recommenders.models import catalog
 from recommenders.models.popularity import Popularity
 from recommenders.models.recommender import Recommender, TrainingOptions
 from recommenders.storage.bundle import size_in_bytes
+from recommenders.training.calibration import calibrate
 from serving.release.gate import GateCheck, GateRules, compare
 
 MAX_USERS = 2000  # whose lists are compared
@@ -73,10 +74,17 @@ def refit_candidate(
     features: ItemFeatures | None,
     options: TrainingOptions,
 ) -> Recommender:
-    """A model refitted on a log, with the evaluated popularity for the users that it cannot rank for."""
+    """A model refitted on a log, with the evaluated popularity for the users that it cannot rank for.
+
+    It is calibrated on the newest window of the log, unless the evaluated model has a calibration, which it keeps.
+    """
     model = models[name].refit(log, features, options)
     if not model.base_models_ and name != Popularity.name:
         model.base_models_ = {Popularity.name: models[Popularity.name].refit(log, features, options)}
+    if model.calibration_ is None:
+        popularity = models[Popularity.name]
+        assert isinstance(popularity, Popularity)
+        model.calibration_ = calibrate(model, popularity, log, features, options)
     return model
 
 

@@ -18,7 +18,10 @@ class RecommendedItem(BaseModel):
 
     item_id: str | int
     rank: int = Field(description="From 1.")
-    score: float = Field(description="Larger is better; comparable within one answer only.")
+    score: float | None = Field(
+        description="The probability that the user buys the item within the horizon of the evaluation, if the user "
+        "buys anything; null if the model is not calibrated."
+    )
 
 
 class PredictResponse(BaseModel):

@@ -31,7 +31,7 @@ def test_no_list_beats_the_oracle_and_probabilities_are_those_of_the_window(tmp_
     tables, days = spec.read(tmp_path / "world"), spec.protocol.test_days
     task = window_task(tables.interactions, tables.items, spec.protocol)
     cut = pc.max(tables.interactions["timestamp"]).as_py() - timedelta(days=days)
-    probabilities = window_probabilities(SCALE, SEED, task, cut, days)
+    probabilities = window_probabilities(SCALE, SEED, task.task, task.log.items, cut, days)
     assert probabilities.shape == (len(task.task.user_ids), len(task.log.items))
 
     world, views = make_world(WorldConfig.scaled(SCALE, SEED)), {"all": task.task.views()["all"]}

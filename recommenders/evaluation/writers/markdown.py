@@ -35,6 +35,7 @@ def render(report: "Report") -> str:
     sections += [cold_section(name, found) for name, found in report.cold.items()]
     if report.oracle:
         sections.append("## Share of the oracle\n\n" + oracle_table(report))
+    sections += [reliability_section(name, found) for name, found in report.reliability.items()]
     if report.slices:
         sections.append(f"## {PRIMARY_METRIC} by user slice\n\n" + slices_table(report))
     if report.wanted:
@@ -78,6 +79,19 @@ def cold_section(name: str, found: Mapping[str, Any]) -> str:
             f"{found['description'].capitalize()}. {found['n_users']} users.",
             metrics_table(found["models"], found["ceilings"]),
             *([comparison_table(compared)] if any_hits else []),
+        ]
+    )
+
+
+def reliability_section(name: str, found: Mapping[str, Any]) -> str:
+    """The section of one model's calibration: predicted probability and observed share of bought items, by bin."""
+    rows = [[f"{one['items']:,}", number(one["predicted"]), number(one["observed"])] for one in found["bins"]]
+    return "\n\n".join(
+        [
+            f"## Calibration of {name}",
+            "The score of the service is the probability that a user buys the item in the window. All items of the "
+            f"lists, by probability. Expected calibration error: {number(found['expected_calibration_error'])}.",
+            table(["items", "mean probability", "share bought"], rows),
         ]
     )
 

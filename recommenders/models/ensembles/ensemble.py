@@ -105,6 +105,7 @@ class Ensemble(Recommender):
         model = type(self)(self._refit_config())
         model._set_base_models(base_models, interactions)
         model._refit_top(self, interactions, features, options)
+        model.calibration_ = model.calibration_ or self.calibration_
         return model
 
     def _refit_top(

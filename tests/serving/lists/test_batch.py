@@ -8,6 +8,7 @@ import pytest
 
 from recommenders.errors import ConfigurationError
 from recommenders.events.sale_periods import ALWAYS, SalePeriods
+from recommenders.models.calibration import Calibration, Curve
 from recommenders.models.collaborative_filtering.model import CollaborativeFiltering
 from serving.lists.batch import batch_recommendations
 from serving.lists.predictor import Predictor
@@ -41,13 +42,16 @@ def test_items_that_are_not_on_sale_now_are_in_no_list(market):
 def test_users_that_the_model_does_not_cover_get_the_list_of_the_service(market, tmp_path, monkeypatch):
     monkeypatch.setattr(CollaborativeFiltering, "covers", lambda self, rows, _: rows % 2 == 0)
     model = CollaborativeFiltering().fit(market.log())
+    flat = {kind: (Curve(np.array([0.0]), np.array([value])),) for kind, value in (("all", 0.5), ("popularity", 0.1))}
+    model.calibration_ = Calibration(flat)
     predictor = Predictor(model.save(tmp_path / "b"))
     rows = batch_recommendations(model, 4).to_pylist()
     for user_id, strategy in (("1", "known_user"), ("2", "popularity")):
         found = predictor.predict(user_id, [], 4)
         assert found.strategy == strategy
         assert [row["item_id"] for row in rows if row["user_id"] == user_id] == found.item_ids
-        assert [row["score"] for row in rows if row["user_id"] == user_id] == found.scores
+        assert found.probabilities == [0.5 if strategy == "known_user" else 0.1] * 4
+        assert [row["score"] for row in rows if row["user_id"] == user_id] == found.probabilities
 
 
 def test_k_below_one_is_an_error(market):

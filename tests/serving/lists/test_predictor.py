@@ -12,6 +12,7 @@ from recommenders.events.histories import DAY, Histories
 from recommenders.events.interactions import Interactions
 from recommenders.events.sale_periods import ALWAYS, SalePeriods
 from recommenders.models import catalog
+from recommenders.models.calibration import Calibration, Curve
 from recommenders.models.collaborative_filtering.model import CollaborativeFiltering
 from recommenders.models.ensembles.hybrid import Hybrid, HybridConfig
 from recommenders.models.popularity import Popularity, PopularityConfig
@@ -259,3 +260,34 @@ def test_a_short_list_of_new_items_is_filled_with_popular_new_items(market, monk
     found = predictor(Sparse().fit(market.log()), monkeypatch, tmp_path).predict("3", [], 100, scene="discover")
     assert len(found.item_ids) == 10
     assert not {"101", "103"} & set(found.item_ids)
+
+
+def test_scores_of_each_kind_of_list_have_their_own_probabilities(market, monkeypatch, tmp_path):
+    kinds = {"all": 0.5, "reorder": 0.4, "discovery": 0.3, "cold_start": 0.2, "popularity": 0.1}
+    log = market.log()
+    base_models = {"popularity": Popularity().fit(log), "collaborative_filtering": CollaborativeFiltering().fit(log)}
+    model = Hybrid(HybridConfig(model_weights={"collaborative_filtering": 1.0})).fit_from(base_models, log)
+    model.calibration_ = Calibration(
+        {kind: (Curve(np.array([0.0]), np.array([value])),) for kind, value in kinds.items()}
+    )
+    served = Predictor(model.save(tmp_path / "bundle"))
+    for user_id, history, scene, kind in (
+        ("3", [], "for_you", "all"),
+        ("3", [], "reorder", "reorder"),
+        ("3", [], "discover", "discovery"),
+        ("3", ["104"], "basket", "cold_start"),
+        ("new", ["104"], "for_you", "cold_start"),
+        ("new", ["104"], "discover", "cold_start"),
+        ("new", [], "for_you", "popularity"),
+    ):
+        found = served.predict(user_id, history, 2, scene=scene)
+        assert found.probabilities == [kinds[kind]] * len(found.item_ids), (scene, kind)
+        assert len(found.item_ids) == 2
+    plain = base_models["collaborative_filtering"].save(tmp_path / "plain")
+    assert Predictor(plain).predict("3", [], 2).probabilities is None
+    # the curve of popularity is one of shares: half of the scores below the points, half above
+    shares = base_models["popularity"].popularity_ / base_models["popularity"].popularity_.sum()
+    between = (np.sort(shares)[-1] + np.sort(shares)[-2]) / 2
+    steps = Curve(np.array([between - 1e-4, between + 1e-4]), np.array([0.1, 0.9]))
+    model.calibration_ = Calibration({"popularity": (steps,)})
+    assert Predictor(model.save(tmp_path / "steps")).predict("new", [], 2).probabilities == [0.9, 0.1]

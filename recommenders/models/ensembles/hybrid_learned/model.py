@@ -60,7 +60,8 @@ class HybridLearned(Ensemble):
         )
 
         candidates = Candidates.from_log(self.config, self.base_models_, interactions, features)
-        self.candidates_, self.rankers_, self.score_rules_ = fit_rankers(candidates, interactions, features, options)
+        trained = fit_rankers(candidates, interactions, features, options)
+        self.candidates_, self.rankers_, self.score_rules_, self.calibration_ = trained
         self.base_models_ = self.candidates_.base_models
 
     def _refit_top(

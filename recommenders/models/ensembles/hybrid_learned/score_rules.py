@@ -90,7 +90,7 @@ class ValidationUsers:
         return reorder, discovery
 
     @cached_property
-    def _is_new(self) -> NDArray[np.bool_]:
+    def is_new(self) -> NDArray[np.bool_]:
         """(n_pairs,): whether the item is new to the user."""
         rows, places = np.nonzero(self.columns >= 0)
         items, n_items = self.columns[rows, places].astype(np.int64), self.known.shape[1]
@@ -103,7 +103,7 @@ class ValidationUsers:
         Without `repeat` items bought before are left out, so there is only the view of new items.
         """
         reorder, discovery = self._relevant_by_view
-        new = self._top_items(scores, self._is_new)
+        new = self._top_items(scores, self.is_new)
         if not repeat:
             return {"discovery": ranking.ndcg(new, discovery)}
         everything = self._top_items(scores, np.ones(len(scores), dtype=np.bool_))
@@ -113,12 +113,16 @@ class ValidationUsers:
             "discovery": ranking.ndcg(new, discovery),
         }
 
-    def _top_items(self, scores: Scores, allowed: NDArray[np.bool_]) -> NDArray[np.int32]:
+    def ranked(self, scores: Scores, allowed: NDArray[np.bool_], k: int) -> tuple[NDArray[np.int32], Scores]:
+        """Lists of the k best pairs of a mask (n_pairs,): item columns (n, k), with -1, and scores, with -inf."""
         padded = np.full(self.columns.shape, -np.inf, dtype=np.float32)
         padded[self.columns >= 0] = np.where(allowed, scores, np.float32(-np.inf))
-        places, best = top_k(padded, K)
+        places, best = top_k(padded, k)
         found = np.take_along_axis(self.columns, places.clip(min=0).astype(np.int64), axis=1)
-        return np.where(np.isneginf(best), np.int32(-1), found)
+        return np.where(np.isneginf(best), np.int32(-1), found), best
+
+    def _top_items(self, scores: Scores, allowed: NDArray[np.bool_]) -> NDArray[np.int32]:
+        return self.ranked(scores, allowed, K)[0]
 
 
 def pair_kinds(features: Scores, n_base_models: int) -> NDArray[np.int64]:

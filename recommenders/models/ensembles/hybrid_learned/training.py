@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,13 +12,16 @@ from scipy.sparse import csr_array
 from recommenders.errors import UnsuitableError
 from recommenders.events.histories import Histories
 from recommenders.events.interactions import Interactions
+from recommenders.models.calibration import Calibration
 from recommenders.models.ensembles.hybrid_learned.candidates import Candidates
 from recommenders.models.ensembles.hybrid_learned.config import HybridLearnedConfig
 from recommenders.models.ensembles.hybrid_learned.examples import Examples
 from recommenders.models.ensembles.hybrid_learned.rankers import Rankers
-from recommenders.models.ensembles.hybrid_learned.score_rules import ScoreRules, ValidationUsers, choose_rules
+from recommenders.models.ensembles.hybrid_learned.score_rules import ScoreRules
 from recommenders.models.ensembles.hybrid_learned.tree_training import train_trees
 from recommenders.models.ensembles.hybrid_learned.trees import BoostedTrees
+from recommenders.models.ensembles.hybrid_learned.validation import validate
+from recommenders.models.ensembles.hybrid_learned.window_users import as_cold_start, batches, unknown_rows
 from recommenders.models.recommender import Recommender, TrainingOptions
 from recommenders.splitting.windows import Window, first_events, newest_events, windows
 
@@ -29,16 +32,23 @@ N_RANDOM_ITEMS = 30  # of the whole catalogue per user, for logs without dates, 
 NON_CANDIDATE_WEIGHT = 0.1  # weight of one of them; a candidate has 1
 MIN_POSITIVES = 50  # minimum number of positive examples to train a ranker
 FIRST_EVENTS = (None, 1, 3, 8)  # known events of a new user; later visits are the targets; None: the first visit
-BATCH = 256  # users whose candidates are computed together
-MAX_VALIDATION_USERS = 2000  # of each group, to choose the score rules
+
+
+class Trained(NamedTuple):
+    """What hybrid_learned learns on top of its base models."""
+
+    candidates: Candidates
+    rankers: Rankers
+    score_rules: ScoreRules
+    calibration: Calibration | None  # None: too few held-out users
 
 
 def fit_rankers(
     candidates: Candidates, log: Interactions, features: "ItemFeatures | None", options: TrainingOptions
-) -> tuple[Candidates, Rankers, ScoreRules]:
-    """Trains the rankers on windows of the log, and chooses the score rules.
+) -> Trained:
+    """Trains the rankers on windows of the log, and validates them: score rules and calibration.
 
-    Returns the candidates with the base models that can be fitted before each window; others are skipped. Raises
+    The candidates of the result have the base models that can be fitted before each window; others are skipped. Raises
     UnsuitableError if no window has both positive and negative examples.
     """
     parts: list[Examples] = []
@@ -61,88 +71,34 @@ def fit_rankers(
             "use a longer log or set models.hybrid_learned.enabled: false"
         )
     before = [part for part, end in zip(parts, ends, strict=True) if end <= newest[1].cut]
-    rules = _choose_rules(*newest, Examples.concatenate(before) if before else None, parts[0], options.threads)
+    validated = _rankers_to_validate(newest[0].config, before, parts[0], options.threads)
+    rules, calibration = validate(*newest, validated)
     examples = Examples.concatenate(parts)
     parts.clear()  # frees several hundred megabytes
-    return candidates, _train_rankers(candidates.config, examples, options.threads), rules
+    return Trained(candidates, _train_rankers(candidates.config, examples, options.threads), rules, calibration)
+
+
+def _rankers_to_validate(
+    config: HybridLearnedConfig, before: list[Examples], within: Examples, threads: int | None
+) -> list[Rankers]:
+    """Rankers that were not trained on the users of the newest window: one for all of them, or one for each half.
+
+    before: examples of windows that ended before this one began. If they are too few, a ranker is trained on one half
+    of the window's users, `within`, and is validated on the other half. [] if these are too few as well.
+    """
+    if sum(int(part.labels.sum()) for part in before) >= MIN_POSITIVES:
+        return [_train_rankers(config, Examples.concatenate(before), threads)]
+    if within.labels.sum() < 2 * MIN_POSITIVES:
+        return []
+    halves = [within.select(within.users % 2 != half) for half in (0, 1)]
+    if not all(half.labels.any() and not half.labels.all() for half in halves):
+        return []
+    return [_train_rankers(config, half, threads) for half in halves]
 
 
 def _train_rankers(config: HybridLearnedConfig, examples: Examples, threads: int | None) -> Rankers:
     # known users shown as cold-start users train both rankers: what a history is worth if its times are not known
     return Rankers(*(_train_trees(config, examples, group, threads) for group in (~examples.new, ~examples.known)))
-
-
-def _choose_rules(
-    earlier: Candidates, window: Window, before: Examples | None, within: Examples, threads: int | None
-) -> ScoreRules:
-    """Chooses the score rules on users of the window that the validated rankers were not trained on.
-
-    before: examples of windows that ended before this one began. If they are too few, the rankers are trained on one
-    half of the window's users, `within`, and validated on the other half.
-    """
-    if before is not None and before.labels.sum() >= MIN_POSITIVES:
-        rankers = [_train_rankers(earlier.config, before, threads)]
-    elif within.labels.sum() >= 2 * MIN_POSITIVES:
-        halves = [within.select(within.users % 2 != half) for half in (0, 1)]
-        if not all(half.labels.any() and not half.labels.all() for half in halves):
-            return ScoreRules()
-        rankers = [_train_rankers(earlier.config, half, threads) for half in halves]
-    else:
-        return ScoreRules()
-    found = ScoreRules()
-    for group, kinds in (
-        (_known_validation_users(earlier, window), ("bought", "new")),
-        (_new_validation_users(earlier, window), ("cold_start",)),
-    ):
-        if group is None:
-            continue
-        users, numbers = group
-        pair_users = numbers[np.nonzero(users.columns >= 0)[0]]
-        scores = np.empty(len(pair_users), np.float32)
-        for half, ranker in enumerate(rankers):  # one for all users, or each for the half it was not trained on
-            mask = pair_users % len(rankers) == half
-            scores[mask] = ranker.score(users.features[mask], np.full(int(mask.sum()), "cold_start" not in kinds))
-        found = found._replace(**choose_rules(scores, users, kinds, len(earlier.base_models), earlier.repeat))
-    return found
-
-
-def _known_validation_users(earlier: Candidates, window: Window) -> tuple[ValidationUsers, NDArray[np.int64]] | None:
-    """Known users of a window with their candidates; and their numbers, as in Examples.users."""
-    rng = np.random.default_rng(earlier.config.seed)
-    chosen = np.sort(rng.permutation(len(window.user_rows))[:MAX_VALIDATION_USERS])
-    rows = window.user_rows[chosen]
-    if not len(rows):
-        return None
-    return (
-        _validation_users(earlier, rows, window.log.histories()[rows], csr_array(window.targets[chosen])),
-        rows.astype(np.int64),
-    )
-
-
-def _new_validation_users(earlier: Candidates, window: Window) -> tuple[ValidationUsers, NDArray[np.int64]] | None:
-    """New users of a window with targets after their first visit; and their numbers."""
-    known, targets = first_events(window.new_users, None)
-    returning = np.flatnonzero(np.diff(targets.indptr) > 0)[:MAX_VALIDATION_USERS]
-    if not len(returning):
-        return None
-    items = _as_cold_start(known[returning], earlier.as_of)
-    return _validation_users(earlier, _unknown_rows(items), items, csr_array(targets[returning])), returning
-
-
-def _validation_users(
-    earlier: Candidates, user_rows: NDArray[np.int32], histories: Histories, targets: csr_array
-) -> ValidationUsers:
-    parts = []
-    for batch in _batches(np.arange(len(user_rows))):
-        rows, known = user_rows[batch], histories[batch]
-        exclude_known = None if earlier.repeat else True
-        base_scores, columns = earlier.propose(rows, known, 1, earlier.available, exclude_known)
-        parts.append((columns, earlier.features(rows, known, columns, base_scores)))
-    width = max(columns.shape[1] for columns, _ in parts)
-    padded = [np.pad(columns, ((0, 0), (0, width - columns.shape[1])), constant_values=-1) for columns, _ in parts]
-    relevant = csr_array(targets.astype(bool).astype(np.float32).multiply(earlier.available.astype(np.float32)))
-    relevant.eliminate_zeros()
-    return ValidationUsers(np.vstack(padded), np.concatenate([found for _, found in parts]), histories.matrix, relevant)
 
 
 def _training_windows(log: Interactions, candidates: Candidates, parts: list[Examples]) -> Iterator[Window]:
@@ -167,32 +123,23 @@ def _examples(earlier: Candidates, window: Window, rng: np.random.Generator) -> 
     if not len(window.user_rows) and not len(window.new_users):
         return None
     chosen = np.sort(rng.permutation(len(window.user_rows))[: config.max_users])
-    as_cold_start = rng.random(len(chosen)) < config.cold_start_share
+    shown_as_new = rng.random(len(chosen)) < config.cold_start_share
     known = window.log.histories()
     parts = []
-    for batch in _batches(chosen[~as_cold_start]):
+    for batch in batches(chosen[~shown_as_new]):
         rows = window.user_rows[batch]
         parts.append(_label(earlier, rows, known[rows], window.targets[batch], rng, rows))
-    for batch in _batches(chosen[as_cold_start]):
+    for batch in batches(chosen[shown_as_new]):
         rows = window.user_rows[batch]
-        items = _as_cold_start(known[rows], earlier.as_of)
-        parts.append(_label(earlier, _unknown_rows(items), items, window.targets[batch], rng, rows))
+        items = as_cold_start(known[rows], earlier.as_of)
+        parts.append(_label(earlier, unknown_rows(items), items, window.targets[batch], rng, rows))
     for n_events in FIRST_EVENTS:
         first, targets = first_events(window.new_users, n_events)
         returning = rng.permutation(np.flatnonzero(np.diff(targets.indptr) > 0))
-        for batch in _batches(np.sort(returning[: int(config.max_users * config.cold_start_share)])):
-            items = _as_cold_start(first[batch], earlier.as_of)
-            parts.append(_label(earlier, _unknown_rows(items), items, csr_array(targets[batch]), rng, batch, new=True))
+        for batch in batches(np.sort(returning[: int(config.max_users * config.cold_start_share)])):
+            items = as_cold_start(first[batch], earlier.as_of)
+            parts.append(_label(earlier, unknown_rows(items), items, csr_array(targets[batch]), rng, batch, new=True))
     return Examples.concatenate(parts) if parts else None
-
-
-def _batches(chosen: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
-    for start in range(0, len(chosen), BATCH):
-        yield chosen[start : start + BATCH]
-
-
-def _unknown_rows(histories: Histories) -> NDArray[np.int32]:
-    return np.full(len(histories), -1, np.int32)
 
 
 def _fit_earlier(
@@ -209,15 +156,6 @@ def _fit_earlier(
         with contextlib.suppress(UnsuitableError):
             fitted[name] = model.refit(log, features, options)
     return Candidates.from_log(candidates.config, fitted, log, features)
-
-
-def _as_cold_start(histories: Histories, now: int) -> Histories:
-    """The histories as those of cold-start users: each item once, in the order of first purchase, without times."""
-    keys = histories.rows * histories.n_items + histories.item_columns
-    first = np.zeros(len(keys), dtype=np.bool_)
-    first[np.unique(keys, return_index=True)[1]] = True
-    kept = histories.select(first)
-    return replace(kept, timestamps=np.full_like(kept.timestamps, now), weights=np.ones_like(kept.weights))
 
 
 def _label(

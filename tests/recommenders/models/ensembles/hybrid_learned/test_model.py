@@ -275,3 +275,28 @@ def test_a_base_model_that_cannot_be_fitted_on_an_earlier_window_is_skipped(reor
     model = HybridLearned(config).fit_from(base_models, log, features)
     assert list(model.base_models_) == ["popularity", "ease"]
     assert np.isfinite(model.recommend(np.array([0], np.int32), model.histories_[:1], 3).scores).all()
+
+
+def test_the_calibration_is_learned_on_held_out_users_and_stays_in_refit_and_bundle(
+    market: Interactions, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    monkeypatch.setattr("recommenders.models.calibration.MIN_USERS", 15)
+    monkeypatch.setattr("recommenders.models.calibration.MIN_BOUGHT", 10)
+    fitted = small(market)
+    assert fitted.calibration_
+    # no known user ever buys an item that is new to the user: nothing to learn a curve of discovery from
+    assert set(fitted.calibration_.curves) == {"all", "reorder", "cold_start", "popularity"}
+    window = next(windows(market, 1, 20.0))
+    users = window.user_rows
+    earlier = fitted.recommend(users, market.histories()[users], 10)
+    probabilities = fitted.calibration_.probabilities("all", earlier.scores)
+    assert probabilities is not None
+    # a known user buys the same two items every ten days, so they are bought in each window of twenty
+    listed = np.take_along_axis(window.targets.toarray() > 0, earlier.item_columns.astype(np.int64), axis=1)
+    assert probabilities[listed].mean() > 0.9
+    assert probabilities[~listed].mean() < 0.2
+    refitted = fitted.refit(market.select(market.timestamps < market.timestamps.max()))
+    assert refitted.calibration_ is fitted.calibration_
+    loaded = HybridLearned.load(fitted.save(tmp_path / "bundle"))
+    assert loaded.calibration_
+    np.testing.assert_array_equal(loaded.calibration_.probabilities("all", earlier.scores), probabilities)

@@ -10,7 +10,7 @@ from scipy.sparse import csr_array
 from recommenders.events.histories import DAY, Histories
 from recommenders.events.interactions import Interactions
 from recommenders.models.ease import EASE
-from recommenders.models.ensembles.hybrid_learned import training
+from recommenders.models.ensembles.hybrid_learned import training, validation, window_users
 from recommenders.models.ensembles.hybrid_learned.candidates import Candidates
 from recommenders.models.ensembles.hybrid_learned.config import HybridLearnedConfig
 from recommenders.models.ensembles.hybrid_learned.examples import Examples
@@ -129,9 +129,9 @@ def test_items_not_on_sale_are_no_examples(undated: tuple[Candidates, Window], m
 
 def test_the_batch_size_changes_nothing(market: Interactions, monkeypatch: pytest.MonkeyPatch) -> None:
     earlier, window = before_and_after(market, n_candidates=3)
-    together = examples(earlier, window), training._known_validation_users(earlier, window)
-    monkeypatch.setattr(training, "BATCH", 1)
-    apart = examples(earlier, window), training._known_validation_users(earlier, window)
+    together = examples(earlier, window), validation.known_users(earlier, window)
+    monkeypatch.setattr(window_users, "BATCH", 1)
+    apart = examples(earlier, window), validation.known_users(earlier, window)
     for one, other in zip(together[0], apart[0], strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-5)
     assert together[1]
@@ -149,7 +149,7 @@ def test_a_cold_start_history_has_each_item_once_in_order_of_first_purchase() ->
         np.full(10, 2.5, np.float32),
         4,
     )
-    found = training._as_cold_start(histories, 99)
+    found = window_users.as_cold_start(histories, 99)
     assert [found[[row]].item_columns.tolist() for row in range(5)] == [[3, 1, 0], [3, 0], [1], [2], [2]]
     assert (found.timestamps == 99).all()
     assert (found.weights == 1).all()
@@ -201,6 +201,12 @@ class Parity:
         return np.full(len(features), self.parity, np.float32)
 
 
+def choose(earlier: Candidates, window: Window, before: Examples | None, within: Examples) -> ScoreRules:
+    """The score rules, as fit_rankers() chooses them."""
+    ended = [before] if before else []
+    return validation.validate(earlier, window, training._rankers_to_validate(earlier.config, ended, within, None))[0]
+
+
 def record_training(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Records the examples of rankers and the arguments of choose_rules: kinds[0] -> (scores, ValidationUsers)."""
     recorded: dict[str, Any] = {"learned": []}
@@ -216,7 +222,7 @@ def record_training(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         return {}
 
     monkeypatch.setattr(training, "_train_rankers", rankers)
-    monkeypatch.setattr(training, "choose_rules", choose_rules)
+    monkeypatch.setattr(validation, "choose_rules", choose_rules)
     return recorded
 
 
@@ -235,7 +241,7 @@ def test_with_one_window_each_half_of_the_users_validates_the_ranker_of_the_othe
 
     monkeypatch.setattr(earlier, "propose", ragged)
     recorded = record_training(monkeypatch)
-    assert training._choose_rules(earlier, window, None, within, None) == ScoreRules()
+    assert choose(earlier, window, None, within) == ScoreRules()
     assert sorted(int(learned.users[0]) % 2 for learned in recorded["learned"]) == [0, 1]
     for kind, numbers in (("bought", window.user_rows), ("cold_start", np.arange(20))):
         scores, validation = recorded[kind]
@@ -250,7 +256,7 @@ def test_rankers_of_earlier_windows_are_validated_on_all_users_of_the_newest(
     recorded = record_training(monkeypatch)
     within = examples(earlier, window)
     before = within.select(within.users % 4 != 1)
-    training._choose_rules(earlier, window, before, within, None)
+    choose(earlier, window, before, within)
     assert [len(learned.labels) for learned in recorded["learned"]] == [len(before.labels)]
     assert (recorded["bought"][0] == -1).all()
     assert len(recorded["bought"][0]) == (recorded["bought"][1].columns >= 0).sum()
@@ -269,22 +275,22 @@ def test_too_few_positives_choose_no_rule(market: Interactions, monkeypatch: pyt
     ):
         monkeypatch.setattr(training, "MIN_POSITIVES", minimum)
         recorded = record_training(monkeypatch)
-        assert training._choose_rules(earlier, window, before, within, None) == ScoreRules()
+        assert choose(earlier, window, before, within) == ScoreRules()
         assert len(recorded["learned"]) == n_rankers
         assert ("bought" in recorded) == (n_rankers > 0)
     monkeypatch.setattr(training, "MIN_POSITIVES", 1)
     odd_only = within._replace(labels=within.labels & (within.users % 2 == 1))
     recorded = record_training(monkeypatch)
-    assert training._choose_rules(earlier, window, None, odd_only, None) == ScoreRules()  # one half has no positives
+    assert choose(earlier, window, None, odd_only) == ScoreRules()  # one half has no positives
     assert not recorded["learned"]
 
 
 def test_validation_users_are_limited_and_have_their_own_targets(
     market: Interactions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(training, "MAX_VALIDATION_USERS", 7)
+    monkeypatch.setattr(validation, "MAX_USERS", 7)
     earlier, window = before_and_after(market)
-    found = training._known_validation_users(earlier, window)
+    found = validation.known_users(earlier, window)
     assert found
     users, rows = found
     assert len(rows) == len(set(rows.tolist())) == 7
@@ -292,7 +298,7 @@ def test_validation_users_are_limited_and_have_their_own_targets(
     places = np.searchsorted(window.user_rows, rows)
     np.testing.assert_array_equal(users.relevant.toarray() > 0, window.targets[places].toarray() > 0)
     np.testing.assert_array_equal(users.known.toarray() > 0, window.log.matrix("binary")[rows].toarray() > 0)
-    new = training._new_validation_users(earlier, window)
+    new = validation.new_users(earlier, window)
     assert new
     assert new[1].tolist() == list(range(7))
     assert (new[0].known.sum(axis=1) == 1).all()  # the first visit
@@ -308,16 +314,16 @@ def test_an_empty_window_gives_no_examples_and_no_validation_users(
         window, user_rows=window.user_rows[:0], targets=csr_array(window.targets[:0]), new_users=window.new_users[[]]
     )
     assert training._examples(earlier, empty, np.random.default_rng(0)) is None
-    assert training._known_validation_users(earlier, empty) is None
-    assert training._new_validation_users(earlier, empty) is None
+    assert validation.known_users(earlier, empty) is None
+    assert validation.new_users(earlier, empty) is None
     for part in (replace(window, new_users=window.new_users[[]]), replace(empty, new_users=window.new_users)):
         assert training._examples(earlier, part, np.random.default_rng(0))
     recorded = record_training(monkeypatch)
-    training._choose_rules(earlier, replace(empty, new_users=window.new_users), within, within, None)
+    choose(earlier, replace(empty, new_users=window.new_users), within, within)
     assert "bought" not in recorded
     assert "cold_start" in recorded
     two_visits = window.new_users.select(np.arange(80) % 4 < 2)  # one target after the first
-    new = training._new_validation_users(earlier, replace(window, new_users=two_visits))
+    new = validation.new_users(earlier, replace(window, new_users=two_visits))
     assert new
     assert len(new[1]) == 20
 
@@ -366,20 +372,20 @@ def test_windows_that_ended_before_the_newest_began_are_used_for_validation(
 ) -> None:
     """Of the windows of 20 days that begin 20, 30 and 40 days before the end, only the last one had ended."""
     parts: list[Examples] = []
-    before: list[Examples | None] = []
+    before: list[list[Examples]] = []
     made = training._examples
 
     def kept(*given: Any) -> Examples | None:
         parts.append(made(*given))  # type: ignore[arg-type]
         return parts[-1]
 
-    def choosing(earlier: Any, window: Any, ended: Examples | None, within: Examples, threads: None) -> ScoreRules:
+    def choosing(config: HybridLearnedConfig, ended: list[Examples], within: Examples, threads: None) -> list[Any]:
         assert within is parts[0]
         before.append(ended)
-        return ScoreRules()
+        return []
 
     monkeypatch.setattr(training, "_examples", kept)
-    monkeypatch.setattr(training, "_choose_rules", choosing)
+    monkeypatch.setattr(training, "_rankers_to_validate", choosing)
     for n_windows in (3, 2):
         parts.clear()
         model = HybridLearned(HybridLearnedConfig(**(SMALL | {"n_windows": n_windows})))
@@ -387,9 +393,9 @@ def test_windows_that_ended_before_the_newest_began_are_used_for_validation(
         model.fit_from(base_models, market)
         assert len(parts) == n_windows
         if n_windows == 3:
-            assert before[-1]
-            np.testing.assert_array_equal(before[-1].features, parts[2].features)
-    assert before[1:] == [None]
+            assert len(before[-1]) == 1
+            np.testing.assert_array_equal(before[-1][0].features, parts[2].features)
+    assert before[1:] == [[]]
 
 
 def test_newest_events_are_added_if_the_windows_have_too_few_positives(market: Interactions) -> None:
@@ -405,7 +411,7 @@ def test_candidates_of_validation_users_are_those_that_may_be_recommended(
     market: Interactions, undated: tuple[Candidates, Window]
 ) -> None:
     for earlier, window, exclude in ((*before_and_after(market), None), (*undated, True)):
-        found = training._known_validation_users(earlier, window)
+        found = validation.known_users(earlier, window)
         assert found
         known = window.log.histories()[found[1].astype(np.int32)]
         _, columns = earlier.propose(found[1].astype(np.int32), known, 1, earlier.available, exclude)
