@@ -11,7 +11,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from recommenders.errors import TradewindError
+from recommenders.errors import BundleError, TradewindError
+from serving.lists import precomputed
 from serving.lists.predictor import Predictor
 from serving.pointer import Pointer, read_pointer, verify
 
@@ -50,6 +51,7 @@ class ChampionWatcher:
         self.problem = ""
         self._interval = interval
         self._last_signature: Signature | None = None
+        self._lists_signature: Signature | None = None
         self._retry_at = 0.0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="champion-watcher", daemon=True)
@@ -68,12 +70,14 @@ class ChampionWatcher:
 
         If the new champion cannot be loaded, the old one stays.
         """
-        signature = self._signature()
+        signature = signature_of(self.pointer_file)
         if signature is None:
             self.problem = f"no champion yet: {self.pointer_file} does not exist; train and promote a version"
             self._last_signature = None
             return
         if signature == self._last_signature and not (self.problem and time.monotonic() >= self._retry_at):
+            if self.champion:
+                self._load_lists(self.champion)
             return
         try:
             self._load()
@@ -92,18 +96,29 @@ class ChampionWatcher:
         verify(folder, pointer.bundle_sha256)
         predictor = Predictor(folder)
         predictor.warm_up()
+        champion = Champion(pointer, predictor, time.monotonic())
+        self._lists_signature = None
+        self._load_lists(champion)
         gc.collect()
         gc.freeze()  # the model stays in use, so later collections need not visit it
         gc.set_threshold(*GC_THRESHOLDS)
-        self.champion = Champion(pointer, predictor, time.monotonic())
+        self.champion = champion
         log.info("serving version %s (%s) of %s", pointer.version, pointer.model, pointer.dataset)
 
-    def _signature(self) -> Signature | None:
-        try:
-            status = self.pointer_file.stat()
-        except FileNotFoundError:
-            return None
-        return status.st_mtime_ns, status.st_ino, status.st_size
+    def _load_lists(self, champion: Champion) -> None:
+        """Loads new precomputed lists of the champion, if there are any. Without them its model makes each list."""
+        folder = precomputed.folder_of(champion.pointer.bundle_folder(self.pointer_file))
+        signature = signature_of(folder / precomputed.NOTE)
+        if signature == self._lists_signature:
+            return
+        self._lists_signature = signature
+        if signature is not None:
+            try:
+                found = precomputed.PrecomputedLists.load(folder, champion.pointer.bundle_sha256)
+            except BundleError as error:
+                log.error("%s", error)
+            else:
+                champion.predictor.precomputed = found
 
     def _watch(self) -> None:
         while not self._stop.is_set():
@@ -111,6 +126,15 @@ class ChampionWatcher:
                 self.poll()
             except Exception as error:  # the thread must survive any error of a bundle; /health reports it
                 self.problem = f"the champion that {self.pointer_file} names cannot be loaded: {error!r}"
-                self._last_signature, self._retry_at = self._signature(), time.monotonic() + RETRY_SECONDS
+                self._last_signature, self._retry_at = signature_of(self.pointer_file), time.monotonic() + RETRY_SECONDS
                 log.exception("the champion was not replaced")
             self._stop.wait(self._interval)
+
+
+def signature_of(path: Path) -> Signature | None:
+    """What changes when a file is replaced; None if there is none."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_mtime_ns, status.st_ino, status.st_size

@@ -7,13 +7,15 @@ from orchestration.assets.metadata import preview, show
 from orchestration.resources import Datasets
 from recommenders.errors import ReleaseError
 from recommenders.models import catalog
+from serving.lists import precomputed
 from serving.lists.batch import batch_recommendations as recommend_for_all_users
+from serving.lists.served_lists import ServedLists
 from serving.pointer import read_pointer
 from serving.release import bento as packaging
 from serving.release.registry import Registry
 
 
-@dg.asset(deps=["champion"], group_name="release", kinds={"bentoml"})
+@dg.asset(deps=["batch_recommendations"], group_name="release", kinds={"bentoml"})
 def bento(context: dg.AssetExecutionContext, datasets: dg.ResourceParam[Datasets]) -> packaging.BentoInfo:
     """The champion as a Bento: code, bundle and requirements in one folder. It runs without MLflow."""
     built = packaging.build(datasets[context.partition_key].settings)
@@ -24,12 +26,15 @@ def bento(context: dg.AssetExecutionContext, datasets: dg.ResourceParam[Datasets
 
 @dg.asset(deps=["champion"], group_name="release")
 def batch_recommendations(context: dg.AssetExecutionContext, registry: dg.ResourceParam[Registry]) -> pa.Table:
-    """The champion's ten best items for each known user."""
+    """The champion's ten best items for each known user. Longer lists are stored for the service."""
     path = registry.pointer_file(context.partition_key)
     pointer = read_pointer(path)
     if pointer is None:
         raise ReleaseError(f"no champion of {context.partition_key} at {path}; materialise the asset champion first")
-    table = recommend_for_all_users(catalog.load(pointer.bundle_folder(path)), k=10)
+    bundle = pointer.bundle_folder(path)
+    lists = ServedLists(catalog.load(bundle))
+    stored = precomputed.write(bundle, pointer.bundle_sha256, lists)
+    table = recommend_for_all_users(lists, stored, k=10)
     show(
         context,
         {

@@ -23,6 +23,7 @@ from recommenders.storage.bundle import Bundle
 if TYPE_CHECKING:
     from recommenders.features.items import ItemFeatures
 
+LONGEST_LIST = 100
 BLOCK = 512  # users scored at once: (512, n_items) float32 is the largest dense array in memory
 
 
@@ -147,6 +148,11 @@ class Recommender(HasContext, ABC):
     def _fit(self, interactions: Interactions, features: "ItemFeatures | None", options: TrainingOptions) -> None: ...
 
     # -- scoring
+
+    @property
+    def longest_list(self) -> int:
+        """The length up to which each beginning of a list is the list of that length."""
+        return LONGEST_LIST
 
     @abstractmethod
     def score(self, user_rows: NDArray[np.int32], histories: Histories) -> NDArray[np.float32]:

@@ -4,11 +4,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 from recommenders.errors import ConfigurationError
 from recommenders.models.calibration import Kind
-from recommenders.models.recommender import Recommender
+from serving.lists.precomputed import PrecomputedLists
 from serving.lists.predictor import DECIMALS
 from serving.lists.served_lists import ServedLists
 
@@ -16,32 +15,32 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-def batch_recommendations(model: Recommender, k: int) -> "pa.Table":
+def batch_recommendations(lists: ServedLists, stored: PrecomputedLists, k: int) -> "pa.Table":
     """The k best items of every user of the training log: user_id, rank (from 1), item_id, score.
 
-    The score is the probability that the user buys the item; null if the model is not calibrated.
-
-    At most n_users * k rows; fewer if there are fewer candidates. The lists are those that the service returns now for
-    a known user without new events; they hold only items that are on sale now. Raises ConfigurationError if k < 1.
+    stored: the lists of all users, made by the same model. The score is the probability that the user buys the item;
+    null if the model is not calibrated. At most n_users * k rows; fewer if there are fewer candidates. The lists are
+    those that the service returns now for a known user without new events; they hold only items that are on sale now.
+    Raises ConfigurationError if k is below 1 or above the length of the stored lists.
     """
     import pyarrow as pa
 
-    if k < 1:
-        raise ConfigurationError(f"batch k: got {k}; allowed: a whole number from 1")
-    n_users, lists = len(model.users_), ServedLists(model)
-    with threadpool_limits(1):  # as in the service: two threads add the terms of a product in another order
-        ranked, by_popularity = lists.recommend(np.arange(n_users, dtype=np.int32), model.histories_, k)
-    scores = np.full(ranked.scores.shape, np.nan)
+    longest = stored.columns.shape[1]
+    if not 1 <= k <= longest:
+        raise ConfigurationError(f"batch k: got {k}; allowed: a whole number from 1 to {longest}")
+    columns, ranked = np.asarray(stored.columns[:, :k]), np.asarray(stored.scores[:, :k])
+    scores = np.full(ranked.shape, np.nan)
+    by_popularity = np.asarray(stored.by_popularity)
     masks: dict[Kind, NDArray[np.bool_]] = {"all": ~by_popularity, "popularity": by_popularity}
     for kind, mask in masks.items():
-        if (found := lists.probabilities(kind, ranked.scores[mask])) is not None:
+        if (found := lists.probabilities(kind, ranked[mask])) is not None:
             scores[mask] = found.astype(np.float64).round(DECIMALS)
-    rows, positions = np.nonzero(ranked.item_columns >= 0)  # row by row, best first
+    rows, positions = np.nonzero(columns >= 0)  # row by row, best first
     return pa.table(
         {
-            "user_id": pa.array(model.users_.ids[rows].tolist(), pa.string()),
+            "user_id": pa.array(lists.model.users_.ids[rows].tolist(), pa.string()),
             "rank": pa.array(positions + 1, pa.int32()),
-            "item_id": pa.array(model.items_.ids[ranked.item_columns[rows, positions]].tolist(), pa.string()),
+            "item_id": pa.array(lists.model.items_.ids[columns[rows, positions]].tolist(), pa.string()),
             "score": pa.array(scores[rows, positions], pa.float64(), from_pandas=True),
         }
     )

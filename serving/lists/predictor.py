@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from recommenders.events.histories import Histories
 from recommenders.models import catalog
 from recommenders.models.calibration import Kind
+from recommenders.models.recommender import Ranked
+from serving.lists.precomputed import PrecomputedLists
 from serving.lists.served_lists import ServedLists
 
 Strategy = Literal["known_user", "history", "popularity"]
@@ -52,6 +54,8 @@ class Predictor:
         self.model = catalog.load(bundle_folder)
         self.lists = ServedLists(self.model)
         self._item_ids: list[str] = self.model.items_.ids.tolist()
+        self.precomputed: PrecomputedLists | None = None  # of the same bundle; the watcher sets it
+        self._covered: tuple[NDArray[np.bool_], bool] | None = None  # the newest mask of items on sale: see _stored()
         self._no_history = Histories.from_lists([[]], len(self._item_ids))
 
     def predict(
@@ -75,6 +79,8 @@ class Predictor:
         excluded = np.array([column for id_ in exclude if (column := self.model.items_.row(id_)) >= 0], dtype=np.int32)
         if scene == "reorder":
             ranked, by_popularity = self.lists.reorder(row, known, n, moment, excluded), np.array([False])
+        elif scene == "for_you" and not len(columns) and (stored := self._stored(row, n, moment, excluded)):
+            ranked, by_popularity = stored
         else:
             new_items = None if scene == "for_you" else True
             users = np.array([row], dtype=np.int32)
@@ -92,6 +98,23 @@ class Predictor:
         for user_id in (unknown, *known):
             self.predict(user_id, self._item_ids[:3], 10)
             self.predict(user_id, [], 10)
+
+    def _stored(
+        self, row: int, n: int, moment: int | None, excluded: NDArray[np.int32]
+    ) -> tuple[Ranked, NDArray[np.bool_]] | None:
+        """The list of a known user without newer events from the precomputed lists; None if they may lack an item."""
+        if self.precomputed is None or row < 0:
+            return None
+        on_sale = self.lists.on_sale(moment)
+        if self._covered is None or self._covered[0] is not on_sale:
+            self._covered = on_sale, self.precomputed.covers(on_sale)
+        if not self._covered[1]:
+            return None
+        if len(excluded):
+            on_sale = on_sale.copy()
+            on_sale[excluded] = False
+        ranked = self.precomputed.best(row, n, on_sale)
+        return None if ranked is None else (ranked, self.precomputed.by_popularity[row : row + 1])
 
     def _basket(self, columns: NDArray[np.int32]) -> tuple[int, Histories]:
         """A cold-start user whose history are the items of a basket."""

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from recommenders.errors import ReleaseError
+from serving.lists import precomputed
 from serving.pointer import Pointer, read_pointer, verify, write_pointer
 from serving.settings import BENTO_POINTER, PROJECT, ServingSettings
 
@@ -83,6 +84,8 @@ def stage(folder: Path, pointer: Pointer, bundle: Path) -> None:
         shutil.copytree(PROJECT / package, folder / package, ignore=IGNORED)
     staged_pointer = folder / BENTO_POINTER.relative_to(PROJECT)
     shutil.copytree(bundle, staged_pointer.parent / str(pointer.version))
+    if (lists := precomputed.folder_of(bundle)).is_dir():
+        shutil.copytree(lists, precomputed.folder_of(staged_pointer.parent / str(pointer.version)))
     write_pointer(staged_pointer, replace(pointer, bundle=str(pointer.version), earlier=()))
 
 

@@ -22,8 +22,11 @@ from recommenders.models.ensembles.hybrid_learned.config import HybridLearnedCon
 from recommenders.models.ensembles.hybrid_learned.model import HybridLearned
 from recommenders.splitting.temporal import cut_time, split, training_log
 from recommenders.storage import schema
+from serving.lists import precomputed
 from serving.lists.batch import batch_recommendations
 from serving.lists.predictor import Predictor
+from serving.lists.served_lists import ServedLists
+from serving.pointer import fingerprint
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 N_ITEMS, N_TWINS, N_TASTES, DAYS, K = 120, 40, 6, 100, 10
@@ -119,7 +122,12 @@ def test_served_lists_are_the_evaluated_ones(tmp_path: Path, candidate: Ensemble
     served = Served.make(tmp_path, 300, candidate, repeat)
     assert served.assert_served_as_evaluated(served.known) > 50
     assert served.assert_served_as_evaluated(served.cold) > 0
-    rows = batch_recommendations(served.model, K).to_pylist()
+    lists, bundle = ServedLists(served.model), tmp_path / "bundle"
+    stored = precomputed.write(bundle, fingerprint(bundle), lists)
+    rows = batch_recommendations(lists, stored, K).to_pylist()
+    served.predictor.precomputed = stored
+    assert served.assert_served_as_evaluated(served.known) > 50  # now from the stored lists
+    served.predictor.precomputed = None
     for user_id in served.known.user_ids[:50].tolist():
         batch = [row["item_id"] for row in rows if row["user_id"] == user_id]
         assert batch == served.predictor.predict(user_id, [], K).item_ids

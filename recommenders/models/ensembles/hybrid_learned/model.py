@@ -9,9 +9,7 @@ from recommenders.events.histories import Histories
 from recommenders.events.interactions import Interactions
 from recommenders.math.top_k import top_k
 from recommenders.models.ensembles.ensemble import Ensemble
-from recommenders.models.ensembles.hybrid_learned.base_scores import (
-    BaseScores,
-)
+from recommenders.models.ensembles.hybrid_learned.base_scores import REFERENCE, BaseScores
 from recommenders.models.ensembles.hybrid_learned.candidates import Candidates
 from recommenders.models.ensembles.hybrid_learned.config import HybridLearnedConfig
 from recommenders.models.ensembles.hybrid_learned.rankers import Rankers
@@ -53,6 +51,11 @@ class HybridLearned(Ensemble):
         if not interactions.dated or self.config.n_windows == 1:
             return self.base_model_names()
         return [name for name in self.base_model_names() if not model_class(name).expensive_to_fit]
+
+    @property
+    def longest_list(self) -> int:
+        """A longer list makes the base models propose more items."""
+        return max(self.config.n_candidates, REFERENCE)
 
     def _fit_top(self, interactions: Interactions, features: "ItemFeatures | None", options: TrainingOptions) -> None:
         from recommenders.models.ensembles.hybrid_learned.training import (  # XGBoost, not needed to score
