@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from serving.feedback.feedback import Feedback
-from serving.metrics import Metrics
+from serving.traffic.metrics import Metrics
 
 if TYPE_CHECKING:  # the process that only starts the worker needs no model and no numpy
     from serving.champion_watcher import Champion, ChampionWatcher

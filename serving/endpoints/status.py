@@ -6,7 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from serving import metrics
+from serving.traffic import metrics
 from serving.web import pages
 from serving.web.answers import RETRY_AFTER, json_answer
 from serving.worker import Worker

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from serving.metrics import BUCKETS, Metrics, percentile
+from serving.traffic.metrics import BUCKETS, Metrics, percentile
 
 
 def test_summary_without_requests():
