@@ -12,13 +12,15 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import ASGIApp
 
 from serving.endpoints import documents, events, predict, status
+from serving.traffic.request_log import RequestLog
 from serving.web.problems import problem
 from serving.worker import Worker
 
 
-def build(worker: Worker, swagger: Path) -> Starlette:
+def build(worker: Worker, swagger: Path) -> ASGIApp:
     """The ASGI application of a worker. swagger: the folder with swagger-ui-bundle.js and swagger-ui.css."""
     application = Starlette(
         routes=[
@@ -30,7 +32,7 @@ def build(worker: Worker, swagger: Path) -> Starlette:
         exception_handlers={HTTPException: _no_such_route, Exception: _internal_error},
     )
     application.router.redirect_slashes = False
-    return application
+    return RequestLog(application, lambda status, seconds: worker.metrics.record_request(status, seconds))
 
 
 async def _no_such_route(request: Request, error: Exception) -> Response:

@@ -13,6 +13,7 @@ from recommenders.errors import ReleaseError
 from serving.application import build
 from serving.pointer import read_pointer
 from serving.settings import ServingSettings
+from serving.traffic import json_log
 from serving.web.bentoml_internals import SWAGGER
 from serving.worker import Worker
 
@@ -46,6 +47,7 @@ class Tradewind:
         from serving.feedback.feedback import Feedback
 
         settings = ServingSettings()
+        json_log.configure(settings.access_log)
         self.watcher = worker.watcher = ChampionWatcher(settings.pointer)
         self.feedback = worker.feedback = Feedback(settings.feedback_store, served_dataset(settings))
         threadpool_limits(1)  # for libraries that were loaded before

@@ -35,6 +35,7 @@ class ServingSettings(BaseSettings):
     mlflow_uri: str = ""  # default: SQLite below home
     champion_file: AbsolutePath | None = None  # default: below home; a Bento contains its own
     feedback_url: str = ""  # default: SQLite below home
+    access_log: bool = False  # whether the service logs a line for each request
 
     @property
     def tracking_uri(self) -> str:

@@ -1,6 +1,5 @@
 """POST /predict: a list for a user."""
 
-import secrets
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
+from serving.web import request_ids
 from serving.web.answers import UnavailableError, answer_or_problem, json_answer
 from serving.web.body import read_body
 from serving.web.predict_request import PredictRequest, as_sent, as_text, parse, unknown_as_sent, uses_numeric_ids
@@ -33,12 +33,10 @@ class Predict:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The entry point that ASGI defines."""
         start = time.perf_counter()
-        request_id = secrets.token_hex(8)
-        response = await answer_or_problem(self._answer(Request(scope, receive), request_id, start), request_id)
-        self._worker.metrics.record_request(response.status_code, time.perf_counter() - start)
+        response = await answer_or_problem(self._answer(Request(scope, receive), start))
         await response(scope, receive, send)
 
-    async def _answer(self, request: Request, request_id: str, start: float) -> Response:
+    async def _answer(self, request: Request, start: float) -> Response:
         champion = self._worker.champion
         body = await read_body(request)
         if champion is None:
@@ -46,7 +44,7 @@ class Predict:
         asked = parse(body, request.headers.get("content-type", ""))
         feedback = self._worker.feedback
         recent = feedback.recent_items(as_text(asked.user_id)) if feedback else []
-        content, strategy = list_for(champion, asked, request_id, start, recent)
+        content, strategy = list_for(champion, asked, request_ids.current(), start, recent)
         self._worker.metrics.record_list(strategy, str(champion.pointer.version))
         return json_answer(content)
 
