@@ -17,7 +17,7 @@ from serving.traffic import json_log
 from serving.web.bentoml_internals import SWAGGER
 from serving.worker import Worker
 
-worker = Worker()
+worker = Worker(ServingSettings())
 routes = build(worker, SWAGGER)
 
 
@@ -46,7 +46,7 @@ class Tradewind:
         from serving.champion_watcher import ChampionWatcher
         from serving.feedback.feedback import Feedback
 
-        settings = ServingSettings()
+        settings = worker.settings
         json_log.configure(settings.access_log)
         self.watcher = worker.watcher = ChampionWatcher(settings.pointer)
         self.feedback = worker.feedback = Feedback(settings.feedback_store, served_dataset(settings))

@@ -3,6 +3,7 @@
 Each value can be set by an environment variable TRADEWIND_<NAME>.
 """
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +16,16 @@ BENTO_POINTER = PROJECT / "champion" / "champion.json"  # the pointer inside a B
 # The processes of one platform start in different folders, so a relative path is resolved once and stored absolute.
 AbsolutePath = Annotated[Path, AfterValidator(lambda path: path.expanduser().resolve())]
 Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+def _origins(text: str) -> str:
+    for origin in text.split(",") if text else ():
+        if not re.fullmatch(r"\*|https?://[^/\s]+", origin.strip()):
+            raise ValueError("allowed: origins as https://shop.example, separated by commas; or * for all")
+    return text
+
+
+CorsOrigins = Annotated[str, AfterValidator(_origins)]
 
 
 def default_home() -> Path:
@@ -36,6 +47,8 @@ class ServingSettings(BaseSettings):
     champion_file: AbsolutePath | None = None  # default: below home; a Bento contains its own
     feedback_url: str = ""  # default: SQLite below home
     access_log: bool = False  # whether the service logs a line for each request
+    api_keys_file: AbsolutePath | None = None  # default: requests need no key
+    cors_origins: CorsOrigins = ""  # of pages that may call the service, separated by commas
 
     @property
     def tracking_uri(self) -> str:
@@ -63,6 +76,11 @@ class ServingSettings(BaseSettings):
         if self.champion_file is not None:
             return self.champion_file
         return BENTO_POINTER if BENTO_POINTER.is_file() else self.champions / f"{self.dataset}.json"
+
+    @property
+    def allowed_origins(self) -> list[str]:
+        """The origins of pages that may call the service."""
+        return [origin.strip() for origin in self.cors_origins.split(",") if origin]
 
     @property
     def feedback_store(self) -> str:

@@ -29,6 +29,7 @@ REQUIREMENTS = (
     "safetensors",
     "pydantic",
     "pydantic-settings",
+    "PyYAML",
     "orjson",
     "starlette",
     "prometheus_client",
