@@ -32,7 +32,7 @@ async def answer_or_problem(answer: Awaitable[Response]) -> Response:
     try:
         return await answer
     except ClientDisconnect:
-        return Response(status_code=CLIENT_CLOSED_REQUEST)  # nobody reads it
+        return Response(status_code=CLIENT_CLOSED_REQUEST)  # no one reads it
     except InvalidRequestError as error:
         return problem(error.status, str(error), error.details)
     except UnavailableError as error:
