@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PROJECT = Path(__file__).resolve().parent.parent
+MAX_DEADLINE_MS = 4000  # BentoML ends a request after 5 seconds
 BENTO_POINTER = PROJECT / "champion" / "champion.json"  # the pointer inside a Bento
 
 # The processes of one platform start in different folders, so a relative path is resolved once and stored absolute.
@@ -46,6 +47,7 @@ class ServingSettings(BaseSettings):
     mlflow_uri: str = ""  # default: SQLite below home
     champion_file: AbsolutePath | None = None  # default: below home; a Bento contains its own
     feedback_url: str = ""  # default: SQLite below home
+    deadline_ms: Annotated[int, Field(ge=1, le=MAX_DEADLINE_MS)] = 1000  # that a list may wait before it is computed
     access_log: bool = False  # whether the service logs a line for each request
     api_keys_file: AbsolutePath | None = None  # default: requests need no key
     cors_origins: CorsOrigins = ""  # of pages that may call the service, separated by commas

@@ -1,4 +1,4 @@
-"""What the endpoints of one process share: settings, champion, feedback store, counters and keys."""
+"""What the endpoints of one process share: settings, champion, feedback store, counters, keys and the queue."""
 
 from typing import TYPE_CHECKING
 
@@ -7,6 +7,7 @@ from serving.settings import ServingSettings
 from serving.traffic.api_keys import ApiKeys
 from serving.traffic.metrics import Metrics
 from serving.traffic.rate_limits import RateLimits
+from serving.traffic.turns import Turns
 
 if TYPE_CHECKING:  # the process that only starts the worker needs no model and no numpy
     from serving.champion_watcher import Champion, ChampionWatcher
@@ -23,6 +24,7 @@ class Worker:
         self.metrics = Metrics()
         self.keys = ApiKeys(self.settings.api_keys_file) if self.settings.api_keys_file else None
         self.limits = RateLimits()
+        self.turns = Turns()
 
     @property
     def champion(self) -> "Champion | None":

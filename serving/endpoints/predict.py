@@ -12,6 +12,7 @@ from starlette.types import Receive, Scope, Send
 from serving.web import request_ids
 from serving.web.answers import UnavailableError, answer_or_problem, json_answer
 from serving.web.body import read_body
+from serving.web.deadline import deadline_seconds
 from serving.web.predict_request import PredictRequest, as_sent, as_text, parse, unknown_as_sent, uses_numeric_ids
 from serving.worker import Worker
 
@@ -41,6 +42,10 @@ class Predict:
         body = await read_body(request)
         if champion is None:
             raise UnavailableError(self._worker.unavailable_reason())
+        seconds = deadline_seconds(request.headers, self._worker.settings.deadline_ms)
+        return await self._worker.turns.take(lambda: self._list(champion, body, request, start), seconds)
+
+    def _list(self, champion: "Champion", body: bytes, request: Request, start: float) -> Response:
         asked = parse(body, request.headers.get("content-type", ""))
         feedback = self._worker.feedback
         recent = feedback.recent_items(as_text(asked.user_id)) if feedback else []

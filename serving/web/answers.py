@@ -22,6 +22,10 @@ class UnavailableError(Exception):
     """The service cannot answer now; the message says why, and the client may try again."""
 
 
+class DeadlineError(Exception):
+    """The deadline of the request passed before the work began; the message says so."""
+
+
 def json_answer(content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """An answer with a JSON body."""
     return Response(orjson.dumps(content), status, headers, "application/json")
@@ -37,6 +41,8 @@ async def answer_or_problem(answer: Awaitable[Response]) -> Response:
         return problem(error.status, str(error), error.details)
     except UnavailableError as error:
         return problem(503, str(error), headers=RETRY_AFTER)
+    except DeadlineError as error:
+        return problem(504, str(error))
     except Exception:  # the client gets a short message, the log gets the cause
         log.exception("request %s failed", request_ids.current())
         return problem(500, "internal error; the service's log has the cause")
