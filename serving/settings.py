@@ -47,6 +47,7 @@ class ServingSettings(BaseSettings):
     mlflow_uri: str = ""  # default: SQLite below home
     champion_file: AbsolutePath | None = None  # default: below home; a Bento contains its own
     feedback_url: str = ""  # default: SQLite below home
+    workers: Annotated[int, Field(ge=1, le=64)] = 1  # processes of the service that answer requests
     deadline_ms: Annotated[int, Field(ge=1, le=MAX_DEADLINE_MS)] = 1000  # that a list may wait before it is computed
     access_log: bool = False  # whether the service logs a line for each request
     api_keys_file: AbsolutePath | None = None  # default: requests need no key

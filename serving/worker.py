@@ -7,6 +7,7 @@ from serving.settings import ServingSettings
 from serving.traffic.api_keys import ApiKeys
 from serving.traffic.metrics import Metrics
 from serving.traffic.rate_limits import RateLimits
+from serving.traffic.shared_folder import shared_folder
 from serving.traffic.turns import Turns
 
 if TYPE_CHECKING:  # the process that only starts the worker needs no model and no numpy
@@ -21,9 +22,10 @@ class Worker:
         self.settings = settings or ServingSettings()
         self.watcher: ChampionWatcher | None = None
         self.feedback: Feedback | None = None
-        self.metrics = Metrics()
+        folder = shared_folder()
+        self.metrics = Metrics(folder)
         self.keys = ApiKeys(self.settings.api_keys_file) if self.settings.api_keys_file else None
-        self.limits = RateLimits()
+        self.limits = RateLimits(folder)
         self.turns = Turns()
 
     @property

@@ -33,6 +33,7 @@ REQUIREMENTS = (
     "orjson",
     "starlette",
     "prometheus_client",
+    "psutil",
     "sqlalchemy",
     "alembic",
     "jinja2",
