@@ -72,7 +72,7 @@ def test_under_overload_some_are_answered_the_others_refused_at_once_and_health_
     refused = [answer for answer in predicted if answer.status_code == 503]
     n_answered = sum(answer.status_code == 200 for answer in predicted)
     assert len(refused) + n_answered == 60
-    assert n_answered >= 3  # a burst may wait a tenth of a second
+    assert n_answered >= 3  # a burst may wait
     assert len(refused) > 20
     assert all(answer.headers["retry-after"] == "1" for answer in refused)
     assert {answer.status_code for answer in health} == {200}
