@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -127,6 +128,15 @@ def test_a_line_of_the_log_has_the_name_of_the_key_and_no_user(client, home):
     text = (home / "server.log").read_text()
     assert "77001" not in text
     assert "needs no key" not in text  # it listens on all addresses, but with keys
+
+
+def test_a_warning_of_the_server_is_one_line_of_json(client, market, home):
+    with socket.create_connection((client.base_url.host, client.base_url.port)) as connection:
+        connection.sendall(b"no HTTP\r\n\r\n")
+        assert b"400 Bad Request" in connection.recv(1000)
+    (line,) = [line for line in lines(home) if line["logger"] == "uvicorn.error"]
+    assert (line["level"], line["message"]) == ("warning", "Invalid HTTP request received.")
+    assert (home / "server.log").read_text().count("Invalid HTTP request received.") == 1
 
 
 def test_the_shared_folder_is_removed_with_the_service(market, home, tmp_path):
