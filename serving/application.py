@@ -10,15 +10,23 @@ from pathlib import Path
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import ASGIApp
 
 from serving.endpoints import documents, events, predict, status
+from serving.traffic.key_check import KeyCheck
+from serving.traffic.request_log import RequestLog
 from serving.web.problems import problem
 from serving.worker import Worker
 
+# of other origins' pages, in addition to those that CORS always allows
+REQUEST_HEADERS = ("authorization", "x-request-id", "x-timeout-ms")
+ANSWER_HEADERS = ("x-request-id", "retry-after", "www-authenticate")
 
-def build(worker: Worker, swagger: Path) -> Starlette:
+
+def build(worker: Worker, swagger: Path) -> ASGIApp:
     """The ASGI application of a worker. swagger: the folder with swagger-ui-bundle.js and swagger-ui.css."""
     application = Starlette(
         routes=[
@@ -30,7 +38,12 @@ def build(worker: Worker, swagger: Path) -> Starlette:
         exception_handlers={HTTPException: _no_such_route, Exception: _internal_error},
     )
     application.router.redirect_slashes = False
-    return application
+    gate: ASGIApp = KeyCheck(application, worker.keys, worker.limits)
+    if origins := worker.settings.allowed_origins:
+        gate = CORSMiddleware(
+            gate, origins, allow_methods=("GET", "POST"), allow_headers=REQUEST_HEADERS, expose_headers=ANSWER_HEADERS
+        )
+    return RequestLog(gate, lambda status, seconds: worker.metrics.record_request(status, seconds))
 
 
 async def _no_such_route(request: Request, error: Exception) -> Response:

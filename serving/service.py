@@ -13,10 +13,14 @@ from recommenders.errors import ReleaseError
 from serving.application import build
 from serving.pointer import read_pointer
 from serving.settings import ServingSettings
+from serving.traffic import json_log
+from serving.traffic.exposure import warn_if_exposed
+from serving.traffic.shared_folder import make_shared_folder
 from serving.web.bentoml_internals import SWAGGER
 from serving.worker import Worker
 
-worker = Worker()
+settings = ServingSettings()
+worker = Worker(settings)
 routes = build(worker, SWAGGER)
 
 
@@ -27,7 +31,7 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
 
 @bentoml.service(
     name="tradewind",
-    workers=1,
+    workers=settings.workers,
     traffic={"timeout": 5},  # seconds; every request keeps a timer for this long
     logging={"access": {"enabled": False}},
     metrics={"enabled": False},
@@ -37,6 +41,12 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
 class Tradewind:
     """One worker. It watches the champion pointer and answers from its start, with 503 until a champion is loaded."""
 
+    @bentoml.on_deployment  # type: ignore[untyped-decorator]
+    @staticmethod
+    def prepare() -> None:
+        """Runs once, in the process that starts the workers."""
+        make_shared_folder(settings.workers)
+
     def __init__(self) -> None:
         for library in ("OMP", "OPENBLAS", "MKL"):  # one list is too small a task for several cores
             os.environ.setdefault(f"{library}_NUM_THREADS", "1")
@@ -45,7 +55,9 @@ class Tradewind:
         from serving.champion_watcher import ChampionWatcher
         from serving.feedback.feedback import Feedback
 
-        settings = ServingSettings()
+        json_log.configure(settings.access_log)
+        if settings.api_keys_file is None:
+            warn_if_exposed()
         self.watcher = worker.watcher = ChampionWatcher(settings.pointer)
         self.feedback = worker.feedback = Feedback(
             settings.feedback_store, served_dataset(settings), settings.answer_days, worker.metrics.record_answers

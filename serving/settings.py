@@ -3,6 +3,7 @@
 Each value can be set by an environment variable TRADEWIND_<NAME>.
 """
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -10,11 +11,22 @@ from pydantic import AfterValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PROJECT = Path(__file__).resolve().parent.parent
+MAX_DEADLINE_MS = 4000  # BentoML ends a request after 5 seconds
 BENTO_POINTER = PROJECT / "champion" / "champion.json"  # the pointer inside a Bento
 
 # The processes of one platform start in different folders, so a relative path is resolved once and stored absolute.
 AbsolutePath = Annotated[Path, AfterValidator(lambda path: path.expanduser().resolve())]
 Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+def _origins(text: str) -> str:
+    for origin in text.split(",") if text else ():
+        if not re.fullmatch(r"\*|https?://[^/\s]+", origin.strip()):
+            raise ValueError("allowed: origins as https://shop.example, separated by commas; or * for all")
+    return text
+
+
+CorsOrigins = Annotated[str, AfterValidator(_origins)]
 
 
 def default_home() -> Path:
@@ -36,6 +48,11 @@ class ServingSettings(BaseSettings):
     champion_file: AbsolutePath | None = None  # default: below home; a Bento contains its own
     feedback_url: str = ""  # default: SQLite below home
     answer_days: Annotated[int, Field(ge=0)] = 30  # how long answers of POST /predict are kept; 0: they are not stored
+    workers: Annotated[int, Field(ge=1, le=64)] = 1  # processes of the service that answer requests
+    deadline_ms: Annotated[int, Field(ge=1, le=MAX_DEADLINE_MS)] = 1000  # that a list may wait before it is computed
+    access_log: bool = False  # whether the service logs a line for each request
+    api_keys_file: AbsolutePath | None = None  # default: requests need no key
+    cors_origins: CorsOrigins = ""  # of pages that may call the service, separated by commas
 
     @property
     def tracking_uri(self) -> str:
@@ -63,6 +80,11 @@ class ServingSettings(BaseSettings):
         if self.champion_file is not None:
             return self.champion_file
         return BENTO_POINTER if BENTO_POINTER.is_file() else self.champions / f"{self.dataset}.json"
+
+    @property
+    def allowed_origins(self) -> list[str]:
+        """The origins of pages that may call the service."""
+        return [origin.strip() for origin in self.cors_origins.split(",") if origin]
 
     @property
     def feedback_store(self) -> str:

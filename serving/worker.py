@@ -1,9 +1,14 @@
-"""What the endpoints of one process share: the champion, the feedback store and the counters."""
+"""What the endpoints of one process share: settings, champion, feedback store, counters, keys and the queue."""
 
 from typing import TYPE_CHECKING
 
 from serving.feedback.feedback import Feedback
-from serving.metrics import Metrics
+from serving.settings import ServingSettings
+from serving.traffic.api_keys import ApiKeys
+from serving.traffic.metrics import Metrics
+from serving.traffic.rate_limits import RateLimits
+from serving.traffic.shared_folder import shared_folder
+from serving.traffic.turns import Turns
 
 if TYPE_CHECKING:  # the process that only starts the worker needs no model and no numpy
     from serving.champion_watcher import Champion, ChampionWatcher
@@ -12,10 +17,16 @@ if TYPE_CHECKING:  # the process that only starts the worker needs no model and 
 class Worker:
     """One per process. The process sets `watcher` and `feedback` when it starts; tests may leave them out."""
 
-    def __init__(self) -> None:
+    def __init__(self, settings: ServingSettings | None = None) -> None:
+        """settings: by default those of the environment."""
+        self.settings = settings or ServingSettings()
         self.watcher: ChampionWatcher | None = None
         self.feedback: Feedback | None = None
-        self.metrics = Metrics()
+        folder = shared_folder()
+        self.metrics = Metrics(folder)
+        self.keys = ApiKeys(self.settings.api_keys_file) if self.settings.api_keys_file else None
+        self.limits = RateLimits(folder)
+        self.turns = Turns()
 
     @property
     def champion(self) -> "Champion | None":

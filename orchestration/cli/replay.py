@@ -91,4 +91,8 @@ def page(answer: "StoredAnswer", events: "list[StoredEvent]", found: dict[str, A
 
 
 def _cell(items: Any, place: int) -> str:
-    return f"{items[place]['item_id']} ({items[place]['score']:.3f})" if place < len(items) else ""
+    """An item with its probability, if the model is calibrated."""
+    if place >= len(items):
+        return ""
+    item = items[place]
+    return str(item["item_id"]) if item["score"] is None else f"{item['item_id']} ({item['score']:.3f})"

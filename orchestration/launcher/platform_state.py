@@ -1,6 +1,7 @@
 """The state of the platform for `tradewind run`: is the champion up to date, and does the service answer?"""
 
 import json
+import os
 import shlex
 import statistics
 import time
@@ -167,7 +168,7 @@ def await_champion(settings: Settings, version: int, timeout: float = 60.0) -> N
 def smoke_test(settings: Settings) -> SmokeTestAnswer:
     """Sends requests to /predict over HTTP, as a client does. Raises RunFailedError if a request is refused."""
     request, times = example_request(settings), []
-    with httpx.Client(base_url=settings.urls["service"], timeout=10) as client:
+    with httpx.Client(base_url=settings.urls["service"], timeout=10, headers=_authorization()) as client:
         for _ in range(N_REQUESTS):
             started = time.perf_counter()
             response = client.post("/predict", json=request)
@@ -178,6 +179,12 @@ def smoke_test(settings: Settings) -> SmokeTestAnswer:
                     f"see {settings.logs / 'service.log'}"
                 )
     return SmokeTestAnswer(response.status_code, len(response.json()["items"]), round(statistics.median(times), 3))
+
+
+def _authorization() -> dict[str, str]:
+    """The header with the key in TRADEWIND_API_KEY; the settings have only the file of hashes."""
+    key = os.environ.get("TRADEWIND_API_KEY")
+    return {"authorization": f"Bearer {key}"} if key else {}
 
 
 def criteria_of(report: Report, model: str, answer: SmokeTestAnswer) -> list[dict[str, Any]]:
@@ -192,7 +199,8 @@ def criteria_of(report: Report, model: str, answer: SmokeTestAnswer) -> list[dic
 def curl_line(settings: Settings) -> str:
     """A shell command with an example request."""
     body = shlex.quote(json.dumps(example_request(settings), ensure_ascii=False))
-    return f"curl -s {settings.urls['service']}/predict -H 'Content-Type: application/json' -d {body}"
+    key = '-H "Authorization: Bearer $TRADEWIND_API_KEY" ' if settings.api_keys_file else ""
+    return f"curl -s {settings.urls['service']}/predict {key}-H 'Content-Type: application/json' -d {body}"
 
 
 def is_alive(tag: str) -> bool:

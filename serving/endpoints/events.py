@@ -1,7 +1,6 @@
 """POST /events: what users did."""
 
 import logging
-import secrets
 import time
 
 from starlette.requests import Request
@@ -9,6 +8,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from serving.feedback.events import FeedbackError, OverloadedError
+from serving.web import request_ids
 from serving.web.answers import UnavailableError, answer_or_problem, json_answer
 from serving.web.body import read_body
 from serving.web.events_request import parse_events
@@ -21,8 +21,7 @@ def routes(worker: Worker) -> list[BaseRoute]:
     """The route of events."""
 
     async def events(request: Request) -> Response:
-        request_id = secrets.token_hex(8)
-        return await answer_or_problem(store(worker, request, request_id), request_id)
+        return await answer_or_problem(store(worker, request, request_ids.current()))
 
     return [Route("/events", events, methods=["POST"])]
 

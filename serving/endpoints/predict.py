@@ -1,6 +1,5 @@
 """POST /predict: a list for a user."""
 
-import secrets
 import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -11,12 +10,15 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
 from serving.feedback.stored_answer import StoredAnswer
+from serving.web import request_ids
 from serving.web.answers import UnavailableError, answer_or_problem, json_answer
 from serving.web.body import read_body
+from serving.web.deadline import deadline_seconds
 from serving.web.predict_request import PredictRequest, as_sent, as_text, parse, unknown_as_sent, uses_numeric_ids
 from serving.worker import Worker
 
 if TYPE_CHECKING:
+    from serving.champion_watcher import Champion
     from serving.lists.predictor import Prediction, Predictor
     from serving.pointer import Pointer
 
@@ -35,22 +37,24 @@ class Predict:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The entry point that ASGI defines."""
         start = time.perf_counter()
-        request_id = secrets.token_hex(8)
-        response = await answer_or_problem(self._answer(Request(scope, receive), request_id, start), request_id)
-        self._worker.metrics.record_request(response.status_code, time.perf_counter() - start)
+        response = await answer_or_problem(self._answer(Request(scope, receive), start))
         await response(scope, receive, send)
 
-    async def _answer(self, request: Request, request_id: str, start: float) -> Response:
-        champion, feedback = self._worker.champion, self._worker.feedback
+    async def _answer(self, request: Request, start: float) -> Response:
+        champion = self._worker.champion
         body = await read_body(request)
         if champion is None:
             raise UnavailableError(self._worker.unavailable_reason())
+        seconds = deadline_seconds(request.headers, self._worker.settings.deadline_ms)
+        return await self._worker.turns.take(lambda: self._list(champion, body, request, start), seconds)
+
+    def _list(self, champion: "Champion", body: bytes, request: Request, start: float) -> Response:
         asked = parse(body, request.headers.get("content-type", ""))
+        feedback, pointer, request_id = self._worker.feedback, champion.pointer, request_ids.current()
         recent = feedback.recent_items(as_text(asked.user_id)) if feedback else []
         clock = time.time_ns() // 1000
         prediction = predict(champion.predictor, asked, recent, clock)
         items = answered_items(asked, prediction)
-        pointer = champion.pointer
         self._worker.metrics.record_list(prediction.strategy, str(pointer.version))
         if feedback:
             made_by = (asked.scene, prediction.strategy, pointer.model, pointer.version)

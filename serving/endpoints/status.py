@@ -6,7 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from serving import metrics
+from serving.traffic import metrics
 from serving.web import pages
 from serving.web.answers import RETRY_AFTER, json_answer
 from serving.worker import Worker
@@ -21,7 +21,8 @@ def routes(worker: Worker) -> list[BaseRoute]:
     async def health(request: Request) -> Response:
         champion = worker.champion
         if champion is None:
-            return json_answer({"status": "starting", "reason": worker.unavailable_reason()}, 503, RETRY_AFTER)
+            found = {"status": "starting", "reason": worker.unavailable_reason(), **problems(worker)}
+            return json_answer(found, 503, RETRY_AFTER)
         return json_answer(state(worker, champion))
 
     async def analytics(request: Request) -> Response:
@@ -52,6 +53,10 @@ def state(worker: Worker, champion: "Champion") -> dict[str, object]:
         found["warning"] = "all lists are empty: no item is on sale by its available_from and available_until"
     if worker.champion_problem:
         found["warning"] = f"version {champion.pointer.version} is still served; {worker.champion_problem}"
-    if worker.feedback and worker.feedback.problem:
-        found["events"] = worker.feedback.problem
-    return found
+    return found | problems(worker)
+
+
+def problems(worker: Worker) -> dict[str, str]:
+    """What is wrong beside the champion: with the feedback store or the file of API keys."""
+    found = {"events": worker.feedback and worker.feedback.problem, "api_keys": worker.keys and worker.keys.problem}
+    return {name: problem for name, problem in found.items() if problem}

@@ -73,7 +73,9 @@ class AnswerLog:
     def _write(self) -> None:
         while self._waiting:
             group = list(islice(self._waiting, MAX_GROUP))
-            self._store.append_answers(group)
+            n_stored = self._store.append_answers(group)
             for _ in group:  # only now: if the commit fails, they wait for the next round
                 self._waiting.popleft()
-            self._count("stored", len(group))
+            self._count("stored", n_stored)
+            if n_stored < len(group):  # a client sent one request id twice
+                self._count("dropped", len(group) - n_stored)

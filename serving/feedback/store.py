@@ -41,7 +41,7 @@ class FeedbackStore:
             raise FeedbackError(f"the feedback store cannot be opened: {_cause(error)}") from error
         insert = postgresql.insert if self._engine.dialect.name == "postgresql" else sqlite.insert
         self._insert = insert(events).on_conflict_do_nothing().returning(events.c.event_id)
-        self._insert_answer = insert(answers).on_conflict_do_nothing()
+        self._insert_answer = insert(answers).on_conflict_do_nothing().returning(answers.c.request_id)
 
     def append(self, batch: Sequence[StoredEvent]) -> set[str]:
         """Stores the events whose ids are new, all or none, and returns these ids. Raises FeedbackError."""
@@ -64,11 +64,12 @@ class FeedbackStore:
         )
         return [(row.sequence, StoredEvent(*tuple(row)[2:])) for row in self._read(chosen)]
 
-    def append_answers(self, batch: Sequence[StoredAnswer]) -> None:
-        """Stores answers, all or none. Raises FeedbackError."""
+    def append_answers(self, batch: Sequence[StoredAnswer]) -> int:
+        """Stores the answers whose request ids are new, all or none, and returns their number. Raises FeedbackError."""
         try:
             with _writing(self._engine) as connection:
-                connection.execute(self._insert_answer, [self._answer_row(one) for one in batch])
+                stored = connection.execute(self._insert_answer, [self._answer_row(one) for one in batch])
+                return len(stored.scalars().all())
         except SQLAlchemyError as error:
             raise FeedbackError(f"answers cannot be stored: {_cause(error)}") from error
 

@@ -8,6 +8,7 @@ import orjson
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
+from serving.web import request_ids
 from serving.web.problems import problem
 from serving.web.validation import InvalidRequestError
 
@@ -21,21 +22,27 @@ class UnavailableError(Exception):
     """The service cannot answer now; the message says why, and the client may try again."""
 
 
+class DeadlineError(Exception):
+    """The deadline of the request passed before the work began; the message says so."""
+
+
 def json_answer(content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """An answer with a JSON body."""
     return Response(orjson.dumps(content), status, headers, "application/json")
 
 
-async def answer_or_problem(answer: Awaitable[Response], request_id: str) -> Response:
+async def answer_or_problem(answer: Awaitable[Response]) -> Response:
     """The answer, or the problem with the error that it raised. An error of the code is logged."""
     try:
         return await answer
     except ClientDisconnect:
         return Response(status_code=CLIENT_CLOSED_REQUEST)  # no client reads it
     except InvalidRequestError as error:
-        return problem(error.status, str(error), error.details, request_id=request_id)
+        return problem(error.status, str(error), error.details)
     except UnavailableError as error:
-        return problem(503, str(error), headers=RETRY_AFTER, request_id=request_id)
+        return problem(503, str(error), headers=RETRY_AFTER)
+    except DeadlineError as error:
+        return problem(504, str(error))
     except Exception:  # the client gets a short message, the log gets the cause
-        log.exception("request %s failed", request_id)
-        return problem(500, "internal error; the service's log has the cause", request_id=request_id)
+        log.exception("request %s failed", request_ids.current())
+        return problem(500, "internal error; the service's log has the cause")

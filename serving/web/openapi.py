@@ -1,6 +1,8 @@
 """The OpenAPI 3.1 document of the service, built from the models that validate the requests."""
 
+from collections.abc import Mapping
 from functools import cache
+from types import MappingProxyType
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -85,41 +87,57 @@ def specification() -> dict[str, Any]:
             "version": "1",
             "description": "Recommendations for B2B marketplaces.",
         },
-        "paths": {
-            "/predict": {
-                "post": _post(
-                    "The best items for a user",
-                    PredictRequest,
-                    _content("A list, best first", "PredictResponse"),
-                    "No champion is loaded yet; try again after Retry-After seconds",
-                )
-            },
-            "/events": {
-                "post": _post(
-                    "Stores what users did",
-                    EventsRequest,
-                    _content("The events are on disk", "EventsResponse"),
-                    "Events cannot be stored now; send them again after Retry-After seconds",
-                )
-            },
-            "/health": {
-                "get": _operation("Whether the service is ready, and the version it serves", {"503": "Not ready"})
-            },
-            "/analytics": {"get": _operation("Requests, errors, latency and versions; an HTML page for browsers")},
-            "/metrics": {"get": _operation("The same figures for Prometheus, in its text format")},
+        "paths": _paths(),
+        "components": {
+            "schemas": definitions["$defs"],
+            "securitySchemes": {"ApiKey": {"type": "http", "scheme": "bearer"}},
         },
-        "components": {"schemas": definitions["$defs"]},
+        "security": [{}, {"ApiKey": []}],  # without a key, if the service needs none
     }
 
 
-def _post(summary: str, request: type[BaseModel], answer: dict[str, Any], unavailable: str) -> dict[str, Any]:
-    """An operation with a JSON body. unavailable: when it answers 503."""
+def _paths() -> dict[str, Any]:
+    return {
+        "/predict": {
+            "post": _post(
+                "The best items for a user",
+                PredictRequest,
+                _content("A list, best first", "PredictResponse"),
+                "No champion is loaded yet, or too many requests wait; try again after Retry-After seconds",
+                {"504": "The deadline passed before the list was computed"},
+            )
+        },
+        "/events": {
+            "post": _post(
+                "Stores what users did",
+                EventsRequest,
+                _content("The events are on disk", "EventsResponse"),
+                "Events cannot be stored now; send them again after Retry-After seconds",
+            )
+        },
+        "/health": {"get": _operation("Whether the service is ready, and the version it serves", {"503": "Not ready"})},
+        "/analytics": {"get": _operation("Requests, errors, latency and versions; an HTML page for browsers")},
+        "/metrics": {"get": _operation("The same figures for Prometheus, in its text format")},
+    }
+
+
+def _post(
+    summary: str,
+    request: type[BaseModel],
+    answer: dict[str, Any],
+    unavailable: str,
+    others: Mapping[str, str] = MappingProxyType({}),
+) -> dict[str, Any]:
+    """An operation with a JSON body. unavailable: when it answers 503. others: status -> when it has that one."""
     errors = {
         "400": "The body is not JSON",
+        "401": "The service needs a key, and the request has none or a wrong one",
         "413": "The body is too long",
         "415": "The content type is not application/json",
         "422": "A field has a value that is not allowed",
+        "429": "The key has sent more requests than its limit; try again after Retry-After seconds",
         "503": unavailable,
+        **others,
     }
     return {
         "summary": summary,

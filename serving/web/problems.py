@@ -7,6 +7,8 @@ from typing import Any
 import orjson
 from starlette.responses import Response
 
+from serving.web import request_ids
+
 MEDIA_TYPE = "application/problem+json"
 
 
@@ -15,7 +17,6 @@ def problem(
     detail: str,
     errors: Sequence[Mapping[str, str]] = (),
     headers: Mapping[str, str] | None = None,
-    request_id: str = "",
 ) -> Response:
     """The response for an error. errors: one entry for each wrong field, with field, got and allowed."""
     content: dict[str, Any] = {
@@ -26,6 +27,6 @@ def problem(
     }
     if errors:
         content["errors"] = list(errors)
-    if request_id:
+    if request_id := request_ids.current():
         content["request_id"] = request_id
     return Response(orjson.dumps(content), status, headers, MEDIA_TYPE)

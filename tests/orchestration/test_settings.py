@@ -22,7 +22,9 @@ def test_a_service_reads_the_same_settings(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setenv("TRADEWIND_SOURCE", "/files/of/online_retail")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "elsewhere").mkdir()
-    settings = Settings.read(home=Path("home"), dataset="custom_b2b")
+    operation = {"workers": 3, "access_log": True, "cors_origins": "https://a.example", "api_keys_file": "keys.yaml"}
+    settings = Settings.read(home=Path("home"), dataset="custom_b2b", **operation)
+    assert settings.api_keys_file == tmp_path / "keys.yaml"
     assert settings.source is None  # the environment's source belongs to the environment's data set
     assert read_in_a_service(settings, monkeypatch, tmp_path / "elsewhere") == settings
     assert settings.home == tmp_path / "home"

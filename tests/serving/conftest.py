@@ -36,18 +36,18 @@ class ToyMarket:
         self.until, self._pick_port = until, pick_port
 
     def serve(
-        self, target: str, home: Path, cwd: Path = PROJECT, **environment: str
+        self, target: str, home: Path, cwd: Path = PROJECT, host: str = "127.0.0.1", **environment: str
     ) -> AbstractContextManager[httpx.Client]:
-        return serve(target, home, cwd, self._pick_port(), **environment)
+        return serve(target, home, cwd, host, self._pick_port(), **environment)
 
 
 @contextmanager
-def serve(target: str, home: Path, cwd: Path, port: int, **environment: str) -> Iterator[httpx.Client]:
+def serve(target: str, home: Path, cwd: Path, host: str, port: int, **environment: str) -> Iterator[httpx.Client]:
     """A client of a BentoML server, which runs in its own session; yields it as soon as the server answers.
 
     All processes of the session stop at the end of the block.
     """
-    command = [sys.executable, "-m", "bentoml", "serve", target, "--host", "127.0.0.1", "--port", str(port)]
+    command = [sys.executable, "-m", "bentoml", "serve", target, "--host", host, "--port", str(port)]
     settings = {"TRADEWIND_HOME": str(home), "BENTOML_HOME": str(home / "bentoml"), **environment}
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("TRADEWIND_", "BENTOML_"))}
     home.mkdir(parents=True, exist_ok=True)

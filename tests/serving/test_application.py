@@ -1,6 +1,7 @@
 """The application, called as an ASGI server calls it, with a champion on disk."""
 
 import asyncio
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -98,3 +99,38 @@ def test_scene_and_exclude_steer_the_list(serve):
     wrong = request(worker, "POST", "/predict", json={"user_id": 3, "scene": "home", "exclude": [1.5]}).json()
     assert [fault["field"] for fault in wrong["errors"]] == ["scene", "exclude[0]"]
     assert "scene: got 'home'; allowed: for_you, reorder, discover or basket" in wrong["detail"]
+
+
+def test_a_request_that_has_waited_too_long_gets_no_list(serve, monkeypatch):
+    worker = serve(n_ended=0)
+    users: list[str] = []
+    predictor = worker.watcher.champion.predictor
+    predict = predictor.predict
+
+    def slow(user_id: str, *arguments: Any, **options: Any) -> Any:
+        users.append(user_id)
+        time.sleep(0.005)
+        return predict(user_id, *arguments, **options)
+
+    monkeypatch.setattr(predictor, "predict", slow)
+
+    async def send() -> list[httpx.Response]:
+        transport = httpx.ASGITransport(app=build(worker, Path()))
+        async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+            deadlines = ({}, {}, {"x-timeout-ms": "2"}, {"x-timeout-ms": "5000"})
+            return await asyncio.gather(
+                *(client.post("/predict", json={"user_id": n}, headers=h) for n, h in enumerate(deadlines))
+            )
+
+    answers = asyncio.run(send())
+    assert [answer.status_code for answer in answers] == [200, 200, 504, 200]
+    assert users == ["0", "1", "3"]
+    assert "its deadline of 2 ms" in answers[2].json()["detail"]
+    assert worker.metrics.summary()["statuses"] == {"200": 3, "504": 1}
+
+
+@pytest.mark.parametrize("wrong", ["0", "-1", "1.5", "", "soon", "1" * 10])
+def test_a_deadline_that_is_none_is_an_error(serve, wrong):
+    answer = request(serve(n_ended=0), "POST", "/predict", json={"user_id": 1}, headers={"x-timeout-ms": wrong})
+    assert answer.status_code == 400
+    assert "x-timeout-ms: got" in answer.json()["detail"]

@@ -51,9 +51,11 @@ class Refusing(BaseHTTPRequestHandler):
     """Answers 422 to every request, as the service does to an invalid request."""
 
     n_requests = 0
+    authorization = ""
 
     def do_POST(self) -> None:
         Refusing.n_requests += 1
+        Refusing.authorization = self.headers["authorization"]
         self.send_response(422)
         self.end_headers()
         self.wfile.write(b'{"error": "user_id: no"}')
@@ -72,10 +74,15 @@ def refusing() -> Iterator[int]:
 
 
 def test_a_refused_request_is_an_error_and_its_time_is_not_measured(
-    tmp_path: Path, make_settings: Callable[..., Settings], refusing: int
+    tmp_path: Path, make_settings: Callable[..., Settings], refusing: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("TRADEWIND_API_KEY", "tw_of-the-command")
     settings = make_settings(tmp_path, service_port=refusing)
     lists_for(settings, "000055")
     with pytest.raises(RunFailedError, match=r'/predict answered 422 to \{"user_id": "000055".*user_id: no'):
         platform_state.smoke_test(settings)
     assert Refusing.n_requests == 1
+    assert Refusing.authorization == "Bearer tw_of-the-command"
+    assert "Authorization" not in platform_state.curl_line(settings)
+    with_keys = settings.model_copy(update={"api_keys_file": tmp_path / "keys.yaml"})
+    assert '-H "Authorization: Bearer $TRADEWIND_API_KEY"' in platform_state.curl_line(with_keys)

@@ -25,12 +25,12 @@ def store(tmp_path: Path) -> FeedbackStore:
 def test_an_answer_comes_back_as_it_was_with_the_events_that_name_it(url):
     store = FeedbackStore(url, "toy")
     odd = replace(ANSWER, request_id="r2", user_id="\0ü", request='{"user_id": "\\u0000ü"}', recent=[], items=[])
-    store.append_answers([ANSWER, odd])
+    assert store.append_answers([ANSWER, odd]) == 2
     assert store.answer("r1") == ANSWER
     assert store.answer("r2") == replace(odd, user_id="\ufffdü")
     assert store.answer("r3") is None
     assert FeedbackStore(url, "other").answer("r1") is None
-    store.append_answers([replace(ANSWER, user_id="another")])  # an id is stored once
+    assert store.append_answers([replace(ANSWER, user_id="another")]) == 0  # an id is stored once
     assert store.answer("r1") == ANSWER
     events = [StoredEvent(f"e{n}", "click", "u1", "101", n, n, f"r{n}") for n in (1, 2)]
     store.append(events)
@@ -72,6 +72,18 @@ def test_stopping_stores_what_waits_and_old_answers_go(store):
     log.stop()
     assert store.answer("r1") == replace(ANSWER, answered_at=now)
     assert store.answer("old") is None
+
+
+def test_an_answer_with_the_request_id_of_another_is_counted_as_dropped(store):
+    counts: Counter[str] = Counter()
+    log = AnswerLog(store, 30, lambda outcome, n: counts.update({outcome: n}))
+    now = time.time_ns() // 1000
+    for user_id in ("first", "second"):
+        log.add(replace(ANSWER, user_id=user_id, answered_at=now))
+    log.start()
+    log.stop()
+    assert counts == {"stored": 1, "dropped": 1}
+    assert store.answer("r1") == replace(ANSWER, user_id="first", answered_at=now)
 
 
 def lost(*_: object) -> None:

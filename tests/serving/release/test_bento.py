@@ -42,9 +42,13 @@ def test_a_bento_is_built_and_serves_alone(tmp_path, market):
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     own = {"PYTHONPATH": str(tmp_path / "blocked"), "BENTOML_HOME": str(settings.bentoml_home)}
+    own |= {"TRADEWIND_WORKERS": "2", "TMPDIR": str(elsewhere)}
     with market.serve(built.tag, elsewhere / "home", elsewhere, **own) as client:
         market.until(lambda: client.get("/health").status_code == 200, "the Bento's champion was not loaded")
         assert client.get("/health").json()["version"] == 7
+        market.until(
+            lambda: len(list(elsewhere.glob("tradewind-workers-*/histogram_*.db"))) == 2, "there is no second worker"
+        )
         answer = client.post("/predict", json={"user_id": "unknown", "n_recommendations": 1}).json()
         assert answer["items"] == [{"item_id": "105", "rank": 1, "score": None}]
         page = client.get("/analytics", headers={"accept": "text/html"})

@@ -1,12 +1,17 @@
 """Counters and percentiles, compared with plain arithmetic; the text as Prometheus reads it."""
 
+import multiprocessing
 import threading
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from prometheus_client import values
 from prometheus_client.parser import text_string_to_metric_families
 
-from serving.metrics import BUCKETS, Metrics, percentile
+from serving.traffic.metrics import BUCKETS, Metrics, percentile
+from serving.traffic.shared_folder import STARTED
 
 
 def test_summary_without_requests():
@@ -79,3 +84,32 @@ def test_prometheus_reads_the_exposition():
     }
     lists = next(one for one in families["tradewind_lists"].samples if one.name == "tradewind_lists_total")
     assert (lists.labels, lists.value) == ({"strategy": "known_user", "version": "7"}, 1.0)
+
+
+def count_some(folder: Path, n: int) -> None:
+    metrics = Metrics(folder)
+    for _ in range(n):
+        metrics.record_request(200, 0.001)
+        metrics.record_list("history", "3")
+
+
+def shown(folder: Path) -> dict[str, Any]:
+    return Metrics(folder).summary()
+
+
+def test_processes_share_their_counts_also_those_that_ended(tmp_path):
+    (tmp_path / STARTED).touch()
+    with multiprocessing.get_context("spawn").Pool(2, maxtasksperchild=1) as pool:
+        pool.starmap(count_some, [(tmp_path, 10), (tmp_path, 20), (tmp_path, 30)], chunksize=1)
+        summary = pool.apply(shown, (tmp_path,))
+    assert (summary["statuses"], summary["strategies"]) == ({"200": 60}, {"history": 60})
+    assert 0.5 < summary["latency_ms"]["p50"] < 1.6
+
+
+def test_one_worker_counts_in_memory_although_bentoml_chooses_files(tmp_path, monkeypatch):
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    monkeypatch.setattr(values, "ValueClass", values.MultiProcessValue())
+    metrics = Metrics()
+    metrics.record_request(200, 0.001)
+    assert metrics.summary()["requests"] == 1
+    assert not list(tmp_path.iterdir())

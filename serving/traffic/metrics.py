@@ -1,16 +1,21 @@
 """What the service counts: requests, lists and latencies, for Prometheus and for the page /analytics.
 
-The names follow Prometheus' conventions. Labels have few values: statuses, strategies, and the versions that this
-process has served.
+The names follow Prometheus' conventions. Labels have few values: statuses, strategies, and the versions that were
+served since the start.
 """
 
+import os
 import time
 from collections import Counter as Counts
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest, values
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from serving.traffic.shared_folder import STARTED
 
 # seconds; each is 1.6 times the one before, so a percentile is known to a quarter or so
 BUCKETS = tuple(round(0.00025 * 1.6**n, 6) for n in range(24))
@@ -18,10 +23,21 @@ CONTENT_TYPE = CONTENT_TYPE_LATEST
 
 
 class Metrics:
-    """Counts every answer to POST /predict. Threads may share it."""
+    """Counts every answer to POST /predict. Threads may share it. One object per process."""
 
-    def __init__(self) -> None:
-        self._registry = CollectorRegistry()
+    def __init__(self, folder: Path | None = None) -> None:
+        """folder: shared by all workers, each of which then shows the counts of all; None if there is only one.
+
+        Counters in memory are faster than those in files. BentoML chooses files for all processes that it starts.
+        """
+        self._registry = self._all = CollectorRegistry()
+        if folder is None:
+            values.ValueClass = values.MutexValue
+        else:
+            os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)  # read when the first value is made
+            values.ValueClass = values.MultiProcessValue()  # type: ignore[no-untyped-call]
+            self._all = CollectorRegistry()
+            MultiProcessCollector(self._all, str(folder))  # type: ignore[no-untyped-call]
         self._requests = Counter(
             "tradewind_requests", "Answers to POST /predict, by HTTP status.", ["status"], registry=self._registry
         )
@@ -49,8 +65,7 @@ class Metrics:
             ["outcome"],
             registry=self._registry,
         )
-        self._since = time.time()
-        self._start = time.monotonic()
+        self._since = time.time() if folder is None else (folder / STARTED).stat().st_mtime
 
     def record_request(self, status: int, seconds: float) -> None:
         """Records one answer to POST /predict."""
@@ -72,14 +87,14 @@ class Metrics:
 
     def exposition(self) -> bytes:
         """All metrics in Prometheus' text format."""
-        return generate_latest(self._registry)
+        return generate_latest(self._all)
 
     def summary(self) -> dict[str, Any]:
         """The figures since the start, JSON-ready. Percentiles are None before the first answer; times are UTC."""
         statuses, strategies, versions = Counts[str](), Counts[str](), Counts[str]()
         events, answers = Counts[str](), Counts[str]()
         bounds: list[tuple[float, float]] = []
-        for sample in (sample for metric in self._registry.collect() for sample in metric.samples):
+        for sample in (sample for metric in self._all.collect() for sample in metric.samples):
             labels, n = sample.labels, sample.value
             match sample.name:
                 case "tradewind_requests_total":
@@ -93,7 +108,7 @@ class Metrics:
                     answers[labels["outcome"]] += int(n)
                 case "tradewind_request_duration_seconds_bucket":
                     bounds.append((float(labels["le"]), n))
-        seconds = time.monotonic() - self._start
+        seconds = max(time.time() - self._since, 0.0)
         return {
             "requests": statuses.total(),
             "errors": sum(n for status, n in statuses.items() if int(status) >= 400),

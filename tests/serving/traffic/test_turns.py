@@ -1,0 +1,162 @@
+"""The queue of requests: its order, its length, deadlines, and requests that go away. The clock is the test's own."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from serving.traffic.turns import BURST_SECONDS, INTERVAL_SECONDS, STANDING_SECONDS, Turns
+from serving.web.answers import DeadlineError, UnavailableError
+
+WORK = 0.002  # seconds of one turn
+
+
+class Load:
+    """A queue, and requests that each need WORK seconds of the test's clock."""
+
+    def __init__(self) -> None:
+        self.now, self.worked = 0.0, list[Any]()
+        self.turns = Turns(lambda: self.now)
+
+    def request(self, name: Any, seconds: float = 1.0) -> Awaitable[Any]:
+        def work() -> Any:
+            self.now += WORK
+            self.worked.append(name)
+            return name
+
+        return self.turns.take(work, seconds)
+
+    async def all(self, requests: list[Awaitable[Any]]) -> list[Any]:
+        return await asyncio.gather(*requests, return_exceptions=True)
+
+
+def run(test: Callable[[Load], Awaitable[None]]) -> None:
+    asyncio.run(test(Load()))  # type: ignore[arg-type]
+
+
+def test_requests_are_served_in_their_order_and_the_loop_goes_on_between_them():
+    async def test(load: Load) -> None:
+        rounds: list[int] = []
+
+        async def other() -> None:
+            while len(load.worked) < 5:
+                rounds.append(len(load.worked))
+                await asyncio.sleep(0)
+
+        results, _ = await asyncio.gather(load.all([load.request(n) for n in range(5)]), other())
+        assert results == load.worked == list(range(5))
+        assert {1, 2, 3, 4} <= set(rounds)
+
+    run(test)
+
+
+def test_an_idle_queue_adds_no_round_of_the_loop():
+    async def test(load: Load) -> None:
+        with pytest.raises(StopIteration, match="one"):
+            load.request("one").send(None)  # type: ignore[attr-defined]
+
+    run(test)
+
+
+def test_a_burst_waits_up_to_its_limit_and_the_rest_is_refused_without_work():
+    async def test(load: Load) -> None:
+        await load.request("first")  # so that the duration of a turn is known
+        await asyncio.sleep(0)
+        results = await load.all([load.request(n) for n in range(200)])
+        n_admitted = int(BURST_SECONDS / WORK) + 2  # the one that runs, those within the limit, and one above it
+        assert results[:n_admitted] == list(range(n_admitted))
+        assert all(isinstance(result, UnavailableError) for result in results[n_admitted:])
+        assert load.worked == ["first", *range(n_admitted)]
+        assert await load.request("after") == "after"  # the capacity is back at once
+
+    run(test)
+
+
+def test_under_a_load_above_the_capacity_the_queue_gets_short():
+    async def test(load: Load) -> None:
+        waits: list[tuple[float, float]] = []
+
+        async def one(name: int) -> None:
+            arrived = load.now
+            await load.request(name)
+            waits.append((arrived, load.now - arrived))
+
+        tasks = []
+        for turn in range(500):  # two requests for each turn
+            tasks += [asyncio.ensure_future(one(2 * turn + n)) for n in range(2)]
+            while len(load.worked) <= turn:
+                await asyncio.sleep(0)
+        results = await load.all(tasks)
+        late = [wait for arrived, wait in waits if arrived > INTERVAL_SECONDS + BURST_SECONDS]
+        assert len(late) > 200
+        assert max(late) < STANDING_SECONDS + 4 * WORK
+        n_refused = sum(isinstance(result, UnavailableError) for result in results)
+        assert len(load.worked) + n_refused == 1000
+        assert len(load.worked) >= 500  # the processor was never idle
+
+    run(test)
+
+
+def test_other_work_of_the_loop_does_not_displace_the_lists():
+    async def test(load: Load) -> None:
+        async def other() -> None:
+            while len(load.worked) < 30:
+                load.now += 2 * WORK
+                await asyncio.sleep(0)
+
+        await asyncio.gather(*(load.request(n, 60) for n in range(30)), other())
+        assert load.worked == list(range(30))
+        assert 0.35 * load.now < 30 * WORK
+
+    run(test)
+
+
+def test_after_its_deadline_a_request_is_refused_without_work():
+    async def test(load: Load) -> None:
+        deadlines = {"first": 1.0, "second": 1.0, "late": 0.001, "third": 1.0, "late too": 0.003}
+        results = await load.all([load.request(name, seconds) for name, seconds in deadlines.items()])
+        assert load.worked == ["first", "second", "third"]
+        for late in (results[2], results[4]):
+            assert isinstance(late, DeadlineError)
+        assert "its deadline of 1 ms" in str(results[2])
+
+    run(test)
+
+
+@pytest.mark.parametrize("rounds", range(6))
+def test_a_request_that_goes_away_stops_no_other(rounds):
+    async def test(load: Load) -> None:
+        tasks = [asyncio.ensure_future(load.request(n)) for n in range(4)]
+        for _ in range(rounds):
+            await asyncio.sleep(0)
+        tasks[1].cancel()
+        results = await load.all([*tasks, load.request("new")])
+        assert [result for n, result in enumerate(results) if n != 1] == [0, 2, 3, "new"]
+        assert await load.request("last") == "last"
+
+    run(test)
+
+
+def test_an_error_of_the_work_stops_no_other():
+    async def test(load: Load) -> None:
+        results = await load.all([load.turns.take(lambda: 1 / 0, 1), load.request("b")])
+        assert isinstance(results[0], ZeroDivisionError)
+        assert results[1] == "b"
+
+    run(test)
+
+
+def test_however_slow_a_turn_is_one_request_may_wait():
+    async def test(load: Load) -> None:
+        def slow() -> str:
+            load.now += 10
+            return "slow"
+
+        await load.turns.take(slow, 60)
+        await asyncio.sleep(0)
+        results = await load.all([load.turns.take(slow, 60) for _ in range(3)])
+        assert results[:2] == ["slow", "slow"]
+        assert isinstance(results[2], UnavailableError)
+
+    run(test)
