@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recommenders.datasets.custom.columns import Column, Range
-from recommenders.datasets.custom.entry import REQUIRED, Entry, Table
+from recommenders.datasets.custom.entry import Entry
 from recommenders.datasets.custom.rules import (
     event_rules,
     key_columns,
@@ -17,6 +17,7 @@ from recommenders.datasets.custom.rules import (
     time_rules,
     value_rules,
 )
+from recommenders.datasets.custom.table import REQUIRED, Table
 from recommenders.datasets.custom.values import select_values, type_of
 from recommenders.datasets.reading.ingest import Plan
 from recommenders.datasets.reading.lines import check_parquet, text_literal

@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 import pyarrow as pa
 
 from recommenders.datasets.custom.columns import Column
-from recommenders.datasets.custom.entry import REQUIRED, Entry, Table
+from recommenders.datasets.custom.entry import Entry
+from recommenders.datasets.custom.table import REQUIRED, Table
 from recommenders.datasets.custom.values import EPOCH, type_of
 from recommenders.datasets.reading.lines import text_literal
 from recommenders.storage import schema

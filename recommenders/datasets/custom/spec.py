@@ -14,9 +14,10 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from recommenders.datasets.custom.columns import Column, Range
-from recommenders.datasets.custom.entry import TABLES, Entry, ProtocolConfig, Sql, Table
+from recommenders.datasets.custom.entry import Entry, ProtocolConfig, Sql
 from recommenders.datasets.custom.pull import pull
 from recommenders.datasets.custom.rows import parse
+from recommenders.datasets.custom.table import TABLES, Table
 from recommenders.datasets.reading.text import is_blank
 from recommenders.datasets.spec import DatasetSpec, Protocol, check_names, find_files, os_errors_as_data_errors
 from recommenders.datasets.store import Fingerprint

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import pyarrow as pa
 
 from recommenders.datasets.custom.columns import EPOCHS, NULL_NUMBERS, NULLS, SCALES, Column
-from recommenders.datasets.custom.entry import TABLES, Table
+from recommenders.datasets.custom.table import TABLES, Table
 from recommenders.datasets.reading.lines import text_literal
 from recommenders.storage import schema
 
