@@ -72,7 +72,11 @@ class Entry(BaseModel):
 
     def table_settings(self) -> str:
         """The settings that affect the tables, as JSON: with other settings, the same files give other tables."""
-        return json.dumps(self.model_dump(exclude={"title", "licence", "sql", "protocol", "max_quarantined"}))
+        settings = self.model_dump(exclude={"title", "licence", "sql", "protocol", "max_quarantined"})
+        for name, table in self.tables.items():
+            if not table.attributes:  # the data version of an entry without them is that of before there were any
+                del settings[name]["attributes"]
+        return json.dumps(settings)
 
     @model_validator(mode="after")
     def _tables_fit(self) -> Self:

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from recommenders.datasets.custom.columns import Column, Range
+from recommenders.datasets.custom.columns import Attribute, Column, Range
 from recommenders.datasets.custom.entry import Entry, ProtocolConfig, Sql
 from recommenders.datasets.custom.pull import pull
 from recommenders.datasets.custom.rows import parse
@@ -31,6 +31,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "sql": Sql,
     "protocol": ProtocolConfig,
     "columns": Column,
+    "attributes": Attribute,
     "rules": Range,
 }
 
@@ -182,6 +183,10 @@ def _spec(name: object, content: object, path: Path) -> CustomDatasetSpec:
         ),
         folder=path.parent,
         max_quarantined=entry.max_quarantined,
+        attributes={
+            name: {attribute: source.type for attribute, source in table.attributes.items()}
+            for name, table in entry.tables.items()
+        },
         entry=entry,
         config=path,
     )

@@ -1,6 +1,7 @@
 """One table of a custom data set: its files or query, and the mapping of its columns (docs/custom-data.md)."""
 
 import codecs
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -8,7 +9,17 @@ from typing import Annotated, Any, Literal, Self
 import pyarrow as pa
 from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
-from recommenders.datasets.custom.columns import RULES, STRICT, Column, Decimal, Nulls, Range, as_column
+from recommenders.datasets.custom.columns import (
+    RULES,
+    STRICT,
+    TYPES,
+    Attribute,
+    Column,
+    Decimal,
+    Nulls,
+    Range,
+    as_column,
+)
 from recommenders.storage import schema
 
 FORMATS = {
@@ -26,7 +37,9 @@ TABLES: Mapping[str, pa.Schema] = {
 }
 REQUIRED = {"interactions": ("user_id", "item_id", "timestamp"), "items": ("item_id",), "users": ("user_id",)}
 NO_DELIMITER = '"\n\r\0'  # characters with another meaning in a CSV file
-COMPUTED_COLUMNS = ("weight", "returned_quantity", "returned_at")  # columns that are never read from a source
+COMPUTED_COLUMNS = ("weight", "returned_quantity", "returned_at", "attributes")  # never read from one source column
+ATTRIBUTE = "attributes."  # before the name of a free attribute, which may otherwise be that of any column
+ATTRIBUTE_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
 
 def _as_list(given: Any) -> Any:
@@ -63,6 +76,7 @@ class Table(BaseModel):
     decimal: Decimal | None = None  # None: a point; thousands separators are read only if the number is unambiguous
     nulls: Nulls | None = None  # texts that mean a missing value; default: columns.NULLS
     columns: dict[str, Annotated[Column, BeforeValidator(as_column)]]
+    attributes: dict[str, Annotated[Attribute, BeforeValidator(as_column)]] = {}  # free ones, of items and users
     rules: dict[str, Range] = {}
 
     @model_validator(mode="after")
@@ -97,12 +111,23 @@ class Table(BaseModel):
     @model_validator(mode="after")
     def _one_role_a_column(self) -> Self:
         roles: dict[str, str] = {}
-        for role, column in self.columns.items():
+        for role, column in self.sources.items():
             source = (column.column or "").casefold()
             if source and source in roles:
-                raise ValueError(f"columns.{role}: got {column.column!r}, which is {roles[source]} already; choose one")
+                raise ValueError(f"{_key(role)}: got {column.column!r}, which is {roles[source]} already; choose one")
             roles[source] = role
         return self
+
+    @property
+    def sources(self) -> dict[str, Column]:
+        """Our column, or ATTRIBUTE and the name of a free attribute -> its source."""
+        return {**self.columns, **{f"{ATTRIBUTE}{name}": source for name, source in self.attributes.items()}}
+
+    def type_of(self, role: str) -> pa.DataType:
+        """The type of one of the sources."""
+        if role.startswith(ATTRIBUTE):
+            return TYPES[self.attributes[role.removeprefix(ATTRIBUTE)].type]
+        return next(fields.field(role).type for fields in TABLES.values() if role in fields.names)
 
     @property
     def pulled(self) -> bool:
@@ -133,29 +158,49 @@ class Table(BaseModel):
         return codecs.lookup(self.encoding or "utf-8").name
 
     def ranges(self) -> dict[str, Range]:
-        """The rules of the columns that the table has."""
-        return {role: rule for role, rule in {**RULES, **self.rules}.items() if role in self.columns}
+        """The rules of the columns and attributes that the table has."""
+        usual = {role: rule for role, rule in RULES.items() if role in self.columns}
+        return usual | {self._role(name): rule for name, rule in self.rules.items()}
+
+    def _role(self, name: str) -> str:
+        """The source that a rule is for."""
+        return f"{ATTRIBUTE}{name}" if name in self.attributes else name
 
     def check(self, name: str) -> None:
-        """Raises ValueError if a column or rule is not allowed in this table."""
+        """Raises ValueError if a column, attribute or rule is not allowed in this table."""
         types = {field.name: field.type for field in TABLES[name] if field.name not in COMPUTED_COLUMNS}
         allowed = ", ".join(types)
         if missing := [role for role in REQUIRED[name] if role not in self.columns]:
             raise ValueError(f"{name}.columns: lacks {', '.join(missing)}; allowed: {allowed}")
-        for role, column in self.columns.items():
-            if role not in types:
-                raise ValueError(f"{name}.columns: got {role!r}; allowed: {allowed}")
+        if unknown := [role for role in self.columns if role not in types]:
+            raise ValueError(f"{name}.columns: got {unknown[0]!r}; allowed: {allowed}")
+        self._check_attributes(name, allowed)
+        for role, column in self.sources.items():
             if role in REQUIRED[name] and column.column is None:
                 raise ValueError(f"{name}.columns.{role}: got one value for all rows; allowed: a source column")
             try:
-                column.check(types[role])
+                column.check(self.type_of(role))
             except ValueError as error:
-                raise ValueError(f"{name}.columns.{role}: {error}") from None
+                raise ValueError(f"{name}.{_key(role)}: {error}") from None
             if column.total and (role != "unit_price" or "quantity" not in self.columns):
-                raise ValueError(f"{name}.columns.{role}.total: allowed: for unit_price, if there is a quantity")
+                raise ValueError(f"{name}.{_key(role)}.total: allowed: for unit_price, if there is a quantity")
+        numbers = [role for role in self.sources if self.type_of(role) == pa.float64()]
         for role, rule in self.rules.items():
-            if role not in self.columns or types[role] != pa.float64() or not rule.bounds:
-                numbers = ", ".join(r for r in self.columns if types[r] == pa.float64()) or "no column is a number"
-                raise ValueError(f"{name}.rules.{role}: is not a bound of a number column; allowed: {numbers}")
+            if self._role(role) not in numbers or not rule.bounds:
+                listed = ", ".join(r.removeprefix(ATTRIBUTE) for r in numbers) or "no column is a number"
+                raise ValueError(f"{name}.rules.{role}: is not a bound of a number column; allowed: {listed}")
             if rule.otherwise == "set_aside" and name != "interactions":
                 raise ValueError(f"{name}.rules.{role}.otherwise: got set_aside; allowed: quarantine")
+
+    def _check_attributes(self, name: str, columns: str) -> None:
+        if self.attributes and name == "interactions":
+            raise ValueError(f"{name}.attributes: got {', '.join(self.attributes)}; allowed: in items and users")
+        for attribute in self.attributes:
+            if attribute in columns.split(", ") or not ATTRIBUTE_NAME.fullmatch(attribute):
+                rule = "small letters, digits and _, and none of the columns"
+                raise ValueError(f"{name}.attributes: got {attribute!r}; allowed: {rule} {columns}")
+
+
+def _key(role: str) -> str:
+    """The place of a source in a table's entry."""
+    return role if role.startswith(ATTRIBUTE) else f"columns.{role}"
