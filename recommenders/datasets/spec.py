@@ -23,6 +23,9 @@ from recommenders.storage.atomic_files import atomic_folder, sha256
 READER = 4  # raised when the same files would give other tables
 
 
+AttributeType = Literal["text", "number", "boolean"]  # of a free attribute
+
+
 @dataclass(frozen=True)
 class Protocol:
     """How a data set is split and evaluated (docs/protocols.md)."""
@@ -69,7 +72,7 @@ class DatasetSpec:
     generator_version: int = 1  # raised when the same scale and seed would give other files
     generator: str = ""  # "module:function" (folder, scale, seed) if the project generates or pulls the files
     folder: Path | None = None  # the folder of the files if no source is given
-    attributes: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # table -> free attribute -> its type
+    attributes: Mapping[str, Mapping[str, AttributeType]] = field(default_factory=dict)  # table -> free attribute
 
     def locate(self, source: Path) -> list[Path]:
         """The source's files, sorted. An empty file that matches a glob is left out (a day without events).

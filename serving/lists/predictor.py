@@ -79,15 +79,11 @@ class Predictor:
         columns = np.array([column for column in rows if column >= 0], dtype=np.int32)
         row, known = self._known(user_id, columns) if scene != "basket" else self._basket(columns)
         excluded = np.array([column for id_ in exclude if (column := self.model.items_.row(id_)) >= 0], dtype=np.int32)
+        plain = scene == "for_you" and eligible is None and not len(columns)
         if scene == "reorder":
             ranked = self.lists.reorder(row, known, n, moment, excluded, eligible)
             by_popularity = np.array([False])
-        elif (
-            scene == "for_you"
-            and eligible is None
-            and not len(columns)
-            and (stored := self._stored(row, n, moment, excluded))
-        ):
+        elif plain and (stored := self._stored(row, n, moment, excluded)):
             ranked, by_popularity = stored
         else:
             new_items = None if scene == "for_you" else True
