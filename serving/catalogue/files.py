@@ -115,7 +115,8 @@ def read(record: Path, version: str) -> Catalogue:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise CatalogueError(f"catalogue {path} cannot be read: {error.strerror}; {advice}") from error
+        why = f"{error.strerror}; only the newest {MAX_EARLIER + 1} stay on disk"
+        raise CatalogueError(f"catalogue {path} cannot be read: {why}; {advice}") from error
     if (got := hashlib.sha256(content).hexdigest()) != version:
         raise CatalogueError(f"catalogue {path} was changed (sha256 {got[:12]}, expected {version[:12]}); {advice}")
     try:

@@ -62,8 +62,9 @@ class Predict:
         self._worker.metrics.record_list(prediction.strategy, str(pointer.version))
         if feedback:
             made_by = (asked.scene, prediction.strategy, pointer.model, pointer.version)
-            user_id = as_text(asked.user_id)
-            feedback.store_answer(StoredAnswer(request_id, clock, user_id, *made_by, body.decode(), recent, items))
+            catalogue = champion.items.version if champion.items else ""
+            made_from = (body.decode(), recent, items, catalogue)
+            feedback.store_answer(StoredAnswer(request_id, clock, as_text(asked.user_id), *made_by, *made_from))
         return json_answer(answer_of(pointer, asked, prediction, items, request_id, start))
 
 
