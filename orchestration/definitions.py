@@ -5,7 +5,7 @@ from typing import Any
 
 import dagster as dg
 
-from orchestration.assets.deployment import batch_recommendations, bento
+from orchestration.assets.deployment import batch_recommendations, bento, served_catalogue
 from orchestration.assets.drift_report import drift_report
 from orchestration.assets.evaluation_report import report_asset
 from orchestration.assets.features import item_features, item_vectors, training_log, user_features
@@ -42,6 +42,7 @@ def definitions(settings: Settings, **replaced: Any) -> dg.Definitions:
         release_candidate,
         registered_model_asset(config),
         champion,
+        served_catalogue,
         bento,
         batch_recommendations,
         drift_report,

@@ -1,4 +1,4 @@
-"""The jobs, one for all assets, one for the drift report only; and how Dagster marks their runs."""
+"""The jobs, one for all assets, one for the drift report and the served catalogue; and how Dagster marks their runs."""
 
 import dagster as dg
 
@@ -22,6 +22,6 @@ retraining_job = dg.define_asset_job(
 
 drift_job = dg.define_asset_job(
     DRIFT,
-    selection=dg.AssetSelection.assets("drift_report").upstream().required_multi_asset_neighbors(),
-    description="Reads the source and compares its newest window with the events before it.",
+    selection=dg.AssetSelection.assets("drift_report", "served_catalogue").upstream().required_multi_asset_neighbors(),
+    description="Reads the source, renews the served catalogue, and compares the newest window with the events before.",
 )

@@ -8,10 +8,14 @@ import gc
 import logging
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from recommenders.errors import BundleError, TradewindError
+from recommenders.storage.atomic_files import signature
+from serving.catalogue.current import CurrentCatalogue
+from serving.catalogue.files import record_file
+from serving.catalogue.served_items import ServedItems
 from serving.lists import precomputed
 from serving.lists.predictor import Predictor
 from serving.pointer import Pointer, read_pointer, verify
@@ -22,16 +26,15 @@ GC_THRESHOLDS = (20_000, 20, 50)  # with the defaults, full collections stopped 
 
 log = logging.getLogger(__name__)
 
-Signature = tuple[int, int, int]
-
 
 @dataclass(frozen=True)
 class Champion:
-    """A loaded and warmed-up model with its pointer."""
+    """A loaded and warmed-up model with its pointer, and the attributes of its items; None without a catalogue."""
 
     pointer: Pointer
     predictor: Predictor
     loaded_at: float  # monotonic seconds
+    items: ServedItems | None = None
 
     @property
     def age_seconds(self) -> float:
@@ -40,7 +43,7 @@ class Champion:
 
 
 class ChampionWatcher:
-    """Watches one pointer file.
+    """Watches one pointer file, and the catalogue beside it.
 
     `champion` is None until a model is loaded and warmed up; `problem` describes what is wrong, or is empty.
     """
@@ -49,9 +52,10 @@ class ChampionWatcher:
         self.pointer_file = pointer_file
         self.champion: Champion | None = None
         self.problem = ""
+        self.catalogue = CurrentCatalogue(record_file(pointer_file))
         self._interval = interval
-        self._last_signature: Signature | None = None
-        self._lists_signature: Signature | None = None
+        self._last_signature: tuple[int, int, int] | None = None
+        self._lists_signature: tuple[int, int, int] | None = None
         self._retry_at = 0.0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="champion-watcher", daemon=True)
@@ -66,16 +70,24 @@ class ChampionWatcher:
         self._thread.join(timeout=5)
 
     def poll(self) -> None:
-        """Reads the pointer once; if it changed, loads the new champion and replaces the old one.
+        """Reads pointer and catalogue once; if one of them changed, loads the new one and replaces the old one.
 
-        If the new champion cannot be loaded, the old one stays.
+        If the new one cannot be loaded, the old one stays. A champion and the catalogue that belongs to it are replaced
+        together: a request sees one consistent pair.
         """
-        signature = signature_of(self.pointer_file)
-        if signature is None:
+        self.catalogue.poll()
+        self._poll_champion()
+        champion, catalogue = self.champion, self.catalogue.catalogue
+        if champion and catalogue and (champion.items is None or champion.items.catalogue is not catalogue):
+            self.champion = replace(champion, items=ServedItems(catalogue, champion.predictor.model.items_))
+
+    def _poll_champion(self) -> None:
+        found = signature(self.pointer_file)
+        if found is None:
             self.problem = f"no champion yet: {self.pointer_file} does not exist; train and promote a version"
             self._last_signature = None
             return
-        if signature == self._last_signature and not (self.problem and time.monotonic() >= self._retry_at):
+        if found == self._last_signature and not (self.problem and time.monotonic() >= self._retry_at):
             if self.champion:
                 self._load_lists(self.champion)
             return
@@ -86,7 +98,7 @@ class ChampionWatcher:
             self.problem = f"the champion that {self.pointer_file} names cannot be loaded: {error}"
             log.error(self.problem)
             self._retry_at = time.monotonic() + RETRY_SECONDS
-        self._last_signature = signature
+        self._last_signature = found
 
     def _load(self) -> None:
         pointer = read_pointer(self.pointer_file)
@@ -96,7 +108,9 @@ class ChampionWatcher:
         verify(folder, pointer.bundle_sha256)
         predictor = Predictor(folder)
         predictor.warm_up()
-        champion = Champion(pointer, predictor, time.monotonic())
+        catalogue = self.catalogue.catalogue
+        items = ServedItems(catalogue, predictor.model.items_) if catalogue else None
+        champion = Champion(pointer, predictor, time.monotonic(), items)
         self._lists_signature = None
         self._load_lists(champion)
         gc.collect()
@@ -108,17 +122,17 @@ class ChampionWatcher:
     def _load_lists(self, champion: Champion) -> None:
         """Loads new precomputed lists of the champion, if there are any. Without them its model makes each list."""
         folder = precomputed.folder_of(champion.pointer.bundle_folder(self.pointer_file))
-        signature = signature_of(folder / precomputed.NOTE)
-        if signature == self._lists_signature:
+        found = signature(folder / precomputed.NOTE)
+        if found == self._lists_signature:
             return
-        self._lists_signature = signature
-        if signature is not None:
+        self._lists_signature = found
+        if found is not None:
             try:
-                found = precomputed.PrecomputedLists.load(folder, champion.pointer.bundle_sha256)
+                lists = precomputed.PrecomputedLists.load(folder, champion.pointer.bundle_sha256)
             except BundleError as error:
                 log.error("%s", error)
             else:
-                champion.predictor.precomputed = found
+                champion.predictor.precomputed = lists
 
     def _watch(self) -> None:
         while not self._stop.is_set():
@@ -126,15 +140,6 @@ class ChampionWatcher:
                 self.poll()
             except Exception as error:  # the thread must survive any error of a bundle; /health reports it
                 self.problem = f"the champion that {self.pointer_file} names cannot be loaded: {error!r}"
-                self._last_signature, self._retry_at = signature_of(self.pointer_file), time.monotonic() + RETRY_SECONDS
+                self._last_signature, self._retry_at = signature(self.pointer_file), time.monotonic() + RETRY_SECONDS
                 log.exception("the champion was not replaced")
             self._stop.wait(self._interval)
-
-
-def signature_of(path: Path) -> Signature | None:
-    """What changes when a file is replaced; None if there is none."""
-    try:
-        status = path.stat()
-    except FileNotFoundError:
-        return None
-    return status.st_mtime_ns, status.st_ino, status.st_size

@@ -6,10 +6,15 @@ from typing import Any
 
 import orjson
 
-from serving.endpoints.predict import answered_items, predict
+from recommenders.errors import DataError
+from serving.catalogue.files import Catalogue
+from serving.catalogue.served_items import ServedItems
+from serving.endpoints.predict import answered_items, eligible_items, predict
 from serving.feedback.stored_answer import StoredAnswer
 from serving.lists.predictor import Predictor
+from serving.web.answers import UnavailableError
 from serving.web.predict_request import PredictRequest
+from serving.web.validation import InvalidRequestError
 
 
 @dataclass(frozen=True)
@@ -25,12 +30,26 @@ class Replay:
         return orjson.dumps(self.served) == orjson.dumps(self.again)
 
 
-def replay(answer: StoredAnswer, predictor: Predictor) -> Replay:
-    """The answer made again. predictor: of the version that made it."""
-    return Replay(answer.items, make_list(answer, predictor, answer.recent, answer.answered_at))
+def replay(answer: StoredAnswer, predictor: Predictor, catalogue: Catalogue | None = None) -> Replay:
+    """The answer made again. predictor: of the version that made it. catalogue: the one that the answer names."""
+    return Replay(answer.items, make_list(answer, predictor, answer.recent, answer.answered_at, catalogue))
 
 
-def make_list(answer: StoredAnswer, predictor: Predictor, recent: Sequence[str], clock: int) -> list[dict[str, Any]]:
-    """The items for the request of a stored answer, by any model, for other events of the user or at another time."""
+def make_list(
+    answer: StoredAnswer,
+    predictor: Predictor,
+    recent: Sequence[str],
+    clock: int,
+    catalogue: Catalogue | None = None,
+) -> list[dict[str, Any]]:
+    """The items for the request of a stored answer, by any model, for other events of the user or at another time.
+
+    Raises DataError if the catalogue has not the fields and filters of the request, or if they need one and it is None.
+    """
     request = PredictRequest.model_validate_json(answer.request)
-    return answered_items(request, predict(predictor, request, recent, clock))
+    items = ServedItems(catalogue, predictor.model.items_) if catalogue else None
+    try:
+        eligible = eligible_items(items, request)
+    except (InvalidRequestError, UnavailableError) as error:
+        raise DataError(f"answer {answer.request_id} cannot be made again: {error}") from error
+    return answered_items(request, predict(predictor, request, recent, clock, eligible), items)

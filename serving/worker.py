@@ -11,6 +11,7 @@ from serving.traffic.shared_folder import shared_folder
 from serving.traffic.turns import Turns
 
 if TYPE_CHECKING:  # the process that only starts the worker needs no model and no numpy
+    from serving.catalogue.files import Catalogue
     from serving.champion_watcher import Champion, ChampionWatcher
 
 
@@ -32,6 +33,17 @@ class Worker:
     def champion(self) -> "Champion | None":
         """The champion in memory; None before the first one is loaded."""
         return self.watcher.champion if self.watcher else None
+
+    @property
+    def catalogue(self) -> "Catalogue | None":
+        """The catalogue that is served with the champion; None without one."""
+        champion = self.champion
+        return champion.items.catalogue if champion and champion.items else None
+
+    @property
+    def catalogue_problem(self) -> str:
+        """Why the newest catalogue is not loaded; empty if it is."""
+        return self.watcher.catalogue.problem if self.watcher else ""
 
     @property
     def champion_problem(self) -> str:

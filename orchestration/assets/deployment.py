@@ -1,4 +1,6 @@
-"""The assets for deployment: a Bento that serves on its own, and lists for all known users."""
+"""The assets for deployment: the served catalogue, a Bento that serves on its own, and lists for all known users."""
+
+from datetime import UTC, datetime
 
 import dagster as dg
 import pyarrow as pa
@@ -7,6 +9,8 @@ from orchestration.assets.metadata import preview, show
 from orchestration.resources import Datasets
 from recommenders.errors import ReleaseError
 from recommenders.models import catalog
+from serving.catalogue.files import CatalogueRecord, record_file, write
+from serving.catalogue.tables import item_attributes, user_attributes
 from serving.lists import precomputed
 from serving.lists.batch import batch_recommendations as recommend_for_all_users
 from serving.lists.served_lists import ServedLists
@@ -15,7 +19,35 @@ from serving.release import bento as packaging
 from serving.release.registry import Registry
 
 
-@dg.asset(deps=["batch_recommendations"], group_name="release", kinds={"bentoml"})
+@dg.asset(deps=["interactions"], group_name="release")  # whose checks stop a broken feed
+def served_catalogue(
+    context: dg.AssetExecutionContext,
+    datasets: dg.ResourceParam[Datasets],
+    registry: dg.ResourceParam[Registry],
+    items: pa.Table,
+    users: pa.Table,
+) -> CatalogueRecord:
+    """The newest attributes of items and users, for the fields and filters of requests. The service loads them hot."""
+    name = context.partition_key
+    declared = datasets[name].spec.attributes
+    of_items = item_attributes(items, declared.get("items", {}), datetime.now(UTC))
+    of_users = user_attributes(users, declared.get("users", {}))
+    record = write(record_file(registry.pointer_file(name)), of_items, of_users)
+    show(
+        context,
+        {
+            "version": record.version,
+            "items": record.items,
+            "users": record.users,
+            "attributes of items": dg.MetadataValue.json(of_items.kinds),
+            "attributes of users": dg.MetadataValue.json(of_users.kinds),
+            "file": dg.MetadataValue.path(str(record_file(registry.pointer_file(name)))),
+        },
+    )
+    return record
+
+
+@dg.asset(deps=["batch_recommendations", "served_catalogue"], group_name="release", kinds={"bentoml"})
 def bento(context: dg.AssetExecutionContext, datasets: dg.ResourceParam[Datasets]) -> packaging.BentoInfo:
     """The champion as a Bento: code, bundle and requirements in one folder. It runs without MLflow."""
     built = packaging.build(datasets[context.partition_key].settings)

@@ -51,20 +51,25 @@ def lists_of(settings: "Settings", store: "FeedbackStore", answer: "StoredAnswer
     from threadpoolctl import threadpool_limits
 
     from orchestration.launcher.platform_state import live_pointer
+    from serving.catalogue.files import read, read_record, record_file
     from serving.feedback.recent import RecentEvents
     from serving.lists.predictor import Predictor
     from serving.release.registry import Registry
     from serving.replay import make_list, replay
 
     registry, champion = Registry(settings), live_pointer(settings)
+    record = record_file(settings.pointer)
     recent = RecentEvents(store)
     recent.poll()
     with TemporaryDirectory() as folder, threadpool_limits(1):  # as in the service: one order of additions
         version = registry.version(settings.dataset, answer.version)
-        replayed = replay(answer, Predictor(registry.download_bundle(version, Path(folder) / "bundle")))
+        then = read(record, answer.catalogue) if answer.catalogue else None
+        replayed = replay(answer, Predictor(registry.download_bundle(version, Path(folder) / "bundle")), then)
         today = Predictor(champion.bundle_folder(settings.pointer))
         clock = int(datetime.now(UTC).timestamp() * 1e6)
-        now = make_list(answer, today, recent.items(answer.user_id), clock)
+        named = read_record(record)
+        current = read(record, named.version) if named else None
+        now = make_list(answer, today, recent.items(answer.user_id), clock, current)
     return {"again": replayed.again, "equal": replayed.equal, "version_now": champion.version, "now": now}
 
 

@@ -4,9 +4,9 @@ import hashlib
 import importlib
 import json
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +21,9 @@ from recommenders.storage import schema
 from recommenders.storage.atomic_files import atomic_folder, sha256
 
 READER = 4  # raised when the same files would give other tables
+
+
+AttributeType = Literal["text", "number", "boolean"]  # of a free attribute
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,7 @@ class DatasetSpec:
     generator_version: int = 1  # raised when the same scale and seed would give other files
     generator: str = ""  # "module:function" (folder, scale, seed) if the project generates or pulls the files
     folder: Path | None = None  # the folder of the files if no source is given
+    attributes: Mapping[str, Mapping[str, AttributeType]] = field(default_factory=dict)  # table -> free attribute
 
     def locate(self, source: Path) -> list[Path]:
         """The source's files, sorted. An empty file that matches a glob is left out (a day without events).

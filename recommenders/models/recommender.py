@@ -175,17 +175,20 @@ class Recommender(HasContext, ABC):
         k: int,
         candidates: NDArray[np.bool_] | None = None,
         exclude_known: bool | None = None,
+        eligible: NDArray[np.bool_] | None = None,
     ) -> Ranked:
         """Returns the k best items of each user. At most one block of users x items is in memory.
 
         candidates: (n_items,), by default the available items. exclude_known leaves out the items of the history; by
-        default it is True where users do not buy items again.
+        default it is True where users do not buy items again. eligible: (n_items,), the candidates that may be in the
+        list, by default all. It changes no score: the list is that of all candidates without the others.
         """
         self._check_fitted()
         candidates = self.available_ if candidates is None else candidates
+        eligible = candidates if eligible is None else candidates & eligible
         exclude_known = not self.repeat_ if exclude_known is None else exclude_known
         ranked = [
-            self._recommend_block(user_rows[block], histories[block], k, candidates, exclude_known)
+            self._recommend_block(user_rows[block], histories[block], k, candidates, exclude_known, eligible)
             for block in self._blocks(len(user_rows))
         ]
         if not ranked:
@@ -203,10 +206,11 @@ class Recommender(HasContext, ABC):
         k: int,
         candidates: NDArray[np.bool_],
         exclude_known: bool,
+        eligible: NDArray[np.bool_],
     ) -> Ranked:
         """recommend() for one block of users, without defaults."""
         scores = self.score(user_rows, histories)
-        return mask_and_rank(scores, k, candidates, histories.matrix if exclude_known else None)
+        return mask_and_rank(scores, k, eligible, histories.matrix if exclude_known else None)
 
     def covers(self, user_rows: NDArray[np.int32], histories: Histories) -> NDArray[np.bool_]:
         """Whether the model can rank for each user, (n,). Most models need a history. Ensembles use this."""

@@ -55,6 +55,15 @@ def staging_of(path: Path) -> list[Path]:
     return list(path.parent.glob(f".{path.name}-*"))
 
 
+def signature(path: Path) -> tuple[int, int, int] | None:
+    """Changes whenever atomic_file() replaces the file; None if there is no file. Cheap enough for each poll."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_mtime_ns, status.st_ino, status.st_size
+
+
 def sha256(path: Path) -> str:
     """The file's SHA-256 as hexadecimal digits."""
     with path.open("rb") as file:

@@ -39,6 +39,7 @@ ITEMS = pa.schema(
         pa.field("text", pa.string()),  # free text: description, tags, genres
         pa.field("available_from", TIME),
         pa.field("available_until", TIME),  # null while on sale
+        pa.field("attributes", pa.string()),  # free attributes of the source: a JSON object of name -> value
     ]
 )
 
@@ -50,6 +51,7 @@ USERS = pa.schema(
         pa.field("region", pa.string()),
         pa.field("annual_revenue", pa.float64()),
         pa.field("credit_limit", pa.float64()),
+        pa.field("attributes", pa.string()),  # as those of an item
     ]
 )
 

@@ -18,6 +18,10 @@ from serving.web.predict_request import PredictRequest, as_sent, as_text, parse,
 from serving.worker import Worker
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from serving.catalogue.served_items import ServedItems
     from serving.champion_watcher import Champion
     from serving.lists.predictor import Prediction, Predictor
     from serving.pointer import Pointer
@@ -52,14 +56,15 @@ class Predict:
         asked = parse(body, request.headers.get("content-type", ""))
         feedback, pointer, request_id = self._worker.feedback, champion.pointer, request_ids.current()
         recent = feedback.recent_items(as_text(asked.user_id)) if feedback else []
-        clock = time.time_ns() // 1000
-        prediction = predict(champion.predictor, asked, recent, clock)
-        items = answered_items(asked, prediction)
+        clock, eligible = time.time_ns() // 1000, eligible_items(champion.items, asked)
+        prediction = predict(champion.predictor, asked, recent, clock, eligible)
+        items = answered_items(asked, prediction, champion.items)
         self._worker.metrics.record_list(prediction.strategy, str(pointer.version))
         if feedback:
             made_by = (asked.scene, prediction.strategy, pointer.model, pointer.version)
-            user_id = as_text(asked.user_id)
-            feedback.store_answer(StoredAnswer(request_id, clock, user_id, *made_by, body.decode(), recent, items))
+            catalogue = champion.items.version if champion.items else ""
+            made_from = (body.decode(), recent, items, catalogue)
+            feedback.store_answer(StoredAnswer(request_id, clock, as_text(asked.user_id), *made_by, *made_from))
         return json_answer(answer_of(pointer, asked, prediction, items, request_id, start))
 
 
@@ -85,10 +90,30 @@ def answer_of(
     }
 
 
-def predict(predictor: "Predictor", request: PredictRequest, recent: Sequence[str], clock: int) -> "Prediction":
+def eligible_items(items: "ServedItems | None", request: PredictRequest) -> "NDArray[np.bool_] | None":
+    """Which items of the model meet the filters of a request; None without filters. items: with their attributes.
+
+    Raises InvalidRequestError for an attribute or condition that is not allowed, UnavailableError without a catalogue.
+    """
+    if not request.fields and not request.filters:
+        return None
+    if items is None:
+        raise UnavailableError("no catalogue is loaded yet, so there are no fields and filters: see /health")
+    conditions = items.check(request.fields, request.filters)
+    return items.mask(conditions) if conditions else None
+
+
+def predict(
+    predictor: "Predictor",
+    request: PredictRequest,
+    recent: Sequence[str],
+    clock: int,
+    eligible: "NDArray[np.bool_] | None" = None,
+) -> "Prediction":
     """The list for a request at a time, in microseconds since 1970, UTC.
 
-    recent: item ids of the user's stored events, which come before those of the request.
+    recent: item ids of the user's stored events, which come before those of the request. eligible: from
+    eligible_items().
     """
     history = [as_text(id_) for id_ in request.history]
     return predictor.predict(
@@ -98,14 +123,21 @@ def predict(predictor: "Predictor", request: PredictRequest, recent: Sequence[st
         predictor.lists.moment(clock),
         scene=request.scene,
         exclude=[as_text(id_) for id_ in request.exclude],
+        eligible=eligible,
     )
 
 
-def answered_items(request: PredictRequest, prediction: "Prediction") -> list[dict[str, Any]]:
-    """The items of a list as they are answered, best first."""
+def answered_items(
+    request: PredictRequest, prediction: "Prediction", items: "ServedItems | None" = None
+) -> list[dict[str, Any]]:
+    """The items of a list as they are answered, best first. items: with the attributes that the request may name."""
     numbers = uses_numeric_ids(request)
     scores: Sequence[float | None] = prediction.probabilities or [None] * len(prediction.item_ids)
-    return [
+    answered: list[dict[str, Any]] = [
         {"item_id": as_sent(item_id, numbers), "rank": rank, "score": score}
         for rank, (item_id, score) in enumerate(zip(prediction.item_ids, scores, strict=True), 1)
     ]
+    if items and request.fields:
+        for item, item_id in zip(answered, prediction.item_ids, strict=True):
+            item["fields"] = items.values(item_id, request.fields)
+    return answered

@@ -53,10 +53,16 @@ def state(worker: Worker, champion: "Champion") -> dict[str, object]:
         found["warning"] = "all lists are empty: no item is on sale by its available_from and available_until"
     if worker.champion_problem:
         found["warning"] = f"version {champion.pointer.version} is still served; {worker.champion_problem}"
+    if worker.catalogue:
+        found["catalogue"] = worker.catalogue.version
     return found | problems(worker)
 
 
 def problems(worker: Worker) -> dict[str, str]:
-    """What is wrong beside the champion: with the feedback store or the file of API keys."""
-    found = {"events": worker.feedback and worker.feedback.problem, "api_keys": worker.keys and worker.keys.problem}
+    """What is wrong beside the champion: with the feedback store, the file of API keys or the catalogue."""
+    found = {
+        "events": worker.feedback and worker.feedback.problem,
+        "api_keys": worker.keys and worker.keys.problem,
+        "catalogue_problem": worker.catalogue_problem,
+    }
     return {name: problem for name, problem in found.items() if problem}

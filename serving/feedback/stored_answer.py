@@ -19,3 +19,4 @@ class StoredAnswer:
     request: str
     recent: Sequence[str]
     items: Sequence[Mapping[str, Any]]
+    catalogue: str = ""  # version of the served catalogue; empty without one

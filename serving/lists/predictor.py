@@ -66,25 +66,29 @@ class Predictor:
         moment: int | None = None,
         scene: Scene = "for_you",
         exclude: Sequence[str] = (),
+        eligible: NDArray[np.bool_] | None = None,
     ) -> Prediction:
         """min(n, number of candidates) items of those on sale at the moment (ServedLists.on_sale); by default now.
 
         scene: `for_you`, all items; `reorder`, items of the user's history; `discover`, items that are not in it;
         `basket`, items that go with those of `history`, for any user. exclude: item ids that are not in the list.
+        eligible: (n_items,), in the order of the model's items: the only ones that may be in the list; None: all.
         """
         rows = [self.model.items_.row(item_id) for item_id in history]
         unknown = [item_id for item_id, column in zip(history, rows, strict=True) if column < 0]
         columns = np.array([column for column in rows if column >= 0], dtype=np.int32)
         row, known = self._known(user_id, columns) if scene != "basket" else self._basket(columns)
         excluded = np.array([column for id_ in exclude if (column := self.model.items_.row(id_)) >= 0], dtype=np.int32)
+        plain = scene == "for_you" and eligible is None and not len(columns)
         if scene == "reorder":
-            ranked, by_popularity = self.lists.reorder(row, known, n, moment, excluded), np.array([False])
-        elif scene == "for_you" and not len(columns) and (stored := self._stored(row, n, moment, excluded)):
+            ranked = self.lists.reorder(row, known, n, moment, excluded, eligible)
+            by_popularity = np.array([False])
+        elif plain and (stored := self._stored(row, n, moment, excluded)):
             ranked, by_popularity = stored
         else:
             new_items = None if scene == "for_you" else True
             users = np.array([row], dtype=np.int32)
-            ranked, by_popularity = self.lists.recommend(users, known, n, moment, new_items, excluded)
+            ranked, by_popularity = self.lists.recommend(users, known, n, moment, new_items, excluded, eligible)
         items = [self._item_ids[column] for column in ranked.item_columns[0].tolist() if column >= 0]
         strategy: Strategy = "popularity" if by_popularity[0] else "known_user" if row >= 0 else "history"
         kind = KINDS[scene] if strategy == "known_user" else OTHERS[strategy]

@@ -53,12 +53,13 @@ class ServedLists:
         moment: int | None = None,
         new_items: bool | None = None,
         excluded: NDArray[np.int32] | None = None,
+        eligible: NDArray[np.bool_] | None = None,
     ) -> tuple[Ranked, NDArray[np.bool_]]:
         """The k best items of each user, and (n,) which users got the list of popularity alone.
 
         If the model ranks fewer than k items, the most popular other items follow, with the model's lowest score.
         new_items: leave out the items of the history; None: as the log's users do not buy an item again. excluded: item
-        columns that are in no list.
+        columns that are in no list. eligible: (n_items,), the items that may be in a list; None: all.
         """
         on_sale = self.on_sale(moment)
         if excluded is not None and len(excluded):
@@ -66,12 +67,14 @@ class ServedLists:
             on_sale[excluded] = False
         rankable = self._rankable(user_rows, histories)
         model = self.model if rankable.all() else self.popularity
-        ranked = model.recommend(user_rows, histories, k, on_sale, new_items)
+        among = (k, on_sale, new_items, eligible)
+        ranked = model.recommend(user_rows, histories, *among)
         if rankable.any() and not rankable.all():
-            own = self.model.recommend(user_rows[rankable], histories[np.flatnonzero(rankable)], k, on_sale, new_items)
+            own = self.model.recommend(user_rows[rankable], histories[np.flatnonzero(rankable)], *among)
             ranked.item_columns[rankable], ranked.scores[rankable] = own
+        left = on_sale if eligible is None else on_sale & eligible
         for place in np.flatnonzero(rankable & (ranked.item_columns[:, -1] < 0)).tolist():
-            self._fill_up(ranked, place, histories[place : place + 1], on_sale, new_items)
+            self._fill_up(ranked, place, histories[place : place + 1], left, new_items)
         return ranked, ~rankable
 
     def reorder(
@@ -81,10 +84,13 @@ class ServedLists:
         k: int,
         moment: int | None = None,
         excluded: NDArray[np.int32] | None = None,
+        eligible: NDArray[np.bool_] | None = None,
     ) -> Ranked:
         """The k best items of one user's history; fewer if it has fewer, none if it is empty."""
         columns = np.unique(history.item_columns)
         columns = columns[self.on_sale(moment)[columns]]
+        if eligible is not None:
+            columns = columns[eligible[columns]]
         if excluded is not None:
             columns = columns[~np.isin(columns, excluded)]
         users = np.array([user_row], dtype=np.int32)
@@ -111,12 +117,12 @@ class ServedLists:
         return rankable if self.model.handles_new_users else rankable & (user_rows >= 0)
 
     def _fill_up(
-        self, ranked: Ranked, place: int, history: Histories, on_sale: NDArray[np.bool_], new_items: bool | None
+        self, ranked: Ranked, place: int, history: Histories, candidates: NDArray[np.bool_], new_items: bool | None
     ) -> None:
-        """Appends the most popular items to a short list."""
+        """Appends the most popular candidates to a short list."""
         columns, scores = ranked.item_columns[place], ranked.scores[place]
         n_found = int((columns >= 0).sum())
-        left = on_sale.copy()
+        left = candidates.copy()
         left[columns[:n_found]] = False
         no_user = np.full(1, -1, dtype=np.int32)
         rest = self.popularity.recommend(no_user, history, len(columns) - n_found, left, new_items).item_columns[0]

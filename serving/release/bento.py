@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from recommenders.errors import ReleaseError
+from serving.catalogue import files
+from serving.catalogue.files import record_file
 from serving.lists import precomputed
 from serving.pointer import Pointer, read_pointer, verify, write_pointer
 from serving.settings import BENTO_POINTER, PROJECT, ServingSettings
@@ -59,7 +61,8 @@ class BentoInfo:
 def build(settings: ServingSettings, version: str | None = None) -> BentoInfo:
     """Builds the champion's Bento; `version` is the Bento's version, by default the champion's and the time.
 
-    Raises ReleaseError if there is no champion or the build fails, BundleError if its bundle is damaged.
+    The Bento has the catalogue that is served now, if there is one. Raises ReleaseError if there is no champion or the
+    build fails, BundleError if its bundle is damaged, CatalogueError if the catalogue is.
     """
     pointer = read_pointer(settings.pointer)
     if pointer is None:
@@ -67,7 +70,8 @@ def build(settings: ServingSettings, version: str | None = None) -> BentoInfo:
     name = bento_name(pointer.dataset)
     version = version or f"v{pointer.version}-{datetime.now(UTC):%Y%m%d%H%M%S}"
     with tempfile.TemporaryDirectory(prefix="tradewind-bento-") as folder:
-        stage(Path(folder), pointer, pointer.bundle_folder(settings.pointer))
+        staged = stage(Path(folder), pointer, pointer.bundle_folder(settings.pointer))
+        files.copy(record_file(settings.pointer), record_file(staged))
         # JSON is valid YAML and needs no quoting rules.
         (Path(folder) / "bentofile.yaml").write_text(json.dumps(bentofile(name, pointer), indent=2))
         _bentoml_build(Path(folder), version, settings.bentoml_home)
@@ -79,8 +83,8 @@ def bento_name(dataset: str) -> str:
     return f"tradewind_{re.sub(r'[^a-z0-9._-]', '-', dataset.lower())}".rstrip("._-")
 
 
-def stage(folder: Path, pointer: Pointer, bundle: Path) -> None:
-    """Copies the Bento's content into the folder: the packages, and the champion where settings.BENTO_POINTER is."""
+def stage(folder: Path, pointer: Pointer, bundle: Path) -> Path:
+    """Copies the packages into the folder, and the champion where settings.BENTO_POINTER is; returns the pointer."""
     verify(bundle, pointer.bundle_sha256)
     for package in PACKAGES:
         shutil.copytree(PROJECT / package, folder / package, ignore=IGNORED)
@@ -89,6 +93,7 @@ def stage(folder: Path, pointer: Pointer, bundle: Path) -> None:
     if (lists := precomputed.folder_of(bundle)).is_dir():
         shutil.copytree(lists, precomputed.folder_of(staged_pointer.parent / str(pointer.version)))
     write_pointer(staged_pointer, replace(pointer, bundle=str(pointer.version), earlier=()))
+    return staged_pointer
 
 
 def bentofile(name: str, pointer: Pointer) -> dict[str, Any]:

@@ -24,6 +24,9 @@ class RecommendedItem(BaseModel):
         description="The probability that the user buys the item within the horizon of the evaluation, if the user "
         "buys anything; null if the model is not calibrated."
     )
+    fields: dict[str, str | float | bool | None] | None = Field(
+        default=None, description="The attributes that the request names in `fields`; null where a value is missing."
+    )
 
 
 class PredictResponse(BaseModel):

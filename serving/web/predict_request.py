@@ -1,15 +1,16 @@
 """The body of POST /predict: its fields and limits, and the conversion of ids."""
 
 from collections.abc import Collection, Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, WithJsonSchema
 
 from serving.web import validation
 
 MAX_ID_LENGTH = 1024  # characters: the URL of an item's page fits
 MAX_HISTORY_LENGTH = 1000  # events
 MAX_ITEMS = 100
+MAX_FIELDS = 100
 MAX_SAFE_INTEGER = 2**53 - 1  # JavaScript and many JSON readers round larger numbers
 MAX_DIGITS = len(str(MAX_SAFE_INTEGER))
 MAX_BODY_BYTES = 1100 * 1024  # bytes: a history of maximum length with the longest ids fits
@@ -32,7 +33,22 @@ ALLOWED = {
     "scene": "for_you, reorder, discover or basket",
     "exclude": f"a list of up to {MAX_HISTORY_LENGTH} item ids",
     "exclude[]": ID,
+    "fields": f"a list of up to {MAX_FIELDS} names of attributes of items",
+    "fields[]": "a name of an attribute of items",
+    "filters": f"an object of up to {MAX_FIELDS} attributes -> a value, a list, or an object of min, max and not",
 }
+
+AttributeName = Annotated[StrictStr, Field(max_length=64)]
+_VALUE = {"type": ["string", "number", "boolean"]}
+_VALUES: list[dict[str, Any]] = [_VALUE, {"type": "array", "items": _VALUE, "minItems": 1}]
+_RANGE = {
+    "type": "object",
+    "properties": {"min": {"type": "number"}, "max": {"type": "number"}, "not": {"anyOf": _VALUES}},
+    "additionalProperties": False,
+    "minProperties": 1,
+}
+# Checked when the kinds of the attributes are known (serving.catalogue.conditions); this describes it for clients.
+Condition = Annotated[Any, WithJsonSchema({"anyOf": [*_VALUES, _RANGE]})]
 
 
 class PredictRequest(BaseModel):
@@ -60,6 +76,20 @@ class PredictRequest(BaseModel):
     )
     exclude: list[Id] = Field(
         default=[], max_length=MAX_HISTORY_LENGTH, description="Items that must not be in the list, such as the cart."
+    )
+    fields: list[AttributeName] = Field(
+        default=[],
+        max_length=MAX_FIELDS,
+        description="Attributes of items that each item of the answer states, such as title and price.",
+        examples=[["title", "price"]],
+    )
+    filters: dict[AttributeName, Condition] = Field(
+        default={},
+        max_length=MAX_FIELDS,
+        description="Attribute -> condition. Only items that meet all of them are in the list. A condition is a value, "
+        'a list of values, or an object: for numbers `{"min": 5, "max": 20}`, for all `{"not": ...}`. A missing value '
+        "meets none.",
+        examples=[{"category": "Tools", "price": {"max": 20}}],
     )
 
 

@@ -21,7 +21,7 @@ LINEAGE = {
     *("training_log", "item_vectors", "item_features", "user_features"),
     *MODELS,
     *("evaluation_report", "release_candidate", "registered_model", "champion"),
-    *("bento", "batch_recommendations", "drift_report"),
+    *("served_catalogue", "bento", "batch_recommendations", "drift_report"),
 }
 
 

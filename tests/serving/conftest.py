@@ -1,5 +1,6 @@
 """A toy market, bundles of it, and real servers on loopback that stop with their tests."""
 
+import json
 import os
 import signal
 import subprocess
@@ -19,6 +20,8 @@ from recommenders.events.ids import IdMap
 from recommenders.events.interactions import Interactions
 from recommenders.models.popularity import Popularity
 from recommenders.storage import schema
+from serving.catalogue.files import CatalogueRecord, record_file, write
+from serving.catalogue.tables import item_attributes, user_attributes
 from serving.pointer import Pointer, fingerprint, write_pointer
 from serving.settings import PROJECT, ServingSettings
 
@@ -33,7 +36,7 @@ class ToyMarket:
 
     def __init__(self, pick_port: Callable[[], int]) -> None:
         self.log, self.bundle, self.release, self.settings = toy_log, toy_bundle, release, settings_of
-        self.until, self._pick_port = until, pick_port
+        self.catalogue, self.until, self._pick_port = toy_catalogue, until, pick_port
 
     def serve(
         self, target: str, home: Path, cwd: Path = PROJECT, host: str = "127.0.0.1", **environment: str
@@ -136,6 +139,38 @@ def release(settings: ServingSettings, version: int, favourite: int) -> Path:
         ),
     )
     return folder
+
+
+def toy_catalogue(settings: ServingSettings, price: float = 1.0) -> CatalogueRecord:
+    """Writes the catalogue of the toy market: items "101".."111" with prices from `price` on, and "999"; users 1 and 2.
+
+    Item 112 is not in it. Odd items are tools, even ones paint; 103, 106 and 109 are red and
+    101, 104, 107 and 110 have no colour.
+    """
+    ids = [*range(101, 112), 999]
+    items = pa.table(
+        {
+            "item_id": [str(id_) for id_ in ids],
+            "title": [f"Item {id_}" for id_ in ids],
+            "category": ["Tools" if id_ % 2 else "Paint" for id_ in ids],
+            "brand": ["ABC"[id_ % 3] for id_ in ids],
+            "price": [price + place if id_ != 105 else None for place, id_ in enumerate(ids)],
+            "attributes": [json.dumps(free_attributes(id_)) for id_ in ids],
+        }
+    )
+    users = pa.table(
+        {"user_id": ["1", "2"], "segment": ["cafe", None], "attributes": ['{"income": "high"}', '{"income": null}']}
+    )
+    return write(
+        record_file(settings.pointer),
+        item_attributes(schema.conform(items, schema.ITEMS, "items"), {}, START),
+        user_attributes(schema.conform(users, schema.USERS, "users"), {}),
+    )
+
+
+def free_attributes(id_: int) -> dict[str, object]:
+    """Those of an item of the toy market."""
+    return {"colour": ["blue", "red", None][id_ % 3], "stocked": id_ != 104, "margin": id_ / 4}
 
 
 def settings_of(home: Path, dataset: str = "toy") -> ServingSettings:

@@ -10,8 +10,10 @@ import httpx
 import numpy as np
 import pytest
 
+from recommenders.errors import DataError
 from recommenders.models.collaborative_filtering.model import CollaborativeFiltering
 from serving.application import build
+from serving.catalogue.files import Catalogue, read, read_record, record_file
 from serving.champion_watcher import ChampionWatcher
 from serving.feedback.feedback import Feedback
 from serving.feedback.store import FeedbackStore
@@ -68,6 +70,40 @@ def test_every_answer_is_replayed_byte_by_byte(worker, market, tmp_path):
     other = Predictor(market.bundle(tmp_path / "other", favourite=5))
     assert not all(replay(one, other).equal for one in stored)
     assert not all(replay(replace(one, recent=[]), predictor).equal for one in stored)
+
+
+def test_an_answer_with_fields_and_filters_is_replayed_with_its_catalogue(worker, market, tmp_path):
+    settings = market.settings(tmp_path)
+    record = record_file(settings.pointer)
+    then = market.catalogue(settings).version
+    worker.watcher.poll()
+    filters = {"price": {"max": 6}, "colour": {"not": "blue"}}
+    request = {"user_id": 3, "filters": filters, "fields": ["price", "title"]}
+
+    async def ask() -> dict[str, Any]:
+        transport = httpx.ASGITransport(app=build(worker, Path()))
+        async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+            return (await client.post("/predict", json=request)).json()
+
+    answer = asyncio.run(ask())
+    assert {item["item_id"] for item in answer["items"]} == {103, 106}
+    now = market.catalogue(settings, price=4.0).version
+    worker.feedback.stop()
+    stored = FeedbackStore(settings.feedback_store, "toy").answer(answer["request_id"])
+    assert stored.catalogue == then
+    predictor = Predictor(settings.champions / "toy" / "1")
+    assert replay(stored, predictor, read(record, then)).equal
+    assert [item["item_id"] for item in replay(stored, predictor, read(record, now)).again] == [103]
+    with pytest.raises(DataError, match=r"answer .* cannot be made again: no catalogue is loaded yet"):
+        replay(stored, predictor)
+    with pytest.raises(DataError, match=r"cannot be made again: filters\.colour: got an object; allowed: only"):
+        replay(stored, predictor, without_colours(record))
+
+
+def without_colours(record: Path) -> Catalogue:
+    known = read(record, read_record(record).version)
+    kept = {name: column for name, column in known.items.columns.items() if name != "colour"}
+    return replace(known, items=replace(known.items, columns=kept))
 
 
 def request_of(rng: np.random.Generator) -> dict[str, Any]:

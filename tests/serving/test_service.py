@@ -12,6 +12,8 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from serving.catalogue.files import record_file
+from serving.settings import PROJECT
 from serving.web.predict_request import MAX_BODY_BYTES
 
 pytestmark = pytest.mark.slow
@@ -156,7 +158,9 @@ def test_the_openapi_document(client):
     described = client.get("/openapi.json").json()
     assert set(described["paths"]) == {"/predict", "/events", "/health", "/analytics", "/metrics"}
     fields = described["components"]["schemas"]["PredictRequest"]
-    assert set(fields["properties"]) == {"user_id", "history", "n_recommendations", "scene", "exclude"}
+    assert set(fields["properties"]) == {
+        *("user_id", "history", "n_recommendations", "scene", "exclude", "fields", "filters")
+    }
     text = json.dumps(described)
     for reference in re.findall(r"#/components/schemas/(\w+)", text):
         assert reference in described["components"]["schemas"]
@@ -216,6 +220,54 @@ def test_one_bad_event_stores_none(client):
     assert answer.headers["content-type"] == "application/problem+json"
     assert [fault["field"] for fault in answer.json()["errors"]] == ["events[0].quantity", "events[1].quantity"]
     assert client.post("/events", json=purchases("other", 1, 2)).json()["stored"] == 2
+
+
+EXAMPLES = re.findall(
+    r"```(?:json|text)\n(.*?)```",
+    (PROJECT / "docs" / "api.md").read_text().partition("### Fields")[2].partition("### Ids")[0],
+    re.DOTALL,
+)
+
+
+def test_the_examples_of_the_documentation_with_fields_and_filters(client, market, home):
+    market.catalogue(market.settings(home))
+    market.until(lambda: "catalogue" in client.get("/health").json(), "the catalogue was never loaded")
+    fields, shown, range_, others, wrong, message = EXAMPLES
+    (item,) = ask(client, **json.loads(fields)).json()["items"]
+    example = json.loads(shown)
+    assert (list(item), set(item["fields"])) == (list(example), set(example["fields"]))
+    items = ask(client, **json.loads(range_)).json()["items"]
+    assert {item["item_id"] for item in items} == {105, 109, 111} - {105}  # 105 has no price
+    for item in items:
+        assert item["fields"]["brand"] in "AB"
+        assert 5 <= item["fields"]["price"] <= 20
+    items = ask(client, **json.loads(others)).json()["items"]
+    assert {item["item_id"] for item in items} == {102, 105, 108, 111}  # the blue ones
+    answer = ask(client, **json.loads(wrong))
+    assert (answer.status_code, answer.json()["detail"]) == (422, message.strip())
+
+
+def test_a_new_catalogue_is_served_at_once_and_a_damaged_one_is_not(client, market, home):
+    settings = market.settings(home)
+    asked = {"user_id": 3, "n_recommendations": 1, "fields": ["price"]}
+    for price in (7.0, 8.0):
+        version = market.catalogue(settings, price).version
+        market.until(
+            lambda wanted=version: client.get("/health").json()["catalogue"] == wanted, "the catalogue was not replaced"
+        )
+        assert ask(client, **asked).json()["items"][0]["fields"] == {"price": price}
+    record = record_file(settings.pointer)
+    damaged = record.read_text().replace(version, "0" * 64)
+    record.with_name("staging").write_text(damaged)
+    record.with_name("staging").replace(record)
+    market.until(lambda: "catalogue_problem" in client.get("/health").json(), "the damage was not reported")
+    state = client.get("/health").json()
+    assert state["catalogue"] == version
+    assert "cannot be read" in state["catalogue_problem"]
+    assert ask(client, **asked).json()["items"][0]["fields"] == {"price": 8.0}
+    market.catalogue(settings, 9.0)
+    market.until(lambda: "catalogue_problem" not in client.get("/health").json(), "the problem stayed")
+    assert ask(client, **asked).json()["items"][0]["fields"] == {"price": 9.0}
 
 
 class RepeatingClient(threading.Thread):

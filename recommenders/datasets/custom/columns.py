@@ -108,6 +108,15 @@ class Column(BaseModel):
             _check_format(self.format)
 
 
+TYPES = {"text": pa.string(), "number": pa.float64(), "boolean": pa.bool_()}  # of free attributes
+
+
+class Attribute(Column):
+    """The source of a free attribute: one that the table has no column for."""
+
+    type: Literal["text", "number", "boolean"] = "text"
+
+
 def _check_format(format_: str) -> None:
     with duckdb.connect() as engine:
         try:

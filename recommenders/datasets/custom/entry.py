@@ -1,167 +1,15 @@
 """Custom data sets: one entry of a YAML file each, validated by a typed configuration (docs/custom-data.md)."""
 
-import codecs
 import json
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 import duckdb
-import pyarrow as pa
-from pydantic import BaseModel, BeforeValidator, Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 
-from recommenders.datasets.custom.columns import RULES, STRICT, Column, Decimal, Nulls, Range, as_column
-from recommenders.storage import schema
+from recommenders.datasets.custom.columns import STRICT, Column
+from recommenders.datasets.custom.table import TABLES, Table
 
-FORMATS = {
-    ".json": "json",
-    ".jsonl": "json",
-    ".ndjson": "json",
-    ".parquet": "parquet",
-    ".xlsx": "xlsx",
-}  # any other suffix: CSV
-SCHEMES = ("s3", "gs", "file")  # of object stores
 DATABASES = ("sqlite", "postgresql", "mysql", "mariadb", "duckdb")
-TABLES: Mapping[str, pa.Schema] = {
-    "interactions": schema.INTERACTIONS,
-    "items": schema.ITEMS,
-    "users": schema.USERS,
-}
-REQUIRED = {"interactions": ("user_id", "item_id", "timestamp"), "items": ("item_id",), "users": ("user_id",)}
-NO_DELIMITER = '"\n\r\0'  # characters with another meaning in a CSV file
-COMPUTED_COLUMNS = ("weight", "returned_quantity", "returned_at")  # columns that are never read from a source
-
-
-def _as_list(given: Any) -> Any:
-    return (given,) if isinstance(given, str) else given
-
-
-Names = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_as_list)]
-
-
-def _check_path(pattern: str) -> None:
-    """Raises ValueError if a path or glob can never match a file."""
-    try:
-        path = Path(pattern).expanduser()
-    except RuntimeError:
-        raise ValueError(f"files: got {pattern!r}, whose home folder is unknown; allowed: a path without ~") from None
-    parts = path.relative_to(path.anchor).parts
-    if not parts:
-        raise ValueError(f"files: got {pattern!r}, which is a folder; allowed: its files, such as orders/*.csv")
-    if any("**" in part and part != "**" for part in parts):
-        raise ValueError(f"files: got {pattern!r}; allowed: ** as a whole part of the path, such as **/*.csv")
-
-
-class Table(BaseModel):
-    """One table of the user: its files or query, and the mapping of its columns."""
-
-    model_config = STRICT
-
-    files: Names = ()  # paths, globs, or URLs of an object store
-    query: str | None = None  # SQL query on the entry's database
-    format: Literal["csv", "json", "parquet", "xlsx"] | None = None  # default: from the file name's suffix
-    sheet: str | None = Field(default=None, min_length=1)  # sheet of a workbook; default: the first
-    delimiter: str | None = Field(default=None, min_length=1)
-    encoding: str | None = None
-    decimal: Decimal | None = None  # None: a point; thousands separators are read only if the number is unambiguous
-    nulls: Nulls | None = None  # texts that mean a missing value; default: columns.NULLS
-    columns: dict[str, Annotated[Column, BeforeValidator(as_column)]]
-    rules: dict[str, Range] = {}
-
-    @model_validator(mode="after")
-    def _one_source(self) -> Self:
-        if bool(self.files) == (self.query is not None):
-            raise ValueError("needs either files (a path, glob or URL) or query (of the entry's sql)")
-        urls = [file for file in self.files if "://" in file]
-        if any(url.split("://")[0] not in SCHEMES for url in urls):
-            raise ValueError(f"files: got another scheme; allowed: a path, or {', '.join(f'{s}://' for s in SCHEMES)}")
-        if urls and len(urls) < len(self.files):
-            raise ValueError("files: got paths and URLs; allowed: only one kind; split them into two data sets")
-        for pattern in self.files if not urls else ():
-            _check_path(pattern)
-        return self
-
-    @model_validator(mode="after")
-    def _text_as_csv_only(self) -> Self:
-        if self.kind != "csv" and (self.delimiter or self.encoding or self.decimal):
-            raise ValueError(f"delimiter, encoding and decimal are for CSV files; this is {self.kind}; leave them out")
-        if self.kind != "xlsx" and self.sheet:
-            raise ValueError(f"sheet is for .xlsx files; this is {self.kind}; leave it out")
-        if self.delimiter is not None and (len(self.delimiter) > 1 or self.delimiter in NO_DELIMITER):
-            raise ValueError(f"delimiter: got {self.delimiter!r}; allowed: one character, no quote or line end")
-        try:
-            plain = "\n".encode(self.encoding or "utf-8") == b"\n"
-        except LookupError:
-            plain = False
-        if not plain:
-            raise ValueError(f"encoding: got {self.encoding!r}; allowed: utf-8, latin-1, cp1252 and such; not UTF-16")
-        return self
-
-    @model_validator(mode="after")
-    def _one_role_a_column(self) -> Self:
-        roles: dict[str, str] = {}
-        for role, column in self.columns.items():
-            source = (column.column or "").casefold()
-            if source and source in roles:
-                raise ValueError(f"columns.{role}: got {column.column!r}, which is {roles[source]} already; choose one")
-            roles[source] = role
-        return self
-
-    @property
-    def pulled(self) -> bool:
-        """Whether the table is remote and is copied before it is read."""
-        return self.query is not None or "://" in self.files[0]
-
-    @property
-    def kind(self) -> str:
-        """csv, json, parquet or xlsx."""
-        if self.query is not None:
-            return "parquet"
-        return self.format or FORMATS.get(self._end, "csv")
-
-    @property
-    def _end(self) -> str:
-        """The suffix of the first file's name, without .gz or a final wildcard, as in *.jsonl*."""
-        name = self.files[0].partition("?")[0] if self.pulled else self.files[0]
-        return Path(name.removesuffix(".gz").rstrip("*?.")).suffix
-
-    @property
-    def separator(self) -> str:
-        """The delimiter between two fields of a CSV file."""
-        return self.delimiter or ("\t" if self._end == ".tsv" else ",")
-
-    @property
-    def codec(self) -> str:
-        """The encoding's Python name."""
-        return codecs.lookup(self.encoding or "utf-8").name
-
-    def ranges(self) -> dict[str, Range]:
-        """The rules of the columns that the table has."""
-        return {role: rule for role, rule in {**RULES, **self.rules}.items() if role in self.columns}
-
-    def check(self, name: str) -> None:
-        """Raises ValueError if a column or rule is not allowed in this table."""
-        types = {field.name: field.type for field in TABLES[name] if field.name not in COMPUTED_COLUMNS}
-        allowed = ", ".join(types)
-        if missing := [role for role in REQUIRED[name] if role not in self.columns]:
-            raise ValueError(f"{name}.columns: lacks {', '.join(missing)}; allowed: {allowed}")
-        for role, column in self.columns.items():
-            if role not in types:
-                raise ValueError(f"{name}.columns: got {role!r}; allowed: {allowed}")
-            if role in REQUIRED[name] and column.column is None:
-                raise ValueError(f"{name}.columns.{role}: got one value for all rows; allowed: a source column")
-            try:
-                column.check(types[role])
-            except ValueError as error:
-                raise ValueError(f"{name}.columns.{role}: {error}") from None
-            if column.total and (role != "unit_price" or "quantity" not in self.columns):
-                raise ValueError(f"{name}.columns.{role}.total: allowed: for unit_price, if there is a quantity")
-        for role, rule in self.rules.items():
-            if role not in self.columns or types[role] != pa.float64() or not rule.bounds:
-                numbers = ", ".join(r for r in self.columns if types[r] == pa.float64()) or "no column is a number"
-                raise ValueError(f"{name}.rules.{role}: is not a bound of a number column; allowed: {numbers}")
-            if rule.otherwise == "set_aside" and name != "interactions":
-                raise ValueError(f"{name}.rules.{role}.otherwise: got set_aside; allowed: quarantine")
 
 
 class Sql(BaseModel):
@@ -224,7 +72,11 @@ class Entry(BaseModel):
 
     def table_settings(self) -> str:
         """The settings that affect the tables, as JSON: with other settings, the same files give other tables."""
-        return json.dumps(self.model_dump(exclude={"title", "licence", "sql", "protocol", "max_quarantined"}))
+        settings = self.model_dump(exclude={"title", "licence", "sql", "protocol", "max_quarantined"})
+        for name, table in self.tables.items():
+            if not table.attributes:  # the data version of an entry without them is that of before there were any
+                del settings[name]["attributes"]
+        return json.dumps(settings)
 
     @model_validator(mode="after")
     def _tables_fit(self) -> Self:

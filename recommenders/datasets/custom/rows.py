@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recommenders.datasets.custom.columns import Column, Range
-from recommenders.datasets.custom.entry import REQUIRED, Entry, Table
+from recommenders.datasets.custom.entry import Entry
 from recommenders.datasets.custom.rules import (
     event_rules,
     key_columns,
@@ -17,7 +17,8 @@ from recommenders.datasets.custom.rules import (
     time_rules,
     value_rules,
 )
-from recommenders.datasets.custom.values import select_values, type_of
+from recommenders.datasets.custom.table import ATTRIBUTE, REQUIRED, Table
+from recommenders.datasets.custom.values import select_values
 from recommenders.datasets.reading.ingest import Plan
 from recommenders.datasets.reading.lines import check_parquet, text_literal
 from recommenders.datasets.reading.source_reading import Reading
@@ -59,9 +60,9 @@ def _with_event(table: Table) -> Table:
 
 
 def _read(reading: Reading, name: str, table: Table, paths: Sequence[Path]) -> None:
-    columns = {column.column: "VARCHAR" for column in table.columns.values() if column.column is not None}
+    columns = {column.column: "VARCHAR" for column in table.sources.values() if column.column is not None}
     needed = (*REQUIRED[name], "event")
-    may_lack = [column.column for role, column in table.columns.items() if role not in needed and column.column]
+    may_lack = [column.column for role, column in table.sources.items() if role not in needed and column.column]
     if table.kind == "parquet":
         _read_parquet(reading, name, paths, columns, may_lack)
     elif table.kind == "json":
@@ -117,7 +118,7 @@ def _entity_table(entry: Entry, kind: str) -> str:
     key, table = f"{kind}_id", entry.tables.get(f"{kind}s")
     if table is None:
         return f"select distinct {key} from kept order by {key}"
-    columns = ", ".join(_valid_value(role, table) for role in table.columns)
+    columns = ", ".join([*(f'{_valid_value(r, table)} as "{r}"' for r in table.columns), *_free_attributes(table)])
     order = f"{key}, valid_from nulls first" if "valid_from" in table.columns else key
     listed = f"select {columns} from good_{kind}s"
     if getattr(entry, f"unknown_{kind}s") == "quarantine":
@@ -128,8 +129,14 @@ def _entity_table(entry: Entry, kind: str) -> str:
 
 def _valid_value(role: str, table: Table) -> str:
     """SQL of a value of items or users, null if it is left out."""
-    if type_of(role) == pa.string() or role in key_columns(table):
+    if table.type_of(role) in (pa.string(), pa.bool_()) or role in key_columns(table):
         return f'"{role}"'
     bounds = table.ranges().get(role, Range()).bounds.values()
     conditions = [f'isfinite("{role}")', *(f'"{role}" {operator} {bound!r}::double' for operator, bound in bounds)]
-    return f'case when {" and ".join(conditions)} then "{role}" end as "{role}"'
+    return f'case when {" and ".join(conditions)} then "{role}" end'
+
+
+def _free_attributes(table: Table) -> list[str]:
+    """SQL of the column of all free attributes; empty if there are none."""
+    pairs = ", ".join(f"'{name}': {_valid_value(f'{ATTRIBUTE}{name}', table)}" for name in table.attributes)
+    return [f"to_json({{{pairs}}})::varchar as attributes"] if pairs else []

@@ -6,8 +6,9 @@ from datetime import UTC, datetime, timedelta
 import pyarrow as pa
 
 from recommenders.datasets.custom.columns import Column
-from recommenders.datasets.custom.entry import REQUIRED, Entry, Table
-from recommenders.datasets.custom.values import EPOCH, type_of
+from recommenders.datasets.custom.entry import Entry
+from recommenders.datasets.custom.table import ATTRIBUTE, REQUIRED, Table
+from recommenders.datasets.custom.values import EPOCH
 from recommenders.datasets.reading.lines import text_literal
 from recommenders.storage import schema
 
@@ -18,7 +19,7 @@ IDS = ("user_id", "item_id", "order_id")
 
 def _label(table: Table, role: str) -> str:
     """The name of the column in the user's table."""
-    return table.columns[role].column or role
+    return table.sources[role].column or role.removeprefix(ATTRIBUTE)
 
 
 def reject_rules(name: str, table: Table, keys: Sequence[str] = ()) -> dict[str, str]:
@@ -32,7 +33,7 @@ def reject_rules(name: str, table: Table, keys: Sequence[str] = ()) -> dict[str,
         for role in IDS
         if role in table.columns
     }
-    rules |= _schema_violations(table, keys or table.columns)
+    rules |= _schema_violations(table, keys or table.sources)
     if keys:
         among = ", ".join(f'"{key}"' for key in keys)
         order = f"broken is not null or {_any(rules)}, {_any(value_rules(table))}, file, line"
@@ -43,7 +44,7 @@ def reject_rules(name: str, table: Table, keys: Sequence[str] = ()) -> dict[str,
 
 def value_rules(table: Table) -> dict[str, str]:
     """Rules for values of items or users with a wrong type or out of range: the value is dropped, the row is kept."""
-    roles = [role for role in table.columns if role not in key_columns(table)]
+    roles = [role for role in table.sources if role not in key_columns(table)]
     found = _schema_violations(table, roles) | range_rules(table, "quarantine")
     return {f"{reason}; the value is left out": condition for reason, condition in found.items()}
 
@@ -51,15 +52,16 @@ def value_rules(table: Table) -> dict[str, str]:
 def _schema_violations(table: Table, roles: Iterable[str]) -> dict[str, str]:
     found = {}
     for role in roles:
-        column, label, text = table.columns[role], _label(table, role), f'"{role} text"'
+        column, label, text = table.sources[role], _label(table, role), f'"{role} text"'
         if (kind := _kind(column, role, table)) is None:
             continue
-        if type_of(role) == schema.TIME and column.unit is None and column.format is None:
+        if table.type_of(role) == schema.TIME and column.unit is None and column.format is None:
             found[f"{label} is a number, not a time: set unit to what it counts since 1970"] = (
                 f"regexp_full_match({text}, '{EPOCH}')"
             )
         value = f'"{role} total"' if column.total else f'"{role}"'
-        found[f"{label} is not {kind}"] = f"{text} is not null and coalesce(not isfinite({value}), true)"
+        invalid = f"{value} is null" if table.type_of(role) == pa.bool_() else f"coalesce(not isfinite({value}), true)"
+        found[f"{label} is not {kind}"] = f"{text} is not null and {invalid}"
     return found
 
 
@@ -74,13 +76,13 @@ def key_columns(table: Table) -> list[str]:
 
 def _kind(column: Column, role: str, table: Table) -> str | None:
     """The expected type of a column, for messages; None for text."""
-    type_ = type_of(role)
+    type_ = table.type_of(role)
     if type_ == pa.float64():
         return (
             "a number with a decimal comma" if "," in (column.decimal, table.decimal) and column.column else "a number"
         )
     if type_ != schema.TIME:
-        return None
+        return "true or false" if type_ == pa.bool_() else None
     if column.unit is not None:
         return f"a time in {column.unit} since 1970"
     return f"a time like {column.format}" if column.format else "a time like 2024-05-31 14:05:00"

@@ -13,10 +13,11 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from recommenders.datasets.custom.columns import Column, Range
-from recommenders.datasets.custom.entry import TABLES, Entry, ProtocolConfig, Sql, Table
+from recommenders.datasets.custom.columns import Attribute, Column, Range
+from recommenders.datasets.custom.entry import Entry, ProtocolConfig, Sql
 from recommenders.datasets.custom.pull import pull
 from recommenders.datasets.custom.rows import parse
+from recommenders.datasets.custom.table import TABLES, Table
 from recommenders.datasets.reading.text import is_blank
 from recommenders.datasets.spec import DatasetSpec, Protocol, check_names, find_files, os_errors_as_data_errors
 from recommenders.datasets.store import Fingerprint
@@ -30,6 +31,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "sql": Sql,
     "protocol": ProtocolConfig,
     "columns": Column,
+    "attributes": Attribute,
     "rules": Range,
 }
 
@@ -181,6 +183,10 @@ def _spec(name: object, content: object, path: Path) -> CustomDatasetSpec:
         ),
         folder=path.parent,
         max_quarantined=entry.max_quarantined,
+        attributes={
+            name: {attribute: source.type for attribute, source in table.attributes.items()}
+            for name, table in entry.tables.items()
+        },
         entry=entry,
         config=path,
     )

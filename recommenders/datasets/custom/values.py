@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import pyarrow as pa
 
 from recommenders.datasets.custom.columns import EPOCHS, NULL_NUMBERS, NULLS, SCALES, Column
-from recommenders.datasets.custom.entry import TABLES, Table
+from recommenders.datasets.custom.table import ATTRIBUTE, Table
 from recommenders.datasets.reading.lines import text_literal
 from recommenders.storage import schema
 
@@ -21,6 +21,7 @@ NUMBERS: Mapping[str | None, str] = {
     None: r"\d+(\.\d+)?|\d{1,3}(,\d{3})+\.\d+",
 }
 CURRENCY = r"[ \x{a0}]?([A-Z]{0,3}\p{Sc}|[A-Z]{3})?[ \x{a0}]?"  # $, US$, EUR
+TRUE, FALSE = ("true", "t", "yes", "y", "1", "1.0"), ("false", "f", "no", "n", "0", "0.0")  # in any case
 MONEY = ("unit_price", "price", "annual_revenue", "credit_limit")
 
 
@@ -29,7 +30,7 @@ def select_values(table: Table, zone: str) -> str:
     # DuckDB would push the rules, which all use `broken`, below this select and compute each value once per rule.
     # It never pushes anything below a random number.
     parts = ["file", "line", "raw", "case when random() >= 0 then broken end as broken"]
-    for role, column in table.columns.items():
+    for role, column in table.sources.items():
         text, value = _text(role, table), _value(role, table, zone)
         parts.append(f'{text} as "{role} text"')
         if column.total:
@@ -39,28 +40,25 @@ def select_values(table: Table, zone: str) -> str:
     return ", ".join(parts)
 
 
-def type_of(role: str) -> pa.DataType:
-    """The type of a column in the tables that have it."""
-    return next(fields.field(role).type for fields in TABLES.values() if role in fields.names)
-
-
 def _text(role: str, table: Table) -> str:
     """SQL of the text of a value, null if it is a null marker; text files are trimmed already."""
-    column = table.columns[role]
+    column = table.sources[role]
     if column.column is None:
         return text_literal(str(column.value))
     written = f'"{column.column}"'
     text = f"nullif(trim({written}), '')" if table.kind == "parquet" else written
-    usual = NULLS if type_of(role) == pa.string() else NULL_NUMBERS
+    usual = NULLS if table.type_of(role) == pa.string() else NULL_NUMBERS
     nulls = next((given for given in (column.nulls, table.nulls) if given is not None), usual)
     listed = ", ".join(text_literal(null) for null in nulls)
     return f"case when {text} not in ({listed}) then {text} end" if listed else text
 
 
 def _value(role: str, table: Table, zone: str) -> str:
-    text, column, type_ = _text(role, table), table.columns[role], type_of(role)
+    text, column, type_ = _text(role, table), table.sources[role], table.type_of(role)
     if type_ == schema.TIME:
         return _time(text, column, text_literal(zone))
+    if type_ == pa.bool_():
+        return f"case when lower({text}) in {TRUE} then true when lower({text}) in {FALSE} then false end"
     return _scaled(_number(text, role, column, table), column) if type_ == pa.float64() else text
 
 
@@ -70,7 +68,7 @@ def _number(text: str, role: str, column: Column, table: Table) -> str:
     if column.column is None:
         return plain
     decimal = column.decimal or table.decimal
-    currency = CURRENCY if role in MONEY else ""
+    currency = CURRENCY if role in MONEY or role.startswith(ATTRIBUTE) else ""
     pattern = f"[+-]?{currency}[+-]?({NUMBERS[decimal]}){currency}"
     sign = decimal or "."
     digits = rf"regexp_replace({text}, '[^0-9{sign}+-]', '', 'g')"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from recommenders.storage.atomic_files import atomic_file, atomic_folder, staging_of
+from recommenders.storage.atomic_files import atomic_file, atomic_folder, signature, staging_of
 
 
 @pytest.mark.parametrize("durable", [False, True])
@@ -15,6 +15,17 @@ def test_a_file_is_replaced_when_the_block_ends(tmp_path: Path, durable: bool) -
             staging.write_text(content)
         assert path.read_text() == content
     assert [found.name for found in path.parent.iterdir()] == ["log.csv"]
+
+
+def test_the_signature_changes_with_each_replacement(tmp_path: Path) -> None:
+    path, seen = tmp_path / "pointer.json", []
+    assert signature(path) is None
+    for _ in range(3):  # equal content too
+        with atomic_file(path) as staging:
+            staging.write_text("same")
+        seen.append(signature(path))
+        assert signature(path) == seen[-1]
+    assert len(set(seen)) == 3
 
 
 def test_a_block_that_raises_changes_nothing(tmp_path: Path) -> None:

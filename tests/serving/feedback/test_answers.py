@@ -25,6 +25,7 @@ def store(tmp_path: Path) -> FeedbackStore:
 def test_an_answer_comes_back_as_it_was_with_the_events_that_name_it(url):
     store = FeedbackStore(url, "toy")
     odd = replace(ANSWER, request_id="r2", user_id="\0ü", request='{"user_id": "\\u0000ü"}', recent=[], items=[])
+    odd = replace(odd, catalogue="c" * 64)
     assert store.append_answers([ANSWER, odd]) == 2
     assert store.answer("r1") == ANSWER
     assert store.answer("r2") == replace(odd, user_id="\ufffdü")

@@ -252,8 +252,8 @@ def test_an_excluded_item_is_in_no_list_and_others_follow(market, tmp_path, scen
 
 def test_a_short_list_of_new_items_is_filled_with_popular_new_items(market, monkeypatch, tmp_path):
     class Sparse(Neighbour):
-        def recommend(self, user_rows, histories, k, candidates=None, exclude_known=None):
-            ranked = super().recommend(user_rows, histories, k, candidates, exclude_known)
+        def recommend(self, user_rows, histories, k, candidates=None, exclude_known=None, eligible=None):
+            ranked = super().recommend(user_rows, histories, k, candidates, exclude_known, eligible)
             ranked.item_columns[:, 1:] = -1
             return ranked
 

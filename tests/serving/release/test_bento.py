@@ -26,6 +26,7 @@ sys.meta_path.insert(0, Blocked())
 def test_a_bento_is_built_and_serves_alone(tmp_path, market):
     settings = market.settings(tmp_path / "home", "Toy_market")
     market.release(settings, 7, 4)
+    catalogue = market.catalogue(settings)
     built = build(settings)
     assert built.tag.startswith("tradewind_toy_market:v7-")
     assert built.version == 7
@@ -51,6 +52,10 @@ def test_a_bento_is_built_and_serves_alone(tmp_path, market):
         )
         answer = client.post("/predict", json={"user_id": "unknown", "n_recommendations": 1}).json()
         assert answer["items"] == [{"item_id": "105", "rank": 1, "score": None}]
+        assert client.get("/health").json()["catalogue"] == catalogue.version
+        asked = {"user_id": "unknown", "n_recommendations": 1, "filters": {"colour": "red"}, "fields": ["price"]}
+        answer = client.post("/predict", json=asked).json()
+        assert [item["fields"] for item in answer["items"]] == [{"price": 3.0}]
         page = client.get("/analytics", headers={"accept": "text/html"})
         assert "<h1>Tradewind service</h1>" in page.text  # the templates are in the Bento
         assert client.get("/favicon.ico").status_code == 200

@@ -89,11 +89,13 @@ class Candidates:
         k: int,
         allowed: NDArray[np.bool_],
         exclude_known: bool | None,
+        eligible: NDArray[np.bool_] | None = None,
     ) -> tuple[BaseScores, NDArray[np.int32]]:
         """Returns the scores of the base models that score all items, and their candidates, (n, m), padded with -1.
 
         k: the minimum number of candidates, if there are so many; 0: scores only. exclude_known: None, as in training,
-        proposes the best of all items and half as many of the items new to the user.
+        proposes the best of all items and half as many of the items new to the user. eligible: the allowed items that
+        are proposed, by default all; the scale of the scores is that of all allowed items, as in training.
         """
         names = [name for name, model in self.base_models.items() if model.scores_catalogue_cheaply]
         scores = np.empty((len(names), *histories.shape), dtype=np.float32)
@@ -101,13 +103,18 @@ class Candidates:
             scores[place] = self.base_models[name].score(user_rows, histories)
         width = max(self.config.n_candidates, REFERENCE, k)
         unavailable = [(..., np.flatnonzero(~allowed))]
-        known = [*unavailable, (slice(None), histories.rows, histories.item_columns)]
-        top = top_k_per_model(scores, width, unavailable if self.repeat else known)
+        bought = (slice(None), histories.rows, histories.item_columns)
+        top = top_k_per_model(scores, width, unavailable if self.repeat else [*unavailable, bought])
         base_scores = base_scores_of(names, scores, top[1])
         if not k:
             return base_scores, np.empty((len(user_rows), 0), np.int32)
         proposed = top
-        if self.repeat == bool(exclude_known):  # `top` was taken among other items
+        eligible = allowed if eligible is None else eligible
+        narrower = not np.array_equal(eligible, allowed)
+        if narrower:
+            unavailable = [(..., np.flatnonzero(~eligible))]
+        known = [*unavailable, bought]
+        if narrower or self.repeat == bool(exclude_known):  # `top` was taken among other items
             proposed = top_k_per_model(scores, width, known if exclude_known else unavailable)
         found = [candidate_columns(*proposed)]
         if exclude_known is None and self.repeat:

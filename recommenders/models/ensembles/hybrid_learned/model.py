@@ -84,9 +84,10 @@ class HybridLearned(Ensemble):
         k: int,
         candidates: NDArray[np.bool_],
         exclude_known: bool,
+        eligible: NDArray[np.bool_],
     ) -> Ranked:
-        """Ranks only items that a base model proposes; each base model proposes at least k items."""
-        base_scores, columns = self.candidates_.propose(user_rows, histories, k, candidates, exclude_known)
+        """Ranks only eligible items that a base model proposes; each base model proposes at least k, if there are k."""
+        base_scores, columns = self.candidates_.propose(user_rows, histories, k, candidates, exclude_known, eligible)
         scores = self._ranked_scores(user_rows, histories, columns, base_scores)
         places, best = top_k(np.where(columns >= 0, scores, np.float32(-np.inf)), k)
         found = np.take_along_axis(columns, places.clip(min=0).astype(np.int64), axis=1)
