@@ -12,7 +12,6 @@ from itertools import pairwise
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from recommenders.errors import DataError
@@ -81,12 +80,9 @@ class FeedbackFiles:
             pq.write_table(events.cast(COLUMNS), staging)
         return path
 
-    def read(self, columns: Sequence[str] = (), kinds: Sequence[str] | None = None) -> pa.Table:
-        """The events by sequence, with all columns or some; of some kinds or of all. Raises DataError."""
-        names = list(columns) or COLUMNS.names
-        table = _read(self.paths(), [*dict.fromkeys([*names, "event"])])
-        chosen = table if kinds is None else table.filter(pc.is_in(table["event"], pa.array(kinds, pa.string())))
-        return chosen.select(names)
+    def read(self, columns: Sequence[str] = ()) -> pa.Table:
+        """The events by sequence, with all columns or some. Raises DataError."""
+        return _read(self.paths(), list(columns) or COLUMNS.names)
 
 
 def _read(paths: Sequence[Path], columns: Sequence[str]) -> pa.Table:

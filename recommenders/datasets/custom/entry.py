@@ -11,6 +11,7 @@ import pyarrow as pa
 from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
 from recommenders.datasets.custom.columns import RULES, STRICT, Column, Decimal, Nulls, Range, as_column
+from recommenders.datasets.reading.feedback import check_weights
 from recommenders.storage import schema
 
 FORMATS = {
@@ -29,6 +30,8 @@ TABLES: Mapping[str, pa.Schema] = {
 }
 REQUIRED = {"interactions": ("user_id", "item_id", "timestamp"), "items": ("item_id",), "users": ("user_id",)}
 NO_DELIMITER = '"\n\r\0'  # characters with another meaning in a CSV file
+# keys that do not change the tables of the source
+NOT_OF_THE_TABLES = {"title", "licence", "sql", "protocol", "max_quarantined", "feedback", "feedback_names"}
 COMPUTED_COLUMNS = ("weight", "returned_quantity", "returned_at")  # columns that are never read from a source
 
 
@@ -206,6 +209,10 @@ class Entry(BaseModel):
     items: Table | None = None
     users: Table | None = None
     events: dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]] = {"purchase": 1.0}  # event -> weight
+    feedback: dict[
+        str, float
+    ] = {}  # kind of feedback event -> weight; empty: the data set does not learn from feedback
+    feedback_names: dict[str, str] = {}  # kind of feedback event -> one of `events`, if its name differs
     other_events: Literal["quarantine", "set_aside"] = "quarantine"
     unknown_items: Literal["keep", "quarantine"] = "keep"
     unknown_users: Literal["keep", "quarantine"] = "keep"
@@ -224,7 +231,7 @@ class Entry(BaseModel):
 
     def table_settings(self) -> str:
         """The settings that affect the tables, as JSON: with other settings, the same files give other tables."""
-        return json.dumps(self.model_dump(exclude={"title", "licence", "sql", "protocol", "max_quarantined"}))
+        return json.dumps(self.model_dump(exclude=NOT_OF_THE_TABLES))
 
     @model_validator(mode="after")
     def _tables_fit(self) -> Self:
@@ -250,6 +257,26 @@ class Entry(BaseModel):
             raise ValueError(f"protocol.relevant_events: got {', '.join(unknown)}; allowed: {listed}")
         if not self.protocol.relevant_events and "purchase" not in self.events and len(self.events) > 1:
             raise ValueError(f"protocol.relevant_events: is required for several events; allowed: {listed}")
+        return self
+
+    @model_validator(mode="after")
+    def _feedback_fits(self) -> Self:
+        listed = ", ".join(self.events)
+        try:
+            check_weights(self.feedback)
+        except ValueError as error:
+            raise ValueError(f"feedback: {error}") from None
+        for kind, event in self.feedback_names.items():
+            if kind not in self.feedback:
+                raise ValueError(f"feedback_names: got {kind!r}; allowed: {', '.join(self.feedback) or 'none'}; fix it")
+            if event not in self.events:
+                raise ValueError(f"feedback_names.{kind}: got {event!r}; allowed: {listed}; fix it")
+        if "purchase" in self.feedback and self.feedback_names.get("purchase", "purchase") not in self.events:
+            example = next(iter(self.events), "order")
+            raise ValueError(
+                f"feedback.purchase: would not count in the evaluation, as events has no purchase; allowed: {listed}; "
+                f"add feedback_names: {{purchase: {example}}}, or purchase to events"
+            )
         return self
 
     @model_validator(mode="after")

@@ -181,6 +181,8 @@ def _spec(name: object, content: object, path: Path) -> CustomDatasetSpec:
         ),
         folder=path.parent,
         max_quarantined=entry.max_quarantined,
+        feedback=entry.feedback,
+        feedback_names=entry.feedback_names,
         entry=entry,
         config=path,
     )
