@@ -9,9 +9,11 @@ import logging
 import threading
 import time
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from recommenders.errors import BundleError, TradewindError
+from recommenders.storage.feedback_position import Position
 from serving.lists import precomputed
 from serving.lists.predictor import Predictor
 from serving.pointer import Pointer, read_pointer, verify
@@ -32,6 +34,11 @@ class Champion:
     pointer: Pointer
     predictor: Predictor
     loaded_at: float  # monotonic seconds
+
+    @cached_property
+    def feedback_position(self) -> Position | None:
+        """The last feedback event that it was trained on; None: on none."""
+        return self.predictor.feedback_position
 
     @property
     def age_seconds(self) -> float:

@@ -57,12 +57,12 @@ def lists_of(settings: "Settings", store: "FeedbackStore", answer: "StoredAnswer
     from serving.replay import make_list, replay
 
     registry, champion = Registry(settings), live_pointer(settings)
-    recent = RecentEvents(store)
-    recent.poll()
     with TemporaryDirectory() as folder, threadpool_limits(1):  # as in the service: one order of additions
         version = registry.version(settings.dataset, answer.version)
         replayed = replay(answer, Predictor(registry.download_bundle(version, Path(folder) / "bundle")))
         today = Predictor(champion.bundle_folder(settings.pointer))
+        recent = RecentEvents(store, lambda: today)
+        recent.poll()
         clock = int(datetime.now(UTC).timestamp() * 1e6)
         now = make_list(answer, today, recent.items(answer.user_id), clock)
     return {"again": replayed.again, "equal": replayed.equal, "version_now": champion.version, "now": now}

@@ -26,7 +26,7 @@ from deltalake.transaction import AddAction, create_table_with_add_actions
 from recommenders.datasets.reading.ingest import TABLES, Counts
 from recommenders.errors import DataError
 from recommenders.storage import schema
-from recommenders.storage.feedback_tables import Position
+from recommenders.storage.feedback_position import Position
 
 LOG = "interactions"
 METADATA_KEY = "tradewind"  # key of this project's metadata in a commit of the log

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from recommenders.errors import DataError
 from recommenders.storage import schema
 from recommenders.storage.atomic_files import atomic_file
-from recommenders.storage.feedback_tables import Position
+from recommenders.storage.feedback_position import Position
 
 NAME = re.compile(r"events-(\d+)-(\d+)\.parquet")
 

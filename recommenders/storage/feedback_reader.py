@@ -14,7 +14,8 @@ from sqlalchemy.pool import NullPool
 from recommenders.errors import DataError
 from recommenders.storage.feedback_engine import cause, postgresql_engine, store_url
 from recommenders.storage.feedback_files import COLUMNS, FeedbackFiles
-from recommenders.storage.feedback_tables import TRAINABLE, Position, events
+from recommenders.storage.feedback_position import Position
+from recommenders.storage.feedback_tables import TRAINABLE, events
 from recommenders.storage.locks import locked
 
 BUSY_SECONDS = 10  # that a reader of SQLite waits for a writer

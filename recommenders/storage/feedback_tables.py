@@ -5,20 +5,10 @@ so an event that is sent twice is stored once. `sequence` rises with every store
 last one it has read. `request_id` of an event names the answer that showed the item.
 """
 
-from typing import NamedTuple
-
 from sqlalchemy import BigInteger, Column, Float, Index, Integer, MetaData, String, Table, Text, UniqueConstraint
 
 EVENTS = ("impression", "click", "cart", "purchase", "rating")
 TRAINABLE = EVENTS[1:]  # kinds that models can be fitted on; an impression is the service's choice, not the user's
-
-
-class Position(NamedTuple):
-    """How far a reader has read. The event id shows that a store still has the event of this sequence."""
-
-    sequence: int
-    event_id: str
-
 
 metadata = MetaData()
 

@@ -51,14 +51,14 @@ class Predict:
     def _list(self, champion: "Champion", body: bytes, request: Request, start: float) -> Response:
         asked = parse(body, request.headers.get("content-type", ""))
         feedback, pointer, request_id = self._worker.feedback, champion.pointer, request_ids.current()
-        recent = feedback.recent_items(as_text(asked.user_id)) if feedback else []
+        user_id, position = as_text(asked.user_id), champion.feedback_position
+        recent = feedback.recent_items(user_id, position) if feedback else []
         clock = time.time_ns() // 1000
         prediction = predict(champion.predictor, asked, recent, clock)
         items = answered_items(asked, prediction)
         self._worker.metrics.record_list(prediction.strategy, str(pointer.version))
         if feedback:
             made_by = (asked.scene, prediction.strategy, pointer.model, pointer.version)
-            user_id = as_text(asked.user_id)
             feedback.store_answer(StoredAnswer(request_id, clock, user_id, *made_by, body.decode(), recent, items))
         return json_answer(answer_of(pointer, asked, prediction, items, request_id, start))
 

@@ -16,6 +16,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 
 from recommenders.storage.feedback_engine import cause, postgresql_engine, store_url
+from recommenders.storage.feedback_position import Position
 from recommenders.storage.feedback_tables import answers, events
 from serving.feedback.events import FeedbackError, StoredEvent
 from serving.feedback.stored_answer import StoredAnswer
@@ -94,6 +95,13 @@ class FeedbackStore:
                 connection.execute(delete(answers).where(old))
         except SQLAlchemyError as error:
             raise FeedbackError(f"old answers cannot be deleted: {cause(error)}") from error
+
+    def has(self, position: Position) -> bool:
+        """Whether the event of a position is here, under its sequence. Raises FeedbackError."""
+        chosen = select(events.c.event_id).where(
+            events.c.dataset == self._dataset, events.c.sequence == position.sequence
+        )
+        return [row.event_id for row in self._read(chosen)] == [position.event_id]
 
     def counts(self) -> dict[str, int]:
         """Kind of event -> number of stored events."""

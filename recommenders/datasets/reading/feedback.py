@@ -19,7 +19,8 @@ from recommenders.datasets.reading.ingest import TABLES, Counts
 from recommenders.datasets.reading.relations import show
 from recommenders.storage import schema
 from recommenders.storage.feedback_files import FeedbackFiles
-from recommenders.storage.feedback_tables import TRAINABLE, Position
+from recommenders.storage.feedback_position import Position
+from recommenders.storage.feedback_tables import TRAINABLE
 
 PASSED_OVER = "feedback up to the newest event of the source"  # name of the rule, among the exclude rules
 
@@ -67,7 +68,7 @@ class CountedFeedback:
         return hashlib.sha256(json.dumps([source_version, digest]).encode()).hexdigest()[:16]
 
 
-def check_weights(weights: Mapping[str, float]) -> Mapping[str, float]:
+def check_weights(weights: dict[str, float]) -> dict[str, float]:
     """The weights. Raises ValueError if a kind of event or a weight is not allowed."""
     for kind, weight in weights.items():
         if kind not in TRAINABLE:

@@ -12,8 +12,8 @@ from sqlalchemy import create_engine, text
 from recommenders.errors import ConfigurationError, DataError
 from recommenders.storage import feedback_files
 from recommenders.storage.feedback_files import FeedbackFiles
+from recommenders.storage.feedback_position import Position
 from recommenders.storage.feedback_reader import FeedbackReader, collect
-from recommenders.storage.feedback_tables import Position
 from serving.feedback.events import StoredEvent
 from serving.feedback.store import FeedbackStore
 

@@ -24,7 +24,7 @@ from recommenders.datasets.spec import source_until
 from recommenders.datasets.store import TableStore
 from recommenders.errors import ConfigurationError
 from recommenders.storage.feedback_files import COLUMNS, FeedbackFiles
-from recommenders.storage.feedback_tables import Position
+from recommenders.storage.feedback_position import Position
 
 PLAIN = DATASETS["online_retail"]
 SPEC = replace(PLAIN, feedback={"purchase": 1.0, "cart": 0.25})
