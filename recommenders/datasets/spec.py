@@ -71,8 +71,9 @@ class DatasetSpec:
     generator_version: int = 1  # raised when the same scale and seed would give other files
     generator: str = ""  # "module:function" (folder, scale, seed) if the project generates or pulls the files
     folder: Path | None = None  # the folder of the files if no source is given
-    feedback: Mapping[str, float] = field(default_factory=dict)  # kind of feedback event -> weight; empty: none counts
-    feedback_names: Mapping[str, str] = field(default_factory=dict)  # kind -> event of the log, where names differ
+    # kind of feedback event -> weight (empty: none counts), and its name in the log, where that differs
+    feedback: Mapping[str, float] = field(default_factory=dict, hash=False)
+    feedback_names: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def locate(self, source: Path) -> list[Path]:
         """The source's files, sorted. An empty file that matches a glob is left out (a day without events).

@@ -7,7 +7,7 @@ The files alone say how far the store was read. So a crash loses no event and re
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -63,7 +63,7 @@ class FeedbackFiles:
         paths = self.paths()
         if not paths:
             return None
-        last = _read(paths[-1:], ["sequence", "event_id"]).to_pylist()[-1]
+        last = _read(paths[-1], ["sequence", "event_id"]).to_pylist()[-1]
         return Position(last["sequence"], last["event_id"])
 
     def append(self, events: pa.Table) -> Path:
@@ -80,21 +80,26 @@ class FeedbackFiles:
             pq.write_table(events.cast(COLUMNS), staging)
         return path
 
-    def read(self, columns: Sequence[str] = ()) -> pa.Table:
-        """The events by sequence, with all columns or some. Raises DataError."""
-        return _read(self.paths(), list(columns) or COLUMNS.names)
+    def pages(self, columns: Sequence[str] = COLUMNS.names) -> Iterator[pa.Table]:
+        """The events by sequence, file by file, with all columns or some. Raises DataError."""
+        for path in self.paths():
+            yield _read(path, columns)
+
+    def read(self, columns: Sequence[str] = COLUMNS.names) -> pa.Table:
+        """All events in memory, by sequence, with all columns or some. Raises DataError."""
+        return pa.concat_tables([_schema(columns).empty_table(), *self.pages(columns)])
 
 
-def _read(paths: Sequence[Path], columns: Sequence[str]) -> pa.Table:
-    wanted = pa.schema([COLUMNS.field(name) for name in columns])
-    tables = [wanted.empty_table()]
-    for path in paths:
-        try:
-            tables.append(pq.read_table(path, columns=list(columns), partitioning=None).cast(wanted))
-        except (pa.ArrowException, OSError, ValueError) as error:
-            first = str(error).splitlines()[0]
-            raise DataError(
-                f"{path} is not a file of feedback events: {first}; move it and all later ones away, so that their "
-                "events are read again"
-            ) from error
-    return pa.concat_tables(tables)
+def _schema(columns: Sequence[str]) -> pa.Schema:
+    return pa.schema([COLUMNS.field(name) for name in columns])
+
+
+def _read(path: Path, columns: Sequence[str]) -> pa.Table:
+    try:
+        return pq.read_table(path, columns=list(columns), partitioning=None).cast(_schema(columns))
+    except (pa.ArrowException, OSError, ValueError) as error:
+        first = str(error).splitlines()[0]
+        raise DataError(
+            f"{path} is not a file of feedback events: {first}; move it and all later ones away, so that their "
+            "events are read again"
+        ) from error

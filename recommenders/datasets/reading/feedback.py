@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from recommenders.datasets.reading.ingest import TABLES, Counts
 from recommenders.datasets.reading.relations import show
 from recommenders.storage import schema
-from recommenders.storage.feedback_files import FeedbackFiles
+from recommenders.storage.feedback_files import COLUMNS, FeedbackFiles
 from recommenders.storage.feedback_position import Position
 from recommenders.storage.feedback_tables import TRAINABLE
 
@@ -37,12 +37,11 @@ class FeedbackRule:
     names: Mapping[str, str]
 
     def interactions(self, events: pa.Table) -> pa.Table:
-        """The events of these kinds as rows of schema.INTERACTIONS. The order is that of their values."""
-        chosen = events.filter(pc.is_in(events["event"], pa.array(self.weights, pa.string())))
-        kinds = chosen["event"].to_pylist()
+        """Events of these kinds as rows of schema.INTERACTIONS. The order is that of their values."""
+        kinds = events["event"].to_pylist()
         named = pa.array([self.names.get(kind, kind) for kind in kinds], pa.string())
         weights = pa.array([self.weights[kind] for kind in kinds], pa.float32())
-        rows = chosen.set_column(chosen.column_names.index("event"), "event", named).append_column("weight", weights)
+        rows = events.set_column(events.column_names.index("event"), "event", named).append_column("weight", weights)
         found = schema.conform(rows, schema.INTERACTIONS, "feedback")
         return found.sort_by([(name, "ascending") for name in schema.INTERACTIONS.names])
 
@@ -80,12 +79,14 @@ def check_weights(weights: dict[str, float]) -> dict[str, float]:
 
 def count_feedback(rule: FeedbackRule, files: FeedbackFiles, until: int) -> CountedFeedback:
     """The events of the files after the newest event of the source. until: its time, microseconds since 1970, UTC."""
-    events = files.read()  # once, so that rows and position agree while another process appends events
-    found = rule.interactions(events)
-    later = found.filter(pc.greater(found["timestamp"], pa.scalar(until, schema.TIME)))
-    last = events.slice(max(events.num_rows - 1, 0)).to_pylist()
-    position = Position(last[0]["sequence"], last[0]["event_id"]) if last else None
-    return CountedFeedback(later, found.num_rows - later.num_rows, position)
+    kinds, end = pa.array(list(rule.weights), pa.string()), pa.scalar(until, schema.TIME)
+    later, passed_over, position = [COLUMNS.empty_table()], 0, None
+    for page in files.pages():  # one pass, so that rows and position agree while another process appends events
+        weighted = page.filter(pc.is_in(page["event"], kinds))
+        later.append(weighted.filter(pc.greater(weighted["timestamp"], end)))
+        passed_over += weighted.num_rows - later[-1].num_rows
+        position = Position(page["sequence"][-1].as_py(), page["event_id"][-1].as_py())
+    return CountedFeedback(rule.interactions(pa.concat_tables(later)), passed_over, position)
 
 
 def newest_event(files: Sequence[Path]) -> int:

@@ -99,6 +99,8 @@ def test_later_events_are_added_and_earlier_ones_are_passed_over(
     assert version.source is not None
     assert version.source.position == Position(9, "1/4")
     assert source_until(store, version) == UNTIL
+    assert SPEC.ingest(source, store, feedback=FeedbackFiles(tmp_path / "feedback")) == version
+    assert len(store.versions()) == 1
 
 
 def test_the_data_version_changes_only_with_what_is_counted(source: Path, store: TableStore, tmp_path: Path) -> None:
@@ -153,10 +155,11 @@ def test_a_restored_version_keeps_its_feedback(source: Path, store: TableStore, 
     assert third.counts.feedback == 3
 
 
-def test_names_of_the_source_are_used(source: Path, store: TableStore, tmp_path: Path) -> None:
+def test_names_of_the_source_are_used(tmp_path: Path) -> None:
     rule = FeedbackRule({"purchase": 1.0, "cart": 0.5}, DATASETS["retailrocket"].feedback_names)
     events = [("purchase", "1", "a", NOON), ("cart", "1", "b", NOON), ("click", "1", "c", NOON)]
-    assert rule.interactions(page(1, events))["event"].to_pylist() == ["transaction", "addtocart"]
+    found = count_feedback(rule, feedback(tmp_path / "feedback", events), UNTIL - 1)
+    assert found.rows["event"].to_pylist() == ["transaction", "addtocart"]
     assert set(DATASETS["retailrocket"].feedback_names.values()) > set(
         DATASETS["retailrocket"].protocol.relevant_events
     )
