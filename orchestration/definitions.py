@@ -9,6 +9,7 @@ from orchestration.assets.deployment import batch_recommendations, bento, served
 from orchestration.assets.drift_report import drift_report
 from orchestration.assets.evaluation_report import report_asset
 from orchestration.assets.features import item_features, item_vectors, training_log, user_features
+from orchestration.assets.feedback import feedback
 from orchestration.assets.models import model_assets
 from orchestration.assets.raw_dataset import raw_dataset
 from orchestration.assets.release import champion, registered_model_asset, release_candidate
@@ -31,6 +32,7 @@ def definitions(settings: Settings, **replaced: Any) -> dg.Definitions:
     config, partitions = settings.training, partitions_of(settings)
     assets = [
         raw_dataset,
+        feedback,
         tables,
         split,
         training_log,

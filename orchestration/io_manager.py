@@ -20,6 +20,7 @@ from recommenders.evaluation.report import Report
 from recommenders.evaluation.writers.report_folder import load_report, save_report
 from recommenders.models.recommender import Recommender
 from recommenders.storage.atomic_files import atomic_file
+from recommenders.storage.feedback_position import Position
 from recommenders.training.fitting import SkippedModel, load_fitted
 
 CLEAN_TABLES = "clean_tables"  # key of the IO manager of the clean tables
@@ -28,9 +29,14 @@ TABLES = "tables"  # subfolder of a data set: the store of all versions of its c
 
 @dataclass(frozen=True)
 class TableVersion:
-    """The version of the clean tables that a run made or found."""
+    """The version of the clean tables that a run made or found.
+
+    position: the last feedback event that the tables take into account; None if they do not learn from feedback.
+    """
 
     version: int
+    data_version: str = ""  # "" if an earlier release of the code stored it
+    position: Position | None = None
 
 
 @dataclass(frozen=True)
@@ -80,6 +86,11 @@ class Lake(dg.ConfigurableIOManager):
     def read(self, dataset: str, asset: str, kind: Any) -> Any:
         """The last value of an asset. kind: its type. Raises DataError if the file holds something else."""
         return form_of(kind).load(self.path(dataset, asset, kind))
+
+    def table_version(self, dataset: str) -> TableVersion:
+        """The version of the clean tables of the last run. Raises DataError if the file holds something else."""
+        found: TableVersion = self.read(dataset, "interactions", TableVersion)
+        return found
 
     def path(self, dataset: str, asset: str, kind: Any) -> Path:
         """The file or folder of an asset's value."""

@@ -22,6 +22,8 @@ retraining_job = dg.define_asset_job(
 
 drift_job = dg.define_asset_job(
     DRIFT,
-    selection=dg.AssetSelection.assets("drift_report", "served_catalogue").upstream().required_multi_asset_neighbors(),
+    # without `feedback`: new events would make new tables every hour, from the whole source
+    selection=dg.AssetSelection.assets("drift_report", "served_catalogue").upstream().required_multi_asset_neighbors()
+    - dg.AssetSelection.assets("feedback"),
     description="Reads the source, renews the served catalogue, and compares the newest window with the events before.",
 )

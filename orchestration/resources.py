@@ -17,8 +17,10 @@ from typing import Any
 
 from orchestration.io_manager import CLEAN_TABLES, CleanTables, Lake
 from orchestration.settings import Settings
-from recommenders.datasets.spec import DatasetSpec
+from recommenders.datasets.spec import DatasetSpec, source_until
 from recommenders.datasets.store import Fingerprint, TableStore, Version
+from recommenders.storage.feedback_files import FeedbackFiles
+from recommenders.storage.feedback_reader import FeedbackReader
 from serving.release.registry import Registry
 
 
@@ -57,7 +59,7 @@ class Dataset:
         return current if current is not None and current.restored_from is not None else None
 
     def fingerprint(self, prepare: bool = True) -> Fingerprint:
-        """The files and the version of the data for the next run. Raises DataError where there is none.
+        """The files of the source and their version, for the next run. Raises DataError where there is none.
 
         prepare: generate or download the files first if the data set needs that; False: use the files as they are.
         """
@@ -65,12 +67,41 @@ class Dataset:
             return Fingerprint(restored.data_version, restored.files)
         return self.spec.fingerprint(self.settings.prepare_source() if prepare else self.source)
 
+    def data_version(self, prepare: bool = True) -> str:
+        """The version of the data for the next run, with the feedback that was read. Raises as fingerprint() does."""
+        found = self.fingerprint(prepare).version
+        return found if self.restored_version() else self.spec.data_version(found, self.tables, self.feedback)
+
     def ingest(self) -> Version:
         """The newest version of the tables; reads the source first if it has changed. Raises DataError."""
         if restored := self.restored_version():
             return restored
         found = self.fingerprint()
-        return self.spec.ingest(self.source, self.tables, found)
+        return self.spec.ingest(self.source, self.tables, found, self.feedback)
+
+    @property
+    def feedback(self) -> FeedbackFiles:
+        """The feedback events that were read from the store."""
+        return self.settings.feedback_files
+
+    @property
+    def feedback_store(self) -> FeedbackReader:
+        """The store of feedback events. Raises ConfigurationError."""
+        return FeedbackReader(self.settings.feedback_store, self.name)
+
+    def new_feedback(self) -> tuple[int, int]:
+        """(events that the store has and the newest tables lack, events that start a retraining).
+
+        It counts no further than the second number. Both are 0 if the data set does not learn from feedback, or if
+        there are no tables yet. Raises DataError if the store cannot be read.
+        """
+        spec, version = self.spec, self.tables.current()
+        if not spec.feedback or version is None:
+            return 0, 0
+        needed = max(1, round(self.settings.feedback_share * version.counts.kept))
+        position = version.source.position if version.source else None
+        after, until = position.sequence if position else 0, source_until(self.tables, version)
+        return self.feedback_store.count(list(spec.feedback), after, until, needed), needed
 
     def signature(self) -> str:
         """Names, sizes and times of the source's files, as a hash; cheap enough for each poll. Raises DataError."""

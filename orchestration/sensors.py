@@ -12,7 +12,7 @@ from orchestration.io_manager import Lake
 from orchestration.jobs import PARTITION_TAG, QUEUED, RETRAINING, STARTED, retraining_job
 from orchestration.resources import Dataset, Datasets
 from orchestration.settings import Settings
-from recommenders.errors import DataError
+from recommenders.errors import DataError, TradewindError
 from serving.release.registry import Registry
 
 DRIFT_REPORT = dg.AssetKey("drift_report")
@@ -25,19 +25,19 @@ def sensors(settings: Settings) -> list[dg.SensorDefinition]:
 
 
 def new_data_sensor(settings: Settings) -> dg.SensorDefinition:
-    """Requests a retraining when the source's files differ from those of the last poll."""
+    """Requests a retraining when the source's files differ from those of the last poll, or for much new feedback."""
 
     @dg.sensor(
         name="new_data",
         job=retraining_job,
         minimum_interval_seconds=settings.sensor_seconds,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description=f"Retrains when the files of {settings.dataset} change.",
+        description=f"Retrains when the files of {settings.dataset} change, or when there is much new feedback.",
     )
     def new_data(
         context: dg.SensorEvaluationContext, datasets: dg.ResourceParam[Datasets], registry: dg.ResourceParam[Registry]
     ) -> dg.RunRequest | dg.SkipReason:
-        """Polls names, sizes and times of the source's files; the first poll only stores them."""
+        """Polls names, sizes and times of the source's files; the first poll only stores them. Then counts feedback."""
         dataset = datasets.served
         if dataset.restored_version():  # the cursor stays too, so that files which arrive meanwhile are found later
             return dg.SkipReason("an earlier version of the tables is restored; see `tradewind data restore`")
@@ -46,7 +46,7 @@ def new_data_sensor(settings: Settings) -> dg.SensorDefinition:
         except DataError as error:
             return dg.SkipReason(str(error))
         if seen == context.cursor:
-            return dg.SkipReason("the files are those of the last poll")
+            return new_feedback_request(dataset, context.instance)
         if is_retraining(context.instance, dataset.name):
             return dg.SkipReason("a retraining is running; polling again when it has ended")
         is_first_poll = context.cursor is None
@@ -61,11 +61,28 @@ def new_data_sensor(settings: Settings) -> dg.SensorDefinition:
 def new_data_request(dataset: Dataset, registry: Registry) -> dg.RunRequest | dg.SkipReason:
     """A retraining on the present files, unless the newest version is trained on them already."""
     newest = next(iter(registry.versions(dataset.name)), None)
-    version = dataset.fingerprint(prepare=False).version
+    version = dataset.data_version(prepare=False)
     if newest is not None and newest.data_version == version:
         return dg.SkipReason(f"version {newest.number} is trained on these files already")
     after = f"after-v{newest.number}" if newest else "first"  # the same files may come, go and come again
     return request(dataset.name, f"new-data/{dataset.name}/{version}/{after}", "new data")
+
+
+def new_feedback_request(dataset: Dataset, instance: dg.DagsterInstance) -> dg.RunRequest | dg.SkipReason:
+    """A retraining if the feedback that the tables lack is a large enough share of the log."""
+    try:
+        new, needed = dataset.new_feedback()
+    except TradewindError as error:
+        return dg.SkipReason(str(error))
+    if new < needed or not needed:
+        waiting = f"; {new} of {needed} feedback events for a retraining" if needed else ""
+        return dg.SkipReason(f"the files are those of the last poll{waiting}")
+    if is_retraining(instance, dataset.name):
+        return dg.SkipReason("a retraining is running; polling again when it has ended")
+    # one run for each version of the tables: a run that failed before it made new ones is not started again and again
+    version = dataset.tables.current()
+    assert version is not None  # otherwise no feedback was counted
+    return request(dataset.name, f"new-feedback/{dataset.name}/after-tables-{version.number}", "new feedback")
 
 
 def drift_sensor(settings: Settings) -> dg.SensorDefinition:

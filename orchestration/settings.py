@@ -2,18 +2,22 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Self
 
 import dagster as dg
-from pydantic import AfterValidator, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
+from pydantic_settings import NoDecode
 
-from recommenders.datasets.catalog import dataset, datasets
+from recommenders.datasets.catalog import DATASETS, dataset, datasets
+from recommenders.datasets.reading.feedback import check_weights
 from recommenders.datasets.spec import DatasetSpec
 from recommenders.datasets.store import TableStore
 from recommenders.errors import ConfigurationError, DataError
 from recommenders.storage.atomic_files import atomic_file
+from recommenders.storage.feedback_files import FeedbackFiles
 from recommenders.training.configuration import TrainingConfig
 from serving.settings import PROJECT, AbsolutePath, Port, ServingSettings
 
@@ -51,6 +55,20 @@ def _cron(line: str) -> str:
 Cron = Annotated[str, AfterValidator(_cron)]
 
 
+def _from_json(given: Any) -> Any:
+    """The value of an environment variable in JSON; any other value as it is."""
+    if not isinstance(given, str):
+        return given
+    try:
+        return json.loads(given)
+    except ValueError:
+        raise ValueError('allowed: JSON such as {"purchase": 1.0, "cart": 0.3}') from None
+
+
+# NoDecode: an error of the JSON would otherwise not name the variable
+Weights = Annotated[dict[str, float], NoDecode, BeforeValidator(_from_json), AfterValidator(check_weights)]
+
+
 class Settings(ServingSettings):
     """Settings of the whole platform; each can be set by an environment variable TRADEWIND_<NAME>."""
 
@@ -64,6 +82,8 @@ class Settings(ServingSettings):
     drift_cron: Cron = "30 * * * *"  # UTC
     sensor_seconds: int = 60
     cool_down_hours: float = 6.0  # between two retrainings for the same cause
+    feedback_weights: Weights = {}  # of `dataset`, if it is one of the catalogue; kind of event -> weight
+    feedback_share: float = Field(default=0.05, gt=0)  # of new feedback in the log, that starts a retraining
 
     @classmethod
     def read(cls, **given: Any) -> "Settings":
@@ -126,7 +146,7 @@ class Settings(ServingSettings):
 
     def for_dataset(self, name: str) -> "Settings":
         """The same settings for another data set, without the source given for this one."""
-        changes = {"dataset": name, "source": None, "champion_file": None}
+        changes: dict[str, Any] = {"dataset": name, "source": None, "champion_file": None, "feedback_weights": {}}
         return self if name == self.dataset else self.model_copy(update=changes)
 
     @property
@@ -136,8 +156,11 @@ class Settings(ServingSettings):
 
     @property
     def spec(self) -> DatasetSpec:
-        """The data set that is served."""
-        return dataset(self.dataset, self.datasets)
+        """The data set that is served. The feedback of a custom one is declared in its entry, not by the setting."""
+        found = dataset(self.dataset, self.datasets)
+        if self.feedback_weights and self.dataset in DATASETS:
+            return replace(found, feedback=self.feedback_weights)
+        return found
 
     @property
     def lake(self) -> Path:
@@ -148,6 +171,11 @@ class Settings(ServingSettings):
     def tables(self) -> TableStore:
         """The store of all versions of the data set's clean tables."""
         return TableStore(self.lake / self.dataset / "tables")
+
+    @property
+    def feedback_files(self) -> FeedbackFiles:
+        """The feedback events of the data set that were read from the feedback store."""
+        return FeedbackFiles(self.home / "feedback" / self.dataset)
 
     @property
     def workspace(self) -> Path:
@@ -187,7 +215,7 @@ class Settings(ServingSettings):
 
     def environment(self) -> dict[str, str]:
         """The environment variables with which a process of the platform reads the same settings."""
-        values = {name: "" if value is None else str(value) for name, value in self.model_dump().items()}
+        values = {name: _as_text(value) for name, value in self.model_dump().items()}
         return {f"TRADEWIND_{name.upper()}": value for name, value in values.items()} | {
             "DAGSTER_HOME": str(self.dagster_home)
         }
@@ -239,6 +267,12 @@ class Settings(ServingSettings):
     @property
     def _dataset_file(self) -> Path:
         return self.home / "dataset.json"
+
+
+def _as_text(value: Any) -> str:
+    if isinstance(value, dict):
+        return json.dumps(value)
+    return "" if value is None else str(value)
 
 
 def _read(file: Path) -> dict[str, str]:

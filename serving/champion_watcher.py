@@ -9,10 +9,12 @@ import logging
 import threading
 import time
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 from recommenders.errors import BundleError, TradewindError
 from recommenders.storage.atomic_files import signature
+from recommenders.storage.feedback_position import Position
 from serving.catalogue.current import CurrentCatalogue
 from serving.catalogue.files import record_file
 from serving.catalogue.served_items import ServedItems
@@ -35,6 +37,11 @@ class Champion:
     predictor: Predictor
     loaded_at: float  # monotonic seconds
     items: ServedItems | None = None
+
+    @cached_property
+    def feedback_position(self) -> Position | None:
+        """The last feedback event that it was trained on; None: on none."""
+        return self.predictor.feedback_position
 
     @property
     def age_seconds(self) -> float:

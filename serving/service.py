@@ -60,7 +60,11 @@ class Tradewind:
             warn_if_exposed()
         self.watcher = worker.watcher = ChampionWatcher(settings.pointer)
         self.feedback = worker.feedback = Feedback(
-            settings.feedback_store, served_dataset(settings), settings.answer_days, worker.metrics.record_answers
+            settings.feedback_store,
+            served_dataset(settings),
+            lambda: worker.champion,
+            settings.answer_days,
+            worker.metrics.record_answers,
         )
         threadpool_limits(1)  # for libraries that were loaded before
         self.watcher.start()

@@ -10,8 +10,8 @@ from monitoring.alerts import Alert, Severity, recent, send
 from monitoring.drift.feed import describe
 from monitoring.drift.report import DriftReport, report_url
 from monitoring.drift.report import drift_report as compare
-from orchestration.assets.facts import RawDataset
 from orchestration.assets.metadata import show
+from orchestration.io_manager import Lake
 from orchestration.resources import Datasets
 from orchestration.settings import Settings
 from recommenders.datasets.store import TableStore
@@ -23,7 +23,7 @@ def drift_report(
     context: dg.AssetExecutionContext,
     settings: dg.ResourceParam[Settings],
     datasets: dg.ResourceParam[Datasets],
-    raw_dataset: RawDataset,
+    lake: dg.ResourceParam[Lake],
     interactions: pa.Table,
     items: pa.Table,
     users: pa.Table,
@@ -43,7 +43,7 @@ def drift_report(
         users=users,
         earlier_items=earlier_items(dataset.tables, days),
     )
-    report = replace(report, data_version=raw_dataset.version)
+    report = replace(report, data_version=lake.table_version(name).data_version)
     show(
         context,
         {

@@ -8,7 +8,10 @@ from recommenders.training.selection import CandidateChoice
 
 @dataclass(frozen=True)
 class RawDataset(Fingerprint):
-    """The source of a data set. source: its folder or file, "" if an earlier version of the tables is restored."""
+    """The source of a data set. source: its folder or file, "" if an earlier version of the tables is restored.
+
+    Its version is that of the files. Feedback that is added to the tables is no part of it.
+    """
 
     dataset: str
     source: str

@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from orchestration.assets.facts import RawDataset
 from orchestration.assets.metadata import preview, show
+from orchestration.io_manager import Lake
 from orchestration.resources import Datasets
 from recommenders.events.interactions import Interactions
 from recommenders.features import tables
@@ -25,14 +25,14 @@ N_PAIR_USERS = 3  # users whose pairs the page of user_features shows
 def training_log(
     context: dg.AssetExecutionContext,
     datasets: dg.ResourceParam[Datasets],
-    raw_dataset: RawDataset,
+    lake: dg.ResourceParam[Lake],
     split: pa.Table,
     items: pa.Table,
 ) -> Interactions:
     """All events before the cut as arrays. Every model is fitted on this log."""
     protocol = datasets[context.partition_key].spec.protocol
     log = build_log(split.filter(pc.field("part") != "test"), items, protocol, cut_time(split))
-    log = replace(log, version=raw_dataset.version)
+    log = replace(log, version=lake.table_version(context.partition_key).data_version)
     n_users, n_items = log.shape
     pairs = log.matrix().nnz
     show(

@@ -27,7 +27,7 @@ def raw_dataset(context: dg.AssetExecutionContext, datasets: dg.ResourceParam[Da
             "protocol": spec.protocol.describe(),
             "files": dg.MetadataValue.json([asdict(file) for file in found.files]),
             "bytes": sum(file.bytes for file in found.files),
-            "data_version": found.version,
+            "source_version": found.version,
         },
     )
     return RawDataset(found.version, found.files, spec.name, source)

@@ -10,7 +10,7 @@ import dagster as dg
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from orchestration.assets.facts import Champion, RawDataset, RegisteredModel, ReleaseCandidate
+from orchestration.assets.facts import Champion, RegisteredModel, ReleaseCandidate
 from orchestration.assets.metadata import rounded, show
 from orchestration.assets.models import MODEL, fitted_models, parameters
 from orchestration.io_manager import Lake
@@ -24,6 +24,7 @@ from recommenders.features.items import encode_items_as_of
 from recommenders.metrics.ranking import PRIMARY_METRIC
 from recommenders.models.recommender import Recommender
 from recommenders.splitting.temporal import training_log as build_log
+from recommenders.storage.feedback_position import Position
 from recommenders.training.code_fingerprint import code_fingerprint
 from recommenders.training.configuration import TrainingConfig
 from recommenders.training.fitting import SkippedModel
@@ -89,10 +90,10 @@ def registered_model_asset(config: TrainingConfig) -> dg.AssetsDefinition:
     )
     def registered_model(
         context: dg.AssetExecutionContext,
+        lake: dg.ResourceParam[Lake],
         datasets: dg.ResourceParam[Datasets],
         training: dg.ResourceParam[TrainingConfig],
         registry: dg.ResourceParam[Registry],
-        raw_dataset: RawDataset,
         interactions: pa.Table,
         items: pa.Table,
         evaluation_report: Report,
@@ -101,12 +102,12 @@ def registered_model_asset(config: TrainingConfig) -> dg.AssetsDefinition:
     ) -> RegisteredModel:
         """The release candidate's recipe, refitted on all data, checked, and registered in MLflow as a challenger."""
         name, candidate, models = context.partition_key, release_candidate.candidate, fitted_models(fitted)
-        protocol = datasets[name].spec.protocol
-        log = replace(build_log(interactions, items, protocol), version=raw_dataset.version)
+        protocol, tables = datasets[name].spec.protocol, lake.table_version(name)
+        log = replace(build_log(interactions, items, protocol), version=tables.data_version)
         vectors = encode_items_as_of(items, log.items, log.last_event)
         options = training.fit.options(checkpoints=registry.checkpoints(name))
         model = refit_candidate(candidate, models, log, vectors, options)
-        model.provenance |= provenance(training, evaluation_report, log)
+        model.provenance |= provenance(training, evaluation_report, log, tables.position)
         task = window_task(interactions, items, protocol)
         version, found = register(registry, training, model, models[candidate], evaluation_report, task, log)
         reasons = dg.MetadataValue.md("\n".join(f"- {one.reason}" for one in found))
@@ -156,14 +157,20 @@ def register(
         return registry.publish(name, bundle, run.run_id, tags), found
 
 
-def provenance(config: TrainingConfig, report: Report, log: Interactions) -> dict[str, str]:
-    """The provenance that a version stores. The data version of its log is stored already."""
+def provenance(
+    config: TrainingConfig, report: Report, log: Interactions, position: Position | None = None
+) -> dict[str, str]:
+    """The provenance that a version stores. The data version of its log is stored already.
+
+    position: the last feedback event that the log takes into account; the service then adds only later ones.
+    """
     return {
         "recipe": config.recipe(),
         "code": code_fingerprint(),
         "protocol": report.protocol,
         "cut": report.cut,
         "trained_until": str(log.timestamps.max().astype("datetime64[us]")),
+        **(position.to_provenance() if position else {}),
     }
 
 

@@ -17,6 +17,8 @@ from orchestration.resources import Datasets
 from recommenders.datasets.profile import page
 from recommenders.datasets.profile.profiling import profile_tables
 from recommenders.datasets.reading.ingest import Counts
+from recommenders.datasets.store import Version
+from recommenders.storage.feedback_position import Position
 
 DESCRIPTIONS = {
     "interactions": "Which user did what with which item, and when: one row per event.",
@@ -32,17 +34,20 @@ OUTS = {
 }
 
 
-@dg.multi_asset(outs=OUTS, group_name="data")
+@dg.multi_asset(outs=OUTS, group_name="data", deps=["feedback"])
 def tables(
     context: dg.AssetExecutionContext, datasets: dg.ResourceParam[Datasets], raw_dataset: RawDataset
 ) -> Iterator[dg.Output[TableVersion]]:
     """Reads the source by its spec into a new version of the tables; every row that was read is accounted for.
 
-    The same files twice make no new version. A restored version stays.
+    Feedback that is later than the newest event of the source is added, if the data set learns from it. The same files
+    and feedback twice make no new version. A restored version stays.
     """
     dataset = datasets[context.partition_key]
     spec, store = dataset.spec, dataset.tables
-    version = spec.ingest(Path(raw_dataset.source), store, raw_dataset)
+    read_before = dataset.feedback.position() if spec.feedback else None
+    version = spec.ingest(Path(raw_dataset.source), store, raw_dataset, dataset.feedback)
+    value = TableVersion(version.number, version.data_version, last_event(version, read_before))
     files = {name: store.files(name, version) for name in OUTS}
     profile = profile_tables(files, version.counts, spec.name, spill=store.folder)
     profile_metadata = {
@@ -55,15 +60,28 @@ def tables(
     }
     for name in OUTS:
         basics = {"dataset": spec.name, "rows": sum(pq.read_metadata(path).num_rows for path in files[name])}
-        metadata = {**basics, "version": version.number, "preview": preview(head(files[name])), **extra.get(name, {})}
-        yield versioned(TableVersion(version.number), name, metadata, version.data_version)
+        basics |= {"version": version.number, "data_version": version.data_version}
+        metadata = {**basics, "preview": preview(head(files[name])), **extra.get(name, {})}
+        yield versioned(value, name, metadata)
 
 
-def versioned(value: TableVersion, name: str, metadata: dict[str, Any], data_version: str) -> dg.Output[TableVersion]:
-    """An output with the data version of the source, so that Dagster shows what is out of date."""
+def last_event(version: Version, read_before: Position | None) -> Position | None:
+    """The last feedback event that a version takes into account. read_before: what was read before it was made.
+
+    If no event that counts was read since an earlier run, its version stays, and takes the later events into account
+    too. A restored version does not.
+    """
+    stored = version.source.position if version.source else None
+    if version.restored_from is not None or read_before is None:
+        return stored
+    return max(stored, read_before) if stored else read_before
+
+
+def versioned(value: TableVersion, name: str, metadata: dict[str, Any]) -> dg.Output[TableVersion]:
+    """An output with the data version, so that Dagster shows what is out of date."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", dg.BetaWarning)  # Output's data_version, as of Dagster 1.13
-        return dg.Output(value, name, metadata=metadata, data_version=dg.DataVersion(data_version))
+        return dg.Output(value, name, metadata=metadata, data_version=dg.DataVersion(value.data_version))
 
 
 def head(files: list[Path], n_rows: int = 10) -> pa.Table:
@@ -80,6 +98,7 @@ def counts(found: Counts) -> dict[str, dg.MetadataValue]:
         "read": dg.MetadataValue.int(found.read),
         "merged duplicates": dg.MetadataValue.int(found.merged),
         "netted": dg.MetadataValue.int(found.netted),
+        **({"kept feedback": dg.MetadataValue.int(found.feedback)} if found.feedback else {}),
         "excluded": dg.MetadataValue.json(dict(found.set_aside)),
         "quarantined": dg.MetadataValue.int(found.quarantined),
     }

@@ -59,13 +59,13 @@ def lists_of(settings: "Settings", store: "FeedbackStore", answer: "StoredAnswer
 
     registry, champion = Registry(settings), live_pointer(settings)
     record = record_file(settings.pointer)
-    recent = RecentEvents(store)
-    recent.poll()
     with TemporaryDirectory() as folder, threadpool_limits(1):  # as in the service: one order of additions
         version = registry.version(settings.dataset, answer.version)
         then = read(record, answer.catalogue) if answer.catalogue else None
         replayed = replay(answer, Predictor(registry.download_bundle(version, Path(folder) / "bundle")), then)
         today = Predictor(champion.bundle_folder(settings.pointer))
+        recent = RecentEvents(store, lambda: today)
+        recent.poll()
         clock = int(datetime.now(UTC).timestamp() * 1e6)
         named = read_record(record)
         current = read(record, named.version) if named else None

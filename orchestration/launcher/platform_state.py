@@ -100,7 +100,7 @@ def origin(provenance: Mapping[str, str]) -> tuple[str | None, str | None]:
 
 def present_origin(settings: Settings) -> tuple[str | None, str | None]:
     """The present data version and recipe."""
-    return Dataset(settings).fingerprint().version, settings.training.recipe()
+    return Dataset(settings).data_version(), settings.training.recipe()
 
 
 def bring_up_to_date(settings: Settings) -> dict[str, float]:

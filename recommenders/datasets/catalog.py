@@ -57,6 +57,7 @@ DATASETS: dict[str, DatasetSpec] = {
                 candidates="on_sale",
             ),
             real_data_folder="retailrocket",
+            feedback_names={"click": "view", "cart": "addtocart", "purchase": "transaction"},
         ),
         DatasetSpec(
             name="amazon",

@@ -6,19 +6,21 @@ import json
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from recommenders.datasets.reading.feedback import FeedbackRule, add_feedback, count_feedback, newest_event
 from recommenders.datasets.reading.ingest import TABLES, Counts, Parser, ingest
 from recommenders.datasets.reading.text import is_blank
-from recommenders.datasets.store import Fingerprint, SourceFile, TableStore, Version, in_time_order
+from recommenders.datasets.store import Fingerprint, SourceFile, SourcePart, TableStore, Version, in_time_order
 from recommenders.errors import DataError
 from recommenders.storage import schema
 from recommenders.storage.atomic_files import atomic_folder, sha256
+from recommenders.storage.feedback_files import FeedbackFiles
 
 READER = 4  # raised when the same files would give other tables
 
@@ -73,6 +75,9 @@ class DatasetSpec:
     generator: str = ""  # "module:function" (folder, scale, seed) if the project generates or pulls the files
     folder: Path | None = None  # the folder of the files if no source is given
     attributes: Mapping[str, Mapping[str, AttributeType]] = field(default_factory=dict)  # table -> free attribute
+    # kind of feedback event -> weight (empty: none counts), and its name in the log, where that differs
+    feedback: Mapping[str, float] = field(default_factory=dict, hash=False)
+    feedback_names: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def locate(self, source: Path) -> list[Path]:
         """The source's files, sorted. An empty file that matches a glob is left out (a day without events).
@@ -134,22 +139,59 @@ class DatasetSpec:
             }
         return Tables(**{**found, "interactions": in_time_order(found["interactions"])}, counts=counts)
 
-    def ingest(self, source: Path, store: TableStore, fingerprint: Fingerprint | None = None) -> Version:
-        """Reads the source into the store as a new version, unless the newest version has the same files.
+    def ingest(
+        self,
+        source: Path,
+        store: TableStore,
+        fingerprint: Fingerprint | None = None,
+        feedback: FeedbackFiles | None = None,
+    ) -> Version:
+        """Reads the source into the store as a new version, unless the newest version has the same files and feedback.
 
-        A restored version stays until it is released. Raises DataError if the source cannot be read; the store is
-        then not changed.
+        feedback: the events that may be added (datasets.reading.feedback); used only if the spec has weights. A
+        restored version stays until it is released. Raises DataError if the source or the feedback cannot be read; the
+        store is then not changed.
         """
         current = store.current()
         if current is not None and current.restored_from is not None:
             return current
         known = fingerprint or self.fingerprint(source)
-        if current is not None and current.data_version == known.version:
+        if current is not None and current.data_version == self.data_version(known.version, store, feedback):
             return current
         store.folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=store.folder, prefix=".reading-") as folder:
-            counts = self.write_tables(source, Path(folder))
-            return store.commit(Path(folder), known, counts)
+        with tempfile.TemporaryDirectory(dir=store.folder, prefix=".reading-") as name:
+            folder = Path(name)
+            counts = self.write_tables(source, folder)
+            if feedback is None or not self.feedback:
+                return store.commit(folder, known, counts)
+            until = newest_event([folder / "interactions.parquet"])
+            found = count_feedback(self.feedback_rule, feedback, until)
+            counts = add_feedback(folder, found, counts)
+            both = replace(known, version=found.data_version(known.version))
+            return store.commit(folder, both, counts, SourcePart(known.version, until, found.position))
+
+    def data_version(self, source_version: str, store: TableStore, feedback: FeedbackFiles | None = None) -> str:
+        """The version of the data that ingest() would give: of the source, and of the feedback that would be added.
+
+        What would be added is known only if the store has a version of this source. Without one it is the version of
+        the source, which the store does not have either.
+        """
+        if feedback is None or not self.feedback:
+            return source_version
+        known = next((one for one in store.versions() if one.source_version == source_version), None)
+        if known is None:
+            return source_version
+        return count_feedback(self.feedback_rule, feedback, source_until(store, known)).data_version(source_version)
+
+    @property
+    def feedback_rule(self) -> FeedbackRule:
+        """Which feedback is added."""
+        return FeedbackRule(self.feedback, self.feedback_names)
+
+
+def source_until(store: TableStore, version: Version) -> int:
+    """The time of the newest event that a version has from the source, microseconds since 1970, UTC."""
+    return version.source.until if version.source else newest_event(store.files("interactions", version))
 
 
 def find_files(folder: Path, patterns: Sequence[str]) -> list[Path]:

@@ -26,6 +26,7 @@ from deltalake.transaction import AddAction, create_table_with_add_actions
 from recommenders.datasets.reading.ingest import TABLES, Counts
 from recommenders.errors import DataError
 from recommenders.storage import schema
+from recommenders.storage.feedback_position import Position
 
 LOG = "interactions"
 METADATA_KEY = "tradewind"  # key of this project's metadata in a commit of the log
@@ -50,8 +51,23 @@ class Fingerprint:
 
 
 @dataclass(frozen=True)
+class SourcePart:
+    """What a version with feedback has from the source: the version of the files, and the time of their newest event.
+
+    until: microseconds since 1970, UTC. position: how far the feedback was read; None if there was none.
+    """
+
+    version: str
+    until: int
+    position: Position | None = None
+
+
+@dataclass(frozen=True)
 class Version:
-    """One version of a data set. `data_version` is the fingerprint of the files it was read from."""
+    """One version of a data set.
+
+    `data_version` is the fingerprint of the files it was read from; if feedback was added, it changes with that too.
+    """
 
     number: int
     created: datetime
@@ -60,6 +76,12 @@ class Version:
     tables: Mapping[str, int]  # table -> its Delta version
     files: tuple[SourceFile, ...] = ()
     restored_from: int | None = None  # the version that was restored; it stays until release()
+    source: SourcePart | None = None  # None: the data set did not learn from feedback
+
+    @property
+    def source_version(self) -> str:
+        """The fingerprint of the files alone."""
+        return self.source.version if self.source else self.data_version
 
 
 class TableStore:
@@ -92,12 +114,15 @@ class TableStore:
             raise DataError(f"no version {number} of the tables in {self.folder}; there are {allowed}")
         return found[number]
 
-    def commit(self, staging: Path, source: Fingerprint, counts: Counts) -> Version:
-        """Commits the Parquet files that ingest() wrote into `staging` as the newest version."""
+    def commit(self, staging: Path, found: Fingerprint, counts: Counts, source: SourcePart | None = None) -> Version:
+        """Commits the Parquet files that ingest() wrote into `staging` as the newest version.
+
+        source: the part that is from the source, if the data set learns from feedback.
+        """
         others = {name: self._add(name, staging, {}) for name in TABLES if name != LOG}
-        files = [asdict(file) for file in source.files]
-        metadata = {"data_version": source.version, "counts": asdict(counts), "tables": others, "files": files}
-        return self.version(self._add(LOG, staging, metadata))
+        files = [asdict(file) for file in found.files]
+        metadata = {"data_version": found.version, "counts": asdict(counts), "tables": others, "files": files}
+        return self.version(self._add(LOG, staging, metadata | _source_metadata(source)))
 
     def restore(self, number: int) -> Version:
         """Makes an earlier version the newest until release(); nothing is deleted.
@@ -121,6 +146,7 @@ class TableStore:
             "tables": {name: number for name, number in wanted.tables.items() if name != LOG},
             "files": [asdict(file) for file in wanted.files],
             "restored_from": restored_from,
+            **_source_metadata(wanted.source),
         }
         self._delta(LOG).restore(
             wanted.number, commit_properties=_properties(metadata), post_commithook_properties=KEEP_LOGS
@@ -187,9 +213,14 @@ def _properties(metadata: dict[str, Any]) -> CommitProperties:
     return CommitProperties(custom_metadata={METADATA_KEY: json.dumps(metadata)} if metadata else None)
 
 
+def _source_metadata(source: SourcePart | None) -> dict[str, Any]:
+    return {"source": asdict(source)} if source else {}
+
+
 def _to_version(entry: dict[str, Any]) -> Version:
     metadata = json.loads(entry[METADATA_KEY])
     number = int(entry["version"])
+    source = metadata.get("source")
     return Version(
         number,
         datetime.fromtimestamp(entry["timestamp"] / 1000, UTC),
@@ -198,4 +229,5 @@ def _to_version(entry: dict[str, Any]) -> Version:
         {LOG: number, **metadata["tables"]},
         tuple(SourceFile(**file) for file in metadata["files"]),
         metadata.get("restored_from"),
+        source and SourcePart(**{**source, "position": source["position"] and Position(*source["position"])}),
     )

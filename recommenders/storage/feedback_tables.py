@@ -8,6 +8,7 @@ last one it has read. `request_id` of an event names the answer that showed the 
 from sqlalchemy import BigInteger, Column, Float, Index, Integer, MetaData, String, Table, Text, UniqueConstraint
 
 EVENTS = ("impression", "click", "cart", "purchase", "rating")
+TRAINABLE = EVENTS[1:]  # kinds that models can be fitted on; an impression is the service's choice, not the user's
 
 metadata = MetaData()
 

@@ -55,7 +55,8 @@ class Predict:
     def _list(self, champion: "Champion", body: bytes, request: Request, start: float) -> Response:
         asked = parse(body, request.headers.get("content-type", ""))
         feedback, pointer, request_id = self._worker.feedback, champion.pointer, request_ids.current()
-        recent = feedback.recent_items(as_text(asked.user_id)) if feedback else []
+        user_id, position = as_text(asked.user_id), champion.feedback_position
+        recent = feedback.recent_items(user_id, position) if feedback else []
         clock, eligible = time.time_ns() // 1000, eligible_items(champion.items, asked)
         prediction = predict(champion.predictor, asked, recent, clock, eligible)
         items = answered_items(asked, prediction, champion.items)
@@ -64,7 +65,7 @@ class Predict:
             made_by = (asked.scene, prediction.strategy, pointer.model, pointer.version)
             catalogue = champion.items.version if champion.items else ""
             made_from = (body.decode(), recent, items, catalogue)
-            feedback.store_answer(StoredAnswer(request_id, clock, as_text(asked.user_id), *made_by, *made_from))
+            feedback.store_answer(StoredAnswer(request_id, clock, user_id, *made_by, *made_from))
         return json_answer(answer_of(pointer, asked, prediction, items, request_id, start))
 
 

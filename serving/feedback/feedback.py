@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from recommenders.errors import TradewindError
+from recommenders.storage.feedback_position import Position
 from serving.feedback.events import FeedbackError, StoredEvent
 
 if TYPE_CHECKING:  # SQLAlchemy is imported by the thread that opens the store
     from serving.feedback.answers import AnswerLog
-    from serving.feedback.recent import RecentEvents
+    from serving.feedback.recent import Fitted, RecentEvents
     from serving.feedback.store import FeedbackStore
     from serving.feedback.stored_answer import StoredAnswer
     from serving.feedback.writer import GroupWriter
@@ -45,12 +46,20 @@ class _Opened:
 class Feedback:
     """One per worker."""
 
-    def __init__(self, url: str, dataset: str, answer_days: int, count_answers: Callable[[str, int], None]) -> None:
+    def __init__(
+        self,
+        url: str,
+        dataset: str,
+        champion: "Callable[[], Fitted | None]",
+        answer_days: int,
+        count_answers: Callable[[str, int], None],
+    ) -> None:
         """url: of the feedback store, as FeedbackStore takes it. dataset: to which events and answers belong.
 
+        champion: returns what makes the lists. The events that it was trained on are not users' newest events.
         answer_days: how long answers are kept; 0: they are not stored. count_answers: see AnswerLog.
         """
-        self._url, self._dataset = url, dataset
+        self._url, self._dataset, self._champion = url, dataset, champion
         self._answer_days, self._count_answers = answer_days, count_answers
         self._opened: _Opened | None = None
         self._problem = "the feedback store is being opened"
@@ -72,9 +81,9 @@ class Feedback:
             raise FeedbackError(self._problem)
         return await self._opened.writer.write(events)
 
-    def recent_items(self, user_id: str) -> list[str]:
-        """The item ids of the user's newest events, oldest first."""
-        return self._opened.recent.items(user_id) if self._opened else []
+    def recent_items(self, user_id: str, position: Position | None = None) -> list[str]:
+        """The item ids of the user's newest events after the position of a champion, oldest first."""
+        return self._opened.recent.items(user_id, position) if self._opened else []
 
     def store_answer(self, answer: "StoredAnswer") -> None:
         """Stores an answer later; returns at once. It is lost if the store is not open yet."""
@@ -113,7 +122,7 @@ class Feedback:
         from serving.feedback.writer import GroupWriter
 
         store = FeedbackStore(self._url, self._dataset)
-        recent = RecentEvents(store)
+        recent = RecentEvents(store, self._champion)
         recent.start()
         answers = AnswerLog(store, self._answer_days, self._count_answers) if self._answer_days else None
         if answers:

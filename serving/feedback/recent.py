@@ -1,12 +1,17 @@
-"""The newest events of each user, which no model was trained on yet: every worker reads them from the store.
+"""The newest events of each user, which the champion was not trained on: every worker reads them from the store.
 
-So what a user does changes the user's next list within a second, in whichever worker stored it.
+So what a user does changes the user's next list within a second, in whichever worker stored it. Only events after the
+position of the champion are in memory. After a rollback the earlier ones are read again.
 """
 
 import logging
 import threading
 from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
 
+from recommenders.storage.feedback_position import Position
 from serving.feedback.events import FeedbackError
 from serving.feedback.store import FeedbackStore
 
@@ -18,14 +23,36 @@ MAX_EVENTS = 200  # newest ones of a user
 log = logging.getLogger(__name__)
 
 
+class Fitted(Protocol):
+    """What makes the lists: a champion, or the predictor of a version."""
+
+    @property
+    def feedback_position(self) -> Position | None:
+        """The last feedback event that it was trained on; None: on none."""
+
+
+@dataclass
+class _Known:
+    """The events after `first` up to `last`, by user: (sequence, item id), oldest first.
+
+    position: of the champion that they belong to. A reader may hold a list, so lists are replaced and never changed.
+    """
+
+    position: Position | None
+    first: int
+    last: int
+    events: defaultdict[str, list[tuple[int, str]]]
+
+
 class RecentEvents:
     """User id -> items of the newest events. A thread reads the store; any thread may look up."""
 
-    def __init__(self, store: FeedbackStore) -> None:
+    def __init__(self, store: FeedbackStore, champion: Callable[[], Fitted | None]) -> None:
+        """champion: returns the one that makes the lists; None if there is none yet."""
         self.problem = ""
         self._store = store
-        self._sequence = 0
-        self._items: defaultdict[str, list[str]] = defaultdict(list)
+        self._champion = champion
+        self._known = _Known(None, 0, 0, defaultdict(list))
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="recent-events", daemon=True)
 
@@ -38,18 +65,46 @@ class RecentEvents:
         self._stop.set()
         self._thread.join(timeout=5)
 
-    def items(self, user_id: str) -> list[str]:
-        """The item ids of the user's newest events, oldest first."""
-        return self._items.get(user_id, [])
+    def items(self, user_id: str, position: Position | None = None) -> list[str]:
+        """The item ids of the user's newest events after a position, oldest first.
+
+        position: of the champion that makes the list, of which the thread may not know yet.
+        """
+        known = self._known
+        events = known.events.get(user_id, [])
+        after = position.sequence if position is not None and position != known.position else known.first
+        return [item_id for sequence, item_id in events if sequence > after]
 
     def poll(self) -> int:
         """Reads the events that are new in the store; returns their number. Raises FeedbackError."""
+        champion = self._champion()
+        if champion is None:  # no lists are made, and where to begin is not known yet
+            return 0
+        known = self._known
+        if champion.feedback_position != known.position:
+            known = self._moved(known, champion.feedback_position)
+        n_events = self._read(known)
+        self._known = known
+        return n_events
+
+    def _moved(self, known: _Known, position: Position | None) -> _Known:
+        """The known events after the position of another champion; none if earlier ones have to be read again."""
+        first = position.sequence if position is not None and self._store.has(position) else 0
+        kept: defaultdict[str, list[tuple[int, str]]] = defaultdict(list)
+        if first < known.first:
+            return _Known(position, first, first, kept)
+        for user_id, events in known.events.items():
+            if events[-1][0] > first:
+                kept[user_id] = [event for event in events if event[0] > first]
+        return _Known(position, first, max(first, known.last), kept)
+
+    def _read(self, known: _Known) -> int:
         n_events = 0
-        while page := self._store.after(self._sequence, KINDS, PAGE):
+        while page := self._store.after(known.last, KINDS, PAGE):
             for sequence, event in page:
-                items = [*self._items[event.user_id][-MAX_EVENTS + 1 :], event.item_id]
-                self._items[event.user_id] = items  # a new list: a reader may hold the old one
-                self._sequence = sequence
+                new = (sequence, event.item_id)
+                known.events[event.user_id] = [*known.events[event.user_id][-MAX_EVENTS + 1 :], new]
+                known.last = sequence
             n_events += len(page)
         return n_events
 

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, Engine, Row, Select, create_engine, delete, event, func, make_url, select, text
+from sqlalchemy import Connection, Engine, Row, Select, create_engine, delete, event, func, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 
-from recommenders.errors import ConfigurationError
+from recommenders.storage.feedback_engine import cause, postgresql_engine, store_url
+from recommenders.storage.feedback_position import Position
 from recommenders.storage.feedback_tables import answers, events
 from serving.feedback.events import FeedbackError, StoredEvent
 from serving.feedback.stored_answer import StoredAnswer
@@ -38,7 +39,7 @@ class FeedbackStore:
             with _writing(self._engine) as connection:
                 _migrate(connection)
         except (SQLAlchemyError, OSError) as error:
-            raise FeedbackError(f"the feedback store cannot be opened: {_cause(error)}") from error
+            raise FeedbackError(f"the feedback store cannot be opened: {cause(error)}") from error
         insert = postgresql.insert if self._engine.dialect.name == "postgresql" else sqlite.insert
         self._insert = insert(events).on_conflict_do_nothing().returning(events.c.event_id)
         self._insert_answer = insert(answers).on_conflict_do_nothing().returning(answers.c.request_id)
@@ -52,7 +53,7 @@ class FeedbackStore:
                 stored = connection.execute(self._insert, [{"dataset": self._dataset, **asdict(one)} for one in batch])
                 return set(stored.scalars())
         except SQLAlchemyError as error:
-            raise FeedbackError(f"events cannot be stored: {_cause(error)}") from error
+            raise FeedbackError(f"events cannot be stored: {cause(error)}") from error
 
     def after(self, sequence: int, kinds: Sequence[str], limit: int) -> list[tuple[int, StoredEvent]]:
         """At most `limit` events of some kinds after a sequence, in order, each with its sequence."""
@@ -71,7 +72,7 @@ class FeedbackStore:
                 stored = connection.execute(self._insert_answer, [self._answer_row(one) for one in batch])
                 return len(stored.scalars().all())
         except SQLAlchemyError as error:
-            raise FeedbackError(f"answers cannot be stored: {_cause(error)}") from error
+            raise FeedbackError(f"answers cannot be stored: {cause(error)}") from error
 
     def answer(self, request_id: str) -> StoredAnswer | None:
         """The answer with this request id, if it is stored. Raises FeedbackError."""
@@ -93,7 +94,14 @@ class FeedbackStore:
                 old = (answers.c.dataset == self._dataset) & (answers.c.answered_at < before)
                 connection.execute(delete(answers).where(old))
         except SQLAlchemyError as error:
-            raise FeedbackError(f"old answers cannot be deleted: {_cause(error)}") from error
+            raise FeedbackError(f"old answers cannot be deleted: {cause(error)}") from error
+
+    def has(self, position: Position) -> bool:
+        """Whether the event of a position is here, under its sequence. Raises FeedbackError."""
+        chosen = select(events.c.event_id).where(
+            events.c.dataset == self._dataset, events.c.sequence == position.sequence
+        )
+        return [row.event_id for row in self._read(chosen)] == [position.event_id]
 
     def counts(self) -> dict[str, int]:
         """Kind of event -> number of stored events."""
@@ -106,7 +114,7 @@ class FeedbackStore:
             with self._engine.connect() as connection:
                 return connection.execute(chosen).all()
         except SQLAlchemyError as error:
-            raise FeedbackError(f"the feedback store cannot be read: {_cause(error)}") from error
+            raise FeedbackError(f"the feedback store cannot be read: {cause(error)}") from error
 
     def _answer_row(self, answer: StoredAnswer) -> dict[str, Any]:
         row = {name: getattr(answer, name) for name in ANSWER_COLUMNS}
@@ -119,19 +127,9 @@ class FeedbackStore:
 
 
 def _engine(url: str) -> Engine:
-    parsed = make_url(url)
-    if parsed.get_backend_name() not in ("sqlite", "postgresql"):
-        raise ConfigurationError(
-            f"feedback_url: got {parsed.get_backend_name()}://...; allowed: sqlite:///FILE or postgresql://...; "
-            "set TRADEWIND_FEEDBACK_URL"
-        )
+    parsed = store_url(url)
     if parsed.get_backend_name() == "postgresql":
-        try:
-            return create_engine(parsed.set(drivername="postgresql+psycopg2"), pool_pre_ping=True)
-        except ModuleNotFoundError as error:
-            raise ConfigurationError(
-                f"feedback_url: postgresql needs a driver: {error}; pip install 'tradewind[postgres]'"
-            ) from error
+        return postgresql_engine(parsed)
     if parsed.database:
         Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
     engine = create_engine(parsed, connect_args={"timeout": BUSY_SECONDS})
@@ -168,8 +166,3 @@ def _migrate(connection: Connection) -> None:
     config.set_main_option("script_location", str(MIGRATIONS))
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
-
-
-def _cause(error: Exception) -> str:
-    """The driver's message in one line, without the statement and its values."""
-    return " ".join(str(getattr(error, "orig", error)).split())

@@ -15,6 +15,7 @@ from recommenders.events.histories import Histories
 from recommenders.models import catalog
 from recommenders.models.calibration import Kind
 from recommenders.models.recommender import Ranked
+from recommenders.storage.feedback_position import Position
 from serving.lists.precomputed import PrecomputedLists
 from serving.lists.served_lists import ServedLists
 
@@ -57,6 +58,11 @@ class Predictor:
         self.precomputed: PrecomputedLists | None = None  # of the same bundle; the watcher sets it
         self._covered: tuple[NDArray[np.bool_], bool] | None = None  # the newest mask of items on sale: see _stored()
         self._no_history = Histories.from_lists([[]], len(self._item_ids))
+
+    @property
+    def feedback_position(self) -> Position | None:
+        """The last feedback event that the model was trained on; None: on none."""
+        return Position.from_provenance(self.model.provenance)
 
     def predict(
         self,

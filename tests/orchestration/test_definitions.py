@@ -9,7 +9,7 @@ import dagster as dg
 import pytest
 
 from orchestration.definitions import definitions
-from orchestration.jobs import RETRAINING
+from orchestration.jobs import DRIFT, RETRAINING
 from orchestration.settings import Settings
 from recommenders.datasets.catalog import DATASETS
 from recommenders.errors import ReleaseError
@@ -17,7 +17,7 @@ from recommenders.models.catalog import MODELS
 from serving.settings import PROJECT
 
 LINEAGE = {
-    *("raw_dataset", "interactions", "items", "users", "quarantine", "split"),
+    *("raw_dataset", "feedback", "interactions", "items", "users", "quarantine", "split"),
     *("training_log", "item_vectors", "item_features", "user_features"),
     *MODELS,
     *("evaluation_report", "release_candidate", "registered_model", "champion"),
@@ -43,6 +43,15 @@ def test_the_ranker_waits_for_the_tables_whose_leakage_is_checked(defs: dg.Defin
     parents = {key.to_user_string() for key in graph.get(dg.AssetKey("hybrid_learned")).parent_keys}
     assert parents >= {"item_features", "user_features"}
     assert not parents & {"evaluation_report"}
+
+
+def test_the_hourly_drift_report_reads_no_feedback(defs: dg.Definitions) -> None:
+    """Otherwise it would make new tables every hour. The tables wait for the feedback of a retraining."""
+    assets = {key.to_user_string() for key in defs.resolve_job_def(DRIFT).asset_layer.selected_asset_keys}
+    assert assets == {"raw_dataset", "interactions", "items", "users", "quarantine", "drift_report"}
+    graph = defs.resolve_asset_graph()
+    for name in ("interactions", "items", "users", "quarantine"):
+        assert dg.AssetKey("feedback") in graph.get(dg.AssetKey(name)).parent_keys
 
 
 def test_schedules_and_sensors_run_by_default(defs: dg.Definitions) -> None:

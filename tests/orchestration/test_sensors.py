@@ -18,6 +18,9 @@ from orchestration.launcher.dagster_internals import origin
 from orchestration.resources import Dataset, resources
 from orchestration.sensors import drift_sensor, failure_sensor, new_data_sensor
 from orchestration.settings import Settings
+from recommenders.storage.feedback_reader import collect
+from serving.feedback.events import StoredEvent
+from serving.feedback.store import FeedbackStore
 from serving.settings import PROJECT
 
 ENDED = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
@@ -111,6 +114,72 @@ def test_new_data_waits_while_a_restored_version_is_used(settings: Settings, mon
     assert request is None
     assert "is restored" in why
     assert cursor == "another signature"
+
+
+def test_much_new_feedback_starts_one_retraining_and_a_little_does_not(settings: Settings) -> None:
+    """The share of the log is 2 of the 4 events of the tables."""
+    assert settings.source is not None
+    (settings.source / "2010-12-02.csv").write_text(HEADER + "".join(LINE.format(day=day) for day in range(2, 5)))
+    learning = settings.model_copy(update={"feedback_weights": {"purchase": 1.0}, "feedback_share": 0.5})
+    Dataset(learning).ingest()
+    store = FeedbackStore(learning.feedback_store, "online_retail")
+    with dg.DagsterInstance.ephemeral() as instance:
+        cursor = poll(new_data_sensor, learning, instance, None)[2]
+        store.append([bought(1)])
+        assert poll(new_data_sensor, learning, instance, cursor) == (
+            *(None, "the files are those of the last poll; 1 of 2 feedback events for a retraining", cursor),
+        )
+        store.append([bought(2)])
+        request, _, _ = poll(new_data_sensor, learning, instance, cursor)
+        assert request is not None
+        assert request.tags["cause"] == "new feedback"
+        again, _, _ = poll(new_data_sensor, learning, instance, cursor)
+        assert again is not None
+        assert again.run_key == request.run_key  # Dagster starts one run per key, also if that run fails
+        assert poll(new_data_sensor, settings, instance, cursor)[1] == "the files are those of the last poll"
+        collect(Dataset(learning).feedback_store, learning.feedback_files)
+        Dataset(learning).ingest()
+        assert "; 0 of 3 feedback events" in poll(new_data_sensor, learning, instance, cursor)[1]
+        store.append([bought(number) for number in range(3, 6)])
+        later, _, _ = poll(new_data_sensor, learning, instance, cursor)
+        assert later is not None
+        assert later.run_key != request.run_key
+        start_retraining(instance)
+        assert "is running" in poll(new_data_sensor, learning, instance, cursor)[1]
+
+
+def test_feedback_that_the_newest_version_has_starts_nothing(settings: Settings) -> None:
+    learning = settings.model_copy(update={"feedback_weights": {"purchase": 1.0}})
+    Dataset(learning).ingest()
+    FeedbackStore(learning.feedback_store, "online_retail").append([bought(1)])
+    collect(Dataset(learning).feedback_store, learning.feedback_files)
+    newest = SimpleNamespace(number=4, data_version=Dataset(learning).ingest().data_version)
+    registry = SimpleNamespace(versions=lambda _dataset: [newest])
+    with dg.DagsterInstance.ephemeral() as instance:
+        why = poll(new_data_sensor, learning, instance, "another signature", registry=registry)[1]
+        assert why == "version 4 is trained on these files already"
+        newest.data_version = Dataset(settings).fingerprint().version  # without the feedback
+        assert poll(new_data_sensor, learning, instance, "another signature", registry=registry)[0] is not None
+
+
+def test_a_feedback_store_that_cannot_be_read_does_not_hide_new_files(settings: Settings) -> None:
+    broken = {"feedback_weights": {"purchase": 1.0}, "feedback_url": "mysql://host/db"}
+    learning = settings.model_copy(update=broken)
+    Dataset(settings).ingest()
+    with dg.DagsterInstance.ephemeral() as instance:
+        cursor = poll(new_data_sensor, learning, instance, None)[2]
+        request, why, _ = poll(new_data_sensor, learning, instance, cursor)
+        assert request is None
+        assert "allowed: sqlite:///FILE or postgresql" in why
+        assert learning.source is not None
+        (learning.source / "2010-12-02.csv").write_text(HEADER + LINE.format(day=2))
+        assert poll(new_data_sensor, learning, instance, cursor)[0] is not None
+
+
+def bought(number: int) -> StoredEvent:
+    """A purchase after the events of the source."""
+    time = int(datetime(2011, 1, 1, tzinfo=UTC).timestamp() * 1e6) + number
+    return StoredEvent(f"e{number}", "purchase", "17850", "85123A", time, time)
 
 
 def start_retraining(

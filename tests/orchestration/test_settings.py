@@ -70,6 +70,10 @@ def test_the_configuration_gives_the_data_set_where_nothing_else_does(tmp_path: 
         ("TRADEWIND_SERVICE_PORT", "70000", "65535"),
         ("TRADEWIND_RETRAIN_CRON", "soon", "cron line"),
         ("TRADEWIND_MLFLOW_PORT", "3000", "must differ"),
+        ("TRADEWIND_FEEDBACK_WEIGHTS", "purchase", r"^TRADEWIND_FEEDBACK_WEIGHTS: .* JSON such as"),
+        ("TRADEWIND_FEEDBACK_WEIGHTS", '{"impression": 1}', "got 'impression'; allowed: click, cart, purchase, rating"),
+        ("TRADEWIND_FEEDBACK_WEIGHTS", '{"cart": -1}', r"got the weight -1.0 of cart; allowed: a number above 0"),
+        ("TRADEWIND_FEEDBACK_SHARE", "0", "greater than 0"),
     ],
 )
 def test_an_invalid_setting_is_one_error(name: str, value: str, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,3 +144,21 @@ def test_the_data_set_is_the_named_one_else_the_one_last_served_or_trained_in_th
     monkeypatch.setenv("TRADEWIND_DATASET", "amazon")
     assert named(config=config) == ("amazon", "TRADEWIND_DATASET")
     assert named(config=config, dataset="custom_b2b") == ("custom_b2b", "--dataset")
+
+
+def test_the_weights_of_feedback_are_those_of_the_served_data_set_of_the_catalogue(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    custom = tmp_path / "datasets.yaml"
+    custom.write_text(
+        "shop:\n  interactions:\n    files: log.csv\n    columns: {user_id: who, item_id: what, timestamp: at}\n"
+        "  feedback: {cart: 0.5}\n"
+    )
+    assert Settings.read(home=tmp_path).spec.feedback == {}
+    monkeypatch.setenv("TRADEWIND_FEEDBACK_WEIGHTS", '{"purchase": 1.0, "cart": 0.3}')
+    settings = Settings.read(home=tmp_path, datasets=custom)
+    assert settings.spec.feedback == {"purchase": 1.0, "cart": 0.3}
+    assert settings.for_dataset("movielens").spec.feedback == {}
+    assert settings.for_dataset("shop").spec.feedback == {"cart": 0.5}
+    assert Settings.read(home=tmp_path, datasets=custom, dataset="shop").spec.feedback == {"cart": 0.5}
+    assert read_in_a_service(settings, monkeypatch, tmp_path) == settings

@@ -4,6 +4,7 @@ import asyncio
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -12,6 +13,7 @@ import pytest
 
 from recommenders.events.sale_periods import ALWAYS, SalePeriods
 from recommenders.models.popularity import Popularity
+from recommenders.storage.feedback_position import Position
 from serving.application import build
 from serving.champion_watcher import ChampionWatcher
 from serving.pointer import fingerprint, read_pointer, write_pointer
@@ -134,3 +136,21 @@ def test_a_deadline_that_is_none_is_an_error(serve, wrong):
     answer = request(serve(n_ended=0), "POST", "/predict", json={"user_id": 1}, headers={"x-timeout-ms": wrong})
     assert answer.status_code == 400
     assert "x-timeout-ms: got" in answer.json()["detail"]
+
+
+def test_a_list_takes_only_events_after_the_training_log_of_its_champion(serve, market):
+    worker, asked = serve(n_ended=0), []
+    worker.feedback = SimpleNamespace(
+        problem="", recent_items=lambda *of: asked.append(of) or [], store_answer=lambda _: None
+    )
+    request(worker, "POST", "/predict", json={"user_id": 7})
+    pointer_file = worker.watcher.pointer_file
+    pointer = read_pointer(pointer_file)
+    model = Popularity().fit(market.log())
+    model.provenance |= Position(12, "order-9").to_provenance()
+    model.save(pointer.bundle_folder(pointer_file))
+    sha256 = fingerprint(pointer.bundle_folder(pointer_file))
+    write_pointer(pointer_file, replace(pointer, version=2, bundle_sha256=sha256))
+    worker.watcher.poll()
+    request(worker, "POST", "/predict", json={"user_id": 7})
+    assert asked == [("7", None), ("7", Position(12, "order-9"))]

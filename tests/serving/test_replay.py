@@ -35,7 +35,9 @@ def worker(market: Any, tmp_path: Path) -> Any:
     worker = Worker()
     worker.watcher = ChampionWatcher(settings.pointer)
     worker.watcher.poll()
-    worker.feedback = Feedback(settings.feedback_store, "toy", 30, worker.metrics.record_answers)
+    worker.feedback = Feedback(
+        settings.feedback_store, "toy", lambda: worker.champion, 30, worker.metrics.record_answers
+    )
     worker.feedback.start()
     until(lambda: not worker.feedback.problem)
     yield worker

@@ -8,8 +8,11 @@ from pydantic import BaseModel, Field, model_validator
 
 from recommenders.datasets.custom.columns import STRICT, Column
 from recommenders.datasets.custom.table import TABLES, Table
+from recommenders.datasets.reading.feedback import check_weights
 
 DATABASES = ("sqlite", "postgresql", "mysql", "mariadb", "duckdb")
+# keys that do not change the tables of the source
+NOT_OF_THE_TABLES = {"title", "licence", "sql", "protocol", "max_quarantined", "feedback", "feedback_names"}
 
 
 class Sql(BaseModel):
@@ -54,6 +57,10 @@ class Entry(BaseModel):
     items: Table | None = None
     users: Table | None = None
     events: dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]] = {"purchase": 1.0}  # event -> weight
+    feedback: dict[
+        str, float
+    ] = {}  # kind of feedback event -> weight; empty: the data set does not learn from feedback
+    feedback_names: dict[str, str] = {}  # kind of feedback event -> one of `events`, if its name differs
     other_events: Literal["quarantine", "set_aside"] = "quarantine"
     unknown_items: Literal["keep", "quarantine"] = "keep"
     unknown_users: Literal["keep", "quarantine"] = "keep"
@@ -72,7 +79,7 @@ class Entry(BaseModel):
 
     def table_settings(self) -> str:
         """The settings that affect the tables, as JSON: with other settings, the same files give other tables."""
-        settings = self.model_dump(exclude={"title", "licence", "sql", "protocol", "max_quarantined"})
+        settings = self.model_dump(exclude=NOT_OF_THE_TABLES)
         for name, table in self.tables.items():
             if not table.attributes:  # the data version of an entry without them is that of before there were any
                 del settings[name]["attributes"]
@@ -102,6 +109,26 @@ class Entry(BaseModel):
             raise ValueError(f"protocol.relevant_events: got {', '.join(unknown)}; allowed: {listed}")
         if not self.protocol.relevant_events and "purchase" not in self.events and len(self.events) > 1:
             raise ValueError(f"protocol.relevant_events: is required for several events; allowed: {listed}")
+        return self
+
+    @model_validator(mode="after")
+    def _feedback_fits(self) -> Self:
+        listed = ", ".join(self.events)
+        try:
+            check_weights(self.feedback)
+        except ValueError as error:
+            raise ValueError(f"feedback: {error}") from None
+        for kind, event in self.feedback_names.items():
+            if kind not in self.feedback:
+                raise ValueError(f"feedback_names: got {kind!r}; allowed: {', '.join(self.feedback) or 'none'}; fix it")
+            if event not in self.events:
+                raise ValueError(f"feedback_names.{kind}: got {event!r}; allowed: {listed}; fix it")
+        if "purchase" in self.feedback and self.feedback_names.get("purchase", "purchase") not in self.events:
+            example = next(iter(self.events), "order")
+            raise ValueError(
+                f"feedback.purchase: would not count in the evaluation, as events has no purchase; allowed: {listed}; "
+                f"add feedback_names: {{purchase: {example}}}, or purchase to events"
+            )
         return self
 
     @model_validator(mode="after")

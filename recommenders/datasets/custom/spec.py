@@ -187,6 +187,8 @@ def _spec(name: object, content: object, path: Path) -> CustomDatasetSpec:
             name: {attribute: source.type for attribute, source in table.attributes.items()}
             for name, table in entry.tables.items()
         },
+        feedback=entry.feedback,
+        feedback_names=entry.feedback_names,
         entry=entry,
         config=path,
     )

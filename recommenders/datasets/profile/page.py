@@ -77,6 +77,7 @@ def _rows_table(rows: "Figures") -> str:
     named = {
         "read": rows["read"],
         "**kept**": rows["kept"],
+        "kept rows that are feedback": rows["feedback"],
         "exact duplicates, merged": rows["merged"],
         "returns, netted against their purchase": rows["netted"],
         **{f"excluded: {cell(reason)}": n for reason, n in rows["set_aside"].items()},

@@ -44,6 +44,7 @@ class Counts:
     netted: int = 0  # cancellations that were subtracted from their purchase
     set_aside: Mapping[str, int] = field(default_factory=dict)  # excluded rows by exclude rule; the name is stored
     quarantined: int = 0
+    feedback: int = 0  # kept rows that came from the feedback store, not from the source
 
     def __post_init__(self) -> None:
         accounted = self.kept + self.merged + self.netted + sum(self.set_aside.values()) + self.quarantined

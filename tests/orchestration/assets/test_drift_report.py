@@ -12,7 +12,7 @@ import pytest
 
 from monitoring import alerts
 from orchestration.assets.drift_report import drift_report, earlier_items
-from orchestration.assets.facts import RawDataset
+from orchestration.io_manager import TableVersion
 from orchestration.resources import Datasets
 from orchestration.settings import Settings
 from recommenders.storage.schema import INTERACTIONS, ITEMS, USERS, conform
@@ -42,10 +42,10 @@ def events(days: int = 365, broken_days: int = 60, n: int = 9000) -> pa.Table:
 def test_a_broken_feed_sends_one_alert_with_its_faults(tmp_path: Path, make_settings: Callable[..., Settings]) -> None:
     settings = make_settings(tmp_path / "home", dataset="online_retail")  # its window has 60 days
     tables = {"items": ITEMS.empty_table(), "users": USERS.empty_table(), "interactions": events()}
-    raw = RawDataset("abc", (), "online_retail", "")
+    lake = SimpleNamespace(table_version=lambda dataset: TableVersion(1, "abc"))
     for _ in range(2):
         context = dg.build_asset_context(partition_key="online_retail")
-        report = drift_report(context, settings=settings, datasets=Datasets(settings), raw_dataset=raw, **tables)
+        report = drift_report(context, settings=settings, datasets=Datasets(settings), lake=lake, **tables)
         assert report.data_version == "abc"
         assert {problem.column for problem in report.feed_problems} == {"item_id", "unit_price"}
         metadata = context.get_output_metadata("result")

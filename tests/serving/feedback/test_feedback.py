@@ -3,6 +3,7 @@
 import asyncio
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from sqlalchemy import create_engine, text
@@ -22,7 +23,7 @@ def test_tables_of_a_later_version_are_reported_and_the_store_is_tried_again(
     url = f"sqlite:///{tmp_path / 'events.db'}"
     FeedbackStore(url, "toy").close()
     set_revision(url, "9999")
-    feedback = Feedback(url, "toy", 0, lambda *_: None)
+    feedback = Feedback(url, "toy", lambda: SimpleNamespace(feedback_position=None), 0, lambda *_: None)
     feedback.start()
     until(lambda: "cannot be opened" in feedback.problem and "9999" in feedback.problem)
     with pytest.raises(FeedbackError, match="9999"):

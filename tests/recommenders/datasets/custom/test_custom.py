@@ -188,7 +188,10 @@ def test_protocol_and_limits_are_those_of_the_entry(tmp_path: Path) -> None:
 
 
 PARTS: list[tuple[dict[str, Any], str]] = [
-    (entry(titel="x"), "unknown key 'ours.titel'; choose from events, interactions, items, licence, max_quarantined"),
+    (
+        entry(titel="x"),
+        "unknown key 'ours.titel'; choose from events, feedback, feedback_names, interactions, items, licence",
+    ),
     ({"title": "x"}, "ours.interactions is missing; add it"),
     (entry(title=""), "ours.title: got ''"),
     (entry(max_quarantined=2), "ours.max_quarantined: got 2; "),

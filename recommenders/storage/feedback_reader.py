@@ -1,0 +1,124 @@
+"""Reads the feedback store, and changes nothing in it. It needs no serving: the store may be of another machine."""
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from sqlalchemy import URL, Connection, Engine, create_engine, func, inspect, select
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.pool import NullPool
+
+from recommenders.errors import DataError
+from recommenders.storage.feedback_engine import cause, postgresql_engine, store_url
+from recommenders.storage.feedback_files import COLUMNS, FeedbackFiles
+from recommenders.storage.feedback_position import Position
+from recommenders.storage.feedback_tables import TRAINABLE, events
+from recommenders.storage.locks import locked
+
+BUSY_SECONDS = 10  # that a reader of SQLite waits for a writer
+PAGE = 100_000  # events in memory at once
+
+
+def collect(reader: "FeedbackReader", files: FeedbackFiles) -> pa.Table:
+    """Appends the events that are new in the store to the files, and returns the newest page of them.
+
+    One process at a time. Raises DataError.
+    """
+    newest = COLUMNS.empty_table()
+    if reader.exists():
+        with locked(files.folder / ".lock"):
+            for page in reader.pages(files.position()):
+                files.append(page)
+                newest = page
+    return newest
+
+
+class FeedbackReader:
+    """The events of one data set that models can be fitted on (TRAINABLE)."""
+
+    def __init__(self, url: str, dataset: str) -> None:
+        """url: as the service takes it (TRADEWIND_FEEDBACK_URL). Raises ConfigurationError."""
+        self._dataset = dataset
+        self._url = store_url(url)
+
+    def exists(self) -> bool:
+        """Whether there is a store with its table. Raises DataError if it cannot be reached."""
+        with self._connection() as connection:
+            return connection is not None
+
+    def pages(self, position: Position | None, size: int = PAGE) -> Iterator[pa.Table]:
+        """The events after a position, in the order of their sequence, as tables of at most `size` rows.
+
+        The columns are those of feedback_files.COLUMNS. None: from the first event on. There are no pages if there is
+        no store yet. Raises DataError if the store cannot be read, or if it lacks the event of the position.
+        """
+        while page := self._page(position, size):
+            yield pa.Table.from_pylist([dict(row._mapping) for row in page], schema=COLUMNS)
+            position = Position(page[-1].sequence, page[-1].event_id)
+
+    def count(self, kinds: Sequence[str], after: int, later_than: int, limit: int) -> int:
+        """The number of events of some kinds after a sequence that happened later than a time; at most `limit`.
+
+        later_than: microseconds since 1970, UTC. 0 if there is no store yet. Raises DataError if it cannot be read.
+        """
+        found = self._of(kinds, after + 1).where(events.c.timestamp > later_than).limit(limit)
+        with self._connection() as connection:
+            counted = select(func.count()).select_from(found.subquery())
+            return 0 if connection is None else int(connection.execute(counted).scalar_one())
+
+    def _page(self, position: Position | None, size: int) -> Sequence[Any]:
+        with self._connection() as connection:
+            if connection is None:
+                return []
+            if position is None:
+                return connection.execute(self._of(TRAINABLE, 0).limit(size)).all()
+            page = connection.execute(self._of(TRAINABLE, position.sequence).limit(size + 1)).all()
+        if not page or page[0].event_id != position.event_id:
+            raise DataError(
+                f"{self._dataset}: the feedback store lacks event {position.event_id!r} with the sequence "
+                f"{position.sequence}, which was read before; allowed: the same store; restore it, or move the files "
+                f"away that were read from it (feedback/{self._dataset} below TRADEWIND_HOME)"
+            )
+        return page[1:]
+
+    def _of(self, kinds: Sequence[str], first: int) -> Any:
+        """The events of some kinds from a sequence on."""
+        chosen = events.c.dataset == self._dataset, events.c.sequence >= first, events.c.event.in_(kinds)
+        columns = (events.c[name] for name in COLUMNS.names)
+        return select(*columns).where(*chosen).order_by(events.c.sequence)
+
+    @contextmanager
+    def _connection(self) -> Iterator[Connection | None]:
+        """A connection that cannot write; None if there is no store, or no table in it yet."""
+        path = Path(self._url.database or "")
+        if self._url.get_backend_name() == "sqlite" and not path.is_file():
+            yield None
+            return
+        try:
+            engine = _engine(self._url, path)
+            try:
+                with engine.connect().execution_options(postgresql_readonly=True) as connection:
+                    yield connection if inspect(connection).has_table(events.name) else None
+            finally:
+                engine.dispose()
+        except (SQLAlchemyError, sqlite3.Error) as error:
+            raise DataError(
+                f"{self._dataset}: the feedback store cannot be read: {cause(error)}; repair it, or check "
+                "TRADEWIND_FEEDBACK_URL"
+            ) from error
+
+
+def _engine(url: URL, path: Path) -> Engine:
+    if url.get_backend_name() == "postgresql":
+        return postgresql_engine(url)
+
+    def connect() -> sqlite3.Connection:
+        # rw creates no file. A reader of a WAL must be able to write its index, so the mode ro is not possible
+        connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=rw", uri=True, timeout=BUSY_SECONDS)
+        connection.execute("PRAGMA query_only = on")
+        return connection
+
+    return create_engine("sqlite://", creator=connect, poolclass=NullPool)
