@@ -36,6 +36,8 @@ PREDICTION = Prediction([str(number) for number in range(10)], [0.5] * 10, [0.5]
 CHAMPION: Any = SimpleNamespace(
     predictor=SimpleNamespace(predict=lambda *_, **__: PREDICTION, lists=SimpleNamespace(moment=int)),
     pointer=SimpleNamespace(model="hybrid", version=1),
+    feedback_position=None,
+    items=None,
 )
 
 

@@ -1,6 +1,7 @@
 """The body of POST /predict: its fields and limits, and the conversion of ids."""
 
 from collections.abc import Collection, Sequence
+from functools import lru_cache
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, WithJsonSchema
@@ -61,8 +62,8 @@ class PredictRequest(BaseModel):
         "Any id may be sent as a string.",
         examples=[17, "000055", "1700000000000435545"],
     )
-    history: list[Id] = Field(
-        default=[],
+    history: tuple[Id, ...] = Field(  # tuples: pydantic copies the default of a list for each request
+        default=(),
         max_length=MAX_HISTORY_LENGTH,
         description="The items of a known user's newest events, or of all events of any other user. "
         "Unknown ids are ignored and returned in unknown_items.",
@@ -74,17 +75,17 @@ class PredictRequest(BaseModel):
         description="`for_you`: all items. `reorder`: items that the user bought before. `discover`: items that the "
         "user never bought. `basket`: items that go with those of `history`, which is the basket.",
     )
-    exclude: list[Id] = Field(
-        default=[], max_length=MAX_HISTORY_LENGTH, description="Items that must not be in the list, such as the cart."
+    exclude: tuple[Id, ...] = Field(
+        default=(), max_length=MAX_HISTORY_LENGTH, description="Items that must not be in the list, such as the cart."
     )
-    fields: list[AttributeName] = Field(
-        default=[],
+    fields: tuple[AttributeName, ...] = Field(
+        default=(),
         max_length=MAX_FIELDS,
         description="Attributes of items that each item of the answer states, such as title and price.",
         examples=[["title", "price"]],
     )
     filters: dict[AttributeName, Condition] = Field(
-        default={},
+        default_factory=dict,
         max_length=MAX_FIELDS,
         description="Attribute -> condition. Only items that meet all of them are in the list. A condition is a value, "
         'a list of values, or an object: for numbers `{"min": 5, "max": 20}`, for all `{"not": ...}`. A missing value '
@@ -113,6 +114,7 @@ def uses_numeric_ids(request: PredictRequest) -> bool:
     return all(isinstance(id_, int) for id_ in request.history or [request.user_id])
 
 
+@lru_cache(maxsize=1_000_000)  # of items, which are in many lists
 def as_sent(id_: str, numbers: bool) -> str | int:
     """The id in the type that the client uses; an id that is not a plain decimal ("SKU-9", "007") stays a string."""
     plain = numbers and id_.isascii() and id_.isdigit() and (id_ == "0" or id_[0] != "0")

@@ -29,11 +29,11 @@ def parse(model: type[Body], body: bytes, content_type: str, allowed: Mapping[st
     media_type = content_type.partition(";")[0].strip().lower()
     if media_type != "application/json":
         raise InvalidRequestError(415, f"content-type: got {display_value(content_type)}; allowed: application/json")
-    required = ", ".join(name for name, field in model.model_fields.items() if field.is_required())
     try:
         return model.model_validate_json(body)
     except ValidationError as error:
         faults = error.errors(include_url=False, include_context=False)
+    required = ", ".join(name for name, field in model.model_fields.items() if field.is_required())
     if faults[0]["type"] == "json_invalid":
         cause = faults[0]["msg"].removeprefix("Invalid JSON: ")
         raise InvalidRequestError(400, f"body: not JSON ({cause}); send an object with {required}")

@@ -37,7 +37,7 @@ def body(**fields: Any) -> bytes:
 
 def test_defaults():
     request = parse(body(user_id=1), "application/json; charset=utf-8")
-    assert (request.user_id, request.history, request.n_recommendations) == (1, [], 10)
+    assert (request.user_id, request.history, request.n_recommendations) == (1, (), 10)
 
 
 @pytest.mark.parametrize(
