@@ -123,6 +123,32 @@ def test_features_do_not_use_the_future(staples: Interactions) -> None:
     assert (labels != other_labels).any()
 
 
+def test_no_example_of_a_window_depends_on_what_came_after_it(
+    staples: Interactions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither the statistics of the pairs nor those of the items: the other log differs in the last 30 days only.
+
+    The windows are 33 days long, so all but the newest one have ended by then.
+    """
+    late = staples.ages() < 30
+    columns = np.where(late, (staples.item_columns + 5) % N_ITEMS, staples.item_columns).astype(np.int32)
+    other = replace(staples, item_columns=columns, weights=np.where(late, 9, staples.weights).astype(np.float32))
+    examples, found = Repurchase._examples, []
+
+    def kept(*arguments: Any) -> Any:
+        found.append(examples(*arguments))
+        return found[-1]
+
+    monkeypatch.setattr(Repurchase, "_examples", kept)
+    for log in (staples, other):
+        Repurchase(RepurchaseConfig(n_windows=3, horizon_days=33)).fit(log)
+    (newest, *ended), (other_newest, *same) = found[:3], found[3:]
+    assert (newest[1] != other_newest[1]).any()  # its labels are in the changed days
+    for one, another in zip(ended, same, strict=True):
+        np.testing.assert_array_equal(one[0], another[0])
+        np.testing.assert_array_equal(one[1], another[1])
+
+
 def test_an_item_that_is_due_ranks_above_one_just_bought() -> None:
     """Users buy one of two items in turn, every 15 days: the one not bought last is next."""
     events = [(15 * visit + user * 0.1, user, (visit + user) % 2) for user in range(80) for visit in range(24)]

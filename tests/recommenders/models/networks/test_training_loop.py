@@ -1,6 +1,7 @@
 """The laws of the training loop, for each network."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,11 +9,16 @@ import pytest
 import torch
 
 from recommenders.errors import UnsuitableError
+from recommenders.events.interactions import Interactions
+from recommenders.models.networks.neural_collaborative.training import NeuMFTrainer
+from recommenders.models.networks.sasrec.training import SASRecTrainer
+from recommenders.models.networks.trainer import Trainer
 from recommenders.models.networks.training_loop import mean_weights
 from recommenders.models.recommender import TrainingOptions
 
 NETWORKS = ["neural_collaborative", "sasrec"]
 K = {"neural_collaborative": 50, "sasrec": 10}
+TRAINERS: dict[str, type[Trainer[Any]]] = {"neural_collaborative": NeuMFTrainer, "sasrec": SASRecTrainer}
 
 
 @pytest.fixture(params=NETWORKS)
@@ -50,6 +56,31 @@ def test_the_kept_epoch_is_the_best_one(name: str, world: Any, network: Callable
     model = network(name, epochs=12, patience=3, learning_rate=0.02).fit(*world)
     reached = [point[f"validation_ndcg@{K[name]}"] for point in model.learning_curve]
     assert model.epochs_ == int(np.argmax(reached)) + 1
+
+
+def pairs_of(log: Interactions) -> np.ndarray:
+    """(n_events,): a number for the user and the item of each event."""
+    return log.user_rows * len(log.items) + log.item_columns
+
+
+def test_the_network_does_not_learn_from_the_events_that_validate_it(
+    name: str, world: Any, network: Callable[..., Any]
+) -> None:
+    """With other items in the held-out events, every step is the same, and only the validation changes."""
+    log, features = world
+    config = network(name).config
+    kept, validation = TRAINERS[name].hold_out(log, config, np.random.default_rng(config.seed))
+    assert validation is not None
+    held_out = ~np.isin(pairs_of(log), pairs_of(kept))
+    assert held_out.sum() == len(log) - len(kept) > 0
+    columns = np.where(held_out, (log.item_columns + 1) % len(log.items), log.item_columns).astype(np.int32)
+    first, second = (
+        network(name, epochs=2, patience=2).fit(each, features).learning_curve
+        for each in (log, replace(log, item_columns=columns))
+    )
+    assert [point["loss"] for point in first] == [point["loss"] for point in second]
+    validated = f"validation_ndcg@{K[name]}"
+    assert [point[validated] for point in first] != [point[validated] for point in second]
 
 
 def test_a_callback_ends_training_and_the_best_epoch_so_far_is_kept(
