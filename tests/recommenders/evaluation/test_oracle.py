@@ -101,6 +101,19 @@ def test_the_oracle_uses_events_before_the_cut_only(simulated: Simulated) -> Non
     np.testing.assert_array_equal(reached, best)
 
 
+def test_the_oracle_lists_candidates_only(simulated: Simulated) -> None:
+    """Half of the items were withdrawn from sale; the lists are full of the others."""
+    parts = split(simulated.tables.interactions, SPEC.protocol)
+    test = parts.filter(pc.field("part") == "test")
+    log = training_log(parts.filter(pc.field("part") != "test"), simulated.tables.items, SPEC.protocol, cut_time(parts))
+    log = replace(log, available=log.available & (np.arange(len(log.items)) % 2 == 0))
+    task = make_task(log, test, SPEC.protocol)
+    of = task.views(), simulated.tables.interactions, SPEC.protocol.test_days
+    for name, found in oracle_lists(simulated.world, task, log, *of).items():
+        assert (found >= 0).all()
+        assert log.available[found].all(), name
+
+
 def test_the_oracle_metrics_of_a_report_equal_those_of_the_ceilings(simulated: Simulated) -> None:
     parts = split(simulated.tables.interactions, SPEC.protocol)
     test = parts.filter(pc.field("part") == "test")
