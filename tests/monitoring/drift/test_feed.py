@@ -1,7 +1,10 @@
 """A broken feed is reported with its shares and an example; a changing market is not a broken feed."""
 
 import re
+from collections import defaultdict
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -9,9 +12,12 @@ import pyarrow.compute as pc
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import binom
 
+from monitoring.drift import feed, feed_checks
+from monitoring.drift.events import Window
 from monitoring.drift.feed import FeedProblem, describe, find_feed_problems
-from monitoring.drift.feed_checks import normalise_id
+from monitoring.drift.feed_checks import FeedCheck, normalise_id
 
 
 def put(table: pa.Table, name: str, values: object) -> pa.Table:
@@ -221,6 +227,45 @@ def test_values_of_a_rare_event_type_are_checked_among_its_events(market, past):
     assert (problem.column, problem.before, problem.now) == ("unit_price", 1.0, 0.0)
     (missing,) = find_feed_problems(before, newest.filter(pc.equal(newest["event"], "view")), market.items)
     assert missing.text.startswith("event is 'purchase' in 0% of the newest events, 10% before")
+
+
+def problems_by_chance(
+    market: Any, monkeypatch: pytest.MonkeyPatch, n_windows: int, alarm_rate: float = feed.ALARM_RATE
+) -> list[set[str]]:
+    """The columns reported in windows without a change, by ten checks without margins, which would only lower them.
+
+    Each share varies by a twentieth from window to window, independently, around three tenths.
+    """
+    rng = np.random.default_rng(0)
+
+    def check(column: str) -> FeedCheck:
+        shares: dict[float, float] = defaultdict(lambda: rng.normal(0.3, 0.05))  # start of the window -> share
+
+        def has_property(window: Window) -> np.ndarray:
+            return np.arange(window.rows.size) < shares[window.start] * window.rows.size
+
+        return FeedCheck(column, "varies", has_property, partial(feed_checks._limits, None, 0.0), str)
+
+    monkeypatch.setattr(feed, "ALARM_RATE", alarm_rate)
+    monkeypatch.setattr(feed, "build_checks", lambda *_: [check(f"c{n}") for n in range(10)])
+    log = [market.window(1, first_day, days, orders_a_day=3) for first_day, days in ((0, 120), (120, 14))]
+    items = market.items
+    found = (find_feed_problems(*log, items) for _ in range(n_windows))
+    return [{problem.column for problem in problems} for problems in found]
+
+
+def test_the_alarm_rate_of_all_checks_together_is_one_per_cent(market, monkeypatch):
+    """One of a thousand such tests exceeds the bound."""
+    found = problems_by_chance(market, monkeypatch, 250)
+    assert sum(map(bool, found)) <= binom.ppf(0.999, 250, 0.01)
+
+
+def test_each_check_has_its_share_of_the_alarm_rate(market, monkeypatch):
+    """At a rate of 1, each of the ten checks fires in a tenth of the windows."""
+    found = problems_by_chance(market, monkeypatch, 100, alarm_rate=1.0)
+    least, most = binom.interval(0.999, 100, 0.1)
+    for n in range(10):
+        assert least <= sum(f"c{n}" in columns for columns in found) <= most, n
 
 
 @given(st.text("abz109", min_size=1).filter(lambda text: text[0] != "0"), st.integers(0, 4))
