@@ -59,7 +59,7 @@ GROUPS = {  # folder -> module: its tests, in the same folder of tests/
     },
     "recommenders/models/ensembles/hybrid_learned": {
         "training": "test_training test_model",
-        "validation": "test_training test_model",
+        "validation": "test_validation test_training test_model",
         "score_rules": "test_score_rules",
     },
     "serving/release": {

@@ -119,3 +119,27 @@ def test_the_arrays_of_a_bundle_hold_it_beside_others() -> None:
         for one, other in zip(curves, again.curves[kind], strict=True):
             np.testing.assert_array_equal(one, other)
     assert Calibration.split({"weights": np.ones(3)})[0] is None
+
+
+def test_no_probability_is_certain_and_a_band_without_purchases_has_the_curve_above() -> None:
+    """All first items are bought and no others: half an item of the sample is missing to certainty."""
+    n_users, n_listed = 100, 40
+    scores = np.full((n_users, N_ITEMS), -np.inf, np.float32)
+    scores[:, :n_listed] = np.linspace(1, 0, n_listed, dtype=np.float32)
+    bought = np.zeros((n_users, N_ITEMS), np.bool_)
+    bought[:, 0] = bought[:, BANDS[0]] = True  # the first of each of two bands
+    found = fit_calibration({"all": RankedUsers(scores, bought)})
+    assert found
+    first, second, third = found.curves["all"]
+    assert first.probabilities[-1] == 1 - 0.5 / (n_users * BANDS[0])
+    assert first.probabilities[0] == 0.5 / (n_users * BANDS[0])
+    assert second.probabilities[-1] == 1 - 0.5 / (n_users * (BANDS[1] - BANDS[0]))
+    assert third is second
+
+
+def test_purchases_are_found_by_user_and_item() -> None:
+    """Five users, two items: each user's purchases are found by the user and the item."""
+    relevant = csr_array(np.array([[1, 0], [0, 1], [0, 0], [1, 1], [0, 1]], np.float32))
+    columns = np.tile(np.array([[1, 0]], np.int32), (5, 1))
+    users = RankedUsers.of(columns, np.zeros((5, 2), np.float32), relevant)
+    assert users.bought.tolist() == relevant.toarray()[:, ::-1].astype(bool).tolist()
