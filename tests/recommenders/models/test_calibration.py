@@ -143,3 +143,6 @@ def test_purchases_are_found_by_user_and_item() -> None:
     columns = np.tile(np.array([[1, 0]], np.int32), (5, 1))
     users = RankedUsers.of(columns, np.zeros((5, 2), np.float32), relevant)
     assert users.bought.tolist() == relevant.toarray()[:, ::-1].astype(bool).tolist()
+    few = csr_array(np.array([[0, 0, 1, 0, 1], [0, 1, 0, 0, 0]], np.float32))  # the first bought the last item
+    ends = RankedUsers.of(np.array([[2, 4], [0, -1]], np.int32), np.zeros((2, 2), np.float32), few)
+    assert ends.bought.tolist() == [[True, True], [False, False]]

@@ -24,8 +24,8 @@ def users() -> ValidationUsers:
     return ValidationUsers(columns, np.zeros((2 * N_ITEMS, 1), np.float32), csr_array(known), csr_array(relevant))
 
 
-def made(users: ValidationUsers, known: bool, repeat: bool) -> dict[str, Any]:
-    scores = np.tile(np.arange(N_ITEMS, dtype=np.float32), 2)
+def made(users: ValidationUsers, known: bool, repeat: bool, sign: int = 1) -> dict[str, Any]:
+    scores = np.tile(sign * np.arange(N_ITEMS, dtype=np.float32), 2)
     return dict(_lists(scores, users, known, repeat))
 
 
@@ -49,4 +49,6 @@ def test_where_users_do_not_buy_again_there_are_lists_of_new_items_only(users: V
 
 
 def test_cold_start_users_have_one_list(users: ValidationUsers) -> None:
-    assert lengths(made(users, known=False, repeat=True)) == {"cold_start": BANDS[-1]}
+    lists = made(users, known=False, repeat=True, sign=-1)
+    assert lengths(lists) == {"cold_start": BANDS[-1]}
+    assert lists["cold_start"].scores[0, 0] == 0  # item 0, which they have, is in the list
