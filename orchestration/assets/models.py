@@ -49,6 +49,8 @@ def model_asset(name: str, base_models: list[str]) -> dg.AssetsDefinition:
         item_vectors: ItemFeatures,
         **fitted: Recommender | SkippedModel,
     ) -> Recommender | SkippedModel:
+        """Fits the model on the training log, in its own MLflow run."""
+
         def fit(run: RunTracker) -> Recommender:
             options = training.fit.options(run.log, run.checkpoints)
             return fit_model(name, training, training_log, fitted_models(fitted), item_vectors, options)

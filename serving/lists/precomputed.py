@@ -42,7 +42,7 @@ class PrecomputedLists:
     def best(self, row: int, k: int, allowed: NDArray[np.bool_]) -> Ranked | None:
         """(1, k) the k best items of a user among those allowed, (n_items,); None if the list may lack some.
 
-        `allowed` must not hold items that came on sale after the lists were made (covers()).
+        `allowed` is a part of items that the lists cover (covers()).
         """
         columns = self.columns[row]
         kept = np.flatnonzero((columns >= 0) & allowed[columns])[:k]
@@ -53,9 +53,12 @@ class PrecomputedLists:
         found[0, : len(kept)], scores[0, : len(kept)] = columns[kept], self.scores[row, kept]
         return Ranked(found, scores)
 
-    def covers(self, on_sale: NDArray[np.bool_]) -> bool:
-        """Whether all items that are on sale (n_items,) were on sale when the lists were made."""
-        return not (on_sale & ~self.on_sale).any()
+    def covers(self, on_sale: NDArray[np.bool_], exactly: bool) -> bool:
+        """Whether all items that are on sale (n_items,) were on sale when the lists were made.
+
+        exactly: and no others were. A model that ranks candidates proposes others in place of those that are gone.
+        """
+        return np.array_equal(on_sale, self.on_sale) if exactly else not (on_sale & ~self.on_sale).any()
 
     @classmethod
     def load(cls, folder: Path, bundle_sha256: str) -> "PrecomputedLists":

@@ -113,11 +113,12 @@ class Predictor:
         self, row: int, n: int, moment: int | None, excluded: NDArray[np.int32]
     ) -> tuple[Ranked, NDArray[np.bool_]] | None:
         """The list of a known user without newer events from the precomputed lists; None if they may lack an item."""
-        if self.precomputed is None or row < 0:
+        exactly = self.model.ranks_candidates  # without an item, it would propose and may list another one
+        if self.precomputed is None or row < 0 or (exactly and len(excluded)):
             return None
         on_sale = self.lists.on_sale(moment)
         if self._covered is None or self._covered[0] is not on_sale:
-            self._covered = on_sale, self.precomputed.covers(on_sale)
+            self._covered = on_sale, self.precomputed.covers(on_sale, exactly)
         if not self._covered[1]:
             return None
         if len(excluded):

@@ -62,9 +62,9 @@ class ServedLists:
         columns that are in no list. eligible: (n_items,), the items that may be in a list; None: all.
         """
         on_sale = self.on_sale(moment)
-        if excluded is not None and len(excluded):
-            on_sale = on_sale.copy()
-            on_sale[excluded] = False
+        if excluded is not None and len(excluded):  # not left out of on_sale: that would change the scores of others
+            eligible = np.ones(len(on_sale), np.bool_) if eligible is None else eligible.copy()
+            eligible[excluded] = False
         rankable = self._rankable(user_rows, histories)
         model = self.model if rankable.all() else self.popularity
         among = (k, on_sale, new_items, eligible)

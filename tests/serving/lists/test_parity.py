@@ -127,6 +127,14 @@ def test_served_lists_are_the_evaluated_ones(tmp_path: Path, candidate: Ensemble
     rows = batch_recommendations(lists, stored, K).to_pylist()
     served.predictor.precomputed = stored
     assert served.assert_served_as_evaluated(served.known) > 50  # now from the stored lists
+    live = Predictor(bundle)
+    for user_id in served.known.user_ids[:100].tolist():  # a cart changes neither the scores nor the order of others
+        best = live.predict(user_id, [], K)
+        cart = best.item_ids[:2]
+        answered = served.predictor.predict(user_id, [], K, exclude=cart)
+        assert answered == live.predict(user_id, [], K, exclude=cart)
+        assert answered.item_ids[: K - 2] == best.item_ids[2:]
+        assert answered.scores[: K - 2] == pytest.approx(best.scores[2:], rel=1e-5)
     served.predictor.precomputed = None
     for user_id in served.known.user_ids[:50].tolist():
         batch = [row["item_id"] for row in rows if row["user_id"] == user_id]

@@ -90,8 +90,10 @@ def test_a_list_that_may_lack_items_is_not_used():
     ended = lists.best(1, 2, allowed)
     assert ended is not None
     assert ended.item_columns.tolist() == [[3, -1]]
-    assert lists.covers(allowed)
-    assert not replace(lists, on_sale=allowed).covers(on_sale)
+    assert lists.covers(allowed, exactly=False)
+    assert not lists.covers(allowed, exactly=True)
+    assert lists.covers(on_sale.copy(), exactly=True)
+    assert not replace(lists, on_sale=allowed).covers(on_sale, exactly=False)
 
 
 def test_damaged_lists_and_those_of_another_bundle_are_refused(market, tmp_path):
