@@ -1,5 +1,6 @@
 """POST /predict: a list for a user."""
 
+import asyncio
 import secrets
 import time
 from collections.abc import Mapping, Sequence
@@ -13,12 +14,24 @@ from starlette.types import Receive, Scope, Send
 from serving.feedback.stored_answer import StoredAnswer
 from serving.web.answers import UnavailableError, answer_or_problem, json_answer
 from serving.web.body import read_body
-from serving.web.predict_request import PredictRequest, as_sent, as_text, parse, unknown_as_sent, uses_numeric_ids
+from serving.web.predict_request import (
+    PredictRequest,
+    Scene,
+    as_sent,
+    as_text,
+    parse,
+    unknown_as_sent,
+    uses_numeric_ids,
+)
+from serving.web.reasons import answered_reasons
 from serving.worker import Worker
 
 if TYPE_CHECKING:
     from serving.lists.predictor import Prediction, Predictor
     from serving.pointer import Pointer
+
+
+EXPLAIN_SECONDS = 0.5  # after which no further items of the history are left out
 
 
 def routes(worker: Worker) -> list[BaseRoute]:
@@ -56,6 +69,8 @@ class Predict:
             made_by = (asked.scene, prediction.strategy, pointer.model, pointer.version)
             user_id = as_text(asked.user_id)
             feedback.store_answer(StoredAnswer(request_id, clock, user_id, *made_by, body.decode(), recent, items))
+        if asked.explain:
+            items = await explained(champion.predictor, asked, recent, clock, items)
         return json_answer(answer_of(pointer, asked, prediction, items, request_id, start))
 
 
@@ -86,15 +101,41 @@ def predict(predictor: "Predictor", request: PredictRequest, recent: Sequence[st
 
     recent: item ids of the user's stored events, which come before those of the request.
     """
+    user = user_of(request, recent)
+    return predictor.predict(*user[:2], request.n_recommendations, predictor.lists.moment(clock), *user[2:])
+
+
+def user_of(request: PredictRequest, recent: Sequence[str]) -> tuple[str, list[str], Scene, list[str]]:
+    """The user id, the history after the stored events, the scene and the excluded items, as Predictor takes them."""
     history = [as_text(id_) for id_ in request.history]
-    return predictor.predict(
-        as_text(request.user_id),
-        history if request.scene == "basket" else [*recent, *history],
-        request.n_recommendations,
-        predictor.lists.moment(clock),
-        scene=request.scene,
-        exclude=[as_text(id_) for id_ in request.exclude],
-    )
+    if request.scene != "basket":
+        history = [*recent, *history]
+    return as_text(request.user_id), history, request.scene, [as_text(id_) for id_ in request.exclude]
+
+
+async def explained(
+    predictor: "Predictor",
+    request: PredictRequest,
+    recent: Sequence[str],
+    clock: int,
+    items: Sequence[Mapping[str, Any]],
+) -> list[dict[str, Any]]:
+    """The answered items of a list with their reasons. Between two rankings, the worker answers other requests."""
+    from serving.lists.explanations import Explanation
+
+    query, _ = predictor.query(*user_of(request, recent))
+    explanation = Explanation(predictor, query, request.n_recommendations, predictor.lists.moment(clock))
+    end = time.monotonic() + EXPLAIN_SECONDS
+    for column in explanation.trials():
+        await asyncio.sleep(0)
+        if time.monotonic() > end:
+            break
+        explanation.rank_without(column)
+    numbers = uses_numeric_ids(request)
+    return [
+        {**item, "reasons": answered_reasons(reasons, numbers)}
+        for item, reasons in zip(items, explanation.reasons(), strict=True)
+    ]
 
 
 def answered_items(request: PredictRequest, prediction: "Prediction") -> list[dict[str, Any]]:

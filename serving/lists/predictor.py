@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from recommenders.events.histories import Histories
 from recommenders.models import catalog
+from recommenders.models.recommender import Ranked
 from serving.lists.served_lists import ServedLists
 
 Strategy = Literal["known_user", "history", "popularity"]
@@ -34,6 +35,30 @@ class Prediction:
     unknown_items: list[str]
 
 
+@dataclass(frozen=True, eq=False)
+class Query:
+    """A user, as the model knows them, and what the list is for."""
+
+    user_row: int  # of the training log; -1 for a cold-start user
+    known: Histories  # (1, n_items): the stored events of the user, then those of the request
+    n_stored: int  # number of stored events
+    scene: Scene
+    excluded: NDArray[np.int32]  # item columns that are not in the list
+
+    @property
+    def new_items(self) -> bool | None:
+        """Whether items of the history are left out; None: as the log's users do not buy an item again."""
+        return None if self.scene == "for_you" else True
+
+    def without(self, column: int, stays_out: bool) -> "Query":
+        """The query if the events of an item did not exist. stays_out: the item does not become a candidate by that."""
+        kept = self.known.item_columns != column
+        n_stored = int(kept[: self.n_stored].sum())
+        excluded = np.append(self.excluded, np.int32(column)) if stays_out else self.excluded
+        row = self.user_row if n_stored else -1
+        return Query(row, self.known.select(kept), n_stored, self.scene, excluded)
+
+
 class Predictor:
     """One loaded model. Its arrays are only read, so threads may share it.
 
@@ -45,8 +70,8 @@ class Predictor:
         """Raises BundleError if the folder holds no complete bundle."""
         self.model = catalog.load(bundle_folder)
         self.lists = ServedLists(self.model)
-        self._item_ids: list[str] = self.model.items_.ids.tolist()
-        self._no_history = Histories.from_lists([[]], len(self._item_ids))
+        self.item_ids: list[str] = self.model.items_.ids.tolist()
+        self._no_history = Histories.from_lists([[]], len(self.item_ids))
 
     def predict(
         self,
@@ -62,38 +87,40 @@ class Predictor:
         scene: `for_you`, all items; `reorder`, items of the user's history; `discover`, items that are not in it;
         `basket`, items that go with those of `history`, for any user. exclude: item ids that are not in the list.
         """
+        query, unknown = self.query(user_id, history, scene, exclude)
+        ranked, by_popularity = self.rank(query, n, moment)
+        items = [self.item_ids[column] for column in ranked.item_columns[0].tolist() if column >= 0]
+        strategy: Strategy = "popularity" if by_popularity else "known_user" if query.user_row >= 0 else "history"
+        return Prediction(items, ranked.scores[0].tolist()[: len(items)], strategy, unknown)
+
+    def query(
+        self, user_id: str, history: Sequence[str], scene: Scene = "for_you", exclude: Sequence[str] = ()
+    ) -> tuple[Query, list[str]]:
+        """What predict() ranks for, in rows and columns of the model; and the ids of the history that it ignores."""
         found = [self.model.items_.row(item_id) for item_id in history]
         unknown = [item_id for item_id, column in zip(history, found, strict=True) if column < 0]
-        columns = np.array([column for column in found if column >= 0], dtype=np.int32)
-        row, known = self._known(user_id, columns) if scene != "basket" else self._basket(columns)
+        new = np.array([column for column in found if column >= 0], dtype=np.int32)
         excluded = np.array([column for id_ in exclude if (column := self.model.items_.row(id_)) >= 0], dtype=np.int32)
-        if scene == "reorder":
-            ranked, by_popularity = self.lists.reorder(row, known, n, moment, excluded), np.array([False])
-        else:
-            new_items = None if scene == "for_you" else True
-            users = np.array([row], dtype=np.int32)
-            ranked, by_popularity = self.lists.recommend(users, known, n, moment, new_items, excluded)
-        items = [self._item_ids[column] for column in ranked.item_columns[0].tolist() if column >= 0]
-        strategy: Strategy = "popularity" if by_popularity[0] else "known_user" if row >= 0 else "history"
-        return Prediction(items, ranked.scores[0].tolist()[: len(items)], strategy, unknown)
+        row = self.model.users_.row(user_id) if scene != "basket" else -1
+        stored = self.model.histories_[row : row + 1] if row >= 0 else self._no_history
+        known = stored if not len(new) else append_events(stored, new, self.model.as_of_)
+        n_stored = len(stored.item_columns)
+        return Query(row if n_stored else -1, known, n_stored, scene, excluded), unknown
+
+    def rank(self, query: Query, k: int, moment: int | None = None) -> tuple[Ranked, bool]:
+        """The k best items of those on sale at the moment, and whether the list is one of popularity alone."""
+        if query.scene == "reorder":
+            return self.lists.reorder(query.user_row, query.known, k, moment, query.excluded), False
+        users = np.array([query.user_row], dtype=np.int32)
+        ranked, by_popularity = self.lists.recommend(users, query.known, k, moment, query.new_items, query.excluded)
+        return ranked, bool(by_popularity[0])
 
     def warm_up(self) -> None:
         """Makes one list of each kind, so that no request pays for the first access to an array."""
         unknown, known = "\0", self.model.users_.ids[:1].tolist()
         for user_id in (unknown, *known):
-            self.predict(user_id, self._item_ids[:3], 10)
+            self.predict(user_id, self.item_ids[:3], 10)
             self.predict(user_id, [], 10)
-
-    def _basket(self, columns: NDArray[np.int32]) -> tuple[int, Histories]:
-        """A cold-start user whose history are the items of a basket."""
-        return -1, append_events(self._no_history, columns, self.model.as_of_)
-
-    def _known(self, user_id: str, columns: NDArray[np.int32]) -> tuple[int, Histories]:
-        """The training row (-1 for a user without training events) and the history, the request's events last."""
-        row = self.model.users_.row(user_id)
-        stored = self.model.histories_[row : row + 1] if row >= 0 else self._no_history
-        known = stored if not len(columns) else append_events(stored, columns, self.model.as_of_)
-        return (row if len(stored.item_columns) else -1), known
 
 
 def append_events(stored: Histories, columns: NDArray[np.int32], now: int) -> Histories:

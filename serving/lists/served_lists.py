@@ -44,6 +44,14 @@ class ServedLists:
             known = self._on_sale = known._replace(items=known.items & self.model.available_)
         return known.items
 
+    def candidates(self, moment: int | None = None, excluded: NDArray[np.int32] | None = None) -> NDArray[np.bool_]:
+        """(n_items,) which items may be in a list: on sale at the moment, and not in the excluded columns."""
+        on_sale = self.on_sale(moment)
+        if excluded is not None and len(excluded):
+            on_sale = on_sale.copy()
+            on_sale[excluded] = False
+        return on_sale
+
     def recommend(
         self,
         user_rows: NDArray[np.int32],
@@ -59,11 +67,8 @@ class ServedLists:
         new_items: leave out the items of the history; None: as the log's users do not buy an item again. excluded: item
         columns that are in no list.
         """
-        on_sale = self.on_sale(moment)
-        if excluded is not None and len(excluded):
-            on_sale = on_sale.copy()
-            on_sale[excluded] = False
-        rankable = self._rankable(user_rows, histories)
+        on_sale = self.candidates(moment, excluded)
+        rankable = self.rankable(user_rows, histories)
         model = self.model if rankable.all() else self.popularity
         ranked = model.recommend(user_rows, histories, k, on_sale, new_items)
         if rankable.any() and not rankable.all():
@@ -87,14 +92,14 @@ class ServedLists:
         if excluded is not None:
             columns = columns[~np.isin(columns, excluded)]
         users = np.array([user_row], dtype=np.int32)
-        model = self.model if self._rankable(users, history).all() else self.popularity
+        model = self.model if self.rankable(users, history).all() else self.popularity
         if not len(columns):
             return Ranked(np.empty((1, 0), np.int32), np.empty((1, 0), np.float32))
         scores = model.score_items(users, history, columns[None].astype(np.int32))
         places, best = top_k(scores, min(k, len(columns)))
         return Ranked(columns[places].astype(np.int32), best)
 
-    def _rankable(self, user_rows: NDArray[np.int32], histories: Histories) -> NDArray[np.bool_]:
+    def rankable(self, user_rows: NDArray[np.int32], histories: Histories) -> NDArray[np.bool_]:
         """(n,) for which users the model can rank items."""
         rankable = self.model.covers(user_rows, histories) & (histories.counts > 0)
         return rankable if self.model.handles_new_users else rankable & (user_rows >= 0)

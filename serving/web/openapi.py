@@ -13,12 +13,38 @@ from serving.web.problems import MEDIA_TYPE as PROBLEM
 REFERENCE = "#/components/schemas/{model}"
 
 
+class Contribution(BaseModel):
+    """A part of a score."""
+
+    source: str = Field(description="A base model, or a kind of feature.")
+    meaning: str = Field(description="The source in words.")
+    amount: float
+
+
+class Counterfactual(BaseModel):
+    """The rank that the item would have without the user's events of another item."""
+
+    without: str | int = Field(description="The item whose events are left out.")
+    n_events: int = Field(description="How many events these are.")
+    last_event: str | None = Field(description="Time of the newest one; null if it is not known.")
+    rank: int
+    rank_without: int | None = Field(description="null: the item would not be among the ranked items.")
+
+
+class Reasons(BaseModel):
+    """Why an item is in the list."""
+
+    contributions: list[Contribution] = Field(description="Largest first. They add up to the score.")
+    counterfactuals: list[Counterfactual] = Field(description="At most three, largest fall first.")
+
+
 class RecommendedItem(BaseModel):
     """One item of a list."""
 
     item_id: str | int
     rank: int = Field(description="From 1.")
     score: float = Field(description="Larger is better; comparable within one answer only.")
+    reasons: Reasons | None = Field(default=None, description="With `explain` only.")
 
 
 class PredictResponse(BaseModel):

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr
 
 from serving.web import validation
 
@@ -32,6 +32,7 @@ ALLOWED = {
     "scene": "for_you, reorder, discover or basket",
     "exclude": f"a list of up to {MAX_HISTORY_LENGTH} item ids",
     "exclude[]": ID,
+    "explain": "true or false",
 }
 
 
@@ -61,6 +62,7 @@ class PredictRequest(BaseModel):
     exclude: list[Id] = Field(
         default=[], max_length=MAX_HISTORY_LENGTH, description="Items that must not be in the list, such as the cart."
     )
+    explain: StrictBool = Field(default=False, description="Whether each item gets `reasons`.")
 
 
 def parse(body: bytes, content_type: str) -> PredictRequest:

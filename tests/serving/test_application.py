@@ -10,9 +10,12 @@ import numpy as np
 import pytest
 
 from recommenders.events.sale_periods import ALWAYS, SalePeriods
+from recommenders.models.ease import EASE
 from recommenders.models.popularity import Popularity
 from serving.application import build
 from serving.champion_watcher import ChampionWatcher
+from serving.endpoints import predict
+from serving.lists.explanations import Explanation
 from serving.pointer import fingerprint, read_pointer, write_pointer
 from serving.worker import Worker
 
@@ -98,3 +101,41 @@ def test_scene_and_exclude_steer_the_list(serve):
     wrong = request(worker, "POST", "/predict", json={"user_id": 3, "scene": "home", "exclude": [1.5]}).json()
     assert [fault["field"] for fault in wrong["errors"]] == ["scene", "exclude[0]"]
     assert "scene: got 'home'; allowed: for_you, reorder, discover or basket" in wrong["detail"]
+
+
+def test_reasons_are_answered_where_they_are_asked_for(market, tmp_path):
+    settings = market.settings(tmp_path)
+    folder = market.release(settings, 1, 0)
+    EASE().fit(market.log()).save(folder)
+    pointer = read_pointer(settings.pointer)
+    write_pointer(settings.pointer, replace(pointer, bundle_sha256=fingerprint(folder)))
+    worker = Worker()
+    worker.watcher = ChampionWatcher(settings.pointer)
+    worker.watcher.poll()
+    asked = {"user_id": 3, "history": [101, 104], "scene": "discover", "n_recommendations": 3}
+    plain = request(worker, "POST", "/predict", json=asked).json()["items"]
+    answered = request(worker, "POST", "/predict", json=asked | {"explain": True}).json()["items"]
+    assert [{**item, "reasons": None} for item in plain] == [{**item, "reasons": None} for item in answered]
+    reasons = [item["reasons"] for item in answered]
+    for item in answered:
+        (part,) = item["reasons"]["contributions"]
+        assert (part["source"], part["amount"]) == ("ease", pytest.approx(item["score"]))
+        assert "bought" in part["meaning"]
+    assert any(found["counterfactuals"] for found in reasons)
+    for one in (one for found in reasons for one in found["counterfactuals"]):
+        assert one["without"] in (101, 103, 104)
+        assert one["n_events"] == {101: 3, 103: 1, 104: 1}[one["without"]]
+        assert one["last_event"] == (
+            None if one["without"] == 104 else "1970-01-01T00:00:00.00000" + {103: "6Z", 101: "8Z"}[one["without"]]
+        )
+        assert one["rank_without"] is None or one["rank_without"] > one["rank"]
+    wrong = request(worker, "POST", "/predict", json={"user_id": 3, "explain": "yes"})
+    assert "explain: got 'yes'; allowed: true or false" in wrong.json()["detail"]
+
+
+def test_an_explanation_that_takes_too_long_tries_no_further_items(serve, monkeypatch):
+    monkeypatch.setattr(predict, "EXPLAIN_SECONDS", -1.0)
+    monkeypatch.setattr(Explanation, "trials", lambda _: [0, 1])
+    monkeypatch.setattr(Explanation, "rank_without", lambda *_: pytest.fail("it was tried"))
+    answer = request(serve(n_ended=0), "POST", "/predict", json={"user_id": 3, "explain": True}).json()
+    assert all(item["reasons"]["counterfactuals"] == [] for item in answer["items"])

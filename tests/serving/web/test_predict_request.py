@@ -73,7 +73,7 @@ def test_defaults():
         ),
         (
             body(user_id=1, k=5),
-            "k: got 5; allowed: only the fields user_id, history, n_recommendations, scene, exclude",
+            "k: got 5; allowed: only the fields user_id, history, n_recommendations, scene, exclude, explain",
         ),
         (b"[1]", "body: got a list of 1; allowed: an object with user_id"),
     ],
