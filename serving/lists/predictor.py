@@ -15,6 +15,7 @@ from recommenders.events.histories import Histories
 from recommenders.models import catalog
 from recommenders.models.recommender import Ranked
 from serving.lists.served_lists import ServedLists
+from serving.lists.similar_items import SimilarItems
 
 Strategy = Literal["known_user", "history", "popularity"]
 Scene = Literal["for_you", "reorder", "discover", "basket"]
@@ -70,6 +71,7 @@ class Predictor:
         """Raises BundleError if the folder holds no complete bundle."""
         self.model = catalog.load(bundle_folder)
         self.lists = ServedLists(self.model)
+        self.similar_items = SimilarItems(self.model)
         self.item_ids: list[str] = self.model.items_.ids.tolist()
         self._no_history = Histories.from_lists([[]], len(self.item_ids))
 

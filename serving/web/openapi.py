@@ -9,6 +9,7 @@ from pydantic.json_schema import models_json_schema
 from serving.web.events_request import EventsRequest
 from serving.web.predict_request import PredictRequest, Scene
 from serving.web.problems import MEDIA_TYPE as PROBLEM
+from serving.web.similar_request import SimilarRequest
 
 REFERENCE = "#/components/schemas/{model}"
 
@@ -67,6 +68,29 @@ class PredictResponse(BaseModel):
     milliseconds: float = Field(description="Time inside the service.")
 
 
+class SimilarItem(BaseModel):
+    """An item that is similar to another one."""
+
+    item_id: str
+    rank: int = Field(description="From 1.")
+    score: float = Field(description="Larger is better; comparable within one answer only.")
+
+
+class SimilarResponse(BaseModel):
+    """Items similar to an item, best first; there may be fewer than asked for, or none. All ids are strings."""
+
+    model_config = ConfigDict(protected_namespaces=())
+
+    item_id: str
+    kind: Literal["substitutes", "complements"]
+    items: list[SimilarItem]
+    model: str
+    version: int
+    strategy: Literal["features", "orders", "users"] = Field(description="From what the items were found.")
+    request_id: str
+    milliseconds: float = Field(description="Time inside the service.")
+
+
 class EventsResponse(BaseModel):
     """How many events are stored now that were not before."""
 
@@ -97,9 +121,8 @@ class Problem(BaseModel):
 @cache
 def specification() -> dict[str, Any]:
     """The OpenAPI document."""
-    models = [
-        (model, "validation") for model in (PredictRequest, PredictResponse, EventsRequest, EventsResponse, Problem)
-    ]
+    described = (PredictRequest, PredictResponse, EventsRequest, EventsResponse, SimilarResponse, Problem)
+    models = [(model, "validation") for model in described]
     _, definitions = models_json_schema(models, ref_template=REFERENCE)  # type: ignore[arg-type]
     return {
         "openapi": "3.1.0",
@@ -117,6 +140,7 @@ def specification() -> dict[str, Any]:
                     "No champion is loaded yet; try again after Retry-After seconds",
                 )
             },
+            "/similar/{item_id}": {"get": _similar()},
             "/events": {
                 "post": _post(
                     "Stores what users did",
@@ -148,6 +172,25 @@ def _post(summary: str, request: type[BaseModel], answer: dict[str, Any], unavai
         "summary": summary,
         "requestBody": {"required": True, **_body(request.__name__)},
         "responses": {"200": answer, **{status: _problem(text) for status, text in errors.items()}},
+    }
+
+
+def _similar() -> dict[str, Any]:
+    """GET /similar/{item_id}. A parameter of the query is described as its field of SimilarRequest is."""
+    fields = SimilarRequest.model_json_schema()["properties"]
+    item = {"name": "item_id", "in": "path", "required": True, "schema": {"type": "string"}}
+    errors = {
+        "404": "The model does not know the item",
+        "422": "A parameter has a value that is not allowed",
+        "503": "No champion is loaded yet; try again after Retry-After seconds",
+    }
+    return {
+        "summary": "Items that can take the place of an item, or that are bought with it",
+        "parameters": [item, *({"name": name, "in": "query", "schema": schema} for name, schema in fields.items())],
+        "responses": {
+            "200": _content("Items, best first", "SimilarResponse"),
+            **{status: _problem(text) for status, text in errors.items()},
+        },
     }
 
 

@@ -139,3 +139,31 @@ def test_an_explanation_that_takes_too_long_tries_no_further_items(serve, monkey
     monkeypatch.setattr(Explanation, "rank_without", lambda *_: pytest.fail("it was tried"))
     answer = request(serve(n_ended=0), "POST", "/predict", json={"user_id": 3, "explain": True}).json()
     assert all(item["reasons"]["counterfactuals"] == [] for item in answer["items"])
+
+
+def test_similar_items_are_on_sale_and_unknown_items_are_a_problem(serve):
+    worker = serve(n_ended=8)  # 101 to 104 are on sale
+    answer = request(worker, "GET", "/similar/101?n=3").json()
+    assert (answer["kind"], answer["strategy"], answer["item_id"]) == ("substitutes", "users", "101")
+    assert [item["item_id"] for item in answer["items"]] == ["102", "103", "104"]
+    assert [item["rank"] for item in answer["items"]] == [1, 2, 3]
+    assert len(request(worker, "GET", "/similar/101?n=1").json()["items"]) == 1
+    assert request(worker, "GET", "/similar/102?kind=complements").json()["kind"] == "complements"
+    unknown = request(worker, "GET", "/similar/a%2Fb")
+    assert unknown.status_code == 404
+    assert "item_id: got 'a/b'; allowed: an item that version 1 of toy knows" in unknown.json()["detail"]
+    for query, message in (
+        ("kind=like", "kind: got 'like'; allowed: substitutes or complements"),
+        ("n=0", "n: got '0'; allowed: a whole number from 1 to 100"),
+        ("k=3", "k: got '3'; allowed: only the fields kind, n"),
+    ):
+        wrong = request(worker, "GET", f"/similar/101?{query}")
+        assert (wrong.status_code, wrong.json()["detail"]) == (422, message)
+    assert request(Worker(), "GET", "/similar/101").status_code == 503
+
+
+def test_the_document_describes_every_path_that_takes_requests(serve):
+    paths = request(serve(n_ended=0), "GET", "/openapi.json").json()["paths"]
+    routes = {route.path.replace(":path", "") for route in build(Worker(), Path()).routes}
+    assert set(paths) == {path for path in routes if not path.startswith(("/docs", "/openapi", "/favicon"))} - {"/"}
+    assert {one["name"] for one in paths["/similar/{item_id}"]["get"]["parameters"]} == {"item_id", "kind", "n"}
