@@ -1,4 +1,4 @@
-"""POST /predict: a list for a user."""
+"""POST /predict, a list for a user; and POST /predict/batch, lists for many users."""
 
 import asyncio
 import secrets
@@ -11,6 +11,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
+from serving.endpoints.reasons import answered_reasons, reasons_for
 from serving.feedback.stored_answer import StoredAnswer
 from serving.web.answers import UnavailableError, answer_or_problem, json_answer
 from serving.web.body import read_body
@@ -20,23 +21,29 @@ from serving.web.predict_request import (
     as_sent,
     as_text,
     parse,
+    parse_batch,
     unknown_as_sent,
     uses_numeric_ids,
 )
-from serving.web.reasons import answered_reasons
 from serving.worker import Worker
 
 if TYPE_CHECKING:
+    from serving.champion_watcher import Champion
     from serving.lists.predictor import Prediction, Predictor
     from serving.pointer import Pointer
 
 
-EXPLAIN_SECONDS = 0.5  # after which no further items of the history are left out
-
-
 def routes(worker: Worker) -> list[BaseRoute]:
     """The routes of lists."""
-    return [Route("/predict", Predict(worker), methods=["POST"])]
+
+    async def predict_batch(request: Request) -> Response:
+        request_id = secrets.token_hex(8)
+        return await answer_or_problem(batch(worker, request, request_id), request_id)
+
+    return [
+        Route("/predict", Predict(worker), methods=["POST"]),
+        Route("/predict/batch", predict_batch, methods=["POST"]),
+    ]
 
 
 class Predict:
@@ -54,24 +61,50 @@ class Predict:
         await response(scope, receive, send)
 
     async def _answer(self, request: Request, request_id: str, start: float) -> Response:
-        champion, feedback = self._worker.champion, self._worker.feedback
+        champion = self._worker.champion
         body = await read_body(request)
         if champion is None:
             raise UnavailableError(self._worker.unavailable_reason())
         asked = parse(body, request.headers.get("content-type", ""))
-        recent = feedback.recent_items(as_text(asked.user_id)) if feedback else []
-        clock = time.time_ns() // 1000
-        prediction = predict(champion.predictor, asked, recent, clock)
-        items = answered_items(asked, prediction)
-        pointer = champion.pointer
-        self._worker.metrics.record_list(prediction.strategy, str(pointer.version))
-        if feedback:
-            made_by = (asked.scene, prediction.strategy, pointer.model, pointer.version)
-            user_id = as_text(asked.user_id)
-            feedback.store_answer(StoredAnswer(request_id, clock, user_id, *made_by, body.decode(), recent, items))
-        if asked.explain:
-            items = await explained(champion.predictor, asked, recent, clock, items)
-        return json_answer(answer_of(pointer, asked, prediction, items, request_id, start))
+        return json_answer(await answer(self._worker, champion, asked, body.decode(), request_id, start))
+
+
+async def batch(worker: Worker, request: Request, request_id: str) -> Response:
+    """The answers to the requests of POST /predict/batch, in their order, by one version."""
+    start, champion = time.perf_counter(), worker.champion
+    body = await read_body(request)
+    if champion is None:
+        raise UnavailableError(worker.unavailable_reason())
+    answers = []
+    for asked in parse_batch(body, request.headers.get("content-type", "")):
+        sent, began = asked.model_dump_json(exclude_unset=True), time.perf_counter()
+        answers.append(await answer(worker, champion, asked, sent, secrets.token_hex(8), began))
+        await asyncio.sleep(0)  # other requests are answered between two lists
+    milliseconds = round((time.perf_counter() - start) * 1000, 3)
+    return json_answer({"answers": answers, "request_id": request_id, "milliseconds": milliseconds})
+
+
+async def answer(
+    worker: Worker, champion: "Champion", asked: PredictRequest, sent: str, request_id: str, start: float
+) -> dict[str, Any]:
+    """The content of the answer to a request, which is stored too. sent: its JSON. start: by perf_counter."""
+    feedback, pointer = worker.feedback, champion.pointer
+    recent = feedback.recent_items(as_text(asked.user_id)) if feedback else []
+    clock = time.time_ns() // 1000
+    prediction = predict(champion.predictor, asked, recent, clock)
+    items = answered_items(asked, prediction)
+    worker.metrics.record_list(prediction.strategy, str(pointer.version))
+    if feedback:
+        made_by = (asked.scene, prediction.strategy, pointer.model, pointer.version)
+        user_id = as_text(asked.user_id)
+        feedback.store_answer(StoredAnswer(request_id, clock, user_id, *made_by, sent, recent, items))
+    if asked.explain:
+        predictor = champion.predictor
+        query, _ = predictor.query(*user_of(asked, recent))
+        reasons = await reasons_for(predictor, query, asked.n_recommendations, predictor.lists.moment(clock))
+        numbers = uses_numeric_ids(asked)
+        items = [{**item, "reasons": answered_reasons(one, numbers)} for item, one in zip(items, reasons, strict=True)]
+    return answer_of(pointer, asked, prediction, items, request_id, start)
 
 
 def answer_of(
@@ -111,31 +144,6 @@ def user_of(request: PredictRequest, recent: Sequence[str]) -> tuple[str, list[s
     if request.scene != "basket":
         history = [*recent, *history]
     return as_text(request.user_id), history, request.scene, [as_text(id_) for id_ in request.exclude]
-
-
-async def explained(
-    predictor: "Predictor",
-    request: PredictRequest,
-    recent: Sequence[str],
-    clock: int,
-    items: Sequence[Mapping[str, Any]],
-) -> list[dict[str, Any]]:
-    """The answered items of a list with their reasons. Between two rankings, the worker answers other requests."""
-    from serving.lists.explanations import Explanation
-
-    query, _ = predictor.query(*user_of(request, recent))
-    explanation = Explanation(predictor, query, request.n_recommendations, predictor.lists.moment(clock))
-    end = time.monotonic() + EXPLAIN_SECONDS
-    for column in explanation.trials():
-        await asyncio.sleep(0)
-        if time.monotonic() > end:
-            break
-        explanation.rank_without(column)
-    numbers = uses_numeric_ids(request)
-    return [
-        {**item, "reasons": answered_reasons(reasons, numbers)}
-        for item, reasons in zip(items, explanation.reasons(), strict=True)
-    ]
 
 
 def answered_items(request: PredictRequest, prediction: "Prediction") -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from serving.web.answers import UnavailableError, answer_or_problem, json_answer
-from serving.web.similar_request import parse_similar
+from serving.web.predict_request import parse_similar
 from serving.web.validation import InvalidRequestError, display_value
 from serving.worker import Worker
 

@@ -7,9 +7,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import models_json_schema
 
 from serving.web.events_request import EventsRequest
-from serving.web.predict_request import PredictRequest, Scene
+from serving.web.predict_request import BatchRequest, PredictRequest, Scene, SimilarRequest
 from serving.web.problems import MEDIA_TYPE as PROBLEM
-from serving.web.similar_request import SimilarRequest
 
 REFERENCE = "#/components/schemas/{model}"
 
@@ -68,6 +67,14 @@ class PredictResponse(BaseModel):
     milliseconds: float = Field(description="Time inside the service.")
 
 
+class BatchResponse(BaseModel):
+    """The answers to the requests of a batch, in their order. Each has a request_id of its own."""
+
+    answers: list[PredictResponse]
+    request_id: str
+    milliseconds: float = Field(description="Time inside the service.")
+
+
 class SimilarItem(BaseModel):
     """An item that is similar to another one."""
 
@@ -121,8 +128,9 @@ class Problem(BaseModel):
 @cache
 def specification() -> dict[str, Any]:
     """The OpenAPI document."""
-    described = (PredictRequest, PredictResponse, EventsRequest, EventsResponse, SimilarResponse, Problem)
-    models = [(model, "validation") for model in described]
+    requests = (PredictRequest, BatchRequest, EventsRequest)
+    answers = (PredictResponse, BatchResponse, EventsResponse, SimilarResponse, Problem)
+    models = [(model, "validation") for model in (*requests, *answers)]
     _, definitions = models_json_schema(models, ref_template=REFERENCE)  # type: ignore[arg-type]
     return {
         "openapi": "3.1.0",
@@ -137,6 +145,14 @@ def specification() -> dict[str, Any]:
                     "The best items for a user",
                     PredictRequest,
                     _content("A list, best first", "PredictResponse"),
+                    "No champion is loaded yet; try again after Retry-After seconds",
+                )
+            },
+            "/predict/batch": {
+                "post": _post(
+                    "The best items for each of up to 100 users",
+                    BatchRequest,
+                    _content("Lists, in the order of the requests", "BatchResponse"),
                     "No champion is loaded yet; try again after Retry-After seconds",
                 )
             },

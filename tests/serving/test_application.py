@@ -14,7 +14,7 @@ from recommenders.models.ease import EASE
 from recommenders.models.popularity import Popularity
 from serving.application import build
 from serving.champion_watcher import ChampionWatcher
-from serving.endpoints import predict
+from serving.endpoints import reasons
 from serving.lists.explanations import Explanation
 from serving.pointer import fingerprint, read_pointer, write_pointer
 from serving.worker import Worker
@@ -116,13 +116,13 @@ def test_reasons_are_answered_where_they_are_asked_for(market, tmp_path):
     plain = request(worker, "POST", "/predict", json=asked).json()["items"]
     answered = request(worker, "POST", "/predict", json=asked | {"explain": True}).json()["items"]
     assert [{**item, "reasons": None} for item in plain] == [{**item, "reasons": None} for item in answered]
-    reasons = [item["reasons"] for item in answered]
+    found = [item["reasons"] for item in answered]
     for item in answered:
         (part,) = item["reasons"]["contributions"]
         assert (part["source"], part["amount"]) == ("ease", pytest.approx(item["score"]))
         assert "bought" in part["meaning"]
-    assert any(found["counterfactuals"] for found in reasons)
-    for one in (one for found in reasons for one in found["counterfactuals"]):
+    assert any(reason["counterfactuals"] for reason in found)
+    for one in (one for reason in found for one in reason["counterfactuals"]):
         assert one["without"] in (101, 103, 104)
         assert one["n_events"] == {101: 3, 103: 1, 104: 1}[one["without"]]
         assert one["last_event"] == (
@@ -134,7 +134,7 @@ def test_reasons_are_answered_where_they_are_asked_for(market, tmp_path):
 
 
 def test_an_explanation_that_takes_too_long_tries_no_further_items(serve, monkeypatch):
-    monkeypatch.setattr(predict, "EXPLAIN_SECONDS", -1.0)
+    monkeypatch.setattr(reasons, "MAX_SECONDS", -1.0)
     monkeypatch.setattr(Explanation, "trials", lambda _: [0, 1])
     monkeypatch.setattr(Explanation, "rank_without", lambda *_: pytest.fail("it was tried"))
     answer = request(serve(n_ended=0), "POST", "/predict", json={"user_id": 3, "explain": True}).json()

@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 import numpy as np
+import orjson
 import pytest
 
 from recommenders.models.collaborative_filtering.model import CollaborativeFiltering
@@ -68,6 +69,33 @@ def test_every_answer_is_replayed_byte_by_byte(worker, market, tmp_path):
     other = Predictor(market.bundle(tmp_path / "other", favourite=5))
     assert not all(replay(one, other).equal for one in stored)
     assert not all(replay(replace(one, recent=[]), predictor).equal for one in stored)
+
+
+def test_a_batch_is_answered_and_stored_like_single_requests(worker, market, tmp_path):
+    rng = np.random.default_rng(1)
+    requests = [request_of(rng) for _ in range(30)]
+
+    async def ask() -> tuple[list[dict[str, Any]], dict[str, Any]]:
+        transport = httpx.ASGITransport(app=build(worker, Path()))
+        async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+            single = [(await client.post("/predict", json=request)).json() for request in requests]
+            return single, (await client.post("/predict/batch", json={"requests": requests})).json()
+
+    single, batch = asyncio.run(ask())
+    assert len({answer["request_id"] for answer in (batch, *batch["answers"])}) == 31
+    own = ("request_id", "milliseconds")
+    for one, alone in zip(batch["answers"], single, strict=True):
+        assert one.keys() == alone.keys()
+        assert {key: one[key] for key in one if key not in own} == {key: alone[key] for key in alone if key not in own}
+    worker.feedback.stop()
+    settings = market.settings(tmp_path)
+    store, predictor = FeedbackStore(settings.feedback_store, "toy"), Predictor(settings.champions / "toy" / "1")
+    for one, request in zip(batch["answers"], requests, strict=True):
+        stored = store.answer(one["request_id"])
+        assert orjson.loads(stored.request) == request
+        assert stored.items == one["items"]
+        assert replay(stored, predictor).equal
+    assert sum(worker.metrics.summary()["strategies"].values()) == 60
 
 
 def request_of(rng: np.random.Generator) -> dict[str, Any]:

@@ -1,5 +1,7 @@
-"""Reasons as they are answered: the sources of a score in words, and what would change without some events."""
+"""Reasons for the items of a list, as POST /predict answers them."""
 
+import asyncio
+import time
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -7,7 +9,9 @@ from serving.web.predict_request import as_sent
 
 if TYPE_CHECKING:
     from serving.lists.explanations import Counterfactual, Reasons
+    from serving.lists.predictor import Predictor, Query
 
+MAX_SECONDS = 0.5  # after which no further items of the history are left out
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MEANINGS = {
     "popularity": "bought by many users",
@@ -24,6 +28,19 @@ MEANINGS = {
     "category": "the category's share of the user's purchases",
     "mean_candidate": "the score of a mean candidate of the user",
 }
+
+
+async def reasons_for(predictor: "Predictor", query: "Query", k: int, moment: int) -> "list[Reasons]":
+    """The reasons for each item of the list of k items. Other requests are answered between two of its rankings."""
+    from serving.lists.explanations import Explanation  # the process that only starts the worker needs no numpy
+
+    explanation, end = Explanation(predictor, query, k, moment), time.monotonic() + MAX_SECONDS
+    for column in explanation.trials():
+        await asyncio.sleep(0)
+        if time.monotonic() > end:
+            break
+        explanation.rank_without(column)
+    return explanation.reasons()
 
 
 def answered_reasons(reasons: "Reasons", numbers: bool) -> dict[str, Any]:
