@@ -98,6 +98,23 @@ def test_a_batch_is_answered_and_stored_like_single_requests(worker, market, tmp
     assert sum(worker.metrics.summary()["strategies"].values()) == 60
 
 
+def test_reasons_are_answered_but_not_stored(worker, market, tmp_path):
+    asked = {"user_id": 3, "history": [104], "scene": "discover", "explain": True}
+
+    async def ask() -> dict[str, Any]:
+        transport = httpx.ASGITransport(app=build(worker, Path()))
+        async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+            return (await client.post("/predict", json=asked)).json()
+
+    answer = asyncio.run(ask())
+    worker.feedback.stop()
+    settings = market.settings(tmp_path)
+    stored = FeedbackStore(settings.feedback_store, "toy").answer(answer["request_id"])
+    assert all(item.pop("reasons") for item in answer["items"])
+    assert stored.items == answer["items"]
+    assert replay(stored, Predictor(settings.champions / "toy" / "1")).equal
+
+
 def request_of(rng: np.random.Generator) -> dict[str, Any]:
     """A random request of the toy market."""
     ids = [int(id_) for id_ in rng.integers(101, 115, size=rng.integers(0, 4))]  # some are unknown
