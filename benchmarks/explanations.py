@@ -118,7 +118,7 @@ def holds(predictor: Predictor, one: Explained, item_id: str, found: Counterfact
     model.context_ = replace(model.context_, histories=kept)
     again.model = model
     exclude = [found.without] if one.scene == "discover" else []
-    depth = model.list_depth(K)
+    depth = max(K, model.longest_list)
     ids = again.predict(one.user_id, [], depth, moment, one.scene, exclude).item_ids
     place = ids.index(item_id) + 1 if item_id in ids else None
     return (found.rank, found.rank_without) == (one.served.item_ids.index(item_id) + 1, place)

@@ -22,11 +22,12 @@ from recommenders.storage.bundle import Bundle
 if TYPE_CHECKING:
     from recommenders.features.items import ItemFeatures
 
+LONGEST_LIST = 100
 BLOCK = 512  # users scored at once: (512, n_items) float32 is the largest dense array in memory
 
 
-# gets the number of an epoch and the metrics of its point of the learning curve; returns true to end training there,
-# with the best epoch so far. An error that it raises ends the fit without a model.
+# gets the number of an epoch and its point of the learning curve; returns true to end training there, with the best
+# epoch so far. An error that it raises ends the fit without a model.
 EpochCallback = Callable[[int, dict[str, float]], bool | None]
 
 
@@ -144,6 +145,11 @@ class Recommender(HasContext, ABC):
 
     # -- scoring
 
+    @property
+    def longest_list(self) -> int:
+        """The length up to which each beginning of a list is the list of that length."""
+        return LONGEST_LIST
+
     @abstractmethod
     def score(self, user_rows: NDArray[np.int32], histories: Histories) -> NDArray[np.float32]:
         """Returns the score of each user and item, (n, n_items): finite, larger is better.
@@ -224,10 +230,6 @@ class Recommender(HasContext, ABC):
         columns = np.broadcast_to(np.asarray(item_columns, dtype=np.int32), (len(left_out), len(item_columns)))
         scores = self.score_items(np.full(len(left_out), -1, dtype=np.int32), variants, columns)
         return np.asarray(scores[-1] - scores[:-1])
-
-    def list_depth(self, k: int) -> int:
-        """The largest number of items whose list begins with the list of k items."""
-        return max(k, len(self.items_))
 
     # -- on disk
 

@@ -47,6 +47,7 @@ def answered_reasons(reasons: "Reasons", numbers: bool) -> dict[str, Any]:
     """The reasons for one item. numbers: whether item ids are answered as numbers."""
     ordered = sorted(reasons.contributions, key=lambda part: -abs(part.amount))
     return {
+        "score": reasons.score,
         "contributions": [
             {"source": part.source, "meaning": MEANINGS.get(part.source, part.source), "amount": part.amount}
             for part in ordered

@@ -14,7 +14,6 @@ from recommenders.models.popularity import Popularity
 from serving.lists.predictor import Predictor, Query
 
 MAX_TRIALS = 20  # items of a history that are left out, each by one more ranking
-MAX_DEPTH = 100  # places of a ranking that are looked at
 MAX_COUNTERFACTUALS = 3  # of an item of the list
 
 
@@ -41,6 +40,7 @@ class Counterfactual:
 class Reasons:
     """Why an item is in a list."""
 
+    score: float  # of the model
     contributions: list[Contribution]  # they add up to the score; parts of 0 are left out
     counterfactuals: list[Counterfactual]  # largest fall first
 
@@ -51,7 +51,7 @@ class Explanation:
     def __init__(self, predictor: Predictor, query: Query, k: int, moment: int) -> None:
         """Makes the list of k items again. moment: the one for which it was made."""
         self._predictor, self._query, self._k, self._moment = predictor, query, k, moment
-        self._depth = max(k, min(predictor.model.list_depth(k), MAX_DEPTH))
+        self._depth = max(k, predictor.model.longest_list)
         ranked, by_popularity = predictor.rank(query, k, moment)
         n_items = int((ranked.item_columns[0] >= 0).sum())
         self._columns: NDArray[np.int32] = ranked.item_columns[0, :n_items]
@@ -84,6 +84,7 @@ class Explanation:
         parts = self._contributions()
         return [
             Reasons(
+                float(self._scores[place]),
                 [Contribution(source, float(amounts[place])) for source, amounts in parts.items() if amounts[place]],
                 self._counterfactuals(place),
             )

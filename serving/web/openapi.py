@@ -34,7 +34,8 @@ class Counterfactual(BaseModel):
 class Reasons(BaseModel):
     """Why an item is in the list."""
 
-    contributions: list[Contribution] = Field(description="Largest first. They add up to the score.")
+    score: float = Field(description="Of the model, to which the contributions add up.")
+    contributions: list[Contribution] = Field(description="Largest first.")
     counterfactuals: list[Counterfactual] = Field(description="At most three, largest fall first.")
 
 

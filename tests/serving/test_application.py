@@ -119,7 +119,7 @@ def test_reasons_are_answered_where_they_are_asked_for(market, tmp_path):
     found = [item["reasons"] for item in answered]
     for item in answered:
         (part,) = item["reasons"]["contributions"]
-        assert (part["source"], part["amount"]) == ("ease", pytest.approx(item["score"]))
+        assert (part["source"], part["amount"]) == ("ease", pytest.approx(item["reasons"]["score"]))
         assert "bought" in part["meaning"]
     assert any(reason["counterfactuals"] for reason in found)
     for one in (one for reason in found for one in reason["counterfactuals"]):

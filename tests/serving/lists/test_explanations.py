@@ -139,6 +139,7 @@ def test_the_parts_of_a_score_add_up_to_it(predictor: Predictor) -> None:
         served = predictor.predict(**asked, n=8, moment=predictor.lists.moment(NOW))
         for score, reason in zip(served.scores, explained(predictor, asked, 8), strict=True):
             assert sum(part.amount for part in reason.contributions) == pytest.approx(score, abs=1e-5)
+            assert reason.score == score
             sources = {part.source for part in reason.contributions}
             if served.strategy == "popularity":
                 assert sources <= {"popularity"}

@@ -53,6 +53,11 @@ class HybridLearned(Ensemble):
             return self.base_model_names()
         return [name for name in self.base_model_names() if not model_class(name).expensive_to_fit]
 
+    @property
+    def longest_list(self) -> int:
+        """A longer list makes the base models propose more items."""
+        return max(self.config.n_candidates, REFERENCE)
+
     def _fit_top(self, interactions: Interactions, features: "ItemFeatures | None", options: TrainingOptions) -> None:
         from recommenders.models.ensembles.hybrid_learned.training import (  # XGBoost, not needed to score
             fit_rankers,
@@ -120,10 +125,6 @@ class HybridLearned(Ensemble):
         trees = self.rankers_.known if user_row >= 0 else self.rankers_.cold_start
         places = np.searchsorted(columns, item_columns)
         return attribute(trees, self.score_rules_, features, places, list(self.base_models_))
-
-    def list_depth(self, k: int) -> int:
-        """The base models propose the same candidates for lists of up to so many items."""
-        return max(k, self.config.n_candidates, REFERENCE)
 
     def _score_blocks(self, n: int) -> list[slice]:
         size = int(np.clip(MAX_SCORES // max(1, len(self.items_) * len(self.base_models_)), 1, 512))
