@@ -1,9 +1,10 @@
 """The HTTP service: a Starlette application, which serving.service runs in BentoML.
 
-POST /predict      a list for a user              GET /docs          Swagger, with files from this machine
-POST /events       what users did                 GET /metrics       figures for Prometheus
-GET  /health       readiness and version          GET /openapi.json  the OpenAPI document
-GET  /analytics    figures, JSON or HTML          GET /              redirects to /docs
+POST /predict        a list for a user            GET /analytics     figures, JSON or HTML
+POST /predict/batch  lists for up to 100 users    GET /metrics       figures for Prometheus
+GET  /similar/ID     items similar to an item     GET /docs          Swagger, with files from this machine
+POST /events         what users did               GET /openapi.json  the OpenAPI document
+GET  /health         readiness and version        GET /              redirects to /docs
 """
 
 from pathlib import Path
@@ -15,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
-from serving.endpoints import documents, events, predict, status
+from serving.endpoints import documents, events, predict, similar, status
 from serving.traffic.key_check import KeyCheck
 from serving.traffic.request_log import RequestLog
 from serving.web.problems import problem
@@ -31,6 +32,7 @@ def build(worker: Worker, swagger: Path) -> ASGIApp:
     application = Starlette(
         routes=[
             *predict.routes(worker),
+            *similar.routes(worker),
             *events.routes(worker),
             *status.routes(worker),
             *documents.routes(swagger),
@@ -53,7 +55,7 @@ async def _no_such_route(request: Request, error: Exception) -> Response:
         allowed = ", ".join(sorted(error.headers["Allow"].split(", ")))  # Starlette joins a set
         detail = f"{request.url.path} takes {allowed}; got {request.method}"
         return problem(405, detail, headers={"allow": allowed})
-    paths = ", ".join(route.path for route in request.app.routes if "{" not in route.path)
+    paths = ", ".join(route.path.replace(":path", "") for route in request.app.routes if "{name}" not in route.path)
     return problem(404, f"no such path; allowed: {paths}")
 
 

@@ -26,6 +26,8 @@ QUICK = {
     "drift_alarms": [],
     "threads": ["--only", "inverse", "--beside", "0"],
     "predict_path": ["--models", "popularity"],
+    "explanations": [],
+    "similar_items": [],
 }
 
 

@@ -13,7 +13,7 @@ from recommenders.events.histories import Histories, KnownItems
 from recommenders.events.interactions import Interactions
 from recommenders.math.sparse import RowSums, pack_csr, unpack_csr
 from recommenders.models.popularity import decayed_sums
-from recommenders.models.recommender import BLOCK, ModelConfig, Reason, Recommender, TrainingOptions
+from recommenders.models.recommender import BLOCK, ModelConfig, Recommender, TrainingOptions
 
 if TYPE_CHECKING:
     from recommenders.features.items import ItemFeatures
@@ -147,18 +147,21 @@ class ContentBased(Recommender):
             weights = weights / (1.0 + known.visits_ago / self.config.recency_visits)
         return weights.astype(np.float32)
 
-    def explain_all(self, history: Histories, item_columns: Sequence[int], n_reasons: int = 3) -> list[list[Reason]]:
-        """The items of the history that contribute most to each item's similarity term; exact, as it is a sum."""
+    def drops(self, history: Histories, item_columns: Sequence[int]) -> NDArray[np.float32]:
+        """(n_known, m): the part of each item of the history in each item's similarity term; exact, as it is a sum."""
         known = history.known_items
-        parts = (
-            self.similarity_[known.item_columns][:, list(item_columns)].toarray()
-            * self._history_weights(known)[:, None]
-        )
-        best = np.argsort(-parts, axis=0, kind="stable")[:n_reasons]
-        return [
-            [Reason(int(known.item_columns[i]), float(parts[i, j])) for i in best[:, j] if parts[i, j] > 0]
-            for j in range(len(item_columns))
-        ]
+        parts = self.similarity_[known.item_columns][:, list(item_columns)].toarray()
+        return np.asarray(parts * self._history_weights(known)[:, None])
+
+    def cosines(self, item_column: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """The neighbours of an item, without itself, and their cosine similarities; (m,) both, in column order.
+
+        A stored similarity is a power of the cosine divided by a sum; an item's similarity to itself has cosine 1.
+        """
+        neighbours = self.similarity_[[item_column]]
+        columns = neighbours.indices[neighbours.indices != item_column]
+        values = neighbours.data[neighbours.indices != item_column] / self.similarity_.diagonal()[columns]
+        return columns.astype(np.int32), values ** np.float32(1.0 / self.config.sharpness)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """The stored similarities, and the prior."""

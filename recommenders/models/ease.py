@@ -1,6 +1,6 @@
 """EASE: a linear item-item model. Weighted histories -> scores of all items."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -107,6 +107,14 @@ class EASE(Recommender):
             return self._sums(*self.event_weighting_.weighted_items(histories))[None]
         scores: NDArray[np.float32] = (self.event_weighting_.history_matrix(histories) @ self.weights_).toarray()
         return scores
+
+    def drops(self, history: Histories, item_columns: Sequence[int]) -> NDArray[np.float32]:
+        """(n_known, m): the terms of the sum that is the score. Without an item, other events may weigh more."""
+        found = np.zeros((len(history.known_items.item_columns), len(item_columns)), dtype=np.float32)
+        items = self.event_weighting_.weighted_items(history)
+        parts = self.weights_[items.item_columns][:, list(item_columns)].toarray() * items.weights[:, None]
+        found[np.searchsorted(history.known_items.item_columns, items.item_columns)] = parts
+        return found
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """The weights, and the half-life of events."""

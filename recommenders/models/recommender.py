@@ -221,19 +221,23 @@ class Recommender(HasContext, ABC):
         return self.explain_all(history, [item_column], n_reasons)[0]
 
     def explain_all(self, history: Histories, item_columns: Sequence[int], n_reasons: int = 3) -> list[list[Reason]]:
-        """Returns the reasons for many items of a list, with one call of score_items; largest first, drops > 0 only."""
-        known = np.unique(history.item_columns)
-        left_out = np.append(known, -1)  # row i leaves item i out, the last row none
-        repeated = history[np.zeros(len(left_out), dtype=np.int64)]
-        variants = repeated.select(repeated.item_columns != left_out[repeated.rows])
-        columns = np.broadcast_to(np.asarray(item_columns, dtype=np.int32), (len(left_out), len(item_columns)))
-        scores = self.score_items(np.full(len(left_out), -1, dtype=np.int32), variants, columns)
-        drops = scores[-1] - scores[:-1]  # (n_known, n_item_columns)
+        """Returns the reasons for many items of a list; largest first, drops > 0 only."""
+        known, drops = history.known_items.item_columns, self.drops(history, item_columns)
         best = np.argsort(-drops, axis=0, kind="stable")[:n_reasons]
         return [
             [Reason(int(known[i]), float(drops[i, j])) for i in best[:, j] if drops[i, j] > 0]
             for j in range(len(item_columns))
         ]
+
+    def drops(self, history: Histories, item_columns: Sequence[int]) -> NDArray[np.float32]:
+        """(n_known, m): how much each item's score falls without each of a history's known_items (leave-one-out)."""
+        known = history.known_items.item_columns
+        left_out = np.append(known, -1)  # row i leaves item i out, the last row none
+        repeated = history[np.zeros(len(left_out), dtype=np.int64)]
+        variants = repeated.select(repeated.item_columns != left_out[repeated.rows])
+        columns = np.broadcast_to(np.asarray(item_columns, dtype=np.int32), (len(left_out), len(item_columns)))
+        scores = self.score_items(np.full(len(left_out), -1, dtype=np.int32), variants, columns)
+        return np.asarray(scores[-1] - scores[:-1])
 
     # -- on disk
 

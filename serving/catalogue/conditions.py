@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.catalogue.attributes import AttributeTable, Column, Kind, Value
-from serving.web.validation import MAX_FAULTS, InvalidRequestError, display_value
+from serving.web.validation import MAX_FAULTS, InvalidRequestError, display_value, invalid
 
 MAX_VALUES = 1000  # of one condition
 KEYS = {"text": ("not",), "boolean": ("not",), "number": ("min", "max", "not")}  # of an object, by kind
@@ -86,13 +86,6 @@ def read_conditions(given: Mapping[str, object], kinds: Mapping[str, Kind], plac
     if faults:
         raise invalid(faults)
     return tuple(found)
-
-
-def invalid(details: Sequence[dict[str, str]]) -> InvalidRequestError:
-    """The error of these faults."""
-    shown = details[:MAX_FAULTS]
-    message = "; ".join(f"{d['field']}: got {d['got']}; allowed: {d['allowed']}" for d in shown)
-    return InvalidRequestError(422, message, shown)
 
 
 def fault(where: str, got: object, allowed: str) -> dict[str, str]:

@@ -1,7 +1,10 @@
-"""POST /predict: a list for a user."""
+"""POST /predict, a list for a user; and POST /predict/batch, lists for many users."""
 
+import secrets
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from starlette.requests import Request
@@ -9,12 +12,23 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
+from serving.endpoints.reasons import answered_reasons, reasons_for
 from serving.feedback.stored_answer import StoredAnswer
 from serving.web import request_ids
 from serving.web.answers import UnavailableError, answer_or_problem, json_answer
 from serving.web.body import read_body
 from serving.web.deadline import deadline_seconds
-from serving.web.predict_request import PredictRequest, as_sent, as_text, parse, unknown_as_sent, uses_numeric_ids
+from serving.web.predict_request import (
+    PredictRequest,
+    Scene,
+    as_sent,
+    as_text,
+    parse,
+    parse_batch,
+    unknown_as_sent,
+    uses_numeric_ids,
+)
+from serving.web.validation import InvalidRequestError, invalid
 from serving.worker import Worker
 
 if TYPE_CHECKING:
@@ -29,7 +43,28 @@ if TYPE_CHECKING:
 
 def routes(worker: Worker) -> list[BaseRoute]:
     """The routes of lists."""
-    return [Route("/predict", Predict(worker), methods=["POST"])]
+
+    async def predict_batch(request: Request) -> Response:
+        return await answer_or_problem(batch(worker, request))
+
+    return [
+        Route("/predict", Predict(worker), methods=["POST"]),
+        Route("/predict/batch", predict_batch, methods=["POST"]),
+    ]
+
+
+@dataclass(frozen=True, eq=False)
+class Made:
+    """A list, and what it was made from."""
+
+    request_id: str
+    asked: PredictRequest
+    sent: str  # the JSON of the request
+    clock: int  # microseconds since 1970, UTC
+    recent: Sequence[str]  # item ids of the user's stored events
+    eligible: "NDArray[np.bool_] | None"
+    prediction: "Prediction"
+    items: list[dict[str, Any]]  # as they are answered
 
 
 class Predict:
@@ -45,28 +80,78 @@ class Predict:
         await response(scope, receive, send)
 
     async def _answer(self, request: Request, start: float) -> Response:
-        champion = self._worker.champion
+        worker, champion = self._worker, self._worker.champion
         body = await read_body(request)
         if champion is None:
-            raise UnavailableError(self._worker.unavailable_reason())
-        seconds = deadline_seconds(request.headers, self._worker.settings.deadline_ms)
-        return await self._worker.turns.take(lambda: self._list(champion, body, request, start), seconds)
+            raise UnavailableError(worker.unavailable_reason())
+        seconds = deadline_seconds(request.headers, worker.settings.deadline_ms)
+        content_type = request.headers.get("content-type", "")
 
-    def _list(self, champion: "Champion", body: bytes, request: Request, start: float) -> Response:
-        asked = parse(body, request.headers.get("content-type", ""))
-        feedback, pointer, request_id = self._worker.feedback, champion.pointer, request_ids.current()
-        user_id, position = as_text(asked.user_id), champion.feedback_position
-        recent = feedback.recent_items(user_id, position) if feedback else []
-        clock, eligible = time.time_ns() // 1000, eligible_items(champion.items, asked)
-        prediction = predict(champion.predictor, asked, recent, clock, eligible)
-        items = answered_items(asked, prediction, champion.items)
-        self._worker.metrics.record_list(prediction.strategy, str(pointer.version))
-        if feedback:
-            made_by = (asked.scene, prediction.strategy, pointer.model, pointer.version)
-            catalogue = champion.items.version if champion.items else ""
-            made_from = (body.decode(), recent, items, catalogue)
-            feedback.store_answer(StoredAnswer(request_id, clock, user_id, *made_by, *made_from))
-        return json_answer(answer_of(pointer, asked, prediction, items, request_id, start))
+        def work() -> Made:
+            made = make(worker, champion, parse(body, content_type), body.decode(), request_ids.current())
+            record(worker, champion, made)
+            return made
+
+        made = await worker.turns.take(work, seconds)
+        items = await explained(champion.predictor, made) if made.asked.explain else made.items
+        content = answer_of(champion.pointer, made.asked, made.prediction, items, made.request_id, start)
+        return json_answer(content)
+
+
+async def batch(worker: Worker, request: Request) -> Response:
+    """The answers to the requests of POST /predict/batch, in their order, by one version; all of them or none."""
+    start, champion = time.perf_counter(), worker.champion
+    body = await read_body(request)
+    if champion is None:
+        raise UnavailableError(worker.unavailable_reason())
+    seconds = deadline_seconds(request.headers, worker.settings.deadline_ms)
+    asked = parse_batch(body, request.headers.get("content-type", ""))
+    check_catalogue(champion.items, asked)
+    made: list[Made] = []
+    answers = []
+    for one in asked:  # each takes a turn of its own, so that other requests are answered between two lists
+        began = time.perf_counter()
+        sent, request_id = one.model_dump_json(exclude_unset=True), secrets.token_hex(8)
+        left = max(seconds - (began - start), 0.0)
+        work = partial(make, worker, champion, one, sent, request_id)
+        found = await worker.turns.take(work, left, admitted=bool(made))
+        made.append(found)
+        answers.append(answer_of(champion.pointer, one, found.prediction, found.items, request_id, began))
+    for each in made:
+        record(worker, champion, each)
+    milliseconds = round((time.perf_counter() - start) * 1000, 3)
+    return json_answer({"answers": answers, "request_id": request_ids.current(), "milliseconds": milliseconds})
+
+
+def make(worker: Worker, champion: "Champion", asked: PredictRequest, sent: str, request_id: str) -> Made:
+    """The list for a request, now. sent: its JSON."""
+    recent: Sequence[str] = ()
+    if worker.feedback:
+        recent = worker.feedback.recent_items(as_text(asked.user_id), champion.feedback_position)
+    clock, eligible = time.time_ns() // 1000, eligible_items(champion.items, asked)
+    prediction = predict(champion.predictor, asked, recent, clock, eligible)
+    items = answered_items(asked, prediction, champion.items)
+    return Made(request_id, asked, sent, clock, recent, eligible, prediction, items)
+
+
+def record(worker: Worker, champion: "Champion", made: Made) -> None:
+    """Counts a list, and stores it in the feedback store."""
+    pointer, strategy = champion.pointer, made.prediction.strategy
+    worker.metrics.record_list(strategy, str(pointer.version))
+    if worker.feedback:
+        user_id, catalogue = as_text(made.asked.user_id), champion.items.version if champion.items else ""
+        made_by = (made.asked.scene, strategy, pointer.model, pointer.version)
+        made_from = (made.sent, made.recent, made.items, catalogue)
+        worker.feedback.store_answer(StoredAnswer(made.request_id, made.clock, user_id, *made_by, *made_from))
+
+
+async def explained(predictor: "Predictor", made: Made) -> list[dict[str, Any]]:
+    """The items of a list with their reasons."""
+    query, _ = predictor.query(*user_of(made.asked, made.recent), made.eligible)
+    moment = predictor.lists.moment(made.clock)
+    reasons = await reasons_for(predictor, query, made.asked.n_recommendations, moment)
+    numbers = uses_numeric_ids(made.asked)
+    return [{**item, "reasons": answered_reasons(one, numbers)} for item, one in zip(made.items, reasons, strict=True)]
 
 
 def answer_of(
@@ -104,6 +189,15 @@ def eligible_items(items: "ServedItems | None", request: PredictRequest) -> "NDA
     return items.mask(conditions) if conditions else None
 
 
+def check_catalogue(items: "ServedItems | None", requests: Sequence[PredictRequest]) -> None:
+    """Raises what eligible_items() raises for one of the requests of a batch; the fields name its place."""
+    for place, request in enumerate(requests):
+        try:
+            eligible_items(items, request)
+        except InvalidRequestError as error:
+            raise invalid([{**one, "field": f"requests[{place}].{one['field']}"} for one in error.details]) from error
+
+
 def predict(
     predictor: "Predictor",
     request: PredictRequest,
@@ -116,16 +210,17 @@ def predict(
     recent: item ids of the user's stored events, which come before those of the request. eligible: from
     eligible_items().
     """
+    user_id, history, scene, exclude = user_of(request, recent)
+    moment = predictor.lists.moment(clock)
+    return predictor.predict(user_id, history, request.n_recommendations, moment, scene, exclude, eligible)
+
+
+def user_of(request: PredictRequest, recent: Sequence[str]) -> tuple[str, list[str], Scene, list[str]]:
+    """The user id, the history after the stored events, the scene and the excluded items, as Predictor takes them."""
     history = [as_text(id_) for id_ in request.history]
-    return predictor.predict(
-        as_text(request.user_id),
-        history if request.scene == "basket" else [*recent, *history],
-        request.n_recommendations,
-        predictor.lists.moment(clock),
-        scene=request.scene,
-        exclude=[as_text(id_) for id_ in request.exclude],
-        eligible=eligible,
-    )
+    if request.scene != "basket":
+        history = [*recent, *history]
+    return as_text(request.user_id), history, request.scene, [as_text(id_) for id_ in request.exclude]
 
 
 def answered_items(

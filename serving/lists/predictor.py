@@ -18,6 +18,7 @@ from recommenders.models.recommender import Ranked
 from recommenders.storage.feedback_position import Position
 from serving.lists.precomputed import PrecomputedLists
 from serving.lists.served_lists import ServedLists
+from serving.lists.similar_items import SimilarItems
 
 Strategy = Literal["known_user", "history", "popularity"]
 Scene = Literal["for_you", "reorder", "discover", "basket"]
@@ -43,6 +44,30 @@ class Prediction:
     unknown_items: list[str]
 
 
+@dataclass(frozen=True, eq=False)
+class Query:
+    """A user, as the model knows them, and what the list is for."""
+
+    user_row: int  # of the training log; -1 for a cold-start user
+    known: Histories  # (1, n_items): the stored events of the user, then those of the request
+    n_stored: int  # number of stored events
+    scene: Scene
+    eligible: NDArray[np.bool_] | None  # (n_items,) the only items that may be in the list; None: all
+
+    @property
+    def new_items(self) -> bool | None:
+        """Whether items of the history are left out; None: as the log's users do not buy an item again."""
+        return None if self.scene == "for_you" else True
+
+    def without(self, column: int, stays_out: bool) -> "Query":
+        """The query if the events of an item did not exist. stays_out: the item does not become a candidate by that."""
+        kept = self.known.item_columns != column
+        n_stored = int(kept[: self.n_stored].sum())
+        eligible = allowed_without(self.eligible, [column], self.known.n_items) if stays_out else self.eligible
+        row = self.user_row if n_stored else -1
+        return Query(row, self.known.select(kept), n_stored, self.scene, eligible)
+
+
 class Predictor:
     """One loaded model. Its arrays are only read, so threads may share it.
 
@@ -54,10 +79,11 @@ class Predictor:
         """Raises BundleError if the folder holds no complete bundle."""
         self.model = catalog.load(bundle_folder)
         self.lists = ServedLists(self.model)
-        self._item_ids: list[str] = self.model.items_.ids.tolist()
+        self.similar_items = SimilarItems(self.model)
+        self.item_ids: list[str] = self.model.items_.ids.tolist()
         self.precomputed: PrecomputedLists | None = None  # of the same bundle; the watcher sets it
         self._covered: tuple[NDArray[np.bool_], bool] | None = None  # the newest mask of items on sale: see _stored()
-        self._no_history = Histories.from_lists([[]], len(self._item_ids))
+        self._no_history = Histories.from_lists([[]], len(self.item_ids))
 
     @property
     def feedback_position(self) -> Position | None:
@@ -80,63 +106,72 @@ class Predictor:
         `basket`, items that go with those of `history`, for any user. exclude: item ids that are not in the list.
         eligible: (n_items,), in the order of the model's items: the only ones that may be in the list; None: all.
         """
-        rows = [self.model.items_.row(item_id) for item_id in history]
-        unknown = [item_id for item_id, column in zip(history, rows, strict=True) if column < 0]
-        columns = np.array([column for column in rows if column >= 0], dtype=np.int32)
-        row, known = self._known(user_id, columns) if scene != "basket" else self._basket(columns)
-        excluded = np.array([column for id_ in exclude if (column := self.model.items_.row(id_)) >= 0], dtype=np.int32)
-        plain = scene == "for_you" and eligible is None and not len(columns)
-        if scene == "reorder":
-            ranked = self.lists.reorder(row, known, n, moment, excluded, eligible)
-            by_popularity = np.array([False])
-        elif plain and (stored := self._stored(row, n, moment, excluded)):
-            ranked, by_popularity = stored
-        else:
-            new_items = None if scene == "for_you" else True
-            users = np.array([row], dtype=np.int32)
-            ranked, by_popularity = self.lists.recommend(users, known, n, moment, new_items, excluded, eligible)
-        items = [self._item_ids[column] for column in ranked.item_columns[0].tolist() if column >= 0]
-        strategy: Strategy = "popularity" if by_popularity[0] else "known_user" if row >= 0 else "history"
+        query, unknown = self.query(user_id, history, scene, exclude, eligible)
+        ranked, by_popularity = self._stored(query, n, moment) or self.rank(query, n, moment)
+        items = [self.item_ids[column] for column in ranked.item_columns[0].tolist() if column >= 0]
+        strategy: Strategy = "popularity" if by_popularity else "known_user" if query.user_row >= 0 else "history"
         kind = KINDS[scene] if strategy == "known_user" else OTHERS[strategy]
         found = self.lists.probabilities(kind, ranked.scores[:, : len(items)])
         probabilities = None if found is None else [round(value, DECIMALS) for value in found[0].tolist()]
         return Prediction(items, ranked.scores[0].tolist()[: len(items)], probabilities, strategy, unknown)
 
+    def query(
+        self,
+        user_id: str,
+        history: Sequence[str],
+        scene: Scene = "for_you",
+        exclude: Sequence[str] = (),
+        eligible: NDArray[np.bool_] | None = None,
+    ) -> tuple[Query, list[str]]:
+        """What predict() ranks for, in rows and columns of the model; and the ids of the history that it ignores."""
+        found = [self.model.items_.row(item_id) for item_id in history]
+        unknown = [item_id for item_id, column in zip(history, found, strict=True) if column < 0]
+        new = np.array([column for column in found if column >= 0], dtype=np.int32)
+        if excluded := [column for item_id in exclude if (column := self.model.items_.row(item_id)) >= 0]:
+            eligible = allowed_without(eligible, excluded, len(self.item_ids))
+        row = self.model.users_.row(user_id) if scene != "basket" else -1
+        stored = self.model.histories_[row : row + 1] if row >= 0 else self._no_history
+        known = stored if not len(new) else append_events(stored, new, self.model.as_of_)
+        n_stored = len(stored.item_columns)
+        return Query(row if n_stored else -1, known, n_stored, scene, eligible), unknown
+
+    def rank(self, query: Query, k: int, moment: int | None = None) -> tuple[Ranked, bool]:
+        """The k best items of those on sale at the moment, and whether the list is one of popularity alone."""
+        if query.scene == "reorder":
+            return self.lists.reorder(query.user_row, query.known, k, moment, query.eligible), False
+        users = np.array([query.user_row], dtype=np.int32)
+        ranked, by_popularity = self.lists.recommend(users, query.known, k, moment, query.new_items, query.eligible)
+        return ranked, bool(by_popularity[0])
+
     def warm_up(self) -> None:
         """Makes one list of each kind, so that no request pays for the first access to an array."""
         unknown, known = "\0", self.model.users_.ids[:1].tolist()
         for user_id in (unknown, *known):
-            self.predict(user_id, self._item_ids[:3], 10)
+            self.predict(user_id, self.item_ids[:3], 10)
             self.predict(user_id, [], 10)
 
-    def _stored(
-        self, row: int, n: int, moment: int | None, excluded: NDArray[np.int32]
-    ) -> tuple[Ranked, NDArray[np.bool_]] | None:
-        """The list of a known user without newer events from the precomputed lists; None if they may lack an item."""
+    def _stored(self, query: Query, k: int, moment: int | None) -> tuple[Ranked, bool] | None:
+        """rank() of a known user without newer events, from the precomputed lists; None if they may lack an item."""
+        row, stored = query.user_row, self.precomputed
+        if stored is None or row < 0 or query.scene != "for_you" or query.n_stored < len(query.known.item_columns):
+            return None
         exactly = self.model.ranks_candidates  # without an item, it would propose and may list another one
-        if self.precomputed is None or row < 0 or (exactly and len(excluded)):
+        if exactly and query.eligible is not None:
             return None
         on_sale = self.lists.on_sale(moment)
         if self._covered is None or self._covered[0] is not on_sale:
-            self._covered = on_sale, self.precomputed.covers(on_sale, exactly)
+            self._covered = on_sale, stored.covers(on_sale, exactly)
         if not self._covered[1]:
             return None
-        if len(excluded):
-            on_sale = on_sale.copy()
-            on_sale[excluded] = False
-        ranked = self.precomputed.best(row, n, on_sale)
-        return None if ranked is None else (ranked, self.precomputed.by_popularity[row : row + 1])
+        ranked = stored.best(row, k, on_sale if query.eligible is None else on_sale & query.eligible)
+        return None if ranked is None else (ranked, bool(stored.by_popularity[row]))
 
-    def _basket(self, columns: NDArray[np.int32]) -> tuple[int, Histories]:
-        """A cold-start user whose history are the items of a basket."""
-        return -1, append_events(self._no_history, columns, self.model.as_of_)
 
-    def _known(self, user_id: str, columns: NDArray[np.int32]) -> tuple[int, Histories]:
-        """The training row (-1 for a user without training events) and the history, the request's events last."""
-        row = self.model.users_.row(user_id)
-        stored = self.model.histories_[row : row + 1] if row >= 0 else self._no_history
-        known = stored if not len(columns) else append_events(stored, columns, self.model.as_of_)
-        return (row if len(stored.item_columns) else -1), known
+def allowed_without(allowed: NDArray[np.bool_] | None, columns: Sequence[int], n_items: int) -> NDArray[np.bool_]:
+    """(n_items,): the allowed items, by default all, without those of some columns."""
+    left = np.ones(n_items, np.bool_) if allowed is None else allowed.copy()
+    left[columns] = False
+    return left
 
 
 def append_events(stored: Histories, columns: NDArray[np.int32], now: int) -> Histories:

@@ -52,20 +52,16 @@ class ServedLists:
         k: int,
         moment: int | None = None,
         new_items: bool | None = None,
-        excluded: NDArray[np.int32] | None = None,
         eligible: NDArray[np.bool_] | None = None,
     ) -> tuple[Ranked, NDArray[np.bool_]]:
         """The k best items of each user, and (n,) which users got the list of popularity alone.
 
         If the model ranks fewer than k items, the most popular other items follow, with the model's lowest score.
-        new_items: leave out the items of the history; None: as the log's users do not buy an item again. excluded: item
-        columns that are in no list. eligible: (n_items,), the items that may be in a list; None: all.
+        new_items: leave out the items of the history; None: as the log's users do not buy an item again. eligible:
+        (n_items,), the items that may be in a list, which changes no score of the others; None: all.
         """
         on_sale = self.on_sale(moment)
-        if excluded is not None and len(excluded):  # not left out of on_sale: that would change the scores of others
-            eligible = np.ones(len(on_sale), np.bool_) if eligible is None else eligible.copy()
-            eligible[excluded] = False
-        rankable = self._rankable(user_rows, histories)
+        rankable = self.rankable(user_rows, histories)
         model = self.model if rankable.all() else self.popularity
         among = (k, on_sale, new_items, eligible)
         ranked = model.recommend(user_rows, histories, *among)
@@ -83,7 +79,6 @@ class ServedLists:
         history: Histories,
         k: int,
         moment: int | None = None,
-        excluded: NDArray[np.int32] | None = None,
         eligible: NDArray[np.bool_] | None = None,
     ) -> Ranked:
         """The k best items of one user's history; fewer if it has fewer, none if it is empty."""
@@ -91,10 +86,8 @@ class ServedLists:
         columns = columns[self.on_sale(moment)[columns]]
         if eligible is not None:
             columns = columns[eligible[columns]]
-        if excluded is not None:
-            columns = columns[~np.isin(columns, excluded)]
         users = np.array([user_row], dtype=np.int32)
-        model = self.model if self._rankable(users, history).all() else self.popularity
+        model = self.model if self.rankable(users, history).all() else self.popularity
         if not len(columns):
             return Ranked(np.empty((1, 0), np.int32), np.empty((1, 0), np.float32))
         scores = model.score_items(users, history, columns[None].astype(np.int32))
@@ -111,7 +104,7 @@ class ServedLists:
             return None
         return calibration.probabilities(kind, self.popularity.shares(scores) if kind == "popularity" else scores)
 
-    def _rankable(self, user_rows: NDArray[np.int32], histories: Histories) -> NDArray[np.bool_]:
+    def rankable(self, user_rows: NDArray[np.int32], histories: Histories) -> NDArray[np.bool_]:
         """(n,) for which users the model can rank items."""
         rankable = self.model.covers(user_rows, histories) & (histories.counts > 0)
         return rankable if self.model.handles_new_users else rankable & (user_rows >= 0)

@@ -41,15 +41,18 @@ class Turns:
         self._turn_seconds = 0.0  # mean of a list with its part of the loop's work: a queue of n takes n times as long
         self._empty_at = clock()  # when the queue was last empty
 
-    async def take(self, work: Callable[[], Result], seconds: float) -> Result:
+    async def take(self, work: Callable[[], Result], seconds: float, admitted: bool = False) -> Result:
         """The result of work(), which is called when it is this request's turn. seconds: from now to the deadline.
+
+        admitted: the request has had a turn before, so it is not refused now.
 
         Raises UnavailableError at once if the queue is too long, and DeadlineError, without calling work(), if the
         turn comes after the deadline.
         """
         arrived = self._clock()
         if self._is_busy:
-            self._refuse_if_too_long(arrived)
+            if not admitted:
+                self._refuse_if_too_long(arrived)
             await self._wait()
         else:
             self._is_busy, self._n_to_do = True, 1

@@ -9,10 +9,37 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import models_json_schema
 
 from serving.web.events_request import EventsRequest
-from serving.web.predict_request import PredictRequest, Scene
+from serving.web.predict_request import BatchRequest, PredictRequest, Scene, SimilarRequest
 from serving.web.problems import MEDIA_TYPE as PROBLEM
 
 REFERENCE = "#/components/schemas/{model}"
+BUSY = "No champion is loaded yet, or too many requests wait; try again after Retry-After seconds"
+
+
+class Contribution(BaseModel):
+    """A part of a score."""
+
+    source: str = Field(description="A base model, or a kind of feature.")
+    meaning: str = Field(description="The source in words.")
+    amount: float
+
+
+class Counterfactual(BaseModel):
+    """The rank that the item would have without the user's events of another item."""
+
+    without: str | int = Field(description="The item whose events are left out.")
+    n_events: int = Field(description="How many events these are.")
+    last_event: str | None = Field(description="Time of the newest one; null if it is not known.")
+    rank: int
+    rank_without: int | None = Field(description="null: the item would not be among the ranked items.")
+
+
+class Reasons(BaseModel):
+    """Why an item is in the list."""
+
+    score: float = Field(description="Of the model, to which the contributions add up.")
+    contributions: list[Contribution] = Field(description="Largest first.")
+    counterfactuals: list[Counterfactual] = Field(description="At most three, largest fall first.")
 
 
 class RecommendedItem(BaseModel):
@@ -27,6 +54,7 @@ class RecommendedItem(BaseModel):
     fields: dict[str, str | float | bool | None] | None = Field(
         default=None, description="The attributes that the request names in `fields`; null where a value is missing."
     )
+    reasons: Reasons | None = Field(default=None, description="With `explain` only.")
 
 
 class PredictResponse(BaseModel):
@@ -45,6 +73,37 @@ class PredictResponse(BaseModel):
     strategy: Literal["known_user", "history", "popularity"]
     scene: Scene
     unknown_items: list[str | int] = Field(description="Ids of the history that the model does not know.")
+    request_id: str
+    milliseconds: float = Field(description="Time inside the service.")
+
+
+class BatchResponse(BaseModel):
+    """The answers to the requests of a batch, in their order. Each has a request_id of its own."""
+
+    answers: list[PredictResponse]
+    request_id: str
+    milliseconds: float = Field(description="Time inside the service.")
+
+
+class SimilarItem(BaseModel):
+    """An item that is similar to another one."""
+
+    item_id: str
+    rank: int = Field(description="From 1.")
+    score: float = Field(description="Larger is better; comparable within one answer only.")
+
+
+class SimilarResponse(BaseModel):
+    """Items similar to an item, best first; there may be fewer than asked for, or none. All ids are strings."""
+
+    model_config = ConfigDict(protected_namespaces=())
+
+    item_id: str
+    kind: Literal["substitutes", "complements"]
+    items: list[SimilarItem]
+    model: str
+    version: int
+    strategy: Literal["features", "orders", "users"] = Field(description="From what the items were found.")
     request_id: str
     milliseconds: float = Field(description="Time inside the service.")
 
@@ -79,9 +138,9 @@ class Problem(BaseModel):
 @cache
 def specification() -> dict[str, Any]:
     """The OpenAPI document."""
-    models = [
-        (model, "validation") for model in (PredictRequest, PredictResponse, EventsRequest, EventsResponse, Problem)
-    ]
+    requests = (PredictRequest, BatchRequest, EventsRequest)
+    answers = (PredictResponse, BatchResponse, EventsResponse, SimilarResponse, Problem)
+    models = [(model, "validation") for model in (*requests, *answers)]
     _, definitions = models_json_schema(models, ref_template=REFERENCE)  # type: ignore[arg-type]
     return {
         "openapi": "3.1.0",
@@ -106,10 +165,20 @@ def _paths() -> dict[str, Any]:
                 "The best items for a user",
                 PredictRequest,
                 _content("A list, best first", "PredictResponse"),
-                "No champion is loaded yet, or too many requests wait; try again after Retry-After seconds",
+                BUSY,
                 {"504": "The deadline passed before the list was computed"},
             )
         },
+        "/predict/batch": {
+            "post": _post(
+                "The best items for each of up to 100 users",
+                BatchRequest,
+                _content("Lists, in the order of the requests", "BatchResponse"),
+                BUSY,
+                {"504": "The deadline passed before the last list was computed"},
+            )
+        },
+        "/similar/{item_id}": {"get": _similar()},
         "/events": {
             "post": _post(
                 "Stores what users did",
@@ -146,6 +215,27 @@ def _post(
         "summary": summary,
         "requestBody": {"required": True, **_body(request.__name__)},
         "responses": {"200": answer, **{status: _problem(text) for status, text in errors.items()}},
+    }
+
+
+def _similar() -> dict[str, Any]:
+    """GET /similar/{item_id}. A parameter of the query is described as its field of SimilarRequest is."""
+    fields = SimilarRequest.model_json_schema()["properties"]
+    item = {"name": "item_id", "in": "path", "required": True, "schema": {"type": "string"}}
+    errors = {
+        "401": "The service needs a key, and the request has none or a wrong one",
+        "404": "The model does not know the item",
+        "422": "A parameter has a value that is not allowed",
+        "429": "The key has sent more requests than its limit; try again after Retry-After seconds",
+        "503": "No champion is loaded yet; try again after Retry-After seconds",
+    }
+    return {
+        "summary": "Items that can take the place of an item, or that are bought with it",
+        "parameters": [item, *({"name": name, "in": "query", "schema": schema} for name, schema in fields.items())],
+        "responses": {
+            "200": _content("Items, best first", "SimilarResponse"),
+            **{status: _problem(text) for status, text in errors.items()},
+        },
     }
 
 

@@ -1,16 +1,17 @@
-"""The body of POST /predict: its fields and limits, and the conversion of ids."""
+"""The requests for lists: fields and limits of POST /predict, POST /predict/batch and GET /similar; ids."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, WithJsonSchema
 
 from serving.web import validation
 
 MAX_ID_LENGTH = 1024  # characters: the URL of an item's page fits
 MAX_HISTORY_LENGTH = 1000  # events
 MAX_ITEMS = 100
+MAX_BATCH = 100  # requests
 MAX_FIELDS = 100
 MAX_SAFE_INTEGER = 2**53 - 1  # JavaScript and many JSON readers round larger numbers
 MAX_DIGITS = len(str(MAX_SAFE_INTEGER))
@@ -37,6 +38,7 @@ ALLOWED = {
     "fields": f"a list of up to {MAX_FIELDS} names of attributes of items",
     "fields[]": "a name of an attribute of items",
     "filters": f"an object of up to {MAX_FIELDS} attributes -> a value, a list, or an object of min, max and not",
+    "explain": "true or false",
 }
 
 AttributeName = Annotated[StrictStr, Field(max_length=64)]
@@ -92,6 +94,54 @@ class PredictRequest(BaseModel):
         "meets none.",
         examples=[{"category": "Tools", "price": {"max": 20}}],
     )
+    explain: StrictBool = Field(default=False, description="Whether each item gets `reasons`.")
+
+
+class BatchedRequest(PredictRequest):
+    """A request inside a batch: without reasons, which take as long as twenty lists."""
+
+    explain: Literal[False] = False
+
+
+class BatchRequest(BaseModel):
+    """The body of POST /predict/batch."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    requests: Annotated[tuple[BatchedRequest, ...], Field(min_length=1, max_length=MAX_BATCH)]
+
+
+BATCH_ALLOWED = {
+    "requests": f"a list of 1 to {MAX_BATCH} requests",
+    "requests[]": "an object with user_id",
+    **ALLOWED,
+    "explain": "false; ask for reasons with POST /predict",
+}
+
+
+def parse_batch(body: bytes, content_type: str) -> tuple[BatchedRequest, ...]:
+    """The requests in the body of POST /predict/batch. Raises InvalidRequestError as validation.parse() does."""
+    return validation.parse(BatchRequest, body, content_type, BATCH_ALLOWED).requests
+
+
+class SimilarRequest(BaseModel):
+    """The parameters of GET /similar/{item_id}."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["substitutes", "complements"] = Field(
+        default="substitutes",
+        description="`substitutes`: items that can take its place. `complements`: items that are bought with it.",
+    )
+    n: Annotated[int, Field(ge=1, le=MAX_ITEMS)] = Field(default=10, description="How many items, at most.")
+
+
+SIMILAR_ALLOWED = {"kind": "substitutes or complements", "n": f"a whole number from 1 to {MAX_ITEMS}"}
+
+
+def parse_similar(query: Mapping[str, str]) -> SimilarRequest:
+    """The parameters of a query. Raises InvalidRequestError as validation.parse_query() does."""
+    return validation.parse_query(SimilarRequest, query, SIMILAR_ALLOWED)
 
 
 def parse(body: bytes, content_type: str) -> PredictRequest:

@@ -37,31 +37,44 @@ def parse(model: type[Body], body: bytes, content_type: str, allowed: Mapping[st
     if faults[0]["type"] == "json_invalid":
         cause = faults[0]["msg"].removeprefix("Invalid JSON: ")
         raise InvalidRequestError(400, f"body: not JSON ({cause}); send an object with {required}")
-    details = _details(faults, {"body": f"an object with {required}", **allowed})
-    message = "; ".join(f"{d['field']}: got {d['got']}; allowed: {d['allowed']}" for d in details)
-    raise InvalidRequestError(422, message, details)
+    raise _invalid(faults, {"body": f"an object with {required}", **allowed}, list(model.model_fields))
 
 
-def _details(faults: Sequence[Any], allowed: Mapping[str, str]) -> list[dict[str, str]]:
-    """One entry for each wrong field: pydantic reports a union once for each of its types."""
+def parse_query(model: type[Body], values: Mapping[str, str], allowed: Mapping[str, str]) -> Body:
+    """The object in the query of an address. Raises InvalidRequestError(422) if a parameter is not valid."""
+    try:
+        return model.model_validate(dict(values))
+    except ValidationError as error:
+        faults = error.errors(include_url=False, include_context=False)
+    raise _invalid(faults, allowed, list(model.model_fields))
+
+
+def _invalid(faults: Sequence[Any], allowed: Mapping[str, str], fields: Sequence[str]) -> InvalidRequestError:
+    return invalid(_details(faults, allowed, fields))
+
+
+def invalid(details: Sequence[dict[str, str]]) -> InvalidRequestError:
+    """The error of these faults: each has a field, what was got, and what is allowed."""
+    shown = details[:MAX_FAULTS]
+    message = "; ".join(f"{d['field']}: got {d['got']}; allowed: {d['allowed']}" for d in shown)
+    return InvalidRequestError(422, message, shown)
+
+
+def _details(faults: Sequence[Any], allowed: Mapping[str, str], fields: Sequence[str]) -> list[dict[str, str]]:
+    """One entry for each wrong field: pydantic reports a union once for each of its types. fields: of the body."""
     found: dict[str, dict[str, str]] = {}
     for fault in faults:
         place, field = _place(fault["loc"], allowed)
         if fault["type"] == "extra_forbidden":
             place = f"{place}.{fault['loc'][-1]}" if place != "body" else str(fault["loc"][-1])
             place = place[:MAX_SHOWN_CHARACTERS]
-            permitted = f"only the fields {', '.join(_fields(allowed, nested='[' in place))}"
+            nested = [name for name in allowed if name != "body" and name not in fields and not name.endswith("[]")]
+            permitted = f"only the fields {', '.join(nested if '[' in place else fields)}"
         else:
             permitted = allowed[field]
         got = "nothing" if fault["type"] == "missing" else display_value(fault["input"])
         found.setdefault(place, {"field": place, "got": got, "allowed": permitted})
-    return list(found.values())[:MAX_FAULTS]
-
-
-def _fields(allowed: Mapping[str, str], nested: bool) -> list[str]:
-    """The names of the fields; inside the elements of a list without the list's own name."""
-    names = [name for name in allowed if name != "body" and not name.endswith("[]")]
-    return [name for name in names if not (nested and f"{name}[]" in allowed)]
+    return list(found.values())
 
 
 def _place(path: Sequence[str | int], allowed: Mapping[str, str]) -> tuple[str, str]:

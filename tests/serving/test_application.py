@@ -12,10 +12,13 @@ import numpy as np
 import pytest
 
 from recommenders.events.sale_periods import ALWAYS, SalePeriods
+from recommenders.models.ease import EASE
 from recommenders.models.popularity import Popularity
 from recommenders.storage.feedback_position import Position
 from serving.application import build
 from serving.champion_watcher import ChampionWatcher
+from serving.endpoints import reasons
+from serving.lists.explanations import Explanation
 from serving.pointer import fingerprint, read_pointer, write_pointer
 from serving.worker import Worker
 
@@ -131,6 +134,33 @@ def test_a_request_that_has_waited_too_long_gets_no_list(serve, monkeypatch):
     assert worker.metrics.summary()["statuses"] == {"200": 3, "504": 1}
 
 
+def test_a_batch_that_passes_its_deadline_is_not_answered_and_not_counted(serve, monkeypatch):
+    worker = serve(n_ended=0)
+    predictor, users = worker.watcher.champion.predictor, []
+    predict = predictor.predict
+
+    def slow(user_id: str, *arguments: Any, **options: Any) -> Any:
+        users.append(user_id)
+        time.sleep(0.02)
+        return predict(user_id, *arguments, **options)
+
+    monkeypatch.setattr(predictor, "predict", slow)
+    requests = [{"user_id": n} for n in range(100)]
+
+    async def send() -> tuple[httpx.Response, httpx.Response]:
+        transport = httpx.ASGITransport(app=build(worker, Path()))
+        async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+            batch = client.post("/predict/batch", json={"requests": requests}, headers={"x-timeout-ms": "100"})
+            single = client.post("/predict", json={"user_id": "between"})
+            return await asyncio.gather(batch, single)
+
+    batch, single = asyncio.run(send())
+    assert (batch.status_code, single.status_code) == (504, 200)
+    assert users.index("between") < 5
+    assert len(users) < 20
+    assert sum(worker.metrics.summary()["strategies"].values()) == 1
+
+
 @pytest.mark.parametrize("wrong", ["0", "-1", "1.5", "", "soon", "1" * 10])
 def test_a_deadline_that_is_none_is_an_error(serve, wrong):
     answer = request(serve(n_ended=0), "POST", "/predict", json={"user_id": 1}, headers={"x-timeout-ms": wrong})
@@ -154,3 +184,70 @@ def test_a_list_takes_only_events_after_the_training_log_of_its_champion(serve, 
     worker.watcher.poll()
     request(worker, "POST", "/predict", json={"user_id": 7})
     assert asked == [("7", None), ("7", Position(12, "order-9"))]
+
+
+def test_reasons_are_answered_where_they_are_asked_for(market, tmp_path):
+    settings = market.settings(tmp_path)
+    folder = market.release(settings, 1, 0)
+    EASE().fit(market.log()).save(folder)
+    pointer = read_pointer(settings.pointer)
+    write_pointer(settings.pointer, replace(pointer, bundle_sha256=fingerprint(folder)))
+    worker = Worker()
+    worker.watcher = ChampionWatcher(settings.pointer)
+    worker.watcher.poll()
+    asked = {"user_id": 3, "history": [101, 104], "scene": "discover", "n_recommendations": 3}
+    plain = request(worker, "POST", "/predict", json=asked).json()["items"]
+    answered = request(worker, "POST", "/predict", json=asked | {"explain": True}).json()["items"]
+    assert [{**item, "reasons": None} for item in plain] == [{**item, "reasons": None} for item in answered]
+    found = [item["reasons"] for item in answered]
+    for item in answered:
+        (part,) = item["reasons"]["contributions"]
+        assert (part["source"], part["amount"]) == ("ease", pytest.approx(item["reasons"]["score"]))
+        assert "bought" in part["meaning"]
+    assert any(reason["counterfactuals"] for reason in found)
+    for one in (one for reason in found for one in reason["counterfactuals"]):
+        assert one["without"] in (101, 103, 104)
+        assert one["n_events"] == {101: 3, 103: 1, 104: 1}[one["without"]]
+        assert one["last_event"] == (
+            None if one["without"] == 104 else "1970-01-01T00:00:00.00000" + {103: "6Z", 101: "8Z"}[one["without"]]
+        )
+        assert one["rank_without"] is None or one["rank_without"] > one["rank"]
+    wrong = request(worker, "POST", "/predict", json={"user_id": 3, "explain": "yes"})
+    assert "explain: got 'yes'; allowed: true or false" in wrong.json()["detail"]
+
+
+def test_an_explanation_that_takes_too_long_tries_no_further_items(serve, monkeypatch):
+    monkeypatch.setattr(reasons, "MAX_SECONDS", -1.0)
+    monkeypatch.setattr(Explanation, "trials", lambda _: [0, 1])
+    monkeypatch.setattr(Explanation, "rank_without", lambda *_: pytest.fail("it was tried"))
+    answer = request(serve(n_ended=0), "POST", "/predict", json={"user_id": 3, "explain": True}).json()
+    assert all(item["reasons"]["counterfactuals"] == [] for item in answer["items"])
+
+
+def test_similar_items_are_on_sale_and_unknown_items_are_a_problem(serve):
+    worker = serve(n_ended=8)  # 101 to 104 are on sale
+    answer = request(worker, "GET", "/similar/101?n=3").json()
+    assert (answer["kind"], answer["strategy"], answer["item_id"]) == ("substitutes", "users", "101")
+    assert [item["item_id"] for item in answer["items"]] == ["102", "103", "104"]
+    assert [item["rank"] for item in answer["items"]] == [1, 2, 3]
+    assert len(request(worker, "GET", "/similar/101?n=1").json()["items"]) == 1
+    assert request(worker, "GET", "/similar/102?kind=complements").json()["kind"] == "complements"
+    unknown = request(worker, "GET", "/similar/a%2Fb")
+    assert unknown.status_code == 404
+    assert "item_id: got 'a/b'; allowed: an item that version 1 of toy knows" in unknown.json()["detail"]
+    for query, message in (
+        ("kind=like", "kind: got 'like'; allowed: substitutes or complements"),
+        ("n=0", "n: got '0'; allowed: a whole number from 1 to 100"),
+        ("k=3", "k: got '3'; allowed: only the fields kind, n"),
+    ):
+        wrong = request(worker, "GET", f"/similar/101?{query}")
+        assert (wrong.status_code, wrong.json()["detail"]) == (422, message)
+    assert request(Worker(), "GET", "/similar/101").status_code == 503
+
+
+def test_the_document_describes_every_path_that_takes_requests(serve):
+    paths = request(serve(n_ended=0), "GET", "/openapi.json").json()["paths"]
+    refused = request(serve(n_ended=0), "GET", "/no-such-path").json()["detail"]
+    routes = set(refused.removeprefix("no such path; allowed: ").split(", "))
+    assert set(paths) == {path for path in routes if not path.startswith(("/docs", "/openapi", "/favicon"))} - {"/"}
+    assert {one["name"] for one in paths["/similar/{item_id}"]["get"]["parameters"]} == {"item_id", "kind", "n"}

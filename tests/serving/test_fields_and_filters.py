@@ -122,6 +122,33 @@ def test_a_wrong_field_or_filter_is_a_problem(worker: Worker, fields: dict[str, 
     assert answer.json()["errors"][0]["field"] == reported.partition(":")[0]
 
 
+def test_a_filtered_list_with_reasons_is_the_one_without(worker: Worker) -> None:
+    asked = {"filters": {"category": "Paint"}, "exclude": [104], "history": [106]}
+    plain, explained = ask(worker, **asked).json()["items"], ask(worker, **asked, explain=True).json()["items"]
+    assert {item["item_id"] for item in plain} == PAINT - {104}
+    parts = [item.pop("reasons")["contributions"] for item in explained]
+    assert {part["source"] for found in parts for part in found} == {"popularity"}
+    assert explained == plain
+
+
+def test_a_batch_with_a_wrong_filter_names_the_request_and_makes_no_list(worker: Worker) -> None:
+    good = {"user_id": 3, "fields": ["title"]}
+    wrong = [good, {**good, "filters": {"price": "cheap"}}, good]
+
+    async def send() -> list[httpx.Response]:
+        transport = httpx.ASGITransport(app=build(worker, Path()))
+        async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+            bodies = [{"requests": one} for one in (wrong, [good, good])]
+            return [await client.post("/predict/batch", json=body) for body in bodies]
+
+    refused, answered = asyncio.run(send())
+    assert refused.status_code == 422
+    assert refused.json()["errors"][0]["field"] == "requests[1].filters.price"
+    assert refused.json()["detail"].startswith("requests[1].filters.price: got 'cheap'; allowed: a number, ")
+    assert answered.json()["answers"][1]["items"][0]["fields"]["title"].startswith("Item ")
+    assert sum(worker.metrics.summary()["strategies"].values()) == 2
+
+
 def test_attributes_of_users_are_in_no_answer(worker: Worker) -> None:
     assert worker.catalogue is not None
     users = worker.catalogue.users

@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 import numpy as np
+import orjson
 import pytest
 
 from recommenders.errors import DataError
@@ -106,6 +107,50 @@ def without_colours(record: Path) -> Catalogue:
     known = read(record, read_record(record).version)
     kept = {name: column for name, column in known.items.columns.items() if name != "colour"}
     return replace(known, items=replace(known.items, columns=kept))
+
+
+def test_a_batch_is_answered_and_stored_like_single_requests(worker, market, tmp_path):
+    rng = np.random.default_rng(1)
+    requests = [request_of(rng) for _ in range(30)]
+
+    async def ask() -> tuple[list[dict[str, Any]], dict[str, Any]]:
+        transport = httpx.ASGITransport(app=build(worker, Path()))
+        async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+            single = [(await client.post("/predict", json=request)).json() for request in requests]
+            return single, (await client.post("/predict/batch", json={"requests": requests})).json()
+
+    single, batch = asyncio.run(ask())
+    assert len({answer["request_id"] for answer in (batch, *batch["answers"])}) == 31
+    own = ("request_id", "milliseconds")
+    for one, alone in zip(batch["answers"], single, strict=True):
+        assert one.keys() == alone.keys()
+        assert {key: one[key] for key in one if key not in own} == {key: alone[key] for key in alone if key not in own}
+    worker.feedback.stop()
+    settings = market.settings(tmp_path)
+    store, predictor = FeedbackStore(settings.feedback_store, "toy"), Predictor(settings.champions / "toy" / "1")
+    for one, request in zip(batch["answers"], requests, strict=True):
+        stored = store.answer(one["request_id"])
+        assert orjson.loads(stored.request) == request
+        assert stored.items == one["items"]
+        assert replay(stored, predictor).equal
+    assert sum(worker.metrics.summary()["strategies"].values()) == 60
+
+
+def test_reasons_are_answered_but_not_stored(worker, market, tmp_path):
+    asked = {"user_id": 3, "history": [104], "scene": "discover", "explain": True}
+
+    async def ask() -> dict[str, Any]:
+        transport = httpx.ASGITransport(app=build(worker, Path()))
+        async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+            return (await client.post("/predict", json=asked)).json()
+
+    answer = asyncio.run(ask())
+    worker.feedback.stop()
+    settings = market.settings(tmp_path)
+    stored = FeedbackStore(settings.feedback_store, "toy").answer(answer["request_id"])
+    assert all(item.pop("reasons") for item in answer["items"])
+    assert stored.items == answer["items"]
+    assert replay(stored, Predictor(settings.champions / "toy" / "1")).equal
 
 
 def request_of(rng: np.random.Generator) -> dict[str, Any]:

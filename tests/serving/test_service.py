@@ -156,15 +156,19 @@ def test_the_docs_load_no_external_files(client):
 
 def test_the_openapi_document(client):
     described = client.get("/openapi.json").json()
-    assert set(described["paths"]) == {"/predict", "/events", "/health", "/analytics", "/metrics"}
+    assert set(described["paths"]) == {
+        *("/predict", "/predict/batch", "/similar/{item_id}", "/events", "/health", "/analytics", "/metrics")
+    }
     fields = described["components"]["schemas"]["PredictRequest"]
     assert set(fields["properties"]) == {
-        *("user_id", "history", "n_recommendations", "scene", "exclude", "fields", "filters")
+        *("user_id", "history", "n_recommendations", "scene", "exclude", "fields", "filters", "explain")
     }
     text = json.dumps(described)
     for reference in re.findall(r"#/components/schemas/(\w+)", text):
         assert reference in described["components"]["schemas"]
-    answer = ask(client, user_id=3).json()
+    answer = ask(client, user_id=3, explain=True).json()
+    assert all(item["reasons"]["contributions"] for item in answer["items"] if item["score"])
+    assert client.get("/similar/101?kind=substitutes").json()["items"]
     assert set(answer) == set(described["components"]["schemas"]["PredictResponse"]["properties"])
 
 

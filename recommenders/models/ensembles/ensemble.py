@@ -3,7 +3,7 @@
 import contextlib
 import logging
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from recommenders.errors import UnsuitableError
 from recommenders.events.histories import Histories
 from recommenders.events.interactions import Interactions
+from recommenders.models.content_based import ContentBased
+from recommenders.models.ease import EASE
 from recommenders.models.popularity import Popularity
 from recommenders.models.recommender import DEFAULT_OPTIONS, Recommender, TrainingOptions
 from recommenders.storage.bundle import Bundle
@@ -121,6 +123,35 @@ class Ensemble(Recommender):
             if name != Popularity.name and not covered.all():
                 covered |= model.covers(user_rows, histories)
         return covered
+
+    @abstractmethod
+    def contributions(
+        self,
+        user_row: int,
+        history: Histories,
+        item_columns: NDArray[np.int32],
+        candidates: NDArray[np.bool_],
+        exclude_known: bool,
+        k: int,
+    ) -> dict[str, NDArray[np.float64]]:
+        """Source -> its part of the score of some items, (m,) each. A source is a base model, or a kind of feature.
+
+        The parts of an item add up to its score in recommend() with these arguments; with k = 0 to that of
+        score_items() if `candidates` are the available items, and exclude_known is the default of recommend().
+        """
+
+    def influence(self, history: Histories, item_columns: Sequence[int]) -> NDArray[np.float32]:
+        """(n_known, m): a fast estimate of the order of drops(), from the base models whose score is a sum over items.
+
+        An item that is itself in the history has 1 more: without its own events it nearly always falls most.
+        """
+        known, wanted = history.known_items.item_columns, np.asarray(item_columns)
+        found: NDArray[np.float32] = (known[:, None] == wanted[None, :]).astype(np.float32)
+        for model in self.base_models_.values():
+            if isinstance(model, ContentBased | EASE):
+                parts = model.drops(history, item_columns)
+                found += parts / np.float32(max(float(parts.max(initial=0.0)), 1e-9))
+        return found
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Empty, unless the ensemble itself has fitted parameters."""

@@ -1,5 +1,6 @@
 """Weighted sum of the standardised scores of several base models."""
 
+from collections.abc import Iterator
 from typing import ClassVar
 
 import numpy as np
@@ -58,16 +59,40 @@ class Hybrid(Ensemble):
     def score(self, user_rows: NDArray[np.int32], histories: Histories) -> NDArray[np.float32]:
         """(n, n_items): the weighted mean of the standardised base scores, in standard deviations."""
         popular = self.base_models_[Popularity.name].score(user_rows, histories)  # per user: `by` may be category
-        total = np.zeros((len(user_rows), 1), dtype=np.float32)
         scores = np.zeros((len(user_rows), len(self.items_)), dtype=np.float32)
+        total = np.zeros((len(user_rows), 1), dtype=np.float32)
+        for _, share, part in self._weighted(user_rows, histories):
+            scores += part
+            total += share
+        scores /= np.maximum(total, np.float32(1e-12))
+        return scores + np.float32(TIE_BREAK) * standardised(popular)
+
+    def _weighted(
+        self, user_rows: NDArray[np.int32], histories: Histories
+    ) -> Iterator[tuple[str, NDArray[np.float32], NDArray[np.float32]]]:
+        """The name of each base model, its weight for each user (n, 1), and its weighted scores (n, n_items)."""
         for name, model in self.base_models_.items():
             weight = self.config.model_weights.get(name, 0.0)
             if weight > 0:
                 share = (weight * model.covers(user_rows, histories)).astype(np.float32)[:, None]
-                scores += share * standardised(model.score(user_rows, histories))
-                total += share
-        scores /= np.maximum(total, np.float32(1e-12))
-        return scores + np.float32(TIE_BREAK) * standardised(popular)
+                yield name, share, share * standardised(model.score(user_rows, histories))
+
+    def contributions(
+        self,
+        user_row: int,
+        history: Histories,
+        item_columns: NDArray[np.int32],
+        candidates: NDArray[np.bool_],
+        exclude_known: bool,
+        k: int,
+    ) -> dict[str, NDArray[np.float64]]:
+        """Base model -> its weighted standardised scores; popularity has the part that breaks ties."""
+        rows = np.array([user_row], dtype=np.int32)
+        parts = list(self._weighted(rows, history))
+        total = max(sum(float(share[0, 0]) for _, share, _ in parts), 1e-12)
+        found = {name: part[0, item_columns].astype(np.float64) / total for name, _, part in parts}
+        popular = standardised(self.base_models_[Popularity.name].score(rows, history))
+        return found | {Popularity.name: TIE_BREAK * popular[0, item_columns].astype(np.float64)}
 
 
 def standardised(scores: NDArray[np.float32]) -> NDArray[np.float32]:

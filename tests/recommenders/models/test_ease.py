@@ -14,7 +14,7 @@ from recommenders.math import gram as grams
 from recommenders.math.gram import gram, invert_in_place, sparse_gram
 from recommenders.models.ease import EASE, EASEConfig
 from recommenders.models.event_weighting import EventWeighting, EventWeightingConfig
-from recommenders.models.recommender import TrainingOptions
+from recommenders.models.recommender import Recommender, TrainingOptions
 
 COLD_START = np.array([-1], np.int32)
 
@@ -167,6 +167,15 @@ def test_scoring_does_not_change_a_history() -> None:
     model.score(np.array([-1, -1], np.int32), known)
     assert known.item_columns.tolist() == [5, 3, 5, 9, 1, 9]
     assert known.weights.tolist() == [1] * 6
+
+
+def test_drops_are_those_of_scoring_without_each_item() -> None:
+    log = a_log()
+    model = EASE(EASEConfig(events="summed")).fit(log)  # with decay, other events of a user may weigh more
+    for row in (3, 11):
+        history = log.histories()[row : row + 1]
+        np.testing.assert_allclose(model.drops(history, [5, 20]), Recommender.drops(model, history, [5, 20]), atol=1e-5)
+        assert Recommender.drops(model, history, [5, 20]).any()
 
 
 def test_a_loaded_model_has_the_same_scores(tmp_path: Any) -> None:

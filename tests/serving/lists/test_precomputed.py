@@ -46,7 +46,7 @@ def count_live(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> list[An
 
 
 def test_every_answer_is_that_of_the_model(pair, monkeypatch):
-    """For random users, histories, lengths, scenes, exclusions and times, whether the lists are used or not."""
+    """For random users, histories, lengths, scenes, exclusions, filters and times, with and without the lists."""
     with_lists, live = pair
     calls = count_live(with_lists, monkeypatch)
     rng, n_requests = np.random.default_rng(0), 400
@@ -56,7 +56,9 @@ def test_every_answer_is_that_of_the_model(pair, monkeypatch):
         exclude = [str(item) for item in rng.integers(101, 115, rng.integers(0, 6))]
         moment = int(rng.choice([1, SALE_BEGINS - 1, SALE_BEGINS, SALE_ENDS]))
         request = (user_id, history, int(rng.integers(1, 13)), moment)
-        more = {"scene": str(rng.choice(["for_you", "for_you", "discover"])), "exclude": exclude}
+        eligible = rng.random(len(live.item_ids)) < 0.7 if rng.random() < 0.3 else None
+        scene = str(rng.choice(["for_you", "for_you", "discover"]))
+        more = {"scene": scene, "exclude": exclude, "eligible": eligible}
         assert with_lists.predict(*request, **more) == live.predict(*request, **more), (request, more)
     assert 0.2 * n_requests < len(calls) < 0.9 * n_requests  # both ways are tested
 
@@ -67,6 +69,7 @@ def test_the_model_is_asked_only_for_what_the_lists_cannot_know(pair, monkeypatc
     with_lists.predict("3", [], 5, 1)
     with_lists.predict("3", [], 5, 1, exclude=["101", "104"])
     with_lists.predict("3", ["unknown"], 5, 1)
+    with_lists.predict("3", [], 5, 1, eligible=np.arange(len(with_lists.item_ids)) < 9)
     with_lists.predict("3", [], 100, 1)  # the list ends before 100: it has every item
     assert not calls
     for request in (("3", ["104"], 5, 1), ("new", [], 5, 1), ("3", [], 5, SALE_BEGINS)):  # an item came on sale

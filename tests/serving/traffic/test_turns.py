@@ -19,13 +19,13 @@ class Load:
         self.now, self.worked = 0.0, list[Any]()
         self.turns = Turns(lambda: self.now)
 
-    def request(self, name: Any, seconds: float = 1.0) -> Awaitable[Any]:
+    def request(self, name: Any, seconds: float = 1.0, admitted: bool = False) -> Awaitable[Any]:
         def work() -> Any:
             self.now += WORK
             self.worked.append(name)
             return name
 
-        return self.turns.take(work, seconds)
+        return self.turns.take(work, seconds, admitted)
 
     async def all(self, requests: list[Awaitable[Any]]) -> list[Any]:
         return await asyncio.gather(*requests, return_exceptions=True)
@@ -69,6 +69,17 @@ def test_a_burst_waits_up_to_its_limit_and_the_rest_is_refused_without_work():
         assert all(isinstance(result, UnavailableError) for result in results[n_admitted:])
         assert load.worked == ["first", *range(n_admitted)]
         assert await load.request("after") == "after"  # the capacity is back at once
+
+    run(test)
+
+
+def test_a_request_that_was_admitted_is_not_refused_at_its_next_turn():
+    async def test(load: Load) -> None:
+        await load.request("first")  # so that the duration of a turn is known
+        await asyncio.sleep(0)
+        results = await load.all([*(load.request(n) for n in range(200)), load.request("next", admitted=True)])
+        assert isinstance(results[199], UnavailableError)
+        assert results[-1] == load.worked[-1] == "next"
 
     run(test)
 

@@ -23,6 +23,7 @@ from serving.web.predict_request import (
     as_sent,
     as_text,
     parse,
+    parse_batch,
     unknown_as_sent,
     uses_numeric_ids,
 )
@@ -73,7 +74,8 @@ def test_defaults():
         ),
         (
             body(user_id=1, k=5),
-            "k: got 5; allowed: only the fields user_id, history, n_recommendations, scene, exclude, fields, filters",
+            "k: got 5; allowed: only the fields user_id, history, n_recommendations, scene, exclude, fields, filters, "
+            "explain",
         ),
         (b"[1]", "body: got a list of 1; allowed: an object with user_id"),
     ],
@@ -130,6 +132,39 @@ def test_a_full_history_of_the_longest_ids_fits():
     content = body(user_id="u" * MAX_ID_LENGTH, history=["i" * MAX_ID_LENGTH] * MAX_HISTORY_LENGTH)
     assert len(content) < MAX_BODY_BYTES
     assert len(parse(content, "application/json").history) == MAX_HISTORY_LENGTH
+
+
+GOOD = {"user_id": 1, "history": [2]}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"user_id": 1, "history": [0.5]}, f"requests[3].history[0]: got 0.5; allowed: {USER}"),
+        ({"history": []}, f"requests[3].user_id: got nothing; allowed: {USER}"),
+        ({"user_id": 1, "explain": True}, "requests[3].explain: got true; allowed: false; ask for reasons with"),
+        (
+            {"user_id": 1, "k": 5},
+            "requests[3].k: got 5; allowed: only the fields user_id, history, n_recommendations, scene, exclude, ",
+        ),
+        (7, "requests[3]: got 7; allowed: an object with user_id"),
+    ],
+)
+def test_a_batch_with_a_wrong_request_names_its_number_and_field(wrong, message):
+    with pytest.raises(InvalidRequestError) as error:
+        parse_batch(body(requests=[GOOD, GOOD, GOOD, wrong, GOOD]), "application/json")
+    assert error.value.status == 422
+    assert str(error.value).startswith(message)
+    assert len(error.value.details) == 1
+
+
+def test_a_batch_has_1_to_100_requests():
+    assert len(parse_batch(body(requests=[GOOD] * 100), "application/json")) == 100
+    for requests in ([], [GOOD] * 101):
+        with pytest.raises(InvalidRequestError, match=r"requests: got a list of .*; allowed: a list of 1 to 100"):
+            parse_batch(body(requests=requests), "application/json")
+    with pytest.raises(InvalidRequestError, match="user_id: got 1; allowed: only the fields requests"):
+        parse_batch(body(**GOOD), "application/json")
 
 
 # Ids that other software might read as a number, as another id, as empty or as a path.

@@ -9,6 +9,7 @@ from recommenders.events.histories import Histories
 from recommenders.events.interactions import Interactions
 from recommenders.math.top_k import top_k
 from recommenders.models.ensembles.ensemble import Ensemble
+from recommenders.models.ensembles.hybrid_learned.attribution import attribute
 from recommenders.models.ensembles.hybrid_learned.base_scores import REFERENCE, BaseScores
 from recommenders.models.ensembles.hybrid_learned.candidates import Candidates
 from recommenders.models.ensembles.hybrid_learned.config import HybridLearnedConfig
@@ -108,6 +109,24 @@ class HybridLearned(Ensemble):
             base_scores, _ = self.candidates_.propose(rows, known, 0, self.available_, not self.repeat_)
             scores.append(self._ranked_scores(rows, known, item_columns[block], base_scores))
         return np.concatenate(scores)
+
+    def contributions(
+        self,
+        user_row: int,
+        history: Histories,
+        item_columns: NDArray[np.int32],
+        candidates: NDArray[np.bool_],
+        exclude_known: bool,
+        k: int,
+    ) -> dict[str, NDArray[np.float64]]:
+        """Source -> its part of the score of each item, relative to the mean candidate (attribution.py)."""
+        rows = np.array([user_row], dtype=np.int32)
+        base_scores, proposed = self.candidates_.propose(rows, history, k, candidates, exclude_known)
+        columns = np.union1d(proposed[proposed >= 0], item_columns).astype(np.int32)
+        features = self.candidates_.features(rows, history, columns[None], base_scores)
+        trees = self.rankers_.known if user_row >= 0 else self.rankers_.cold_start
+        places = np.searchsorted(columns, item_columns)
+        return attribute(trees, self.score_rules_, features, places, list(self.base_models_))
 
     def _score_blocks(self, n: int) -> list[slice]:
         size = int(np.clip(MAX_SCORES // max(1, len(self.items_) * len(self.base_models_)), 1, 512))

@@ -53,6 +53,17 @@ class BoostedTrees:
             nodes += right
         return np.asarray(values.take(nodes, mode="wrap").sum(axis=0))
 
+    def paths(self, rows: NDArray[np.float32]) -> NDArray[np.intp]:
+        """(depth + 1, n_trees, n): the place within its level of the node that each row of (n, n_features) reaches."""
+        n_trees, columns = len(self.values), np.ascontiguousarray(rows.T)
+        nodes = np.zeros((self.depth + 1, n_trees, len(rows)), dtype=np.intp)
+        trees, places = np.arange(n_trees)[:, None], np.arange(len(rows))
+        for level in range(self.depth):
+            at = nodes[level] + (2**level - 1)
+            right = columns[self.features[trees, at], places] > self.thresholds[trees, at]
+            nodes[level + 1] = 2 * nodes[level] + right
+        return nodes
+
     def arrays(self) -> dict[str, NDArray[Any]]:
         """The arrays for a bundle."""
         return {
