@@ -22,7 +22,7 @@ from measuring.questions import DATASETS, LATER_VISITS, SEED, MissingData, Quest
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from recommenders.evaluation.reliability import reliability
+from recommenders.evaluation.statistics.reliability import reliability
 from recommenders.events.histories import Histories
 from recommenders.models.calibration import BANDS, Kind, RankedUsers
 from recommenders.models.popularity import Popularity

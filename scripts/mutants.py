@@ -49,7 +49,7 @@ GROUPS = {  # folder -> module: its tests, in the same folder of tests/
         "cost": "test_cost",
         "statistics/report_values": "test_report statistics/test_comparison",
         "report": "test_report",
-        "reliability": "test_reliability test_report",
+        "statistics/reliability": "statistics/test_reliability test_report",
         "evaluate": "test_report",
         "benchmark/file_benchmark": "benchmark/test_file_benchmark",
         "tasks/task": "tasks/test_task test_report tasks/test_cold_start tasks/test_slices",

@@ -26,11 +26,12 @@ from recommenders.evaluation.oracle import oracle_lists
 from recommenders.evaluation.rank import rank_users
 from recommenders.evaluation.tasks.sampled import Candidates, rank_candidates
 from recommenders.evaluation.tasks.task import EvaluationConfig
+from recommenders.math.ranked import mask_and_rank
 from recommenders.math.top_k import top_k
 from recommenders.metrics.ranking import K
 from recommenders.models.catalog import MODELS
 from recommenders.models.popularity import Popularity
-from recommenders.models.recommender import BLOCK, Recommender, mask_and_rank
+from recommenders.models.recommender import BLOCK, Recommender
 from recommenders.simulation.config import WorldConfig
 from recommenders.simulation.purchase_model import make_world
 from recommenders.training.configuration import TrainingConfig

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from recommenders.evaluation import list_metrics, rank
 from recommenders.evaluation.criteria import ceilings
 from recommenders.evaluation.list_metrics import PopularityBaseline
-from recommenders.evaluation.reliability import reliability_of
+from recommenders.evaluation.statistics.reliability import reliability_of
 from recommenders.evaluation.statistics.report_values import Metrics, Values, Vectors, compared, intervals, plain
 from recommenders.evaluation.tasks.slices import slices_of
 from recommenders.evaluation.tasks.task import EvaluationConfig, EvaluationTask, TaskView

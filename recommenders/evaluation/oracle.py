@@ -32,10 +32,10 @@ from recommenders.evaluation.criteria import ceilings
 from recommenders.evaluation.statistics.comparison import Interval, mean_interval
 from recommenders.evaluation.tasks.task import EvaluationConfig, EvaluationTask, TaskView, make_task
 from recommenders.events.interactions import Interactions
+from recommenders.math.ranked import mask_and_rank
 from recommenders.metrics import ranking
 from recommenders.metrics.ranking import K
 from recommenders.models.popularity import Popularity
-from recommenders.models.recommender import mask_and_rank
 from recommenders.simulation.config import WorldConfig
 from recommenders.simulation.purchase_model import World, make_world
 from recommenders.simulation.truth import purchase_probabilities

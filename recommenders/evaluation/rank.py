@@ -12,7 +12,8 @@ from threadpoolctl import threadpool_limits
 
 from recommenders.evaluation.tasks.task import EvaluationTask, TaskView
 from recommenders.events.histories import Histories
-from recommenders.models.recommender import BLOCK, Recommender, mask_and_rank
+from recommenders.math.ranked import mask_and_rank
+from recommenders.models.recommender import BLOCK, Recommender
 from recommenders.storage import bundle, contexts
 from recommenders.storage.bundle import size_in_bytes
 

@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from scipy.sparse import csr_array
 
 from recommenders.errors import BundleError, ModelTooLargeError, NotFittedError
 from recommenders.events.context import FittedContext, HasContext
 from recommenders.events.histories import Histories
 from recommenders.events.interactions import Interactions
-from recommenders.math.top_k import top_k
+from recommenders.math.ranked import Ranked, mask_and_rank
 from recommenders.models.calibration import Calibration
 from recommenders.storage import bundle
 from recommenders.storage.bundle import Bundle
@@ -59,13 +58,6 @@ class TrainingOptions:
 
 
 DEFAULT_OPTIONS = TrainingOptions()
-
-
-class Ranked(NamedTuple):
-    """Lists, best item first: item columns (n_users, k) int32, padded with -1; scores (n_users, k), with -inf."""
-
-    item_columns: NDArray[np.int32]
-    scores: NDArray[np.float32]
 
 
 class Reason(NamedTuple):
@@ -298,15 +290,3 @@ class Recommender(HasContext, ABC):
     def _check_fitted(self) -> None:
         if not hasattr(self, "context_"):
             raise NotFittedError(self.name)
-
-
-def mask_and_rank(
-    scores: NDArray[np.float32], k: int, candidates: NDArray[np.bool_], known: csr_array | None = None
-) -> Ranked:
-    """The k best candidates of each row of scores (n, n_items), without the items in `known`. Overwrites scores."""
-    scores[:, ~candidates] = -np.inf
-    if known is not None:
-        rows = np.repeat(np.arange(known.shape[0]), np.diff(known.indptr))
-        scores[rows, known.indices] = -np.inf
-    columns, best = top_k(scores, k)
-    return Ranked(np.where(np.isneginf(best), np.int32(-1), columns), best)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from recommenders.errors import BundleError
-from recommenders.models.recommender import Ranked
+from recommenders.math.ranked import Ranked
 from recommenders.storage.atomic_files import atomic_folder, sha256
 from serving.lists.served_lists import ServedLists
 

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recommenders.events.histories import Histories
+from recommenders.math.ranked import Ranked
 from recommenders.models import catalog
 from recommenders.models.calibration import Kind
-from recommenders.models.recommender import Ranked
 from recommenders.storage.feedback_position import Position
 from serving.lists.precomputed import PrecomputedLists
 from serving.lists.served_lists import ServedLists

@@ -8,10 +8,11 @@ from numpy.typing import NDArray
 from recommenders.events.histories import Histories
 from recommenders.events.interactions import Interactions
 from recommenders.events.sale_periods import ALWAYS, OnSale
+from recommenders.math.ranked import Ranked
 from recommenders.math.top_k import top_k
 from recommenders.models.calibration import Kind
 from recommenders.models.popularity import Popularity
-from recommenders.models.recommender import Ranked, Recommender
+from recommenders.models.recommender import Recommender
 
 
 class ServedLists:

@@ -228,7 +228,7 @@ def test_one_bad_event_stores_none(client):
 
 EXAMPLES = re.findall(
     r"```(?:json|text)\n(.*?)```",
-    (PROJECT / "docs" / "api.md").read_text().partition("### Fields")[2].partition("### Ids")[0],
+    (PROJECT / "docs" / "api.md").read_text().partition("### Fields")[2].partition("### Reasons")[0],
     re.DOTALL,
 )
 

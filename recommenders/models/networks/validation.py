@@ -10,8 +10,9 @@ from scipy.sparse import csr_array
 
 from recommenders.events.histories import Histories
 from recommenders.events.interactions import Interactions
+from recommenders.math.ranked import mask_and_rank
 from recommenders.metrics.ranking import ndcg
-from recommenders.models.recommender import BLOCK, mask_and_rank
+from recommenders.models.recommender import BLOCK
 from recommenders.splitting.early_stopping import HeldOut
 
 # (user rows (n,), histories (n, n_items), item columns (m,)) -> scores (n, m)

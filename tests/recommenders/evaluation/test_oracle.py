@@ -12,8 +12,8 @@ from recommenders.datasets.catalog import dataset
 from recommenders.datasets.spec import Tables
 from recommenders.evaluation.oracle import Ceiling, oracle_lists, oracle_metrics, world_ceilings
 from recommenders.evaluation.tasks.task import make_task
+from recommenders.math.ranked import mask_and_rank
 from recommenders.metrics.ranking import K
-from recommenders.models.recommender import mask_and_rank
 from recommenders.simulation.config import WorldConfig
 from recommenders.simulation.market_files import write_world
 from recommenders.simulation.purchase_model import World, make_world

@@ -11,9 +11,10 @@ from threadpoolctl import threadpool_info, threadpool_limits
 from recommenders.datasets.spec import Protocol
 from recommenders.evaluation import rank
 from recommenders.evaluation.tasks.task import make_task
+from recommenders.math.ranked import Ranked
 from recommenders.models.catalog import ENSEMBLES, model_class
 from recommenders.models.collaborative_filtering.model import CollaborativeFiltering
-from recommenders.models.recommender import BLOCK, Ranked
+from recommenders.models.recommender import BLOCK
 from recommenders.storage.bundle import size_in_bytes
 
 VIEWS = {"all": False, "reorder": False, "discovery": True}

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from recommenders.events.histories import Histories
 from recommenders.events.interactions import Interactions
+from recommenders.math.ranked import Ranked
 from recommenders.math.top_k import top_k
 from recommenders.models.ensembles.ensemble import Ensemble
 from recommenders.models.ensembles.hybrid_learned.attribution import attribute
@@ -15,7 +16,7 @@ from recommenders.models.ensembles.hybrid_learned.candidates import Candidates
 from recommenders.models.ensembles.hybrid_learned.config import HybridLearnedConfig
 from recommenders.models.ensembles.hybrid_learned.rankers import Rankers
 from recommenders.models.ensembles.hybrid_learned.score_rules import ScoreRules
-from recommenders.models.recommender import Ranked, TrainingOptions
+from recommenders.models.recommender import TrainingOptions
 
 if TYPE_CHECKING:
     from recommenders.features.items import ItemFeatures

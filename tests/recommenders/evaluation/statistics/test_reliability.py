@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
-from recommenders.evaluation.reliability import reliability, reliability_of
+from recommenders.evaluation.statistics.reliability import reliability, reliability_of
+from recommenders.math.ranked import Ranked
 from recommenders.models.calibration import Calibration, Curve
-from recommenders.models.recommender import Ranked
 
 
 def test_bins_by_hand() -> None:
