@@ -91,15 +91,15 @@ def test_a_second_rollback_goes_further_back_and_never_forward(registry, publish
     for _ in range(3):
         registry.promote("deep", publish("deep").number, {})
     assert [registry.rollback("deep").number for _ in range(2)] == [2, 1]
-    with pytest.raises(ReleaseError, match="tradewind-deep cannot be rolled back: version 1 is the first champion"):
+    with pytest.raises(ReleaseError, match="tradewind-deep cannot be rolled back: version 1 serves, and no earlier"):
         registry.rollback("deep")
 
 
 def test_a_rollback_without_an_earlier_champion_is_an_error(registry, publish):
-    with pytest.raises(ReleaseError, match="tradewind-fresh cannot be rolled back: no version was promoted"):
+    with pytest.raises(ReleaseError, match="tradewind-fresh cannot be rolled back: no version serves"):
         registry.rollback("fresh")
     registry.promote("fresh", publish("fresh").number, {})
-    with pytest.raises(ReleaseError, match="version 1 is the first champion; promote a version by number"):
+    with pytest.raises(ReleaseError, match="version 1 serves, and no earlier champion is left; promote"):
         registry.rollback("fresh")
 
 
