@@ -8,6 +8,7 @@ The version in the pointer is the champion; the registry's aliases follow it.
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,8 @@ MAX_EARLIER_VERSIONS = 20  # earlier champions that a pointer stores
 class Pointer:
     """The content of a pointer file.
 
-    `bundle` is relative to the file's folder; `earlier` holds past versions, newest last.
+    `bundle` is relative to the file's folder; `earlier` holds past versions, each once, newest last, and never the
+    version that serves.
     """
 
     dataset: str
@@ -50,13 +52,23 @@ def read_pointer(path: Path) -> Pointer | None:
     """The pointer; None if there is no file. Raises ReleaseError if the file is damaged."""
     try:
         content = json.loads(path.read_text())
-        return Pointer(**{**content, "version": int(content["version"]), "earlier": tuple(content["earlier"])})
+        version = int(content["version"])  # a file of older code may hold it among the earlier versions, too
+        return Pointer(**{**content, "version": version, "earlier": earlier_versions(content["earlier"], version)})
     except FileNotFoundError:
         return None
     except (ValueError, TypeError, KeyError) as error:
         raise ReleaseError(
             f"{path} is not a champion pointer ({error!r}); promote a version to write a new one"
         ) from error
+
+
+def earlier_versions(numbers: Sequence[int], version: int) -> tuple[int, ...]:
+    """The earlier versions of a pointer to `version`: each number once, at its newest place, and never `version`.
+
+    numbers: versions that served, newest last. A rollback from `version` to any of the result changes what serves.
+    """
+    newest_first = dict.fromkeys(number for number in reversed(numbers) if number != version)
+    return tuple(newest_first)[:MAX_EARLIER_VERSIONS][::-1]
 
 
 def write_pointer(path: Path, pointer: Pointer) -> None:

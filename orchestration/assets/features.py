@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from orchestration.assets.metadata import preview, show
 from orchestration.io_manager import Lake
 from orchestration.resources import Datasets
+from recommenders.evaluation.tasks.task import make_task
 from recommenders.events.interactions import Interactions
 from recommenders.features import tables
 from recommenders.features.catalog import CATALOGUE
@@ -29,11 +30,15 @@ def training_log(
     split: pa.Table,
     items: pa.Table,
 ) -> Interactions:
-    """All events before the cut as arrays. Every model is fitted on this log."""
+    """All events before the cut as arrays. Every model is fitted on this log.
+
+    If no user of the test window can be evaluated, the run stops here, before anything is trained.
+    """
     protocol = datasets[context.partition_key].spec.protocol
     log = build_log(split.filter(pc.field("part") != "test"), items, protocol, cut_time(split))
     log = replace(log, version=lake.table_version(context.partition_key).data_version)
     n_users, n_items = log.shape
+    evaluated = make_task(log, split.filter(pc.field("part") == "test"), protocol).user_ids
     pairs = log.matrix().nnz
     show(
         context,
@@ -44,6 +49,7 @@ def training_log(
             "available items": int(log.available.sum()),
             "distinct user-item pairs": int(pairs),
             "density": pairs / (n_users * n_items),
+            "users to evaluate": len(evaluated),
         },
     )
     return log

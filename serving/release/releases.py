@@ -16,7 +16,7 @@ from pathlib import Path
 from recommenders.errors import BundleError, ReleaseError, TradewindError
 from recommenders.models import catalog
 from recommenders.storage.locks import locked
-from serving.pointer import MAX_EARLIER_VERSIONS, Pointer, read_pointer, verify, write_pointer
+from serving.pointer import Pointer, earlier_versions, read_pointer, verify, write_pointer
 from serving.release.gate import GateRecord
 from serving.release.versions import (
     CHAMPION,
@@ -83,7 +83,7 @@ class Releases(ABC):
         with self._locked_and_reconciled(dataset):
             version = self.version(dataset, number)
             champion, earlier = self._history(dataset)
-            earlier = earlier if champion in (None, number) else (*earlier, champion)
+            earlier = earlier if champion is None else (*earlier, champion)
             released = self._release(version, earlier, record_tags(record))
             self._clear_rollback_marks(released)
             return released
@@ -92,13 +92,15 @@ class Releases(ABC):
         """Makes the previous champion the champion again, or the newest earlier one that can be loaded.
 
         The replaced version gets a rollback mark: a retraining of the same recipe and data is not promoted
-        automatically. Raises ReleaseError if there was no earlier champion.
+        automatically. Raises ReleaseError if no earlier champion is left that can be loaded.
         """
         with self._locked_and_reconciled(dataset):
             champion, earlier = self._history(dataset)
             name = registered_name(dataset)
             if not earlier:
-                why = f"version {champion} is the first champion" if champion else "no version was promoted"
+                pointer = self.pointer(dataset)  # a champion that was deleted in the registry serves, too
+                serves = f"version {pointer.version} serves, and no earlier champion is left" if pointer else ""
+                why = serves or "no version serves"
                 raise ReleaseError(f"{name} cannot be rolled back: {why}; promote a version by number")
             for place, version in self._loadable_versions(dataset, earlier):
                 if champion is not None:
@@ -159,7 +161,7 @@ class Releases(ABC):
                     f"the bundle of version {pointer.version} of {name} was damaged and was downloaded again: {problem}"
                 )
             else:
-                outcome = self._restore_earlier(dataset, pointer.earlier)
+                outcome = self._restore_earlier(dataset, self._served(dataset, pointer.earlier))
                 lines.append(f"version {pointer.version} of {name} cannot be loaded ({problem}): {outcome}")
         elif self._registered(pointer) is None:
             lines.append(
@@ -178,8 +180,8 @@ class Releases(ABC):
 
     def _restore_earlier(self, dataset: str, numbers: tuple[int, ...]) -> str:
         """Makes the newest loadable version the champion; without one, removes the pointer. Returns what was done."""
-        for place, version in self._loadable_versions(dataset, self._existing(dataset, numbers)):
-            self._release(version, self._existing(dataset, numbers)[:place], {})
+        for place, version in self._loadable_versions(dataset, numbers):
+            self._release(version, numbers[:place], {})
             return f"version {version.number} serves"
         self.pointer_file(dataset).unlink(missing_ok=True)
         return "no version serves until one is promoted"
@@ -213,16 +215,17 @@ class Releases(ABC):
         if pointer is None:
             return None, ()
         registered = self._registered(pointer)
-        return registered.number if registered else None, self._existing(dataset, pointer.earlier)
+        return registered.number if registered else None, self._served(dataset, pointer.earlier)
 
     def _registered(self, pointer: Pointer) -> Version | None:
         """The registry's version for a pointer, by number and hash: numbers restart when a whole model is deleted."""
         known = (version for version in self.versions(pointer.dataset) if version.number == pointer.version)
         return next((version for version in known if version.bundle_sha256 == pointer.bundle_sha256), None)
 
-    def _existing(self, dataset: str, numbers: tuple[int, ...]) -> tuple[int, ...]:
-        existing = {version.number for version in self.versions(dataset)}
-        return tuple(number for number in numbers if number in existing)
+    def _served(self, dataset: str, numbers: tuple[int, ...]) -> tuple[int, ...]:
+        """Those numbers whose versions are in the registry and served: another version may have a number by now."""
+        served = {version.number for version in self.versions(dataset) if version.promoted_at}
+        return tuple(number for number in numbers if number in served)
 
     def _clear_rollback_marks(self, released: Version) -> None:
         """Removes the rollback mark from all versions with the recipe of the released version."""
@@ -234,10 +237,11 @@ class Releases(ABC):
     def _release(self, version: Version, earlier: tuple[int, ...], tags: Mapping[str, str]) -> Version:
         folder = self._released_bundle(version)
         now = datetime.now(UTC)
-        self.set_tags(version, {**tags, **promoted_tags(now)})
-        self._move_aliases(version, earlier)
         path = self.pointer_file(version.dataset)
-        write_pointer(path, make_pointer(path, folder, version, now.isoformat(timespec="seconds"), earlier))
+        pointer = make_pointer(path, folder, version, now.isoformat(timespec="seconds"), earlier)
+        self.set_tags(version, {**tags, **promoted_tags(now)})
+        self._move_aliases(version, pointer.earlier)
+        write_pointer(path, pointer)
         return self.version(version.dataset, version.number)
 
     def _released_bundle(self, version: Version) -> Path:
@@ -267,5 +271,5 @@ def make_pointer(path: Path, folder: Path, version: Version, promoted_at: str, e
         bundle_sha256=version.bundle_sha256,
         promoted_at=promoted_at,
         run_id=version.run_id,
-        earlier=earlier[-MAX_EARLIER_VERSIONS:],
+        earlier=earlier_versions(earlier, version.number),
     )

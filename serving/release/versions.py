@@ -81,6 +81,11 @@ class Version:
         return self.tags.get(BUNDLE_TAG, "")
 
     @property
+    def promoted_at(self) -> datetime | None:
+        """When it last became the champion, UTC; None if it never served."""
+        return _time(self.tags.get(PROMOTED_TAG, ""))
+
+    @property
     def rolled_back_at(self) -> datetime | None:
         """When it was rolled back, UTC; None also once its recipe was promoted again."""
         return _time(self.tags.get(ROLLED_BACK_TAG, ""))

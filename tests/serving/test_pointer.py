@@ -10,7 +10,7 @@ from recommenders.errors import BundleError, ReleaseError
 from recommenders.models import catalog
 from recommenders.models.popularity import Popularity
 from recommenders.storage import atomic_files
-from serving.pointer import Pointer, fingerprint, read_pointer, verify, write_pointer
+from serving.pointer import Pointer, earlier_versions, fingerprint, read_pointer, verify, write_pointer
 
 
 def make_pointer(version: int = 1) -> Pointer:
@@ -21,6 +21,18 @@ def test_write_then_read_returns_the_same_pointer(tmp_path):
     write_pointer(tmp_path / "toy.json", make_pointer())
     assert read_pointer(tmp_path / "toy.json") == make_pointer()
     assert make_pointer().promoted == (3, 4, 1)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "version", "earlier"),
+    [((), 1, ()), ((1, 2), 3, (1, 2)), ((1, 2), 2, (1,)), ((2, 2), 2, ()), ((1, 2, 1, 3), 4, (2, 1, 3))],
+)
+def test_earlier_versions_are_each_once_and_without_the_version(numbers, version, earlier):
+    assert earlier_versions(numbers, version) == earlier
+
+
+def test_only_the_newest_earlier_versions_are_kept():
+    assert earlier_versions(range(30), 0) == tuple(range(10, 30))
 
 
 def test_the_bundle_path_is_relative_to_the_pointer_file(tmp_path):

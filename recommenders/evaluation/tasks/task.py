@@ -78,7 +78,7 @@ class EvaluationTask:
 def make_task(log: Interactions, test: "pa.Table", protocol: Protocol) -> EvaluationTask:
     """The task of the test events for models that are fitted on `log`: the known users, in the order of the log's rows.
 
-    Raises DataError if no user of the window has events before the cut.
+    Raises DataError if no user of the window has events before the cut and a relevant item that is a candidate.
     """
     user_ids, item_ids = relevant_ids(test, protocol)
     rows, columns = log.users.rows(user_ids), log.items.rows(item_ids)
@@ -87,8 +87,11 @@ def make_task(log: Interactions, test: "pa.Table", protocol: Protocol) -> Evalua
     warm = (rows >= 0) & offered
     user_rows = np.unique(rows[warm])
     if not len(user_rows):
+        event, known = " or ".join(protocol.relevant_events), np.unique(rows[rows >= 0])
         raise DataError(
-            "nothing can be evaluated: no user of the test window has events before the cut; bring a longer log"
+            f"nothing can be evaluated: {len(np.unique(user_ids)):,} users have a {event} in the window, "
+            f"{len(known):,} of them have events before it, and 0 of these a {event} of an item that is a candidate; "
+            "at least 1 user is needed; use a longer log or change protocol"
         )
     places = np.searchsorted(user_rows, rows[warm])
     return EvaluationTask(

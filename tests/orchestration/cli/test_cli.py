@@ -120,7 +120,7 @@ def test_a_setting_that_is_not_a_number_is_a_one_line_error(run_here: Command, t
 
 def test_a_refused_release_is_a_one_line_error_but_not_bad_input(run_here: Command, tmp_path: Path) -> None:
     assert "no version is published" in one_line(run_here("release", "promote", "3", home=tmp_path), code=1)
-    assert "no version was promoted" in one_line(run_here("release", "rollback", home=tmp_path), code=1)
+    assert "no version serves" in one_line(run_here("release", "rollback", home=tmp_path), code=1)
 
 
 def test_status_of_an_empty_home_is_not_an_error(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,6 +14,7 @@ import pytest
 
 from orchestration.assets.evaluation_report import simulated_oracle_metrics
 from orchestration.assets.release import version_tags
+from orchestration.cli.exports import stops_of
 from orchestration.launcher import platform_state
 from orchestration.launcher.runs import RunFailedError, materialise, root_cause, upstream
 from orchestration.resources import Dataset
@@ -200,6 +202,32 @@ def test_a_failed_check_reports_its_numbers_and_is_shown_in_dagster_with_its_dat
         )
         checks = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION)
         assert {log.get_dagster_event().asset_check_evaluation_data.partition for log in checks} == {"online_retail"}
+
+
+def test_a_log_without_a_user_who_can_be_evaluated_stops_the_run_before_anything_is_trained(
+    tmp_path: Path, make_settings: Callable[..., Settings]
+) -> None:
+    header = "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country\n"
+    start, rows = datetime(2011, 1, 1, 9), []
+    for day in range(240):  # each user orders on one day only
+        for line in range(5):
+            user, time = 10_000 + day, start + timedelta(days=day)
+            rows.append(f"{500_000 + day},{85_000 + line},HEART,6,{time},2.55,{user},United Kingdom\n")
+    (tmp_path / "retail.csv").write_text(header + "".join(rows))
+    settings = make_settings(tmp_path / "home", dataset="online_retail", source=tmp_path / "retail.csv")
+    with pytest.raises(
+        DataError, match=r"nothing can be evaluated: \d+ users have a purchase in the window, 0 of them"
+    ):
+        materialise(settings)
+    with dg.DagsterInstance.from_config(str(settings.dagster_home)) as instance:
+        (run,) = instance.get_runs()
+        started = {e.step_key for e in instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_START)}
+        assert "split" in started
+        assert not started & {*settings.training.enabled(), "evaluation_report"}
+    version = settings.tables.current()
+    assert version is not None
+    (reason,) = stops_of(settings, version)
+    assert reason.startswith("no user can be evaluated: 0 users with a purchase")
 
 
 def test_the_tags_of_a_version_have_its_data_set(tmp_path: Path, make_settings: Callable[..., Settings]) -> None:

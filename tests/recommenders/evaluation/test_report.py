@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from scipy.sparse import csr_array
 
 from recommenders.datasets.spec import Protocol
-from recommenders.errors import DataError
 from recommenders.evaluation.criteria import ceilings
 from recommenders.evaluation.evaluate import evaluate
 from recommenders.evaluation.rank import bytes_on_disk, context_bytes
@@ -79,11 +78,6 @@ def test_without_repeat_there_is_one_view(world: Any, toy_events: Any) -> None:
     once = make_task(world[0], toy_events([(0, 2)], [100.0]), Protocol(split="time_cut", repeat=False))
     assert list(once.views()) == ["all"]
     assert once.views()["all"].exclude_known
-
-
-def test_a_window_without_known_users_is_an_error(world: Any, toy_events: Any) -> None:
-    with pytest.raises(DataError, match="nothing can be evaluated"):
-        make_task(world[0], toy_events([(98, 2)], [100.0]), PROTOCOL)
 
 
 @settings(max_examples=30)

@@ -4,7 +4,6 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,32 +16,11 @@ from serving.release.challenger import release
 from serving.release.gate import Decision
 from serving.release.registry import Registry
 from serving.release.versions import Version
-from serving.settings import ServingSettings
 
 # MLflow 3.17's own tables use what SQLAlchemy 2.1 deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
 
 PROMOTE_STEPS = ("_released_bundle", "set_tags", "_move_aliases", "write_pointer")
-
-
-@pytest.fixture(scope="module")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Registry:
-    """One store for the whole file; each test has a data set of its own."""
-    return Registry(ServingSettings(home=tmp_path_factory.mktemp("registry"), dataset="toy"))
-
-
-@pytest.fixture
-def publish(registry, market, tmp_path) -> Callable[[str], Version]:
-    """A function that publishes one more version of a data set, each with another favourite item."""
-
-    def one(dataset: str) -> Version:
-        favourite = len(registry.versions(dataset))
-        with registry.run(dataset, "training", {"seed": favourite}, {}) as run:
-            return registry.publish(
-                dataset, market.bundle(tmp_path / f"b{favourite}", favourite), run.run_id, {"cut": "x"}
-            )
-
-    return one
 
 
 def test_a_run_stores_what_training_logs(registry, tmp_path):
@@ -113,15 +91,15 @@ def test_a_second_rollback_goes_further_back_and_never_forward(registry, publish
     for _ in range(3):
         registry.promote("deep", publish("deep").number, {})
     assert [registry.rollback("deep").number for _ in range(2)] == [2, 1]
-    with pytest.raises(ReleaseError, match="tradewind-deep cannot be rolled back: version 1 is the first champion"):
+    with pytest.raises(ReleaseError, match="tradewind-deep cannot be rolled back: version 1 serves, and no earlier"):
         registry.rollback("deep")
 
 
 def test_a_rollback_without_an_earlier_champion_is_an_error(registry, publish):
-    with pytest.raises(ReleaseError, match="tradewind-fresh cannot be rolled back: no version was promoted"):
+    with pytest.raises(ReleaseError, match="tradewind-fresh cannot be rolled back: no version serves"):
         registry.rollback("fresh")
     registry.promote("fresh", publish("fresh").number, {})
-    with pytest.raises(ReleaseError, match="version 1 is the first champion; promote a version by number"):
+    with pytest.raises(ReleaseError, match="version 1 serves, and no earlier champion is left; promote"):
         registry.rollback("fresh")
 
 

@@ -43,7 +43,7 @@ def test_what_a_release_stores_is_read() -> None:
     tags = {**bundle_tags("hybrid", "abc", "bundles/abc"), **record_tags(record), **promoted_tags(AT)}
     found = version(tags | rolled_back_tags(AT))
     assert (found.bundle_sha256, found.bundle_path, found.gate_record) == ("abc", "bundles/abc", record)
-    assert found.rolled_back_at == AT
+    assert (found.promoted_at, found.rolled_back_at) == (AT, AT)
     assert tags["promoted_at"] == "2026-03-15T08:00:00+00:00"
     assert version(tags | rolled_back_tags(None)).rolled_back_at is None
     assert "bundle_path" not in bundle_tags("hybrid", "abc")
@@ -56,5 +56,5 @@ def test_a_text_that_is_missing_is_empty(name: str) -> None:
 
 def test_a_version_of_another_program_has_no_record() -> None:
     found = version({})
-    assert (found.gate_record, found.rolled_back_at, found.trained_until) == (None, None, None)
+    assert (found.gate_record, found.promoted_at, found.rolled_back_at, found.trained_until) == (None,) * 4
     assert (found.evaluation, found.refit_checks) == ({}, [])

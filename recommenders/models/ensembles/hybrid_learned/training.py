@@ -43,6 +43,19 @@ class Trained(NamedTuple):
     calibration: Calibration | None  # None: too few held-out users
 
 
+class _Tried(NamedTuple):
+    """What a training window holds: examples, positive ones, and users with events in it."""
+
+    n_examples: int
+    n_positives: int
+    n_users: int
+
+    @classmethod
+    def of(cls, window: Window, part: Examples | None) -> "_Tried":
+        labels = np.zeros(0, np.bool_) if part is None else part.labels
+        return cls(len(labels), int(labels.sum()), len(window.user_rows) + len(window.new_users))
+
+
 def fit_rankers(
     candidates: Candidates, log: Interactions, features: "ItemFeatures | None", options: TrainingOptions
 ) -> Trained:
@@ -53,6 +66,7 @@ def fit_rankers(
     """
     parts: list[Examples] = []
     ends: list[int] = []  # end of the window of each part
+    tried: list[_Tried] = []
     newest: tuple[Candidates, Window] | None = None
     for number, window in enumerate(_training_windows(log, candidates, parts)):
         rng = np.random.default_rng([candidates.config.seed, number])  # independent of other windows
@@ -61,21 +75,30 @@ def fit_rankers(
             fitted = {name: model for name, model in candidates.base_models.items() if name in earlier.base_models}
             return fit_rankers(replace(candidates, base_models=fitted), log, features, options)
         part = _examples(earlier, window, rng)
+        tried.append(_Tried.of(window, part))
         if part is not None and part.labels.any() and not part.labels.all():
             parts.append(part)
             ends.append(window.end)
             newest = newest or (earlier, window)
     if newest is None:
-        raise UnsuitableError(
-            "hybrid_learned learns from the next events of users, and the log holds no second event of any user; "
-            "use a longer log or set models.hybrid_learned.enabled: false"
-        )
+        raise _unsuitable(tried)
     before = [part for part, end in zip(parts, ends, strict=True) if end <= newest[1].cut]
     validated = _rankers_to_validate(newest[0].config, before, parts[0], options.threads)
     rules, calibration = validate(*newest, validated)
     examples = Examples.concatenate(parts)
     parts.clear()  # frees several hundred megabytes
     return Trained(candidates, _train_rankers(candidates.config, examples, options.threads), rules, calibration)
+
+
+def _unsuitable(tried: list[_Tried]) -> UnsuitableError:
+    """The error where no window has both positive and negative examples; it states the largest window."""
+    n_examples, n_positives, n_users = max(tried, default=_Tried(0, 0, 0))
+    return UnsuitableError(
+        f"hybrid_learned learns which candidates users buy next; the largest of {len(tried)} training windows has "
+        f"{n_users:,} users who buy again, and {n_positives:,} of their {n_examples:,} candidates are bought; at least "
+        "1 candidate that is bought and 1 that is not are needed; use a longer log, in which users buy items that were "
+        "bought before, or set models.hybrid_learned.enabled: false"
+    )
 
 
 def _rankers_to_validate(

@@ -8,6 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from recommenders.datasets.spec import Protocol
+from recommenders.errors import DataError
 from recommenders.evaluation.tasks.task import EvaluationConfig, make_task
 from recommenders.math.sparse import ones
 
@@ -43,6 +44,22 @@ def test_reorder_and_discovery_split_the_relevant_items(reorder_world: Any, toy_
     for view in views.values():  # a stored 0 would count as a relevant item
         assert view.relevant.nnz == (view.relevant.toarray() != 0).sum()
         assert view.relevant.has_sorted_indices
+
+
+@pytest.mark.parametrize(
+    ("pairs", "counts"),
+    [
+        ([(98, 2)], "1 users have a purchase in the window, 0 of them have events before it"),
+        ([(98, 2), (0, 99), (1, 99), (1, 98)], "3 users have a purchase in the window, 2 of them have events before"),
+        ([], "0 users have a purchase in the window, 0 of them"),
+    ],
+)
+def test_without_a_user_who_can_be_evaluated_the_error_states_the_figures(
+    reorder_world: Any, toy_events: Any, pairs: list[tuple[int, int]], counts: str
+) -> None:
+    with pytest.raises(DataError, match="^nothing can be evaluated: " + counts) as error:
+        make_task(reorder_world[0], toy_events(pairs, [100.0] * len(pairs)), PROTOCOL)
+    assert str(error.value).endswith("at least 1 user is needed; use a longer log or change protocol")
 
 
 def test_an_unknown_item_is_not_relevant(reorder_world: Any, toy_events: Any) -> None:
