@@ -17,12 +17,12 @@ from typing import Any
 import orjson
 from measuring import table
 
-from serving.application import build
+from serving.endpoints.application import build
 from serving.endpoints.predict import answer_of, answered_items, predict
+from serving.endpoints.worker import Worker
 from serving.lists.predictor import Prediction
 from serving.web.answers import json_answer
 from serving.web.predict_request import parse
-from serving.worker import Worker
 
 ROUNDS = 5
 BODY = orjson.dumps({"user_id": 123, "history": [], "n_recommendations": 10})

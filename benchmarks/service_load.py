@@ -33,9 +33,9 @@ from peers.environments import HERE, PeerError, environment, pinned, python_of
 
 from recommenders.models.recommender import Recommender
 from recommenders.training.configuration import TrainingConfig
+from serving.champion.pointer import Pointer, fingerprint, write_pointer
 from serving.lists import precomputed
 from serving.lists.served_lists import ServedLists
-from serving.pointer import Pointer, fingerprint, write_pointer
 from serving.release import bento
 from serving.settings import PROJECT, ServingSettings
 from serving.traffic.key_file import add_key

@@ -7,11 +7,11 @@ from typing import Any
 import orjson
 
 from recommenders.errors import DataError
-from serving.catalogue.files import Catalogue
-from serving.catalogue.served_items import ServedItems
 from serving.endpoints.predict import answered_items, eligible_items, predict
 from serving.feedback.stored_answer import StoredAnswer
 from serving.lists.predictor import Predictor
+from serving.steering.catalogue.files import Catalogue
+from serving.steering.catalogue.served_items import ServedItems
 from serving.web.answers import UnavailableError
 from serving.web.predict_request import PredictRequest
 from serving.web.validation import InvalidRequestError

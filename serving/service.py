@@ -10,14 +10,14 @@ import bentoml
 from starlette.types import Receive, Scope, Send
 
 from recommenders.errors import ReleaseError
-from serving.application import build
-from serving.pointer import read_pointer
+from serving.champion.pointer import read_pointer
+from serving.endpoints.application import build
+from serving.endpoints.worker import Worker
 from serving.settings import ServingSettings
 from serving.traffic import json_log
 from serving.traffic.exposure import warn_if_exposed
 from serving.traffic.shared_folder import make_shared_folder
 from serving.web.bentoml_internals import SWAGGER
-from serving.worker import Worker
 
 settings = ServingSettings()
 worker = Worker(settings)
@@ -52,7 +52,7 @@ class Tradewind:
             os.environ.setdefault(f"{library}_NUM_THREADS", "1")
         from threadpoolctl import threadpool_limits
 
-        from serving.champion_watcher import ChampionWatcher
+        from serving.champion.watcher import ChampionWatcher
         from serving.feedback.feedback import Feedback
 
         json_log.configure(settings.access_log)

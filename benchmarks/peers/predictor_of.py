@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
+from serving.champion.pointer import fingerprint
 from serving.lists import precomputed
 from serving.lists.predictor import Predictor
-from serving.pointer import fingerprint
 
 
 def load(bundle: Path) -> Predictor:

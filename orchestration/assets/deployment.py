@@ -9,14 +9,14 @@ from orchestration.assets.metadata import preview, show
 from orchestration.resources import Datasets
 from recommenders.errors import ReleaseError
 from recommenders.models import catalog
-from serving.catalogue.files import CatalogueRecord, record_file, write
-from serving.catalogue.tables import item_attributes, user_attributes
+from serving.champion.pointer import read_pointer
 from serving.lists import precomputed
 from serving.lists.batch import batch_recommendations as recommend_for_all_users
 from serving.lists.served_lists import ServedLists
-from serving.pointer import read_pointer
 from serving.release import bento as packaging
 from serving.release.registry import Registry
+from serving.steering.catalogue.files import CatalogueRecord, record_file, write
+from serving.steering.catalogue.tables import item_attributes, user_attributes
 
 
 @dg.asset(deps=["interactions"], group_name="release")  # whose checks stop a broken feed

@@ -10,7 +10,7 @@ from orchestration.cli.options import AsJson, Dataset, echo, settings_without_so
 
 if TYPE_CHECKING:
     from orchestration.launcher.console import VersionRow
-    from serving.pointer import Pointer
+    from serving.champion.pointer import Pointer
 
 GATE = {True: "passed", False: "failed", None: ""}  # by the `promoted` of a version
 

@@ -51,11 +51,11 @@ def lists_of(settings: "Settings", store: "FeedbackStore", answer: "StoredAnswer
     from threadpoolctl import threadpool_limits
 
     from orchestration.launcher.platform_state import live_pointer
-    from serving.catalogue.files import read, read_record, record_file
     from serving.feedback.recent import RecentEvents
     from serving.lists.predictor import Predictor
     from serving.release.registry import Registry
     from serving.replay import make_list, replay
+    from serving.steering.catalogue.files import read, read_record, record_file
 
     registry, champion = Registry(settings), live_pointer(settings)
     record = record_file(settings.pointer)

@@ -20,7 +20,7 @@ from orchestration.launcher.supervisor import Supervisor
 from orchestration.settings import Settings
 from recommenders.evaluation.statistics.report_values import Cell
 from recommenders.metrics.ranking import PRIMARY_METRIC
-from serving.pointer import Pointer, read_pointer
+from serving.champion.pointer import Pointer, read_pointer
 from serving.release.gate import GateRecord
 from serving.release.registry import Registry
 from serving.release.versions import Version

@@ -27,7 +27,7 @@ from recommenders.evaluation.writers.report_folder import load_report
 from recommenders.storage.bundle import read_manifest
 from recommenders.storage.locks import locked
 from recommenders.training.fitting import SKIPPED, SkippedModel
-from serving.pointer import Pointer, read_pointer
+from serving.champion.pointer import Pointer, read_pointer
 from serving.release.registry import Registry
 from serving.web.predict_request import MAX_ID_LENGTH, as_sent
 

@@ -7,12 +7,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from serving.endpoints.worker import Worker
 from serving.feedback.events import FeedbackError, OverloadedError
 from serving.web import request_ids
 from serving.web.answers import UnavailableError, answer_or_problem, json_answer
 from serving.web.body import read_body
 from serving.web.events_request import parse_events
-from serving.worker import Worker
 
 log = logging.getLogger(__name__)
 

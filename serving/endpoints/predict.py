@@ -13,11 +13,12 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
 from serving.endpoints.reasons import answered_reasons, reasons_for
+from serving.endpoints.worker import Worker
 from serving.feedback.stored_answer import StoredAnswer
+from serving.traffic.deadline import deadline_seconds
 from serving.web import request_ids
 from serving.web.answers import UnavailableError, answer_or_problem, json_answer
 from serving.web.body import read_body
-from serving.web.deadline import deadline_seconds
 from serving.web.predict_request import (
     PredictRequest,
     Scene,
@@ -29,16 +30,15 @@ from serving.web.predict_request import (
     uses_numeric_ids,
 )
 from serving.web.validation import InvalidRequestError, invalid
-from serving.worker import Worker
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from serving.catalogue.served_items import ServedItems
-    from serving.champion_watcher import Champion
+    from serving.champion.pointer import Pointer
+    from serving.champion.watcher import Champion
     from serving.lists.predictor import Prediction, Predictor
-    from serving.pointer import Pointer
+    from serving.steering.catalogue.served_items import ServedItems
 
 
 def routes(worker: Worker) -> list[BaseRoute]:

@@ -7,11 +7,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from serving.endpoints.worker import Worker
 from serving.web import request_ids
 from serving.web.answers import UnavailableError, answer_or_problem, json_answer
 from serving.web.predict_request import parse_similar
 from serving.web.validation import InvalidRequestError, display_value
-from serving.worker import Worker
 
 
 def routes(worker: Worker) -> list[BaseRoute]:

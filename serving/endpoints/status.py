@@ -6,13 +6,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from serving.endpoints.worker import Worker
 from serving.traffic import metrics
 from serving.web import pages
 from serving.web.answers import RETRY_AFTER, json_answer
-from serving.worker import Worker
 
 if TYPE_CHECKING:
-    from serving.champion_watcher import Champion
+    from serving.champion.watcher import Champion
 
 
 def routes(worker: Worker) -> list[BaseRoute]:

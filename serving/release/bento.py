@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from recommenders.errors import ReleaseError
-from serving.catalogue import files
-from serving.catalogue.files import record_file
+from serving.champion.pointer import Pointer, read_pointer, verify, write_pointer
 from serving.lists import precomputed
-from serving.pointer import Pointer, read_pointer, verify, write_pointer
 from serving.settings import BENTO_POINTER, PROJECT, ServingSettings
+from serving.steering.catalogue import files
+from serving.steering.catalogue.files import record_file
 
 PACKAGES = ("recommenders", "serving")
 # The packages that the worker imports; torch, mlflow, pyarrow, scikit-learn and XGBoost are not among them.

@@ -13,7 +13,7 @@ from recommenders.errors import BundleError, ReleaseError
 from recommenders.storage import bundle as bundles
 from recommenders.storage.atomic_files import replace_folder
 from recommenders.storage.locks import locked
-from serving import pointer as pointers
+from serving.champion import pointer as pointers
 from serving.release.releases import Releases
 from serving.release.run_tracker import RunTracker
 from serving.release.versions import (

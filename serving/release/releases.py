@@ -16,7 +16,7 @@ from pathlib import Path
 from recommenders.errors import BundleError, ReleaseError, TradewindError
 from recommenders.models import catalog
 from recommenders.storage.locks import locked
-from serving.pointer import Pointer, earlier_versions, read_pointer, verify, write_pointer
+from serving.champion.pointer import Pointer, earlier_versions, read_pointer, verify, write_pointer
 from serving.release.gate import GateRecord
 from serving.release.versions import (
     CHAMPION,

@@ -50,7 +50,7 @@ _RANGE = {
     "additionalProperties": False,
     "minProperties": 1,
 }
-# Checked when the kinds of the attributes are known (serving.catalogue.conditions); this describes it for clients.
+# Checked when the kinds of attributes are known (serving.steering.catalogue.conditions); this describes it for clients.
 Condition = Annotated[Any, WithJsonSchema({"anyOf": [*_VALUES, _RANGE]})]
 
 

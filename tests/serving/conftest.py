@@ -20,10 +20,10 @@ from recommenders.events.ids import IdMap
 from recommenders.events.interactions import Interactions
 from recommenders.models.popularity import Popularity
 from recommenders.storage import schema
-from serving.catalogue.files import CatalogueRecord, record_file, write
-from serving.catalogue.tables import item_attributes, user_attributes
-from serving.pointer import Pointer, fingerprint, write_pointer
+from serving.champion.pointer import Pointer, fingerprint, write_pointer
 from serving.settings import PROJECT, ServingSettings
+from serving.steering.catalogue.files import CatalogueRecord, record_file, write
+from serving.steering.catalogue.tables import item_attributes, user_attributes
 
 START_SECONDS = 40
 N_USERS, N_ITEMS = 6, 12

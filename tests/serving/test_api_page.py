@@ -11,13 +11,13 @@ import httpx
 import pytest
 
 from recommenders.models.ease import EASE
-from serving.application import build
-from serving.champion_watcher import ChampionWatcher
-from serving.pointer import fingerprint, read_pointer, write_pointer
+from serving.champion.pointer import fingerprint, read_pointer, write_pointer
+from serving.champion.watcher import ChampionWatcher
+from serving.endpoints.application import build
+from serving.endpoints.worker import Worker
 from serving.web import openapi
 from serving.web.events_request import parse_events
 from serving.web.predict_request import parse, parse_batch
-from serving.worker import Worker
 
 PAGE = Path(__file__).parents[2] / "docs" / "api.md"
 EXAMPLES = [

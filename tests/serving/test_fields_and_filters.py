@@ -8,10 +8,10 @@ from typing import Any
 import httpx
 import pytest
 
-from serving.application import build
-from serving.catalogue.files import arrays_file, record_file
-from serving.champion_watcher import ChampionWatcher
-from serving.worker import Worker
+from serving.champion.watcher import ChampionWatcher
+from serving.endpoints.application import build
+from serving.endpoints.worker import Worker
+from serving.steering.catalogue.files import arrays_file, record_file
 
 PAINT = {102, 104, 106, 108, 110}
 

@@ -13,15 +13,15 @@ import pytest
 
 from recommenders.errors import DataError
 from recommenders.models.collaborative_filtering.model import CollaborativeFiltering
-from serving.application import build
-from serving.catalogue.files import Catalogue, read, read_record, record_file
-from serving.champion_watcher import ChampionWatcher
+from serving.champion.pointer import fingerprint, read_pointer, write_pointer
+from serving.champion.watcher import ChampionWatcher
+from serving.endpoints.application import build
+from serving.endpoints.worker import Worker
 from serving.feedback.feedback import Feedback
 from serving.feedback.store import FeedbackStore
 from serving.lists.predictor import Predictor
-from serving.pointer import fingerprint, read_pointer, write_pointer
 from serving.replay import replay
-from serving.worker import Worker
+from serving.steering.catalogue.files import Catalogue, read, read_record, record_file
 
 
 @pytest.fixture

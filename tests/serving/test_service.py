@@ -12,8 +12,8 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from serving.catalogue.files import record_file
 from serving.settings import PROJECT
+from serving.steering.catalogue.files import record_file
 from serving.web.predict_request import MAX_BODY_BYTES
 
 pytestmark = pytest.mark.slow

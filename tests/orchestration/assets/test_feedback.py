@@ -20,7 +20,7 @@ from recommenders.datasets.store import SourcePart
 from recommenders.models.catalog import MODELS
 from recommenders.storage.feedback_position import Position
 from recommenders.storage.feedback_reader import collect
-from serving.champion_watcher import ChampionWatcher
+from serving.champion.watcher import ChampionWatcher
 from serving.feedback.events import StoredEvent
 from serving.feedback.recent import RecentEvents
 from serving.feedback.store import FeedbackStore

@@ -11,7 +11,7 @@ import yaml
 from orchestration.definitions import definitions
 from orchestration.jobs import DRIFT, RETRAINING
 from orchestration.settings import Settings
-from serving.catalogue.files import Catalogue, read, read_record, record_file
+from serving.steering.catalogue.files import Catalogue, read, read_record, record_file
 
 ENTRY = {
     "interactions": {

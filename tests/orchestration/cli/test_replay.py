@@ -10,11 +10,11 @@ import pytest
 from recommenders.events.ids import IdMap
 from recommenders.events.interactions import Interactions
 from recommenders.models.popularity import Popularity
+from serving.champion.pointer import Pointer, fingerprint, write_pointer
 from serving.feedback.events import StoredEvent
 from serving.feedback.store import FeedbackStore
 from serving.feedback.stored_answer import StoredAnswer
 from serving.lists.predictor import Predictor
-from serving.pointer import Pointer, fingerprint, write_pointer
 from serving.release.registry import Registry
 from serving.replay import make_list
 from serving.settings import ServingSettings

@@ -16,7 +16,7 @@ import pytest
 from dagster._core.scheduler.instigation import TickStatus
 
 from orchestration.settings import Settings
-from serving.pointer import read_pointer
+from serving.champion.pointer import read_pointer
 
 pytestmark = pytest.mark.slow
 

@@ -25,7 +25,7 @@ from recommenders.evaluation.writers.markdown import render
 from recommenders.events.interactions import Interactions
 from recommenders.models import catalog
 from recommenders.training.fitting import SkippedModel
-from serving.pointer import read_pointer, verify
+from serving.champion.pointer import read_pointer, verify
 from serving.release.challenger import promote_evaluated
 from serving.release.registry import Registry
 

@@ -10,11 +10,11 @@ from recommenders.errors import ConfigurationError
 from recommenders.events.sale_periods import ALWAYS, SalePeriods
 from recommenders.models.calibration import Calibration, Curve
 from recommenders.models.collaborative_filtering.model import CollaborativeFiltering
+from serving.champion.pointer import fingerprint
 from serving.lists import precomputed
 from serving.lists.batch import batch_recommendations
 from serving.lists.predictor import Predictor
 from serving.lists.served_lists import ServedLists
-from serving.pointer import fingerprint
 
 
 @pytest.fixture

@@ -22,11 +22,11 @@ from recommenders.models.ensembles.hybrid_learned.config import HybridLearnedCon
 from recommenders.models.ensembles.hybrid_learned.model import HybridLearned
 from recommenders.splitting.temporal import cut_time, split, training_log
 from recommenders.storage import schema
+from serving.champion.pointer import fingerprint
 from serving.lists import precomputed
 from serving.lists.batch import batch_recommendations
 from serving.lists.predictor import Predictor
 from serving.lists.served_lists import ServedLists
-from serving.pointer import fingerprint
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 N_ITEMS, N_TWINS, N_TASTES, DAYS, K = 120, 40, 6, 100, 10

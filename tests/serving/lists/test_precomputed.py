@@ -11,11 +11,11 @@ import pytest
 from recommenders.errors import BundleError
 from recommenders.events.sale_periods import ALWAYS, SalePeriods
 from recommenders.models.collaborative_filtering.model import CollaborativeFiltering
-from serving.champion_watcher import ChampionWatcher
+from serving.champion.pointer import fingerprint, read_pointer, write_pointer
+from serving.champion.watcher import ChampionWatcher
 from serving.lists import precomputed
 from serving.lists.precomputed import PrecomputedLists
 from serving.lists.predictor import Predictor
-from serving.pointer import fingerprint, read_pointer, write_pointer
 
 SALE_BEGINS, SALE_ENDS = 4_000_000_000_000_000, 4_100_000_000_000_000  # of item 112, and of 101 and 102: after 2096
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from recommenders.errors import BundleError, ReleaseError
+from serving.champion.pointer import read_pointer, verify
 from serving.lists.predictor import Predictor
-from serving.pointer import read_pointer, verify
 from serving.release import bento
 from serving.release.bento import bento_name, build
 

@@ -10,7 +10,7 @@ import pytest
 
 from recommenders.errors import BundleError, ReleaseError
 from recommenders.models.popularity import Popularity
-from serving.pointer import fingerprint, read_pointer
+from serving.champion.pointer import fingerprint, read_pointer
 from serving.release import releases
 from serving.release.challenger import release
 from serving.release.gate import Decision

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from recommenders.errors import ReleaseError
-from serving.pointer import write_pointer
+from serving.champion.pointer import write_pointer
 from serving.release.registry import Registry
 from serving.release.versions import Version
 

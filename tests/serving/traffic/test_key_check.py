@@ -7,10 +7,10 @@ from typing import Any
 import httpx
 import pytest
 
-from serving.application import build
+from serving.endpoints.application import build
+from serving.endpoints.worker import Worker
 from serving.settings import ServingSettings
 from serving.traffic.key_file import add_key
-from serving.worker import Worker
 
 CLOSED = [("POST", "/predict"), ("POST", "/events"), ("GET", "/analytics"), ("GET", "/metrics"), ("GET", "/nowhere")]
 OPEN = [("GET", "/health"), ("GET", "/docs"), ("GET", "/docs/start.js"), ("GET", "/openapi.json"), ("GET", "/")]

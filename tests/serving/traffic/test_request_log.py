@@ -9,9 +9,9 @@ from typing import Any
 import httpx
 import pytest
 
-from serving.application import build
+from serving.endpoints.application import build
+from serving.endpoints.worker import Worker
 from serving.traffic.json_log import JsonLines
-from serving.worker import Worker
 
 
 @pytest.fixture

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from recommenders.events.ids import IdMap
 from recommenders.events.interactions import Interactions
 from recommenders.models.repurchase import Repurchase
-from serving.champion_watcher import Champion
+from serving.champion.pointer import Pointer
+from serving.champion.watcher import Champion
 from serving.endpoints.predict import answer_of, answered_items, predict
 from serving.lists.predictor import Predictor
-from serving.pointer import Pointer
 from serving.web.predict_request import (
     MAX_BODY_BYTES,
     MAX_HISTORY_LENGTH,

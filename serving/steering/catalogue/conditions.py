@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.catalogue.attributes import AttributeTable, Column, Kind, Value
+from serving.steering.catalogue.attributes import AttributeTable, Column, Kind, Value
 from serving.web.validation import MAX_FAULTS, InvalidRequestError, display_value, invalid
 
 MAX_VALUES = 1000  # of one condition

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.catalogue.attributes import NO_TEXTS, AttributeTable, Column, Texts
-from serving.catalogue.conditions import meet, read_conditions
+from serving.steering.catalogue.attributes import NO_TEXTS, AttributeTable, Column, Texts
+from serving.steering.catalogue.conditions import meet, read_conditions
 from serving.web.validation import InvalidRequestError
 
 Rows = list[dict[str, Any]]

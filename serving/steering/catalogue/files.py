@@ -22,7 +22,7 @@ from safetensors.numpy import load, save
 from recommenders.errors import TradewindError
 from recommenders.storage.atomic_files import atomic_file, sha256
 from recommenders.storage.locks import locked
-from serving.catalogue.attributes import AttributeTable
+from serving.steering.catalogue.attributes import AttributeTable
 
 FORMAT = 1
 MAX_EARLIER = 50  # earlier catalogues that stay on disk

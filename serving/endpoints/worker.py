@@ -11,8 +11,8 @@ from serving.traffic.shared_folder import shared_folder
 from serving.traffic.turns import Turns
 
 if TYPE_CHECKING:  # the process that only starts the worker needs no model and no numpy
-    from serving.catalogue.files import Catalogue
-    from serving.champion_watcher import Champion, ChampionWatcher
+    from serving.champion.watcher import Champion, ChampionWatcher
+    from serving.steering.catalogue.files import Catalogue
 
 
 class Worker:

@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 from recommenders.storage.atomic_files import signature
-from serving.catalogue.files import Catalogue, CatalogueError, read, read_record
+from serving.steering.catalogue.files import Catalogue, CatalogueError, read, read_record
 
 RETRY_SECONDS = 10.0  # until a catalogue that did not load is tried again
 

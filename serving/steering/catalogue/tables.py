@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recommenders.events.item_states import items_as_of
-from serving.catalogue.attributes import NO_TEXTS, AttributeTable, Column, Kind, Texts
+from serving.steering.catalogue.attributes import NO_TEXTS, AttributeTable, Column, Kind, Texts
 
 # What is served besides the free attributes; not the long text of an item, which would be most of the bytes.
 ITEM_COLUMNS: Mapping[str, Kind] = {

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from recommenders.storage import atomic_files
-from serving.catalogue import files
-from serving.catalogue.attributes import NO_TEXTS, AttributeTable, Column, Texts
-from serving.catalogue.files import CatalogueError, arrays_file, copy, read, read_record, record_file, write
+from serving.steering.catalogue import files
+from serving.steering.catalogue.attributes import NO_TEXTS, AttributeTable, Column, Texts
+from serving.steering.catalogue.files import CatalogueError, arrays_file, copy, read, read_record, record_file, write
 
 USERS = AttributeTable(
     Texts.from_sorted(["u"]), {"income": Column("text", np.zeros(1, np.int32), Texts.from_sorted(["x"]))}

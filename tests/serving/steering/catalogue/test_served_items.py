@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from recommenders.events.ids import IdMap
-from serving.catalogue import current
-from serving.catalogue.attributes import NO_TEXTS, AttributeTable, Column, Texts
-from serving.catalogue.conditions import read_conditions
-from serving.catalogue.current import CurrentCatalogue
-from serving.catalogue.files import Catalogue, arrays_file, record_file, write
-from serving.catalogue.served_items import ServedItems
+from serving.steering.catalogue import current
+from serving.steering.catalogue.attributes import NO_TEXTS, AttributeTable, Column, Texts
+from serving.steering.catalogue.conditions import read_conditions
+from serving.steering.catalogue.current import CurrentCatalogue
+from serving.steering.catalogue.files import Catalogue, arrays_file, record_file, write
+from serving.steering.catalogue.served_items import ServedItems
 from serving.web.validation import InvalidRequestError
 
 NOBODY = AttributeTable(Texts.from_sorted([]), {})
@@ -65,7 +65,7 @@ def test_masks_of_equal_filters_are_cached_read_only_and_bounded(monkeypatch: py
     assert items.mask(one) is items.mask(other)
     with pytest.raises(ValueError, match="read-only"):
         items.mask(one)[0] = True
-    monkeypatch.setattr("serving.catalogue.served_items.MAX_MASK_BYTES", 4)  # two masks of two items
+    monkeypatch.setattr("serving.steering.catalogue.served_items.MAX_MASK_BYTES", 4)  # two masks of two items
     items = served("a", "b", a=1.0, b=2.0)
     first = weakref.ref(items.mask(one))
     for price in (1, 2):

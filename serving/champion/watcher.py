@@ -15,12 +15,12 @@ from pathlib import Path
 from recommenders.errors import BundleError, TradewindError
 from recommenders.storage.atomic_files import signature
 from recommenders.storage.feedback_position import Position
-from serving.catalogue.current import CurrentCatalogue
-from serving.catalogue.files import record_file
-from serving.catalogue.served_items import ServedItems
+from serving.champion.pointer import Pointer, read_pointer, verify
 from serving.lists import precomputed
 from serving.lists.predictor import Predictor
-from serving.pointer import Pointer, read_pointer, verify
+from serving.steering.catalogue.current import CurrentCatalogue
+from serving.steering.catalogue.files import record_file
+from serving.steering.catalogue.served_items import ServedItems
 
 POLL_SECONDS = 1.0  # between two polls of the pointer
 RETRY_SECONDS = 10.0  # until a bundle that did not load is tried again

@@ -17,10 +17,10 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from serving.endpoints import documents, events, predict, similar, status
+from serving.endpoints.worker import Worker
 from serving.traffic.key_check import KeyCheck
 from serving.traffic.request_log import RequestLog
 from serving.web.problems import problem
-from serving.worker import Worker
 
 # of other origins' pages, in addition to those that CORS always allows
 REQUEST_HEADERS = ("authorization", "x-request-id", "x-timeout-ms")

@@ -10,7 +10,7 @@ from recommenders.errors import BundleError, ReleaseError
 from recommenders.models import catalog
 from recommenders.models.popularity import Popularity
 from recommenders.storage import atomic_files
-from serving.pointer import Pointer, earlier_versions, fingerprint, read_pointer, verify, write_pointer
+from serving.champion.pointer import Pointer, earlier_versions, fingerprint, read_pointer, verify, write_pointer
 
 
 def make_pointer(version: int = 1) -> Pointer:

@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 
 from recommenders.storage import schema
-from serving.catalogue.tables import item_attributes, user_attributes
+from serving.steering.catalogue.tables import item_attributes, user_attributes
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 

@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recommenders.events.ids import IdMap
-from serving.catalogue.attributes import Kind, Value
-from serving.catalogue.conditions import Condition, fault, meet, only, read_conditions
-from serving.catalogue.files import Catalogue
+from serving.steering.catalogue.attributes import Kind, Value
+from serving.steering.catalogue.conditions import Condition, fault, meet, only, read_conditions
+from serving.steering.catalogue.files import Catalogue
 from serving.web.validation import MAX_FAULTS, InvalidRequestError, invalid
 
 MAX_MASK_BYTES = 16 * 2**20  # of all masks in the cache: one byte for each item and filter

@@ -15,12 +15,12 @@ from recommenders.events.sale_periods import ALWAYS, SalePeriods
 from recommenders.models.ease import EASE
 from recommenders.models.popularity import Popularity
 from recommenders.storage.feedback_position import Position
-from serving.application import build
-from serving.champion_watcher import ChampionWatcher
+from serving.champion.pointer import fingerprint, read_pointer, write_pointer
+from serving.champion.watcher import ChampionWatcher
 from serving.endpoints import reasons
+from serving.endpoints.application import build
+from serving.endpoints.worker import Worker
 from serving.lists.explanations import Explanation
-from serving.pointer import fingerprint, read_pointer, write_pointer
-from serving.worker import Worker
 
 
 def request(worker: Worker, method: str, path: str, **content: Any) -> httpx.Response:

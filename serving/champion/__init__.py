@@ -1,0 +1,1 @@
+"""The champion in memory, and the pointer file that names it."""
