@@ -66,7 +66,7 @@ def batch_recommendations(context: dg.AssetExecutionContext, registry: dg.Resour
     bundle = pointer.bundle_folder(path)
     lists = ServedLists(catalog.load(bundle))
     stored = precomputed.write(bundle, pointer.bundle_sha256, lists)
-    table = recommend_for_all_users(lists, stored, k=10)
+    table = recommend_for_all_users(lists.model, stored, k=10)
     show(
         context,
         {

@@ -3,19 +3,16 @@
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from recommenders.errors import ConfigurationError
-from recommenders.models.calibration import Kind
-from serving.lists.precomputed import PrecomputedLists
-from serving.lists.predictor import DECIMALS
-from serving.lists.served_lists import ServedLists
+from recommenders.models.recommender import Recommender
+from serving.lists.precomputed import DECIMALS, UNKNOWN, PrecomputedLists
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 
-def batch_recommendations(lists: ServedLists, stored: PrecomputedLists, k: int) -> "pa.Table":
+def batch_recommendations(model: Recommender, stored: PrecomputedLists, k: int) -> "pa.Table":
     """The k best items of every user of the training log: user_id, rank (from 1), item_id, score.
 
     stored: the lists of all users, made by the same model. The score is the probability that the user buys the item;
@@ -25,22 +22,16 @@ def batch_recommendations(lists: ServedLists, stored: PrecomputedLists, k: int) 
     """
     import pyarrow as pa
 
-    longest = stored.columns.shape[1]
-    if not 1 <= k <= longest:
-        raise ConfigurationError(f"batch k: got {k}; allowed: a whole number from 1 to {longest}")
-    columns, ranked = np.asarray(stored.columns[:, :k]), np.asarray(stored.scores[:, :k])
-    scores = np.full(ranked.shape, np.nan)
-    by_popularity = np.asarray(stored.by_popularity)
-    masks: dict[Kind, NDArray[np.bool_]] = {"all": ~by_popularity, "popularity": by_popularity}
-    for kind, mask in masks.items():
-        if (found := lists.probabilities(kind, ranked[mask])) is not None:
-            scores[mask] = found.astype(np.float64).round(DECIMALS)
+    if not 1 <= k <= stored.depth:
+        raise ConfigurationError(f"batch k: got {k}; allowed: a whole number from 1 to {stored.depth}")
+    columns, probabilities = stored.columns[:, :k], stored.probabilities[:, :k]
+    scores = np.where(probabilities == UNKNOWN, np.nan, probabilities / 10**DECIMALS)
     rows, positions = np.nonzero(columns >= 0)  # row by row, best first
     return pa.table(
         {
-            "user_id": pa.array(lists.model.users_.ids[rows].tolist(), pa.string()),
+            "user_id": pa.array(model.users_.ids[rows].tolist(), pa.string()),
             "rank": pa.array(positions + 1, pa.int32()),
-            "item_id": pa.array(lists.model.items_.ids[columns[rows, positions]].tolist(), pa.string()),
+            "item_id": pa.array(model.items_.ids[columns[rows, positions]].tolist(), pa.string()),
             "score": pa.array(scores[rows, positions], pa.float64(), from_pandas=True),
         }
     )

@@ -6,7 +6,7 @@ An unknown user is never an error. This process imports no torch, mlflow or pyar
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ from recommenders.math.ranked import Ranked
 from recommenders.models import catalog
 from recommenders.models.calibration import Kind
 from recommenders.storage.feedback_position import Position
-from serving.lists.precomputed import PrecomputedLists
+from serving.lists.precomputed import DECIMALS, PrecomputedLists
 from serving.lists.served_lists import ServedLists
 from serving.lists.similar_items import SimilarItems
 
@@ -25,7 +25,6 @@ Scene = Literal["for_you", "reorder", "discover", "basket"]
 
 KINDS: dict[Scene, Kind] = {"for_you": "all", "reorder": "reorder", "discover": "discovery", "basket": "cold_start"}
 OTHERS: dict[Strategy, Kind] = {"history": "cold_start", "popularity": "popularity"}  # whatever the scene
-DECIMALS = 6  # of a probability in an answer
 EVENT_WEIGHT = 1.0  # of one event in a request's history: a purchase
 
 
@@ -82,7 +81,7 @@ class Predictor:
         self.similar_items = SimilarItems(self.model)
         self.item_ids: list[str] = self.model.items_.ids.tolist()
         self.precomputed: PrecomputedLists | None = None  # of the same bundle; the watcher sets it
-        self._covered: tuple[NDArray[np.bool_], bool] | None = None  # the newest mask of items on sale: see _stored()
+        self._covered: tuple[Any, Any, bool, bool] = (None, None, False, False)  # see _covers()
         self._no_history = Histories.from_lists([[]], len(self.item_ids))
 
     @property
@@ -106,13 +105,16 @@ class Predictor:
         `basket`, items that go with those of `history`, for any user. exclude: item ids that are not in the list.
         eligible: (n_items,), in the order of the model's items: the only ones that may be in the list; None: all.
         """
+        is_plain = scene == "for_you" and not history and not exclude and eligible is None
+        if is_plain and (found := self._beginning(user_id, n, moment)):
+            return found
         query, unknown = self.query(user_id, history, scene, exclude, eligible)
         ranked, by_popularity = self._stored(query, n, moment) or self.rank(query, n, moment)
         items = [self.item_ids[column] for column in ranked.item_columns[0].tolist() if column >= 0]
         strategy: Strategy = "popularity" if by_popularity else "known_user" if query.user_row >= 0 else "history"
         kind = KINDS[scene] if strategy == "known_user" else OTHERS[strategy]
-        found = self.lists.probabilities(kind, ranked.scores[:, : len(items)])
-        probabilities = None if found is None else [round(value, DECIMALS) for value in found[0].tolist()]
+        known = self.lists.probabilities(kind, ranked.scores[:, : len(items)])
+        probabilities = None if known is None else [round(value, DECIMALS) for value in known[0].tolist()]
         return Prediction(items, ranked.scores[0].tolist()[: len(items)], probabilities, strategy, unknown)
 
     def query(
@@ -159,12 +161,31 @@ class Predictor:
         if exactly and query.eligible is not None:
             return None
         on_sale = self.lists.on_sale(moment)
-        if self._covered is None or self._covered[0] is not on_sale:
-            self._covered = on_sale, stored.covers(on_sale, exactly)
-        if not self._covered[1]:
+        if not self._covers(stored, on_sale, exactly):
             return None
         ranked = stored.best(row, k, on_sale if query.eligible is None else on_sale & query.eligible)
         return None if ranked is None else (ranked, bool(stored.by_popularity[row]))
+
+    def _beginning(self, user_id: str, n: int, moment: int | None) -> Prediction | None:
+        """The first n items of a precomputed list, if the same items are on sale as when it was made: most requests."""
+        row, stored = self.model.users_.row(user_id), self.precomputed
+        if stored is None or row < 0 or n > stored.depth:
+            return None
+        if not self._covers(stored, self.lists.on_sale(moment), exactly=True):
+            return None
+        columns = [column for column in stored.columns[row, :n].tolist() if column >= 0]
+        scores, probabilities = (
+            stored.scores[row, : len(columns)].tolist(),
+            stored.known_probabilities(row, len(columns)),
+        )
+        strategy: Strategy = "popularity" if stored.by_popularity[row] else "known_user"
+        return Prediction([self.item_ids[column] for column in columns], scores, probabilities, strategy, [])
+
+    def _covers(self, stored: PrecomputedLists, on_sale: NDArray[np.bool_], exactly: bool) -> bool:
+        """stored.covers(), which is remembered for the newest mask of items on sale."""
+        if self._covered[0] is not on_sale or self._covered[1] is not stored:
+            self._covered = on_sale, stored, stored.covers(on_sale, exactly=True), stored.covers(on_sale, exactly=False)
+        return self._covered[2 if exactly else 3]
 
 
 def allowed_without(allowed: NDArray[np.bool_] | None, columns: Sequence[int], n_items: int) -> NDArray[np.bool_]:

@@ -33,6 +33,7 @@ def configure(access_log: bool) -> None:
     """Sets the format of this process's log, after BentoML made its handlers. access_log: log a line per request."""
     for name in ("uvicorn.error", "circus"):
         logging.getLogger(name).handlers.clear()  # they pass their records on too, so each line would be there twice
+    logging.getLogger("uvicorn.access").propagate = False  # without a handler uvicorn does not make its lines
     for handler in logging.getLogger().handlers:
         handler.setFormatter(JsonLines())
     logging.getLogger("serving.access").setLevel(logging.INFO if access_log else logging.WARNING)

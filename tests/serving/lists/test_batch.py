@@ -23,7 +23,7 @@ def batch(tmp_path):
 
     def make(model, k):
         bundle, lists = model.save(tmp_path / "bundle"), ServedLists(model)
-        return batch_recommendations(lists, precomputed.write(bundle, fingerprint(bundle), lists), k)
+        return batch_recommendations(lists.model, precomputed.write(bundle, fingerprint(bundle), lists), k)
 
     return make
 

@@ -124,7 +124,7 @@ def test_served_lists_are_the_evaluated_ones(tmp_path: Path, candidate: Ensemble
     assert served.assert_served_as_evaluated(served.cold) > 0
     lists, bundle = ServedLists(served.model), tmp_path / "bundle"
     stored = precomputed.write(bundle, fingerprint(bundle), lists)
-    rows = batch_recommendations(lists, stored, K).to_pylist()
+    rows = batch_recommendations(lists.model, stored, K).to_pylist()
     served.predictor.precomputed = stored
     assert served.assert_served_as_evaluated(served.known) > 50  # now from the stored lists
     live = Predictor(bundle)

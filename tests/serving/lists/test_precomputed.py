@@ -10,6 +10,7 @@ import pytest
 
 from recommenders.errors import BundleError
 from recommenders.events.sale_periods import ALWAYS, SalePeriods
+from recommenders.models.calibration import Calibration, Curve
 from recommenders.models.collaborative_filtering.model import CollaborativeFiltering
 from serving.champion.pointer import fingerprint, read_pointer, write_pointer
 from serving.champion.watcher import ChampionWatcher
@@ -20,13 +21,23 @@ from serving.lists.predictor import Predictor
 SALE_BEGINS, SALE_ENDS = 4_000_000_000_000_000, 4_100_000_000_000_000  # of item 112, and of 101 and 102: after 2096
 
 
-@pytest.fixture
-def pair(market, tmp_path) -> tuple[Predictor, Predictor]:
+CURVE = Curve(np.array([0.0, 0.1, 0.4]), np.array([0.01, 0.2, 0.7]))
+CALIBRATIONS = {
+    "not calibrated": None,
+    "calibrated": Calibration({"all": (CURVE,), "popularity": (CURVE,)}),
+    "only lists of popularity": Calibration({"popularity": (CURVE,)}),
+}
+
+
+@pytest.fixture(params=CALIBRATIONS.values(), ids=CALIBRATIONS)
+def pair(market, tmp_path, request) -> tuple[Predictor, Predictor]:
     """A predictor with precomputed lists, and one without. Some items come on sale later, or go."""
     starts, ends = np.full(12, ALWAYS.min), np.full(12, ALWAYS.max)
     starts[11], ends[:2] = SALE_BEGINS, SALE_ENDS
     log = replace(market.log(), sale_periods=SalePeriods(starts, ends))
-    bundle = CollaborativeFiltering().fit(log).save(tmp_path / "7")
+    model = CollaborativeFiltering().fit(log)
+    model.calibration_ = request.param
+    bundle = model.save(tmp_path / "7")
     with_lists, live = Predictor(bundle), Predictor(bundle)
     with_lists.precomputed = precomputed.write(bundle, fingerprint(bundle), live.lists)
     return with_lists, live
@@ -59,7 +70,11 @@ def test_every_answer_is_that_of_the_model(pair, monkeypatch):
         eligible = rng.random(len(live.item_ids)) < 0.7 if rng.random() < 0.3 else None
         scene = str(rng.choice(["for_you", "for_you", "discover"]))
         more = {"scene": scene, "exclude": exclude, "eligible": eligible}
-        assert with_lists.predict(*request, **more) == live.predict(*request, **more), (request, more)
+        found = with_lists.predict(*request, **more)
+        assert found == live.predict(*request, **more), (request, more)
+        if user_id == "3" and scene == "for_you":
+            calibration = live.model.calibration_
+            assert (found.probabilities is None) == (calibration is None or "all" not in calibration.curves)
     assert 0.2 * n_requests < len(calls) < 0.9 * n_requests  # both ways are tested
 
 
@@ -81,9 +96,8 @@ def test_the_model_is_asked_only_for_what_the_lists_cannot_know(pair, monkeypatc
 def test_a_list_that_may_lack_items_is_not_used():
     """A list of two that was cut: if one is not allowed, a third may follow; one that ends has all there are."""
     on_sale = np.ones(4, np.bool_)
-    lists = PrecomputedLists(
-        np.array([[2, 0], [3, -1]], np.int32), np.array([[2.0, 1.0], [1.0, -np.inf]], np.float32), on_sale[:2], on_sale
-    )
+    columns, scores = np.array([[2, 0], [3, -1]], np.int32), np.array([[2.0, 1.0], [1.0, -np.inf]], np.float32)
+    lists = PrecomputedLists(columns, scores, np.zeros((2, 2), np.int32), on_sale[:2], on_sale)
     allowed = np.array([False, True, True, True])
     assert lists.best(0, 2, allowed) is None
     assert lists.best(0, 3, on_sale) is None
