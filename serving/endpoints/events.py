@@ -11,8 +11,8 @@ from serving.endpoints.worker import Worker
 from serving.feedback.events import FeedbackError, OverloadedError
 from serving.web import request_ids
 from serving.web.answers import UnavailableError, answer_or_problem, json_answer
-from serving.web.body import read_body
 from serving.web.events_request import parse_events
+from serving.web.reading import read_body
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ def routes(worker: Worker) -> list[BaseRoute]:
 
 async def store(worker: Worker, request: Request, request_id: str) -> Response:
     """Stores the events of a request; the answer comes when they are on disk."""
-    body = await read_body(request)
+    body = await read_body(request.scope, request.receive)
     events = parse_events(body, request.headers.get("content-type", ""), time.time_ns() // 1000)
     try:
         if worker.feedback is None:

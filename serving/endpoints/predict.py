@@ -1,6 +1,5 @@
 """POST /predict, a list for a user; and POST /predict/batch, lists for many users."""
 
-import secrets
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +17,6 @@ from serving.feedback.stored_answer import StoredAnswer
 from serving.traffic.deadline import deadline_seconds
 from serving.web import request_ids
 from serving.web.answers import UnavailableError, answer_or_problem, json_answer
-from serving.web.body import read_body
 from serving.web.predict_request import (
     PredictRequest,
     Scene,
@@ -29,6 +27,7 @@ from serving.web.predict_request import (
     unknown_as_sent,
     uses_numeric_ids,
 )
+from serving.web.reading import header, read_body
 from serving.web.validation import InvalidRequestError, invalid
 
 if TYPE_CHECKING:
@@ -76,16 +75,16 @@ class Predict:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The entry point that ASGI defines."""
         start = time.perf_counter()
-        response = await answer_or_problem(self._answer(Request(scope, receive), start))
+        response = await answer_or_problem(self._answer(scope, receive, start))
         await response(scope, receive, send)
 
-    async def _answer(self, request: Request, start: float) -> Response:
+    async def _answer(self, scope: Scope, receive: Receive, start: float) -> Response:
         worker, champion = self._worker, self._worker.champion
-        body = await read_body(request)
+        body = await read_body(scope, receive)
         if champion is None:
             raise UnavailableError(worker.unavailable_reason())
-        seconds = deadline_seconds(request.headers, worker.settings.deadline_ms)
-        content_type = request.headers.get("content-type", "")
+        seconds = deadline_seconds(scope, worker.settings.deadline_ms)
+        content_type = header(scope, b"content-type") or ""
 
         def work() -> Made:
             made = make(worker, champion, parse(body, content_type), body.decode(), request_ids.current())
@@ -101,17 +100,17 @@ class Predict:
 async def batch(worker: Worker, request: Request) -> Response:
     """The answers to the requests of POST /predict/batch, in their order, by one version; all of them or none."""
     start, champion = time.perf_counter(), worker.champion
-    body = await read_body(request)
+    body = await read_body(request.scope, request.receive)
     if champion is None:
         raise UnavailableError(worker.unavailable_reason())
-    seconds = deadline_seconds(request.headers, worker.settings.deadline_ms)
+    seconds = deadline_seconds(request.scope, worker.settings.deadline_ms)
     asked = parse_batch(body, request.headers.get("content-type", ""))
     check_catalogue(champion.items, asked)
     made: list[Made] = []
     answers = []
     for one in asked:  # each takes a turn of its own, so that other requests are answered between two lists
         began = time.perf_counter()
-        sent, request_id = one.model_dump_json(exclude_unset=True), secrets.token_hex(8)
+        sent, request_id = one.model_dump_json(exclude_unset=True), request_ids.new()
         left = max(seconds - (began - start), 0.0)
         work = partial(make, worker, champion, one, sent, request_id)
         found = await worker.turns.take(work, left, admitted=bool(made))

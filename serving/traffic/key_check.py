@@ -11,6 +11,7 @@ from serving.traffic.api_keys import ApiKeys
 from serving.traffic.key_file import ApiKey
 from serving.traffic.rate_limits import RateLimits
 from serving.web.problems import problem
+from serving.web.reading import header
 
 OPEN = ("/", "/health", "/docs", "/openapi.json", "/favicon.ico")  # need no key; the page loads files below /docs/
 ADMIN = "/admin/"  # needs a key with the scope admin, also where other paths need none
@@ -36,8 +37,7 @@ class KeyCheck:
         is_admin = f"{path}/".startswith(ADMIN)
         if self._keys is None:
             return _forbidden(path, "set TRADEWIND_API_KEYS_FILE and add one") if is_admin else None
-        authorization = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
-        scheme, _, key = authorization.decode("latin-1").partition(" ")
+        scheme, _, key = (header(scope, b"authorization") or "").partition(" ")
         if scheme.lower() != "bearer" or not key:
             return _unauthorized("authorization: got no key; allowed: 'Bearer KEY' with a key of this service")
         try:
