@@ -1,5 +1,6 @@
 """POST /events: what users did."""
 
+import asyncio
 import logging
 import time
 
@@ -13,6 +14,8 @@ from serving.web import request_ids
 from serving.web.answers import UnavailableError, answer_or_problem, json_answer
 from serving.web.events_request import parse_events
 from serving.web.reading import read_body
+
+STORE_SECONDS = 5.0  # that a client waits for its events to be stored
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +36,10 @@ async def store(worker: Worker, request: Request, request_id: str) -> Response:
     try:
         if worker.feedback is None:
             raise FeedbackError("this service has no feedback store")
-        stored = await worker.feedback.write(events)
+        async with asyncio.timeout(STORE_SECONDS):
+            stored = await worker.feedback.write(events)
+    except TimeoutError:  # they may be stored yet; then the client's next try finds duplicates
+        raise UnavailableError(f"the events are not stored after {STORE_SECONDS:g} seconds; send them again") from None
     except OverloadedError:
         raise UnavailableError("too many events wait to be stored; send them again later") from None
     except FeedbackError as error:

@@ -17,7 +17,7 @@ from recommenders.models.popularity import Popularity
 from recommenders.storage.feedback_position import Position
 from serving.champion.pointer import fingerprint, read_pointer, write_pointer
 from serving.champion.watcher import ChampionWatcher
-from serving.endpoints import reasons
+from serving.endpoints import events, reasons
 from serving.endpoints.application import build
 from serving.endpoints.worker import Worker
 from serving.lists.explanations import Explanation
@@ -251,3 +251,18 @@ def test_the_document_describes_every_path_that_takes_requests(serve):
     routes = set(refused.removeprefix("no such path; allowed: ").split(", "))
     assert set(paths) == {path for path in routes if not path.startswith(("/docs", "/openapi", "/favicon"))} - {"/"}
     assert {one["name"] for one in paths["/similar/{item_id}"]["get"]["parameters"]} == {"item_id", "kind", "n"}
+
+
+def test_events_that_are_not_stored_in_time_are_unavailable(serve, monkeypatch):
+    async def write(_: Any) -> int:
+        await asyncio.sleep(60)
+        return 1
+
+    worker = serve(n_ended=0)
+    worker.feedback = SimpleNamespace(problem="", write=write)
+    monkeypatch.setattr(events, "STORE_SECONDS", 0.01)
+    event = {"event_id": "e", "event": "click", "user_id": "2", "item_id": "107"}
+    answer = request(worker, "POST", "/events", json={"events": [event]})
+    assert answer.status_code == 503
+    assert answer.headers["retry-after"] == "1"
+    assert answer.json()["detail"] == "the events are not stored after 0.01 seconds; send them again"
