@@ -30,6 +30,7 @@ from measuring import table
 from measuring.fitted import fitted
 from measuring.questions import question
 from peers.environments import HERE, PeerError, environment, pinned, python_of
+from predict_path import FLAGSHIP
 
 from recommenders.models.recommender import Recommender
 from recommenders.training.configuration import TrainingConfig
@@ -80,10 +81,10 @@ def main() -> None:
     table.finish("service_load", rows, started, options.as_json, peers, whole)
 
 
-def release(home: Path, scale: float) -> tuple[ServingSettings, Recommender]:
-    """A home with hybrid_learned as the champion of custom_b2b, its lists, and an API key."""
+def release(home: Path, scale: float, name: str = FLAGSHIP) -> tuple[ServingSettings, Recommender]:
+    """A home with a model as the champion of custom_b2b, its lists, and an API key."""
     task = question("custom_b2b", scale=scale)
-    model = fitted("hybrid_learned", task, TrainingConfig())
+    model = fitted(name, task, TrainingConfig())
     assert isinstance(model, Recommender)
     settings = ServingSettings(home=home, dataset="custom_b2b", api_keys_file=home / "keys.yaml")
     bundle = model.save(settings.champions / "custom_b2b" / "1")

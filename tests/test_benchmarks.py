@@ -28,6 +28,7 @@ QUICK = {
     "predict_path": ["--models", "popularity"],
     "explanations": [],
     "similar_items": [],
+    "service_drills": ["--drills", "kills"],
 }
 
 
