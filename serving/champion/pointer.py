@@ -42,11 +42,6 @@ class Pointer:
         """The bundle's folder."""
         return (pointer_file.parent / self.bundle).resolve()
 
-    @property
-    def promoted(self) -> tuple[int, ...]:
-        """The promoted versions in order, the champion last."""
-        return (*self.earlier, self.version)
-
 
 def read_pointer(path: Path) -> Pointer | None:
     """The pointer; None if there is no file. Raises ReleaseError if the file is damaged."""
