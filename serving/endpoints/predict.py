@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from serving.champion_watcher import Champion
     from serving.lists.predictor import Prediction, Predictor
     from serving.pointer import Pointer
+    from serving.rules.bound import BoundRules
+    from serving.rules.steering import Steering
 
 
 def routes(worker: Worker) -> list[BaseRoute]:
@@ -58,14 +60,17 @@ class Predict:
         user_id, position = as_text(asked.user_id), champion.feedback_position
         recent = feedback.recent_items(user_id, position) if feedback else []
         clock, eligible = time.time_ns() // 1000, eligible_items(champion.items, asked)
-        prediction = predict(champion.predictor, asked, recent, clock, eligible)
+        steering = steering_of(champion.rules, asked, clock)
+        prediction = predict(champion.predictor, asked, recent, clock, eligible, steering)
         items = answered_items(asked, prediction, champion.items)
         self._worker.metrics.record_list(prediction.strategy, str(pointer.version))
+        self._worker.metrics.record_rules(prediction.effects)
         if feedback:
             made_by = (asked.scene, prediction.strategy, pointer.model, pointer.version)
             catalogue = champion.items.version if champion.items else ""
+            rules = champion.rules.version if champion.rules else ""
             made_from = (body.decode(), recent, items, catalogue)
-            feedback.store_answer(StoredAnswer(request_id, clock, user_id, *made_by, *made_from))
+            feedback.store_answer(StoredAnswer(request_id, clock, user_id, *made_by, *made_from, rules=rules))
         return json_answer(answer_of(pointer, asked, prediction, items, request_id, start))
 
 
@@ -104,17 +109,25 @@ def eligible_items(items: "ServedItems | None", request: PredictRequest) -> "NDA
     return items.mask(conditions) if conditions else None
 
 
+def steering_of(rules: "BoundRules | None", request: PredictRequest, clock: int) -> "Steering | None":
+    """What the rules of the shop ask of the list for a request; None if no rule is active. clock: of the answer."""
+    if rules is None:
+        return None
+    return rules.steering(as_text(request.user_id), request.scene, request.n_recommendations, clock)
+
+
 def predict(
     predictor: "Predictor",
     request: PredictRequest,
     recent: Sequence[str],
     clock: int,
     eligible: "NDArray[np.bool_] | None" = None,
+    steering: "Steering | None" = None,
 ) -> "Prediction":
     """The list for a request at a time, in microseconds since 1970, UTC.
 
     recent: item ids of the user's stored events, which come before those of the request. eligible: from
-    eligible_items().
+    eligible_items(). steering: from steering_of().
     """
     history = [as_text(id_) for id_ in request.history]
     return predictor.predict(
@@ -125,6 +138,7 @@ def predict(
         scene=request.scene,
         exclude=[as_text(id_) for id_ in request.exclude],
         eligible=eligible,
+        steering=steering,
     )
 
 
@@ -138,6 +152,9 @@ def answered_items(
         {"item_id": as_sent(item_id, numbers), "rank": rank, "score": score}
         for rank, (item_id, score) in enumerate(zip(prediction.item_ids, scores, strict=True), 1)
     ]
+    for item, names in zip(answered, prediction.rules, strict=False):
+        if names:
+            item["rules"] = list(names)
     if items and request.fields:
         for item, item_id in zip(answered, prediction.item_ids, strict=True):
             item["fields"] = items.values(item_id, request.fields)
