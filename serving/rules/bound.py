@@ -29,7 +29,7 @@ from serving.rules.model import Limit, Rule, Rules, RulesError
 from serving.rules.steering import ActiveRule, Steering
 
 MAX_MASK_BYTES = 16 * 2**20  # of all cached masks: one byte for each item, rule and combination of user values
-NOBODY = AttributeTable(NO_TEXTS, {})
+NO_ROWS = AttributeTable(NO_TEXTS, {})
 
 log = logging.getLogger(__name__)
 
@@ -55,9 +55,9 @@ class BoundRules:
 
         Raises RulesError if an expression names an attribute that the catalogue lacks, or has a wrong type.
         """
-        self.rules, self._users = rules, items.catalogue.users if items else NOBODY
+        self.rules, self._users = rules, items.catalogue.users if items else NO_ROWS
         rows = items.rows if items else np.full(len(ids), -1, dtype=np.int32)
-        known = ItemTable(items.catalogue.items if items else NOBODY, rows, ids.ids)
+        known = ItemTable(items.catalogue.items if items else NO_ROWS, rows, ids.ids)
         self._compiled = tuple(_compiled_rules(rules, known, self._users))
         n_masks = max(1, MAX_MASK_BYTES // max(1, len(ids)))
         # no reference to self: a cycle that gc.freeze() has seen is never freed
