@@ -59,7 +59,7 @@ class _Asked:
     excluded: NDArray[np.int32]
     eligible: NDArray[np.bool_] | None
     new_items: bool | None  # leave out the items of the history; None: as the log's users do not buy an item again
-    is_stored: bool  # whether the history is that of the training log
+    is_plain: bool  # no filters, and the history is that of the training log: precomputed lists may serve
 
 
 class Predictor:
@@ -108,7 +108,8 @@ class Predictor:
         excluded = np.array([column for id_ in exclude if (column := self.model.items_.row(id_)) >= 0], dtype=np.int32)
         moment = self.lists.moment(time.time_ns() // 1000) if moment is None else moment
         new_items = None if scene == "for_you" else True
-        asked = _Asked(row, known, scene, moment, excluded, eligible, new_items, not len(columns))
+        is_plain = not len(columns) and eligible is None
+        asked = _Asked(row, known, scene, moment, excluded, eligible, new_items, is_plain)
         if steering is not None:
             return self._steered(asked, steering, n, unknown)
         ranked, by_popularity = self._ranked(asked, n)
@@ -119,7 +120,7 @@ class Predictor:
         row, scene, moment, excluded, eligible = asked.row, asked.scene, asked.moment, asked.excluded, asked.eligible
         if scene == "reorder":
             return self.lists.reorder(row, asked.known, n, moment, excluded, eligible), False
-        if scene == "for_you" and asked.new_items is None and asked.is_stored:
+        if scene == "for_you" and asked.new_items is None and asked.is_plain:
             stored = self._stored(row, n, moment, excluded, eligible)
             if stored is not None:
                 return stored

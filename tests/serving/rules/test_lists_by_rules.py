@@ -248,3 +248,19 @@ def test_no_list_breaks_a_rule_and_it_is_as_long_as_it_can_be(shops: list[Shop],
     rng = np.random.default_rng(n_sets)
     n_active = [check_one(shops[place % len(shops)], rng) for place in range(n_sets)]
     assert sum(n > 1 for n in n_active) > n_sets / 2
+
+
+def test_precomputed_lists_serve_where_rules_only_remove_items(
+    shops: list[Shop], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = shops[2]
+    rule = {"name": "a", "action": "exclude", "items": 'item.category == "A"'}
+    bound = BoundRules(parse({"rules": [rule]}, "rules.yaml"), one.items, one.predictor.model.items_)
+    asked = ("u1", [], 5, CLOCK)
+    steering = bound.steering("u1", "for_you", 5, CLOCK)
+    with monkeypatch.context() as without:
+        without.setattr(one.predictor, "precomputed", None)
+        expected = one.predictor.predict(*asked, steering=steering)
+    monkeypatch.setattr(one.predictor.lists, "recommend", lambda *_: pytest.fail("the model was asked"))
+    assert one.predictor.predict(*asked, steering=steering) == expected
+    assert len(expected.item_ids) == 5
