@@ -199,6 +199,38 @@ def test_an_answer_is_replayed_with_the_rules_that_made_it(shop: Shop, feedback:
     assert not replay(answer, predictor, catalogue).equal
 
 
+TOP = 'rules: [{name: top, action: pin, slot: 1, items: item.id == "107"}, {name: low, action: bury, items: "true"}]'
+
+
+def test_a_batch_is_made_counted_and_stored_by_the_rules(shop: Shop, feedback: Any) -> None:
+    worker = shop.worker(TOP)
+    store = feedback(worker, shop)
+    asked = [{"user_id": 3, "scene": "discover"}, {"user_id": 1, "n_recommendations": 2}]
+    answers = call(worker, "POST", "/predict/batch", requests=asked).json()["answers"]
+    assert [answer["items"] for answer in answers] == [
+        items(worker, **{"n_recommendations": 10} | one) for one in asked
+    ]
+    assert answers[0]["items"][0]["rules"] == ["top"]
+    until(lambda: store.answer(answers[1]["request_id"]) is not None)
+    stored = store.answer(answers[1]["request_id"])
+    assert [stored.rules] == [path.stem for path in shop.folder.iterdir()]
+    assert 'tradewind_rule_effects_total{effect="lists",rule="top"} 4.0' in call(worker, "GET", "/metrics").text
+
+
+@pytest.mark.parametrize("scene", ["for_you", "discover", "reorder"])
+def test_reasons_are_those_of_the_list_by_the_rules(shop: Shop, scene: str) -> None:
+    worker, plain = shop.worker(TOP), shop.worker("rules: []")
+    asked = {"user_id": 3, "history": [107, 102, 104] if scene == "reorder" else [102], "scene": scene}
+    scores = {item["item_id"]: item["reasons"]["score"] for item in items(plain, explain=True, **asked)}
+    assert len(set(scores.values())) > 1
+    explained = items(worker, explain=True, n_recommendations=3, **asked)
+    assert explained[0]["item_id"] == 107
+    assert [item["reasons"]["score"] for item in explained] == [scores[item["item_id"]] for item in explained]
+    assert [item | {"reasons": None} for item in items(worker, n_recommendations=3, **asked)] == [
+        item | {"reasons": None} for item in explained
+    ]
+
+
 def test_masks_of_a_user_are_made_once_for_equal_values(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
     whole = ItemTable.matching
