@@ -18,7 +18,7 @@ from serving.replay import replay
 from serving.steering.catalogue.files import arrays_file, read, record_file
 from serving.steering.rules import current
 from serving.steering.rules.bound import BoundRules
-from serving.steering.rules.expressions import ItemTable
+from serving.steering.rules.combinations import ItemTable
 from serving.steering.rules.files import MAX_EARLIER, keep, kept, rules_folder
 from serving.steering.rules.model import Rules, RulesError, parse
 

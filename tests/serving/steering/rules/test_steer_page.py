@@ -14,6 +14,7 @@ from serving.champion.watcher import ChampionWatcher
 from serving.endpoints.application import build
 from serving.endpoints.worker import Worker
 from serving.settings import PROJECT
+from serving.steering.rules.bound import MAX_LOADED, MAX_REQUESTED
 from serving.steering.rules.files import read
 from serving.steering.rules.model import ACTIONS, MAX_RULES, parse
 
@@ -77,7 +78,12 @@ def test_the_page_names_every_action_and_the_limits() -> None:
         *("exclude", "include_only", "forbid_bought", "allow_bought", "pin", "boost", "bury", "limit")
     ]
     assert len(ACTIONS) == 8
-    assert f"up to {MAX_RULES} rules" in PAGE
+    for limit in (
+        f"up to {MAX_RULES} rules",
+        f"up to {MAX_LOADED:,} evaluations",
+        f"up to {MAX_REQUESTED:,} evaluations",
+    ):
+        assert limit in PAGE
 
 
 def test_the_shipped_file_has_no_rules_and_its_examples_are_valid() -> None:
