@@ -29,7 +29,7 @@ from serving.steering.rules.model import Limit, Rule, Rules, RulesError
 from serving.steering.rules.steering import ActiveRule, Steering
 
 # evaluations of conditions, one for each combination of the values of items that a condition uses
-MAX_LOADED = 1_000_000  # of all rules, when they are loaded
+MAX_LOADED = 500_000  # of all rules, when they are loaded
 MAX_REQUESTED = 5_000  # of all rules whose `items` use attributes of the user, in one request
 MAX_MASK_BYTES = 16 * 2**20  # of all cached masks: one byte for each item, rule and combination of user values
 NO_ROWS = AttributeTable(NO_TEXTS, {})

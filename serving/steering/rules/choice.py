@@ -64,6 +64,8 @@ class Choice:
     def fill(self, n: int) -> None:
         """Takes the n best items that are left by value times factor, buried ones last."""
         for tier in (~self.buried, self.buried):
+            if len(self.items) >= n:
+                break
             mask = self._open(tier)
             factors = np.unique(self.factors[mask]).tolist()
             groups = {factor: self._in_order(mask & (self.factors == factor)) for factor in factors}
