@@ -59,18 +59,14 @@ class BoundRules:
         Raises RulesError if an expression names an attribute that the catalogue lacks, has a wrong type, or would take
         too long.
         """
-        self.rules, self._users = rules, items.catalogue.users if items else NO_ROWS
+        self.version = rules.version  # computed once: each answer is stored with it
+        self._users = items.catalogue.users if items else NO_ROWS
         rows = items.rows if items else np.full(len(ids), -1, dtype=np.int32)
         known = ItemTable(items.catalogue.items if items else NO_ROWS, rows, ids)
         self._compiled = tuple(_compiled_rules(rules, known, self._users))
         n_masks = max(1, MAX_MASK_BYTES // max(1, len(ids)))
         # no reference to self: a cycle that gc.freeze() has seen is never freed
         self._matching = lru_cache(n_masks)(partial(_matching_of_user, self._compiled))
-
-    @property
-    def version(self) -> str:
-        """The SHA-256 of the rules; empty without rules."""
-        return self.rules.version
 
     def steering(self, user_id: str, scene: str, n: int, clock: int) -> Steering | None:
         """What the rules ask of the list for a request; None if no rule is active. clock: in microseconds, UTC."""

@@ -13,7 +13,7 @@ from serving.steering.rules import bound
 from serving.steering.rules.bound import BoundRules
 from serving.steering.rules.combinations import ItemTable
 from serving.steering.rules.expressions import compiler, mentioned, named_values, variables
-from serving.steering.rules.model import RulesError, parse
+from serving.steering.rules.model import Rules, RulesError, parse
 
 IDS = IdMap.from_ids(["1", "10", "2", "3", "9"])
 PRICES = Column("number", np.array([1.0, 2.0, 2.0, np.nan, 9.0]), NO_TEXTS)
@@ -103,6 +103,12 @@ def test_a_condition_that_takes_too_many_steps_is_not_met() -> None:
     steering = rules.steering("1", "for_you", 5, 0)
     assert steering
     assert [(each.rule.name, each.items.any()) for each in steering.active] == [("r0", False), ("r2", False)]
+
+
+def test_a_request_does_not_compute_the_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    rules = bind({"items": "true"})
+    monkeypatch.setattr(Rules, "text", property(lambda _: pytest.fail("computed again")))
+    assert len(rules.version) == 64
 
 
 def test_a_service_without_rules_does_not_load_the_library_of_conditions() -> None:
