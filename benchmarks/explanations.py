@@ -22,7 +22,8 @@ from threadpoolctl import threadpool_limits
 
 from recommenders.training.configuration import TrainingConfig
 from serving.lists.explanations import Counterfactual, Explanation
-from serving.lists.predictor import Prediction, Predictor, Scene
+from serving.lists.predictor import Prediction, Predictor
+from serving.lists.query import Scene
 
 K = 10
 SCENES: tuple[Scene, ...] = ("for_you", "discover", "reorder")

@@ -38,6 +38,7 @@ HEADERS = [
 PREDICTION = Prediction([str(number) for number in range(10)], [0.5] * 10, [0.5] * 10, "known_user", [])
 CHAMPION: Any = SimpleNamespace(
     predictor=SimpleNamespace(predict=lambda *_, **__: PREDICTION, lists=SimpleNamespace(moment=int)),
+    rules=None,
     pointer=SimpleNamespace(model="hybrid", version=1),
     feedback_position=None,
     items=None,

@@ -7,11 +7,13 @@ from typing import Any
 import orjson
 
 from recommenders.errors import DataError
-from serving.endpoints.predict import answered_items, eligible_items, predict
+from serving.endpoints.predict import answered_items, eligible_items, predict, steering_of
 from serving.feedback.stored_answer import StoredAnswer
 from serving.lists.predictor import Predictor
 from serving.steering.catalogue.files import Catalogue
 from serving.steering.catalogue.served_items import ServedItems
+from serving.steering.rules.bound import BoundRules
+from serving.steering.rules.model import Rules
 from serving.web.answers import UnavailableError
 from serving.web.predict_request import PredictRequest
 from serving.web.validation import InvalidRequestError
@@ -30,9 +32,11 @@ class Replay:
         return orjson.dumps(self.served) == orjson.dumps(self.again)
 
 
-def replay(answer: StoredAnswer, predictor: Predictor, catalogue: Catalogue | None = None) -> Replay:
-    """The answer made again. predictor: of the version that made it. catalogue: the one that the answer names."""
-    return Replay(answer.items, make_list(answer, predictor, answer.recent, answer.answered_at, catalogue))
+def replay(
+    answer: StoredAnswer, predictor: Predictor, catalogue: Catalogue | None = None, rules: Rules | None = None
+) -> Replay:
+    """The answer made again. predictor: of the version that made it. catalogue, rules: those that the answer names."""
+    return Replay(answer.items, make_list(answer, predictor, answer.recent, answer.answered_at, catalogue, rules))
 
 
 def make_list(
@@ -41,10 +45,12 @@ def make_list(
     recent: Sequence[str],
     clock: int,
     catalogue: Catalogue | None = None,
+    rules: Rules | None = None,
 ) -> list[dict[str, Any]]:
     """The items for the request of a stored answer, by any model, for other events of the user or at another time.
 
-    Raises DataError if the catalogue has not the fields and filters of the request, or if they need one and it is None.
+    Raises DataError if the catalogue has not the fields and filters of the request, or if they need one and it is None;
+    RulesError if the rules do not fit the catalogue.
     """
     request = PredictRequest.model_validate_json(answer.request)
     items = ServedItems(catalogue, predictor.model.items_) if catalogue else None
@@ -52,4 +58,6 @@ def make_list(
         eligible = eligible_items(items, request)
     except (InvalidRequestError, UnavailableError) as error:
         raise DataError(f"answer {answer.request_id} cannot be made again: {error}") from error
-    return answered_items(request, predict(predictor, request, recent, clock, eligible), items)
+    bound = BoundRules(rules, items, predictor.model.items_) if rules else None
+    steering = steering_of(bound, request, clock)
+    return answered_items(request, predict(predictor, request, recent, clock, eligible, steering), items)

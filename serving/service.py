@@ -57,7 +57,9 @@ class Tradewind:
         json_log.configure(settings.access_log)
         if settings.api_keys_file is None:
             warn_if_exposed()
-        self.watcher = worker.watcher = ChampionWatcher(settings.pointer)
+        self.watcher = worker.watcher = ChampionWatcher(
+            settings.pointer, rules_file=settings.rules, rules_required=settings.rules_file is not None
+        )
         self.feedback = worker.feedback = Feedback(
             settings.feedback_store,
             served_dataset(settings),

@@ -13,6 +13,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 PROJECT = Path(__file__).resolve().parent.parent
 MAX_DEADLINE_MS = 4000  # BentoML ends a request after 5 seconds
 BENTO_POINTER = PROJECT / "champion" / "champion.json"  # the pointer inside a Bento
+BENTO_RULES = BENTO_POINTER.with_name("rules.json")  # JSON is valid YAML
 
 # The processes of one platform start in different folders, so a relative path is resolved once and stored absolute.
 AbsolutePath = Annotated[Path, AfterValidator(lambda path: path.expanduser().resolve())]
@@ -52,6 +53,7 @@ class ServingSettings(BaseSettings):
     deadline_ms: Annotated[int, Field(ge=1, le=MAX_DEADLINE_MS)] = 1000  # that a list may wait before it is computed
     access_log: bool = False  # whether the service logs a line for each request
     api_keys_file: AbsolutePath | None = None  # default: requests need no key
+    rules_file: AbsolutePath | None = None  # of the shop; default: configs/rules.yaml, a Bento contains its own
     cors_origins: CorsOrigins = ""  # of pages that may call the service, separated by commas
 
     @property
@@ -80,6 +82,13 @@ class ServingSettings(BaseSettings):
         if self.champion_file is not None:
             return self.champion_file
         return BENTO_POINTER if BENTO_POINTER.is_file() else self.champions / f"{self.dataset}.json"
+
+    @property
+    def rules(self) -> Path:
+        """The file with the rules of the shop."""
+        if self.rules_file is not None:
+            return self.rules_file
+        return BENTO_RULES if BENTO_POINTER.is_file() else PROJECT / "configs" / "rules.yaml"
 
     @property
     def allowed_origins(self) -> list[str]:

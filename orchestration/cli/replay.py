@@ -56,20 +56,27 @@ def lists_of(settings: "Settings", store: "FeedbackStore", answer: "StoredAnswer
     from serving.release.registry import Registry
     from serving.replay import make_list, replay
     from serving.steering.catalogue.files import read, read_record, record_file
+    from serving.steering.rules.files import kept, newest, rules_folder
 
+    rules = rules_folder(settings.pointer)
     registry, champion = Registry(settings), live_pointer(settings)
     record = record_file(settings.pointer)
     with TemporaryDirectory() as folder, threadpool_limits(1):  # as in the service: one order of additions
         version = registry.version(settings.dataset, answer.version)
         then = read(record, answer.catalogue) if answer.catalogue else None
-        replayed = replay(answer, Predictor(registry.download_bundle(version, Path(folder) / "bundle")), then)
+        replayed = replay(
+            answer,
+            Predictor(registry.download_bundle(version, Path(folder) / "bundle")),
+            then,
+            kept(rules, answer.rules),
+        )
         today = Predictor(champion.bundle_folder(settings.pointer))
         recent = RecentEvents(store, lambda: today)
         recent.poll()
         clock = int(datetime.now(UTC).timestamp() * 1e6)
         named = read_record(record)
         current = read(record, named.version) if named else None
-        now = make_list(answer, today, recent.items(answer.user_id), clock, current)
+        now = make_list(answer, today, recent.items(answer.user_id), clock, current, newest(rules))
     return {"again": replayed.again, "equal": replayed.equal, "version_now": champion.version, "now": now}
 
 

@@ -50,6 +50,7 @@ answers = Table(
     Column("recent", Text, nullable=False),  # JSON: the item ids of the user's newest events that the list considers
     Column("items", Text, nullable=False),  # JSON: the items of the answer, best first
     Column("catalogue", String, nullable=False, server_default=""),  # version of the served catalogue; "": none
+    Column("rules", String, nullable=False, server_default=""),  # version of the rules of the shop; "": none
     Index("answers_by_time", "dataset", "answered_at"),
     Index("answers_by_user", "dataset", "user_id"),
 )

@@ -21,6 +21,9 @@ from serving.lists.predictor import Predictor
 from serving.steering.catalogue.current import CurrentCatalogue
 from serving.steering.catalogue.files import record_file
 from serving.steering.catalogue.served_items import ServedItems
+from serving.steering.rules.bound import BoundRules
+from serving.steering.rules.current import CurrentRules
+from serving.steering.rules.files import rules_folder
 
 POLL_SECONDS = 1.0  # between two polls of the pointer
 RETRY_SECONDS = 10.0  # until a bundle that did not load is tried again
@@ -31,12 +34,16 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Champion:
-    """A loaded and warmed-up model with its pointer, and the attributes of its items; None without a catalogue."""
+    """A loaded and warmed-up model with its pointer, the attributes of its items, and the rules of the shop.
+
+    items: None without a catalogue.
+    """
 
     pointer: Pointer
     predictor: Predictor
     loaded_at: float  # monotonic seconds
     items: ServedItems | None = None
+    rules: BoundRules | None = None  # of the shop
 
     @cached_property
     def feedback_position(self) -> Position | None:
@@ -50,16 +57,25 @@ class Champion:
 
 
 class ChampionWatcher:
-    """Watches one pointer file, and the catalogue beside it.
+    """Watches one pointer file, the catalogue beside it, and the rules of the shop.
 
     `champion` is None until a model is loaded and warmed up; `problem` describes what is wrong, or is empty.
     """
 
-    def __init__(self, pointer_file: Path, interval: float = POLL_SECONDS) -> None:
+    def __init__(
+        self,
+        pointer_file: Path,
+        interval: float = POLL_SECONDS,
+        rules_file: Path | None = None,
+        rules_required: bool = False,
+    ) -> None:
+        """rules_file: None for no rules. rules_required: whether it is a problem if there is no such file."""
         self.pointer_file = pointer_file
         self.champion: Champion | None = None
         self.problem = ""
         self.catalogue = CurrentCatalogue(record_file(pointer_file))
+        self.rules = CurrentRules(rules_file, rules_required, rules_folder(pointer_file))
+        self._sources: tuple[object, ...] = ()  # catalogue and rules that the champion was joined with
         self._interval = interval
         self._last_signature: tuple[int, int, int] | None = None
         self._lists_signature: tuple[int, int, int] | None = None
@@ -77,16 +93,26 @@ class ChampionWatcher:
         self._thread.join(timeout=5)
 
     def poll(self) -> None:
-        """Reads pointer and catalogue once; if one of them changed, loads the new one and replaces the old one.
+        """Reads pointer, catalogue and rules once; if one of them changed, loads the new one and replaces the old one.
 
-        If the new one cannot be loaded, the old one stays. A champion and the catalogue that belongs to it are replaced
-        together: a request sees one consistent pair.
+        If the new one cannot be loaded, the old one stays. A champion, the catalogue and the rules that belong to it
+        are replaced together: a request sees one consistent set.
         """
         self.catalogue.poll()
+        self.rules.poll()
         self._poll_champion()
-        champion, catalogue = self.champion, self.catalogue.catalogue
-        if champion and catalogue and (champion.items is None or champion.items.catalogue is not catalogue):
-            self.champion = replace(champion, items=ServedItems(catalogue, champion.predictor.model.items_))
+        if self.champion and self._sources != (self.catalogue.catalogue, self.rules.rules):
+            self.champion = self._joined(self.champion)
+
+    def _joined(self, champion: Champion) -> Champion:
+        """The champion with the newest catalogue and rules that fit together."""
+        catalogue, ids = self.catalogue.catalogue, champion.predictor.model.items_
+        items = champion.items
+        if catalogue and (items is None or items.catalogue is not catalogue):
+            items = ServedItems(catalogue, ids)
+        self._sources = catalogue, self.rules.rules
+        items, rules = self.rules.bind(items, ids)
+        return replace(champion, items=items, rules=rules)
 
     def _poll_champion(self) -> None:
         found = signature(self.pointer_file)
@@ -115,9 +141,7 @@ class ChampionWatcher:
         verify(folder, pointer.bundle_sha256)
         predictor = Predictor(folder)
         predictor.warm_up()
-        catalogue = self.catalogue.catalogue
-        items = ServedItems(catalogue, predictor.model.items_) if catalogue else None
-        champion = Champion(pointer, predictor, time.monotonic(), items)
+        champion = self._joined(Champion(pointer, predictor, time.monotonic()))
         self._lists_signature = None
         self._load_lists(champion)
         gc.collect()

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from serving.champion.watcher import Champion
     from serving.lists.predictor import Prediction, Predictor
     from serving.steering.catalogue.served_items import ServedItems
+    from serving.steering.rules.bound import BoundRules
+    from serving.steering.rules.steering import Steering
 
 
 def routes(worker: Worker) -> list[BaseRoute]:
@@ -62,6 +64,7 @@ class Made:
     clock: int  # microseconds since 1970, UTC
     recent: Sequence[str]  # item ids of the user's stored events
     eligible: "NDArray[np.bool_] | None"
+    steering: "Steering | None"
     prediction: "Prediction"
     items: list[dict[str, Any]]  # as they are answered
 
@@ -128,25 +131,29 @@ def make(worker: Worker, champion: "Champion", asked: PredictRequest, sent: str,
     if worker.feedback:
         recent = worker.feedback.recent_items(as_text(asked.user_id), champion.feedback_position)
     clock, eligible = time.time_ns() // 1000, eligible_items(champion.items, asked)
-    prediction = predict(champion.predictor, asked, recent, clock, eligible)
+    steering = steering_of(champion.rules, asked, clock)
+    prediction = predict(champion.predictor, asked, recent, clock, eligible, steering)
     items = answered_items(asked, prediction, champion.items)
-    return Made(request_id, asked, sent, clock, recent, eligible, prediction, items)
+    return Made(request_id, asked, sent, clock, recent, eligible, steering, prediction, items)
 
 
 def record(worker: Worker, champion: "Champion", made: Made) -> None:
     """Counts a list, and stores it in the feedback store."""
     pointer, strategy = champion.pointer, made.prediction.strategy
     worker.metrics.record_list(strategy, str(pointer.version))
+    worker.metrics.record_rules(made.prediction.effects)
     if worker.feedback:
         user_id, catalogue = as_text(made.asked.user_id), champion.items.version if champion.items else ""
         made_by = (made.asked.scene, strategy, pointer.model, pointer.version)
-        made_from = (made.sent, made.recent, made.items, catalogue)
-        worker.feedback.store_answer(StoredAnswer(made.request_id, made.clock, user_id, *made_by, *made_from))
+        rules = champion.rules.version if champion.rules else ""
+        made_from = (made.sent, made.recent, made.items)
+        answer = StoredAnswer(made.request_id, made.clock, user_id, *made_by, *made_from, catalogue, rules)
+        worker.feedback.store_answer(answer)
 
 
 async def explained(predictor: "Predictor", made: Made) -> list[dict[str, Any]]:
     """The items of a list with their reasons."""
-    query, _ = predictor.query(*user_of(made.asked, made.recent), made.eligible)
+    query, _ = predictor.query(*user_of(made.asked, made.recent), made.eligible, made.steering)
     moment = predictor.lists.moment(made.clock)
     reasons = await reasons_for(predictor, query, made.asked.n_recommendations, moment)
     numbers = uses_numeric_ids(made.asked)
@@ -197,21 +204,29 @@ def check_catalogue(items: "ServedItems | None", requests: Sequence[PredictReque
             raise invalid([{**one, "field": f"requests[{place}].{one['field']}"} for one in error.details]) from error
 
 
+def steering_of(rules: "BoundRules | None", request: PredictRequest, clock: int) -> "Steering | None":
+    """What the rules of the shop ask of the list for a request; None if no rule is active. clock: of the answer."""
+    if rules is None:
+        return None
+    return rules.steering(as_text(request.user_id), request.scene, request.n_recommendations, clock)
+
+
 def predict(
     predictor: "Predictor",
     request: PredictRequest,
     recent: Sequence[str],
     clock: int,
     eligible: "NDArray[np.bool_] | None" = None,
+    steering: "Steering | None" = None,
 ) -> "Prediction":
     """The list for a request at a time, in microseconds since 1970, UTC.
 
     recent: item ids of the user's stored events, which come before those of the request. eligible: from
-    eligible_items().
+    eligible_items(). steering: from steering_of().
     """
     user_id, history, scene, exclude = user_of(request, recent)
     moment = predictor.lists.moment(clock)
-    return predictor.predict(user_id, history, request.n_recommendations, moment, scene, exclude, eligible)
+    return predictor.predict(user_id, history, request.n_recommendations, moment, scene, exclude, eligible, steering)
 
 
 def user_of(request: PredictRequest, recent: Sequence[str]) -> tuple[str, list[str], Scene, list[str]]:
@@ -232,6 +247,9 @@ def answered_items(
         {"item_id": as_sent(item_id, numbers), "rank": rank, "score": score}
         for rank, (item_id, score) in enumerate(zip(prediction.item_ids, scores, strict=True), 1)
     ]
+    for item, names in zip(answered, prediction.rules, strict=False):  # without rules there are none
+        if names:
+            item["rules"] = list(names)
     if items and request.fields:
         for item, item_id in zip(answered, prediction.item_ids, strict=True):
             item["fields"] = items.values(item_id, request.fields)

@@ -9,7 +9,8 @@ from serving.web.predict_request import as_sent
 
 if TYPE_CHECKING:
     from serving.lists.explanations import Counterfactual, Reasons
-    from serving.lists.predictor import Predictor, Query
+    from serving.lists.predictor import Predictor
+    from serving.lists.query import Query
 
 MAX_SECONDS = 0.5  # after which no further items of the history are left out
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

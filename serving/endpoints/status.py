@@ -55,14 +55,17 @@ def state(worker: Worker, champion: "Champion") -> dict[str, object]:
         found["warning"] = f"version {champion.pointer.version} is still served; {worker.champion_problem}"
     if worker.catalogue:
         found["catalogue"] = worker.catalogue.version
+    if champion.rules and champion.rules.version:
+        found["rules"] = champion.rules.version
     return found | problems(worker)
 
 
 def problems(worker: Worker) -> dict[str, str]:
-    """What is wrong beside the champion: with the feedback store, the file of API keys or the catalogue."""
+    """What is wrong beside the champion: with the feedback store, the file of API keys, the catalogue or the rules."""
     found = {
         "events": worker.feedback and worker.feedback.problem,
         "api_keys": worker.keys and worker.keys.problem,
         "catalogue_problem": worker.catalogue_problem,
+        "rules_problem": worker.rules_problem,
     }
     return {name: problem for name, problem in found.items() if problem}

@@ -46,6 +46,11 @@ class Worker:
         return self.watcher.catalogue.problem if self.watcher else ""
 
     @property
+    def rules_problem(self) -> str:
+        """Why the newest rules do not serve; empty if they do."""
+        return self.watcher.rules.problem if self.watcher else ""
+
+    @property
     def champion_problem(self) -> str:
         """Why the newest champion is not loaded; empty if it is."""
         return self.watcher.problem if self.watcher else ""

@@ -20,3 +20,4 @@ class StoredAnswer:
     recent: Sequence[str]
     items: Sequence[Mapping[str, Any]]
     catalogue: str = ""  # version of the served catalogue; empty without one
+    rules: str = ""  # version of the rules of the shop; empty without rules

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from recommenders.models.ensembles.ensemble import Ensemble
 from recommenders.models.popularity import Popularity
-from serving.lists.predictor import Predictor, Query
+from serving.lists.predictor import Predictor
+from serving.lists.query import Query
 
 MAX_TRIALS = 20  # items of a history that are left out, each by one more ranking
 MAX_COUNTERFACTUALS = 3  # of an item of the list
@@ -74,8 +75,7 @@ class Explanation:
 
     def rank_without(self, column: int) -> None:
         """Ranks again as if the events of an item did not exist."""
-        repeats = self._predictor.model.repeat_
-        stays_out = self._query.scene != "reorder" and bool(self._query.new_items or not repeats)
+        stays_out = self._query.excludes_known(self._predictor.model.repeat_)
         ranked, _ = self._predictor.rank(self._query.without(column, stays_out), self._depth, self._moment)
         self._trials[column] = ranked.item_columns[0].tolist()
 
@@ -116,8 +116,7 @@ class Explanation:
         if not isinstance(model, Ensemble):
             return {model.name: scores}
         query, reorder = self._query, self._query.scene == "reorder"
-        candidates = self._predictor.lists.on_sale(self._moment)
-        exclude_known = query.new_items or not model.repeat_
+        candidates, exclude_known = self._predictor.lists.on_sale(self._moment), query.excludes_known(model.repeat_)
         if reorder:  # as score_items() scores
             candidates, exclude_known = model.available_, not model.repeat_
         user = (query.user_row, query.known, self._columns, candidates, exclude_known)

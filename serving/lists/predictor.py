@@ -3,8 +3,9 @@
 An unknown user is never an error. This process imports no torch, mlflow or pyarrow.
 """
 
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,23 +18,25 @@ from recommenders.models import catalog
 from recommenders.models.calibration import Kind
 from recommenders.storage.feedback_position import Position
 from serving.lists.precomputed import DECIMALS, PrecomputedLists
+from serving.lists.query import Query, Scene, allowed_without, append_events
 from serving.lists.served_lists import ServedLists
 from serving.lists.similar_items import SimilarItems
+from serving.steering.rules.model_list import ModelList
+from serving.steering.rules.steering import Effects, Steered, Steering
 
 Strategy = Literal["known_user", "history", "popularity"]
-Scene = Literal["for_you", "reorder", "discover", "basket"]
 
 KINDS: dict[Scene, Kind] = {"for_you": "all", "reorder": "reorder", "discover": "discovery", "basket": "cold_start"}
 OTHERS: dict[Strategy, Kind] = {"history": "cold_start", "popularity": "popularity"}  # whatever the scene
-EVENT_WEIGHT = 1.0  # of one event in a request's history: a purchase
 
 
 @dataclass(frozen=True)
 class Prediction:
     """Items, best first.
 
-    `scores` are those of the model, in descending order. `probabilities` say how likely the user buys each item; None
-    if the model is not calibrated. `unknown_items` are the ids of the history that were ignored.
+    `scores` are those of the model, in descending order unless a rule moved items. `probabilities` say how likely the
+    user buys each item; None if the model is not calibrated. `unknown_items` are the ids of the history that were
+    ignored. `rules` names those that placed or moved each item, `effects` states what each active rule did.
     """
 
     item_ids: list[str]
@@ -41,30 +44,8 @@ class Prediction:
     probabilities: list[float] | None
     strategy: Strategy
     unknown_items: list[str]
-
-
-@dataclass(frozen=True, eq=False)
-class Query:
-    """A user, as the model knows them, and what the list is for."""
-
-    user_row: int  # of the training log; -1 for a cold-start user
-    known: Histories  # (1, n_items): the stored events of the user, then those of the request
-    n_stored: int  # number of stored events
-    scene: Scene
-    eligible: NDArray[np.bool_] | None  # (n_items,) the only items that may be in the list; None: all
-
-    @property
-    def new_items(self) -> bool | None:
-        """Whether items of the history are left out; None: as the log's users do not buy an item again."""
-        return None if self.scene == "for_you" else True
-
-    def without(self, column: int, stays_out: bool) -> "Query":
-        """The query if the events of an item did not exist. stays_out: the item does not become a candidate by that."""
-        kept = self.known.item_columns != column
-        n_stored = int(kept[: self.n_stored].sum())
-        eligible = allowed_without(self.eligible, [column], self.known.n_items) if stays_out else self.eligible
-        row = self.user_row if n_stored else -1
-        return Query(row, self.known.select(kept), n_stored, self.scene, eligible)
+    rules: Sequence[Sequence[str]] = ()
+    effects: Effects = field(default_factory=dict)
 
 
 class Predictor:
@@ -98,24 +79,22 @@ class Predictor:
         scene: Scene = "for_you",
         exclude: Sequence[str] = (),
         eligible: NDArray[np.bool_] | None = None,
+        steering: Steering | None = None,
     ) -> Prediction:
         """min(n, number of candidates) items of those on sale at the moment (ServedLists.on_sale); by default now.
 
         scene: `for_you`, all items; `reorder`, items of the user's history; `discover`, items that are not in it;
         `basket`, items that go with those of `history`, for any user. exclude: item ids that are not in the list.
         eligible: (n_items,), in the order of the model's items: the only ones that may be in the list; None: all.
+        steering: the rules that are active for the request.
         """
-        is_plain = scene == "for_you" and not history and not exclude and eligible is None
+        is_plain = scene == "for_you" and not history and not exclude and eligible is None and steering is None
         if is_plain and (found := self._beginning(user_id, n, moment)):
             return found
-        query, unknown = self.query(user_id, history, scene, exclude, eligible)
-        ranked, by_popularity = self._stored(query, n, moment) or self.rank(query, n, moment)
-        items = [self.item_ids[column] for column in ranked.item_columns[0].tolist() if column >= 0]
-        strategy: Strategy = "popularity" if by_popularity else "known_user" if query.user_row >= 0 else "history"
-        kind = KINDS[scene] if strategy == "known_user" else OTHERS[strategy]
-        known = self.lists.probabilities(kind, ranked.scores[:, : len(items)])
-        probabilities = None if known is None else [round(value, DECIMALS) for value in known[0].tolist()]
-        return Prediction(items, ranked.scores[0].tolist()[: len(items)], probabilities, strategy, unknown)
+        query, unknown = self.query(user_id, history, scene, exclude, eligible, steering)
+        if steering is not None:
+            return self._by_rules(query, steering, n, moment, unknown)
+        return self._prediction(query, *self._listed(query, n, moment, use_stored=True), unknown)
 
     def query(
         self,
@@ -124,6 +103,7 @@ class Predictor:
         scene: Scene = "for_you",
         exclude: Sequence[str] = (),
         eligible: NDArray[np.bool_] | None = None,
+        steering: Steering | None = None,
     ) -> tuple[Query, list[str]]:
         """What predict() ranks for, in rows and columns of the model; and the ids of the history that it ignores."""
         found = [self.model.items_.row(item_id) for item_id in history]
@@ -135,15 +115,16 @@ class Predictor:
         stored = self.model.histories_[row : row + 1] if row >= 0 else self._no_history
         known = stored if not len(new) else append_events(stored, new, self.model.as_of_)
         n_stored = len(stored.item_columns)
-        return Query(row if n_stored else -1, known, n_stored, scene, eligible), unknown
+        query = Query(row if n_stored else -1, known, n_stored, scene, eligible)
+        return (query if steering is None else query.by(steering, self.model.repeat_)), unknown
 
-    def rank(self, query: Query, k: int, moment: int | None = None) -> tuple[Ranked, bool]:
+    def rank(self, query: Query, k: int, moment: int) -> tuple[Ranked, bool]:
         """The k best items of those on sale at the moment, and whether the list is one of popularity alone."""
-        if query.scene == "reorder":
-            return self.lists.reorder(query.user_row, query.known, k, moment, query.eligible), False
-        users = np.array([query.user_row], dtype=np.int32)
-        ranked, by_popularity = self.lists.recommend(users, query.known, k, moment, query.new_items, query.eligible)
-        return ranked, bool(by_popularity[0])
+        if query.steering is None or not query.steering.orders:
+            return self._listed(query, k, moment)
+        steered, by_popularity = self._steered(query, query.steering, k, moment)
+        columns = np.array([[item.column for item in steered.items]], np.int32)
+        return Ranked(columns, np.array([[item.score for item in steered.items]], np.float32)), by_popularity
 
     def warm_up(self) -> None:
         """Makes one list of each kind, so that no request pays for the first access to an array."""
@@ -152,10 +133,60 @@ class Predictor:
             self.predict(user_id, self.item_ids[:3], 10)
             self.predict(user_id, [], 10)
 
+    def _prediction(self, query: Query, ranked: Ranked, by_popularity: bool, unknown: list[str]) -> Prediction:
+        items = [self.item_ids[column] for column in ranked.item_columns[0].tolist() if column >= 0]
+        found = self.lists.probabilities(_kind(query, by_popularity), ranked.scores[:, : len(items)])
+        probabilities = None if found is None else [round(value, DECIMALS) for value in found[0].tolist()]
+        scores = ranked.scores[0].tolist()[: len(items)]
+        return Prediction(items, scores, probabilities, _strategy(query, by_popularity), unknown)
+
+    def _by_rules(self, query: Query, steering: Steering, n: int, moment: int | None, unknown: list[str]) -> Prediction:
+        """The list for a query by the rules that are active for it."""
+        moment = self.lists.moment(time.time_ns() // 1000) if moment is None else moment
+        steered = Steered([], {})
+        if steering.orders:
+            steered, by_popularity = self._steered(query, steering, n, moment, use_stored=True)
+            items, scores = [self.item_ids[one.column] for one in steered.items], [one.score for one in steered.items]
+            values = [round(one.probability, DECIMALS) for one in steered.items if one.probability is not None]
+            probabilities = values if len(values) == len(items) else None
+            strategy, rules = _strategy(query, by_popularity), [one.rules for one in steered.items]
+            prediction = Prediction(items, scores, probabilities, strategy, unknown, rules)
+        else:
+            prediction = self._prediction(query, *self._listed(query, n, moment, use_stored=True), unknown)
+        candidates = query.candidates_without_rules(self.lists.on_sale(moment), self.model.repeat_)
+        return replace(prediction, effects=steering.effects(candidates, np.unique(query.known.item_columns), steered))
+
+    def _steered(
+        self, query: Query, steering: Steering, k: int, moment: int, use_stored: bool = False
+    ) -> tuple[Steered, bool]:
+        """The k items that the rules choose from the model's lists, and whether these are of popularity alone."""
+        depth = max(k, self.model.longest_list)
+        ranked, by_popularity = self._listed(query, depth, moment, use_stored)
+        kind = _kind(query, by_popularity)
+
+        def rank(items: NDArray[np.bool_], n: int) -> Ranked:
+            return self._listed(replace(query, eligible=items), n, moment)[0]
+
+        def probabilities(scores: NDArray[np.float32]) -> NDArray[np.float32] | None:
+            return self.lists.probabilities(kind, scores)
+
+        eligible = query.candidates(self.lists.on_sale(moment), self.model.repeat_)
+        return steering.choose(eligible, k, ModelList(ranked, depth, rank, probabilities)), by_popularity
+
+    def _listed(self, query: Query, k: int, moment: int | None, use_stored: bool = False) -> tuple[Ranked, bool]:
+        """rank() without the rules that order a list. use_stored: by the precomputed lists, where they have it."""
+        if use_stored and (stored := self._stored(query, k, moment)) is not None:
+            return stored
+        if query.scene == "reorder":
+            return self.lists.reorder(query.user_row, query.known, k, moment, query.eligible), False
+        users = np.array([query.user_row], dtype=np.int32)
+        ranked, by_popularity = self.lists.recommend(users, query.known, k, moment, query.new_items, query.eligible)
+        return ranked, bool(by_popularity[0])
+
     def _stored(self, query: Query, k: int, moment: int | None) -> tuple[Ranked, bool] | None:
-        """rank() of a known user without newer events, from the precomputed lists; None if they may lack an item."""
+        """The list of a known user without newer events, from the precomputed lists; None if they may lack an item."""
         row, stored = query.user_row, self.precomputed
-        if stored is None or row < 0 or query.scene != "for_you" or query.n_stored < len(query.known.item_columns):
+        if stored is None or row < 0 or query.new_items is not None or query.n_stored < len(query.known.item_columns):
             return None
         exactly = self.model.ranks_candidates  # without an item, it would propose and may list another one
         if exactly and query.eligible is not None:
@@ -174,10 +205,8 @@ class Predictor:
         if not self._covers(stored, self.lists.on_sale(moment), exactly=True):
             return None
         columns = [column for column in stored.columns[row, :n].tolist() if column >= 0]
-        scores, probabilities = (
-            stored.scores[row, : len(columns)].tolist(),
-            stored.known_probabilities(row, len(columns)),
-        )
+        scores = stored.scores[row, : len(columns)].tolist()
+        probabilities = stored.known_probabilities(row, len(columns))
         strategy: Strategy = "popularity" if stored.by_popularity[row] else "known_user"
         return Prediction([self.item_ids[column] for column in columns], scores, probabilities, strategy, [])
 
@@ -188,20 +217,10 @@ class Predictor:
         return self._covered[2 if exactly else 3]
 
 
-def allowed_without(allowed: NDArray[np.bool_] | None, columns: Sequence[int], n_items: int) -> NDArray[np.bool_]:
-    """(n_items,): the allowed items, by default all, without those of some columns."""
-    left = np.ones(n_items, np.bool_) if allowed is None else allowed.copy()
-    left[columns] = False
-    return left
+def _strategy(query: Query, by_popularity: bool) -> Strategy:
+    return "popularity" if by_popularity else "known_user" if query.user_row >= 0 else "history"
 
 
-def append_events(stored: Histories, columns: NDArray[np.int32], now: int) -> Histories:
-    """One user's history, followed by one event at time `now` for each of the item columns."""
-    n_new = len(columns)
-    return Histories(
-        np.array([0, len(stored.item_columns) + n_new]),
-        np.concatenate([stored.item_columns, columns]),
-        np.concatenate([stored.timestamps, np.full(n_new, now)]),
-        np.concatenate([stored.weights, np.full(n_new, EVENT_WEIGHT, dtype=np.float32)]),
-        stored.n_items,
-    )
+def _kind(query: Query, by_popularity: bool) -> Kind:
+    strategy = _strategy(query, by_popularity)
+    return KINDS[query.scene] if strategy == "known_user" else OTHERS[strategy]

@@ -20,9 +20,10 @@ from typing import Any
 from recommenders.errors import ReleaseError
 from serving.champion.pointer import Pointer, read_pointer, verify, write_pointer
 from serving.lists import precomputed
-from serving.settings import BENTO_POINTER, PROJECT, ServingSettings
+from serving.settings import BENTO_POINTER, BENTO_RULES, PROJECT, ServingSettings
 from serving.steering.catalogue import files
 from serving.steering.catalogue.files import record_file
+from serving.steering.rules import files as rules_files
 
 PACKAGES = ("recommenders", "serving")
 # The packages that the worker imports; torch, mlflow, pyarrow, scikit-learn and XGBoost are not among them.
@@ -43,6 +44,8 @@ REQUIREMENTS = (
     "threadpoolctl",
     "uvloop",
     "httptools",
+    "cel-expr-python",
+    "protobuf",
 )
 IGNORED = shutil.ignore_patterns("__pycache__", "*.pyc", "release", "training", "evaluation", "simulation")
 BUILD_SECONDS = 120
@@ -61,8 +64,9 @@ class BentoInfo:
 def build(settings: ServingSettings, version: str | None = None) -> BentoInfo:
     """Builds the champion's Bento; `version` is the Bento's version, by default the champion's and the time.
 
-    The Bento has the catalogue that is served now, if there is one. Raises ReleaseError if there is no champion or the
-    build fails, BundleError if its bundle is damaged, CatalogueError if the catalogue is.
+    The Bento has the catalogue that is served now, if there is one, and the rules of the shop. Raises ReleaseError if
+    there is no champion or the build fails, BundleError if its bundle is damaged, CatalogueError if the catalogue is,
+    RulesError if the file of rules is not valid.
     """
     pointer = read_pointer(settings.pointer)
     if pointer is None:
@@ -72,6 +76,8 @@ def build(settings: ServingSettings, version: str | None = None) -> BentoInfo:
     with tempfile.TemporaryDirectory(prefix="tradewind-bento-") as folder:
         staged = stage(Path(folder), pointer, pointer.bundle_folder(settings.pointer))
         files.copy(record_file(settings.pointer), record_file(staged))
+        if settings.rules_file is not None or settings.rules.is_file():
+            staged.with_name(BENTO_RULES.name).write_text(rules_files.read(settings.rules).text)
         # JSON is valid YAML and needs no quoting rules.
         (Path(folder) / "bentofile.yaml").write_text(json.dumps(bentofile(name, pointer), indent=2))
         _bentoml_build(Path(folder), version, settings.bentoml_home)

@@ -1,1 +1,4 @@
-"""What a shop steers lists with: attributes of items, and the conditions of filters."""
+"""What lists are steered with.
+
+catalogue: the attributes of items, for the fields and filters of a request. rules: those of the shop, for all requests.
+"""

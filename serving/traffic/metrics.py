@@ -1,12 +1,13 @@
 """What the service counts: requests, lists and latencies, for Prometheus and for the page /analytics.
 
-The names follow Prometheus' conventions. Labels have few values: statuses, strategies, and the versions that were
+The names follow Prometheus' conventions. Labels have few values: statuses, strategies, and the versions and rules that
 served since the start.
 """
 
 import os
 import time
 from collections import Counter as Counts
+from collections.abc import Mapping
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -20,6 +21,7 @@ from serving.traffic.shared_folder import STARTED
 
 # seconds; each is 1.6 times the one before, so a percentile is known to a quarter or so
 BUCKETS = tuple(round(0.00025 * 1.6**n, 6) for n in range(24))
+MAX_RULE_NAMES = 500  # since the start; a file has 100 rules at most
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
 
@@ -68,6 +70,13 @@ class Metrics:
         )
         # the counter of a combination of labels; finding it takes longer than counting
         self._request_of, self._list_of = cache(self._requests.labels), cache(self._lists.labels)
+        self._rules = Counter(
+            "tradewind_rule_effects",
+            "Effects of the rules of the shop: lists for which a rule was active, and items that it acted on.",
+            ["rule", "effect"],
+            registry=self._registry,
+        )
+        self._rule_names: set[str] = set()
         self._since = time.time() if folder is None else (folder / STARTED).stat().st_mtime
 
     def record_request(self, status: int, seconds: float) -> None:
@@ -87,6 +96,15 @@ class Metrics:
     def record_answers(self, outcome: str, n_answers: int) -> None:
         """Records answers that were stored or dropped."""
         self._answers.labels(outcome).inc(n_answers)
+
+    def record_rules(self, effects: Mapping[str, Mapping[str, int]]) -> None:
+        """Records what the rules did in one list: rule -> effect -> number. Names beyond MAX_RULE_NAMES are "other"."""
+        for name, counts in effects.items():
+            if len(self._rule_names) < MAX_RULE_NAMES:
+                self._rule_names.add(name)
+            shown = name if name in self._rule_names else "other"
+            for effect, n in counts.items():
+                self._rules.labels(shown, effect).inc(n)
 
     def exposition(self) -> bytes:
         """All metrics in Prometheus' text format."""

@@ -55,6 +55,9 @@ class RecommendedItem(BaseModel):
         default=None, description="The attributes that the request names in `fields`; null where a value is missing."
     )
     reasons: Reasons | None = Field(default=None, description="With `explain` only.")
+    rules: list[str] | None = Field(
+        default=None, description="The rules of the shop that placed or moved the item; left out if none did."
+    )
 
 
 class PredictResponse(BaseModel):

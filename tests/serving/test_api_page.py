@@ -87,6 +87,9 @@ def test_answers_have_the_fields_that_are_described(market: Any, tmp_path: Path)
     assert set(batch) == set(openapi.BatchResponse.model_fields)
     assert set(similar) == set(openapi.SimilarResponse.model_fields)
     for item in single["items"]:
-        assert set(item) == set(openapi.RecommendedItem.model_fields) - {"fields"}  # not asked for
+        assert set(item) == set(openapi.RecommendedItem.model_fields) - {
+            "fields",
+            "rules",
+        }  # not asked for, and no rules
         check_fields(item["reasons"])
     assert any(item["reasons"]["counterfactuals"] for item in single["items"])

@@ -22,7 +22,7 @@ class ServedItems:
     """
 
     def __init__(self, catalogue: Catalogue, items: IdMap) -> None:
-        self.catalogue, self._items = catalogue, items
+        self.catalogue, self.ids = catalogue, items
         self.rows = np.full(len(items), -1, dtype=np.int32)  # item column -> row of the catalogue, -1 if it lacks it
         for row, id_ in enumerate(catalogue.items.ids):
             if (column := items.row(id_)) >= 0:
@@ -55,7 +55,7 @@ class ServedItems:
 
     def values(self, item_id: str, fields: Sequence[str]) -> dict[str, Value | None]:
         """The values of an item of the model; None where the catalogue has none."""
-        row = int(self.rows[self._items.row(item_id)])
+        row = int(self.rows[self.ids.row(item_id)])
         return {name: self.catalogue.items.columns[name].value(row) for name in fields}
 
     def mask(self, conditions: tuple[Condition, ...]) -> NDArray[np.bool_]:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,8 @@ from serving.lists.predictor import Predictor
 from serving.release.registry import Registry
 from serving.replay import make_list
 from serving.settings import ServingSettings
+from serving.steering.rules.files import keep, rules_folder
+from serving.steering.rules.model import Rules, parse
 
 # MLflow 3.17's own tables use what SQLAlchemy 2.1 deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
@@ -68,6 +71,28 @@ def test_an_answer_is_made_again_beside_what_it_would_be_now(run_here: Callable,
     found = json.loads(run_here("replay", "r1", "--json", "--dataset", DATASET, home=home).stdout)
     assert (found["equal"], found["version_now"], found["answer"]["version"]) == (True, 2, 1)
     assert found["again"] == found["answer"]["items"] != found["now"]
+
+
+def pinned(item_id: str) -> Rules:
+    rule = {"name": "top", "action": "pin", "slot": 1, "items": f'item.id == "{item_id}"'}
+    return parse({"rules": [rule]}, "rules.yaml")
+
+
+def test_an_answer_is_made_again_by_its_rules_and_now_by_those_that_serve(run_here: Callable, home: Path) -> None:
+    settings = ServingSettings(home=home, dataset=DATASET)
+    store, folder = FeedbackStore(settings.feedback_store, DATASET), rules_folder(settings.pointer)
+    row, then = {name: getattr(store.answer("r1"), name) for name in StoredAnswer.__slots__}, pinned("i4")
+    keep(folder, then)
+    keep(folder, pinned("i3"))
+    answer = StoredAnswer(**row | {"request_id": "r4", "rules": then.version})
+    items = make_list(answer, Predictor(settings.champions / DATASET / "1"), [], answer.answered_at, None, then)
+    store.append_answers([replace(answer, items=items)])
+    store.close()
+    done = run_here("replay", "r4", "--json", "--dataset", DATASET, home=home)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert [(item["item_id"], item["rules"]) for item in found["again"][:1]] == [("i4", ["top"])]
+    assert found["now"][0]["item_id"] == "i3"
 
 
 def test_an_answer_that_cannot_be_made_again_is_reported(run_here: Callable, home: Path) -> None:

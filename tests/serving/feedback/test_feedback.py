@@ -29,7 +29,7 @@ def test_tables_of_a_later_version_are_reported_and_the_store_is_tried_again(
     with pytest.raises(FeedbackError, match="9999"):
         asyncio.run(feedback.write([EVENT]))
     assert feedback.recent_items("u") == []
-    set_revision(url, "0003")
+    set_revision(url, "0004")
     until(lambda: not feedback.problem)
     assert asyncio.run(feedback.write([EVENT])) == 1
     until(lambda: feedback.recent_items("u") == ["i"])

@@ -27,7 +27,9 @@ def test_a_bento_is_built_and_serves_alone(tmp_path, market):
     settings = market.settings(tmp_path / "home", "Toy_market")
     market.release(settings, 7, 4)
     catalogue = market.catalogue(settings)
-    built = build(settings)
+    rules = tmp_path / "rules.yaml"
+    rules.write_text('rules: [{name: top, action: pin, slot: 2, items: item.id == "107"}]')
+    built = build(settings.model_copy(update={"rules_file": rules}))
     assert built.tag.startswith("tradewind_toy_market:v7-")
     assert built.version == 7
     assert built.path.is_relative_to(tmp_path / "home" / "bentoml")
@@ -56,6 +58,8 @@ def test_a_bento_is_built_and_serves_alone(tmp_path, market):
         asked = {"user_id": "unknown", "n_recommendations": 1, "filters": {"colour": "red"}, "fields": ["price"]}
         answer = client.post("/predict", json=asked).json()
         assert [item["fields"] for item in answer["items"]] == [{"price": 3.0}]
+        answer = client.post("/predict", json={"user_id": "unknown", "n_recommendations": 2}).json()
+        assert answer["items"][1] == {"item_id": "107", "rank": 2, "score": None, "rules": ["top"]}
         page = client.get("/analytics", headers={"accept": "text/html"})
         assert "<h1>Tradewind service</h1>" in page.text  # the templates are in the Bento
         assert client.get("/favicon.ico").status_code == 200

@@ -80,6 +80,7 @@ def test_prometheus_reads_the_exposition():
         "tradewind_lists",
         "tradewind_events",
         "tradewind_answers",
+        "tradewind_rule_effects",
         "tradewind_request_duration_seconds",
     }
     lists = next(one for one in families["tradewind_lists"].samples if one.name == "tradewind_lists_total")
@@ -113,3 +114,14 @@ def test_one_worker_counts_in_memory_although_bentoml_chooses_files(tmp_path, mo
     metrics.record_request(200, 0.001)
     assert metrics.summary()["requests"] == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_rules_beyond_the_limit_are_counted_together(monkeypatch):
+    monkeypatch.setattr("serving.traffic.metrics.MAX_RULE_NAMES", 2)
+    metrics = Metrics()
+    for name in ("a", "b", "c", "d", "a"):
+        metrics.record_rules({name: {"lists": 1, "items": 3}})
+    text = metrics.exposition().decode()
+    for name, n in (("a", 6), ("b", 3), ("other", 6)):
+        assert f'tradewind_rule_effects_total{{effect="items",rule="{name}"}} {n}.0' in text
+    assert 'rule="c"' not in text

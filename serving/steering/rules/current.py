@@ -1,0 +1,106 @@
+"""The rules that serve: they follow their file, and fit the catalogue and the model that serve with them."""
+
+import logging
+import time
+from pathlib import Path
+
+from recommenders.events.ids import IdMap
+from recommenders.storage.atomic_files import signature
+from serving.steering.catalogue.served_items import ServedItems
+from serving.steering.rules.bound import BoundRules
+from serving.steering.rules.files import keep, newest, read
+from serving.steering.rules.model import Rules, RulesError
+
+RETRY_SECONDS = 10.0  # until a file that was refused is read again
+
+log = logging.getLogger(__name__)
+
+
+class CurrentRules:
+    """`rules` are the newest that could be read. What cannot be used is refused, and the old rules stay.
+
+    The old rules of a process that just started are those that served last.
+    """
+
+    def __init__(self, path: Path | None, required: bool, folder: Path) -> None:
+        """path: None for no rules. required: whether it is a problem if there is no such file.
+
+        folder: of the versions that served.
+        """
+        self.rules = Rules()
+        self._path, self._required, self._folder = path, required, folder
+        self._unread = self._unfit = self._unkept = ""
+        self._is_read = False  # whether the file was read successfully, or has no need to
+        self._last_signature: tuple[int, int, int] | None = None
+        self._retry_at = 0.0
+        self._good: tuple[Rules, ServedItems | None] | None = None  # the pair that serves
+
+    @property
+    def problem(self) -> str:
+        """Why the newest rules do not serve, or are not stored; empty if all is well."""
+        return self._unread or self._unfit or self._unkept
+
+    def poll(self) -> None:
+        """Reads the file if it changed."""
+        if self._path is None:
+            return
+        found = signature(self._path)
+        if self._is_read or self._unread:
+            is_due = found != self._last_signature or (self._unread and time.monotonic() >= self._retry_at)
+        else:  # nothing happened so far
+            is_due = found is not None or self._required
+        if not is_due:
+            return
+        self._last_signature = found
+        try:
+            self.rules, self._unread, self._is_read = read(self._path), "", True
+        except RulesError as error:
+            if not self._is_read and self._good is None:
+                self.rules = newest(self._folder) or self.rules
+            self._unread, self._retry_at = self._log(str(error), self._unread), time.monotonic() + RETRY_SECONDS
+
+    def bind(self, items: ServedItems | None, ids: IdMap) -> tuple[ServedItems | None, BoundRules]:
+        """The rules for the items of a model, and these items with the attributes that the rules were made with.
+
+        items: with the newest attributes. ids: of the model. If the newest rules and attributes do not fit together,
+        the old rules are used with the newest attributes, or with those that served last. Without any, there are none.
+        """
+        why = ""
+        for rules, with_items in self._pairs(items, ids):
+            try:
+                bound = BoundRules(rules, with_items, ids)
+            except RulesError as error:
+                why = why or str(error)
+                continue
+            self._unfit = self._log(why, self._unfit) if why else ""
+            self._good = rules, with_items
+            self._keep(rules)
+            return with_items, bound
+        self._unfit = self._log(f"{why}; lists are made without rules", self._unfit)
+        return items, BoundRules(Rules(), items, ids)
+
+    def _pairs(self, items: ServedItems | None, ids: IdMap) -> list[tuple[Rules, ServedItems | None]]:
+        """Rules and attributes to try, the best first."""
+        if self._good is None:
+            earlier = newest(self._folder) if self.rules.rules else None
+            return [(self.rules, items), *([(earlier, items)] if earlier else [])]
+        rules, old = self._good
+        if old is not None and old.ids is not ids:
+            old = ServedItems(old.catalogue, ids)
+        return [(self.rules, items), (rules, items), (rules, old)]
+
+    def _keep(self, rules: Rules) -> None:
+        """Stores the rules for later replays. A service that cannot write serves all the same."""
+        if self._path is None or not (rules.rules or self._folder.is_dir()):
+            return
+        try:
+            keep(self._folder, rules)
+            self._unkept = ""
+        except OSError as error:
+            why = f"the rules cannot be stored below {self._folder}, so answers cannot be made again: {error.strerror}"
+            self._unkept = self._log(why, self._unkept)
+
+    def _log(self, why: str, known: str) -> str:
+        if why != known:
+            log.error("%s", why)
+        return why
