@@ -94,7 +94,7 @@ class Predict:
             record(worker, champion, made)
             return made
 
-        made = await worker.turns.take(work, seconds)
+        made = await worker.queue.run(work, seconds)
         items = await explained(champion.predictor, made) if made.asked.explain else made.items
         content = answer_of(champion.pointer, made.asked, made.prediction, items, made.request_id, start)
         return json_answer(content)
@@ -116,7 +116,7 @@ async def batch(worker: Worker, request: Request) -> Response:
         sent, request_id = one.model_dump_json(exclude_unset=True), request_ids.new()
         left = max(seconds - (began - start), 0.0)
         work = partial(make, worker, champion, one, sent, request_id)
-        found = await worker.turns.take(work, left, admitted=bool(made))
+        found = await worker.queue.run(work, left, admitted=bool(made))
         made.append(found)
         answers.append(answer_of(champion.pointer, one, found.prediction, found.items, request_id, began))
     for each in made:

@@ -7,8 +7,8 @@ from serving.settings import ServingSettings
 from serving.traffic.api_keys import ApiKeys
 from serving.traffic.metrics import Metrics
 from serving.traffic.rate_limits import RateLimits
+from serving.traffic.request_queue import RequestQueue
 from serving.traffic.shared_folder import shared_folder
-from serving.traffic.turns import Turns
 
 if TYPE_CHECKING:  # the process that only starts the worker needs no model and no numpy
     from serving.champion.watcher import Champion, ChampionWatcher
@@ -27,7 +27,7 @@ class Worker:
         self.metrics = Metrics(folder)
         self.keys = ApiKeys(self.settings.api_keys_file) if self.settings.api_keys_file else None
         self.limits = RateLimits(folder)
-        self.turns = Turns()
+        self.queue = RequestQueue()
 
     @property
     def champion(self) -> "Champion | None":

@@ -28,7 +28,7 @@ SMOOTHING = 0.1  # weight of the newest round in the means
 Result = TypeVar("Result")
 
 
-class Turns:
+class RequestQueue:
     """The queue of one event loop."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -41,7 +41,7 @@ class Turns:
         self._turn_seconds = 0.0  # mean of a list with its part of the loop's work: a queue of n takes n times as long
         self._empty_at = clock()  # when the queue was last empty
 
-    async def take(self, work: Callable[[], Result], seconds: float, admitted: bool = False) -> Result:
+    async def run(self, work: Callable[[], Result], seconds: float, admitted: bool = False) -> Result:
         """The result of work(), which is called when it is this request's turn. seconds: from now to the deadline.
 
         admitted: the request has had a turn before, so it is not refused now.

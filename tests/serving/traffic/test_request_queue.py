@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from serving.traffic.turns import BURST_SECONDS, INTERVAL_SECONDS, STANDING_SECONDS, Turns
+from serving.traffic.request_queue import BURST_SECONDS, INTERVAL_SECONDS, STANDING_SECONDS, RequestQueue
 from serving.web.answers import DeadlineError, UnavailableError
 
 WORK = 0.002  # seconds of one turn
@@ -17,7 +17,7 @@ class Load:
 
     def __init__(self) -> None:
         self.now, self.worked = 0.0, list[Any]()
-        self.turns = Turns(lambda: self.now)
+        self.queue = RequestQueue(lambda: self.now)
 
     def request(self, name: Any, seconds: float = 1.0, admitted: bool = False) -> Awaitable[Any]:
         def work() -> Any:
@@ -25,7 +25,7 @@ class Load:
             self.worked.append(name)
             return name
 
-        return self.turns.take(work, seconds, admitted)
+        return self.queue.run(work, seconds, admitted)
 
     async def all(self, requests: list[Awaitable[Any]]) -> list[Any]:
         return await asyncio.gather(*requests, return_exceptions=True)
@@ -151,7 +151,7 @@ def test_a_request_that_goes_away_stops_no_other(rounds):
 
 def test_an_error_of_the_work_stops_no_other():
     async def test(load: Load) -> None:
-        results = await load.all([load.turns.take(lambda: 1 / 0, 1), load.request("b")])
+        results = await load.all([load.queue.run(lambda: 1 / 0, 1), load.request("b")])
         assert isinstance(results[0], ZeroDivisionError)
         assert results[1] == "b"
 
@@ -164,9 +164,9 @@ def test_however_slow_a_turn_is_one_request_may_wait():
             load.now += 10
             return "slow"
 
-        await load.turns.take(slow, 60)
+        await load.queue.run(slow, 60)
         await asyncio.sleep(0)
-        results = await load.all([load.turns.take(slow, 60) for _ in range(3)])
+        results = await load.all([load.queue.run(slow, 60) for _ in range(3)])
         assert results[:2] == ["slow", "slow"]
         assert isinstance(results[2], UnavailableError)
 
