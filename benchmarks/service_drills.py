@@ -174,11 +174,11 @@ def seconds_until_fresh(one: str, other: str, user_id: str, model: Recommender) 
 
 
 @contextmanager
-def service(settings: ServingSettings) -> Iterator[str]:
+def service(settings: ServingSettings, cores: str = ALL_CORES) -> Iterator[str]:
     """The service from the source, with its home in `settings.home`; yields its address."""
     own = {"TRADEWIND_HOME": str(settings.home), "TRADEWIND_DATASET": "custom_b2b", "PYTHONPATH": str(PROJECT)}
     command = [sys.executable, "-m", "bentoml", "serve", "serving.service:Tradewind"]
-    with server(command, own, ALL_CORES, PROJECT) as (url, _):
+    with server(command, own, cores, PROJECT) as (url, _):
         yield url
 
 
