@@ -22,6 +22,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import httpx
+import psutil
 from measuring import table
 from service_load import release, server
 
@@ -78,7 +79,7 @@ def events_once(quick: bool) -> Iterator[dict[str, Any]]:
         for n in range(round(n_events * 0.7))
     ]
     sent = unique + rng.choices(unique, k=n_events - len(unique))
-    with TemporaryDirectory() as folder, service(release(Path(folder), 0.1, "popularity")[0]) as url:
+    with TemporaryDirectory() as folder, service(release(Path(folder), 0.1, "popularity")[0]) as (url, _):
         totals: Counter[str] = Counter()
         began = time.perf_counter()
         for _ in range(N_REPLAYS):
@@ -146,7 +147,7 @@ def freshness(quick: bool) -> Iterator[dict[str, Any]]:
     """Seconds from the answer to a purchase at one service to another list of the buyer at the other one."""
     with TemporaryDirectory() as folder:
         settings, model = release(Path(folder), 0.1 if quick else 1.0)
-        with service(settings) as one, service(settings) as other:
+        with service(settings) as (one, _), service(settings) as (other, _):
             users = model.users_.ids.tolist()[: 50 if quick else 1000]
             seconds = sorted(seconds_until_fresh(one, other, user, model) for user in users)
     n_late = sum(one > FRESH_SECONDS for one in seconds)
@@ -174,12 +175,12 @@ def seconds_until_fresh(one: str, other: str, user_id: str, model: Recommender) 
 
 
 @contextmanager
-def service(settings: ServingSettings, cores: str = ALL_CORES) -> Iterator[str]:
-    """The service from the source, with its home in `settings.home`; yields its address."""
+def service(settings: ServingSettings, cores: str = ALL_CORES) -> Iterator[tuple[str, psutil.Process]]:
+    """The service from the source, with its home in `settings.home`; yields its address and its process."""
     own = {"TRADEWIND_HOME": str(settings.home), "TRADEWIND_DATASET": "custom_b2b", "PYTHONPATH": str(PROJECT)}
     command = [sys.executable, "-m", "bentoml", "serve", "serving.service:Tradewind"]
-    with server(command, own, cores, PROJECT) as (url, _):
-        yield url
+    with server(command, own, cores, PROJECT) as served:
+        yield served
 
 
 if __name__ == "__main__":

@@ -64,7 +64,7 @@ def swaps(quick: bool) -> Iterator[dict[str, Any]]:
             predictor = Predictor(pointer.bundle_folder(settings.pointer))
             expected |= {(version, user_id): predictor.predict(user_id, [], 10).item_ids for user_id in users}
         asked = [{"user_id": user_id} for user_id in users]
-        with service(settings, SERVER_CORE) as url, on_core(LOAD_CORE):
+        with service(settings, SERVER_CORE) as (url, _), on_core(LOAD_CORE):
             port = httpx.URL(url).port or 0
             steady = asyncio.run(closed_loop(port, asked, N_CONNECTIONS, seconds / 3))
 
@@ -110,7 +110,7 @@ def overload(quick: bool) -> Iterator[dict[str, Any]]:
         rng = random.Random(0)
         items = model.items_.ids.tolist()
         asked = [{"user_id": user_id, "history": rng.sample(items, 3)} for user_id in model.users_.ids.tolist()]
-        with service(settings, SERVER_CORE) as url, on_core(LOAD_CORE):
+        with service(settings, SERVER_CORE) as (url, _), on_core(LOAD_CORE):
             port = httpx.URL(url).port or 0
             alone = asyncio.run(closed_loop(port, asked, 4, seconds / 3))
             capacity = len(alone) / (seconds / 3)
