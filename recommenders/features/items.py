@@ -147,6 +147,8 @@ def _levels(values: NDArray[np.float64], n_levels: int) -> csr_array:
     if not len(known):
         return csr_array(shape, dtype=np.float32)
     knots = np.unique(np.quantile(values[known], np.linspace(0, 1, n_levels)))
+    # between closer knots the slope of the interpolation would be infinite, and the level not a number
+    knots = knots[np.diff(knots, prepend=-np.inf) >= np.finfo(np.float64).tiny]
     place = np.interp(values[known], knots, np.arange(len(knots)))
     low = np.floor(place).astype(np.int64).clip(max=max(len(knots) - 2, 0))
     upper = (place - low).astype(np.float32)

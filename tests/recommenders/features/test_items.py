@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from recommenders.errors import DataError
@@ -53,6 +53,7 @@ def test_an_unknown_id_is_a_row_of_zeros(items: pa.Table) -> None:
 
 
 @settings(max_examples=60)
+@example([{"rating": rating} for rating in (None, None, None, 0.0, 0.0, 1.0, 2.22507386e-309, 5e-324)])
 @given(st.lists(ROW, min_size=1, max_size=8))
 def test_rows_have_norm_one_or_zero(rows: list[dict[str, object]]) -> None:
     table = table_of(rows)

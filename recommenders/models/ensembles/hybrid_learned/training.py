@@ -94,10 +94,10 @@ def _unsuitable(tried: list[_Tried]) -> UnsuitableError:
     """The error where no window has both positive and negative examples; it states the largest window."""
     n_examples, n_positives, n_users = max(tried, default=_Tried(0, 0, 0))
     return UnsuitableError(
-        f"hybrid_learned learns which candidates users buy next; the largest of {len(tried)} training windows has "
-        f"{n_users:,} users who buy again, and {n_positives:,} of their {n_examples:,} candidates are bought; at least "
-        "1 candidate that is bought and 1 that is not are needed; use a longer log, in which users buy items that were "
-        "bought before, or set models.hybrid_learned.enabled: false"
+        "hybrid_learned learns which candidates users buy next; it needs a training window with 1 candidate that is "
+        f"bought and 1 that is not; got {n_users:,} users who buy again, and {n_positives:,} of their {n_examples:,} "
+        f"candidates are bought, in the largest of {len(tried)} windows; use a longer log, in which users buy items that "
+        "were bought before, or set models.hybrid_learned.enabled: false"
     )
 
 
