@@ -96,8 +96,8 @@ def _unsuitable(tried: list[_Tried]) -> UnsuitableError:
     return UnsuitableError(
         "hybrid_learned learns which candidates users buy next; it needs a training window with 1 candidate that is "
         f"bought and 1 that is not; got {n_users:,} users who buy again, and {n_positives:,} of their {n_examples:,} "
-        f"candidates are bought, in the largest of {len(tried)} windows; use a longer log, in which users buy items that "
-        "were bought before, or set models.hybrid_learned.enabled: false"
+        f"candidates are bought, in the largest of {len(tried)} windows; use a longer log, in which users buy items "
+        "that were bought before, or set models.hybrid_learned.enabled: false"
     )
 
 
