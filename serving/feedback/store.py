@@ -4,6 +4,7 @@ An append returns after the commit is on disk. Several processes may append; the
 `sequence` was never visible before one with a lower one.
 """
 
+import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, fields
@@ -40,6 +41,7 @@ class FeedbackStore:
                 _migrate(connection)
         except (SQLAlchemyError, OSError) as error:
             raise FeedbackError(f"the feedback store cannot be opened: {cause(error)}") from error
+        weakref.finalize(self, self._engine.dispose)  # who drops the store leaves no connection open
         insert = postgresql.insert if self._engine.dialect.name == "postgresql" else sqlite.insert
         self._insert = insert(events).on_conflict_do_nothing().returning(events.c.event_id)
         self._insert_answer = insert(answers).on_conflict_do_nothing().returning(answers.c.request_id)

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import sqlite3
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -66,7 +67,7 @@ def shop(tmp_path: Path) -> Path:
     (tmp_path / "orders" / "2024-03.csv").write_text(blocks("csv")[0])
     (tmp_path / "articles.jsonl").write_text(blocks("json")[0])
     (tmp_path / "datasets.yaml").write_text(blocks("yaml")[0])
-    with sqlite3.connect(tmp_path / "customers.db") as database:
+    with closing(sqlite3.connect(tmp_path / "customers.db")) as database, database:
         database.executescript(blocks("sql")[0])
     database.close()
     return tmp_path
@@ -102,7 +103,7 @@ def test_the_example_becomes_a_version_once(shop: Path) -> None:
     for _ in range(2):
         spec.make(shop / "pulled", scale=1.0, seed=0)
         assert spec.ingest(shop / "pulled", store).number == 0
-    with sqlite3.connect(shop / "customers.db") as database:
+    with closing(sqlite3.connect(shop / "customers.db")) as database, database:
         database.execute("update customers set city = 'Bremen' where no = 'K-07'")
     database.close()
     spec.make(shop / "pulled", scale=1.0, seed=0)
