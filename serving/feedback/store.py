@@ -37,11 +37,11 @@ class FeedbackStore:
         self._dataset = dataset
         try:
             self._engine = _engine(url)
+            weakref.finalize(self, self._engine.dispose)  # who drops the store leaves no connection open
             with _writing(self._engine) as connection:
                 _migrate(connection)
         except (SQLAlchemyError, OSError) as error:
             raise FeedbackError(f"the feedback store cannot be opened: {cause(error)}") from error
-        weakref.finalize(self, self._engine.dispose)  # who drops the store leaves no connection open
         insert = postgresql.insert if self._engine.dialect.name == "postgresql" else sqlite.insert
         self._insert = insert(events).on_conflict_do_nothing().returning(events.c.event_id)
         self._insert_answer = insert(answers).on_conflict_do_nothing().returning(answers.c.request_id)
@@ -142,8 +142,12 @@ def _engine(url: str) -> Engine:
 
 def _configure_sqlite(connection: Any, _: object) -> None:
     connection.isolation_level = None  # the driver would begin transactions too late; see the event "begin"
-    for pragma in ("journal_mode=WAL", "synchronous=FULL"):
-        connection.execute(f"PRAGMA {pragma}")
+    try:
+        for pragma in ("journal_mode=WAL", "synchronous=FULL"):
+            connection.execute(f"PRAGMA {pragma}")
+    except Exception:  # the file is no database: SQLAlchemy forgets the connection without closing it
+        connection.close()
+        raise
 
 
 def _begin_sqlite(connection: Connection) -> None:
