@@ -105,6 +105,7 @@ def test_the_migrations_make_the_tables_that_readers_expect(store, tmp_path):
     engine = create_engine(f"sqlite:///{tmp_path / 'sub' / 'events.db'}")
     with engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+    engine.dispose()
     assert [column.name for column in events.columns][2:] == list(StoredEvent.__slots__)
     assert [column.name for column in answers.columns][1:] == list(StoredAnswer.__slots__)
 
