@@ -128,7 +128,7 @@ STEPS = st.one_of(
 
 
 @pytest.mark.slow
-@settings(max_examples=5, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+@settings(max_examples=3, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(st.lists(STEPS, min_size=4, max_size=9))
 def test_after_any_steps_a_rollback_changes_the_version_or_is_an_error(
     registry: Registry, market: Any, tmp_path_factory: Any, steps: list[tuple[str, int]]
