@@ -41,43 +41,27 @@ class Metrics:
             values.ValueClass = values.MultiProcessValue()  # type: ignore[no-untyped-call]
             self._all = CollectorRegistry()
             MultiProcessCollector(self._all, str(folder))  # type: ignore[no-untyped-call]
-        self._requests = Counter(
-            "tradewind_requests", "Answers to POST /predict, by HTTP status.", ["status"], registry=self._registry
-        )
-        self._lists = Counter(
-            "tradewind_lists",
-            "Recommendation lists, by the strategy that made them and the version of the model.",
-            ["strategy", "version"],
-            registry=self._registry,
-        )
+        self._requests = self._counter("requests", "Answers to POST /predict, by HTTP status.", "status")
+        lists = "Recommendation lists, by the strategy that made them and the version of the model."
+        self._lists = self._counter("lists", lists, "strategy", "version")
         self._duration = Histogram(
             "tradewind_request_duration_seconds",
             "Time inside the service of answers to POST /predict.",
             registry=self._registry,
             buckets=BUCKETS,
         )
-        self._events = Counter(
-            "tradewind_events",
-            "Events of POST /events: new ones, and duplicates.",
-            ["outcome"],
-            registry=self._registry,
-        )
-        self._answers = Counter(
-            "tradewind_answers",
-            "Answers of POST /predict for the feedback store: stored, or dropped because it could not be written.",
-            ["outcome"],
-            registry=self._registry,
-        )
+        self._events = self._counter("events", "Events of POST /events: new ones, and duplicates.", "outcome")
+        answers = "Answers of POST /predict for the feedback store: stored, or dropped because it could not be written."
+        self._answers = self._counter("answers", answers, "outcome")
+        rules = "Effects of the rules of the shop: lists for which a rule was active, and items that it acted on."
+        self._rules = self._counter("rule_effects", rules, "rule", "effect")
+        self._rule_names: set[str] = set()
         # the counter of a combination of labels; finding it takes longer than counting
         self._request_of, self._list_of = cache(self._requests.labels), cache(self._lists.labels)
-        self._rules = Counter(
-            "tradewind_rule_effects",
-            "Effects of the rules of the shop: lists for which a rule was active, and items that it acted on.",
-            ["rule", "effect"],
-            registry=self._registry,
-        )
-        self._rule_names: set[str] = set()
         self._since = time.time() if folder is None else (folder / STARTED).stat().st_mtime
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(f"tradewind_{name}", text, labels, registry=self._registry)
 
     def record_request(self, status: int, seconds: float) -> None:
         """Records one answer to POST /predict."""
