@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -51,23 +51,9 @@ for number in range(int(sys.argv[2]), 10**12):
 
 def main() -> None:
     """Prints a table, and with --json a last line for programs."""
-    drills: Mapping[str, Callable[[bool], Iterator[dict[str, Any]]]] = {
-        "events": events_once,
-        "kills": kills,
-        "freshness": freshness,
-    }
-    parser = table.arguments(__doc__)
-    parser.add_argument("--drills", nargs="+", choices=list(drills), default=list(drills))
-    options = parser.parse_args()
-    started = time.perf_counter()
-    print(table.HEAD)
-    rows: list[dict[str, Any]] = []
-    for name in options.drills:
-        for line in drills[name](options.quick):
-            table.show(line)
-            rows.append(line)
-    whole = not options.quick and set(options.drills) == set(drills)
-    table.finish("service_drills", rows, started, options.as_json, {}, whole)
+    table.run_parts(
+        "service_drills", __doc__, "--drills", {"events": events_once, "kills": kills, "freshness": freshness}
+    )
 
 
 def events_once(quick: bool) -> Iterator[dict[str, Any]]:

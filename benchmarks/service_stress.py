@@ -13,7 +13,7 @@ import os
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -37,19 +37,7 @@ N_CONNECTIONS = 32
 
 def main() -> None:
     """Prints a table, and with --json a last line for programs."""
-    parts: Mapping[str, Callable[[bool], Iterator[dict[str, Any]]]] = {"swaps": swaps, "overload": overload}
-    parser = table.arguments(__doc__)
-    parser.add_argument("--only", nargs="+", choices=list(parts), default=list(parts))
-    options = parser.parse_args()
-    started = time.perf_counter()
-    print(table.HEAD)
-    rows: list[dict[str, Any]] = []
-    for name in options.only:
-        for line in parts[name](options.quick):
-            table.show(line)
-            rows.append(line)
-    whole = not options.quick and set(options.only) == set(parts)
-    table.finish("service_stress", rows, started, options.as_json, {}, whole)
+    table.run_parts("service_stress", __doc__, "--only", {"swaps": swaps, "overload": overload})
 
 
 def swaps(quick: bool) -> Iterator[dict[str, Any]]:

@@ -6,7 +6,7 @@ import os
 import platform
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any
 
 from recommenders.evaluation.statistics.comparison import Interval
 
+Part = Callable[[bool], Iterator[dict[str, Any]]]
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 HEAD = f"{'what':<66} {'unit':<18} {'ours':>10} {'peer':>26} {'value':>10} {'ratio':>7}  floor / goal"
 
@@ -148,6 +149,21 @@ def finish(
         save(found)
     if as_json:
         print(json.dumps(found))
+
+
+def run_parts(name: str, description: str | None, option: str, parts: Mapping[str, Part]) -> None:
+    """The main function of a script of several parts. option: names those to run. A part takes whether it is quick."""
+    parser = arguments(description)
+    parser.add_argument(option, nargs="+", choices=list(parts), default=list(parts), dest="chosen")
+    options = parser.parse_args()
+    started, rows = time.perf_counter(), list[dict[str, Any]]()
+    print(HEAD)
+    for chosen in options.chosen:
+        for line in parts[chosen](options.quick):
+            show(line)
+            rows.append(line)
+    whole = not options.quick and set(options.chosen) == set(parts)
+    finish(name, rows, started, options.as_json, {}, whole)
 
 
 def result(name: str, rows: list[dict[str, Any]], started: float, peers: Mapping[str, str]) -> dict[str, Any]:
