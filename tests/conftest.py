@@ -1,6 +1,7 @@
 """Fixtures that several test folders share, and the settings of the suite: parallel runs and skipped tests."""
 
 import fcntl
+import gc
 import os
 import shutil
 import signal
@@ -44,9 +45,9 @@ PORTS = range(20_000, 32_000)  # below the ports that the system gives to connec
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """One process per core that this process may use, at most 8: each needs up to 1.5 GB."""
+    """One process more than cores, as some tests wait for servers; at most 8, as each needs up to 1.5 GB."""
     cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-    return min(cores, 8)
+    return min(cores + 1, 8)
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m selects
@@ -193,3 +194,9 @@ def serve_postgres(folder: Path, programs: list[list[str]], port: int) -> Iterat
         if postmaster.exists():  # runuser does not pass the signal on
             os.kill(int(postmaster.read_text().split()[0]), 2)
         server.communicate(timeout=30)
+
+
+def pytest_collection_finish() -> None:
+    """What is loaded by now lives as long as the process: the collector need not walk over it again."""
+    gc.collect()
+    gc.freeze()
