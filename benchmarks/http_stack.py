@@ -21,7 +21,7 @@ from measuring import table
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serving.endpoints.application import build
-from serving.endpoints.predict import answer_of, answered_items, predict
+from serving.endpoints.list_making import answer_of, answered_items, predict
 from serving.endpoints.worker import Worker
 from serving.lists.predictor import Prediction
 from serving.web.answers import json_answer

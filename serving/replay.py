@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 
 from recommenders.errors import DataError
-from serving.endpoints.predict import answered_items, eligible_items, predict, steering_of
+from serving.endpoints.list_making import answered_items, eligible_items, predict, steering_of
 from serving.feedback.stored_answer import StoredAnswer
 from serving.lists.predictor import Predictor
 from serving.steering.catalogue.files import Catalogue

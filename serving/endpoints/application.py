@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from serving.endpoints import documents, events, predict, similar, status
+from serving.endpoints import documents, events, predict, predict_batch, similar, status
 from serving.endpoints.worker import Worker
 from serving.traffic.key_check import KeyCheck
 from serving.traffic.request_log import RequestLog
@@ -32,6 +32,7 @@ def build(worker: Worker, swagger: Path) -> ASGIApp:
     application = Starlette(
         routes=[
             *predict.routes(worker),
+            *predict_batch.routes(worker),
             *similar.routes(worker),
             *events.routes(worker),
             *status.routes(worker),

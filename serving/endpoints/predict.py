@@ -1,72 +1,28 @@
-"""POST /predict, a list for a user; and POST /predict/batch, lists for many users."""
+"""POST /predict: a list for a user."""
 
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
+from serving.endpoints.list_making import Made, answer_of, make, record, user_of
 from serving.endpoints.reasons import answered_reasons, reasons_for
 from serving.endpoints.worker import Worker
-from serving.feedback.stored_answer import StoredAnswer
 from serving.traffic.deadline import deadline_seconds
 from serving.web import request_ids
 from serving.web.answers import UnavailableError, answer_or_problem, json_answer
-from serving.web.predict_request import (
-    PredictRequest,
-    Scene,
-    as_sent,
-    as_text,
-    parse,
-    parse_batch,
-    unknown_as_sent,
-    uses_numeric_ids,
-)
+from serving.web.predict_request import parse, uses_numeric_ids
 from serving.web.reading import header, read_body
-from serving.web.validation import InvalidRequestError, invalid
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from serving.champion.pointer import Pointer
-    from serving.champion.watcher import Champion
-    from serving.lists.predictor import Prediction, Predictor
-    from serving.steering.catalogue.served_items import ServedItems
-    from serving.steering.rules.bound import BoundRules
-    from serving.steering.rules.steering import Steering
+    from serving.lists.predictor import Predictor
 
 
 def routes(worker: Worker) -> list[BaseRoute]:
-    """The routes of lists."""
-
-    async def predict_batch(request: Request) -> Response:
-        return await answer_or_problem(batch(worker, request))
-
-    return [
-        Route("/predict", Predict(worker), methods=["POST"]),
-        Route("/predict/batch", predict_batch, methods=["POST"]),
-    ]
-
-
-@dataclass(frozen=True, eq=False)
-class Made:
-    """A list, and what it was made from."""
-
-    request_id: str
-    asked: PredictRequest
-    sent: str  # the JSON of the request
-    clock: int  # microseconds since 1970, UTC
-    recent: Sequence[str]  # item ids of the user's stored events
-    eligible: "NDArray[np.bool_] | None"
-    steering: "Steering | None"
-    prediction: "Prediction"
-    items: list[dict[str, Any]]  # as they are answered
+    """The route of POST /predict."""
+    return [Route("/predict", Predict(worker), methods=["POST"])]
 
 
 class Predict:
@@ -100,57 +56,6 @@ class Predict:
         return json_answer(content)
 
 
-async def batch(worker: Worker, request: Request) -> Response:
-    """The answers to the requests of POST /predict/batch, in their order, by one version; all of them or none."""
-    start, champion = time.perf_counter(), worker.champion
-    body = await read_body(request.scope, request.receive)
-    if champion is None:
-        raise UnavailableError(worker.unavailable_reason())
-    seconds = deadline_seconds(request.scope, worker.settings.deadline_ms)
-    asked = parse_batch(body, request.headers.get("content-type", ""))
-    check_catalogue(champion.items, asked)
-    made: list[Made] = []
-    answers = []
-    for one in asked:  # each takes a turn of its own, so that other requests are answered between two lists
-        began = time.perf_counter()
-        sent, request_id = one.model_dump_json(exclude_unset=True), request_ids.new()
-        left = max(seconds - (began - start), 0.0)
-        work = partial(make, worker, champion, one, sent, request_id)
-        found = await worker.queue.run(work, left, admitted=bool(made))
-        made.append(found)
-        answers.append(answer_of(champion.pointer, one, found.prediction, found.items, request_id, began))
-    for each in made:
-        record(worker, champion, each)
-    milliseconds = round((time.perf_counter() - start) * 1000, 3)
-    return json_answer({"answers": answers, "request_id": request_ids.current(), "milliseconds": milliseconds})
-
-
-def make(worker: Worker, champion: "Champion", asked: PredictRequest, sent: str, request_id: str) -> Made:
-    """The list for a request, now. sent: its JSON."""
-    recent: Sequence[str] = ()
-    if worker.feedback:
-        recent = worker.feedback.recent_items(as_text(asked.user_id), champion.feedback_position)
-    clock, eligible = time.time_ns() // 1000, eligible_items(champion.items, asked)
-    steering = steering_of(champion.rules, asked, clock)
-    prediction = predict(champion.predictor, asked, recent, clock, eligible, steering)
-    items = answered_items(asked, prediction, champion.items)
-    return Made(request_id, asked, sent, clock, recent, eligible, steering, prediction, items)
-
-
-def record(worker: Worker, champion: "Champion", made: Made) -> None:
-    """Counts a list, and stores it in the feedback store."""
-    pointer, strategy = champion.pointer, made.prediction.strategy
-    worker.metrics.record_list(strategy, str(pointer.version))
-    worker.metrics.record_rules(made.prediction.effects)
-    if worker.feedback:
-        user_id, catalogue = as_text(made.asked.user_id), champion.items.version if champion.items else ""
-        made_by = (made.asked.scene, strategy, pointer.model, pointer.version)
-        rules = champion.rules.version if champion.rules else ""
-        made_from = (made.sent, made.recent, made.items)
-        answer = StoredAnswer(made.request_id, made.clock, user_id, *made_by, *made_from, catalogue, rules)
-        worker.feedback.store_answer(answer)
-
-
 async def explained(predictor: "Predictor", made: Made) -> list[dict[str, Any]]:
     """The items of a list with their reasons."""
     query, _ = predictor.query(*user_of(made.asked, made.recent), made.eligible, made.steering)
@@ -158,99 +63,3 @@ async def explained(predictor: "Predictor", made: Made) -> list[dict[str, Any]]:
     reasons = await reasons_for(predictor, query, made.asked.n_recommendations, moment)
     numbers = uses_numeric_ids(made.asked)
     return [{**item, "reasons": answered_reasons(one, numbers)} for item, one in zip(made.items, reasons, strict=True)]
-
-
-def answer_of(
-    pointer: "Pointer",
-    request: PredictRequest,
-    prediction: "Prediction",
-    items: Sequence[Mapping[str, Any]],
-    request_id: str,
-    start: float,
-) -> dict[str, Any]:
-    """The content of an answer. start: of the request, by perf_counter."""
-    return {
-        "user_id": request.user_id,
-        "items": items,
-        "model": pointer.model,
-        "version": pointer.version,
-        "strategy": prediction.strategy,
-        "scene": request.scene,
-        "unknown_items": unknown_as_sent(request.history, set(prediction.unknown_items)),
-        "request_id": request_id,
-        "milliseconds": round((time.perf_counter() - start) * 1000, 3),
-    }
-
-
-def eligible_items(items: "ServedItems | None", request: PredictRequest) -> "NDArray[np.bool_] | None":
-    """Which items of the model meet the filters of a request; None without filters. items: with their attributes.
-
-    Raises InvalidRequestError for an attribute or condition that is not allowed, UnavailableError without a catalogue.
-    """
-    if not request.fields and not request.filters:
-        return None
-    if items is None:
-        raise UnavailableError("no catalogue is loaded yet, so there are no fields and filters: see /health")
-    conditions = items.check(request.fields, request.filters)
-    return items.mask(conditions) if conditions else None
-
-
-def check_catalogue(items: "ServedItems | None", requests: Sequence[PredictRequest]) -> None:
-    """Raises what eligible_items() raises for one of the requests of a batch; the fields name its place."""
-    for place, request in enumerate(requests):
-        try:
-            eligible_items(items, request)
-        except InvalidRequestError as error:
-            raise invalid([{**one, "field": f"requests[{place}].{one['field']}"} for one in error.details]) from error
-
-
-def steering_of(rules: "BoundRules | None", request: PredictRequest, clock: int) -> "Steering | None":
-    """What the rules of the shop ask of the list for a request; None if no rule is active. clock: of the answer."""
-    if rules is None:
-        return None
-    return rules.steering(as_text(request.user_id), request.scene, request.n_recommendations, clock)
-
-
-def predict(
-    predictor: "Predictor",
-    request: PredictRequest,
-    recent: Sequence[str],
-    clock: int,
-    eligible: "NDArray[np.bool_] | None" = None,
-    steering: "Steering | None" = None,
-) -> "Prediction":
-    """The list for a request at a time, in microseconds since 1970, UTC.
-
-    recent: item ids of the user's stored events, which come before those of the request. eligible: from
-    eligible_items(). steering: from steering_of().
-    """
-    user_id, history, scene, exclude = user_of(request, recent)
-    moment = predictor.lists.moment(clock)
-    return predictor.predict(user_id, history, request.n_recommendations, moment, scene, exclude, eligible, steering)
-
-
-def user_of(request: PredictRequest, recent: Sequence[str]) -> tuple[str, list[str], Scene, list[str]]:
-    """The user id, the history after the stored events, the scene and the excluded items, as Predictor takes them."""
-    history = [as_text(id_) for id_ in request.history]
-    if request.scene != "basket":
-        history = [*recent, *history]
-    return as_text(request.user_id), history, request.scene, [as_text(id_) for id_ in request.exclude]
-
-
-def answered_items(
-    request: PredictRequest, prediction: "Prediction", items: "ServedItems | None" = None
-) -> list[dict[str, Any]]:
-    """The items of a list as they are answered, best first. items: with the attributes that the request may name."""
-    numbers = uses_numeric_ids(request)
-    scores: Sequence[float | None] = prediction.probabilities or [None] * len(prediction.item_ids)
-    answered: list[dict[str, Any]] = [
-        {"item_id": as_sent(item_id, numbers), "rank": rank, "score": score}
-        for rank, (item_id, score) in enumerate(zip(prediction.item_ids, scores, strict=True), 1)
-    ]
-    for item, names in zip(answered, prediction.rules, strict=False):  # without rules there are none
-        if names:
-            item["rules"] = list(names)
-    if items and request.fields:
-        for item, item_id in zip(answered, prediction.item_ids, strict=True):
-            item["fields"] = items.values(item_id, request.fields)
-    return answered

@@ -13,7 +13,7 @@ from recommenders.events.interactions import Interactions
 from recommenders.models.repurchase import Repurchase
 from serving.champion.pointer import Pointer
 from serving.champion.watcher import Champion
-from serving.endpoints.predict import answer_of, answered_items, predict
+from serving.endpoints.list_making import answer_of, answered_items, predict
 from serving.lists.predictor import Predictor
 from serving.web.predict_request import (
     MAX_BODY_BYTES,
