@@ -11,7 +11,7 @@ from scipy.sparse import csr_array, csr_matrix
 from recommenders.errors import ConfigurationError, NoFeaturesError
 from recommenders.events.histories import Histories, KnownItems
 from recommenders.events.interactions import Interactions
-from recommenders.math.sparse import RowSums, pack_csr, unpack_csr
+from recommenders.math.sparse import pack_csr, unpack_csr, weighted_row_sum
 from recommenders.models.popularity import decayed_sums
 from recommenders.models.recommender import BLOCK, ModelConfig, Recommender, TrainingOptions
 
@@ -96,7 +96,6 @@ class ContentBased(Recommender):
         similarity.data **= np.float32(self.config.sharpness)
         similarity.data /= np.bincount(similarity.indices, similarity.data, minlength=n_items)[similarity.indices]
         self.similarity_ = similarity.astype(np.float32)
-        self._sums = RowSums(self.similarity_)
         self.prior_ = _prior(decayed_sums(interactions), features.categories)
 
     def _neighbours(self, vectors: csr_array) -> csr_array:
@@ -128,7 +127,7 @@ class ContentBased(Recommender):
         known = histories.known_items
         weights = self._history_weights(known)
         if len(histories) == 1:
-            scores = self._sums(known.item_columns, weights)[None]
+            scores = weighted_row_sum(self.similarity_, known.item_columns, weights)[None]
         else:
             weighted = csr_array((weights, known.item_columns, known.indptr), histories.shape)
             scores = np.asarray((weighted @ self.similarity_).toarray())
@@ -170,7 +169,6 @@ class ContentBased(Recommender):
     def restore(self, arrays: dict[str, NDArray[Any]]) -> None:
         """The inverse of arrays()."""
         self.similarity_, self.prior_ = unpack_csr("similarity", arrays), arrays["prior"]
-        self._sums = RowSums(self.similarity_)
 
 
 def _prior(sums: NDArray[np.float64], categories: NDArray[np.str_]) -> NDArray[np.float32]:

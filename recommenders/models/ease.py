@@ -11,7 +11,7 @@ from scipy.sparse import csr_array
 from recommenders.events.histories import Histories
 from recommenders.events.interactions import Interactions
 from recommenders.math.gram import BLOCK_PRODUCTS, gram, invert_in_place, sparse_gram
-from recommenders.math.sparse import RowSums, pack_csr, unpack_csr
+from recommenders.math.sparse import pack_csr, unpack_csr, weighted_row_sum
 from recommenders.models.event_weighting import EventWeighting, EventWeightingConfig
 from recommenders.models.recommender import BLOCK, Recommender, TrainingOptions
 
@@ -99,12 +99,11 @@ class EASE(Recommender):
         weights = _item_weights(ordered, counts[order], reg, n_dense, self._weights_per_item(len(order)))
         entries = (weights.values, (order[weights.rows], order[weights.columns]))
         self.weights_ = csr_array(entries, shape=(len(order), len(order)), dtype=np.float32)
-        self._sums = RowSums(self.weights_)
 
     def score(self, user_rows: NDArray[np.int32], histories: Histories) -> NDArray[np.float32]:
         """(n, n_items): the weights of all known items, each times its pair weight; 0 for an empty history."""
         if len(histories) == 1:  # building a sparse matrix would take longer than the sum
-            return self._sums(*self.event_weighting_.weighted_items(histories))[None]
+            return weighted_row_sum(self.weights_, *self.event_weighting_.weighted_items(histories))[None]
         scores: NDArray[np.float32] = (self.event_weighting_.history_matrix(histories) @ self.weights_).toarray()
         return scores
 
@@ -127,7 +126,6 @@ class EASE(Recommender):
         """The inverse of arrays()."""
         self.weights_ = unpack_csr("weights", arrays)
         self.event_weighting_ = EventWeighting(self.config.values, float(arrays["half_life_days"][0]))
-        self._sums = RowSums(self.weights_)
 
 
 def _item_weights(matrix: csr_array, counts: NDArray[np.int64], reg: float, n_dense: int, n_kept: int) -> Weights:

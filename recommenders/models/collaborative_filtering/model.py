@@ -9,7 +9,7 @@ from scipy.sparse import csr_array, vstack
 
 from recommenders.events.histories import Histories, KnownItems
 from recommenders.events.interactions import Interactions
-from recommenders.math.sparse import RowSums, pack_csr, row_entries, unpack_csr
+from recommenders.math.sparse import pack_csr, row_entries, unpack_csr, weighted_row_sum
 from recommenders.models.collaborative_filtering.neighbour_index import NeighbourIndex, dense_product, product_bytes
 from recommenders.models.recommender import BLOCK, ModelConfig, Recommender, TrainingOptions
 
@@ -107,9 +107,7 @@ class CollaborativeFiltering(Recommender):
     def _prepare(self) -> None:
         """Builds the structures that scoring needs and that a bundle does not store."""
         if self.config.neighbours == "users":
-            self._index, self._row_sums = self._build_index(self._vectors()), RowSums(self.log_weights_)
-        else:
-            self._row_sums = RowSums(self.item_similarity_)
+            self._index = self._build_index(self._vectors())
 
     @property
     def _power(self) -> np.float32:
@@ -155,12 +153,12 @@ class CollaborativeFiltering(Recommender):
     def _score_one(self, user_row: int, known: KnownItems, query_weights: NDArray[np.float32]) -> NDArray[np.float32]:
         """(n_items,): the neighbours' score for one user."""
         if self.config.neighbours == "items":
-            return self._row_sums(known.item_columns, query_weights)
+            return weighted_row_sum(self.item_similarity_, known.item_columns, query_weights)
         nearest, weights = self._index.nearest_of_one(
             known.item_columns, query_weights, self.config.n_neighbours, user_row
         )
         weights = weights**self._power
-        return self._row_sums(nearest, weights / np.float32(max(float(weights.sum()), 1e-30)))
+        return weighted_row_sum(self.log_weights_, nearest, weights / np.float32(max(float(weights.sum()), 1e-30)))
 
     def _score_many(
         self, user_rows: NDArray[np.int32], known: KnownItems, query_weights: NDArray[np.float32]

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csc_array, csr_array, vstack
 
-from recommenders.math.sparse import RowSums, keep_largest_per_row
+from recommenders.math.sparse import keep_largest_per_row, weighted_row_sum
 from recommenders.math.top_k import top_k
 from recommenders.models.recommender import BLOCK
 
@@ -30,7 +30,6 @@ class NeighbourIndex:
         scales = np.divide(1.0, shrunk, out=np.zeros_like(shrunk), where=norms > 0)
         data = (rows.data * scales[entry_rows]).astype(np.float32)
         self.postings: csr_array = csr_array(csr_array((data, rows.indices, rows.indptr), shape=rows.shape).T)  # (d, n)
-        self._sums = RowSums(self.postings)
         offsets = self.n_columns * means * scales  # times a query's mean: the correction for centring
         self._offsets = offsets.astype(np.float32)
 
@@ -54,7 +53,7 @@ class NeighbourIndex:
         exact = values.astype(np.float64)
         mean = float(exact.sum()) / max(self.n_columns, 1) if self.centred else 0.0
         norm = max(float(exact @ exact) - self.n_columns * mean**2, 0.0) ** 0.5
-        similarities = self._sums(columns, values / np.float32(max(norm, 1e-30)))
+        similarities = weighted_row_sum(self.postings, columns, values / np.float32(max(norm, 1e-30)))
         if self.centred:
             similarities -= np.float32(mean / max(norm, 1e-30)) * self._offsets
         if own_row >= 0:
