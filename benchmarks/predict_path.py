@@ -16,7 +16,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,9 @@ def main() -> None:
     started = time.perf_counter()
     bundles = make_bundles(QUICK_SCALE if options.quick else 1.0, options.models)
     print(table.HEAD)
-    rows = [line for name, folder in bundles.items() for line in measure(name, folder, n_requests)]
+    rows = [
+        line for name, folder in bundles.items() for line in measure(name, folder, n_requests, bounds_of(name), MAX_MB)
+    ]
     table.finish("predict_path", rows, started, options.as_json, {}, not (options.quick or options.models))
 
 
@@ -66,8 +68,15 @@ def make_bundles(scale: float, models: list[str]) -> dict[str, Path]:
     return {name: folder for name, folder in folders.items() if not (folder / SKIPPED).exists()}
 
 
-def measure(name: str, folder: Path, n_requests: int) -> list[dict[str, Any]]:
-    """Measures one bundle; prints and returns its rows."""
+def bounds_of(name: str) -> dict[str, float]:
+    """The floor and the goal of a model's median, in milliseconds."""
+    return {"floor": FLOOR_MS, "goal": GOAL_MS} if name == FLAGSHIP else {}
+
+
+def measure(
+    name: str, folder: Path, n_requests: int, bounds: Mapping[str, float], max_mb: float | None = None
+) -> list[dict[str, Any]]:
+    """Measures one bundle; prints and returns its rows. bounds: of the median. max_mb: of the bundle."""
     command = [sys.executable, __file__, "--one", str(folder), "--requests", str(n_requests)]
     rounds = []
     for _ in range(ROUNDS):
@@ -78,12 +87,11 @@ def measure(name: str, folder: Path, n_requests: int) -> list[dict[str, Any]]:
     rows = []
     for kind in rounds[0]["milliseconds"]:
         times = min((other["milliseconds"][kind] for other in rounds), key=lambda times: times["p50"])
-        bounds = {"floor": FLOOR_MS, "goal": GOAL_MS} if name == FLAGSHIP else {}
         rows.append(table.row(f"{name}: {kind}, p50", "ms", times["p50"], lower_is_better=True, **bounds))
         rows.append(table.row(f"{name}: {kind}, p99", "ms", times["p99"], lower_is_better=True))
     peak = min(found["peak_mb"] for found in rounds)
     megabytes = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e6
-    rows.append(table.row(f"{name}: bundle", "MB", megabytes, floor=MAX_MB, lower_is_better=True))
+    rows.append(table.row(f"{name}: bundle", "MB", megabytes, floor=max_mb, lower_is_better=True))
     rows.append(table.row(f"{name}: peak memory of the process", "MB", peak, lower_is_better=True))
     for line in rows:
         table.show(line)

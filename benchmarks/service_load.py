@@ -149,14 +149,35 @@ def own_rows(settings: ServingSettings, bodies: Mapping[str, Path], seconds: int
             ("lists made by the model, 8 connections", "live", 8, {"per_second": (500, 1000)}),
         ):
             yield from load_rows(what, load(url, bodies[kind], connections, seconds, key), bounds)
+        yield shown("memory of the worker, after these lists", "MiB", memory_of(process), floor=250, low=True)
         found = load(url, bodies["events"], 4, seconds, key, path="/events")
         yield shown(
             "events in batches of 100, stored", "events/s", found.per_second * BATCH, floor=20_000, note=found.note
         )
+        n_events = found.per_second * BATCH * seconds
+        note = f"{n_events / 1e6:.1f} million events, of which it holds the newest 200 of each user"
         found = load(url, bodies["known"], 1, 6 * seconds, key)
         yield shown("longest answer, 1 connection, six times as long", "ms", found.longest, floor=50, low=True)
-        memory = worker_of(process).memory_info().rss / 2**20
-        yield shown("memory of the worker, after all of this", "MiB", memory, floor=250, low=True)
+        yield shown("memory of the worker, after these events", "MiB", memory_of(process), low=True, note=note)
+    yield two_workers(command, own, bodies["known"], seconds, key)
+
+
+def two_workers(command: Sequence[str], own: Mapping[str, str], bodies: Path, seconds: int, key: str) -> dict[str, Any]:
+    """The row of two workers against one. wrk runs on the same two cores, so it takes some of the second worker's."""
+    rates = []
+    for n_workers, cores in ((1, SERVER_CORE), (2, f"{SERVER_CORE},{LOAD_CORE}")):
+        with server(command, {**own, "TRADEWIND_WORKERS": str(n_workers)}, cores) as (url, _):
+            rates.append(load(url, bodies, 32, seconds, key, cores=f"{SERVER_CORE},{LOAD_CORE}").per_second)
+    what = "known users, 32 connections, two workers"
+    line = table.row(what, "requests/s", rates[1], ("one worker", rates[0]), 1.8, on="ratio")
+    line["note"] = "wrk shares the two cores with them"
+    table.show(line)
+    return line
+
+
+def memory_of(process: psutil.Process) -> float:
+    """MiB of the worker of a server."""
+    return float(worker_of(process).memory_info().rss) / 2**20
 
 
 def worker_of(process: psutil.Process) -> psutil.Process:
@@ -263,9 +284,17 @@ def _answers(url: str) -> bool:
     return httpx.post(f"{url}/predict", json={"user_id": 1}, trust_env=False).status_code == 200
 
 
-def load(url: str, bodies: Path, connections: int, seconds: int, key: str = "", path: str = "/predict") -> Load:
+def load(
+    url: str,
+    bodies: Path,
+    connections: int,
+    seconds: int,
+    key: str = "",
+    path: str = "/predict",
+    cores: str = LOAD_CORE,
+) -> Load:
     """Sends requests as fast as they are answered, over some connections; first for a second, which does not count."""
-    command = ["taskset", "-c", LOAD_CORE, "wrk", "-t1", f"-c{connections}", "--timeout", "5s", "-s", str(LOAD)]
+    command = ["taskset", "-c", cores, "wrk", "-t1", f"-c{connections}", "--timeout", "5s", "-s", str(LOAD)]
     for duration in (1, seconds):
         arguments = [f"-d{duration}s", f"{url}{path}", "--", str(bodies), *([key] if key else [])]
         done = subprocess.run([*command, *arguments], check=True, capture_output=True, text=True)

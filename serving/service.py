@@ -5,6 +5,7 @@ time.
 """
 
 import os
+import sys
 
 import bentoml
 from starlette.types import Receive, Scope, Send
@@ -18,6 +19,8 @@ from serving.traffic import json_log
 from serving.traffic.exposure import warn_if_exposed
 from serving.traffic.shared_folder import make_shared_folder
 from serving.web.bentoml_internals import SWAGGER, DirectService
+
+SWITCH_SECONDS = 0.0005  # that a request waits, at most, while a thread that stores or reads computes; Python's is 5 ms
 
 settings = ServingSettings()
 worker = Worker(settings)
@@ -68,6 +71,7 @@ class Tradewind:
             worker.metrics.record_answers,
         )
         threadpool_limits(1)  # for libraries that were loaded before
+        sys.setswitchinterval(SWITCH_SECONDS)
         self.watcher.start()
         self.feedback.start()
 

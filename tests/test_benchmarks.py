@@ -26,6 +26,7 @@ QUICK = {
     "drift_alarms": [],
     "threads": ["--only", "inverse", "--beside", "0"],
     "predict_path": ["--models", "popularity"],
+    "large_catalogue": [],
     "explanations": [],
     "similar_items": [],
     "service_drills": ["--drills", "kills"],

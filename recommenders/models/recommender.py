@@ -185,7 +185,9 @@ class Recommender(HasContext, ABC):
         ]
         if not ranked:
             return Ranked(np.empty((0, k), np.int32), np.empty((0, k), np.float32))
-        return ranked[0] if len(ranked) == 1 else Ranked(*(np.concatenate(parts) for parts in zip(*ranked, strict=True)))
+        if len(ranked) == 1:
+            return ranked[0]
+        return Ranked(*(np.concatenate(parts) for parts in zip(*ranked, strict=True)))
 
     def _blocks(self, n: int) -> list[slice]:
         """Slices of the users whose lists are computed together."""
