@@ -74,6 +74,18 @@ def test_a_new_file_starts_one_retraining(settings: Settings) -> None:
         assert poll(sensor, settings, instance, after)[0] is None
 
 
+def test_a_poll_generates_and_downloads_nothing(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    def prepared(_: Settings) -> Path:
+        raise AssertionError("a poll prepared the source")
+
+    monkeypatch.setattr(Settings, "prepare_source", prepared)
+    with dg.DagsterInstance.ephemeral() as instance:
+        _, _, cursor = poll(new_data_sensor, settings, instance, None)
+        assert settings.source is not None
+        (settings.source / "2010-12-02.csv").write_text(HEADER + LINE.format(day=2))
+        assert poll(new_data_sensor, settings, instance, cursor)[0] is not None
+
+
 def test_without_a_source_the_sensor_waits_without_an_error(settings: Settings) -> None:
     assert settings.source is not None
     shutil.rmtree(settings.source)

@@ -49,7 +49,7 @@ def shuffled_candidates(
     rows, columns = rows[order], columns[order]
     counts = np.bincount(rows, minlength=n_users)
     positions = joined_ranges(0, counts)
-    table = np.full((n_users, int(counts.max(initial=0))), -1, dtype=np.int32)
+    table = np.full((n_users, int(counts.max())), -1, dtype=np.int32)
     offered = np.append(task.candidates, False)[np.minimum(columns, n_items)]
     table[rows, positions] = np.where(offered, columns, -1)
     return Candidates(table, counts)
