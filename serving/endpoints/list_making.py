@@ -42,7 +42,14 @@ def make(worker: Worker, champion: "Champion", asked: PredictRequest, sent: str,
     recent: Sequence[str] = ()
     if worker.feedback:
         recent = worker.feedback.recent_items(as_text(asked.user_id), champion.feedback_position)
-    clock, eligible = time.time_ns() // 1000, eligible_items(champion.items, asked)
+    return make_at(champion, asked, sent, request_id, recent, time.time_ns() // 1000)
+
+
+def make_at(
+    champion: "Champion", asked: PredictRequest, sent: str, request_id: str, recent: Sequence[str], clock: int
+) -> Made:
+    """The list for a request at a time. recent: item ids of the user's stored events. clock: microseconds, UTC."""
+    eligible = eligible_items(champion.items, asked)
     steering = steering_of(champion.rules, asked, clock)
     prediction = predict(champion.predictor, asked, recent, clock, eligible, steering)
     items = answered_items(asked, prediction, champion.items)
