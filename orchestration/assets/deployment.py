@@ -1,17 +1,25 @@
 """The assets for deployment: the served catalogue, a Bento that serves on its own, and lists for all known users."""
 
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import Field
 
 from orchestration.assets.metadata import preview, show
+from orchestration.io_manager import Lake
 from orchestration.resources import Datasets
 from recommenders.errors import ReleaseError
 from recommenders.models import catalog
+from serving.batch.lists import BatchSummary, write_lists
+from serving.batch.options import BatchOptions, format_of
+from serving.batch.source import open_source
+from serving.batch.users import known_users
 from serving.champion.pointer import read_pointer
 from serving.lists import precomputed
-from serving.lists.batch import batch_recommendations as recommend_for_all_users
 from serving.lists.served_lists import ServedLists
 from serving.release import bento as packaging
 from serving.release.registry import Registry
@@ -56,24 +64,59 @@ def bento(context: dg.AssetExecutionContext, datasets: dg.ResourceParam[Datasets
     return built
 
 
+class BatchConfig(dg.Config):
+    """What the lists are for (docs/batch-lists.md). Values are checked as those of POST /predict."""
+
+    scene: str = Field("for_you", description="for_you, reorder or discover.")
+    n: int = Field(10, description="How many items a list has, 1 to 100.")
+    fields: list[str] = Field([], description="Attributes of items; each becomes a column.")
+    filters: dict[str, Any] = Field({}, description="Conditions on items, as in POST /predict.")
+    format: str = Field("parquet", description="parquet; csv: also a CSV file beside the Parquet file.")
+
+
 @dg.asset(deps=["champion"], group_name="release")
-def batch_recommendations(context: dg.AssetExecutionContext, registry: dg.ResourceParam[Registry]) -> pa.Table:
-    """The champion's ten best items for each known user. Longer lists are stored for the service."""
-    path = registry.pointer_file(context.partition_key)
-    pointer = read_pointer(path)
+def batch_recommendations(
+    context: dg.AssetExecutionContext,
+    config: BatchConfig,
+    datasets: dg.ResourceParam[Datasets],
+    registry: dg.ResourceParam[Registry],
+    lake: dg.ResourceParam[Lake],
+) -> BatchSummary:
+    """The champion's best items for each known user, as the service answers them. Longer lists are stored for it."""
+    name = context.partition_key
+    chosen = format_of(None, config.format)
+    options = BatchOptions(config.scene, config.n, config.fields, config.filters)
+    options.request()
+    pointer_file = registry.pointer_file(name)
+    precompute(name, pointer_file)
+    source = open_source(datasets[name].settings, pointer_file)
+    for problem in source.problems:  # the service answers all the same
+        context.log.warning(problem)
+    output, model = lake.path(name, "batch_recommendations", pa.Table), source.champion.predictor.model
+    if chosen == "csv":
+        write_lists(source, options, known_users(model, options), output.with_suffix(".csv"), "csv")
+    summary = write_lists(source, options, known_users(model, options), output)
+    show(context, page(summary))
+    return summary
+
+
+def precompute(name: str, pointer_file: Path) -> None:
+    """Stores the longer lists, from which the service answers. Raises ReleaseError if there is no champion."""
+    pointer = read_pointer(pointer_file)
     if pointer is None:
-        raise ReleaseError(f"no champion of {context.partition_key} at {path}; materialise the asset champion first")
-    bundle = pointer.bundle_folder(path)
-    lists = ServedLists(catalog.load(bundle))
-    stored = precomputed.write(bundle, pointer.bundle_sha256, lists)
-    table = recommend_for_all_users(lists.model, stored, k=10)
-    show(
-        context,
-        {
-            "rows": table.num_rows,
-            "version": pointer.version,
-            "preview": preview(table),
-            "users": len(set(table["user_id"].to_pylist())),
-        },
-    )
-    return table
+        raise ReleaseError(f"no champion of {name} at {pointer_file}; materialise the asset champion first")
+    bundle = pointer.bundle_folder(pointer_file)
+    precomputed.write(bundle, pointer.bundle_sha256, ServedLists(catalog.load(bundle)))
+
+
+def page(summary: BatchSummary) -> dict[str, Any]:
+    """The metadata on the page of the asset."""
+    shown = vars(summary)
+    names = ("model", "version", "scene", "n", "users", "lists", "rows", "rules_version", "catalogue_version", "moment")
+    figures = {name: shown[name] for name in (*names, "bytes")}
+    for name in ("strategies", "rules", "filters", "fields", "problems"):
+        value = shown[name]
+        figures[name] = dg.MetadataValue.json(dict(value) if isinstance(value, dict) else list(value))
+    with pq.ParquetFile(summary.file) as file:
+        first = pa.Table.from_batches(file.iter_batches(10), file.schema_arrow)
+    return {**figures, "file": dg.MetadataValue.path(summary.file), "preview": preview(first)}

@@ -1,9 +1,6 @@
-"""Exports of the lake: recommendation lists as files, and the profile of a data set."""
+"""Exports of the lake: the profile of a data set."""
 
 from pathlib import Path
-
-import pyarrow.csv as pa_csv
-import pyarrow.parquet as pq
 
 from orchestration.settings import Settings
 from recommenders.datasets.profile.page import draw, render
@@ -12,18 +9,6 @@ from recommenders.datasets.reading.ingest import TABLES
 from recommenders.datasets.stops import stop_reasons
 from recommenders.datasets.store import Version
 from recommenders.errors import DataError
-from recommenders.storage.atomic_files import atomic_file
-
-
-def write_lists(settings: Settings, output: Path | None) -> tuple[Path, int]:
-    """Writes the batch lists to `output` (.parquet or .csv); returns (path, rows). No output: those of the lake."""
-    stored = settings.lake / settings.dataset / "batch_recommendations.parquet"
-    table = pq.read_table(stored)
-    if output is None:
-        return stored, table.num_rows
-    with atomic_file(output) as staging:
-        (pa_csv.write_csv if output.suffix == ".csv" else pq.write_table)(table, staging)
-    return output, table.num_rows
 
 
 def describe_tables(settings: Settings) -> DatasetProfile:

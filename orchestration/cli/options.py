@@ -41,9 +41,14 @@ def settings_of(dataset: str | None = None, source: Path | None = None, config: 
     echo_dataset(settings, named_by)
     _ = settings.spec, settings.training
     check_source(settings)
-    settings.logs.mkdir(parents=True, exist_ok=True)
-    logging.basicConfig(filename=settings.logs / "tradewind.log", level=logging.WARNING)  # warnings of the libraries
+    log_to_file(settings)
     return settings
+
+
+def log_to_file(settings: "Settings") -> None:
+    """Writes what the platform and the libraries log to a file; the terminal shows what the command prints."""
+    settings.logs.mkdir(parents=True, exist_ok=True)
+    logging.basicConfig(filename=settings.logs / "tradewind.log", level=logging.WARNING)
 
 
 def check_config(config: Path | None) -> None:

@@ -68,13 +68,17 @@ class ChampionWatcher:
         interval: float = POLL_SECONDS,
         rules_file: Path | None = None,
         rules_required: bool = False,
+        keeps_rules: bool = True,
     ) -> None:
-        """rules_file: None for no rules. rules_required: whether it is a problem if there is no such file."""
+        """rules_file: None for no rules. rules_required: whether it is a problem if there is no such file.
+
+        keeps_rules: whether the rules are stored as those that served last.
+        """
         self.pointer_file = pointer_file
         self.champion: Champion | None = None
         self.problem = ""
         self.catalogue = CurrentCatalogue(record_file(pointer_file))
-        self.rules = CurrentRules(rules_file, rules_required, rules_folder(pointer_file))
+        self.rules = CurrentRules(rules_file, rules_required, rules_folder(pointer_file), keeps_rules)
         self._sources: tuple[object, ...] = ()  # catalogue and rules that the champion was joined with
         self._interval = interval
         self._last_signature: tuple[int, int, int] | None = None

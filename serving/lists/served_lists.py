@@ -16,7 +16,7 @@ from recommenders.models.recommender import Recommender
 
 
 class ServedLists:
-    """The lists of a fitted model as they are served, for one user or for all users at once (serving.lists.batch).
+    """The lists of a fitted model as they are served, for one user or for many at once.
 
     Users that the model cannot rank for get the list of the popularity model that was evaluated with it. A list holds
     an item only while the item is on sale, whatever the evaluation protocol counts.

@@ -22,13 +22,13 @@ class CurrentRules:
     The old rules of a process that just started are those that served last.
     """
 
-    def __init__(self, path: Path | None, required: bool, folder: Path) -> None:
+    def __init__(self, path: Path | None, required: bool, folder: Path, keeps: bool = True) -> None:
         """path: None for no rules. required: whether it is a problem if there is no such file.
 
-        folder: of the versions that served.
+        folder: of the versions that served. keeps: whether those that serve now are stored there.
         """
         self.rules = Rules()
-        self._path, self._required, self._folder = path, required, folder
+        self._path, self._required, self._folder, self._keeps = path, required, folder, keeps
         self._unread = self._unfit = self._unkept = ""
         self._is_read = False  # whether the file was read successfully, or has no need to
         self._last_signature: tuple[int, int, int] | None = None
@@ -91,7 +91,7 @@ class CurrentRules:
 
     def _keep(self, rules: Rules) -> None:
         """Stores the rules for later replays. A service that cannot write serves all the same."""
-        if self._path is None or not (rules.rules or self._folder.is_dir()):
+        if not self._keeps or self._path is None or not (rules.rules or self._folder.is_dir()):
             return
         try:
             keep(self._folder, rules)
