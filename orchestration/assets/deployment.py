@@ -74,7 +74,7 @@ class BatchConfig(dg.Config):
     format: str = Field("parquet", description="parquet; csv: also a CSV file beside the Parquet file.")
 
 
-@dg.asset(deps=["champion"], group_name="release")
+@dg.asset(deps=["champion", "served_catalogue"], group_name="release")
 def batch_recommendations(
     context: dg.AssetExecutionContext,
     config: BatchConfig,

@@ -11,7 +11,7 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from recommenders.storage.atomic_files import atomic_file, sha256
-from serving.batch.options import Format
+from serving.batch.options import COLUMNS, Format
 from serving.steering.catalogue.attributes import Kind
 from serving.steering.catalogue.tables import TYPES
 from serving.web.predict_request import as_text
@@ -39,7 +39,7 @@ class Rows:
     def __init__(self, schema: pa.Schema, write: Callable[[pa.RecordBatch], object]) -> None:
         self._schema, self._write = schema, write
         self._columns: dict[str, list[Any]] = {name: [] for name in schema.names}
-        self._fields = schema.names[6:]
+        self._fields = schema.names[len(COLUMNS) :]
         self._joined = pa.types.is_string(schema.field("rules").type)
 
     def add(self, user_id: str, strategy: str, items: Sequence[Mapping[str, Any]]) -> None:

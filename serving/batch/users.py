@@ -14,7 +14,7 @@ from recommenders.errors import ConfigurationError, DataError
 from recommenders.models.recommender import Recommender
 from serving.batch.options import BatchOptions, parse_request
 from serving.web.predict_request import PredictRequest
-from serving.web.validation import InvalidRequestError
+from serving.web.validation import InvalidRequestError, display_value
 
 CHUNK = 4096  # users in memory at once
 COLUMNS = ("user_id", "history")
@@ -142,7 +142,7 @@ def _csv_rows(path: Path, delimiter: str, width: int, places: dict[str, int]) ->
                     raise _error(path, f"got {len(cells)} fields; allowed: {width}, as in the header; fix it", place)
                 row: dict[str, Any] = {"user_id": cells[places["user_id"]].strip()}
                 if "history" in places:
-                    row["history"] = _history(cells[places["history"]].strip())
+                    row["history"] = _history(path, place, cells[places["history"]].strip())
                 yield place, row
         except UnicodeDecodeError as error:
             raise _not_text(path, reader.line_num + 1) from error
@@ -150,12 +150,12 @@ def _csv_rows(path: Path, delimiter: str, width: int, places: dict[str, int]) ->
             raise _error(path, f"{error}; allowed: CSV (RFC 4180); fix it", f"line {reader.line_num}") from error
 
 
-def _history(text: str) -> Any:
-    """The value of a JSON text; the text itself, which no request allows, if it is not JSON."""
+def _history(path: Path, place: str, text: str) -> Any:
     try:
         return orjson.loads(text) if text else []
-    except orjson.JSONDecodeError:
-        return text
+    except orjson.JSONDecodeError as error:
+        allowed = "a JSON list of item ids such as [101, 2048], or nothing"
+        raise _error(path, f"history: got {display_value(text)}; allowed: {allowed}", place) from error
 
 
 # -- Parquet

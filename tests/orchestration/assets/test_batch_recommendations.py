@@ -114,3 +114,9 @@ def test_no_list_at_all_is_no_error(settings: Settings) -> None:
     settings.rules_file.write_text("rules: [{name: none, action: exclude, items: 'true'}]")
     shown = run(settings)
     assert (shown["rows"], shown["lists"], shown["users"]) == (0, 0, 5)
+
+
+def test_the_lists_are_made_after_the_catalogue_that_they_read() -> None:
+    graph = definitions(Settings.read()).resolve_asset_graph()
+    parents = graph.get(dg.AssetKey("batch_recommendations")).parent_keys
+    assert {key.to_user_string() for key in parents} == {"champion", "served_catalogue"}

@@ -63,7 +63,7 @@ def test_a_parquet_file_has_users_and_histories(tmp_path: Path) -> None:
         ("u.csv", "id,name\n1,2\n", r"columns: got 'id,name'; allowed: the column user_id, and history if you like"),
         ("u.csv", "", r"columns: got ''; allowed: the column user_id"),
         ("u.csv", "user_id,user_id\n1,2\n", "once each"),
-        ("u.csv", "user_id,history\n17,[101]\n18,101 2048\n", r"line 3: history: got '101 2048'; allowed: a list of"),
+        ("u.csv", "user_id,history\n17,[101]\n18,101 2048\n", r"line 3: history: got '101 2048'; allowed: a JSON list"),
         ("u.csv", 'user_id,history\n17,"[101, -1]"\n', r"line 2: history\[1\]: got -1; allowed: a string of 1 to 1024"),
         ("u.csv", 'user_id,history\n17,"{}"\n', r"line 2: history: got an object; allowed: a list of up to 1000"),
         ("u.csv", "user_id,history\n17\n", r"line 2: got 1 fields; allowed: 2, as in the header"),
