@@ -92,7 +92,7 @@ def fit_rankers(
 
 def _unsuitable(tried: list[_Tried]) -> UnsuitableError:
     """The error where no window has both positive and negative examples; it states the largest window."""
-    n_examples, n_positives, n_users = max(tried, default=_Tried(0, 0, 0))
+    n_examples, n_positives, n_users = max(tried)
     return UnsuitableError(
         "hybrid_learned learns which candidates users buy next; it needs a training window with 1 candidate that is "
         f"bought and 1 that is not; got {n_users:,} users who buy again, and {n_positives:,} of their {n_examples:,} "

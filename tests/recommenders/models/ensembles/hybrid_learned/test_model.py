@@ -93,6 +93,12 @@ def test_new_users_of_a_window_have_no_earlier_events(market: Interactions) -> N
     assert (new_users.item_columns.reshape(20, 4)[:, 1:] == [0, 1, 2]).all()  # the oldest first
 
 
+def test_known_and_new_users_of_a_window_count_as_users_who_buy_again(market: Interactions) -> None:
+    (window, *_) = windows(market, 3, 20.0)
+    assert len(window.user_rows)
+    assert training._Tried.of(window, None) == (0, 0, len(window.user_rows) + 20)
+
+
 def test_targets_of_new_users_are_later_visits_never_the_rest_of_a_visit() -> None:
     # visits: {1, 2}, {3, 4}, {5}
     new_users = Histories(
