@@ -29,6 +29,7 @@ QUICK = {
     "large_catalogue": [],
     "explanations": [],
     "similar_items": [],
+    "segments": [],
     "service_drills": ["--drills", "kills"],
 }
 

@@ -16,9 +16,14 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 # a list of all items; of items that the user bought before; of items that are new to the user; of any items for a
-# cold-start user; of popular items for a user of whom nothing is known
-Kind = Literal["all", "reorder", "discovery", "cold_start", "popularity"]
-INSTEAD: Mapping[Kind, Kind] = {"reorder": "all", "discovery": "all", "cold_start": "all", "popularity": "cold_start"}
+# cold-start user; of items that are popular among users with the same attributes; of popular items, for a user of whom
+# nothing is known
+Kind = Literal["all", "reorder", "discovery", "cold_start", "segment", "popularity"]
+INSTEAD: Mapping[Kind, Kind] = {
+    **dict.fromkeys(("reorder", "discovery", "cold_start"), "all"),
+    "popularity": "cold_start",
+    "segment": "popularity",  # both are calibrated as shares of all events
+}
 
 BANDS = (10, 30, 100)  # the last rank of each band; further ranks are in the last one
 PREFIX = "calibration."  # of the names of arrays in a bundle

@@ -61,6 +61,36 @@ def time_windows(
         yield before, ~before & (ages > end)
 
 
+@dataclass(frozen=True, eq=False)
+class NewUsers:
+    """The log before a window, and the users whose first event is in it."""
+
+    log: Interactions
+    user_rows: NDArray[np.int32]  # (n,)
+    targets: csr_array  # (n, n_items): the items that they bought in the window, among those available before it
+
+
+def new_users(log: Interactions, n_windows: int, horizon_days: float) -> Iterator[NewUsers]:
+    """Yields the windows at the end of a dated log, each ending where the one after it begins, the newest first.
+
+    While at least a third of the events lie before the window. A window without new users is left out.
+    """
+    if not log.dated:
+        return
+    horizon = min(horizon_days, float(log.ages().max(initial=0)) / 3)
+    for number, (before, within) in enumerate(time_windows(log, n_windows, horizon, step=horizon)):
+        if before.sum() * 3 < len(log):
+            return
+        earlier = log.select(before)
+        earlier = replace(earlier, available=_available(log, earlier))
+        known = np.bincount(earlier.user_rows, minlength=len(log.users)) > 0
+        after = within if number else ~before  # the newest window has the newest event
+        targets = log.select(after & ~known[log.user_rows] & earlier.available[log.item_columns]).matrix("binary")
+        rows = np.flatnonzero(np.diff(targets.indptr)).astype(np.int32)
+        if len(rows):
+            yield NewUsers(earlier, rows, csr_array(targets[rows]))
+
+
 def newest_events(log: Interactions) -> Window:
     """A window of each user's newest events, for a log that no cut time divides."""
     return _window(log, *_latest_out(log))
