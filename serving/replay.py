@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 
 from recommenders.errors import DataError
-from serving.endpoints.list_making import answered_items, eligible_items, predict, steering_of
+from serving.endpoints.list_making import answered_items, eligible_items, predict, steering_of, users_of
 from serving.feedback.stored_answer import StoredAnswer
 from serving.lists.predictor import Predictor
 from serving.steering.catalogue.files import Catalogue
@@ -60,4 +60,5 @@ def make_list(
         raise DataError(f"answer {answer.request_id} cannot be made again: {error}") from error
     bound = BoundRules(rules, items, predictor.model.items_) if rules else None
     steering = steering_of(bound, request, clock)
-    return answered_items(request, predict(predictor, request, recent, clock, eligible, steering), items)
+    made = predict(predictor, request, recent, clock, eligible, steering, users_of(items))
+    return answered_items(request, made, items)

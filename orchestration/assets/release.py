@@ -31,7 +31,7 @@ from recommenders.training.fitting import SkippedModel
 from recommenders.training.selection import CandidateChoice, choose
 from serving.release.challenger import MarketData, evaluate_challenger, release, stored_lists
 from serving.release.gate import GateCheck, choose_candidate
-from serving.release.refit import measure, refit_candidate, refit_checks, to_record
+from serving.release.refit import add_segments, measure, refit_candidate, refit_checks, to_record
 from serving.release.registry import Registry
 from serving.release.versions import LISTS_FILE, Version, training_tags
 
@@ -96,6 +96,7 @@ def registered_model_asset(config: TrainingConfig) -> dg.AssetsDefinition:
         registry: dg.ResourceParam[Registry],
         interactions: pa.Table,
         items: pa.Table,
+        users: pa.Table,
         evaluation_report: Report,
         release_candidate: ReleaseCandidate,
         **fitted: Recommender | SkippedModel,
@@ -107,11 +108,13 @@ def registered_model_asset(config: TrainingConfig) -> dg.AssetsDefinition:
         vectors = encode_items_as_of(items, log.items, log.last_event)
         options = training.fit.options(checkpoints=registry.checkpoints(name))
         model = refit_candidate(candidate, models, log, vectors, options)
+        segments = add_segments(model, log, users)
         model.provenance |= provenance(training, evaluation_report, log, tables.position)
         task = window_task(interactions, items, protocol)
         version, found = register(registry, training, model, models[candidate], evaluation_report, task, log)
         reasons = dg.MetadataValue.md("\n".join(f"- {one.reason}" for one in found))
-        show(context, links(registry, version, evaluation_report.bundle_megabytes(candidate)) | {"refit": reasons})
+        facts = links(registry, version, evaluation_report.bundle_megabytes(candidate))
+        show(context, facts | {"refit": reasons, "segments": segments})
         return RegisteredModel(name, version.number, candidate, training.recipe())
 
     return registered_model

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from serving.champion.pointer import Pointer
     from serving.champion.watcher import Champion
     from serving.lists.predictor import Prediction, Predictor
+    from serving.steering.catalogue.attributes import AttributeTable
     from serving.steering.catalogue.served_items import ServedItems
     from serving.steering.rules.bound import BoundRules
     from serving.steering.rules.steering import Steering
@@ -51,7 +52,7 @@ def make_at(
     """The list for a request at a time. recent: item ids of the user's stored events. clock: microseconds, UTC."""
     eligible = eligible_items(champion.items, asked)
     steering = steering_of(champion.rules, asked, clock)
-    prediction = predict(champion.predictor, asked, recent, clock, eligible, steering)
+    prediction = predict(champion.predictor, asked, recent, clock, eligible, steering, users_of(champion.items))
     items = answered_items(asked, prediction, champion.items)
     return Made(request_id, asked, sent, clock, recent, eligible, steering, prediction, items)
 
@@ -105,6 +106,11 @@ def eligible_items(items: "ServedItems | None", request: PredictRequest) -> "NDA
     return items.mask(conditions) if conditions else None
 
 
+def users_of(items: "ServedItems | None") -> "AttributeTable | None":
+    """The attributes of all users, by which a user without a history gets a list; None without a catalogue."""
+    return items.catalogue.users if items else None
+
+
 def steering_of(rules: "BoundRules | None", request: PredictRequest, clock: int) -> "Steering | None":
     """What the rules of the shop ask of the list for a request; None if no rule is active. clock: of the answer."""
     if rules is None:
@@ -119,15 +125,17 @@ def predict(
     clock: int,
     eligible: "NDArray[np.bool_] | None" = None,
     steering: "Steering | None" = None,
+    users: "AttributeTable | None" = None,
 ) -> "Prediction":
     """The list for a request at a time, in microseconds since 1970, UTC.
 
     recent: item ids of the user's stored events, which come before those of the request. eligible: from
-    eligible_items(). steering: from steering_of().
+    eligible_items(). steering: from steering_of(). users: from users_of().
     """
     user_id, history, scene, exclude = user_of(request, recent)
     moment = predictor.lists.moment(clock)
-    return predictor.predict(user_id, history, request.n_recommendations, moment, scene, exclude, eligible, steering)
+    among = (scene, exclude, eligible, steering, users)
+    return predictor.predict(user_id, history, request.n_recommendations, moment, *among)
 
 
 def user_of(request: PredictRequest, recent: Sequence[str]) -> tuple[str, list[str], Scene, list[str]]:

@@ -7,7 +7,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
-from serving.endpoints.list_making import Made, answer_of, make, record, user_of
+from serving.endpoints.list_making import Made, answer_of, make, record, user_of, users_of
 from serving.endpoints.reasons import answered_reasons, reasons_for
 from serving.endpoints.worker import Worker
 from serving.traffic.deadline import deadline_seconds
@@ -17,7 +17,7 @@ from serving.web.predict_request import parse, uses_numeric_ids
 from serving.web.reading import header, read_body
 
 if TYPE_CHECKING:
-    from serving.lists.predictor import Predictor
+    from serving.champion.watcher import Champion
 
 
 def routes(worker: Worker) -> list[BaseRoute]:
@@ -51,14 +51,15 @@ class Predict:
             return made
 
         made = await worker.queue.run(work, seconds)
-        items = await explained(champion.predictor, made) if made.asked.explain else made.items
+        items = await explained(champion, made) if made.asked.explain else made.items
         content = answer_of(champion.pointer, made.asked, made.prediction, items, made.request_id, start)
         return json_answer(content)
 
 
-async def explained(predictor: "Predictor", made: Made) -> list[dict[str, Any]]:
+async def explained(champion: "Champion", made: Made) -> list[dict[str, Any]]:
     """The items of a list with their reasons."""
-    query, _ = predictor.query(*user_of(made.asked, made.recent), made.eligible, made.steering)
+    predictor, users = champion.predictor, users_of(champion.items)
+    query, _ = predictor.query(*user_of(made.asked, made.recent), made.eligible, made.steering, users)
     moment = predictor.lists.moment(made.clock)
     reasons = await reasons_for(predictor, query, made.asked.n_recommendations, moment)
     numbers = uses_numeric_ids(made.asked)

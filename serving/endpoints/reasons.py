@@ -16,6 +16,7 @@ MAX_SECONDS = 0.5  # after which no further items of the history are left out
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MEANINGS = {
     "popularity": "bought by many users",
+    "segment": "bought by users with the same attributes",
     "content_based": "similar to items of the history",
     "collaborative_filtering": "bought by similar users",
     "ease": "bought by users who bought items of the history",

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recommenders.models.ensembles.ensemble import Ensemble
-from recommenders.models.popularity import Popularity
 from serving.lists.predictor import Predictor
 from serving.lists.query import Query
 
@@ -53,17 +52,18 @@ class Explanation:
         """Makes the list of k items again. moment: the one for which it was made."""
         self._predictor, self._query, self._k, self._moment = predictor, query, k, moment
         self._depth = max(k, predictor.model.longest_list)
-        ranked, by_popularity = predictor.rank(query, k, moment)
+        ranked, self._fallback = predictor.rank(query, k, moment)
         n_items = int((ranked.item_columns[0] >= 0).sum())
         self._columns: NDArray[np.int32] = ranked.item_columns[0, :n_items]
         self._scores: NDArray[np.float32] = ranked.scores[0, :n_items]
         users = np.array([query.user_row], dtype=np.int32)
-        self._popularity_alone = by_popularity or not predictor.lists.rankable(users, query.known)[0]
+        if self._fallback is None and not predictor.lists.rankable(users, query.known)[0]:  # of the scene `reorder`
+            self._fallback = "popularity"
         self._trials: dict[int, list[int]] = {}  # item that was left out -> columns of the ranking without it
 
     def trials(self) -> list[int]:
         """The columns of at most MAX_TRIALS items of the history, those first that the list may depend on most."""
-        if self._popularity_alone or not len(self._columns):
+        if self._fallback or not len(self._columns):
             return []
         known, model = self._query.known, self._predictor.model
         estimate = model.influence if isinstance(model, Ensemble) else model.drops
@@ -111,8 +111,8 @@ class Explanation:
     def _contributions(self) -> dict[str, NDArray[np.float64]]:
         """Source -> its part of the score of each item of the list."""
         model, scores = self._predictor.model, self._scores.astype(np.float64)
-        if self._popularity_alone:
-            return {Popularity.name: scores}
+        if self._fallback:
+            return {self._fallback: scores}
         if not isinstance(model, Ensemble):
             return {model.name: scores}
         query, reorder = self._query, self._query.scene == "reorder"

@@ -21,13 +21,16 @@ from serving.lists.precomputed import DECIMALS, PrecomputedLists
 from serving.lists.query import Query, Scene, allowed_without, append_events
 from serving.lists.served_lists import ServedLists
 from serving.lists.similar_items import SimilarItems
+from serving.steering.catalogue.attributes import AttributeTable
 from serving.steering.rules.model_list import ModelList
 from serving.steering.rules.steering import Effects, Steered, Steering
 
-Strategy = Literal["known_user", "history", "popularity"]
+Strategy = Literal["known_user", "history", "segment", "popularity"]
+Fallback = Literal["segment", "popularity"]  # the strategies of lists that the model does not make
 
 KINDS: dict[Scene, Kind] = {"for_you": "all", "reorder": "reorder", "discover": "discovery", "basket": "cold_start"}
-OTHERS: dict[Strategy, Kind] = {"history": "cold_start", "popularity": "popularity"}  # whatever the scene
+# whatever the scene
+OTHERS: dict[Strategy, Kind] = {"history": "cold_start", "segment": "segment", "popularity": "popularity"}
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,8 @@ class Predictor:
     """One loaded model. Its arrays are only read, so threads may share it.
 
     Strategies: `known_user` ranks by the training row, the stored history and the request's events after it;
-    `history` ranks for a cold-start user by the request's history alone; `popularity` serves users without either.
+    `history` ranks for a cold-start user by the request's history alone; `segment` is for cold-start users without a
+    history that says something, whose attributes are known; `popularity` serves all others.
     """
 
     def __init__(self, bundle_folder: Path) -> None:
@@ -80,18 +84,19 @@ class Predictor:
         exclude: Sequence[str] = (),
         eligible: NDArray[np.bool_] | None = None,
         steering: Steering | None = None,
+        users: AttributeTable | None = None,
     ) -> Prediction:
         """min(n, number of candidates) items of those on sale at the moment (ServedLists.on_sale); by default now.
 
         scene: `for_you`, all items; `reorder`, items of the user's history; `discover`, items that are not in it;
         `basket`, items that go with those of `history`, for any user. exclude: item ids that are not in the list.
         eligible: (n_items,), in the order of the model's items: the only ones that may be in the list; None: all.
-        steering: the rules that are active for the request.
+        steering: the rules that are active for the request. users: the attributes of users, from the catalogue.
         """
         is_plain = scene == "for_you" and not history and not exclude and eligible is None and steering is None
         if is_plain and (found := self._beginning(user_id, n, moment)):
             return found
-        query, unknown = self.query(user_id, history, scene, exclude, eligible, steering)
+        query, unknown = self.query(user_id, history, scene, exclude, eligible, steering, users)
         if steering is not None:
             return self._by_rules(query, steering, n, moment, unknown)
         return self._prediction(query, *self._listed(query, n, moment, use_stored=True), unknown)
@@ -104,6 +109,7 @@ class Predictor:
         exclude: Sequence[str] = (),
         eligible: NDArray[np.bool_] | None = None,
         steering: Steering | None = None,
+        users: AttributeTable | None = None,
     ) -> tuple[Query, list[str]]:
         """What predict() ranks for, in rows and columns of the model; and the ids of the history that it ignores."""
         found = [self.model.items_.row(item_id) for item_id in history]
@@ -115,16 +121,16 @@ class Predictor:
         stored = self.model.histories_[row : row + 1] if row >= 0 else self._no_history
         known = stored if not len(new) else append_events(stored, new, self.model.as_of_)
         n_stored = len(stored.item_columns)
-        query = Query(row if n_stored else -1, known, n_stored, scene, eligible)
+        query = Query(row if n_stored else -1, known, n_stored, scene, eligible, user_id=user_id, users=users)
         return (query if steering is None else query.by(steering, self.model.repeat_)), unknown
 
-    def rank(self, query: Query, k: int, moment: int) -> tuple[Ranked, bool]:
-        """The k best items of those on sale at the moment, and whether the list is one of popularity alone."""
+    def rank(self, query: Query, k: int, moment: int) -> tuple[Ranked, Fallback | None]:
+        """The k best items of those on sale at the moment; and from what the list is, if the model did not make it."""
         if query.steering is None or not query.steering.orders:
             return self._listed(query, k, moment)
-        steered, by_popularity = self._steered(query, query.steering, k, moment)
+        steered, fallback = self._steered(query, query.steering, k, moment)
         columns = np.array([[item.column for item in steered.items]], np.int32)
-        return Ranked(columns, np.array([[item.score for item in steered.items]], np.float32)), by_popularity
+        return Ranked(columns, np.array([[item.score for item in steered.items]], np.float32)), fallback
 
     def warm_up(self) -> None:
         """Makes one list of each kind, so that no request pays for the first access to an array."""
@@ -133,23 +139,23 @@ class Predictor:
             self.predict(user_id, self.item_ids[:3], 10)
             self.predict(user_id, [], 10)
 
-    def _prediction(self, query: Query, ranked: Ranked, by_popularity: bool, unknown: list[str]) -> Prediction:
+    def _prediction(self, query: Query, ranked: Ranked, fallback: Fallback | None, unknown: list[str]) -> Prediction:
         items = [self.item_ids[column] for column in ranked.item_columns[0].tolist() if column >= 0]
-        found = self.lists.probabilities(_kind(query, by_popularity), ranked.scores[:, : len(items)])
+        found = self.lists.probabilities(_kind(query, fallback), ranked.scores[:, : len(items)])
         probabilities = None if found is None else [round(value, DECIMALS) for value in found[0].tolist()]
         scores = ranked.scores[0].tolist()[: len(items)]
-        return Prediction(items, scores, probabilities, _strategy(query, by_popularity), unknown)
+        return Prediction(items, scores, probabilities, _strategy(query, fallback), unknown)
 
     def _by_rules(self, query: Query, steering: Steering, n: int, moment: int | None, unknown: list[str]) -> Prediction:
         """The list for a query by the rules that are active for it."""
         moment = self.lists.moment(time.time_ns() // 1000) if moment is None else moment
         steered = Steered([], {})
         if steering.orders:
-            steered, by_popularity = self._steered(query, steering, n, moment, use_stored=True)
+            steered, fallback = self._steered(query, steering, n, moment, use_stored=True)
             items, scores = [self.item_ids[one.column] for one in steered.items], [one.score for one in steered.items]
             values = [round(one.probability, DECIMALS) for one in steered.items if one.probability is not None]
             probabilities = values if len(values) == len(items) else None
-            strategy, rules = _strategy(query, by_popularity), [one.rules for one in steered.items]
+            strategy, rules = _strategy(query, fallback), [one.rules for one in steered.items]
             prediction = Prediction(items, scores, probabilities, strategy, unknown, rules)
         else:
             prediction = self._prediction(query, *self._listed(query, n, moment, use_stored=True), unknown)
@@ -158,11 +164,11 @@ class Predictor:
 
     def _steered(
         self, query: Query, steering: Steering, k: int, moment: int, use_stored: bool = False
-    ) -> tuple[Steered, bool]:
-        """The k items that the rules choose from the model's lists, and whether these are of popularity alone."""
+    ) -> tuple[Steered, Fallback | None]:
+        """The k items that the rules choose from the model's lists; and from what these are, as of rank()."""
         depth = max(k, self.model.longest_list)
-        ranked, by_popularity = self._listed(query, depth, moment, use_stored)
-        kind = _kind(query, by_popularity)
+        ranked, fallback = self._listed(query, depth, moment, use_stored)
+        kind = _kind(query, fallback)
 
         def rank(items: NDArray[np.bool_], n: int) -> Ranked:
             return self._listed(replace(query, eligible=items), n, moment)[0]
@@ -171,19 +177,26 @@ class Predictor:
             return self.lists.probabilities(kind, scores)
 
         eligible = query.candidates(self.lists.on_sale(moment), self.model.repeat_)
-        return steering.choose(eligible, k, ModelList(ranked, depth, rank, probabilities)), by_popularity
+        return steering.choose(eligible, k, ModelList(ranked, depth, rank, probabilities)), fallback
 
-    def _listed(self, query: Query, k: int, moment: int | None, use_stored: bool = False) -> tuple[Ranked, bool]:
+    def _listed(
+        self, query: Query, k: int, moment: int | None, use_stored: bool = False
+    ) -> tuple[Ranked, Fallback | None]:
         """rank() without the rules that order a list. use_stored: by the precomputed lists, where they have it."""
         if use_stored and (stored := self._stored(query, k, moment)) is not None:
             return stored
         if query.scene == "reorder":
-            return self.lists.reorder(query.user_row, query.known, k, moment, query.eligible), False
-        users = np.array([query.user_row], dtype=np.int32)
-        ranked, by_popularity = self.lists.recommend(users, query.known, k, moment, query.new_items, query.eligible)
-        return ranked, bool(by_popularity[0])
+            return self.lists.reorder(query.user_row, query.known, k, moment, query.eligible), None
+        users, among = np.array([query.user_row], dtype=np.int32), (k, moment, query.new_items, query.eligible)
+        ranked, by_popularity = self.lists.recommend(users, query.known, *among)
+        if not by_popularity[0]:
+            return ranked, None
+        segments = self.lists.segments
+        if query.user_row < 0 and segments and (known := segments.known(query.attributes(segments.attributes))):
+            return self.lists.by_segment(known, query.known, *among), "segment"
+        return ranked, "popularity"
 
-    def _stored(self, query: Query, k: int, moment: int | None) -> tuple[Ranked, bool] | None:
+    def _stored(self, query: Query, k: int, moment: int | None) -> tuple[Ranked, Fallback | None] | None:
         """The list of a known user without newer events, from the precomputed lists; None if they may lack an item."""
         row, stored = query.user_row, self.precomputed
         if stored is None or row < 0 or query.new_items is not None or query.n_stored < len(query.known.item_columns):
@@ -195,7 +208,7 @@ class Predictor:
         if not self._covers(stored, on_sale, exactly):
             return None
         ranked = stored.best(row, k, on_sale if query.eligible is None else on_sale & query.eligible)
-        return None if ranked is None else (ranked, bool(stored.by_popularity[row]))
+        return None if ranked is None else (ranked, "popularity" if stored.by_popularity[row] else None)
 
     def _beginning(self, user_id: str, n: int, moment: int | None) -> Prediction | None:
         """The first n items of a precomputed list, if the same items are on sale as when it was made: most requests."""
@@ -217,10 +230,10 @@ class Predictor:
         return self._covered[2 if exactly else 3]
 
 
-def _strategy(query: Query, by_popularity: bool) -> Strategy:
-    return "popularity" if by_popularity else "known_user" if query.user_row >= 0 else "history"
+def _strategy(query: Query, fallback: Fallback | None) -> Strategy:
+    return fallback or ("known_user" if query.user_row >= 0 else "history")
 
 
-def _kind(query: Query, by_popularity: bool) -> Kind:
-    strategy = _strategy(query, by_popularity)
+def _kind(query: Query, fallback: Fallback | None) -> Kind:
+    strategy = _strategy(query, fallback)
     return KINDS[query.scene] if strategy == "known_user" else OTHERS[strategy]

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recommenders.events.histories import Histories
+from serving.steering.catalogue.attributes import AttributeTable
 from serving.steering.rules.steering import Steering
 
 Scene = Literal["for_you", "reorder", "discover", "basket"]
@@ -27,6 +28,8 @@ class Query:
     steering: Steering | None = None  # the rules; `eligible` obeys them already
     allows_bought: bool = False  # rules allow items of the history, where users do not buy an item again
     asked: NDArray[np.bool_] | None = None  # `eligible` without the rules
+    user_id: str = ""
+    users: AttributeTable | None = None  # the attributes of all users, for a list by segment; None: not known
 
     @property
     def new_items(self) -> bool | None:
@@ -34,6 +37,13 @@ class Query:
         if self.allows_bought:
             return False  # `eligible` lacks those that no rule allows
         return None if self.scene == "for_you" else True
+
+    def attributes(self, names: Sequence[str]) -> dict[str, str]:
+        """Those of the named attributes of the user that are a text."""
+        if self.users is None or (row := self.users.row(self.user_id)) < 0:
+            return {}
+        found = {name: self.users.columns[name].value(row) for name in names if name in self.users.columns}
+        return {name: value for name, value in found.items() if isinstance(value, str)}
 
     def excludes_known(self, repeat: bool) -> bool:
         """Whether no item of the history may be in the list. repeat: whether the log's users buy an item again."""

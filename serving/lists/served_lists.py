@@ -1,6 +1,7 @@
 """The lists of a fitted model as they are served: items on sale, and popular items where the model cannot rank."""
 
 import time
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,10 +9,10 @@ from numpy.typing import NDArray
 from recommenders.events.histories import Histories
 from recommenders.events.interactions import Interactions
 from recommenders.events.sale_periods import ALWAYS, OnSale
-from recommenders.math.ranked import Ranked
+from recommenders.math.ranked import Ranked, mask_and_rank
 from recommenders.math.top_k import top_k
 from recommenders.models.calibration import Kind
-from recommenders.models.popularity import Popularity
+from recommenders.models.popularity import Popularity, Segments
 from recommenders.models.recommender import Recommender
 
 
@@ -57,6 +58,7 @@ class ServedLists:
     ) -> tuple[Ranked, NDArray[np.bool_]]:
         """The k best items of each user, and (n,) which users got the list of popularity alone.
 
+        These are the users for whom the model cannot rank, and cold-start users for whom it gives all items one score.
         If the model ranks fewer than k items, the most popular other items follow, with the model's lowest score.
         new_items: leave out the items of the history; None: as the log's users do not buy an item again. eligible:
         (n_items,), the items that may be in a list, which changes no score of the others; None: all.
@@ -64,15 +66,46 @@ class ServedLists:
         on_sale = self.on_sale(moment)
         rankable = self.rankable(user_rows, histories)
         model = self.model if rankable.all() else self.popularity
-        among = (k, on_sale, new_items, eligible)
+        among = (max(k, 2), on_sale, new_items, eligible)  # a list of one item does not show whether scores differ
         ranked = model.recommend(user_rows, histories, *among)
         if rankable.any() and not rankable.all():
             own = self.model.recommend(user_rows[rankable], histories[np.flatnonzero(rankable)], *among)
             ranked.item_columns[rankable], ranked.scores[rankable] = own
+        for place in np.flatnonzero(rankable & (user_rows < 0)).tolist():
+            user, history = user_rows[place : place + 1], histories[place : place + 1]
+            if _best_are_alike(ranked.scores[place]) and self._scores_alike(user, history, on_sale):
+                rankable[place] = False
+                ranked.item_columns[place], ranked.scores[place] = self.popularity.recommend(user, history, *among)
+        ranked = Ranked(ranked.item_columns[:, :k], ranked.scores[:, :k])
         left = on_sale if eligible is None else on_sale & eligible
         for place in np.flatnonzero(rankable & (ranked.item_columns[:, -1] < 0)).tolist():
             self._fill_up(ranked, place, histories[place : place + 1], left, new_items)
         return ranked, ~rankable
+
+    def by_segment(
+        self,
+        attributes: Mapping[str, str],
+        history: Histories,
+        k: int,
+        moment: int | None = None,
+        new_items: bool | None = None,
+        eligible: NDArray[np.bool_] | None = None,
+    ) -> Ranked:
+        """The k items that users with these attributes bought most. attributes: some that segments.known() returned.
+
+        The scores are in the unit of popularity; the other arguments are those of recommend(), for one user.
+        """
+        assert self.segments
+        scores = self.segments.scores(self.popularity.popularity_, attributes)[None]
+        candidates = self.on_sale(moment)
+        candidates = candidates if eligible is None else candidates & eligible
+        exclude_known = not self.model.repeat_ if new_items is None else new_items
+        return mask_and_rank(scores, k, candidates, history.matrix if exclude_known else None)
+
+    @property
+    def segments(self) -> Segments | None:
+        """The popularity among users with the same attributes; None where that is not better than popularity."""
+        return self.popularity.segments_
 
     def reorder(
         self,
@@ -103,12 +136,21 @@ class ServedLists:
         calibration = self.model.calibration_
         if calibration is None:
             return None
-        return calibration.probabilities(kind, self.popularity.shares(scores) if kind == "popularity" else scores)
+        by_share = kind in ("segment", "popularity")
+        return calibration.probabilities(kind, self.popularity.shares(scores) if by_share else scores)
 
     def rankable(self, user_rows: NDArray[np.int32], histories: Histories) -> NDArray[np.bool_]:
         """(n,) for which users the model can rank items."""
         rankable = self.model.covers(user_rows, histories) & (histories.counts > 0)
         return rankable if self.model.handles_new_users else rankable & (user_rows >= 0)
+
+    def _scores_alike(self, user_rows: NDArray[np.int32], history: Histories, on_sale: NDArray[np.bool_]) -> bool:
+        """Whether the model gives all items on sale, of which there are two or more, one score for a user."""
+        columns = np.flatnonzero(on_sale).astype(np.int32)
+        if len(columns) < 2:
+            return False
+        scores = self.model.score_items(user_rows, history, columns[None])
+        return bool(scores.min() == scores.max())
 
     def _fill_up(
         self, ranked: Ranked, place: int, history: Histories, candidates: NDArray[np.bool_], new_items: bool | None
@@ -123,6 +165,11 @@ class ServedLists:
         columns[n_found:] = rest
         lowest = scores[n_found - 1] if n_found else np.float32(0.0)
         scores[n_found:] = np.where(rest >= 0, lowest, np.float32(-np.inf))
+
+
+def _best_are_alike(scores: NDArray[np.float32]) -> bool:
+    """Whether the two best scores of a list do not differ, or there is no second one."""
+    return bool(scores[0] == scores[1] or np.isneginf(scores[1]))
 
 
 def popularity_baseline(model: Recommender) -> Popularity:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,11 +22,16 @@ from recommenders.events.interactions import Interactions
 from recommenders.features.items import ItemFeatures
 from recommenders.metrics.ranking import K
 from recommenders.models import catalog
+from recommenders.models.calibration import Calibration
 from recommenders.models.popularity import Popularity
 from recommenders.models.recommender import Recommender, TrainingOptions
 from recommenders.storage.bundle import size_in_bytes
 from recommenders.training.calibration import calibrate
+from recommenders.training.segments import fit_segments
 from serving.release.gate import GateCheck, GateRules, compare
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 MAX_USERS = 2000  # whose lists are compared
 N_TIMED_USERS = 50  # whose lists are made one at a time
@@ -86,6 +91,21 @@ def refit_candidate(
         assert isinstance(popularity, Popularity)
         model.calibration_ = calibrate(model, popularity, log, features, options)
     return model
+
+
+def add_segments(model: Recommender, log: Interactions, users: "pa.Table") -> str:
+    """Adds the lists for users without a history by their attributes, if they are not worse; returns the reason.
+
+    model: what refit_candidate() returned for the log. users: in schema.USERS. If the model is calibrated, the curves
+    of lists without a history become those of users who were new.
+    """
+    popularity = model if isinstance(model, Popularity) else model.base_models_[Popularity.name]
+    assert isinstance(popularity, Popularity)
+    fitted = fit_segments(popularity, log, users)
+    popularity.segments_ = fitted.segments
+    if model.calibration_ and fitted.calibration:
+        model.calibration_ = Calibration({**model.calibration_.curves, **fitted.calibration.curves})
+    return fitted.reason
 
 
 def measure(

@@ -73,7 +73,7 @@ class PredictResponse(BaseModel):
     items: list[RecommendedItem]
     model: str
     version: int
-    strategy: Literal["known_user", "history", "popularity"]
+    strategy: Literal["known_user", "history", "segment", "popularity"]
     scene: Scene
     unknown_items: list[str | int] = Field(description="Ids of the history that the model does not know.")
     request_id: str

@@ -1,10 +1,13 @@
 """The checks of a refitted model against the evaluated model of the same recipe."""
 
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from recommenders.datasets.spec import Protocol
@@ -12,19 +15,29 @@ from recommenders.errors import BundleError
 from recommenders.evaluation.rank import bytes_on_disk, context_bytes
 from recommenders.evaluation.window import window_task
 from recommenders.features.items import encode_items
+from recommenders.models import catalog
+from recommenders.models.calibration import Curve
+from recommenders.models.ease import EASE
+from recommenders.models.popularity import Popularity
+from recommenders.models.recommender import DEFAULT_OPTIONS, Recommender
 from recommenders.splitting.temporal import training_log
+from recommenders.storage import schema
 from recommenders.training.configuration import TrainingConfig
 from recommenders.training.fitting import fit_with_base_models
+from serving.lists.served_lists import ServedLists
 from serving.release.gate import GateCheck
 from serving.release.refit import (
     RefitFigures,
     RefitLimits,
+    add_segments,
     measure,
     overlap,
+    refit_candidate,
     refit_checks,
     to_record,
 )
 
+START = datetime(2026, 1, 1, tzinfo=UTC)  # of the weekly log
 CONFIG = TrainingConfig()
 MODEL = "ease"
 SOUND = RefitFigures(
@@ -119,3 +132,41 @@ def test_a_bundle_that_does_not_load_is_an_error(data: Any, tmp_path: Path) -> N
     window, log, _, evaluated = data
     with pytest.raises(BundleError):
         measure(tmp_path, evaluated, window.lists(evaluated), 1.0, window, log)
+
+
+@pytest.mark.parametrize("model", [Popularity, EASE])
+def test_segments_and_their_curves_are_part_of_the_released_bundle(
+    weekly: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: type[Recommender]
+) -> None:
+    """Half of the users join in the last weeks, and buy what others of their industry buy."""
+    monkeypatch.setattr("recommenders.models.calibration.MIN_USERS", 5)
+    monkeypatch.setattr("recommenders.models.calibration.MIN_BOUGHT", 5)
+    interactions, items = weekly(84)
+    joins = [START + timedelta(days=7 * (int(user_id[1:]) // 6)) for user_id in interactions["user_id"].to_pylist()]
+    interactions = interactions.filter(pc.greater_equal(interactions["timestamp"], pa.array(joins, schema.TIME)))
+    log = training_log(interactions, items, Protocol("time_cut", test_days=14))
+    ids = log.users.ids.tolist()
+    table = pa.table({"user_id": ids, "industry": [str(int(user_id[1:]) % 15) for user_id in ids]})
+    users = schema.conform(table, schema.USERS, "users")
+    models = {"popularity": Popularity().fit(log), model.name: model().fit(log)}
+    released = refit_candidate(model.name, models, log, None, DEFAULT_OPTIONS)
+    before = dict(released.calibration_.curves) if released.calibration_ else {}
+    reason = add_segments(released, log, users)
+    assert reason.startswith("by industry: NDCG@10 of ")
+    lists = ServedLists(catalog.load(released.save(tmp_path / "bundle")))
+    assert lists.segments
+    assert lists.segments.known({"industry": "3", "region": "north"}) == {"industry": "3"}
+    assert lists.model.calibration_
+    changed = {kind for kind, curves in lists.model.calibration_.curves.items() if not same(curves, before.get(kind))}
+    assert changed == {"popularity", "segment"}
+    nothing = users.set_column(users.schema.get_field_index("industry"), "industry", pa.nulls(len(users), pa.string()))
+    assert add_segments(released, log, nothing) == "no user has an industry, region or segment"
+    assert ServedLists(released).segments is None
+
+
+def same(curves: tuple[Curve, ...], others: tuple[Curve, ...] | None) -> bool:
+    return others is not None and all(
+        np.array_equal(part, other)
+        for curve, known in zip(curves, others, strict=True)
+        for part, other in zip(curve, known, strict=True)
+    )
