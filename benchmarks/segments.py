@@ -72,8 +72,8 @@ def measured(seed: int, scale: float) -> Market:
     print(f"market {seed}: {fitted.reason}", flush=True)
     user_ids, relevant = unknown_users(task)
     candidates = task.log.available
-    nobody = np.full(len(user_ids), -1, np.int32)
-    plain = popularity.recommend(nobody, Histories.from_lists([[]] * len(user_ids), len(candidates)), K, candidates)
+    new = np.full(len(user_ids), -1, np.int32)
+    plain = popularity.recommend(new, Histories.from_lists([[]] * len(user_ids), len(candidates)), K, candidates)
     values = ndcg(plain.item_columns, relevant)
     if fitted.segments is None:
         return Market(values, values, False, np.zeros(0), np.zeros(0, np.bool_))

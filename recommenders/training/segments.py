@@ -167,7 +167,7 @@ class Joined:
         """Of each target, three numbers, (n_pairs,): its share in the segment of its user over its share in all events,
         times the weight of the segment; the weight of the segment; and a weight, which is 1 for all targets of a user.
 
-        Targets that nobody bought before are left out, because they have no share.
+        Targets that no user bought before are left out, because they have no share.
         """
         rows = np.repeat(self.rows, np.diff(self.targets.indptr))
         values, columns = self.values[name].of_user[rows], self.targets.indices
