@@ -14,7 +14,6 @@ from recommenders.events.ids import IdMap
 from recommenders.events.interactions import Interactions
 from recommenders.events.sale_periods import SalePeriods, pack_periods, unpack_periods
 from recommenders.storage import contexts
-from recommenders.storage.bundle import pack_strings, unpack_strings
 
 EVENTS = ("indptr", "item_columns", "timestamps", "weights")
 _in_memory: "WeakValueDictionary[str, FittedContext]" = WeakValueDictionary()  # SHA-256 -> context that a model has
@@ -70,17 +69,13 @@ class FittedContext:
             **{f"histories.{part}": getattr(self.histories, part) for part in EVENTS},
         }
         for axis, ids in (("users", self.users), ("items", self.items)):
-            arrays |= {f"{axis}.{part}": array for part, array in pack_strings(ids.ids).items()}
+            arrays |= {f"{axis}.{part}": array for part, array in ids.arrays().items()}
         return arrays
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> "FittedContext":
         """The inverse of arrays(). Other names are ignored, so later versions can store more arrays."""
-
-        def ids(axis: str) -> IdMap:
-            return IdMap(unpack_strings({part: arrays[f"{axis}.{part}"] for part in ("bytes", "ends")}))
-
-        users, items = ids("users"), ids("items")
+        users, items = (IdMap.from_arrays(arrays, f"{axis}.") for axis in ("users", "items"))
         return cls(
             users,
             items,

@@ -13,7 +13,7 @@ from recommenders.events.histories import DAY, Histories
 from recommenders.events.ids import IdMap
 from recommenders.events.sale_periods import SalePeriods, pack_periods, unpack_periods
 from recommenders.storage import bundle
-from recommenders.storage.bundle import Bundle, pack_strings, unpack_strings
+from recommenders.storage.bundle import Bundle
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -140,7 +140,7 @@ class Interactions:
         """Writes the log as a bundle; returns the folder."""
         arrays: dict[str, NDArray[Any]] = {name: getattr(self, name) for name in _ARRAYS}
         for axis, ids in (("users", self.users), ("items", self.items)):
-            arrays |= {f"{axis}.{part}": array for part, array in pack_strings(ids.ids).items()}
+            arrays |= {f"{axis}.{part}": array for part, array in ids.arrays().items()}
         arrays |= pack_periods(self.sale_periods)
         facts = {"repeat": self.repeat, "dated": self.dated, "horizon_days": self.horizon_days}
         return bundle.write(folder, Bundle("interactions", {**facts, "version": self.version}, arrays))
@@ -149,14 +149,11 @@ class Interactions:
     def load(cls, folder: Path) -> "Interactions":
         """The log that save() wrote. Raises BundleError."""
         content = bundle.read(folder)
-
-        def ids(axis: str) -> IdMap:
-            return IdMap(unpack_strings({part: content.arrays[f"{axis}.{part}"] for part in ("bytes", "ends")}))
-
+        users, items = (IdMap.from_arrays(content.arrays, f"{axis}.") for axis in ("users", "items"))
         arrays = {name: content.arrays[name] for name in _ARRAYS}
         facts: dict[str, Any] = {**arrays, **content.config}
         periods = unpack_periods(content.arrays)
-        return cls(users=ids("users"), items=ids("items"), sale_periods=periods, **facts)
+        return cls(users=users, items=items, sale_periods=periods, **facts)
 
     def select(self, mask: NDArray[np.bool_]) -> "Interactions":
         """The events where the mask is true, under the same id maps."""

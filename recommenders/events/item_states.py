@@ -1,5 +1,6 @@
 """Items with attributes that change over time: selects the state of each item at a given time."""
 
+import json
 from datetime import UTC, datetime
 
 import duckdb
@@ -26,3 +27,11 @@ def items_as_of(items: pa.Table, as_of: datetime) -> pa.Table:
         connection.execute("set TimeZone = 'UTC'")
         connection.register("items", items)
         return schema.conform(connection.execute(VALID, {"as_of": time}).to_arrow_table(), schema.ITEMS, "items")
+
+
+def aliases(items: pa.Table) -> dict[str, str]:
+    """Id of an item that another one succeeds -> id of the other one. items: in schema.ITEMS, or without the column."""
+    if "predecessors" not in items.column_names:
+        return {}
+    pairs = zip(items["item_id"].to_pylist(), items["predecessors"].to_pylist(), strict=True)
+    return {old: item_id for item_id, listed in pairs if listed for old in json.loads(listed)}

@@ -12,7 +12,7 @@ from recommenders.datasets.spec import Protocol
 from recommenders.errors import DataError
 from recommenders.events.ids import IdMap
 from recommenders.events.interactions import Interactions
-from recommenders.events.item_states import items_as_of
+from recommenders.events.item_states import aliases, items_as_of
 from recommenders.events.sale_periods import ALWAYS, SalePeriods
 from recommenders.storage import schema
 
@@ -104,8 +104,9 @@ def training_log(events: pa.Table, items: pa.Table, protocol: Protocol, as_of: d
     The items are those of the log, and those of the item table as of `as_of` that are launched by then. If the
     protocol's candidates are on_sale, an item without a launch date counts as launched, and the available items are
     those that are launched and not ended. If they are seen_before_cut, the available items are those with an event.
-    With every protocol `sale_periods` holds the items' sale dates, which serving needs: as of as_of, or as of now if
-    as_of is not given. The caller filters events after as_of; raises DataError if there are any.
+    The ids of items that another one succeeds are aliases of it. With every protocol `sale_periods` holds the items'
+    sale dates, which serving needs: as of as_of, or as of now if as_of is not given. The caller filters events after
+    as_of; raises DataError if there are any.
     """
     if events.num_rows == 0:
         raise DataError("a training log needs events; got none; check the split and the quarantine")
@@ -119,7 +120,7 @@ def training_log(events: pa.Table, items: pa.Table, protocol: Protocol, as_of: d
     launched, on_sale = _on_sale(items, as_of, unknown_is_launched=protocol.candidates == "on_sale")
     seen = np.unique(events["item_id"].to_numpy().astype(np.str_))
     known = items["item_id"].to_numpy().astype(np.str_)
-    ids = IdMap(np.union1d(seen, known[launched]))
+    ids = IdMap(np.union1d(seen, known[launched]), aliases(newest))
     available = np.isin(ids.ids, known[on_sale] if protocol.candidates == "on_sale" else seen)
     dated = protocol.split == "time_cut"
     horizon = float(protocol.test_days) if dated else None

@@ -40,6 +40,7 @@ ITEMS = pa.schema(
         pa.field("available_from", TIME),
         pa.field("available_until", TIME),  # null while on sale
         pa.field("attributes", pa.string()),  # free attributes of the source: a JSON object of name -> value
+        pa.field("predecessors", pa.string()),  # ids of the items that it succeeds, as a JSON list; null: none
     ]
 )
 

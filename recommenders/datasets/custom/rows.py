@@ -17,6 +17,7 @@ from recommenders.datasets.custom.rules import (
     time_rules,
     value_rules,
 )
+from recommenders.datasets.custom.successors import SUCCESSORS, read_successors
 from recommenders.datasets.custom.table import ATTRIBUTE, REQUIRED, Table
 from recommenders.datasets.custom.values import select_values
 from recommenders.datasets.reading.ingest import Plan
@@ -32,7 +33,8 @@ def parse(entry: Entry, files: Callable[[Path, str], Sequence[Path]], reading: R
     """An ingest.Parser once entry and files are bound. files: (source, table) -> the files of that table.
 
     Items and users of the log that their table lacks are added from the log, unless the entry quarantines such events.
-    Raises DataError if a file cannot be read completely.
+    An item with a successor is in no table: its events are those of the successor. Raises DataError if a file cannot be
+    read completely.
     """
     for name in entry.tables:
         _read(reading, name, entry.tables[name], files(source, name))
@@ -42,7 +44,10 @@ def parse(entry: Entry, files: Callable[[Path, str], Sequence[Path]], reading: R
             table = entry.tables[name]
             select, rules = select_values(table, entry.time_zone), reject_rules(name, table, key_columns(table))
             reading.apply_rules(name, rules, select=select, value_rules=value_rules(table))
-    log = _with_event(entry.interactions)
+    log, succeeded = _with_event(entry.interactions), False
+    if entry.items and "successor" in entry.items.columns:
+        label = entry.items.columns["successor"].column or "successor"
+        succeeded = read_successors(reading, label, "valid_from" in entry.items.columns)
     reading.apply_rules(
         "interactions",
         {**reject_rules("interactions", log), **event_rules(entry, log, "quarantine"), **time_rules(log)},
@@ -52,7 +57,9 @@ def parse(entry: Entry, files: Callable[[Path, str], Sequence[Path]], reading: R
     )
     attributes = tuple(name for name in entry.tables if name != "interactions")
     items, users = (_entity_table(entry, entity) for entity in ("item", "user"))
-    return Plan(_interactions(entry, log), items, users, ("interactions",), attributes)
+    if succeeded:
+        items = _without_predecessors(items)
+    return Plan(_interactions(entry, log, succeeded), items, users, ("interactions",), attributes)
 
 
 def _with_event(table: Table) -> Table:
@@ -107,10 +114,23 @@ def _read_parquet(
 # -- the clean tables
 
 
-def _interactions(entry: Entry, table: Table) -> str:
+def _interactions(entry: Entry, table: Table, succeeded: bool) -> str:
     weights = " ".join(f"when {text_literal(event)} then {weight!r}" for event, weight in entry.events.items())
     columns = ", ".join(f'"{role}"' for role in table.columns)
-    return f"select {columns}, case event {weights} end as weight from good_interactions"
+    select = f"select {columns}, case event {weights} end as weight from good_interactions"
+    if not succeeded:
+        return select
+    final = "coalesce(successor, item_id) as item_id"
+    return f"select * exclude (successor) replace ({final}) from ({select}) left join {SUCCESSORS} using (item_id)"
+
+
+def _without_predecessors(items: str) -> str:
+    """SQL of the items that have no successor; each states those that it succeeds."""
+    lists = f"select successor as item_id, to_json(list_sort(list(item_id)))::varchar as predecessors from {SUCCESSORS}"
+    return (
+        f"select * from ({items}) left join ({lists} group by all) using (item_id)"
+        f" where item_id not in (select item_id from {SUCCESSORS})"
+    )
 
 
 def _entity_table(entry: Entry, kind: str) -> str:
@@ -118,7 +138,8 @@ def _entity_table(entry: Entry, kind: str) -> str:
     key, table = f"{kind}_id", entry.tables.get(f"{kind}s")
     if table is None:
         return f"select distinct {key} from kept order by {key}"
-    columns = ", ".join([*(f'{_valid_value(r, table)} as "{r}"' for r in table.columns), *_free_attributes(table)])
+    roles = [role for role in table.columns if role != "successor"]
+    columns = ", ".join([*(f'{_valid_value(role, table)} as "{role}"' for role in roles), *_free_attributes(table)])
     order = f"{key}, valid_from nulls first" if "valid_from" in table.columns else key
     listed = f"select {columns} from good_{kind}s"
     if getattr(entry, f"unknown_{kind}s") == "quarantine":

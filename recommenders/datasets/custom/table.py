@@ -30,14 +30,15 @@ FORMATS = {
     ".xlsx": "xlsx",
 }  # any other suffix: CSV
 SCHEMES = ("s3", "gs", "file")  # of object stores
-TABLES: Mapping[str, pa.Schema] = {
+TABLES: Mapping[str, pa.Schema] = {  # what an entry may give
     "interactions": schema.INTERACTIONS,
-    "items": schema.ITEMS,
+    "items": schema.ITEMS.append(pa.field("successor", pa.string())),  # custom.successors
     "users": schema.USERS,
 }
 REQUIRED = {"interactions": ("user_id", "item_id", "timestamp"), "items": ("item_id",), "users": ("user_id",)}
 NO_DELIMITER = '"\n\r\0'  # characters with another meaning in a CSV file
-COMPUTED_COLUMNS = ("weight", "returned_quantity", "returned_at", "attributes")  # never read from one source column
+# never read from one source column
+COMPUTED_COLUMNS = ("weight", "returned_quantity", "returned_at", "attributes", "predecessors")
 ATTRIBUTE = "attributes."  # before the name of a free attribute, which may otherwise be that of any column
 ATTRIBUTE_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 

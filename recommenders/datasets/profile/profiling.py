@@ -227,13 +227,13 @@ class _Queries:
         return _with_rest(found) if any(row["value"] is not None for row in found) else []
 
     def missing(self, name: str) -> dict[str, float]:
-        """The share of nulls in each column of a table. Free attributes are left out if the data set has none."""
+        """The share of nulls in each column of a table. Columns that few data sets have are left out if empty."""
         shares = (f'1 - count("{f.name}") / nullif(count(*), 0) as "{f.name}"' for f in TABLES[name])
         found = self.row(f"select {', '.join(shares)} from {name}")
         return {
             column: share
             for column, share in found.items()
-            if share is not None and not (column == "attributes" and share == 1.0)
+            if share is not None and not (column in ("attributes", "predecessors") and share == 1.0)
         }
 
 

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from recommenders.datasets.reading.ingest import TABLES, Counts
 from recommenders.datasets.reading.relations import show
+from recommenders.events.item_states import aliases
 from recommenders.storage import schema
 from recommenders.storage.feedback_files import COLUMNS, FeedbackFiles
 from recommenders.storage.feedback_position import Position
@@ -99,12 +100,14 @@ def newest_event(files: Sequence[Path]) -> int:
 def add_feedback(folder: Path, found: CountedFeedback, counts: Counts) -> Counts:
     """Adds the rows to the Parquet tables that ingest() wrote below `folder`; returns the counts of rows with them.
 
-    Users and items that the source lacks get a row without attributes.
+    Users and items that the source lacks get a row without attributes. Events of an item with a successor are those of
+    the successor.
     """
     if found.rows.num_rows:
-        _append(folder / "interactions.parquet", found.rows)
+        events = _with_successors(found.rows, folder / "items.parquet")
+        _append(folder / "interactions.parquet", events)
         for name in ("user", "item"):
-            path, ids = folder / f"{name}s.parquet", pc.unique(found.rows[f"{name}_id"])
+            path, ids = folder / f"{name}s.parquet", pc.unique(events[f"{name}_id"])
             known = pq.read_table(path, columns=[f"{name}_id"])[f"{name}_id"]
             unknown = ids.filter(pc.invert(pc.is_in(ids, known.combine_chunks()))).sort()
             rows = pa.table({f"{name}_id": unknown})
@@ -117,6 +120,15 @@ def add_feedback(folder: Path, found: CountedFeedback, counts: Counts) -> Counts
         set_aside={**counts.set_aside, **({PASSED_OVER: passed_over} if passed_over else {})},
         feedback=kept,
     )
+
+
+def _with_successors(events: pa.Table, items: Path) -> pa.Table:
+    """The events, those of an item with a successor under the id of the successor."""
+    if "predecessors" not in pq.read_schema(items).names:
+        return events
+    final = aliases(pq.read_table(items, columns=["item_id", "predecessors"]))
+    ids = pa.array([final.get(item_id, item_id) for item_id in events["item_id"].to_pylist()], pa.string())
+    return events.set_column(events.column_names.index("item_id"), events.schema.field("item_id"), ids)
 
 
 def _append(path: Path, rows: pa.Table) -> None:

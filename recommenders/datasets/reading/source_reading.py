@@ -205,6 +205,16 @@ class Reading:
             " where coalesce(rejected, excluded) is null and bad_value is not null"
         )
 
+    def leave_out(self, name: str, reason: str, condition: str) -> None:
+        """Leaves out a value of the good rows of `name` for which the condition is true: they get the reason.
+
+        For a reason that is known only after apply_rules(); name is read line by line. A row keeps its first reason.
+        """
+        self.run(
+            f"update checked_{name} set bad_value = coalesce(bad_value, {text_literal(reason)})"
+            f" where rejected is null and excluded is null and {condition}"
+        )
+
     def enforce_references(self, name: str) -> None:
         """Applies the references to `good_NAME` too."""
         if name in self._streamed:

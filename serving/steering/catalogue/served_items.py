@@ -25,7 +25,7 @@ class ServedItems:
         self.catalogue, self.ids = catalogue, items
         self.rows = np.full(len(items), -1, dtype=np.int32)  # item column -> row of the catalogue, -1 if it lacks it
         for row, id_ in enumerate(catalogue.items.ids):
-            if (column := items.row(id_)) >= 0:
+            if (column := items.row(id_)) >= 0 and items.ids[column] == id_:  # not of an item that it succeeds
                 self.rows[column] = row
         # no reference to self: a cycle that gc.freeze() has seen is never freed
         n_masks = max(1, min(1024, MAX_MASK_BYTES // max(1, len(items))))

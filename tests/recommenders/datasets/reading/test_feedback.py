@@ -181,6 +181,21 @@ def test_columns_that_only_the_feedback_has_are_added(tmp_path: Path) -> None:
     ]
 
 
+def test_feedback_of_an_item_with_a_successor_counts_for_the_successor(tmp_path: Path) -> None:
+    first = {"user_id": "1", "item_id": "new", "timestamp": NOON, "event": "purchase", "weight": 1.0}
+    pq.write_table(pa.Table.from_pylist([first]), tmp_path / "interactions.parquet")
+    pq.write_table(pa.table({"user_id": ["1"]}), tmp_path / "users.parquet")
+    items = [{"item_id": "new", "predecessors": '["older","old"]'}, {"item_id": "other", "predecessors": None}]
+    pq.write_table(pa.Table.from_pylist(items), tmp_path / "items.parquet")
+    events = [("purchase", "1", item, NOON + n * HOUR) for n, item in enumerate(("old", "older", "other", "new"), 1)]
+    files = feedback(tmp_path / "feedback", events)
+    found = count_feedback(FeedbackRule({"purchase": 1.0}, {}), files, UNTIL)
+    add_feedback(tmp_path, found, Counts(read=1, kept=1))
+    rows = pq.read_table(tmp_path / "interactions.parquet").sort_by("timestamp")
+    assert rows["item_id"].to_pylist() == ["new", "new", "new", "other", "new"]
+    assert pq.read_table(tmp_path / "items.parquet")["item_id"].to_pylist() == ["new", "other"]
+
+
 def test_the_profile_shows_what_is_feedback(source: Path, store: TableStore, tmp_path: Path) -> None:
     events = [PURCHASE, ("purchase", "1", "85123A", NOON - HOUR)]
     version = SPEC.ingest(source, store, feedback=feedback(tmp_path / "feedback", events))
