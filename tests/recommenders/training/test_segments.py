@@ -67,6 +67,16 @@ def test_attributes_that_say_nothing_are_not_used(log: Interactions) -> None:
     )
 
 
+def test_attributes_that_are_chosen_by_chance_do_not_pass(log: Interactions) -> None:
+    reasons = []
+    for seed in range(10):
+        by_chance = [str(value) for value in np.random.default_rng(seed).integers(5, size=len(log.users))]
+        fitted = fit_segments(Popularity().fit(log), log, users_of(log, industry=by_chance))
+        assert fitted.segments is None
+        reasons.append(fitted.reason)
+    assert any(reason.endswith("so it may be worse") for reason in reasons)  # chosen by one half, refused by the other
+
+
 def test_without_new_users_in_a_window_there_are_no_segments(log: Interactions) -> None:
     users = users_of(log, industry=industries(log))
     for other in (replace(log, dated=False), log.select(log.timestamps == log.timestamps.min())):
