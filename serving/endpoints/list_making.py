@@ -115,7 +115,8 @@ def steering_of(rules: "BoundRules | None", request: PredictRequest, clock: int)
     """What the rules of the shop ask of the list for a request; None if no rule is active. clock: of the answer."""
     if rules is None:
         return None
-    return rules.steering(as_text(request.user_id), request.scene, request.n_recommendations, clock)
+    user_id, scene, n = as_text(request.user_id), request.scene, request.n_recommendations
+    return rules.steering(user_id, scene, n, clock, request.context)
 
 
 def predict(

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr, WithJsonSchema
 
 from serving.web import validation
 
@@ -13,6 +13,8 @@ MAX_HISTORY_LENGTH = 1000  # events
 MAX_ITEMS = 100
 MAX_BATCH = 100  # requests
 MAX_FIELDS = 100
+MAX_CONTEXT = 20  # attributes of a request
+MAX_CONTEXT_LENGTH = 256  # characters of a value
 MAX_SAFE_INTEGER = 2**53 - 1  # JavaScript and many JSON readers round larger numbers
 MAX_DIGITS = len(str(MAX_SAFE_INTEGER))
 MAX_BODY_BYTES = 1100 * 1024  # bytes: a history of maximum length with the longest ids fits
@@ -39,7 +41,15 @@ ALLOWED = {
     "fields[]": "a name of an attribute of items",
     "filters": f"an object of up to {MAX_FIELDS} attributes -> a value, a list, or an object of min, max and not",
     "explain": "true or false",
+    "context": f"an object of up to {MAX_CONTEXT} names -> values",
+    "context{}": "a name of 1 to 64 letters, digits and _, which begins with no digit -> a string of up to "
+    f"{MAX_CONTEXT_LENGTH} characters, a number, true or false",
 }
+
+ContextName = Annotated[StrictStr, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")]  # as rules can write it
+ContextText = Annotated[StrictStr, Field(max_length=MAX_CONTEXT_LENGTH)]
+ContextNumber = Annotated[StrictFloat, Field(allow_inf_nan=False)]  # 5 is 5.0, as for attributes of items
+ContextValue = StrictBool | ContextText | ContextNumber
 
 AttributeName = Annotated[StrictStr, Field(max_length=64)]
 _VALUE = {"type": ["string", "number", "boolean"]}
@@ -95,6 +105,12 @@ class PredictRequest(BaseModel):
         examples=[{"category": "Tools", "price": {"max": 20}}],
     )
     explain: StrictBool = Field(default=False, description="Whether each item gets `reasons`.")
+    context: dict[ContextName, ContextValue] = Field(
+        default_factory=dict,
+        max_length=MAX_CONTEXT,
+        description="Attributes of the request, such as the channel. The rules of the shop can ask for them.",
+        examples=[{"channel": "app", "country": "DE"}],
+    )
 
 
 class BatchedRequest(PredictRequest):

@@ -22,7 +22,8 @@ class InvalidRequestError(Exception):
 
 
 def parse(model: type[Body], body: bytes, content_type: str, allowed: Mapping[str, str]) -> Body:
-    """The object in a JSON body. allowed: field -> what is allowed in it; "field[]" for the elements of a list.
+    """The object in a JSON body. allowed: field -> what is allowed in it; "field[]" for the elements of a list,
+    "field{}" for the entries of an object with free names.
 
     Raises InvalidRequestError: 400 if the body is not JSON, 415 for another content type, 422 if a field is not valid.
     """
@@ -68,7 +69,8 @@ def _details(faults: Sequence[Any], allowed: Mapping[str, str], fields: Sequence
         if fault["type"] == "extra_forbidden":
             place = f"{place}.{fault['loc'][-1]}" if place != "body" else str(fault["loc"][-1])
             place = place[:MAX_SHOWN_CHARACTERS]
-            nested = [name for name in allowed if name != "body" and name not in fields and not name.endswith("[]")]
+            names = [name for name in allowed if name != "body" and not name.endswith(("[]", "{}"))]
+            nested = [name for name in names if name not in fields]
             permitted = f"only the fields {', '.join(nested if '[' in place else fields)}"
         else:
             permitted = allowed[field]
@@ -87,6 +89,10 @@ def _place(path: Sequence[str | int], allowed: Mapping[str, str]) -> tuple[str, 
         if isinstance(step, int):
             place += f"[{step}]"
             field = f"{field}[]" if f"{field}[]" in allowed else "body"
+        elif field.endswith("{}"):
+            continue  # the name of a type
+        elif f"{field}{{}}" in allowed:
+            place, field = f"{place}.{step}"[:MAX_SHOWN_CHARACTERS], f"{field}{{}}"
         elif step in allowed:
             place += f".{step}" if place else step
             field = step

@@ -5,13 +5,14 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recommenders.events.ids import IdMap
-from serving.steering.catalogue.attributes import NO_TEXTS, AttributeTable
+from serving.steering.catalogue.attributes import NO_TEXTS, AttributeTable, Value
 from serving.steering.catalogue.conditions import only
 from serving.steering.catalogue.served_items import ServedItems
 from serving.steering.rules.combinations import Combinations, ItemTable, codes_of
@@ -33,6 +34,7 @@ MAX_LOADED = 500_000  # of all rules, when they are loaded
 MAX_REQUESTED = 5_000  # of all rules whose `items` use attributes of the user, in one request
 MAX_MASK_BYTES = 16 * 2**20  # of all cached masks: one byte for each item, rule and combination of user values
 NO_ROWS = AttributeTable(NO_TEXTS, {})
+NO_CONTEXT: Mapping[str, Value] = MappingProxyType({})
 
 log = logging.getLogger(__name__)
 
@@ -68,11 +70,16 @@ class BoundRules:
         # no reference to self: a cycle that gc.freeze() has seen is never freed
         self._matching = lru_cache(n_masks)(partial(_matching_of_user, self._compiled))
 
-    def steering(self, user_id: str, scene: str, n: int, clock: int) -> Steering | None:
-        """What the rules ask of the list for a request; None if no rule is active. clock: in microseconds, UTC."""
+    def steering(
+        self, user_id: str, scene: str, n: int, clock: int, context: Mapping[str, Value] = NO_CONTEXT
+    ) -> Steering | None:
+        """What the rules ask of the list for a request; None if no rule is active. clock: in microseconds, UTC.
+
+        context: that of the request.
+        """
         if not self._compiled:
             return None
-        row, request = self._users.row(user_id), request_values(scene, n, clock)
+        row, request = self._users.row(user_id), request_values(scene, n, clock, context)
         active = []
         for place, each in enumerate(self._compiled):
             if each.when is not None:

@@ -22,7 +22,13 @@ TYPES: Mapping[str, str] = {
     "time": "TIMESTAMP",
 }
 TEXTS = "texts"  # a list of them
-REQUEST: Mapping[str, str] = {"request.scene": "text", "request.n": "whole number", "now": "time"}
+VALUES = "values"  # name -> a value of any type
+REQUEST: Mapping[str, str] = {
+    "request.scene": "text",
+    "request.n": "whole number",
+    "now": "time",
+    "context": VALUES,
+}
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 UNDECLARED = re.compile(r"undeclared reference to '([^']*)'")
 
@@ -56,7 +62,8 @@ def compiler(known: Mapping[str, str]) -> Callable[[str], Condition]:
     """
     from cel_expr_python import cel  # memory that a service without rules does not need
 
-    types = {kind: getattr(cel.Type, name) for kind, name in TYPES.items()} | {TEXTS: cel.Type.List(cel.Type.STRING)}
+    types = {kind: getattr(cel.Type, name) for kind, name in TYPES.items()}
+    types |= {TEXTS: cel.Type.List(cel.Type.STRING), VALUES: cel.Type.Map(cel.Type.STRING, cel.Type.DYN)}
     environment = cel.NewEnv(variables={name: types[kind] for name, kind in known.items()})
 
     def compile_(text: str) -> Condition:
@@ -64,7 +71,7 @@ def compiler(known: Mapping[str, str]) -> Callable[[str], Condition]:
             compiled = environment.compile(text)
         except RuntimeError as error:  # the one class that the binding raises
             raise RulesError(f"got {text!r}; {_cause(str(error), known)}") from error
-        if compiled.return_type() != cel.Type.BOOL:
+        if compiled.return_type() not in (cel.Type.BOOL, cel.Type.DYN):  # DYN: a value of the context, known later
             kind = compiled.return_type().name().lower()
             raise RulesError(f"got {text!r}, which is a {kind}; allowed: an expression that is true or false")
         return Condition(compiled, cel.Type.BOOL)
@@ -95,9 +102,10 @@ def uses_user(text: str) -> bool:
     return "user" in NAME.findall(text)
 
 
-def request_values(scene: str, n: int, clock: int) -> dict[str, Any]:
-    """The variables of a request. clock: in microseconds since 1970, UTC."""
-    return {"request.scene": scene, "request.n": n, "now": datetime.fromtimestamp(clock / 1e6, UTC)}
+def request_values(scene: str, n: int, clock: int, context: Mapping[str, Value]) -> dict[str, Any]:
+    """The variables of a request. clock: in microseconds since 1970, UTC. context: that of the request."""
+    now = datetime.fromtimestamp(clock / 1e6, UTC)
+    return {"request.scene": scene, "request.n": n, "now": now, "context": dict(context)}
 
 
 def row_values(part: str, table: AttributeTable, row: int, id_: str, names: tuple[str, ...]) -> dict[str, Any]:

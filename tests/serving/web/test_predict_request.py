@@ -31,6 +31,11 @@ from serving.web.validation import InvalidRequestError
 
 USER = f"a string of 1 to 1024 characters or a whole number from 0 to {MAX_SAFE_INTEGER}, send any other id as a string"
 
+CONTEXT = (
+    "a name of 1 to 64 letters, digits and _, which begins with no digit -> a string of up to 256 characters, "
+    "a number, true or false"
+)
+
 
 def body(**fields: Any) -> bytes:
     return json.dumps(fields).encode()
@@ -75,8 +80,20 @@ def test_defaults():
         (
             body(user_id=1, k=5),
             "k: got 5; allowed: only the fields user_id, history, n_recommendations, scene, exclude, fields, filters, "
-            "explain",
+            "explain, context",
         ),
+        (body(user_id=1, context=["app"]), "context: got a list of 1; allowed: an object of up to 20 names -> values"),
+        (
+            body(user_id=1, context={f"n{n}": n for n in range(21)}),
+            "context: got an object; allowed: an object of up to 20 names -> values",
+        ),
+        (body(user_id=1, context={"user_id": None}), f"context.user_id: got null; allowed: {CONTEXT}"),
+        (body(user_id=1, context={"a": {}}), f"context.a: got an object; allowed: {CONTEXT}"),
+        (body(user_id=1, context={"a": "x" * 257}), f"context.a: got '{'x' * 59}...; allowed: {CONTEXT}"),
+        (body(user_id=1, context={"a": 10**400}), f"context.a: got a number of 1329 bits; allowed: {CONTEXT}"),
+        (b'{"user_id": 1, "context": {"a": NaN}}', f"context.a: got nan; allowed: {CONTEXT}"),
+        (b'{"user_id": 1, "context": {"a": 1e999}}', f"context.a: got inf; allowed: {CONTEXT}"),
+        (body(user_id=1, context={"is-app": 1}), f"context.is-app: got 'is-app'; allowed: {CONTEXT}"),
         (b"[1]", "body: got a list of 1; allowed: an object with user_id"),
     ],
 )
@@ -85,6 +102,19 @@ def test_errors_name_the_field_the_value_and_what_is_allowed(content, message):
         parse(content, "application/json")
     assert (error.value.status, str(error.value)) == (422, message)
     assert error.value.details[0].keys() == {"field", "got", "allowed"}
+
+
+def test_a_context_has_texts_numbers_and_booleans():
+    context = {"channel": "app", "_n": 5, "share": 0.5, "yes": True, "empty": ""}
+    found = parse(body(user_id=1, context=context), "application/json").context
+    assert found == context
+    assert {name: type(value) for name, value in found.items()} == {
+        "channel": str,
+        "_n": float,
+        "share": float,
+        "yes": bool,
+        "empty": str,
+    }
 
 
 def test_errors_in_a_history_name_the_position():
@@ -147,6 +177,7 @@ GOOD = {"user_id": 1, "history": [2]}
             {"user_id": 1, "k": 5},
             "requests[3].k: got 5; allowed: only the fields user_id, history, n_recommendations, scene, exclude, ",
         ),
+        ({"user_id": 1, "context": {"a": []}}, f"requests[3].context.a: got a list of 0; allowed: {CONTEXT}"),
         (7, "requests[3]: got 7; allowed: an object with user_id"),
     ],
 )

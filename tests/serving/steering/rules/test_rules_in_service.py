@@ -1,6 +1,7 @@
 """Rules through the application: loaded beside a champion, reloaded, refused, counted, stored and replayed."""
 
 import asyncio
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -114,6 +115,11 @@ def test_without_rules_and_with_inactive_rules_the_answers_are_the_same(shop: Sh
         ("rules: [{name: a, when: item.price < 2.0, action: exclude, items: 'true'}]", "rule a when: got"),
         ("rules: [{name: a, action: limit, attribute: brnd, at_most: 1}]", "did you mean brand?"),
         ("rules: [{name: a, action: exclude, items: 'item.price <'}]", "Syntax error"),
+        ("rules: [{name: a, action: exclude, items: context.a}]", "context.a is not known"),
+        (
+            "rules: [{name: a, when: context, action: exclude, items: 'true'}]",
+            "which is a map<string, dyn>; allowed: an",
+        ),
     ],
 )
 def test_a_bad_file_is_refused_and_the_old_rules_stay(shop: Shop, text: str, reported: str) -> None:
@@ -172,6 +178,49 @@ def test_a_catalogue_that_the_rules_do_not_fit_is_not_served(shop: Shop, market:
     assert listed(worker) == expected
     assert "item.margin is not known" in worker.rules_problem
     assert arrays_file(record, newest.version).is_file()
+
+
+@pytest.mark.parametrize(
+    ("when", "active", "inactive"),
+    [
+        ('context.channel == "app"', [{"channel": "app"}], [{}, {"channel": "web"}, {"channel": 5}, {"chanel": "app"}]),
+        ('context.channel != "app"', [{"channel": "web"}, {"channel": 5}], [{}, {"channel": "app"}]),
+        ('!(context.channel == "app")', [{"channel": "web"}], [{}, {"channel": "app"}]),
+        ("context.age > 17.5", [{"age": 18}, {"age": 18.5}], [{}, {"age": 17}, {"age": "18"}, {"age": True}]),
+        ("context.age == 5.0", [{"age": 5}, {"age": 5.0}], [{"age": "5"}, {}]),
+        ("context.is_app", [{"is_app": True}], [{"is_app": False}, {"is_app": "true"}, {"is_app": 1}, {}]),
+        ('"channel" in context', [{"channel": ""}], [{}, {"channels": "app"}]),
+        ('!("channel" in context) || context.channel == "app"', [{}, {"channel": "app"}], [{"channel": "web"}]),
+        ('context.channel == "app" || request.n > 50', [{"channel": "app"}, {}, {"channel": 5}], []),
+        ('user.segment == "cafe" && context.country in ["DE", "AT"]', [], [{"country": "DE"}]),  # of another user
+    ],
+)
+def test_a_rule_can_ask_for_the_context_of_the_request(
+    shop: Shop, when: str, active: list[dict[str, Any]], inactive: list[dict[str, Any]]
+) -> None:
+    rule = {"name": "no-tools", "when": when, "action": "exclude", "items": 'item.category == "Tools"'}
+    worker = shop.worker(json.dumps({"rules": [rule]}))
+    assert worker.rules_problem == ""
+    for context in active:
+        assert listed(worker, context=context) == PAINT, context
+    for context in inactive:
+        assert len(listed(worker, context=context)) == 12, context
+
+
+def test_a_context_is_stored_with_the_answer_and_replayed(shop: Shop, feedback: Any) -> None:
+    rule = {"name": "top", "when": "context.slot > 1.0", "action": "pin", "slot": 2, "items": 'item.id == "107"'}
+    worker = shop.worker(json.dumps({"rules": [rule]}))
+    store = feedback(worker, shop)
+    asked = [{"user_id": 3, "context": {"slot": 2}}, {"user_id": 3, "context": {"slot": 1}}]
+    answers = [call(worker, "POST", "/predict", **one).json() for one in asked]
+    answers += call(worker, "POST", "/predict/batch", requests=asked).json()["answers"]
+    assert [answer["items"][1]["item_id"] == 107 for answer in answers] == [True, False] * 2
+    for answer in answers:
+        until(lambda answer=answer: store.answer(answer["request_id"]) is not None)
+        stored = store.answer(answer["request_id"])
+        assert "slot" in stored.request
+        catalogue = read(record_file(shop.settings.pointer), stored.catalogue)
+        assert replay(stored, worker.champion.predictor, catalogue, kept(shop.folder, stored.rules)).equal  # type: ignore[union-attr]
 
 
 def test_effects_are_counted(shop: Shop) -> None:

@@ -62,6 +62,15 @@ def test_the_rules_of_the_page_do_what_it_says(worker: Worker) -> None:
     assert max(categories.count(each) for each in categories) == 3
     cafe = ask(worker, {"user_id": 1, "fields": fields, "n_recommendations": 6})  # a user of the segment cafe
     assert {item["fields"]["category"] for item in cafe} == {"Paint"}
+    assert prices(worker, 3) > 8.0
+    assert prices(worker, 3, context={"channel": "web"}) > 8.0
+    assert prices(worker, 3, context={"channel": "app"}) <= 8.0
+
+
+def prices(worker: Worker, user_id: int, **more: Any) -> float:
+    """The highest price in the list of all items."""
+    found = ask(worker, {"user_id": user_id, "fields": ["price"], "n_recommendations": 100, **more})
+    return max(item["fields"]["price"] or 0.0 for item in found)
 
 
 def test_the_request_of_the_page_and_its_answer(worker: Worker) -> None:
