@@ -96,6 +96,7 @@ class ContentBased(Recommender):
         similarity.data **= np.float32(self.config.sharpness)
         similarity.data /= np.bincount(similarity.indices, similarity.data, minlength=n_items)[similarity.indices]
         self.similarity_ = similarity.astype(np.float32)
+        self._own = self.similarity_.diagonal()
         self.prior_ = _prior(decayed_sums(interactions), features.categories)
 
     def _neighbours(self, vectors: csr_array) -> csr_array:
@@ -157,10 +158,11 @@ class ContentBased(Recommender):
 
         A stored similarity is a power of the cosine divided by a sum; an item's similarity to itself has cosine 1.
         """
-        neighbours = self.similarity_[[item_column]]
-        columns = neighbours.indices[neighbours.indices != item_column]
-        values = neighbours.data[neighbours.indices != item_column] / self.similarity_.diagonal()[columns]
-        return columns.astype(np.int32), values ** np.float32(1.0 / self.config.sharpness)
+        start, stop = self.similarity_.indptr[item_column : item_column + 2]
+        columns, values = self.similarity_.indices[start:stop], self.similarity_.data[start:stop]
+        others = columns != item_column
+        columns = columns[others].astype(np.int32)
+        return columns, (values[others] / self._own[columns]) ** np.float32(1.0 / self.config.sharpness)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """The stored similarities, and the prior."""
@@ -169,6 +171,7 @@ class ContentBased(Recommender):
     def restore(self, arrays: dict[str, NDArray[Any]]) -> None:
         """The inverse of arrays()."""
         self.similarity_, self.prior_ = unpack_csr("similarity", arrays), arrays["prior"]
+        self._own = self.similarity_.diagonal()
 
 
 def _prior(sums: NDArray[np.float64], categories: NDArray[np.str_]) -> NDArray[np.float32]:
