@@ -135,7 +135,7 @@ def predict(
     """
     user_id, history, scene, exclude = user_of(request, recent)
     moment = predictor.lists.moment(clock)
-    among = (scene, exclude, eligible, steering, users)
+    among = (scene, exclude, eligible, steering, users, request.diversity)
     return predictor.predict(user_id, history, request.n_recommendations, moment, *among)
 
 

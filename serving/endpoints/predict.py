@@ -58,8 +58,9 @@ class Predict:
 
 async def explained(champion: "Champion", made: Made) -> list[dict[str, Any]]:
     """The items of a list with their reasons."""
-    predictor, users = champion.predictor, users_of(champion.items)
-    query, _ = predictor.query(*user_of(made.asked, made.recent), made.eligible, made.steering, users)
+    predictor, user = champion.predictor, user_of(made.asked, made.recent)
+    among = (made.eligible, made.steering, users_of(champion.items), made.asked.diversity)
+    query, _ = predictor.query(*user, *among)
     moment = predictor.lists.moment(made.clock)
     reasons = await reasons_for(predictor, query, made.asked.n_recommendations, moment)
     numbers = uses_numeric_ids(made.asked)

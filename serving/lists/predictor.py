@@ -4,7 +4,7 @@ An unknown user is never an error. This process imports no torch, mlflow or pyar
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +17,7 @@ from recommenders.math.ranked import Ranked
 from recommenders.models import catalog
 from recommenders.models.calibration import Kind
 from recommenders.storage.feedback_position import Position
+from serving.lists.diversity import Similarities, by_marginal_relevance
 from serving.lists.precomputed import DECIMALS, PrecomputedLists
 from serving.lists.query import Query, Scene, allowed_without, append_events
 from serving.lists.served_lists import ServedLists
@@ -64,6 +65,7 @@ class Predictor:
         self.model = catalog.load(bundle_folder)
         self.lists = ServedLists(self.model)
         self.similar_items = SimilarItems(self.model)
+        self._similarities = Similarities(self.model)
         self.item_ids: list[str] = self.model.items_.ids.tolist()
         self.precomputed: PrecomputedLists | None = None  # of the same bundle; the watcher sets it
         self._covered: tuple[Any, Any, bool, bool] = (None, None, False, False)  # see _covers()
@@ -85,6 +87,7 @@ class Predictor:
         eligible: NDArray[np.bool_] | None = None,
         steering: Steering | None = None,
         users: AttributeTable | None = None,
+        diversity: float = 0.0,
     ) -> Prediction:
         """min(n, number of candidates) items of those on sale at the moment (ServedLists.on_sale); by default now.
 
@@ -92,13 +95,14 @@ class Predictor:
         `basket`, items that go with those of `history`, for any user. exclude: item ids that are not in the list.
         eligible: (n_items,), in the order of the model's items: the only ones that may be in the list; None: all.
         steering: the rules that are active for the request. users: the attributes of users, from the catalogue.
+        diversity: from 0, off, to 1.
         """
         is_plain = scene == "for_you" and not history and not exclude and eligible is None and steering is None
-        if is_plain and (found := self._beginning(user_id, n, moment)):
+        if is_plain and not diversity and (found := self._beginning(user_id, n, moment)):
             return found
-        query, unknown = self.query(user_id, history, scene, exclude, eligible, steering, users)
-        if steering is not None:
-            return self._by_rules(query, steering, n, moment, unknown)
+        query, unknown = self.query(user_id, history, scene, exclude, eligible, steering, users, diversity)
+        if steering is not None or diversity:
+            return self._chosen(query, n, moment, unknown)
         return self._prediction(query, *self._listed(query, n, moment, use_stored=True), unknown)
 
     def query(
@@ -110,6 +114,7 @@ class Predictor:
         eligible: NDArray[np.bool_] | None = None,
         steering: Steering | None = None,
         users: AttributeTable | None = None,
+        diversity: float = 0.0,
     ) -> tuple[Query, list[str]]:
         """What predict() ranks for, in rows and columns of the model; and the ids of the history that it ignores."""
         found = [self.model.items_.row(item_id) for item_id in history]
@@ -121,14 +126,15 @@ class Predictor:
         stored = self.model.histories_[row : row + 1] if row >= 0 else self._no_history
         known = stored if not len(new) else append_events(stored, new, self.model.as_of_)
         n_stored = len(stored.item_columns)
-        query = Query(row if n_stored else -1, known, n_stored, scene, eligible, user_id=user_id, users=users)
+        row = row if n_stored else -1
+        query = Query(row, known, n_stored, scene, eligible, user_id=user_id, users=users, diversity=diversity)
         return (query if steering is None else query.by(steering, self.model.repeat_)), unknown
 
     def rank(self, query: Query, k: int, moment: int) -> tuple[Ranked, Fallback | None]:
         """The k best items of those on sale at the moment; and from what the list is, if the model did not make it."""
-        if query.steering is None or not query.steering.orders:
+        if not query.is_steered:
             return self._listed(query, k, moment)
-        steered, fallback = self._steered(query, query.steering, k, moment)
+        steered, fallback = self._steered(query, k, moment)
         columns = np.array([[item.column for item in steered.items]], np.int32)
         return Ranked(columns, np.array([[item.score for item in steered.items]], np.float32)), fallback
 
@@ -146,12 +152,12 @@ class Predictor:
         scores = ranked.scores[0].tolist()[: len(items)]
         return Prediction(items, scores, probabilities, _strategy(query, fallback), unknown)
 
-    def _by_rules(self, query: Query, steering: Steering, n: int, moment: int | None, unknown: list[str]) -> Prediction:
-        """The list for a query by the rules that are active for it."""
+    def _chosen(self, query: Query, n: int, moment: int | None, unknown: list[str]) -> Prediction:
+        """The list for a query with diversity, or by rules that are active for it."""
         moment = self.lists.moment(time.time_ns() // 1000) if moment is None else moment
-        steered = Steered([], {})
-        if steering.orders:
-            steered, fallback = self._steered(query, steering, n, moment, use_stored=True)
+        steering, steered = query.steering, Steered([], {})
+        if query.is_steered:
+            steered, fallback = self._steered(query, n, moment, use_stored=True)
             items, scores = [self.item_ids[one.column] for one in steered.items], [one.score for one in steered.items]
             values = [round(one.probability, DECIMALS) for one in steered.items if one.probability is not None]
             probabilities = values if len(values) == len(items) else None
@@ -159,13 +165,16 @@ class Predictor:
             prediction = Prediction(items, scores, probabilities, strategy, unknown, rules)
         else:
             prediction = self._prediction(query, *self._listed(query, n, moment, use_stored=True), unknown)
+        if steering is None:
+            return prediction
         candidates = query.candidates_without_rules(self.lists.on_sale(moment), self.model.repeat_)
         return replace(prediction, effects=steering.effects(candidates, np.unique(query.known.item_columns), steered))
 
-    def _steered(
-        self, query: Query, steering: Steering, k: int, moment: int, use_stored: bool = False
-    ) -> tuple[Steered, Fallback | None]:
-        """The k items that the rules choose from the model's lists; and from what these are, as of rank()."""
+    def _steered(self, query: Query, k: int, moment: int, use_stored: bool = False) -> tuple[Steered, Fallback | None]:
+        """The k items that the rules choose from the model's list; and from what that is, as of rank().
+
+        Diversity puts that list in another order first.
+        """
         depth = max(k, self.model.longest_list)
         ranked, fallback = self._listed(query, depth, moment, use_stored)
         kind = _kind(query, fallback)
@@ -176,8 +185,12 @@ class Predictor:
         def probabilities(scores: NDArray[np.float32]) -> NDArray[np.float32] | None:
             return self.lists.probabilities(kind, scores)
 
+        def order(columns: NDArray[np.int32]) -> Iterator[int]:
+            return by_marginal_relevance(len(columns), query.diversity, self._similarities.among(columns).of)
+
         eligible = query.candidates(self.lists.on_sale(moment), self.model.repeat_)
-        return steering.choose(eligible, k, ModelList(ranked, depth, rank, probabilities)), fallback
+        listed = ModelList(ranked, depth, rank, probabilities, order if query.diversity else None)
+        return (query.steering or Steering((), k)).choose(eligible, k, listed), fallback
 
     def _listed(
         self, query: Query, k: int, moment: int | None, use_stored: bool = False

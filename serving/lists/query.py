@@ -30,6 +30,12 @@ class Query:
     asked: NDArray[np.bool_] | None = None  # `eligible` without the rules
     user_id: str = ""
     users: AttributeTable | None = None  # the attributes of all users, for a list by segment; None: not known
+    diversity: float = 0.0  # from 0, off, to 1 (serving.lists.diversity)
+
+    @property
+    def is_steered(self) -> bool:
+        """Whether the list is not always the beginning of the model's list."""
+        return self.diversity > 0 or (self.steering is not None and self.steering.orders)
 
     @property
     def new_items(self) -> bool | None:

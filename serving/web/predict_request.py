@@ -41,6 +41,7 @@ ALLOWED = {
     "fields[]": "a name of an attribute of items",
     "filters": f"an object of up to {MAX_FIELDS} attributes -> a value, a list, or an object of min, max and not",
     "explain": "true or false",
+    "diversity": "a number from 0 to 1",
     "context": f"an object of up to {MAX_CONTEXT} names -> values",
     "context{}": "a name of 1 to 64 letters, digits and _, which begins with no digit -> a string of up to "
     f"{MAX_CONTEXT_LENGTH} characters, a number, true or false",
@@ -110,6 +111,11 @@ class PredictRequest(BaseModel):
         max_length=MAX_CONTEXT,
         description="Attributes of the request, such as the channel. The rules of the shop can ask for them.",
         examples=[{"channel": "app", "country": "DE"}],
+    )
+    diversity: Annotated[StrictFloat, Field(ge=0, le=1, allow_inf_nan=False)] = Field(
+        default=0.0,
+        description="How much the items of the list should differ, from 0 (off) to 1: maximal marginal relevance over "
+        "the model's best items.",
     )
 
 

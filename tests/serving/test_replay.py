@@ -158,7 +158,11 @@ def request_of(rng: np.random.Generator) -> dict[str, Any]:
     ids = [int(id_) for id_ in rng.integers(101, 115, size=rng.integers(0, 4))]  # some are unknown
     scene = str(rng.choice(["for_you", "reorder", "discover", "basket"]))
     request = {"user_id": int(rng.integers(1, 9)), "history": ids, "scene": scene, "n_recommendations": 5}
-    return request | {"exclude": [int(rng.integers(101, 113))]} if rng.random() < 0.3 else request
+    if rng.random() < 0.3:
+        request["exclude"] = [int(rng.integers(101, 113))]
+    if rng.random() < 0.3:
+        request["diversity"] = float(rng.choice([0.2, 1.0]))
+    return request
 
 
 def until(condition) -> None:

@@ -83,6 +83,8 @@ class Steering:
 
         eligible: (n_items,). ranked: of these items. The first n items are the list of n items.
         """
+        if not self.orders:
+            return Steered([_chosen(item, ()) for item in ranked.first(k)], {})
         limits = [
             LimitCount(rule.name, rule.at_most, np.where(items, codes, -1))
             for rule, items, codes in self.active
@@ -92,8 +94,7 @@ class Steering:
         pinned = self._pin(choice)
         choice.fill(k - len(pinned))
         items = self._placed(choice, pinned)
-        chosen = [Chosen(item.column, item.score, item.probability, names) for item, names in items]
-        return Steered(chosen, choice.kept_out())
+        return Steered([_chosen(*each) for each in items], choice.kept_out())
 
     def effects(self, candidates: Mask, bought: NDArray[np.int32], steered: Steered) -> Effects:
         """What each rule did: "items" are those removed from the candidates, kept out, bought, placed or moved.
@@ -151,3 +152,7 @@ class Steering:
         """The rules that gave an item its place among the others: the first boost, and those that bury it."""
         boosts = [rule.name for rule, items, _ in self.active if isinstance(rule, Boost) and items[column]][:1]
         return (*boosts, *(rule.name for rule, items, _ in self.active if isinstance(rule, Bury) and items[column]))
+
+
+def _chosen(item: RankedItem, rules: tuple[str, ...]) -> Chosen:
+    return Chosen(item.column, item.score, item.probability, rules)

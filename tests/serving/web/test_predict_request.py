@@ -80,7 +80,7 @@ def test_defaults():
         (
             body(user_id=1, k=5),
             "k: got 5; allowed: only the fields user_id, history, n_recommendations, scene, exclude, fields, filters, "
-            "explain, context",
+            "explain, context, diversity",
         ),
         (body(user_id=1, context=["app"]), "context: got a list of 1; allowed: an object of up to 20 names -> values"),
         (
@@ -94,6 +94,9 @@ def test_defaults():
         (b'{"user_id": 1, "context": {"a": NaN}}', f"context.a: got nan; allowed: {CONTEXT}"),
         (b'{"user_id": 1, "context": {"a": 1e999}}', f"context.a: got inf; allowed: {CONTEXT}"),
         (body(user_id=1, context={"is-app": 1}), f"context.is-app: got 'is-app'; allowed: {CONTEXT}"),
+        (body(user_id=1, diversity=1.5), "diversity: got 1.5; allowed: a number from 0 to 1"),
+        (body(user_id=1, diversity=True), "diversity: got true; allowed: a number from 0 to 1"),
+        (b'{"user_id": 1, "diversity": NaN}', "diversity: got nan; allowed: a number from 0 to 1"),
         (b"[1]", "body: got a list of 1; allowed: an object with user_id"),
     ],
 )
