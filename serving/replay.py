@@ -59,6 +59,6 @@ def make_list(
     except (InvalidRequestError, UnavailableError) as error:
         raise DataError(f"answer {answer.request_id} cannot be made again: {error}") from error
     bound = BoundRules(rules, items, predictor.model.items_) if rules else None
-    steering = steering_of(bound, request, clock)
+    steering = steering_of(bound, request, clock, answer.request_id)
     made = predict(predictor, request, recent, clock, eligible, steering, users_of(items))
     return answered_items(request, made, items)

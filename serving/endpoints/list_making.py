@@ -49,9 +49,12 @@ def make(worker: Worker, champion: "Champion", asked: PredictRequest, sent: str,
 def make_at(
     champion: "Champion", asked: PredictRequest, sent: str, request_id: str, recent: Sequence[str], clock: int
 ) -> Made:
-    """The list for a request at a time. recent: item ids of the user's stored events. clock: microseconds, UTC."""
+    """The list for a request at a time. recent: item ids of the user's stored events. clock: microseconds, UTC.
+
+    request_id: empty for a list without exploration.
+    """
     eligible = eligible_items(champion.items, asked)
-    steering = steering_of(champion.rules, asked, clock)
+    steering = steering_of(champion.rules, asked, clock, request_id)
     prediction = predict(champion.predictor, asked, recent, clock, eligible, steering, users_of(champion.items))
     items = answered_items(asked, prediction, champion.items)
     return Made(request_id, asked, sent, clock, recent, eligible, steering, prediction, items)
@@ -111,12 +114,15 @@ def users_of(items: "ServedItems | None") -> "AttributeTable | None":
     return items.catalogue.users if items else None
 
 
-def steering_of(rules: "BoundRules | None", request: PredictRequest, clock: int) -> "Steering | None":
-    """What the rules of the shop ask of the list for a request; None if no rule is active. clock: of the answer."""
+def steering_of(rules: "BoundRules | None", request: PredictRequest, clock: int, request_id: str) -> "Steering | None":
+    """What the rules of the shop ask of the list for a request; None if no rule is active. clock: of the answer.
+
+    A list with reasons is not explored: they are about the model's ranks.
+    """
     if rules is None:
         return None
     user_id, scene, n = as_text(request.user_id), request.scene, request.n_recommendations
-    return rules.steering(user_id, scene, n, clock, request.context)
+    return rules.steering(user_id, scene, n, clock, request.context, "" if request.explain else request_id)
 
 
 def predict(
@@ -160,6 +166,9 @@ def answered_items(
     for item, names in zip(answered, prediction.rules, strict=False):  # without rules there are none
         if names:
             item["rules"] = list(names)
+    for item, propensity in zip(answered, prediction.propensities, strict=False):
+        if propensity is not None:
+            item["propensity"] = propensity
     if items and request.fields:
         for item, item_id in zip(answered, prediction.item_ids, strict=True):
             item["fields"] = items.values(item_id, request.fields)

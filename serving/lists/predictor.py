@@ -41,6 +41,7 @@ class Prediction:
     `scores` are those of the model, in descending order unless a rule moved items. `probabilities` say how likely the
     user buys each item; None if the model is not calibrated. `unknown_items` are the ids of the history that were
     ignored. `rules` names those that placed or moved each item, `effects` states what each active rule did.
+    `propensities` state how likely exploration shows each item at its place; None where it changes nothing.
     """
 
     item_ids: list[str]
@@ -50,6 +51,7 @@ class Prediction:
     unknown_items: list[str]
     rules: Sequence[Sequence[str]] = ()
     effects: Effects = field(default_factory=dict)
+    propensities: Sequence[float | None] = ()
 
 
 class Predictor:
@@ -162,10 +164,11 @@ class Predictor:
             values = [round(one.probability, DECIMALS) for one in steered.items if one.probability is not None]
             probabilities = values if len(values) == len(items) else None
             strategy, rules = _strategy(query, fallback), [one.rules for one in steered.items]
-            prediction = Prediction(items, scores, probabilities, strategy, unknown, rules)
+            propensities = [one.propensity for one in steered.items]
+            prediction = Prediction(items, scores, probabilities, strategy, unknown, rules, propensities=propensities)
         else:
             prediction = self._prediction(query, *self._listed(query, n, moment, use_stored=True), unknown)
-        if steering is None:
+        if steering is None or not steering.active:
             return prediction
         candidates = query.candidates_without_rules(self.lists.on_sale(moment), self.model.repeat_)
         return replace(prediction, effects=steering.effects(candidates, np.unique(query.known.item_columns), steered))

@@ -35,7 +35,8 @@ class Query:
     @property
     def is_steered(self) -> bool:
         """Whether the list is not always the beginning of the model's list."""
-        return self.diversity > 0 or (self.steering is not None and self.steering.orders)
+        steering = self.steering
+        return self.diversity > 0 or (steering is not None and (steering.orders or steering.draw is not None))
 
     @property
     def new_items(self) -> bool | None:

@@ -58,6 +58,11 @@ class RecommendedItem(BaseModel):
     rules: list[str] | None = Field(
         default=None, description="The rules of the shop that placed or moved the item; left out if none did."
     )
+    propensity: float | None = Field(
+        default=None,
+        description="With exploration: the probability with which this item is shown at this rank; left out where "
+        "exploration changes nothing.",
+    )
 
 
 class PredictResponse(BaseModel):

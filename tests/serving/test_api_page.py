@@ -90,6 +90,7 @@ def test_answers_have_the_fields_that_are_described(market: Any, tmp_path: Path)
         assert set(item) == set(openapi.RecommendedItem.model_fields) - {
             "fields",
             "rules",
-        }  # not asked for, and no rules
+            "propensity",
+        }  # not asked for, no rules and no exploration
         check_fields(item["reasons"])
     assert any(item["reasons"]["counterfactuals"] for item in single["items"])

@@ -16,6 +16,7 @@ from serving.steering.catalogue.attributes import NO_TEXTS, AttributeTable, Valu
 from serving.steering.catalogue.conditions import only
 from serving.steering.catalogue.served_items import ServedItems
 from serving.steering.rules.combinations import Combinations, ItemTable, codes_of
+from serving.steering.rules.exploration import Draw
 from serving.steering.rules.expressions import (
     REQUEST,
     Condition,
@@ -62,6 +63,7 @@ class BoundRules:
         too long.
         """
         self.version = rules.version  # computed once: each answer is stored with it
+        self._exploration = rules.exploration
         self._users = items.catalogue.users if items else NO_ROWS
         rows = items.rows if items else np.full(len(ids), -1, dtype=np.int32)
         known = ItemTable(items.catalogue.items if items else NO_ROWS, rows, ids)
@@ -71,14 +73,28 @@ class BoundRules:
         self._matching = lru_cache(n_masks)(partial(_matching_of_user, self._compiled))
 
     def steering(
-        self, user_id: str, scene: str, n: int, clock: int, context: Mapping[str, Value] = NO_CONTEXT
+        self,
+        user_id: str,
+        scene: str,
+        n: int,
+        clock: int,
+        context: Mapping[str, Value] = NO_CONTEXT,
+        request_id: str = "",
     ) -> Steering | None:
         """What the rules ask of the list for a request; None if no rule is active. clock: in microseconds, UTC.
 
-        context: that of the request.
+        context: that of the request. request_id: the seed of the exploration; without it there is none.
         """
-        if not self._compiled:
-            return None
+        draw = None
+        if self._exploration and request_id and scene in self._exploration.scenes:
+            draw = Draw(self._exploration.share, self._exploration.depth, request_id)
+        active = self._active(user_id, scene, n, clock, context) if self._compiled else ()
+        return Steering(active, n, draw) if active or draw else None
+
+    def _active(
+        self, user_id: str, scene: str, n: int, clock: int, context: Mapping[str, Value]
+    ) -> tuple[ActiveRule, ...]:
+        """The rules whose `when` holds."""
         row, request = self._users.row(user_id), request_values(scene, n, clock, context)
         active = []
         for place, each in enumerate(self._compiled):
@@ -91,7 +107,7 @@ class BoundRules:
                 user = row_values("user", self._users, row, user_id, each.items_attributes)
                 matching = self._matching(place, tuple(sorted((k, v) for k, v in user.items() if k != "user.known")))
             active.append(ActiveRule(each.rule, matching, each.codes))
-        return Steering(tuple(active), n) if active else None
+        return tuple(active)
 
 
 def _compiled_rules(rules: Rules, known: ItemTable, users: AttributeTable) -> list[_Compiled]:

@@ -12,12 +12,16 @@ from serving.steering.rules.model_list import Mask, ModelList, RankedItem
 
 
 class Chosen(NamedTuple):
-    """An item of the list: score and probability are the model's. rules: the names of those that placed or moved it."""
+    """An item of the list: score and probability are the model's. rules: the names of those that placed or moved it.
+
+    propensity: how likely exploration shows this item in this slot; None where it changes nothing.
+    """
 
     column: int
     score: float
     probability: float | None
     rules: tuple[str, ...]
+    propensity: float | None = None
 
 
 class LimitCount:

@@ -82,7 +82,7 @@ class CurrentRules:
     def _pairs(self, items: ServedItems | None, ids: IdMap) -> list[tuple[Rules, ServedItems | None]]:
         """Rules and attributes to try, the best first."""
         if self._good is None:
-            earlier = newest(self._folder) if self.rules.rules else None
+            earlier = newest(self._folder) if not self.rules.is_empty else None
             return [(self.rules, items), *([(earlier, items)] if earlier else [])]
         rules, old = self._good
         if old is not None and old.ids is not ids:
@@ -91,7 +91,7 @@ class CurrentRules:
 
     def _keep(self, rules: Rules) -> None:
         """Stores the rules for later replays. A service that cannot write serves all the same."""
-        if not self._keeps or self._path is None or not (rules.rules or self._folder.is_dir()):
+        if not self._keeps or self._path is None or (rules.is_empty and not self._folder.is_dir()):
             return
         try:
             keep(self._folder, rules)

@@ -8,6 +8,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from recommenders.errors import TradewindError
+from serving.web.predict_request import Scene
 
 MAX_RULES = 100
 MAX_EXPRESSION = 2000  # characters
@@ -96,12 +97,28 @@ ACTIONS: dict[str, type[_Rule]] = {
 }
 
 
+class Exploration(BaseModel):
+    """Random items from further below take some slots of the lists of these scenes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    share: Annotated[float, Field(gt=0, le=0.5)]  # of the slots; above 0.5 a list would show mostly random items
+    depth: Annotated[int, Field(ge=2, le=100)] = 50
+    scenes: Annotated[tuple[Scene, ...], Field(strict=False, min_length=1)] = ("for_you",)
+
+
 class Rules(BaseModel):
     """The content of a file of rules. The order counts: the first of two pins to one slot wins."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     rules: tuple[Annotated[Rule, Field(discriminator="action")], ...] = ()
+    exploration: Exploration | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the file changes no list."""
+        return not self.rules and self.exploration is None
 
     @property
     def text(self) -> str:
@@ -110,14 +127,18 @@ class Rules(BaseModel):
 
     @property
     def version(self) -> str:
-        """The SHA-256 of the text; empty if there are no rules."""
-        return hashlib.sha256(self.text.encode()).hexdigest() if self.rules else ""
+        """The SHA-256 of the text; empty if there are no rules and no exploration."""
+        return "" if self.is_empty else hashlib.sha256(self.text.encode()).hexdigest()
+
+
+KEYS = Rules.model_fields
 
 
 def parse(content: Any, where: str) -> Rules:
     """The rules in the content of a file. where: the file, for errors. Raises RulesError with the first few faults."""
     if not isinstance(content, dict):
-        raise RulesError(f"{where}: got {_shown(content)}; allowed: one key, rules, with a list of rules; fix the file")
+        allowed = "the keys rules, a list of rules, and exploration"
+        raise RulesError(f"{where}: got {_shown(content)}; allowed: {allowed}; fix the file")
     listed = content.get("rules")
     if isinstance(listed, list):
         if len(listed) > MAX_RULES:
@@ -154,8 +175,10 @@ def _allowed(fault: Any, given: object, key: str) -> str:
         return f"action with one of {', '.join(ACTIONS)}{_nearest(str(action), list(ACTIONS))}"
     if fault["type"] == "extra_forbidden":
         action = given.get("action") if isinstance(given, dict) else None
-        known = list(ACTIONS[action].model_fields) if isinstance(action, str) and action in ACTIONS else ["rules"]
-        return f"only the keys {', '.join(known)}{_nearest(key, known)}"
+        known = list(ACTIONS[action].model_fields) if isinstance(action, str) and action in ACTIONS else list(KEYS)
+        if len(fault["loc"]) > 1 and fault["loc"][0] == "exploration":
+            known = list(Exploration.model_fields)
+        return f"only the keys {', '.join(known)}{_nearest(key.rpartition('.')[2], known)}"
     return str(fault["msg"]).removeprefix("Input should be ").lower()
 
 

@@ -46,7 +46,7 @@ class ModelList:
 
         order: puts the list in another order; None: that of the model.
         """
-        self._length, self._rank, self._probabilities = length, rank, probabilities
+        self.length, self._rank, self._probabilities = length, rank, probabilities
         self._columns, self._scores = _of_one_user(listed)
         self._is_whole = len(self._columns) < length
         found = probabilities(self._scores[None])
@@ -80,7 +80,7 @@ class ModelList:
         below[self._columns] = False
         if self._is_whole or not below.any():
             return []
-        columns, scores = _of_one_user(self._rank(below, self._length))
+        columns, scores = _of_one_user(self._rank(below, self.length))
         lists = np.column_stack([np.tile(self._scores, (len(scores), 1)), scores])  # each with one item more
         found, place = self._probabilities(lists), len(self._columns)
         values = [None] * len(scores) if found is None else found[:, -1].tolist()

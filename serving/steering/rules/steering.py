@@ -2,9 +2,10 @@
 
 1. Eligibility: what exclude, include_only, forbid_bought and allow_bought leave of the items. The model ranks these.
 2. Order: pins, factors, buried items and limits (choice.py), if a rule has such an action.
+3. Exploration (exploration.py), if the file switches it on.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.steering.rules.choice import Choice, Chosen, LimitCount
+from serving.steering.rules.exploration import Draw
 from serving.steering.rules.model import (
     AllowBought,
     Boost,
@@ -46,10 +48,14 @@ class Steered(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Steering:
-    """The active rules, in the order of their file. n: items of the list; a pin to a slot beyond it has no effect."""
+    """The active rules, in the order of their file. n: items of the list; a pin to a slot beyond it has no effect.
+
+    draw: the exploration of the list; None without it.
+    """
 
     active: tuple[ActiveRule, ...]
     n: int
+    draw: Draw | None = None
 
     @cached_property
     def orders(self) -> bool:
@@ -81,10 +87,12 @@ class Steering:
     def choose(self, eligible: Mask, k: int, ranked: ModelList) -> Steered:
         """The list of k items; fewer if no further eligible item can be added without breaking a limit.
 
-        eligible: (n_items,). ranked: of these items. The first n items are the list of n items.
+        eligible: (n_items,). ranked: of these items. Without exploration the first n items are the list of n items.
         """
+        depth = max(k, min(self.draw.depth, ranked.length)) if self.draw else k
         if not self.orders:
-            return Steered([_chosen(item, ()) for item in ranked.first(k)], {})
+            listed = [_chosen(item, ()) for item in ranked.first(depth)]
+            return Steered(self._explored(listed[:k], listed[k:], ()), {})
         limits = [
             LimitCount(rule.name, rule.at_most, np.where(items, codes, -1))
             for rule, items, codes in self.active
@@ -93,8 +101,15 @@ class Steering:
         choice = Choice(eligible.copy(), ranked, limits, *self._order(len(eligible)))
         pinned = self._pin(choice)
         choice.fill(k - len(pinned))
-        items = self._placed(choice, pinned)
-        return Steered([_chosen(*each) for each in items], choice.kept_out())
+        items, kept_out, n_chosen = self._placed(choice, pinned), choice.kept_out(), len(choice.items)
+        # these obey all limits together with the list, so any of them may take any of its slots
+        choice.fill(depth - len(pinned))
+        further = [item for item in choice.items[n_chosen:] if not choice.buried[item.column]]
+        drawable = [_chosen(item, self._moved_by(item.column)) for item in further]
+        return Steered(self._explored([_chosen(*each) for each in items], drawable, pinned), kept_out)
+
+    def _explored(self, items: list[Chosen], further: list[Chosen], pinned: Collection[int]) -> list[Chosen]:
+        return self.draw.explored(items, further, pinned) if self.draw else items
 
     def effects(self, candidates: Mask, bought: NDArray[np.int32], steered: Steered) -> Effects:
         """What each rule did: "items" are those removed from the candidates, kept out, bought, placed or moved.

@@ -18,6 +18,7 @@ from recommenders.splitting.temporal import training_log
 from serving.lists import precomputed
 from serving.lists.explanations import Explanation
 from serving.lists.predictor import Predictor
+from serving.steering.rules.exploration import Draw
 from serving.steering.rules.model import Boost, Bury, Limit, Pin, parse
 from serving.steering.rules.steering import ActiveRule, Steering
 
@@ -123,6 +124,8 @@ def test_precomputed_lists_change_no_list(
     stored = predictor.precomputed
     for _ in range(250):
         asked, before = random_request(rng, predictor, actions), n_stored
+        if rng.random() < 0.3:
+            asked = replace(asked, steering=replace(asked.steering, draw=Draw(0.4, 30, str(rng.random()))))
         with_lists = asked.predict(predictor)
         if model == "hybrid_learned" and n_stored > before:  # without an item, it may list another one
             assert asked.query(predictor).eligible is None

@@ -1,5 +1,6 @@
 """The file of rules: what is allowed, and what its errors say."""
 
+import json
 from typing import Any
 
 import pytest
@@ -12,9 +13,9 @@ RULE = {"name": "a", "action": "exclude", "items": "true"}
 @pytest.mark.parametrize(
     ("content", "reported"),
     [
-        ([], "rules.yaml: got a list of 0; allowed: one key, rules"),
-        (None, "rules.yaml: got None; allowed: one key, rules"),
-        ({"rule": []}, "rule: got a list of 0; allowed: only the keys rules; did you mean rules?"),
+        ([], "rules.yaml: got a list of 0; allowed: the keys rules, a list of rules, and exploration; fix the file"),
+        (None, "rules.yaml: got None; allowed: the keys rules"),
+        ({"rule": []}, "rule: got a list of 0; allowed: only the keys rules, exploration; did you mean rules?"),
         ({"rules": 5}, "rules: got 5; allowed: "),
         ({"rules": [{**RULE, "itms": "x"}]}, "rule a itms: got 'x'; allowed: only the keys name, when, items, action"),
         ({"rules": [{**RULE, "itms": "x"}]}, "did you mean items?"),
@@ -28,6 +29,18 @@ RULE = {"name": "a", "action": "exclude", "items": "true"}
         ({"rules": [RULE, RULE]}, "got two rules named a; allowed: each name once"),
         ({"rules": [RULE] * 101}, "got 101 rules; allowed: up to 100"),
         ({"rules": [5]}, "rule 1: got 5; allowed: "),
+        ({"exploration": {}}, "exploration.share: got nothing; allowed: "),
+        ({"exploration": 0.1}, "exploration: got 0.1; allowed: "),
+        ({"exploration": {"share": 0}}, "exploration.share: got 0; allowed: greater than 0"),
+        ({"exploration": {"share": 0.6}}, "exploration.share: got 0.6; allowed: less than or equal to 0.5"),
+        ({"exploration": {"share": "0.1"}}, "exploration.share: got '0.1'; allowed: a valid number"),
+        (
+            {"exploration": {"share": 0.1, "depth": 101}},
+            "exploration.depth: got 101; allowed: less than",
+        ),
+        ({"exploration": {"share": 0.1, "scenes": ["all"]}}, "exploration.scenes: got 'all'; allowed: 'for_you', "),
+        ({"exploration": {"share": 0.1, "scenes": []}}, "exploration.scenes: got a list of 0; allowed: "),
+        ({"exploration": {"shre": 0.1}}, "exploration.shre: got 0.1; allowed: only the keys share, depth, scenes; did"),
     ],
 )
 def test_a_wrong_file_is_an_error_that_names_the_place(content: Any, reported: str) -> None:
@@ -43,3 +56,7 @@ def test_the_version_is_that_of_the_content() -> None:
     assert one.version == parse({"rules": [dict(reversed(RULE.items()))]}, "g").version
     assert one.version != parse({"rules": [{**RULE, "items": "false"}]}, "f").version
     assert len(one.version) == 64
+    assert one.version == parse({"rules": [RULE], "exploration": None}, "f").version
+    explored = parse({"rules": [RULE], "exploration": {"share": 0.1}}, "f")
+    assert len({one.version, explored.version, parse({"exploration": {"share": 0.1}}, "f").version, ""}) == 4
+    assert parse(json.loads(explored.text), "f") == explored

@@ -12,6 +12,7 @@ import pytest
 
 from serving.champion.watcher import ChampionWatcher
 from serving.endpoints.application import build
+from serving.endpoints.list_making import make_at
 from serving.endpoints.worker import Worker
 from serving.feedback.feedback import Feedback
 from serving.feedback.store import FeedbackStore
@@ -22,6 +23,7 @@ from serving.steering.rules.bound import BoundRules
 from serving.steering.rules.combinations import ItemTable
 from serving.steering.rules.files import MAX_EARLIER, keep, kept, rules_folder
 from serving.steering.rules.model import Rules, RulesError, parse
+from serving.web.predict_request import PredictRequest
 
 NO_TOOLS = 'rules: [{name: no-tools, action: exclude, items: item.category == "Tools"}]'
 PAINT = {102, 104, 106, 108, 110, 112}  # 112 has no category
@@ -57,11 +59,13 @@ def shop(market: Any, tmp_path: Path) -> Shop:
     return Shop(market, tmp_path)
 
 
-def call(worker: Worker, method: str, path: str, **content: Any) -> httpx.Response:
+def call(
+    worker: Worker, method: str, path: str, headers: dict[str, str] | None = None, **content: Any
+) -> httpx.Response:
     async def send() -> httpx.Response:
         transport = httpx.ASGITransport(app=build(worker, Path()))
         async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
-            return await client.request(method, path, json=content or None)
+            return await client.request(method, path, json=content or None, headers=headers)
 
     return asyncio.run(send())
 
@@ -221,6 +225,59 @@ def test_a_context_is_stored_with_the_answer_and_replayed(shop: Shop, feedback: 
         assert "slot" in stored.request
         catalogue = read(record_file(shop.settings.pointer), stored.catalogue)
         assert replay(stored, worker.champion.predictor, catalogue, kept(shop.folder, stored.rules)).equal  # type: ignore[union-attr]
+
+
+EXPLORED = "exploration: {share: 0.5, depth: 12, scenes: [for_you, discover]}"
+
+
+def test_exploration_is_off_by_default_and_follows_the_file(shop: Shop) -> None:
+    worker = shop.worker("rules: []")
+    plain = items(worker, n_recommendations=4)
+    assert not any("propensity" in item for item in plain)
+    shop.change(worker, EXPLORED)
+    version = call(worker, "GET", "/health").json()["rules"]
+    assert [path.stem for path in shop.folder.iterdir()] == [version]
+    lists = [items(worker, n_recommendations=4) for _ in range(40)]
+    assert len({tuple(item["item_id"] for item in found) for found in lists}) > 10
+    own = [item["item_id"] for item in plain]
+    for found in lists:
+        assert found[0] == plain[0]
+        for place, item in enumerate(found[1:], 1):
+            assert item["propensity"] == (0.5 if item["item_id"] == own[place] else 0.5 / 8)
+    for more in ({"scene": "basket"}, {"n_recommendations": 12}, {"n_recommendations": 1}, {"explain": True}):
+        asked = {"n_recommendations": 4, **more}
+        found = [items(worker, **asked) for _ in range(5)]
+        assert all(one == found[0] for one in found)
+        assert not any("propensity" in item for item in found[0])
+    champion = worker.champion
+    assert champion
+    asked = PredictRequest(user_id=3, n_recommendations=4)
+    of_batch = make_at(champion, asked, "", "", (), time.time_ns() // 1000)  # a list that no request asks for
+    assert of_batch.items == plain
+    shop.change(worker, "rules: []")
+    assert items(worker, n_recommendations=4) == plain
+
+
+def test_an_explored_list_is_repeated_by_the_id_of_its_request(shop: Shop, feedback: Any) -> None:
+    rules = {"rules": [{"name": "top", "action": "pin", "slot": 2, "items": 'item.id == "107"'}]}
+    worker = shop.worker(json.dumps(rules | {"exploration": {"share": 0.4, "depth": 10}}))
+    store = feedback(worker, shop)
+    asked = [{"user_id": user, "n_recommendations": 5, "diversity": 0.3 * (user % 2)} for user in range(1, 7)]
+    answers = [call(worker, "POST", "/predict", **one).json() for one in asked]
+    answers += call(worker, "POST", "/predict/batch", requests=asked).json()["answers"]
+    assert len({answer["request_id"] for answer in answers}) == 12
+    for answer in answers:
+        assert [item["item_id"] == 107 for item in answer["items"]] == [False, True, False, False, False]
+        assert ["propensity" in item for item in answer["items"]] == [False, False, True, True, True]
+        until(lambda answer=answer: store.answer(answer["request_id"]) is not None)
+        stored = store.answer(answer["request_id"])
+        assert stored.items == answer["items"]  # with the propensities
+        made_from = (worker.champion.predictor, read(record_file(shop.settings.pointer), stored.catalogue))  # type: ignore[union-attr]
+        assert replay(stored, *made_from, kept(shop.folder, stored.rules)).equal
+    drawn = [item for answer in answers for item in answer["items"] if item.get("propensity", 1) < 0.4]
+    assert drawn
+    same = [call(worker, "POST", "/predict", headers={"x-request-id": "a"}, **asked[0]).json() for _ in range(2)]
+    assert same[0]["items"] == same[1]["items"]
 
 
 def test_effects_are_counted(shop: Shop) -> None:

@@ -16,7 +16,7 @@ from serving.endpoints.worker import Worker
 from serving.settings import PROJECT
 from serving.steering.rules.bound import MAX_LOADED, MAX_REQUESTED
 from serving.steering.rules.files import read
-from serving.steering.rules.model import ACTIONS, MAX_RULES, parse
+from serving.steering.rules.model import ACTIONS, MAX_RULES, Exploration, parse
 
 PAGE = (PROJECT / "docs" / "steer.md").read_text()
 
@@ -31,7 +31,7 @@ def worker(market: Any, tmp_path: Path) -> Worker:
     settings = market.settings(tmp_path)
     market.release(settings, 1, 0)
     market.catalogue(settings)
-    (example,) = blocks("yaml")
+    example, _ = blocks("yaml")
     (tmp_path / "rules.yaml").write_text(example)
     found = Worker()
     found.watcher = ChampionWatcher(settings.pointer, rules_file=tmp_path / "rules.yaml")
@@ -74,12 +74,31 @@ def prices(worker: Worker, user_id: int, **more: Any) -> float:
 
 
 def test_the_request_of_the_page_and_its_answer(worker: Worker) -> None:
-    request, item = (orjson.loads(block) for block in blocks("json"))
+    request, item, _ = (orjson.loads(block) for block in blocks("json"))
     found = ask(worker, request)
     assert found
     assert 107 not in {each["item_id"] for each in found}
     named = [each for each in ask(worker, {"user_id": 3}) if "rules" in each]
     assert set(named[0]) == set(item)
+
+
+def test_exploration_as_the_page_has_it(worker: Worker) -> None:
+    rules, exploration = blocks("yaml")
+    assert worker.watcher
+    path = worker.watcher.rules._path
+    assert path
+    path.write_text(exploration.replace("depth: 50", "depth: 12") + rules.replace("new-paint", "newer-paint"))
+    worker.watcher.poll()
+    assert worker.rules_problem == ""
+    found = [item for _ in range(30) for item in ask(worker, {"user_id": 3, "n_recommendations": 4})]
+    explored = orjson.loads(blocks("json")[2])
+    stated = [item for item in found if "propensity" in item]
+    assert all(set(explored) <= set(item) for item in stated)
+    assert {item["propensity"] for item in stated} == {0.9, 0.1 / 2}  # under the limit, two items can be drawn
+    assert any("newer-paint" in item.get("rules", ()) and "propensity" not in item for item in found)
+    assert all("propensity" not in item for item in found if item["rank"] == 1)
+    page_keys = re.findall(r"^\| `(share|depth|scenes)` \|", PAGE, re.MULTILINE)
+    assert page_keys == list(Exploration.model_fields)
 
 
 def test_the_page_names_every_action_and_the_limits() -> None:
@@ -101,3 +120,4 @@ def test_the_shipped_file_has_no_rules_and_its_examples_are_valid() -> None:
     lines = path.read_text().split("want.\n#\n")[1].splitlines()
     examples = parse(yaml.safe_load("\n".join(line.removeprefix("# ") for line in lines)), "examples")
     assert len(examples.rules) == 4
+    assert examples.exploration == Exploration(share=0.1)
