@@ -94,7 +94,7 @@ class PoolSimilarities:
     def __init__(self, columns: NDArray[np.int32], samples: UserSamples, content: ContentBased | None) -> None:
         self._columns, self._content = columns, content
         starts = samples.indptr[columns]
-        counts = samples.indptr[columns + 1] - starts
+        self._counts = counts = samples.indptr[columns + 1] - starts
         self._places = samples.places[joined_ranges(starts, counts)]
         self._items = np.repeat(np.arange(len(columns)), counts)  # of each entry of _places
         self._first = np.concatenate([[0], np.cumsum(counts)])
@@ -120,5 +120,7 @@ class PoolSimilarities:
         common = np.bincount(self._items[self._is_user[self._places]], minlength=n)
         self._is_user[own] = False
         one = np.searchsorted(own, self._ends, side="right")
-        other = np.bincount(self._items[self._places <= self._ends[place]], minlength=n)
+        other = self._counts
+        if self._ends[place] < len(self._is_user):
+            other = np.bincount(self._items[self._places <= self._ends[place]], minlength=n)
         return np.asarray(common / np.sqrt(np.maximum(one * other, 1)))

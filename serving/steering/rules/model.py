@@ -179,6 +179,8 @@ def _allowed(fault: Any, given: object, key: str) -> str:
         if len(fault["loc"]) > 1 and fault["loc"][0] == "exploration":
             known = list(Exploration.model_fields)
         return f"only the keys {', '.join(known)}{_nearest(key.rpartition('.')[2], known)}"
+    if fault["type"] in ("tuple_type", "model_type", "model_attributes_type"):
+        return "a list" if fault["type"] == "tuple_type" else "keys, each with a value"
     return str(fault["msg"]).removeprefix("Input should be ").lower()
 
 

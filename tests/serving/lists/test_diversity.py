@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -71,18 +72,22 @@ def random_request(rng: np.random.Generator, predictor: Predictor) -> dict[str, 
     }
 
 
+def user_cosines(histories: Histories) -> NDArray[np.float64]:
+    """(n_items, n_items): the cosine of the sets of users of any two items, from the definition."""
+    has = np.zeros(histories.shape)
+    has[histories.rows, histories.item_columns] = 1.0
+    counts = has.sum(axis=0)
+    return np.asarray(has.T @ has / np.sqrt(np.maximum(np.outer(counts, counts), 1.0)))
+
+
 def pairs(predictor: Predictor) -> NDArray[np.float64]:
     """(n_items, n_items): the similarity of any two items, from the definition; each item has fewer than 128 users."""
-    histories = predictor.model.histories_
-    has = np.zeros((len(histories), N_ITEMS))
-    has[histories.rows, histories.item_columns] = 1.0
-    together, counts = has.T @ has, has.sum(axis=0)
-    found = together / np.sqrt(np.maximum(np.outer(counts, counts), 1.0))
+    found = user_cosines(predictor.model.histories_)
     if isinstance(predictor.model, ContentBased):
         for column in range(N_ITEMS):
             neighbours, cosines = predictor.model.cosines(column)
             found[column, neighbours] = np.maximum(found[column, neighbours], cosines)
-    return np.asarray(found)
+    return found
 
 
 def expected(columns: list[int], diversity: float, similarity: NDArray[np.float64], n: int) -> list[int]:
@@ -99,8 +104,8 @@ def expected(columns: list[int], diversity: float, similarity: NDArray[np.float6
     return chosen
 
 
-def ids(found: Prediction) -> list[str]:
-    return found.item_ids
+def columns_of(predictor: Predictor, found: Prediction) -> list[int]:
+    return [predictor.item_ids.index(id_) for id_ in found.item_ids]
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -110,18 +115,17 @@ def test_the_list_is_that_of_the_definition(predictors: dict[str, Predictor], mo
     for _ in range(100):
         asked, diversity = random_request(rng, predictor), float(rng.choice([0.05, 0.3, 0.7, 1.0]))
         whole = predictor.predict(**{**asked, "n": max(asked["n"], length)})
-        columns = [predictor.item_ids.index(id_) for id_ in whole.item_ids]
+        columns = columns_of(predictor, whole)
         found = predictor.predict(**asked, diversity=diversity)
-        chosen = expected(columns, diversity, similarity, asked["n"])
-        assert ids(found) == [predictor.item_ids[column] for column in chosen]
+        assert columns_of(predictor, found) == expected(columns, diversity, similarity, asked["n"])
         place = dict(zip(whole.item_ids, range(len(columns)), strict=True))
-        assert found.scores == [whole.scores[place[id_]] for id_ in ids(found)]  # the item keeps what it had
+        assert found.scores == [whole.scores[place[id_]] for id_ in found.item_ids]  # the item keeps what it had
         if whole.probabilities is not None:
-            assert found.probabilities == [whole.probabilities[place[id_]] for id_ in ids(found)]
+            assert found.probabilities == [whole.probabilities[place[id_]] for id_ in found.item_ids]
         assert (found.strategy, found.unknown_items) == (whole.strategy, whole.unknown_items)
-        assert ids(found)[:1] == whole.item_ids[:1]
-        assert len(ids(found)) == min(asked["n"], len(columns))
-        n_changed += ids(found) != whole.item_ids[: asked["n"]]
+        assert found.item_ids[:1] == whole.item_ids[:1]
+        assert len(found.item_ids) == min(asked["n"], len(columns))
+        n_changed += found.item_ids != whole.item_ids[: asked["n"]]
     assert n_changed > 20
 
 
@@ -133,15 +137,14 @@ def test_diversity_0_changes_nothing_and_1_makes_lists_more_diverse(
     similarity = pairs(predictor)
 
     def alike(found: Prediction) -> float:
-        columns = [predictor.item_ids.index(id_) for id_ in found.item_ids]
+        columns = columns_of(predictor, found)
         return float(similarity[np.ix_(columns, columns)][np.triu_indices(len(columns), 1)].mean())
 
-    steps = (0.0, 0.3, 1.0)
     means = []
     for _ in range(60):
         asked = random_request(rng, predictor) | {"n": 8, "scene": "for_you", "eligible": None}
         assert predictor.predict(**asked, diversity=0.0) == predictor.predict(**asked)
-        means.append([alike(predictor.predict(**asked, diversity=step)) for step in steps])
+        means.append([alike(predictor.predict(**asked, diversity=step)) for step in (0.0, 0.3, 1.0)])
     mean = np.mean(means, axis=0)
     assert mean[2] < mean[1] < mean[0]
     assert all(last <= first for first, _, last in means)
@@ -196,8 +199,7 @@ def random_steering(rng: np.random.Generator, n: int) -> Steering:
 def test_rules_choose_from_the_list_that_diversity_orders(predictors: dict[str, Predictor]) -> None:
     """With one pin and one limit: the pinned item at its slot, the others in the order without rules."""
     predictor, rng = predictors["collaborative_filtering"], np.random.default_rng(3)
-    brands = np.arange(N_ITEMS) % 5
-    pinned = np.isin(np.arange(N_ITEMS), [7])
+    brands, pinned = np.arange(N_ITEMS) % 5, np.arange(N_ITEMS) == 7
     rules = [
         {"name": "top", "action": "pin", "slot": 3, "items": "true"},
         {"name": "two", "action": "limit", "attribute": "brand", "at_most": 2},
@@ -206,16 +208,13 @@ def test_rules_choose_from_the_list_that_diversity_orders(predictors: dict[str, 
     steering = Steering((ActiveRule(pin, pinned, None), ActiveRule(limit, np.ones(N_ITEMS, np.bool_), brands)), 10)
     for _ in range(50):
         asked = random_request(rng, predictor) | {"n": 10, "scene": "for_you", "eligible": None, "exclude": []}
-        order = [
-            predictor.item_ids.index(id_) for id_ in predictor.predict(**asked | {"n": N_ITEMS}, diversity=0.5).item_ids
-        ]
+        order = columns_of(predictor, predictor.predict(**asked | {"n": N_ITEMS}, diversity=0.5))
         found = predictor.predict(**asked, steering=steering, diversity=0.5)
         chosen = [7]
         for column in order:
             if column != 7 and sum(brands[one] == brands[column] for one in chosen) < 2 and len(chosen) < 10:
                 chosen.append(column)
-        others = chosen[1:]
-        assert [predictor.item_ids.index(id_) for id_ in found.item_ids] == [*others[:2], 7, *others[2:]]
+        assert columns_of(predictor, found) == [*chosen[1:3], 7, *chosen[3:]]
         assert found.rules[2] == ("top",)
 
 
@@ -242,8 +241,8 @@ def test_reasons_are_those_of_the_list_with_diversity(predictors: dict[str, Pred
     for _ in range(30):
         asked = random_request(rng, predictor)
         n, diversity = asked["n"], float(rng.choice([0.1, 0.5, 1.0]))
-        asked_of = {key: value for key, value in asked.items() if key not in ("n", "moment")}
-        query, _ = predictor.query(**asked_of, diversity=diversity)
+        for_query = {key: value for key, value in asked.items() if key not in ("n", "moment")}
+        query, _ = predictor.query(**for_query, diversity=diversity)
         explanation = Explanation(predictor, query, n, NOW)
         served = predictor.predict(**asked, diversity=diversity)
         assert [predictor.item_ids[column] for column in explanation._columns] == served.item_ids
@@ -270,27 +269,19 @@ def test_the_order_has_each_place_once_and_begins_with_the_first(seed: int, n: i
         assert order == list(range(n))
 
 
-def random_histories(rng: np.random.Generator, n_users: int, shares: NDArray[np.float64]) -> Histories:
-    return Histories.from_lists([np.flatnonzero(rng.random(len(shares)) < shares) for _ in range(n_users)], len(shares))
-
-
-class Bundle:
-    """What Similarities needs of a model."""
-
-    def __init__(self, histories: Histories) -> None:
-        self.histories_, self.base_models_ = histories, {}
+def of_log(histories: Histories) -> Similarities:
+    """Those of a model without features that was fitted on a log."""
+    return Similarities(SimpleNamespace(histories_=histories, base_models_={}))  # type: ignore[arg-type]
 
 
 def test_cosines_are_exact_where_samples_have_all_users_and_close_elsewhere() -> None:
     rng = np.random.default_rng(5)
     shares = np.array([0.0, 0.001, 0.01, 0.02, 0.2, 0.5, 0.9, 1.0])
-    histories = random_histories(rng, 5000, shares)
-    has = np.zeros((5000, len(shares)))
-    has[histories.rows, histories.item_columns] = 1.0
-    counts = has.sum(axis=0)
-    truth = has.T @ has / np.sqrt(np.maximum(np.outer(counts, counts), 1.0))
+    lists = [np.flatnonzero(rng.random(len(shares)) < shares) for _ in range(5000)]
+    histories = Histories.from_lists(lists, len(shares))
+    counts, truth = np.bincount(histories.item_columns, minlength=len(shares)), user_cosines(histories)
     columns = np.arange(len(shares), dtype=np.int32)[::-1]
-    pool = Similarities(Bundle(histories)).among(columns)  # type: ignore[arg-type]
+    pool = of_log(histories).among(columns)
     found = np.array([pool.of(place) for place in range(len(columns))])[::-1, ::-1]
     small = counts <= 128
     assert small.sum() == 4
@@ -298,13 +289,12 @@ def test_cosines_are_exact_where_samples_have_all_users_and_close_elsewhere() ->
     assert found == pytest.approx(found.T)
     assert np.abs(found - truth).max() < 0.15  # three standard errors
     assert np.abs(found - truth).mean() < 0.03
-    samples = UserSamples.from_histories(histories)
-    assert np.diff(samples.indptr).tolist() == np.minimum(counts, 128).tolist()
+    assert np.diff(UserSamples.from_histories(histories).indptr).tolist() == np.minimum(counts, 128).tolist()
 
 
 def test_users_are_counted_once_however_often_they_bought() -> None:
     once = Histories.from_lists([[0, 1], [0], [1, 2]], 3)
     often = Histories.from_lists([[0, 1, 0, 0], [0, 0], [2, 1, 1, 2]], 3)
     columns = np.arange(3, dtype=np.int32)
-    of_once, of_often = (Similarities(Bundle(one)).among(columns).of(0) for one in (once, often))  # type: ignore[arg-type]
+    of_once, of_often = (of_log(one).among(columns).of(0) for one in (once, often))
     assert of_once.tolist() == of_often.tolist() == pytest.approx([1.0, 0.5, 0.0])
