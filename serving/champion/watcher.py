@@ -24,6 +24,7 @@ from serving.steering.catalogue.served_items import ServedItems
 from serving.steering.rules.bound import BoundRules
 from serving.steering.rules.current import CurrentRules
 from serving.steering.rules.files import rules_folder
+from serving.steering.rules.model import Rules
 
 POLL_SECONDS = 0.2  # between two polls of the pointer
 RETRY_SECONDS = 10.0  # until a bundle that did not load is tried again
@@ -85,6 +86,7 @@ class ChampionWatcher:
         self._lists_signature: tuple[int, int, int] | None = None
         self._replaced: tuple[Champion, tuple[int, int, int] | None] | None = None  # and the signature of its lists
         self._retry_at = 0.0
+        self._polling = threading.Lock()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="champion-watcher", daemon=True)
 
@@ -101,22 +103,44 @@ class ChampionWatcher:
         """Reads pointer, catalogue and rules once; if one of them changed, loads the new one and replaces the old one.
 
         If the new one cannot be loaded, the old one stays. A champion, the catalogue and the rules that belong to it
-        are replaced together: a request sees one consistent set.
+        are replaced together: a request sees one consistent set. Threads take turns.
         """
-        self.catalogue.poll()
-        self.rules.poll()
-        self._poll_champion()
-        if self.champion and self._sources != (self.catalogue.catalogue, self.rules.rules):
-            self.champion = self._joined(self.champion)
+        with self._polling:
+            self.catalogue.poll()
+            self.rules.poll()
+            self._poll_champion()
+            if self.champion and self._sources != (self.catalogue.catalogue, self.rules.rules):
+                self.champion = self._joined(self.champion)
+
+    def reload(self) -> Champion | None:
+        """Polls now, also what could not be loaded before; returns what serves then. `problem` says what is wrong."""
+        with self._polling:
+            self._retry_at = 0.0
+            self.catalogue.retry()
+            self.rules.retry()
+        self._poll_safely()
+        return self.champion
+
+    def check_rules(self, rules: Rules) -> None:
+        """Raises RulesError if rules do not fit the champion and the newest catalogue, which poll() would refuse.
+
+        There must be a champion.
+        """
+        with self._polling:
+            assert self.champion
+            BoundRules(rules, self._newest_items(self.champion), self.champion.predictor.model.items_)
+
+    def _newest_items(self, champion: Champion) -> ServedItems | None:
+        """The items of a champion with the newest catalogue."""
+        catalogue, items = self.catalogue.catalogue, champion.items
+        if catalogue and (items is None or items.catalogue is not catalogue):
+            return ServedItems(catalogue, champion.predictor.model.items_)
+        return items
 
     def _joined(self, champion: Champion) -> Champion:
         """The champion with the newest catalogue and rules that fit together."""
-        catalogue, ids = self.catalogue.catalogue, champion.predictor.model.items_
-        items = champion.items
-        if catalogue and (items is None or items.catalogue is not catalogue):
-            items = ServedItems(catalogue, ids)
-        self._sources = catalogue, self.rules.rules
-        items, rules = self.rules.bind(items, ids)
+        self._sources = self.catalogue.catalogue, self.rules.rules
+        items, rules = self.rules.bind(self._newest_items(champion), champion.predictor.model.items_)
         return replace(champion, items=items, rules=rules)
 
     def _poll_champion(self) -> None:
@@ -182,10 +206,13 @@ class ChampionWatcher:
 
     def _watch(self) -> None:
         while not self._stop.is_set():
-            try:
-                self.poll()
-            except Exception as error:  # the thread must survive any error of a bundle; /health reports it
-                self.problem = f"the champion that {self.pointer_file} names cannot be loaded: {error!r}"
-                self._last_signature, self._retry_at = signature(self.pointer_file), time.monotonic() + RETRY_SECONDS
-                log.exception("the champion was not replaced")
+            self._poll_safely()
             self._stop.wait(self._interval)
+
+    def _poll_safely(self) -> None:
+        try:
+            self.poll()
+        except Exception as error:  # the thread must survive any error of a bundle; /health reports it
+            self.problem = f"the champion that {self.pointer_file} names cannot be loaded: {error!r}"
+            self._last_signature, self._retry_at = signature(self.pointer_file), time.monotonic() + RETRY_SECONDS
+            log.exception("the champion was not replaced")

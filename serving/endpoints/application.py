@@ -5,6 +5,7 @@ POST /predict/batch  lists for up to 100 users    GET /metrics       figures for
 GET  /similar/ID     items similar to an item     GET /docs          Swagger, with files from this machine
 POST /events         what users did               GET /openapi.json  the OpenAPI document
 GET  /health         readiness and version        GET /              redirects to /docs
+     /admin/...      for keys with the scope admin
 """
 
 from pathlib import Path
@@ -16,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from serving.endpoints import documents, events, predict, predict_batch, similar, status
+from serving.endpoints import admin, documents, events, predict, predict_batch, similar, status
 from serving.endpoints.worker import Worker
 from serving.traffic.key_check import KeyCheck
 from serving.traffic.request_log import RequestLog
@@ -36,6 +37,7 @@ def build(worker: Worker, swagger: Path) -> ASGIApp:
             *similar.routes(worker),
             *events.routes(worker),
             *status.routes(worker),
+            *admin.routes(worker),
             *documents.routes(swagger),
         ],
         exception_handlers={HTTPException: _no_such_route, Exception: _internal_error},

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import models_json_schema
 
+from serving.web.admin import ADMIN_MODELS, admin_paths
 from serving.web.events_request import EventsRequest
 from serving.web.predict_request import BatchRequest, PredictRequest, Scene, SimilarRequest
 from serving.web.problems import MEDIA_TYPE as PROBLEM
@@ -148,7 +149,7 @@ def specification() -> dict[str, Any]:
     """The OpenAPI document."""
     requests = (PredictRequest, BatchRequest, EventsRequest)
     answers = (PredictResponse, BatchResponse, EventsResponse, SimilarResponse, Problem)
-    models = [(model, "validation") for model in (*requests, *answers)]
+    models = [(model, "validation") for model in (*requests, *answers, *ADMIN_MODELS)]
     _, definitions = models_json_schema(models, ref_template=REFERENCE)  # type: ignore[arg-type]
     return {
         "openapi": "3.1.0",
@@ -198,6 +199,7 @@ def _paths() -> dict[str, Any]:
         "/health": {"get": _operation("Whether the service is ready, and the version it serves", {"503": "Not ready"})},
         "/analytics": {"get": _operation("Requests, errors, latency and versions; an HTML page for browsers")},
         "/metrics": {"get": _operation("The same figures for Prometheus, in its text format")},
+        **admin_paths(_content, _problem),
     }
 
 

@@ -39,6 +39,10 @@ class CurrentCatalogue:
             self.problem, self._retry_at = str(error), time.monotonic() + RETRY_SECONDS
         self._last_signature = found
 
+    def retry(self) -> None:
+        """Lets the next poll read again a catalogue that did not load."""
+        self._retry_at = 0.0
+
     def _load(self) -> None:
         named = read_record(self.record)
         if named is None:

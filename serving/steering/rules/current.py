@@ -8,7 +8,7 @@ from recommenders.events.ids import IdMap
 from recommenders.storage.atomic_files import signature
 from serving.steering.catalogue.served_items import ServedItems
 from serving.steering.rules.bound import BoundRules
-from serving.steering.rules.files import keep, newest, read
+from serving.steering.rules.files import content_of, keep, newest, rules_in
 from serving.steering.rules.model import Rules, RulesError
 
 RETRY_SECONDS = 10.0  # until a file that was refused is read again
@@ -28,23 +28,44 @@ class CurrentRules:
         folder: of the versions that served. keeps: whether those that serve now are stored there.
         """
         self.rules = Rules()
-        self._path, self._required, self._folder, self._keeps = path, required, folder, keeps
+        self.path, self._required, self._folder, self._keeps = path, required, folder, keeps
         self._unread = self._unfit = self._unkept = ""
         self._is_read = False  # whether the file was read successfully, or has no need to
         self._last_signature: tuple[int, int, int] | None = None
         self._retry_at = 0.0
         self._good: tuple[Rules, ServedItems | None] | None = None  # the pair that serves
+        self._texts: dict[str, str] = {}  # version -> the file's text: of the newest rules, and of those that serve
 
     @property
     def problem(self) -> str:
         """Why the newest rules do not serve, or are not stored; empty if all is well."""
         return self._unread or self._unfit or self._unkept
 
+    @property
+    def refused(self) -> tuple[str | None, str] | None:
+        """The version of the newest rules and why they do not serve; None if they do.
+
+        The version is None if the file has no rules that could be read.
+        """
+        if self._unread:
+            return None, self._unread
+        return (self.rules.version, self._unfit) if self._unfit else None
+
+    def text(self, version: str) -> str:
+        """The rules of a version that serves, as their file states them; as JSON if this process did not read that."""
+        if (written := self._texts.get(version)) is not None:
+            return written
+        return self._good[0].text if self._good and self._good[0].version == version else Rules().text
+
+    def retry(self) -> None:
+        """Lets the next poll read again a file that was refused."""
+        self._retry_at = 0.0
+
     def poll(self) -> None:
         """Reads the file if it changed."""
-        if self._path is None:
+        if self.path is None:
             return
-        found = signature(self._path)
+        found = signature(self.path)
         if self._is_read or self._unread:
             is_due = found != self._last_signature or (self._unread and time.monotonic() >= self._retry_at)
         else:  # nothing happened so far
@@ -53,7 +74,10 @@ class CurrentRules:
             return
         self._last_signature = found
         try:
-            self.rules, self._unread, self._is_read = read(self._path), "", True
+            content = content_of(self.path)
+            self.rules, self._unread, self._is_read = rules_in(content, str(self.path)), "", True
+            good = self._good[0].version if self._good else ""
+            self._texts = {good: self.text(good), self.rules.version: content.decode()}
         except RulesError as error:
             if not self._is_read and self._good is None:
                 self.rules = newest(self._folder) or self.rules
@@ -91,7 +115,7 @@ class CurrentRules:
 
     def _keep(self, rules: Rules) -> None:
         """Stores the rules for later replays. A service that cannot write serves all the same."""
-        if not self._keeps or self._path is None or (rules.is_empty and not self._folder.is_dir()):
+        if not self._keeps or self.path is None or (rules.is_empty and not self._folder.is_dir()):
             return
         try:
             keep(self._folder, rules)

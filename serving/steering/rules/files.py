@@ -27,20 +27,39 @@ def rules_folder(pointer_file: Path) -> Path:
 
 def read(path: Path) -> Rules:
     """The rules in a file. Raises RulesError if it is missing, or not valid."""
+    return rules_in(content_of(path), str(path))
+
+
+def content_of(path: Path) -> bytes:
+    """The content of a file of rules, of which MAX_BYTES + 1 are read. Raises RulesError if it cannot be read."""
     try:
         with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
-        if len(content) > MAX_BYTES:
-            raise RulesError(f"{path}: got more than {MAX_BYTES} bytes; allowed: up to {MAX_BYTES}; write fewer rules")
-        return parse(yaml.safe_load(content.decode()), str(path))
+            return file.read(MAX_BYTES + 1)
     except FileNotFoundError as error:
         raise RulesError(f"{path} does not exist; write it, with `rules: []` for no rules") from error
     except OSError as error:
         raise RulesError(
             f"{path} cannot be read: {error.strerror}; allowed: a file that the service can read"
         ) from error
+
+
+def rules_in(content: bytes, where: str) -> Rules:
+    """The rules in the content of a file. where: the file, for errors. Raises RulesError if it is not valid."""
+    if len(content) > MAX_BYTES:
+        raise RulesError(f"{where}: got more than {MAX_BYTES} bytes; allowed: up to {MAX_BYTES}; write fewer rules")
+    try:
+        return parse(yaml.safe_load(content.decode()), where)
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise RulesError(f"{path} is not YAML: {' '.join(str(error).split())}; fix the file") from error
+        raise RulesError(f"{where} is not YAML: {' '.join(str(error).split())}; fix the file") from error
+
+
+def write(path: Path, content: bytes) -> None:
+    """Replaces a file of rules as one step; it keeps its permissions. Raises OSError."""
+    mode = path.stat().st_mode & 0o7777 if path.exists() else None
+    with atomic_file(path, durable=True) as staging:
+        staging.write_bytes(content)
+        if mode is not None:
+            staging.chmod(mode)
 
 
 def keep(folder: Path, rules: Rules) -> None:

@@ -93,7 +93,7 @@ def test_a_missing_file_is_a_problem_only_where_one_is_named_or_was_read(shop: A
 
 def test_a_refused_file_is_read_again(shop: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     reads = []
-    monkeypatch.setattr(current, "read", lambda path: reads.append(path) or parse({"rules": 5}, "f"))
+    monkeypatch.setattr(current, "rules_in", lambda _, path: reads.append(path) or parse({"rules": 5}, "f"))
     worker = shop.worker("rules: []")
     assert worker.watcher
     worker.watcher.poll()

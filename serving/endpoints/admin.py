@@ -1,0 +1,124 @@
+"""The endpoints below /admin/. They need a key with the scope admin (serving.traffic.key_check), never none.
+
+POST /admin/reload   reads champion, catalogue and rules now
+GET  /admin/rules    the rules of the shop that serve
+PUT  /admin/rules    replaces them
+"""
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from serving.endpoints.worker import Worker
+from serving.settings import BENTO_RULES
+from serving.web import request_ids
+from serving.web.admin import check_rules_type, versions_of
+from serving.web.answers import UnavailableError, answer_or_problem, json_answer
+from serving.web.reading import read_body
+from serving.web.validation import InvalidRequestError
+
+if TYPE_CHECKING:  # the process that only starts the worker needs no model and no numpy
+    from serving.champion.watcher import Champion, ChampionWatcher
+
+log = logging.getLogger(__name__)
+
+
+def routes(worker: Worker) -> list[BaseRoute]:
+    """The routes below /admin/."""
+
+    async def reload_(request: Request) -> Response:
+        return await answer_or_problem(reload(worker))
+
+    async def rules(request: Request) -> Response:
+        return await answer_or_problem((put_rules if request.method == "PUT" else get_rules)(worker, request))
+
+    return [
+        Route("/admin/reload", reload_, methods=["POST"]),
+        Route("/admin/rules", rules, methods=["GET", "PUT"]),
+    ]
+
+
+async def reload(worker: Worker) -> Response:
+    """What this worker serves after it has read champion, catalogue and rules now."""
+    # in a thread: a model takes seconds, and lists are answered meanwhile
+    champion = await asyncio.to_thread(worker.watcher.reload) if worker.watcher else None
+    if champion is None:
+        raise UnavailableError(worker.unavailable_reason())
+    problems = {
+        "champion": worker.champion_problem,
+        "catalogue": worker.catalogue_problem,
+        "rules": worker.rules_problem,
+    }
+    return json_answer(
+        {
+            "dataset": champion.pointer.dataset,
+            "model": champion.pointer.model,
+            "version": champion.pointer.version,
+            "catalogue": champion.items.version if champion.items else "",
+            "rules": champion.rules.version if champion.rules else "",
+            "problems": {name: problem for name, problem in problems.items() if problem},
+            "request_id": request_ids.current(),
+        }
+    )
+
+
+async def get_rules(worker: Worker, request: Request) -> Response:
+    """The rules that this worker serves; the header etag has their version."""
+    return _rules_answer(*served(worker))
+
+
+async def put_rules(worker: Worker, request: Request) -> Response:
+    """Replaces the file of rules; this worker serves them when the answer is sent."""
+    from serving.champion.rules_change import ReadOnlyRulesError, RulesChangedError, change_rules
+    from serving.steering.rules.model import RulesError
+
+    check_rules_type(request.headers.get("content-type", ""))
+    versions = versions_of(request.headers.get("if-match"))
+    content = await read_body(request.scope, request.receive)
+    watcher, _ = served(worker)
+    file = watcher.rules.path
+    if file is None or file == BENTO_RULES:
+        raise _read_only("a Bento has the rules that were in the file when it was built")
+    try:
+        champion = await asyncio.to_thread(change_rules, watcher, file, content, versions)
+    except RulesError as error:
+        raise InvalidRequestError(422, str(error)) from error
+    except RulesChangedError as error:
+        raise InvalidRequestError(
+            412,
+            f'if-match: got another version than "{error.version}", which serves now; read the rules with '
+            "GET /admin/rules, and change those",
+        ) from error
+    except ReadOnlyRulesError as error:
+        raise _read_only(f"{file} cannot be written ({error})") from error
+    log.warning("the rules were replaced by the request %s", request_ids.current())
+    return _rules_answer(watcher, champion)
+
+
+def served(worker: Worker) -> "tuple[ChampionWatcher, Champion]":
+    """The watcher and the champion. Raises UnavailableError without them."""
+    watcher, champion = worker.watcher, worker.champion
+    if watcher is None or champion is None:
+        raise UnavailableError(worker.unavailable_reason())
+    return watcher, champion
+
+
+def _rules_answer(watcher: "ChampionWatcher", champion: "Champion") -> Response:
+    version, refused = champion.rules.version if champion.rules else "", watcher.rules.refused
+    found = {
+        "text": watcher.rules.text(version),
+        "version": version,
+        "refused": refused and {"version": refused[0], "error": refused[1]},
+        "request_id": request_ids.current(),
+    }
+    return json_answer(found, headers={"etag": f'"{version}"'})
+
+
+def _read_only(why: str) -> InvalidRequestError:
+    return InvalidRequestError(
+        409, f"rules: {why}; set TRADEWIND_RULES_FILE to a file that the service can write, or change the file there"
+    )

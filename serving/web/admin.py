@@ -1,0 +1,105 @@
+"""The requests below /admin/: their bodies and headers, what they answer, and their part of the OpenAPI document."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from serving.web.validation import InvalidRequestError, display_value
+
+RULES_TYPES = ("application/yaml", "application/x-yaml", "text/yaml", "text/plain", "application/json")
+
+
+class InForce(BaseModel):
+    """What one worker serves."""
+
+    model_config = ConfigDict(protected_namespaces=())
+
+    dataset: str
+    model: str
+    version: int
+    catalogue: str = Field(description="The version of the served catalogue; empty without one.")
+    rules: str = Field(description="The version of the rules of the shop; empty without rules.")
+    problems: dict[str, str] = Field(
+        description="Why a newer `champion`, `catalogue` or `rules` do not serve; empty if the newest do."
+    )
+    request_id: str
+
+
+class RefusedRules(BaseModel):
+    """A file of rules that does not serve."""
+
+    version: str | None = Field(description="null if the file has no rules that could be read.")
+    error: str
+
+
+class RulesInForce(BaseModel):
+    """The rules of the shop that one worker serves."""
+
+    text: str = Field(description="As their file states them.")
+    version: str = Field(description="The SHA-256 of the rules without comments and spaces; empty without rules.")
+    refused: RefusedRules | None = Field(description="The newest file, if it does not serve.")
+    request_id: str
+
+
+def check_rules_type(content_type: str) -> None:
+    """Raises InvalidRequestError(415) if the content type of PUT /admin/rules is none of RULES_TYPES."""
+    if content_type.partition(";")[0].strip().lower() not in RULES_TYPES:
+        raise InvalidRequestError(
+            415, f"content-type: got {display_value(content_type)}; allowed: {', '.join(RULES_TYPES)}"
+        )
+
+
+def versions_of(if_match: str | None) -> frozenset[str] | None:
+    """The versions of rules in the header If-Match; None for `*`. Raises InvalidRequestError(428) without it."""
+    if if_match is None:
+        raise InvalidRequestError(
+            428,
+            "if-match: got nothing; allowed: the version of the rules that this file replaces, in quotes, or * to "
+            "replace any; read it with GET /admin/rules",
+        )
+    tags = [tag.strip() for tag in if_match.split(",")]
+    return None if tags == ["*"] else frozenset(tag.removeprefix("W/").strip('"') for tag in tags)
+
+
+ADMIN_MODELS = (InForce, RulesInForce)
+_REFUSED = {
+    "401": "The request has no key or a wrong one",
+    "403": "The key has not the scope admin, or the service has no file of keys",
+}
+
+
+def admin_paths(content: Any, problem: Any) -> dict[str, Any]:
+    """The paths of the OpenAPI document. content: description and model -> content; problem: description -> content."""
+
+    def operation(summary: str, model: str, errors: Mapping[str, str], **others: Any) -> dict[str, Any]:
+        found = {status: problem(text) for status, text in {**_REFUSED, **errors}.items()}
+        return {"summary": summary, **others, "responses": {"200": content("Done", model), **found}}
+
+    rules = {media_type: {"schema": {"type": "string"}} for media_type in RULES_TYPES}
+    if_match = {"name": "if-match", "in": "header", "required": True, "schema": {"type": "string"}}
+    if_match["description"] = "The version of the rules that this file replaces, in quotes; * replaces any."
+    no_champion = {"503": "No champion is loaded yet; try again after Retry-After seconds"}
+    return {
+        "/admin/reload": {
+            "post": operation("Reads champion, catalogue and rules from disk now", "InForce", no_champion)
+        },
+        "/admin/rules": {
+            "get": operation("The rules of the shop that serve", "RulesInForce", no_champion),
+            "put": operation(
+                "Replaces the file of rules, and serves them",
+                "RulesInForce",
+                {
+                    "409": "The file of rules cannot be written here",
+                    "412": "Other rules serve than those that if-match names",
+                    "413": "The body is too long",
+                    "415": "The content type is neither YAML nor JSON",
+                    "422": "The rules are not valid; the old ones stay",
+                    "428": "if-match is missing",
+                    **no_champion,
+                },
+                parameters=[if_match],
+                requestBody={"required": True, "content": rules},
+            ),
+        },
+    }
