@@ -60,5 +60,5 @@ def make_list(
         raise DataError(f"answer {answer.request_id} cannot be made again: {error}") from error
     bound = BoundRules(rules, items, predictor.model.items_) if rules else None
     steering = steering_of(bound, request, clock, answer.request_id)
-    made = predict(predictor, request, recent, clock, eligible, steering, users_of(items))
+    made = predict(predictor, request, recent, clock, eligible, steering, users_of(items), answer.since)
     return answered_items(request, made, items)

@@ -51,6 +51,7 @@ def figures(files: FeedbackFiles, before: Position | None, newest: pa.Table) -> 
         "first event": str(span["min"]),
         "last event": str(span["max"]),
         "sequence": position.sequence if position else 0,
+        "erased users": len(files.erased()),
         "folder": dg.MetadataValue.path(str(files.folder)),
         "preview": preview(newest.slice(max(newest.num_rows - 10, 0))),
     }

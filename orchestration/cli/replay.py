@@ -1,7 +1,7 @@
 """`tradewind replay`: an answer of the service, made again."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -33,7 +33,7 @@ def replay(
     if answer is None:
         raise DataError(
             f"no answer {request_id} to {settings.dataset} is stored; answers are kept for {settings.answer_days} days "
-            "(TRADEWIND_ANSWER_DAYS), and for one data set each"
+            "(TRADEWIND_ANSWER_DAYS), for one data set each, and until their user is erased"
         )
     found = lists_of(settings, store, answer)
     events = store.events_of(request_id)
@@ -76,7 +76,8 @@ def lists_of(settings: "Settings", store: "FeedbackStore", answer: "StoredAnswer
         clock = int(datetime.now(UTC).timestamp() * 1e6)
         named = read_record(record)
         current = read(record, named.version) if named else None
-        now = make_list(answer, today, recent.items(answer.user_id), clock, current, newest(rules))
+        now_known = replace(answer, since=recent.erased_at(answer.user_id))
+        now = make_list(now_known, today, recent.items(answer.user_id), clock, current, newest(rules))
     return {"again": replayed.again, "equal": replayed.equal, "version_now": champion.version, "now": now}
 
 

@@ -2,12 +2,14 @@
 
     FOLDER/events-1-250.parquet      the events with the sequences 1 to 250
     FOLDER/events-251-260.parquet
+    FOLDER/erased.json               the users who were erased since: their events in the files count no more
 
 The files alone say how far the store was read. So a crash loses no event and reads none twice.
 """
 
+import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from recommenders.storage import schema
 from recommenders.storage.atomic_files import atomic_file
 from recommenders.storage.feedback_position import Position
 
+ERASED = "erased.json"
 NAME = re.compile(r"events-(\d+)-(\d+)\.parquet")
 
 COLUMNS = pa.schema(
@@ -65,6 +68,24 @@ class FeedbackFiles:
             return None
         last = _read(paths[-1], ["sequence", "event_id"]).to_pylist()[-1]
         return Position(last["sequence"], last["event_id"])
+
+    def erased(self) -> dict[str, int]:
+        """Hash of each erased user's id -> sequence up to which the user's events do not count. Raises DataError."""
+        path = self.folder / ERASED
+        try:
+            return {str(user_hash): int(last) for user_hash, last in json.loads(path.read_text()).items()}
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError, TypeError, AttributeError) as error:
+            raise DataError(f"{path} does not name erased users: {error}; restore it from a backup") from error
+
+    def forget(self, erased: Mapping[str, int]) -> None:
+        """Adds users to those who were erased, as erased() returns them. No user is ever removed. Raises DataError."""
+        known = self.erased()
+        both = known | {user_hash: max(last, known.get(user_hash, 0)) for user_hash, last in erased.items()}
+        if both != known:
+            with atomic_file(self.folder / ERASED, durable=True) as staging:
+                staging.write_text(json.dumps(both, indent=2))
 
     def append(self, events: pa.Table) -> Path:
         """Writes events, in the order of their sequence, as a new file in one step. Raises DataError.

@@ -13,9 +13,10 @@ from sqlalchemy.pool import NullPool
 
 from recommenders.errors import DataError
 from recommenders.storage.feedback_engine import cause, postgresql_engine, store_url
+from recommenders.storage.feedback_erasures import id_hash
 from recommenders.storage.feedback_files import COLUMNS, FeedbackFiles
 from recommenders.storage.feedback_position import Position
-from recommenders.storage.feedback_tables import TRAINABLE, events
+from recommenders.storage.feedback_tables import TRAINABLE, erased_events, erased_users, events
 from recommenders.storage.locks import locked
 
 BUSY_SECONDS = 10  # that a reader of SQLite waits for a writer
@@ -25,7 +26,7 @@ PAGE = 100_000  # events in memory at once
 def collect(reader: "FeedbackReader", files: FeedbackFiles) -> pa.Table:
     """Appends the events that are new in the store to the files, and returns the newest page of them.
 
-    One process at a time. Raises DataError.
+    The files then know which users were erased. One process at a time. Raises DataError.
     """
     newest = COLUMNS.empty_table()
     if reader.exists():
@@ -33,6 +34,7 @@ def collect(reader: "FeedbackReader", files: FeedbackFiles) -> pa.Table:
             for page in reader.pages(files.position()):
                 files.append(page)
                 newest = page
+            files.forget(reader.erased())
     return newest
 
 
@@ -59,6 +61,18 @@ class FeedbackReader:
             yield pa.Table.from_pylist([dict(row._mapping) for row in page], schema=COLUMNS)
             position = Position(page[-1].sequence, page[-1].event_id)
 
+    def erased(self) -> dict[str, int]:
+        """Hash of each erased user's id -> sequence of the newest event that the store had then.
+
+        Raises DataError if the store cannot be read.
+        """
+        chosen = select(erased_users.c.user_hash, erased_users.c.last_event)
+        with self._connection() as connection:
+            if connection is None or not inspect(connection).has_table(erased_users.name):
+                return {}  # the service that migrates the store has not started yet
+            rows = connection.execute(chosen.where(erased_users.c.dataset == self._dataset))
+            return {row.user_hash: row.last_event for row in rows}
+
     def count(self, kinds: Sequence[str], after: int, later_than: int, limit: int) -> int:
         """The number of events of some kinds after a sequence that happened later than a time; at most `limit`.
 
@@ -73,16 +87,25 @@ class FeedbackReader:
         with self._connection() as connection:
             if connection is None:
                 return []
-            if position is None:
-                return connection.execute(self._of(TRAINABLE, 0).limit(size)).all()
-            page = connection.execute(self._of(TRAINABLE, position.sequence).limit(size + 1)).all()
-        if not page or page[0].event_id != position.event_id:
-            raise DataError(
-                f"{self._dataset}: the feedback store lacks event {position.event_id!r} with the sequence "
-                f"{position.sequence}, which was read before; allowed: the same store; restore it, or move the files "
-                f"away that were read from it (feedback/{self._dataset} below TRADEWIND_HOME)"
-            )
-        return page[1:]
+            if position is None or self._has(connection, position):
+                first = position.sequence + 1 if position else 0
+                return connection.execute(self._of(TRAINABLE, first).limit(size)).all()
+        raise DataError(
+            f"{self._dataset}: the feedback store lacks event {position.event_id!r} with the sequence "
+            f"{position.sequence}, which was read before; allowed: the same store; restore it, or move the files "
+            f"away that were read from it (feedback/{self._dataset} below TRADEWIND_HOME)"
+        )
+
+    def _has(self, connection: Connection, position: Position) -> bool:
+        """Whether the store has the event of a position, or had it until its user was erased."""
+        where = events.c.dataset == self._dataset, events.c.sequence == position.sequence
+        if connection.execute(select(events.c.event_id).where(*where)).scalars().all() == [position.event_id]:
+            return True
+        if not inspect(connection).has_table(erased_events.name):
+            return False
+        where = erased_events.c.dataset == self._dataset, erased_events.c.sequence == position.sequence
+        found = connection.execute(select(erased_events.c.event_hash).where(*where)).scalars().all()
+        return found == [id_hash(position.event_id)]
 
     def _of(self, kinds: Sequence[str], first: int) -> Any:
         """The events of some kinds from a sequence on."""

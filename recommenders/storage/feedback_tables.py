@@ -51,6 +51,28 @@ answers = Table(
     Column("items", Text, nullable=False),  # JSON: the items of the answer, best first
     Column("catalogue", String, nullable=False, server_default=""),  # version of the served catalogue; "": none
     Column("rules", String, nullable=False, server_default=""),  # version of the rules of the shop; "": none
+    Column("since", BigInteger),  # of an erased user: the time of the erasure that the worker knew of
     Index("answers_by_time", "dataset", "answered_at"),
     Index("answers_by_user", "dataset", "user_id"),
+)
+
+erased_users = Table(  # see recommenders.storage.feedback_erasures
+    "erased_users",
+    metadata,
+    Column("sequence", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    Column("dataset", String, nullable=False),
+    Column("user_hash", String, nullable=False),
+    Column("erased_at", BigInteger, nullable=False),  # microseconds since 1970, UTC
+    Column("last_event", BigInteger, nullable=False),  # sequence of the newest event then
+    UniqueConstraint("dataset", "user_hash"),
+    sqlite_autoincrement=True,
+)
+
+erased_events = Table(
+    "erased_events",
+    metadata,
+    Column("dataset", String, primary_key=True),
+    Column("sequence", BigInteger, primary_key=True, autoincrement=False),  # that the deleted event had
+    Column("event_hash", String, nullable=False),
+    Index("erased_events_by_hash", "dataset", "event_hash"),
 )

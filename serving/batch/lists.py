@@ -90,7 +90,8 @@ def write_lists(
     with threadpool_limits(1), WRITERS[format_](output, kinds, asdict(made_from)) as rows:  # one thread: as served
         for asked in requests:
             user_id = as_text(asked.user_id)
-            made = make_at(champion, asked, "", "", source.recent_items(user_id), source.clock)
+            recent, since = source.recent_items(user_id), source.erased_at(user_id)
+            made = make_at(champion, asked, "", "", recent, source.clock, since)
             counts.add(made)
             rows.add(user_id, made.prediction.strategy, made.items)
     counted = {**vars(counts), "strategies": dict(counts.strategies)}

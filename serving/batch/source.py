@@ -31,6 +31,10 @@ class Source:
         """The item ids of the user's stored events that the champion was not trained on, oldest first."""
         return self.recent.items(user_id, self.champion.feedback_position) if self.recent else []
 
+    def erased_at(self, user_id: str) -> int | None:
+        """When the user was erased, in microseconds since 1970, UTC; None: never."""
+        return self.recent.erased_at(user_id) if self.recent else None
+
 
 def open_source(settings: ServingSettings, pointer_file: Path, with_rules: bool = True) -> Source:
     """The champion of a pointer, with the newest events, now. with_rules: whether the rules of the shop count.

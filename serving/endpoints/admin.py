@@ -3,10 +3,12 @@
 POST /admin/reload   reads champion, catalogue and rules now
 GET  /admin/rules    the rules of the shop that serve
 PUT  /admin/rules    replaces them
+POST /admin/erase    deletes what the service holds of a user
 """
 
 import asyncio
 import logging
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from starlette.requests import Request
@@ -14,10 +16,12 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from serving.endpoints.worker import Worker
+from serving.feedback.events import FeedbackError
 from serving.settings import BENTO_RULES
 from serving.web import request_ids
-from serving.web.admin import check_rules_type, versions_of
+from serving.web.admin import check_rules_type, parse_erase, versions_of
 from serving.web.answers import UnavailableError, answer_or_problem, json_answer
+from serving.web.predict_request import as_text
 from serving.web.reading import read_body
 from serving.web.validation import InvalidRequestError
 
@@ -36,9 +40,13 @@ def routes(worker: Worker) -> list[BaseRoute]:
     async def rules(request: Request) -> Response:
         return await answer_or_problem((put_rules if request.method == "PUT" else get_rules)(worker, request))
 
+    async def erase_(request: Request) -> Response:
+        return await answer_or_problem(erase(worker, request))
+
     return [
         Route("/admin/reload", reload_, methods=["POST"]),
         Route("/admin/rules", rules, methods=["GET", "PUT"]),
+        Route("/admin/erase", erase_, methods=["POST"]),
     ]
 
 
@@ -97,6 +105,39 @@ async def put_rules(worker: Worker, request: Request) -> Response:
         raise _read_only(f"{file} cannot be written ({error})") from error
     log.warning("the rules were replaced by the request %s", request_ids.current())
     return _rules_answer(watcher, champion)
+
+
+async def erase(worker: Worker, request: Request) -> Response:
+    """Deletes what the service holds of a user, and answers with a receipt."""
+    body = await read_body(request.scope, request.receive)
+    user_id = as_text(parse_erase(body, request.headers.get("content-type", "")))
+    try:
+        if worker.feedback is None:
+            raise FeedbackError("this service has no feedback store")
+        erased_at, deleted = await asyncio.to_thread(worker.feedback.erase, user_id)
+    except FeedbackError as error:
+        log.error("request %s: %s", request_ids.current(), error)
+        raise UnavailableError(
+            "the user is not erased: the feedback store cannot be written; try again later"
+        ) from error
+    at = datetime.fromtimestamp(erased_at / 1e6, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    found = {"erased_at": at, "deleted": deleted, "remains": remains(worker, user_id)}
+    return json_answer({**found, "request_id": request_ids.current()})
+
+
+def remains(worker: Worker, user_id: str) -> list[str]:
+    """What may still hold data of an erased user, and until when."""
+    champion, found = worker.champion, ["other workers and services with this store: newest events, for a second"]
+    if champion and champion.predictor.model.users_.row(user_id) >= 0:
+        version = champion.pointer.version
+        found.append(
+            f"version {version}, which was trained with the user and serves it as a cold-start user from now on"
+        )
+    return [
+        *found,
+        "earlier versions; the next version, if the source of the data set still has the user",
+        "the source, its tables, the served catalogue, files of feedback that trainings have read, and backups",
+    ]
 
 
 def served(worker: Worker) -> "tuple[ChampionWatcher, Champion]":

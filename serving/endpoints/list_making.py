@@ -36,28 +36,38 @@ class Made:
     steering: "Steering | None"
     prediction: "Prediction"
     items: list[dict[str, Any]]  # as they are answered
+    since: int | None = None  # of an erased user: only events after this time count
 
 
 def make(worker: Worker, champion: "Champion", asked: PredictRequest, sent: str, request_id: str) -> Made:
     """The list for a request, now. sent: its JSON."""
     recent: Sequence[str] = ()
+    since = None
     if worker.feedback:
+        since = worker.feedback.erased_at(as_text(asked.user_id))  # before the events, see RecentEvents.erased_at()
         recent = worker.feedback.recent_items(as_text(asked.user_id), champion.feedback_position)
-    return make_at(champion, asked, sent, request_id, recent, time.time_ns() // 1000)
+    return make_at(champion, asked, sent, request_id, recent, time.time_ns() // 1000, since)
 
 
 def make_at(
-    champion: "Champion", asked: PredictRequest, sent: str, request_id: str, recent: Sequence[str], clock: int
+    champion: "Champion",
+    asked: PredictRequest,
+    sent: str,
+    request_id: str,
+    recent: Sequence[str],
+    clock: int,
+    since: int | None = None,
 ) -> Made:
     """The list for a request at a time. recent: item ids of the user's stored events. clock: microseconds, UTC.
 
-    request_id: empty for a list without exploration.
+    request_id: empty for a list without exploration. since: when the user was erased, if ever.
     """
     eligible = eligible_items(champion.items, asked)
     steering = steering_of(champion.rules, asked, clock, request_id)
-    prediction = predict(champion.predictor, asked, recent, clock, eligible, steering, users_of(champion.items))
+    made_from = (asked, recent, clock, eligible, steering, users_of(champion.items), since)
+    prediction = predict(champion.predictor, *made_from)
     items = answered_items(asked, prediction, champion.items)
-    return Made(request_id, asked, sent, clock, recent, eligible, steering, prediction, items)
+    return Made(request_id, asked, sent, clock, recent, eligible, steering, prediction, items, since)
 
 
 def record(worker: Worker, champion: "Champion", made: Made) -> None:
@@ -70,7 +80,7 @@ def record(worker: Worker, champion: "Champion", made: Made) -> None:
         made_by = (made.asked.scene, strategy, pointer.model, pointer.version)
         rules = champion.rules.version if champion.rules else ""
         made_from = (made.sent, made.recent, made.items)
-        answer = StoredAnswer(made.request_id, made.clock, user_id, *made_by, *made_from, catalogue, rules)
+        answer = StoredAnswer(made.request_id, made.clock, user_id, *made_by, *made_from, catalogue, rules, made.since)
         worker.feedback.store_answer(answer)
 
 
@@ -133,15 +143,16 @@ def predict(
     eligible: "NDArray[np.bool_] | None" = None,
     steering: "Steering | None" = None,
     users: "AttributeTable | None" = None,
+    since: int | None = None,
 ) -> "Prediction":
     """The list for a request at a time, in microseconds since 1970, UTC.
 
     recent: item ids of the user's stored events, which come before those of the request. eligible: from
-    eligible_items(). steering: from steering_of(). users: from users_of().
+    eligible_items(). steering: from steering_of(). users: from users_of(). since: when the user was erased, if ever.
     """
     user_id, history, scene, exclude = user_of(request, recent)
     moment = predictor.lists.moment(clock)
-    among = (scene, exclude, eligible, steering, users, request.diversity)
+    among = (scene, exclude, eligible, steering, users, since, request.diversity)
     return predictor.predict(user_id, history, request.n_recommendations, moment, *among)
 
 

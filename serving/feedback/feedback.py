@@ -85,6 +85,21 @@ class Feedback:
         """The item ids of the user's newest events after the position of a champion, oldest first."""
         return self._opened.recent.items(user_id, position) if self._opened else []
 
+    def erased_at(self, user_id: str) -> int | None:
+        """See RecentEvents.erased_at(); None as long as the store is not open."""
+        return self._opened.recent.erased_at(user_id) if self._opened else None
+
+    def erase(self, user_id: str) -> tuple[int, dict[str, int]]:
+        """FeedbackStore.erase(), and this worker knows of it at once. Raises FeedbackError if nothing was deleted."""
+        if self._opened is None:
+            raise FeedbackError(self._problem)
+        erased = self._opened.store.erase(user_id)
+        try:
+            self._opened.recent.poll()
+        except FeedbackError as error:  # the thread polls again
+            log.error("a user was erased, but this worker does not know yet: %s", error)
+        return erased
+
     def store_answer(self, answer: "StoredAnswer") -> None:
         """Stores an answer later; returns at once. It is lost if the store is not open yet."""
         if not self._answer_days:

@@ -7,10 +7,11 @@ position of the champion are in memory. After a rollback the earlier ones are re
 import logging
 import threading
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from recommenders.storage.feedback_erasures import Erasure, id_hash
 from recommenders.storage.feedback_position import Position
 from serving.feedback.events import FeedbackError
 from serving.feedback.store import FeedbackStore
@@ -45,11 +46,14 @@ class _Known:
 
 
 class RecentEvents:
-    """User id -> items of the newest events. A thread reads the store; any thread may look up."""
+    """User id -> items of the newest events; and who was erased. A thread reads the store; any thread may look up."""
 
     def __init__(self, store: FeedbackStore, champion: Callable[[], Fitted | None]) -> None:
         """champion: returns the one that makes the lists; None if there is none yet."""
         self.problem = ""
+        self._erased: dict[str, int] = {}  # hash of the user id -> time of the erasure
+        self._last_erasure = 0  # its sequence
+        self._polling = threading.Lock()
         self._store = store
         self._champion = champion
         self._known = _Known(None, 0, 0, defaultdict(list))
@@ -75,17 +79,33 @@ class RecentEvents:
         after = position.sequence if position is not None and position != known.position else known.first
         return [item_id for sequence, item_id in events if sequence > after]
 
+    def erased_at(self, user_id: str) -> int | None:
+        """When the user was erased, in microseconds since 1970, UTC; None: never.
+
+        Look it up before items(): then the items of a user who is erased here are those after the erasure.
+        """
+        return self._erased.get(id_hash(user_id)) if self._erased else None
+
     def poll(self) -> int:
-        """Reads the events that are new in the store; returns their number. Raises FeedbackError."""
-        champion = self._champion()
-        if champion is None:  # no lists are made, and where to begin is not known yet
-            return 0
-        known = self._known
-        if champion.feedback_position != known.position:
-            known = self._moved(known, champion.feedback_position)
-        n_events = self._read(known)
-        self._known = known
-        return n_events
+        """Reads the events and erasures that are new in the store; returns the number of events. Raises FeedbackError.
+
+        Threads take turns.
+        """
+        with self._polling:
+            champion, n_events = self._champion(), 0
+            known = self._known
+            if champion is not None:  # else no lists are made, and where to begin is not known yet
+                if champion.feedback_position != known.position:
+                    known = self._moved(known, champion.feedback_position)
+                n_events = self._read(known)
+            erasures = self._store.erasures(self._last_erasure)  # after the events: none of an erased user stays
+            if erasures:
+                _forget(known, [erasure for _, erasure in erasures])
+            self._known = known
+            if erasures:
+                self._erased = self._erased | {erasure.user_hash: erasure.erased_at for _, erasure in erasures}
+                self._last_erasure = erasures[-1][0]
+            return n_events
 
     def _moved(self, known: _Known, position: Position | None) -> _Known:
         """The known events after the position of another champion; none if earlier ones have to be read again."""
@@ -119,3 +139,16 @@ class RecentEvents:
                     log.error("%s", problem)
                 self.problem = problem
             self._stop.wait(POLL_SECONDS)
+
+
+def _forget(known: _Known, erasures: Sequence[Erasure]) -> None:
+    """Removes the events that erased users had before their erasure."""
+    until = {erasure.user_hash: erasure.last_event for erasure in erasures}
+    for user_id, events in list(known.events.items()):
+        last = until.get(id_hash(user_id), 0)
+        if events[0][0] > last:
+            continue
+        if left := [event for event in events if event[0] > last]:
+            known.events[user_id] = left
+        else:
+            del known.events[user_id]

@@ -17,8 +17,10 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 
 from recommenders.storage.feedback_engine import cause, postgresql_engine, store_url
+from recommenders.storage.feedback_erasures import Erasure, id_hash
 from recommenders.storage.feedback_position import Position
-from recommenders.storage.feedback_tables import answers, events
+from recommenders.storage.feedback_tables import answers, erased_events, erased_users, events
+from serving.feedback import erasure
 from serving.feedback.events import FeedbackError, StoredEvent
 from serving.feedback.stored_answer import StoredAnswer
 
@@ -47,11 +49,17 @@ class FeedbackStore:
         self._insert_answer = insert(answers).on_conflict_do_nothing().returning(answers.c.request_id)
 
     def append(self, batch: Sequence[StoredEvent]) -> set[str]:
-        """Stores the events whose ids are new, all or none, and returns these ids. Raises FeedbackError."""
+        """Stores the events whose ids are new, all or none, and returns these ids. Raises FeedbackError.
+
+        Events of an erased user from before the erasure are not stored.
+        """
         if not batch:
             return set()
         try:
             with _writing(self._engine) as connection:
+                batch = erasure.events_to_store(connection, self._dataset, batch)
+                if not batch:
+                    return set()
                 stored = connection.execute(self._insert, [{"dataset": self._dataset, **asdict(one)} for one in batch])
                 return set(stored.scalars())
         except SQLAlchemyError as error:
@@ -68,9 +76,15 @@ class FeedbackStore:
         return [(row.sequence, StoredEvent(*tuple(row)[2:])) for row in self._read(chosen)]
 
     def append_answers(self, batch: Sequence[StoredAnswer]) -> int:
-        """Stores the answers whose request ids are new, all or none, and returns their number. Raises FeedbackError."""
+        """Stores the answers whose request ids are new, all or none, and returns their number. Raises FeedbackError.
+
+        Answers of an erased user that a worker made before it knew of the erasure are not stored.
+        """
         try:
             with _writing(self._engine) as connection:
+                batch = erasure.answers_to_store(connection, self._dataset, batch)
+                if not batch:
+                    return 0
                 stored = connection.execute(self._insert_answer, [self._answer_row(one) for one in batch])
                 return len(stored.scalars().all())
         except SQLAlchemyError as error:
@@ -98,12 +112,34 @@ class FeedbackStore:
         except SQLAlchemyError as error:
             raise FeedbackError(f"old answers cannot be deleted: {cause(error)}") from error
 
+    def erase(self, user_id: str) -> tuple[int, dict[str, int]]:
+        """Deletes all events and answers of a user; the time, and the number of deleted rows of each table.
+
+        The time is in microseconds since 1970, UTC. All or nothing is deleted. Raises FeedbackError.
+        """
+        try:
+            with _writing(self._engine) as connection:
+                return erasure.erase(connection, self._dataset, user_id)
+        except SQLAlchemyError as error:
+            raise FeedbackError(f"a user cannot be erased: {cause(error)}") from error
+
+    def erasures(self, sequence: int) -> list[tuple[int, Erasure]]:
+        """The erasures after a sequence of their own, in order, each with its sequence. Raises FeedbackError."""
+        chosen = select(erased_users).where(erased_users.c.dataset == self._dataset, erased_users.c.sequence > sequence)
+        rows = self._read(chosen.order_by(erased_users.c.sequence))
+        return [(row.sequence, Erasure(row.user_hash, row.erased_at, row.last_event)) for row in rows]
+
     def has(self, position: Position) -> bool:
-        """Whether the event of a position is here, under its sequence. Raises FeedbackError."""
-        chosen = select(events.c.event_id).where(
+        """Whether the event of a position is or was here, under its sequence. Raises FeedbackError."""
+        event_id, was_here = position.event_id, id_hash(position.event_id)
+        here = select(events.c.event_id).where(
             events.c.dataset == self._dataset, events.c.sequence == position.sequence
         )
-        return [row.event_id for row in self._read(chosen)] == [position.event_id]
+        erased = select(erased_events.c.event_hash).where(
+            erased_events.c.dataset == self._dataset, erased_events.c.sequence == position.sequence
+        )
+        found = [row[0] for chosen in (here, erased) for row in self._read(chosen)]
+        return found in ([event_id], [was_here])
 
     def counts(self) -> dict[str, int]:
         """Kind of event -> number of stored events."""

@@ -21,3 +21,4 @@ class StoredAnswer:
     items: Sequence[Mapping[str, Any]]
     catalogue: str = ""  # version of the served catalogue; empty without one
     rules: str = ""  # version of the rules of the shop; empty without rules
+    since: int | None = None  # of an erased user: only events after this time counted (Predictor.query)

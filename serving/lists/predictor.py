@@ -19,7 +19,7 @@ from recommenders.models.calibration import Kind
 from recommenders.storage.feedback_position import Position
 from serving.lists.diversity import Similarities, by_marginal_relevance
 from serving.lists.precomputed import DECIMALS, PrecomputedLists
-from serving.lists.query import Query, Scene, allowed_without, append_events
+from serving.lists.query import Query, Scene, allowed_without, append_events, only_later
 from serving.lists.served_lists import ServedLists
 from serving.lists.similar_items import SimilarItems
 from serving.steering.catalogue.attributes import AttributeTable
@@ -89,6 +89,7 @@ class Predictor:
         eligible: NDArray[np.bool_] | None = None,
         steering: Steering | None = None,
         users: AttributeTable | None = None,
+        since: int | None = None,
         diversity: float = 0.0,
     ) -> Prediction:
         """min(n, number of candidates) items of those on sale at the moment (ServedLists.on_sale); by default now.
@@ -97,12 +98,12 @@ class Predictor:
         `basket`, items that go with those of `history`, for any user. exclude: item ids that are not in the list.
         eligible: (n_items,), in the order of the model's items: the only ones that may be in the list; None: all.
         steering: the rules that are active for the request. users: the attributes of users, from the catalogue.
-        diversity: from 0, off, to 1.
+        since: see query(). diversity: from 0, off, to 1.
         """
         is_plain = scene == "for_you" and not history and not exclude and eligible is None and steering is None
-        if is_plain and not diversity and (found := self._beginning(user_id, n, moment)):
+        if is_plain and since is None and not diversity and (found := self._beginning(user_id, n, moment)):
             return found
-        query, unknown = self.query(user_id, history, scene, exclude, eligible, steering, users, diversity)
+        query, unknown = self.query(user_id, history, scene, exclude, eligible, steering, users, since, diversity)
         if steering is not None or diversity:
             return self._chosen(query, n, moment, unknown)
         return self._prediction(query, *self._listed(query, n, moment, use_stored=True), unknown)
@@ -116,9 +117,14 @@ class Predictor:
         eligible: NDArray[np.bool_] | None = None,
         steering: Steering | None = None,
         users: AttributeTable | None = None,
+        since: int | None = None,
         diversity: float = 0.0,
     ) -> tuple[Query, list[str]]:
-        """What predict() ranks for, in rows and columns of the model; and the ids of the history that it ignores."""
+        """What predict() ranks for, in rows and columns of the model; and the ids of the history that it ignores.
+
+        since: of a user who was erased, the time in microseconds since 1970, UTC. Stored events up to it do not count;
+        if there are any, the user is a cold-start user. Attributes of the user, which may be of before, do not count.
+        """
         found = [self.model.items_.row(item_id) for item_id in history]
         unknown = [item_id for item_id, column in zip(history, found, strict=True) if column < 0]
         new = np.array([column for column in found if column >= 0], dtype=np.int32)
@@ -126,6 +132,8 @@ class Predictor:
             eligible = allowed_without(eligible, excluded, len(self.item_ids))
         row = self.model.users_.row(user_id) if scene != "basket" else -1
         stored = self.model.histories_[row : row + 1] if row >= 0 else self._no_history
+        if since is not None:
+            (row, stored), users = only_later(row, stored, since), None
         known = stored if not len(new) else append_events(stored, new, self.model.as_of_)
         n_stored = len(stored.item_columns)
         row = row if n_stored else -1

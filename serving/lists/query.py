@@ -91,6 +91,15 @@ class Query:
         return replace(self, user_row=row, known=known, n_stored=n_stored, eligible=eligible)
 
 
+def only_later(row: int, stored: Histories, since: int) -> tuple[int, Histories]:
+    """The row and the stored events of a user of whom only events after a time may count.
+
+    If there are earlier ones, the row was fitted on them too: then it is -1, a cold-start user with the later events.
+    """
+    later = stored.timestamps > since
+    return (row, stored) if later.all() else (-1, stored.select(later))
+
+
 def allowed_without(
     allowed: NDArray[np.bool_] | None, columns: Sequence[int] | NDArray[np.int32], n_items: int
 ) -> NDArray[np.bool_]:

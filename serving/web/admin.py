@@ -5,9 +5,19 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from serving.web import validation
+from serving.web.predict_request import ID, NumberId, TextId
 from serving.web.validation import InvalidRequestError, display_value
 
 RULES_TYPES = ("application/yaml", "application/x-yaml", "text/yaml", "text/plain", "application/json")
+
+
+class EraseRequest(BaseModel):
+    """The body of POST /admin/erase."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    user_id: TextId | NumberId = Field(description="The id of the user, written as in the data.")
 
 
 class InForce(BaseModel):
@@ -42,6 +52,20 @@ class RulesInForce(BaseModel):
     request_id: str
 
 
+class Erased(BaseModel):
+    """The receipt of an erasure."""
+
+    erased_at: str = Field(description="ISO 8601, UTC. What the user did before counts for nothing any more.")
+    deleted: dict[str, int] = Field(description="Table of the feedback store -> number of deleted rows.")
+    remains: list[str] = Field(description="What may still hold data of the user, and until when.")
+    request_id: str
+
+
+def parse_erase(body: bytes, content_type: str) -> str | int:
+    """The user id in the body of POST /admin/erase. Raises InvalidRequestError as validation.parse() does."""
+    return validation.parse(EraseRequest, body, content_type, {"user_id": ID}).user_id
+
+
 def check_rules_type(content_type: str) -> None:
     """Raises InvalidRequestError(415) if the content type of PUT /admin/rules is none of RULES_TYPES."""
     if content_type.partition(";")[0].strip().lower() not in RULES_TYPES:
@@ -62,7 +86,7 @@ def versions_of(if_match: str | None) -> frozenset[str] | None:
     return None if tags == ["*"] else frozenset(tag.removeprefix("W/").strip('"') for tag in tags)
 
 
-ADMIN_MODELS = (InForce, RulesInForce)
+ADMIN_MODELS = (EraseRequest, InForce, RulesInForce, Erased)
 _REFUSED = {
     "401": "The request has no key or a wrong one",
     "403": "The key has not the scope admin, or the service has no file of keys",
@@ -79,6 +103,8 @@ def admin_paths(content: Any, problem: Any) -> dict[str, Any]:
     rules = {media_type: {"schema": {"type": "string"}} for media_type in RULES_TYPES}
     if_match = {"name": "if-match", "in": "header", "required": True, "schema": {"type": "string"}}
     if_match["description"] = "The version of the rules that this file replaces, in quotes; * replaces any."
+    body = {"required": True, **content("", "EraseRequest")}
+    body.pop("description")
     no_champion = {"503": "No champion is loaded yet; try again after Retry-After seconds"}
     return {
         "/admin/reload": {
@@ -101,5 +127,18 @@ def admin_paths(content: Any, problem: Any) -> dict[str, Any]:
                 parameters=[if_match],
                 requestBody={"required": True, "content": rules},
             ),
+        },
+        "/admin/erase": {
+            "post": operation(
+                "Deletes what the service holds of a user",
+                "Erased",
+                {
+                    "400": "The body is not JSON",
+                    "415": "The content type is not application/json",
+                    "422": "A field has a value that is not allowed",
+                    "503": "The feedback store cannot be reached; nothing was deleted; send the request again",
+                },
+                requestBody=body,
+            )
         },
     }

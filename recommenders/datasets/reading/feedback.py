@@ -19,6 +19,7 @@ from recommenders.datasets.reading.ingest import TABLES, Counts
 from recommenders.datasets.reading.relations import show
 from recommenders.events.item_states import aliases
 from recommenders.storage import schema
+from recommenders.storage.feedback_erasures import id_hash
 from recommenders.storage.feedback_files import COLUMNS, FeedbackFiles
 from recommenders.storage.feedback_position import Position
 from recommenders.storage.feedback_tables import TRAINABLE
@@ -79,15 +80,29 @@ def check_weights(weights: dict[str, float]) -> dict[str, float]:
 
 
 def count_feedback(rule: FeedbackRule, files: FeedbackFiles, until: int) -> CountedFeedback:
-    """The events of the files after the newest event of the source. until: its time, microseconds since 1970, UTC."""
+    """The events of the files after the newest event of the source. until: its time, microseconds since 1970, UTC.
+
+    Events of erased users from before their erasure count as if they were not there.
+    """
+    erased = files.erased()
     kinds, end = pa.array(list(rule.weights), pa.string()), pa.scalar(until, schema.TIME)
     later, passed_over, position = [COLUMNS.empty_table()], 0, None
     for page in files.pages():  # one pass, so that rows and position agree while another process appends events
-        weighted = page.filter(pc.is_in(page["event"], kinds))
+        weighted = _without_erased(page.filter(pc.is_in(page["event"], kinds)), erased)
         later.append(weighted.filter(pc.greater(weighted["timestamp"], end)))
         passed_over += weighted.num_rows - later[-1].num_rows
         position = Position(page["sequence"][-1].as_py(), page["event_id"][-1].as_py())
     return CountedFeedback(rule.interactions(pa.concat_tables(later)), passed_over, position)
+
+
+def _without_erased(events: pa.Table, erased: Mapping[str, int]) -> pa.Table:
+    """The events without those of erased users. erased: as FeedbackFiles.erased() returns it."""
+    users = pc.unique(events["user_id"]).to_pylist() if erased else []
+    for user_id in (user_id for user_id in users if id_hash(user_id) in erased):
+        last = pa.scalar(erased[id_hash(user_id)], pa.int64())
+        gone = pc.and_(pc.equal(events["user_id"], user_id), pc.less_equal(events["sequence"], last))
+        events = events.filter(pc.invert(gone))
+    return events
 
 
 def newest_event(files: Sequence[Path]) -> int:

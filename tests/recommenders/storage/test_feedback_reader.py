@@ -1,5 +1,6 @@
 """Events are read from a real feedback store into files: each once, whatever happens between two steps."""
 
+import sqlite3
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from sqlalchemy import create_engine, text
 
 from recommenders.errors import ConfigurationError, DataError
 from recommenders.storage import feedback_files
+from recommenders.storage.feedback_erasures import id_hash
 from recommenders.storage.feedback_files import FeedbackFiles
 from recommenders.storage.feedback_position import Position
 from recommenders.storage.feedback_reader import FeedbackReader, collect
@@ -175,3 +177,50 @@ def test_a_damaged_file_is_an_error_with_its_name(files: FeedbackFiles) -> None:
     for read in damaged:
         with pytest.raises(DataError, match=r"events-1-1\.parquet is not a file of feedback events"):
             read()
+
+
+def test_files_know_who_was_erased_and_the_store_is_still_the_same(
+    url: str, store: FeedbackStore, files: FeedbackFiles
+) -> None:
+    store.append([*many(range(2)), *many(range(2, 4), user_id="v")])
+    reader = FeedbackReader(url, "toy")
+    collect(reader, files)
+    last = files.position()
+    assert last is not None
+    assert (reader.erased(), files.erased()) == ({}, {})
+    store.erase("v")  # the last event that was read is of this user
+    assert collect(reader, files).num_rows == 0
+    assert files.erased() == {id_hash("v"): last.sequence}
+    store.append(many(range(4, 5)))
+    assert collect(reader, files)["event_id"].to_pylist() == ["e4"]
+    store.erase("v")
+    collect(reader, files)
+    assert files.erased() == {id_hash("v"): last.sequence + 1}
+    files.forget({id_hash("v"): 1, id_hash("w"): 2})  # a backup of the store names fewer
+    assert files.erased() == {id_hash("v"): last.sequence + 1, id_hash("w"): 2}
+
+
+def test_a_store_of_an_earlier_version_has_no_erased_users(
+    store: FeedbackStore, files: FeedbackFiles, tmp_path: Path
+) -> None:
+    path = tmp_path / "old.db"
+    old = FeedbackStore(f"sqlite:///{path}", "toy")
+    old.append(many(range(2)))
+    old.close()
+    with sqlite3.connect(path) as connection:
+        connection.execute("drop table erased_users")
+        connection.execute("drop table erased_events")
+    connection.close()
+    reader = FeedbackReader(f"sqlite:///{path}", "toy")
+    collect(reader, files)
+    assert (reader.erased(), ids(files)) == ({}, ["e0", "e1"])
+    with pytest.raises(DataError, match="lacks event 'e9'"):
+        list(reader.pages(Position(1, "e9")))
+
+
+def test_a_damaged_list_of_erased_users_stops_the_reading(files: FeedbackFiles) -> None:
+    files.folder.mkdir(parents=True)
+    for content in ("[]", "{", '{"a": "b"}'):
+        (files.folder / "erased.json").write_text(content)
+        with pytest.raises(DataError, match=r"erased.json does not name erased users"):
+            files.erased()

@@ -17,6 +17,7 @@ from serving.batch.options import BatchOptions, parse_request
 from serving.batch.source import open_source
 from serving.batch.users import known_users
 from serving.endpoints import list_making
+from serving.feedback.store import FeedbackStore
 from serving.steering.catalogue.files import record_file
 from serving.steering.rules.files import rules_folder
 
@@ -131,6 +132,16 @@ def test_without_rules_no_rule_counts(shop: Any) -> None:
     assert (summary.rules, summary.rules_version, summary.with_rules) == ({}, "", False)
     shop.rules("rules: []")
     (answer,) = shop.answers([{"user_id": "u00"}])
+    assert found["u00"] == rows_of("u00", answer, ())
+
+
+def test_an_erased_user_gets_the_list_of_a_cold_start_user(shop: Any) -> None:
+    store = FeedbackStore(shop.settings.feedback_store, "toy")
+    store.erase("u00")
+    store.close()
+    found, _ = written(shop, BatchOptions(), [{"user_id": "u00"}])
+    (answer,) = shop.answers([{"user_id": "u00"}])
+    assert answer["strategy"] == "popularity"
     assert found["u00"] == rows_of("u00", answer, ())
 
 

@@ -171,7 +171,10 @@ def test_a_deadline_that_is_none_is_an_error(serve, wrong):
 def test_a_list_takes_only_events_after_the_training_log_of_its_champion(serve, market):
     worker, asked = serve(n_ended=0), []
     worker.feedback = SimpleNamespace(
-        problem="", recent_items=lambda *of: asked.append(of) or [], store_answer=lambda _: None
+        problem="",
+        recent_items=lambda *of: asked.append(of) or [],
+        store_answer=lambda _: None,
+        erased_at=lambda _: None,
     )
     request(worker, "POST", "/predict", json={"user_id": 7})
     pointer_file = worker.watcher.pointer_file

@@ -22,25 +22,28 @@ def test_tables_of_a_later_version_are_reported_and_the_store_is_tried_again(
     monkeypatch.setattr(feedback_module, "RETRY_SECONDS", 0.05)
     url = f"sqlite:///{tmp_path / 'events.db'}"
     FeedbackStore(url, "toy").close()
-    set_revision(url, "9999")
+    newest = set_revision(url, "9999")
     feedback = Feedback(url, "toy", lambda: SimpleNamespace(feedback_position=None), 0, lambda *_: None)
     feedback.start()
     until(lambda: "cannot be opened" in feedback.problem and "9999" in feedback.problem)
     with pytest.raises(FeedbackError, match="9999"):
         asyncio.run(feedback.write([EVENT]))
     assert feedback.recent_items("u") == []
-    set_revision(url, "0004")
+    set_revision(url, newest)
     until(lambda: not feedback.problem)
     assert asyncio.run(feedback.write([EVENT])) == 1
     until(lambda: feedback.recent_items("u") == ["i"])
     feedback.stop()
 
 
-def set_revision(url: str, revision: str) -> None:
+def set_revision(url: str, revision: str) -> str:
+    """Sets the version of the tables; returns the one before."""
     engine = create_engine(url)
     with engine.begin() as connection:
+        before: str = connection.execute(text("select version_num from alembic_version")).scalar_one()
         connection.execute(text("update alembic_version set version_num = :revision"), {"revision": revision})
     engine.dispose()
+    return before
 
 
 def until(condition) -> None:
