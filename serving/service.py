@@ -56,6 +56,7 @@ class Tradewind:
 
         from serving.champion.watcher import ChampionWatcher
         from serving.feedback.feedback import Feedback
+        from serving.lists.cache.list_cache import open_cache
 
         json_log.configure(settings.access_log)
         if settings.api_keys_file is None:
@@ -69,7 +70,9 @@ class Tradewind:
             lambda: worker.champion,
             settings.answer_days,
             worker.metrics.record_answers,
+            lambda user_hash: worker.cache and worker.cache.forget(user_hash),
         )
+        worker.cache = open_cache(settings.cache_url, settings.cache_seconds, worker.metrics.record_cache)
         threadpool_limits(1)  # for libraries that were loaded before
         sys.setswitchinterval(SWITCH_SECONDS)
         self.watcher.start()

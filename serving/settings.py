@@ -27,6 +27,13 @@ def _origins(text: str) -> str:
     return text
 
 
+def _cache_url(url: str) -> str:
+    if url and not re.fullmatch(r"memory://(\?mb=[1-9][0-9]{0,5})?|(redis|rediss|unix)://\S+", url):
+        raise ValueError("allowed: memory://?mb=64, redis://HOST:PORT/NUMBER, or nothing for no cache")
+    return url
+
+
+CacheUrl = Annotated[str, AfterValidator(_cache_url)]
 CorsOrigins = Annotated[str, AfterValidator(_origins)]
 
 
@@ -51,6 +58,8 @@ class ServingSettings(BaseSettings):
     answer_days: Annotated[int, Field(ge=0)] = 30  # how long answers of POST /predict are kept; 0: they are not stored
     workers: Annotated[int, Field(ge=1, le=64)] = 1  # processes of the service that answer requests
     deadline_ms: Annotated[int, Field(ge=1, le=MAX_DEADLINE_MS)] = 1000  # that a list may wait before it is computed
+    cache_url: CacheUrl = ""  # of lists that were ranked live; default: none
+    cache_seconds: Annotated[int, Field(ge=1, le=86_400)] = 300  # that a list is used again
     access_log: bool = False  # whether the service logs a line for each request
     api_keys_file: AbsolutePath | None = None  # default: requests need no key
     rules_file: AbsolutePath | None = None  # of the shop; default: configs/rules.yaml, a Bento contains its own

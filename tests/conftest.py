@@ -196,6 +196,38 @@ def serve_postgres(folder: Path, programs: list[list[str]], port: int) -> Iterat
         server.communicate(timeout=30)
 
 
+@pytest.fixture(scope="session")
+def redis_server(pick_port: Callable[[], int]) -> Iterator[tuple[int, str]]:
+    """The process id and the URL of a Redis of this process, in a temporary folder."""
+    pytest.importorskip("redis", reason="redis is not installed (pip install -e '.[dev]')")
+    program = shutil.which("redis-server")
+    if not program:
+        pytest.skip("redis-server is not installed (Debian: apt-get install redis-server)")
+    port, folder = pick_port(), Path(tempfile.mkdtemp(prefix="tradewind-redis-"))
+    options = ["--bind", "127.0.0.1", "--port", str(port), "--dir", str(folder), "--save", "", "--appendonly", "no"]
+    server = subprocess.Popen([program, *options], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert server.stdout is not None
+    try:
+        for line in server.stdout:
+            if "eady to accept connections" in line:
+                break
+        yield server.pid, f"redis://127.0.0.1:{port}/0"
+    finally:
+        server.terminate()
+        server.communicate(timeout=30)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def redis_url(redis_server: tuple[int, str]) -> str:
+    """The URL of an empty Redis."""
+    import redis
+
+    with redis.Redis.from_url(redis_server[1]) as client:
+        client.flushall()
+    return redis_server[1]
+
+
 def pytest_collection_finish() -> None:
     """What is loaded by now lives as long as the process: the collector need not walk over it again."""
     gc.collect()

@@ -9,12 +9,13 @@ POST /admin/erase    deletes what the service holds of a user
 import asyncio
 import logging
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from recommenders.storage.feedback_erasures import id_hash
 from serving.endpoints.worker import Worker
 from serving.feedback.events import FeedbackError
 from serving.settings import BENTO_RULES
@@ -121,7 +122,11 @@ async def erase(worker: Worker, request: Request) -> Response:
             "the user is not erased: the feedback store cannot be written; try again later"
         ) from error
     at = datetime.fromtimestamp(erased_at / 1e6, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    found = {"erased_at": at, "deleted": deleted, "remains": remains(worker, user_id)}
+    found: dict[str, Any] = {"erased_at": at, "deleted": deleted, "remains": remains(worker, user_id)}
+    if worker.cache and not await asyncio.to_thread(worker.cache.forget, id_hash(user_id)):
+        found["remains"].append(
+            f"lists in the cache, for {worker.settings.cache_seconds} s; no user gets them any more"
+        )
     return json_answer({**found, "request_id": request_ids.current()})
 
 

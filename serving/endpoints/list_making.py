@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from serving.endpoints.worker import Worker
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from serving.champion.pointer import Pointer
     from serving.champion.watcher import Champion
+    from serving.lists.cache.list_cache import ListCache
     from serving.lists.predictor import Prediction, Predictor
     from serving.steering.catalogue.attributes import AttributeTable
     from serving.steering.catalogue.served_items import ServedItems
@@ -39,14 +41,20 @@ class Made:
     since: int | None = None  # of an erased user: only events after this time count
 
 
-def make(worker: Worker, champion: "Champion", asked: PredictRequest, sent: str, request_id: str) -> Made:
+def make(
+    worker: Worker,
+    champion: "Champion",
+    asked: PredictRequest,
+    sent: str,
+    request_id: str,
+) -> Made:
     """The list for a request, now. sent: its JSON."""
     recent: Sequence[str] = ()
     since = None
     if worker.feedback:
         since = worker.feedback.erased_at(as_text(asked.user_id))  # before the events, see RecentEvents.erased_at()
         recent = worker.feedback.recent_items(as_text(asked.user_id), champion.feedback_position)
-    return make_at(champion, asked, sent, request_id, recent, time.time_ns() // 1000, since)
+    return make_at(champion, asked, sent, request_id, recent, time.time_ns() // 1000, since, worker.cache)
 
 
 def make_at(
@@ -57,17 +65,69 @@ def make_at(
     recent: Sequence[str],
     clock: int,
     since: int | None = None,
+    cache: "ListCache | None" = None,
 ) -> Made:
     """The list for a request at a time. recent: item ids of the user's stored events. clock: microseconds, UTC.
 
-    request_id: empty for a list without exploration. since: when the user was erased, if ever.
+    request_id: empty for a list without exploration. since: when the user was erased, if ever. cache: where the list may
+    be, and is stored, unless it depends on the request id.
     """
     eligible = eligible_items(champion.items, asked)
     steering = steering_of(champion.rules, asked, clock, request_id)
     made_from = (asked, recent, clock, eligible, steering, users_of(champion.items), since)
-    prediction = predict(champion.predictor, *made_from)
+    is_explored = steering is not None and steering.draw is not None
+    if cache and not is_explored and not is_prepared(champion.predictor, *made_from):
+        parts = _parts(champion, asked, recent, clock, steering, since)
+        live = partial(predict, champion.predictor, *made_from)
+        prediction = cache.list_for(as_text(asked.user_id), parts, live)
+    else:
+        prediction = predict(champion.predictor, *made_from)
     items = answered_items(asked, prediction, champion.items)
     return Made(request_id, asked, sent, clock, recent, eligible, steering, prediction, items, since)
+
+
+def is_prepared(
+    predictor: "Predictor",
+    asked: PredictRequest,
+    recent: Sequence[str],
+    clock: int,
+    eligible: "NDArray[np.bool_] | None",
+    steering: "Steering | None",
+    users: "AttributeTable | None",
+    since: int | None,
+) -> bool:
+    """Whether the list is in memory already, because it was made for all known users. The arguments of predict()."""
+    is_changed = asked.scene != "for_you" or asked.history or asked.exclude or asked.diversity or recent
+    if is_changed or eligible is not None or steering is not None or since is not None:
+        return False
+    moment = predictor.lists.moment(clock)
+    return predictor.is_prepared(as_text(asked.user_id), asked.n_recommendations, moment)
+
+
+def _parts(
+    champion: "Champion",
+    asked: PredictRequest,
+    recent: Sequence[str],
+    clock: int,
+    steering: "Steering | None",
+    since: int | None,
+) -> list[object]:
+    """All that a list is made from besides the user, as a cache needs it: see serving.lists.cache.list_cache.
+
+    The time counts only by the items on sale and the rules that are active.
+    """
+    predictor, items, rules = champion.predictor, champion.items, champion.rules
+    return [
+        champion.pointer.bundle_sha256,
+        predictor.precomputed.version if predictor.precomputed else "",  # a list made from them may differ by rounding
+        items.version if items else "",
+        rules.version if rules else "",
+        [each.rule.name for each in steering.active] if steering else [],
+        predictor.lists.sale_period(predictor.lists.moment(clock)),
+        recent,
+        since,
+        asked.model_dump_json(),
+    ]
 
 
 def record(worker: Worker, champion: "Champion", made: Made) -> None:

@@ -12,17 +12,19 @@ from serving.traffic.shared_folder import shared_folder
 
 if TYPE_CHECKING:  # the process that only starts the worker needs no model and no numpy
     from serving.champion.watcher import Champion, ChampionWatcher
+    from serving.lists.cache.list_cache import ListCache
     from serving.steering.catalogue.files import Catalogue
 
 
 class Worker:
-    """One per process. The process sets `watcher` and `feedback` when it starts; tests may leave them out."""
+    """One per process. The process sets `watcher`, `feedback` and `cache` when it starts; tests may leave them out."""
 
     def __init__(self, settings: ServingSettings | None = None) -> None:
         """settings: by default those of the environment."""
         self.settings = settings or ServingSettings()
         self.watcher: ChampionWatcher | None = None
         self.feedback: Feedback | None = None
+        self.cache: ListCache | None = None
         folder = shared_folder()
         self.metrics = Metrics(folder)
         self.keys = ApiKeys(self.settings.api_keys_file) if self.settings.api_keys_file else None

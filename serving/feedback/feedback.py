@@ -53,12 +53,15 @@ class Feedback:
         champion: "Callable[[], Fitted | None]",
         answer_days: int,
         count_answers: Callable[[str, int], None],
+        on_erased: Callable[[str], object] = lambda _: None,
     ) -> None:
         """url: of the feedback store, as FeedbackStore takes it. dataset: to which events and answers belong.
 
         champion: returns what makes the lists. The events that it was trained on are not users' newest events.
         answer_days: how long answers are kept; 0: they are not stored. count_answers: see AnswerLog.
+        on_erased: see RecentEvents.
         """
+        self._on_erased = on_erased
         self._url, self._dataset, self._champion = url, dataset, champion
         self._answer_days, self._count_answers = answer_days, count_answers
         self._opened: _Opened | None = None
@@ -137,7 +140,7 @@ class Feedback:
         from serving.feedback.writer import GroupWriter
 
         store = FeedbackStore(self._url, self._dataset)
-        recent = RecentEvents(store, self._champion)
+        recent = RecentEvents(store, self._champion, self._on_erased)
         recent.start()
         answers = AnswerLog(store, self._answer_days, self._count_answers) if self._answer_days else None
         if answers:

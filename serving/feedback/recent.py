@@ -48,9 +48,18 @@ class _Known:
 class RecentEvents:
     """User id -> items of the newest events; and who was erased. A thread reads the store; any thread may look up."""
 
-    def __init__(self, store: FeedbackStore, champion: Callable[[], Fitted | None]) -> None:
-        """champion: returns the one that makes the lists; None if there is none yet."""
+    def __init__(
+        self,
+        store: FeedbackStore,
+        champion: Callable[[], Fitted | None],
+        on_erased: Callable[[str], object] = lambda _: None,
+    ) -> None:
+        """champion: returns the one that makes the lists; None if there is none yet.
+
+        on_erased: gets the hash of the id of each user who was erased since the first poll.
+        """
         self.problem = ""
+        self._on_erased, self._has_polled = on_erased, False
         self._erased: dict[str, int] = {}  # hash of the user id -> time of the erasure
         self._last_erasure = 0  # its sequence
         self._polling = threading.Lock()
@@ -105,6 +114,9 @@ class RecentEvents:
             if erasures:
                 self._erased = self._erased | {erasure.user_hash: erasure.erased_at for _, erasure in erasures}
                 self._last_erasure = erasures[-1][0]
+            for _, erasure in erasures if self._has_polled else ():
+                self._on_erased(erasure.user_hash)
+            self._has_polled = True
             return n_events
 
     def _moved(self, known: _Known, position: Position | None) -> _Known:

@@ -7,8 +7,10 @@ The arrays are mapped into memory, so all workers of a machine share them. A lis
 items which are no longer on sale, or which a request excludes, leave enough others.
 """
 
+import hashlib
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +44,11 @@ class PrecomputedLists:
 
     def __len__(self) -> int:
         return len(self.columns)
+
+    @cached_property
+    def version(self) -> str:
+        """The same for lists of one bundle that were made while the same items were on sale."""
+        return hashlib.sha256(self.on_sale.tobytes()).hexdigest()
 
     @property
     def depth(self) -> int:

@@ -108,6 +108,10 @@ class Predictor:
             return self._chosen(query, n, moment, unknown)
         return self._prediction(query, *self._listed(query, n, moment, use_stored=True), unknown)
 
+    def is_prepared(self, user_id: str, n: int, moment: int) -> bool:
+        """Whether the list of a request without history, exclusions, filters and rules is in memory already."""
+        return self._beginning(user_id, n, moment) is not None
+
     def query(
         self,
         user_id: str,

@@ -47,6 +47,11 @@ class ServedLists:
             known = self._on_sale = known._replace(items=known.items & self.model.available_)
         return known.items
 
+    def sale_period(self, moment: int) -> tuple[int, int]:
+        """The time around the moment in which the same items are on sale: its begin (inclusive) and end (exclusive)."""
+        self.on_sale(moment)
+        return self._on_sale.since, self._on_sale.until
+
     def recommend(
         self,
         user_rows: NDArray[np.int32],

@@ -11,8 +11,11 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed
 from pathlib import Path
 from typing import Any
@@ -47,6 +50,7 @@ REQUIREMENTS = (
     "cel-expr-python",
     "protobuf",
 )
+OPTIONAL = ("redis",)  # imported only where a setting asks for it; in a Bento if it is installed where that is built
 IGNORED = shutil.ignore_patterns("__pycache__", "*.pyc", "release", "training", "evaluation", "simulation")
 BUILD_SECONDS = 120
 TELEMETRY_OFF = {"BENTOML_DO_NOT_TRACK": "True"}
@@ -111,7 +115,7 @@ def bentofile(name: str, pointer: Pointer) -> dict[str, Any]:
         "labels": {"dataset": pointer.dataset, "model": pointer.model, "version": str(pointer.version)},
         "include": [*(f"{package}/" for package in PACKAGES), f"{BENTO_POINTER.parent.name}/"],
         "python": {
-            "packages": [f"{package}=={installed(package)}" for package in REQUIREMENTS],
+            "packages": [f"{package}=={installed(package)}" for package in (*REQUIREMENTS, *_found(OPTIONAL))],
             "lock_packages": False,  # locking would need a package index
         },
         "envs": [{"name": key, "value": value} for key, value in TELEMETRY_OFF.items()],
@@ -120,6 +124,16 @@ def bentofile(name: str, pointer: Pointer) -> dict[str, Any]:
             "python_version": f"{sys.version_info.major}.{sys.version_info.minor}",
         },
     }
+
+
+def _found(packages: Sequence[str]) -> list[str]:
+    """Those of some packages that are installed."""
+    found = []
+    for package in packages:
+        with suppress(PackageNotFoundError):
+            installed(package)
+            found.append(package)
+    return found
 
 
 def _bentoml_build(folder: Path, version: str, home: Path) -> None:

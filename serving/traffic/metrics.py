@@ -56,6 +56,8 @@ class Metrics:
         rules = "Effects of the rules of the shop: lists for which a rule was active, and items that it acted on."
         self._rules = self._counter("rule_effects", rules, "rule", "effect")
         self._rule_names: set[str] = set()
+        cache_text = "Lists that were looked up in the cache: found, not found, or the cache did not answer."
+        self._cache = self._counter("cache_requests", cache_text, "result")
         # the counter of a combination of labels; finding it takes longer than counting
         self._request_of, self._list_of = cache(self._requests.labels), cache(self._lists.labels)
         self._since = time.time() if folder is None else (folder / STARTED).stat().st_mtime
@@ -89,6 +91,10 @@ class Metrics:
             shown = name if name in self._rule_names else "other"
             for effect, n in counts.items():
                 self._rules.labels(shown, effect).inc(n)
+
+    def record_cache(self, result: str) -> None:
+        """Records that the cache was asked for a list: "hit", "miss" or "error"."""
+        self._cache.labels(result).inc()
 
     def exposition(self) -> bytes:
         """All metrics in Prometheus' text format."""

@@ -102,3 +102,12 @@ def test_a_failed_build_is_an_error_of_one_line(tmp_path, market, monkeypatch):
 )
 def test_bento_names_are_accepted_by_bentoml(dataset, name):
     assert bento_name(dataset) == name
+
+
+def test_a_package_that_few_need_is_a_requirement_only_if_it_is_installed(tmp_path, market, monkeypatch):
+    settings = market.settings(tmp_path / "home")
+    market.release(settings, 7, 4)
+    pointer = read_pointer(settings.pointer)
+    monkeypatch.setattr(bento, "OPTIONAL", ("httpx", "no-such-package"))
+    packages = [line.partition("==")[0] for line in bento.bentofile("toy", pointer)["python"]["packages"]]
+    assert packages == [*bento.REQUIREMENTS, "httpx"]
