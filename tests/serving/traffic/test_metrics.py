@@ -81,6 +81,7 @@ def test_prometheus_reads_the_exposition():
         "tradewind_events",
         "tradewind_answers",
         "tradewind_rule_effects",
+        "tradewind_cache_requests",
         "tradewind_request_duration_seconds",
     }
     lists = next(one for one in families["tradewind_lists"].samples if one.name == "tradewind_lists_total")
