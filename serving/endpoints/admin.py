@@ -121,6 +121,7 @@ async def erase(worker: Worker, request: Request) -> Response:
         raise UnavailableError(
             "the user is not erased: the feedback store cannot be written; try again later"
         ) from error
+    log.warning("a user was erased by the request %s", request_ids.current())
     at = datetime.fromtimestamp(erased_at / 1e6, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     found: dict[str, Any] = {"erased_at": at, "deleted": deleted, "remains": remains(worker, user_id)}
     if worker.cache and not await asyncio.to_thread(worker.cache.forget, id_hash(user_id)):

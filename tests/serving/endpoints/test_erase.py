@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from recommenders.models.ease import EASE
+from recommenders.storage.feedback_erasures import id_hash
 from serving.champion.pointer import fingerprint, read_pointer, write_pointer
 from serving.champion.watcher import ChampionWatcher
 from serving.endpoints.application import build
@@ -19,6 +20,7 @@ from serving.endpoints.worker import Worker
 from serving.feedback.feedback import Feedback
 from serving.feedback.store import FeedbackStore
 from serving.lists import precomputed
+from serving.lists.cache.list_cache import open_cache
 from serving.replay import replay
 from serving.settings import ServingSettings
 from serving.traffic.key_file import add_key
@@ -137,6 +139,21 @@ def test_answers_to_an_erased_user_are_replayed_and_explained_without_what_was_b
     assert not replay(replace(answer, since=None), worker.champion.predictor).equal
 
 
+def test_an_erasure_removes_the_cached_lists_and_older_ones_are_not_found(worker: Worker, send: Send) -> None:
+    results: list[str] = []
+    worker.cache = open_cache("memory://", 300, results.append)
+    for user_id in (3, 2):
+        send("POST", "/predict", user_id=user_id, scene="discover")
+    entries = worker.cache._store._entries
+    held = dict(entries)
+    assert len(held) == 2
+    send("POST", "/admin/erase", user_id=3)
+    assert [id_hash("2") in key for key in entries] == [True]
+    entries.update(held)  # another worker stored the list meanwhile
+    assert shown(send("POST", "/predict", user_id=3, scene="discover"))["strategy"] == "popularity"
+    assert results == ["miss"] * 3
+
+
 def test_a_request_for_an_erasure_that_cannot_be_met_says_why(worker: Worker, send: Send) -> None:
     wrong = send("POST", "/admin/erase", user_id=1.5, all=True)
     assert wrong.status_code == 422
@@ -144,6 +161,11 @@ def test_a_request_for_an_erasure_that_cannot_be_met_says_why(worker: Worker, se
     unknown = send("POST", "/admin/erase", user_id="a\0b").json()
     assert unknown["deleted"] == {"events": 0, "answers": 0}
     assert not any("trained with the user" in line for line in unknown["remains"])
+    pytest.importorskip("redis", reason="redis is not installed (pip install -e '.[dev]')")
+    worker.cache = open_cache("redis://127.0.0.1:1/0", 300, lambda _: None)
+    assert "lists in the cache, for 300 s" in send("POST", "/admin/erase", user_id=3).text
+    worker.cache = open_cache("memory://", 300, lambda _: None)
+    assert "lists in the cache" not in send("POST", "/admin/erase", user_id=3).text
     feedback, worker.feedback = worker.feedback, None
     lost = send("POST", "/admin/erase", user_id=3)
     assert (lost.status_code, lost.headers["retry-after"]) == (503, "1")

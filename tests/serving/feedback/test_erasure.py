@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import create_engine, text
 
+from recommenders.storage.feedback_erasures import id_hash
 from recommenders.storage.feedback_position import Position
 from serving.feedback.events import StoredEvent
 from serving.feedback.recent import RecentEvents
@@ -121,6 +122,18 @@ def test_every_worker_forgets_the_events_and_a_rollback_does_not_bring_them_back
     workers[0].poll()
     assert workers[0].items("u") == ["k"]
     assert RecentEvents(store, lambda: None).poll() == 0
+
+
+def test_a_worker_reports_each_erasure_since_it_started_once(store: FeedbackStore) -> None:
+    store.erase("v")
+    found: list[str] = []
+    recent = RecentEvents(store, lambda: None, found.append)
+    recent.poll()
+    assert found == []  # it has no lists of before
+    store.erase("u")
+    recent.poll()
+    recent.poll()
+    assert found == [id_hash("u")]
 
 
 def test_an_erasure_between_two_reads_of_a_worker_leaves_nothing(
