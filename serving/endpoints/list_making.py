@@ -69,8 +69,8 @@ def make_at(
 ) -> Made:
     """The list for a request at a time. recent: item ids of the user's stored events. clock: microseconds, UTC.
 
-    request_id: empty for a list without exploration. since: when the user was erased, if ever. cache: where the list may
-    be, and is stored, unless it depends on the request id.
+    request_id: empty for a list without exploration. since: when the user was erased, if ever. cache: where the list
+    may be, and is stored, unless it depends on the request id.
     """
     eligible = eligible_items(champion.items, asked)
     steering = steering_of(champion.rules, asked, clock, request_id)

@@ -59,8 +59,8 @@ class Predict:
 async def explained(champion: "Champion", made: Made) -> list[dict[str, Any]]:
     """The items of a list with their reasons."""
     predictor, user = champion.predictor, user_of(made.asked, made.recent)
-    among = (made.eligible, made.steering, users_of(champion.items), made.since, made.asked.diversity)
-    query, _ = predictor.query(*user, *among)
+    users, diversity = users_of(champion.items), made.asked.diversity
+    query, _ = predictor.query(*user, made.eligible, made.steering, users=users, since=made.since, diversity=diversity)
     moment = predictor.lists.moment(made.clock)
     reasons = await reasons_for(predictor, query, made.asked.n_recommendations, moment)
     numbers = uses_numeric_ids(made.asked)

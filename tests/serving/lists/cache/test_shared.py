@@ -9,9 +9,15 @@ from collections.abc import Callable
 import pytest
 
 from recommenders.errors import ConfigurationError
+from serving.lists.cache import shared
 from serving.lists.cache.shared import SKIP_SECONDS, CacheUnavailableError, SharedCache
 
 pytest.importorskip("redis", reason="redis is not installed (pip install -e '.[dev]')")
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shared, "TIMEOUT", 0.5)  # the machine may be busy
 
 
 class Clock:

@@ -85,7 +85,7 @@ def test_the_request_of_the_page_and_its_answer(worker: Worker) -> None:
 def test_exploration_as_the_page_has_it(worker: Worker) -> None:
     rules, exploration = blocks("yaml")
     assert worker.watcher
-    path = worker.watcher.rules._path
+    path = worker.watcher.rules.path
     assert path
     path.write_text(exploration.replace("depth: 50", "depth: 12") + rules.replace("new-paint", "newer-paint"))
     worker.watcher.poll()
