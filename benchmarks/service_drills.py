@@ -1,10 +1,11 @@
 """Drills of the service: what must hold, however often events come and whatever is killed.
 
-    python benchmarks/service_drills.py [--drills events kills freshness] [--quick] [--json]
+    python benchmarks/service_drills.py [--drills events kills postgresql_kills freshness] [--quick] [--json]
 
 events: four clients post 200,000 events in shuffled order, three times; 30 % of them are duplicates. kills: a process
-that stores events is killed 300 times while it writes. freshness: a purchase is posted to one service, and another one
-with the same feedback store is asked for the buyer's list until it changes, for 1,000 buyers of custom_b2b.
+that stores events is killed 300 times while it writes to SQLite. postgresql_kills: 50 times, with a PostgreSQL that the
+script starts. freshness: a purchase is posted to one service, and another one with the same feedback store is asked for
+the buyer's list until it changes, for 1,000 buyers of custom_b2b.
 """
 
 import os
@@ -24,7 +25,8 @@ from typing import Any
 import httpx
 import psutil
 from measuring import table
-from service_load import release, server
+from measuring.postgres import postgresql
+from service_load import free_port, release, server
 
 from recommenders.models.recommender import Recommender
 from serving.feedback.store import FeedbackStore
@@ -47,13 +49,13 @@ for number in range(int(sys.argv[2]), 10**12):
     store.append([StoredEvent(f"{number}-{n}", "click", "u", "i", 0, 0) for n in range(20)])
     print(number, flush=True)
 """
+BATCH_OF_WRITER = 20
 
 
 def main() -> None:
     """Prints a table, and with --json a last line for programs."""
-    table.run_parts(
-        "service_drills", __doc__, "--drills", {"events": events_once, "kills": kills, "freshness": freshness}
-    )
+    drills = {"events": events_once, "kills": kills, "postgresql_kills": postgresql_kills, "freshness": freshness}
+    table.run_parts("service_drills", __doc__, "--drills", drills)
 
 
 def events_once(quick: bool) -> Iterator[dict[str, Any]]:
@@ -104,29 +106,38 @@ def post(url: str, events: Sequence[Mapping[str, str]]) -> Counter[str]:
 
 
 def kills(quick: bool) -> Iterator[dict[str, Any]]:
-    """No event is lost that was acknowledged, and no batch is stored in part."""
-    n_kills, rng, acknowledged = 3 if quick else 300, random.Random(1), set[int]()
+    """Writers to SQLite are killed."""
     with TemporaryDirectory() as folder:
-        store_url = f"sqlite:///{Path(folder) / 'events.db'}"
-        for kill in range(n_kills):
-            command = [sys.executable, "-c", WRITER, store_url, str(kill * 10**6)]
-            process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=PROJECT)
-            assert process.stdout is not None
-            acknowledged.add(int(process.stdout.readline()))
-            time.sleep(rng.uniform(0, 0.1))
-            process.send_signal(signal.SIGKILL)
-            acknowledged |= {int(line) for line in process.stdout.read().split("\n")[:-1]}
-            process.wait()
-            process.stdout.close()
-        found = Counter(
-            int(row.event_id.split("-")[0])
-            for _, row in FeedbackStore(store_url, "custom_b2b").after(0, ["click"], 10**8)
-        )
-    assert set(found.values()) == {20}, "a batch is stored in part"
-    note = f"{n_kills} kills, {len(acknowledged):,} batches acknowledged, {len(found):,} stored"
-    yield table.row(
-        "batches lost by kill -9", "batches", len(acknowledged - set(found)), floor=0, lower_is_better=True, note=note
-    )
+        yield killed_writers(f"sqlite:///{Path(folder) / 'events.db'}", "SQLite", 3 if quick else 300)
+
+
+def postgresql_kills(quick: bool) -> Iterator[dict[str, Any]]:
+    """Writers to a PostgreSQL of this process are killed."""
+    with postgresql(free_port()) as url:
+        yield killed_writers(url, "PostgreSQL", 2 if quick else 50)
+
+
+def killed_writers(store_url: str, kind: str, n_kills: int) -> dict[str, Any]:
+    """No event is lost that was acknowledged, and no batch is stored in part."""
+    rng, acknowledged = random.Random(1), set[int]()
+    for kill in range(n_kills):
+        command = [sys.executable, "-c", WRITER, store_url, str(kill * 10**6)]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=PROJECT)
+        assert process.stdout is not None
+        acknowledged.add(int(process.stdout.readline()))
+        time.sleep(rng.uniform(0, 0.1))
+        process.send_signal(signal.SIGKILL)
+        acknowledged |= {int(line) for line in process.stdout.read().split("\n")[:-1]}
+        process.wait()
+        process.stdout.close()
+    store = FeedbackStore(store_url, "custom_b2b")
+    found = Counter(int(row.event_id.split("-")[0]) for _, row in store.after(0, ["click"], 10**8))
+    store.close()
+    assert set(found.values()) == {BATCH_OF_WRITER}, "a batch is stored in part"
+    lost = len(acknowledged - set(found)) * BATCH_OF_WRITER
+    note = f"{n_kills} kills; {len(acknowledged) * BATCH_OF_WRITER:,} acknowledged, {found.total():,} stored"
+    what = f"acknowledged events lost by kill -9, {kind}"
+    return table.row(what, "events", lost, floor=0, lower_is_better=True, note=note)
 
 
 def freshness(quick: bool) -> Iterator[dict[str, Any]]:

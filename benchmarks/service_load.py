@@ -240,9 +240,7 @@ def server(
     command: Sequence[str], own: Mapping[str, str], core: str, cwd: Path | None = None
 ) -> Iterator[tuple[str, psutil.Process]]:
     """A server on loopback, on one core; yields its address, as soon as it answers lists, and its process."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     inherited = {name: value for name, value in environment(1).items() if not name.startswith("TRADEWIND_")}
     with TemporaryDirectory() as folder, (Path(folder) / "log").open("w") as log:
         process = subprocess.Popen(
@@ -263,6 +261,13 @@ def server(
                 process.wait(15)
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
+
+
+def free_port() -> int:
+    """A port of this machine on which nothing listens now."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
 
 
 def _await(url: str, process: "subprocess.Popen[bytes]", log: Path) -> None:

@@ -6,7 +6,6 @@ import os
 import shutil
 import signal
 import socket
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Generator, Iterator
@@ -29,6 +28,9 @@ import pytest  # noqa: E402
 from hypothesis import HealthCheck, settings  # noqa: E402
 
 import orchestration  # noqa: E402, F401  (switches the telemetry of libraries off before they are imported)
+
+sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))  # its scripts and tests import it by short names
+from measuring.postgres import QUOTED, MissingError, postgresql, programs  # noqa: E402
 
 pytest_plugins = ["pytester"]
 
@@ -150,50 +152,19 @@ def chromium() -> str:
 
 
 @pytest.fixture(scope="session")
-def postgres(pick_port: Callable[[], int]) -> Iterator[str]:
-    """The URL of a PostgreSQL of this process; ${CUSTOM_PASSWORD} in it stands for the password 'p@ss/w:rd'."""
+def postgresql_is_installed() -> None:
     pytest.importorskip("psycopg2", reason="psycopg2 is not installed (pip install -e '.[dev]')")
-    programs = [postgres_program("initdb"), postgres_program("postgres")]
-    as_nobody = ["runuser", "-u", "nobody", "--"] if os.geteuid() == 0 else []  # initdb refuses root
-    if as_nobody and not shutil.which("runuser"):
-        pytest.skip("runuser is not installed (Debian: apt-get install util-linux), and PostgreSQL refuses root")
-    folder = Path(tempfile.mkdtemp(prefix="tradewind-postgres-"))  # pytest's folders are closed to nobody
-    folder.chmod(0o777)
     try:
-        yield from serve_postgres(folder, [[*as_nobody, path] for path in programs], pick_port())
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        programs()
+    except MissingError as error:
+        pytest.skip(str(error))
 
 
-def postgres_program(name: str) -> str:
-    """The path of a program of PostgreSQL's server, which is not on PATH in Debian."""
-    found = [shutil.which(name), *sorted(map(str, Path("/usr/lib/postgresql").glob(f"*/bin/{name}")))[::-1]]
-    path = next(filter(None, found), None)
-    if not path:
-        pytest.skip("PostgreSQL is not installed (Debian: apt-get install postgresql)")
-    return path
-
-
-def serve_postgres(folder: Path, programs: list[list[str]], port: int) -> Iterator[str]:
-    (initdb, postgres), password = programs, folder / "password"
-    password.write_text("p@ss/w:rd\n")
-    make = ["-D", f"{folder}/db", "-U", "reader", f"--pwfile={password}", "-A", "scram-sha-256", "-N"]
-    subprocess.run([*initdb, *make], check=True, capture_output=True, cwd=folder)
-    serve = ["-D", f"{folder}/db", "-p", str(port), "-h", "127.0.0.1", "-k", "", "-F"]
-    server = subprocess.Popen(
-        [*postgres, *serve], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-    assert server.stdout is not None
-    try:
-        for line in server.stdout:
-            if "ready to accept connections" in line:
-                break
-        yield f"postgresql://reader:${{CUSTOM_PASSWORD}}@127.0.0.1:{port}/postgres"
-    finally:
-        postmaster = folder / "db" / "postmaster.pid"
-        if postmaster.exists():  # runuser does not pass the signal on
-            os.kill(int(postmaster.read_text().split()[0]), 2)
-        server.communicate(timeout=30)
+@pytest.fixture(scope="session")
+def postgres(postgresql_is_installed: None, pick_port: Callable[[], int]) -> Iterator[str]:
+    """The URL of a PostgreSQL of this process; ${CUSTOM_PASSWORD} in it stands for the password 'p@ss/w:rd'."""
+    with postgresql(pick_port()) as url:
+        yield url.replace(QUOTED, "${CUSTOM_PASSWORD}")
 
 
 @pytest.fixture(scope="session")

@@ -59,6 +59,13 @@ def test_a_quick_run_prints_a_table_and_one_line_for_programs(name: str, kept: P
         assert row["floor_met"] is None or row["floor"] is not None
 
 
+def test_a_killed_writer_to_postgresql_loses_no_acknowledged_event(postgresql_is_installed: None, kept: Path) -> None:
+    last = run("service_drills", "--quick", "--json", "--drills", "postgresql_kills", kept=kept).splitlines()[-1]
+    (row,) = json.loads(last)["rows"]
+    assert (row["ours"], row["floor_met"]) == (0, True)
+    assert row["note"].startswith("2 kills; ")
+
+
 def test_finished_results_are_not_computed_again(kept: Path) -> None:
     options = ("--quick", "--no-peers", "--json", *QUICK["accuracy"])
     first = json.loads(run("accuracy", *options, kept=kept).splitlines()[-1])
