@@ -48,7 +48,7 @@ def build(worker: Worker, swagger: Path) -> ASGIApp:
         gate = CORSMiddleware(
             gate, origins, allow_methods=("GET", "POST"), allow_headers=REQUEST_HEADERS, expose_headers=ANSWER_HEADERS
         )
-    return RequestLog(gate, lambda status, seconds: worker.metrics.record_request(status, seconds))
+    return RequestLog(gate, worker.metrics.record_request)
 
 
 def _lists_first(lists: ASGIApp, application: ASGIApp) -> ASGIApp:

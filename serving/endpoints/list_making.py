@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from serving.steering.catalogue.served_items import ServedItems
     from serving.steering.rules.bound import BoundRules
     from serving.steering.rules.steering import Steering
+    from serving.traffic.metrics import Endpoint
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,10 +131,10 @@ def _parts(
     ]
 
 
-def record(worker: Worker, champion: "Champion", made: Made) -> None:
+def record(worker: Worker, champion: "Champion", made: Made, endpoint: "Endpoint" = "predict") -> None:
     """Counts a list, and stores it in the feedback store."""
     pointer, strategy = champion.pointer, made.prediction.strategy
-    worker.metrics.record_list(strategy, str(pointer.version))
+    worker.metrics.record_list(strategy, str(pointer.version), endpoint)
     worker.metrics.record_rules(made.prediction.effects)
     if worker.feedback:
         user_id, catalogue = as_text(made.asked.user_id), champion.items.version if champion.items else ""

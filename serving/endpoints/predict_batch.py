@@ -51,7 +51,7 @@ async def batch(worker: Worker, request: Request) -> Response:
         made.append(found)
         answers.append(answer_of(champion.pointer, one, found.prediction, found.items, request_id, began))
     for each in made:
-        record(worker, champion, each)
+        record(worker, champion, each, "predict_batch")
     milliseconds = round((time.perf_counter() - start) * 1000, 3)
     return json_answer({"answers": answers, "request_id": request_ids.current(), "milliseconds": milliseconds})
 

@@ -40,6 +40,7 @@ async def find(worker: Worker, request: Request) -> Response:
     candidates = predictor.lists.on_sale()
     # in a thread: the first call of a version groups all events by order, and no other request waits for that
     found = await asyncio.to_thread(predictor.similar_items.find, asked.kind, column, asked.n, candidates)
+    worker.metrics.record_list(found.source, str(champion.pointer.version), "similar")
     items = [
         {"item_id": predictor.item_ids[found_column], "rank": rank, "score": score}
         for rank, (found_column, score) in enumerate(zip(found.item_columns, found.scores, strict=True), 1)

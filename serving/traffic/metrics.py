@@ -1,17 +1,18 @@
 """What the service counts: requests, lists and latencies, for Prometheus and for the page /analytics.
 
-The names follow Prometheus' conventions. Labels have few values: statuses, strategies, and the versions and rules that
-served since the start.
+The names follow Prometheus' conventions. Labels have few values: endpoints, statuses, strategies, and the versions and
+rules that served since the start. A path is never a label: any client can send new ones.
 """
 
 import os
 import time
 from collections import Counter as Counts
+from collections import defaultdict
 from collections.abc import Mapping
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest, values
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
@@ -24,9 +25,11 @@ BUCKETS = tuple(round(0.00025 * 1.6**n, 6) for n in range(24))
 MAX_RULE_NAMES = 500  # since the start; a file has 100 rules at most
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
+Endpoint = Literal["predict", "predict_batch", "similar"]  # that answer lists
+
 
 class Metrics:
-    """Counts every answer to POST /predict. Threads may share it. One object per process."""
+    """Counts every answer of the endpoints of lists. Threads may share it. One object per process."""
 
     def __init__(self, folder: Path | None = None) -> None:
         """folder: shared by all workers, each of which then shows the counts of all; None if there is only one.
@@ -41,15 +44,18 @@ class Metrics:
             values.ValueClass = values.MultiProcessValue()  # type: ignore[no-untyped-call]
             self._all = CollectorRegistry()
             MultiProcessCollector(self._all, str(folder))  # type: ignore[no-untyped-call]
-        self._requests = self._counter("requests", "Answers to POST /predict, by HTTP status.", "status")
-        lists = "Recommendation lists, by the strategy that made them and the version of the model."
-        self._lists = self._counter("lists", lists, "strategy", "version")
-        self._duration = Histogram(
+        answers = "Answers to POST /predict, POST /predict/batch and GET /similar, by HTTP status."
+        self._requests = self._counter("requests", answers, "endpoint", "status")
+        lists = "Lists, each of a batch too, by the strategy that made them and the version of the model."
+        self._lists = self._counter("lists", lists, "endpoint", "strategy", "version")
+        duration = Histogram(
             "tradewind_request_duration_seconds",
-            "Time inside the service of answers to POST /predict.",
+            "Time inside the service of answers to POST /predict, POST /predict/batch and GET /similar.",
+            ("endpoint",),
             registry=self._registry,
             buckets=BUCKETS,
         )
+        self._duration_of = {endpoint: duration.labels(endpoint) for endpoint in get_args(Endpoint)}
         self._events = self._counter("events", "Events of POST /events: new ones, and duplicates.", "outcome")
         answers = "Answers of POST /predict for the feedback store: stored, or dropped because it could not be written."
         self._answers = self._counter("answers", answers, "outcome")
@@ -65,14 +71,14 @@ class Metrics:
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(f"tradewind_{name}", text, labels, registry=self._registry)
 
-    def record_request(self, status: int, seconds: float) -> None:
-        """Records one answer to POST /predict."""
-        self._request_of(status).inc()
-        self._duration.observe(seconds)
+    def record_request(self, status: int, seconds: float, endpoint: Endpoint = "predict") -> None:
+        """Records one answer of an endpoint."""
+        self._request_of(endpoint, status).inc()
+        self._duration_of[endpoint].observe(seconds)
 
-    def record_list(self, strategy: str, version: str) -> None:
+    def record_list(self, strategy: str, version: str, endpoint: Endpoint = "predict") -> None:
         """Records one list."""
-        self._list_of(strategy, version).inc()
+        self._list_of(endpoint, strategy, version).inc()
 
     def record_events(self, stored: int, duplicates: int) -> None:
         """Records the events of one request."""
@@ -101,38 +107,39 @@ class Metrics:
         return generate_latest(self._all)
 
     def summary(self) -> dict[str, Any]:
-        """The figures since the start, JSON-ready. Percentiles are None before the first answer; times are UTC."""
-        statuses, strategies, versions = Counts[str](), Counts[str](), Counts[str]()
-        events, answers = Counts[str](), Counts[str]()
-        bounds: list[tuple[float, float]] = []
-        for sample in (sample for metric in self._all.collect() for sample in metric.samples):
-            labels, n = sample.labels, sample.value
-            match sample.name:
-                case "tradewind_requests_total":
-                    statuses[labels["status"]] += int(n)
-                case "tradewind_lists_total":
-                    strategies[labels["strategy"]] += int(n)
-                    versions[labels["version"]] += int(n)
-                case "tradewind_events_total":
-                    events[labels["outcome"]] += int(n)
-                case "tradewind_answers_total":
-                    answers[labels["outcome"]] += int(n)
-                case "tradewind_request_duration_seconds_bucket":
-                    bounds.append((float(labels["le"]), n))
+        """The figures since the start, JSON-ready. Percentiles are None before the first answer; times are UTC.
+
+        The percentiles are those of POST /predict: the time of a batch is that of its number of lists.
+        """
+        counts, bounds = self._counts()
+        statuses = counts["tradewind_requests_total", "status"]
         seconds = max(time.time() - self._since, 0.0)
         return {
             "requests": statuses.total(),
             "errors": sum(n for status, n in statuses.items() if int(status) >= 400),
+            "endpoints": dict(counts["tradewind_requests_total", "endpoint"]),
             "statuses": dict(sorted(statuses.items())),
             "latency_ms": {f"p{percent}": percentile(bounds, percent / 100) for percent in (50, 95, 99)},
             "requests_per_second": round(statuses.total() / max(seconds, 1.0), 3),
-            "strategies": dict(strategies),
-            "versions": dict(versions),
-            "events": dict(events),
-            "answers": dict(answers),
+            "strategies": dict(counts["tradewind_lists_total", "strategy"]),
+            "versions": dict(counts["tradewind_lists_total", "version"]),
+            "events": dict(counts["tradewind_events_total", "outcome"]),
+            "answers": dict(counts["tradewind_answers_total", "outcome"]),
             "since": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self._since)),
             "seconds": round(seconds, 1),
         }
+
+    def _counts(self) -> tuple[defaultdict[tuple[str, str], Counts[str]], list[tuple[float, float]]]:
+        """Name of a counter and of a label -> the sum of each value; and the buckets of POST /predict."""
+        counts: defaultdict[tuple[str, str], Counts[str]] = defaultdict(Counts)
+        bounds: list[tuple[float, float]] = []
+        for sample in (sample for metric in self._all.collect() for sample in metric.samples):
+            if sample.name.endswith("_total"):
+                for label, value in sample.labels.items():
+                    counts[sample.name, label][value] += int(sample.value)
+            elif sample.name.endswith("_seconds_bucket") and sample.labels["endpoint"] == "predict":
+                bounds.append((float(sample.labels["le"]), sample.value))
+        return counts, bounds
 
 
 def percentile(bounds: list[tuple[float, float]], share: float) -> float | None:

@@ -75,7 +75,7 @@ def lines(home: Path) -> list[dict[str, Any]]:
 
 
 def n_requests(client: httpx.Client) -> set[tuple[float, float, float]]:
-    """What several questions, which any of the workers may answer, say about the number of answers of /predict."""
+    """What several questions, which any of the workers may answer, say about the number of answers."""
     found = set()
     for _ in range(8):
         text = get(client, "/metrics").text

@@ -32,6 +32,27 @@ def test_answers_are_counted_by_status_strategy_and_version():
     assert summary["statuses"] == {"200": 101, "422": 1}
     assert summary["strategies"] == {"history": 100, "popularity": 1}
     assert summary["versions"] == {"3": 100, "4": 1}
+    assert summary["endpoints"] == {"predict": 102}
+
+
+def test_the_endpoints_are_counted_apart_and_the_latency_is_that_of_predict():
+    metrics = Metrics()
+    metrics.record_request(200, 0.001)
+    metrics.record_list("known_user", "7")
+    metrics.record_request(200, 1.0, "predict_batch")
+    for _ in range(3):
+        metrics.record_list("known_user", "7", "predict_batch")
+    metrics.record_request(404, 0.5, "similar")
+    metrics.record_list("orders", "7", "similar")
+    summary = metrics.summary()
+    assert (summary["requests"], summary["errors"], summary["statuses"]) == (3, 1, {"200": 2, "404": 1})
+    assert summary["endpoints"] == {"predict": 1, "predict_batch": 1, "similar": 1}
+    assert (summary["strategies"], summary["versions"]) == ({"known_user": 4, "orders": 1}, {"7": 5})
+    assert summary["latency_ms"]["p99"] < 2
+    text = metrics.exposition().decode()
+    assert 'tradewind_lists_total{endpoint="predict_batch",strategy="known_user",version="7"} 3.0' in text
+    assert 'tradewind_requests_total{endpoint="similar",status="404"} 1.0' in text
+    assert 'tradewind_request_duration_seconds_sum{endpoint="similar"} 0.5' in text
 
 
 def test_percentiles_are_within_a_bucket_of_the_exact_ones():
@@ -85,7 +106,7 @@ def test_prometheus_reads_the_exposition():
         "tradewind_request_duration_seconds",
     }
     lists = next(one for one in families["tradewind_lists"].samples if one.name == "tradewind_lists_total")
-    assert (lists.labels, lists.value) == ({"strategy": "known_user", "version": "7"}, 1.0)
+    assert (lists.labels, lists.value) == ({"endpoint": "predict", "strategy": "known_user", "version": "7"}, 1.0)
 
 
 def count_some(folder: Path, n: int) -> None:

@@ -1,4 +1,4 @@
-"""Request ids, the counts of POST /predict, and the lines of the log."""
+"""Request ids, the counts of answers, and the lines of the log."""
 
 import asyncio
 import json
@@ -54,11 +54,18 @@ def test_the_longest_valid_id_is_used(worker):
     assert send(worker, "GET", "/health", headers={"x-request-id": "a" * 64}).headers["x-request-id"] == "a" * 64
 
 
-def test_answers_of_predict_are_counted_and_no_others(worker):
-    send(worker, "POST", "/predict", json={"user_id": 1})  # no champion
-    send(worker, "GET", "/predict")
-    send(worker, "POST", "/events", json={})
-    assert worker.metrics.summary()["statuses"] == {"503": 1}
+def test_answers_with_lists_are_counted_and_no_others(worker):
+    for path in ("/predict", "/predict/batch"):
+        send(worker, "POST", path, json={"user_id": 1})  # no champion
+        send(worker, "GET", path)
+    for path in ("/similar/1", "/similar/a%2Fb?n=0"):
+        send(worker, "GET", path)
+        send(worker, "POST", path)
+    for path in ("/events", "/predict/", "/predict/batch/1", "/similar"):
+        send(worker, "POST", path, json={})
+    summary = worker.metrics.summary()
+    assert summary["statuses"] == {"422": 1, "503": 3}
+    assert summary["endpoints"] == {"predict": 1, "predict_batch": 1, "similar": 2}
 
 
 def test_a_request_is_a_line_without_the_user(worker, caplog):

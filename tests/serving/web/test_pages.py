@@ -19,7 +19,7 @@ def test_the_page_escapes_values_and_loads_no_external_files():
 
 def test_a_section_without_figures_says_so():
     page = pages.analytics(Metrics().summary()).decode()
-    assert page.count("none yet") == 5  # strategies, versions, statuses, events
+    assert page.count("none yet") == 6  # endpoints, strategies, versions, statuses, events, answers
     assert re.search(r"<th>p50</th>\s*<td>-</td>", page)
 
 
