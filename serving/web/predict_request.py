@@ -4,7 +4,17 @@ from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr, WithJsonSchema
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictFloat,
+    StrictInt,
+    StrictStr,
+    WithJsonSchema,
+)
 
 from serving.web import validation
 
@@ -52,6 +62,14 @@ ContextText = Annotated[StrictStr, Field(max_length=MAX_CONTEXT_LENGTH)]
 ContextNumber = Annotated[StrictFloat, Field(allow_inf_nan=False)]  # 5 is 5.0, as for attributes of items
 ContextValue = StrictBool | ContextText | ContextNumber
 
+
+def _whole(value: object) -> object:
+    """10.0 as 10: JSON Schema counts it as an integer, and some writers of JSON send it."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+NItems = Annotated[StrictInt, Field(ge=1, le=MAX_ITEMS), BeforeValidator(_whole)]
+
 AttributeName = Annotated[StrictStr, Field(max_length=64)]
 _VALUE = {"type": ["string", "number", "boolean"]}
 _VALUES: list[dict[str, Any]] = [_VALUE, {"type": "array", "items": _VALUE, "minItems": 1}]
@@ -82,7 +100,7 @@ class PredictRequest(BaseModel):
         "Unknown ids are ignored and returned in unknown_items.",
         examples=[[101, 2048]],
     )
-    n_recommendations: Annotated[StrictInt, Field(ge=1, le=MAX_ITEMS)] = 10
+    n_recommendations: NItems = 10
     scene: Scene = Field(
         default="for_you",
         description="`for_you`: all items. `reorder`: items that the user bought before. `discover`: items that the "

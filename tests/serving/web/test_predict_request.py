@@ -120,6 +120,18 @@ def test_a_context_has_texts_numbers_and_booleans():
     }
 
 
+@pytest.mark.parametrize("number", ["10", "10.0", "1e1"])
+def test_a_whole_number_may_have_a_fraction_of_zero(number):
+    request = parse(b'{"user_id": 1, "n_recommendations": %s}' % number.encode(), "application/json")
+    assert (request.n_recommendations, type(request.n_recommendations)) == (10, int)
+
+
+@pytest.mark.parametrize("number", ["10.5", "0.0", "101.0", "1e400", "NaN", "true", "null"])
+def test_a_number_that_is_not_whole_or_out_of_range_is_an_error(number):
+    with pytest.raises(InvalidRequestError, match=r"n_recommendations: got .*; allowed: a whole number from 1 to 100"):
+        parse(b'{"user_id": 1, "n_recommendations": %s}' % number.encode(), "application/json")
+
+
 def test_errors_in_a_history_name_the_position():
     with pytest.raises(
         InvalidRequestError, match=r"history\[1\]: got null; allowed: .*; history\[2\]: got a list of 0"
