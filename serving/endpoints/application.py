@@ -26,6 +26,7 @@ from serving.web.problems import problem
 # of other origins' pages, in addition to those that CORS always allows
 REQUEST_HEADERS = ("authorization", "x-request-id", "x-timeout-ms")
 ANSWER_HEADERS = ("x-request-id", "retry-after", "www-authenticate")
+MAX_PATH = 100  # characters of a path in a problem
 
 
 def build(worker: Worker, swagger: Path) -> ASGIApp:
@@ -66,7 +67,7 @@ async def _no_such_route(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if error.status_code == 405 and error.headers:
         allowed = ", ".join(sorted(error.headers["Allow"].split(", ")))  # Starlette joins a set
-        detail = f"{request.url.path} takes {allowed}; got {request.method}"
+        detail = f"{request.scope['path'][:MAX_PATH]} takes {allowed}; got {request.method}"
         return problem(405, detail, headers={"allow": allowed})
     paths = ", ".join(route.path.replace(":path", "") for route in request.app.routes if "{name}" not in route.path)
     return problem(404, f"no such path; allowed: {paths}")

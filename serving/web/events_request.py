@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StrictStr
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StrictStr
 
 from serving.feedback.events import StoredEvent
 from serving.web import validation
@@ -21,7 +21,7 @@ ALLOWED = {
     "event": "impression, click, cart, purchase or rating",
     "user_id": ID,
     "item_id": ID,
-    "timestamp": "a time with its zone, as 2026-11-30T08:15:00Z; at most five minutes in the future",
+    "timestamp": "a time with its zone, as 2026-11-30T08:15:00Z; from 1970 on, at most five minutes in the future",
     "request_id": "a string of 1 to 64 characters",
     "order_id": f"a string of 1 to {MAX_ID_LENGTH} characters",
     "quantity": "a number above 0",
@@ -30,15 +30,22 @@ ALLOWED = {
 }
 
 
-def _not_in_the_future(time: datetime) -> datetime:
-    if time > datetime.now(UTC) + AHEAD:
-        raise ValueError("in the future")
+def _with_a_clock(value: object) -> object:
+    """A text with hours and minutes. The digits "1796025600" are none: pydantic guesses seconds or milliseconds."""
+    if not isinstance(value, str) or ":" not in value:
+        raise ValueError("no date with a time of day")
+    return value
+
+
+def _possible(time: datetime) -> datetime:
+    if not EPOCH <= time <= datetime.now(UTC) + AHEAD:
+        raise ValueError("before 1970, or in the future")
     return time
 
 
 NO_NUL = r"^[^\x00]*$"  # PostgreSQL stores no character NUL
 Text = Annotated[StrictStr, Field(min_length=1, max_length=MAX_ID_LENGTH, pattern=NO_NUL)]
-Time = Annotated[AwareDatetime, Field(strict=True), AfterValidator(_not_in_the_future)]
+Time = Annotated[AwareDatetime, BeforeValidator(_with_a_clock), AfterValidator(_possible)]
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 
 

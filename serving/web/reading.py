@@ -21,7 +21,7 @@ async def read_body(scope: Scope, receive: Receive) -> bytes:
     Raises InvalidRequestError(413) as soon as it is too long, ClientDisconnect if the client disconnected.
     """
     announced = header(scope, b"content-length") or ""
-    if announced.isdigit() and (len(announced) > 12 or int(announced) > MAX_BODY_BYTES):
+    if announced.isascii() and announced.isdigit() and (len(announced) > 12 or int(announced) > MAX_BODY_BYTES):
         raise _too_long()
     body = b""
     while True:

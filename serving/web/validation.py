@@ -1,7 +1,7 @@
 """Parses and validates bodies. Errors state the field, the value and what is allowed."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -61,10 +61,15 @@ def invalid(details: Sequence[dict[str, str]]) -> InvalidRequestError:
     return InvalidRequestError(422, message, shown)
 
 
-def _details(faults: Sequence[Any], allowed: Mapping[str, str], fields: Sequence[str]) -> list[dict[str, str]]:
-    """One entry for each wrong field: pydantic reports a union once for each of its types. fields: of the body."""
+def _details(faults: Iterable[Any], allowed: Mapping[str, str], fields: Sequence[str]) -> list[dict[str, str]]:
+    """One entry for each wrong field: pydantic reports a union once for each of its types. fields: of the body.
+
+    At most MAX_FAULTS: a body can have 200,000 wrong values, and no other request is answered meanwhile.
+    """
     found: dict[str, dict[str, str]] = {}
     for fault in faults:
+        if len(found) == MAX_FAULTS:
+            break
         place, field = _place(fault["loc"], allowed)
         if fault["type"] == "extra_forbidden":
             place = f"{place}.{fault['loc'][-1]}" if place != "body" else str(fault["loc"][-1])

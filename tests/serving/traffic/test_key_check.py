@@ -72,6 +72,17 @@ def test_a_wrong_key_is_a_problem_with_a_challenge(worker, path, wrong):
     assert worker.metrics.summary()["statuses"] == {"401": 1}
 
 
+def test_of_two_keys_the_first_counts(worker, path):
+    good, wrong = ("authorization", bearer(path)), ("authorization", "Bearer tw_wrong")
+
+    async def statuses() -> list[int]:
+        transport = httpx.ASGITransport(app=build(worker, Path()))
+        async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+            return [(await client.get("/metrics", headers=two)).status_code for two in ([good, wrong], [wrong, good])]
+
+    assert asyncio.run(statuses()) == [200, 401]
+
+
 def test_the_hash_of_a_key_is_no_key(worker, path):
     bearer(path)
     stored = path.read_text().partition("sha256: ")[2].split()[0]

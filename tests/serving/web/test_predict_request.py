@@ -1,6 +1,7 @@
 """Validation of requests and its error messages, and conversion of ids."""
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from serving.champion.pointer import Pointer
 from serving.champion.watcher import Champion
 from serving.endpoints.list_making import answer_of, answered_items, predict
 from serving.lists.predictor import Predictor
+from serving.web import validation
 from serving.web.predict_request import (
     MAX_BODY_BYTES,
     MAX_HISTORY_LENGTH,
@@ -130,6 +132,20 @@ def test_a_whole_number_may_have_a_fraction_of_zero(number):
 def test_a_number_that_is_not_whole_or_out_of_range_is_an_error(number):
     with pytest.raises(InvalidRequestError, match=r"n_recommendations: got .*; allowed: a whole number from 1 to 100"):
         parse(b'{"user_id": 1, "n_recommendations": %s}' % number.encode(), "application/json")
+
+
+def test_only_as_many_faults_are_described_as_are_shown():
+    """A body can have 200,000 wrong values, and no other request is answered while they are described."""
+    described: list[int] = []
+
+    def faults() -> Iterator[dict[str, Any]]:
+        for number in range(1000):
+            described.append(number)
+            yield {"loc": ("history", number), "type": "int_type", "input": None}
+
+    details = validation._details(faults(), {"history": "a list", "history[]": "an id"}, ["history"])
+    assert [fault["field"] for fault in details] == [f"history[{n}]" for n in range(10)]
+    assert len(described) <= 11
 
 
 def test_errors_in_a_history_name_the_position():
