@@ -26,19 +26,20 @@ log = logging.getLogger(__name__)
 
 
 class AnswerLog:
-    """The answers of one worker. Any thread may add; a thread of its own writes."""
+    """The answers of one worker. Any thread may add; a thread of its own writes. Before it is started, they wait."""
 
-    def __init__(self, store: "FeedbackStore", days: int, count: Callable[[str, int], None]) -> None:
+    def __init__(self, days: int, count: Callable[[str, int], None]) -> None:
         """days: after which an answer is deleted. count: gets "stored" or "dropped", and a number of answers."""
         self.problem = ""
-        self._store, self._days, self._count = store, days, count
+        self._days, self._count = days, count
         self._waiting: deque[StoredAnswer] = deque()
         self._prune_at = time.monotonic()
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="answer-log", daemon=True)
 
-    def start(self) -> None:
-        """Starts to write."""
+    def start(self, store: "FeedbackStore") -> None:
+        """Starts to write to a store."""
+        self._store = store
+        self._thread = threading.Thread(target=self._run, name="answer-log", daemon=True)
         self._thread.start()
 
     def add(self, answer: "StoredAnswer") -> None:

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 from recommenders.errors import TradewindError
 from recommenders.storage.feedback_position import Position
+from serving.feedback.answers import AnswerLog
 from serving.feedback.events import FeedbackError, StoredEvent
 
 if TYPE_CHECKING:  # SQLAlchemy is imported by the thread that opens the store
-    from serving.feedback.answers import AnswerLog
     from serving.feedback.recent import Fitted, RecentEvents
     from serving.feedback.store import FeedbackStore
     from serving.feedback.stored_answer import StoredAnswer
@@ -63,7 +63,7 @@ class Feedback:
         """
         self._on_erased = on_erased
         self._url, self._dataset, self._champion = url, dataset, champion
-        self._answer_days, self._count_answers = answer_days, count_answers
+        self._answers = AnswerLog(answer_days, count_answers) if answer_days else None
         self._opened: _Opened | None = None
         self._problem = "the feedback store is being opened"
         self._stop = threading.Event()
@@ -104,13 +104,9 @@ class Feedback:
         return erased
 
     def store_answer(self, answer: "StoredAnswer") -> None:
-        """Stores an answer later; returns at once. It is lost if the store is not open yet."""
-        if not self._answer_days:
-            return
-        if self._opened is None or self._opened.answers is None:
-            self._count_answers("dropped", 1)
-        else:
-            self._opened.answers.add(answer)
+        """Stores an answer later; returns at once. It waits if the store is not open yet."""
+        if self._answers:
+            self._answers.add(answer)
 
     def stop(self) -> None:
         """Stores what waits, and closes the store."""
@@ -134,7 +130,6 @@ class Feedback:
             self._stop.wait(RETRY_SECONDS)
 
     def _started(self) -> _Opened:
-        from serving.feedback.answers import AnswerLog
         from serving.feedback.recent import RecentEvents
         from serving.feedback.store import FeedbackStore
         from serving.feedback.writer import GroupWriter
@@ -142,7 +137,6 @@ class Feedback:
         store = FeedbackStore(self._url, self._dataset)
         recent = RecentEvents(store, self._champion, self._on_erased)
         recent.start()
-        answers = AnswerLog(store, self._answer_days, self._count_answers) if self._answer_days else None
-        if answers:
-            answers.start()
-        return _Opened(store, GroupWriter(store), recent, answers)
+        if self._answers:
+            self._answers.start(store)
+        return _Opened(store, GroupWriter(store), recent, self._answers)

@@ -51,10 +51,10 @@ def test_answers_wait_while_the_store_is_away_and_too_many_are_dropped(store, mo
     counts: Counter[str] = Counter()
     monkeypatch.setattr(answers_module, "MAX_WAITING", 5)
     monkeypatch.setattr(answers_module, "MAX_GROUP", 2)
-    log = AnswerLog(store, 30, lambda outcome, n: counts.update({outcome: n}))
+    log = AnswerLog(30, lambda outcome, n: counts.update({outcome: n}))
     with monkeypatch.context() as away:
         away.setattr(store, "append_answers", lost)
-        log.start()
+        log.start(store)
         for number in range(7):
             log.add(replace(ANSWER, request_id=f"r{number}", answered_at=time.time_ns() // 1000))
         until(lambda: log.problem == "the disk is gone")
@@ -67,8 +67,8 @@ def test_answers_wait_while_the_store_is_away_and_too_many_are_dropped(store, mo
 def test_stopping_stores_what_waits_and_old_answers_go(store):
     now = time.time_ns() // 1000
     store.append_answers([replace(ANSWER, request_id="old", answered_at=now - 31 * DAY)])
-    log = AnswerLog(store, 30, lambda *_: None)
-    log.start()
+    log = AnswerLog(30, lambda *_: None)
+    log.start(store)
     log.add(replace(ANSWER, answered_at=now))
     log.stop()
     assert store.answer("r1") == replace(ANSWER, answered_at=now)
@@ -77,11 +77,11 @@ def test_stopping_stores_what_waits_and_old_answers_go(store):
 
 def test_an_answer_with_the_request_id_of_another_is_counted_as_dropped(store):
     counts: Counter[str] = Counter()
-    log = AnswerLog(store, 30, lambda outcome, n: counts.update({outcome: n}))
+    log = AnswerLog(30, lambda outcome, n: counts.update({outcome: n}))
     now = time.time_ns() // 1000
     for user_id in ("first", "second"):
         log.add(replace(ANSWER, user_id=user_id, answered_at=now))
-    log.start()
+    log.start(store)
     log.stop()
     assert counts == {"stored": 1, "dropped": 1}
     assert store.answer("r1") == replace(ANSWER, user_id="first", answered_at=now)

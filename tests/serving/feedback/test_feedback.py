@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,6 +13,7 @@ from serving.feedback import feedback as feedback_module
 from serving.feedback.events import FeedbackError, StoredEvent
 from serving.feedback.feedback import Feedback
 from serving.feedback.store import FeedbackStore
+from serving.feedback.stored_answer import StoredAnswer
 
 EVENT = StoredEvent("e", "purchase", "u", "i", 0, 0)
 
@@ -34,6 +36,27 @@ def test_tables_of_a_later_version_are_reported_and_the_store_is_tried_again(
     assert asyncio.run(feedback.write([EVENT])) == 1
     until(lambda: feedback.recent_items("u") == ["i"])
     feedback.stop()
+
+
+def test_answers_wait_until_the_store_is_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first champion answers before the store is open; answers of that time were lost."""
+    monkeypatch.setattr(feedback_module, "RETRY_SECONDS", 0.05)
+    url, counts = f"sqlite:///{tmp_path / 'events.db'}", Counter[str]()
+    FeedbackStore(url, "toy").close()
+    revision = set_revision(url, "9999")
+    feedback = Feedback(url, "toy", lambda: None, 30, lambda outcome, n: counts.update({outcome: n}))
+    now = time.time_ns() // 1000
+    first, second = (StoredAnswer(id_, now, "u", "for_you", "history", "ease", 1, "{}", [], []) for id_ in ("1", "2"))
+    feedback.store_answer(first)
+    feedback.start()
+    until(lambda: "9999" in feedback.problem)
+    feedback.store_answer(second)
+    set_revision(url, revision)
+    until(lambda: counts["stored"] == 2)
+    feedback.stop()
+    store = FeedbackStore(url, "toy")
+    assert [store.answer("1"), store.answer("2")] == [first, second]
+    assert counts == {"stored": 2}
 
 
 def set_revision(url: str, revision: str) -> str:
