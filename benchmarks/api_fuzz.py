@@ -20,6 +20,7 @@ from typing import Any
 import httpx
 import psutil
 import pyarrow as pa
+import pyarrow.compute as pc
 from measuring import table
 from measuring.questions import question
 from peers.environments import pinned, python_of
@@ -116,9 +117,11 @@ def series(url: str) -> set[str]:
     return {line.rpartition(" ")[0] for line in text.splitlines() if not line.startswith("#")}
 
 
-def release_catalogue(settings: ServingSettings, scale: float) -> None:
-    """The served catalogue of the items; there are no attributes of users."""
+def release_catalogue(settings: ServingSettings, scale: float, price_factor: float = 1.0) -> None:
+    """The served catalogue of the items; there are no attributes of users. price_factor: for another version of it."""
     items = question("custom_b2b", scale=scale).items
+    prices = pc.multiply(items["price"], price_factor)
+    items = items.set_column(items.column_names.index("price"), items.schema.field("price"), prices)
     users = schema.conform(pa.table({"user_id": pa.array([], pa.string())}), schema.USERS, "users")
     now = datetime.now(UTC)
     write(record_file(settings.pointer), item_attributes(items, {}, now), user_attributes(users, {}))

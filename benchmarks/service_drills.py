@@ -172,11 +172,14 @@ def seconds_until_fresh(one: str, other: str, user_id: str, model: Recommender) 
 
 
 @contextmanager
-def service(settings: ServingSettings, cores: str = ALL_CORES) -> Iterator[tuple[str, psutil.Process]]:
-    """The service from the source, with its home in `settings.home`; yields its address and its process."""
+def service(settings: ServingSettings, cores: str = ALL_CORES, **more: str) -> Iterator[tuple[str, psutil.Process]]:
+    """The service from the source, with its home in `settings.home`; yields its address and its process.
+
+    more: further variables of its environment.
+    """
     own = {"TRADEWIND_HOME": str(settings.home), "TRADEWIND_DATASET": "custom_b2b", "PYTHONPATH": str(PROJECT)}
     command = [sys.executable, "-m", "bentoml", "serve", "serving.service:Tradewind"]
-    with server(command, own, cores, PROJECT) as served:
+    with server(command, own | more, cores, PROJECT) as served:
         yield served
 
 

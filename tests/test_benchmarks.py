@@ -31,6 +31,7 @@ QUICK = {
     "similar_items": [],
     "segments": [],
     "service_drills": ["--drills", "kills"],
+    "service_replays": [],
 }
 
 
