@@ -50,6 +50,7 @@ QUICK_VERSIONS = ("repurchase", "collaborative_filtering", "popularity")
 SCENES = ("for_you", "reorder", "discover", "basket")
 N_CLIENTS = 4
 N_USERS = 50  # known ones: few, so that most get events before a later answer
+PLAIN_SHARE = 0.15  # of the requests: only a user id, so that lists that were made beforehand are answered too
 EVENTS = ("cart", "purchase", "click")
 RULES = (
     """
@@ -61,9 +62,9 @@ rules:
 """,
     """
 rules:
-- {{name: new, when: request.n > 3, action: pin, slot: 2, items: item.category == "{0}" && item.price < 20.0}}
+- {{name: new, when: request.n == 40, action: pin, slot: 2, items: item.category == "{0}" && item.price < 20.0}}
 - {{name: some-users, when: user.id.endsWith("7"), action: bury, items: item.brand == "{1}"}}
-- {{name: not-again, action: forbid_bought, items: item.category == "{0}"}}
+- {{name: not-again, when: request.n == 5, action: forbid_bought, items: item.category == "{0}"}}
 """,
 )
 
@@ -161,6 +162,8 @@ class Requests:
     def request(self, in_batch: bool) -> tuple[dict[str, Any], tuple[str, ...]]:
         """A body of POST /predict, and what it has."""
         rng = self._rng
+        if rng.random() < PLAIN_SHARE:
+            return {"user_id": int(rng.choice(self._users))}, ("plain", *(["in a batch"] if in_batch else []))
         parts: dict[str, tuple[float, Callable[[], Any]]] = {
             "history": (0.5, lambda: [*map(int, rng.choices(self._items, k=rng.randint(1, 5))), "no-item"]),
             "exclude": (0.3, lambda: [*map(int, rng.choices(self._items, k=20))]),
