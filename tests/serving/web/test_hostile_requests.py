@@ -116,6 +116,10 @@ REQUESTS = {
     "a boolean as price": asked({"filters": {"price": {"min": True}}}, 422, "filters.price.min: got true; allowed: a"),
     "null as a filter": asked({"filters": {"category": None}}, 422, "filters.category: got null; allowed: a text"),
     "an attribute too long": asked({"filters": {"a" * 99: 1}}, 422, "filters: got 'aaa"),
+    "a diversity of NaN": lists(b'{"user_id": 1, "diversity": NaN}', 422, "diversity: got nan; allowed: a number"),
+    "a diversity of true": asked({"diversity": True}, 422, "diversity: got true; allowed: a number from 0 to 1"),
+    "a context in a context": asked({"context": {"a": {"b": 1}}}, 422, "got an object; allowed: a name of 1 to 64"),
+    "a context of 400 digits": asked({"context": {"a": 10**400}}, 422, "got a number of 1329 bits; allowed"),
     # deadlines, ids and keys in headers
     "a deadline of text": asked({}, 400, "x-timeout-ms: got 'soon'; allowed: a whole number", x_timeout_ms="soon"),
     "a deadline below 0": asked({}, 400, "x-timeout-ms: got '-5'; allowed: a whole number", x_timeout_ms="-5"),
