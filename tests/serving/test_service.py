@@ -161,7 +161,8 @@ def test_the_openapi_document(client):
     }
     fields = described["components"]["schemas"]["PredictRequest"]
     assert set(fields["properties"]) == {
-        *("user_id", "history", "n_recommendations", "scene", "exclude", "fields", "filters", "explain")
+        *("user_id", "history", "n_recommendations", "scene", "exclude", "fields", "filters", "explain"),
+        *("context", "diversity"),
     }
     text = json.dumps(described)
     for reference in re.findall(r"#/components/schemas/(\w+)", text):
@@ -238,7 +239,7 @@ EXAMPLES = re.findall(
 def test_the_examples_of_the_documentation_with_fields_and_filters(client, market, home):
     market.catalogue(market.settings(home))
     market.until(lambda: "catalogue" in client.get("/health").json(), "the catalogue was never loaded")
-    fields, shown, range_, others, wrong, message = EXAMPLES
+    fields, shown, range_, others, wrong, message, context, diversity = EXAMPLES
     (item,) = ask(client, **json.loads(fields)).json()["items"]
     example = json.loads(shown)
     assert (list(item), set(item["fields"])) == (list(example), set(example["fields"]))
@@ -251,6 +252,8 @@ def test_the_examples_of_the_documentation_with_fields_and_filters(client, marke
     assert {item["item_id"] for item in items} == {102, 105, 108, 111}  # the blue ones
     answer = ask(client, **json.loads(wrong))
     assert (answer.status_code, answer.json()["detail"]) == (422, message.strip())
+    for example in (context, diversity):
+        assert len(ask(client, **json.loads(example)).json()["items"]) == 10
 
 
 def test_a_new_catalogue_is_served_at_once_and_a_damaged_one_is_not(client, market, home):
