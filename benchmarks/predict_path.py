@@ -32,7 +32,7 @@ FLOOR_MS, GOAL_MS = 2.5, 1.0  # of hybrid_learned, per request
 MAX_MB = 100.0
 FLAGSHIP = "hybrid_learned"
 QUICK_SCALE = 0.1
-ROUNDS = 3
+ROUNDS, ROUNDS_FROM = 3, 100  # a run with fewer requests only tests that the script works
 
 
 def main() -> None:
@@ -79,7 +79,7 @@ def measure(
     """Measures one bundle; prints and returns its rows. bounds: of the median. max_mb: of the bundle."""
     command = [sys.executable, __file__, "--one", str(folder), "--requests", str(n_requests)]
     rounds = []
-    for _ in range(ROUNDS):
+    for _ in range(ROUNDS if n_requests >= ROUNDS_FROM else 1):
         done = subprocess.run(command, env=environment(1), check=True, stdout=subprocess.PIPE, text=True)
         rounds.append(json.loads(done.stdout.splitlines()[-1]))
         if heavy := rounds[-1]["heavy"]:

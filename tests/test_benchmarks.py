@@ -16,6 +16,8 @@ import pytest
 from recommenders.evaluation.rank import rank_users
 from recommenders.training.fitting import fit_recipe
 
+pytestmark = pytest.mark.slow  # the longest file: it must not start last
+
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 KEYS = {"what", "unit", "ours", "peer", "peer_value", "ratio", "goal", "met"}
 QUICK = {
