@@ -43,7 +43,14 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 settings.register_profile("no_deadline", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("no_deadline")
 
+WHOLE_SIZES = os.environ.get("TRADEWIND_WHOLE_SIZES") == "1"
 PORTS = range(20_000, 32_000)  # below the ports that the system gives to connections
+
+
+@pytest.fixture(scope="session")
+def sized() -> Callable[[int], int]:
+    """whole size -> size of a test that repeats one check: a quarter, or with TRADEWIND_WHOLE_SIZES=1 all of it."""
+    return lambda whole: whole if WHOLE_SIZES else whole // 4
 
 
 @pytest.hookimpl(optionalhook=True)

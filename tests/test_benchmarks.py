@@ -27,8 +27,7 @@ QUICK = {
     "http_stack": [],
     "drift_alarms": [],
     "threads": ["--only", "inverse", "--beside", "0"],
-    "predict_path": ["--models", "popularity"],
-    "large_catalogue": [],
+    "large_catalogue": [],  # measures as predict_path.py does
     "explanations": [],
     "similar_items": [],
     "segments": [],

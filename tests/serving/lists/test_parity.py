@@ -1,5 +1,6 @@
 """The served lists are the evaluated lists: both are compared user by user, on a log with many ties."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -136,8 +137,8 @@ def test_served_lists_are_the_evaluated_ones(tmp_path: Path, candidate: Ensemble
 
 
 @pytest.mark.slow
-def test_served_lists_of_five_thousand_users_are_the_evaluated_ones(tmp_path: Path) -> None:
-    served = Served.make(tmp_path, 9000, learned("popularity", "ease", "repurchase"))
-    assert len(served.known.user_ids) + len(served.cold.user_ids) >= 5000
-    assert served.assert_served_as_evaluated(served.known) > 500
-    assert served.assert_served_as_evaluated(served.cold) > 50
+def test_served_lists_of_many_users_are_the_evaluated_ones(tmp_path: Path, sized: Callable[[int], int]) -> None:
+    served = Served.make(tmp_path, sized(9000), learned("popularity", "ease", "repurchase"))
+    assert len(served.known.user_ids) + len(served.cold.user_ids) >= sized(5000)
+    assert served.assert_served_as_evaluated(served.known) > sized(500)
+    assert served.assert_served_as_evaluated(served.cold) > sized(50)

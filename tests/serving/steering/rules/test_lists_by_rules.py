@@ -1,6 +1,6 @@
 """Random rule sets and requests: no list breaks a rule, and it is as long as it can be."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -254,8 +254,8 @@ def shops(tmp_path_factory: pytest.TempPathFactory) -> list[Shop]:
     return [shop(tmp_path_factory.mktemp("shop"), *kind) for kind in kinds]
 
 
-def test_no_list_breaks_a_rule_and_it_is_as_long_as_it_can_be(shops: list[Shop]) -> None:
-    rng, n_sets = np.random.default_rng(0), 10_000 // N_REQUESTS
+def test_no_list_breaks_a_rule_and_it_is_as_long_as_it_can_be(shops: list[Shop], sized: Callable[[int], int]) -> None:
+    rng, n_sets = np.random.default_rng(0), sized(10_000) // N_REQUESTS
     n_several = sum(check_rules(shops[place % len(shops)], rng, N_REQUESTS) for place in range(n_sets))
     assert n_several > n_sets * N_REQUESTS / 2
 
