@@ -166,7 +166,9 @@ def two_workers(command: Sequence[str], own: Mapping[str, str], bodies: Path, se
     """The row of two workers against one. wrk runs on the same two cores, so it takes some of the second worker's."""
     rates = []
     for n_workers, cores in ((1, SERVER_CORE), (2, f"{SERVER_CORE},{LOAD_CORE}")):
-        with server(command, {**own, "TRADEWIND_WORKERS": str(n_workers)}, cores) as (url, _):
+        home = f"{own['TRADEWIND_HOME']}-{n_workers}"  # without the events of the other loads
+        settings = {**own, "TRADEWIND_HOME": home, "TRADEWIND_WORKERS": str(n_workers)}
+        with server(command, settings, cores) as (url, _):
             rates.append(load(url, bodies, 32, seconds, key, cores=f"{SERVER_CORE},{LOAD_CORE}").per_second)
     what = "known users, 32 connections, two workers"
     line = table.row(what, "requests/s", rates[1], ("one worker", rates[0]), 1.8, on="ratio")

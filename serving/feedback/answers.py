@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from serving.feedback.store import FeedbackStore
     from serving.feedback.stored_answer import StoredAnswer
 
-WRITE_SECONDS = 0.1  # between two rounds
+WRITE_SECONDS = 0.02  # between two rounds
 MAX_WAITING = 20_000  # answers
 MAX_GROUP = 2_000  # answers of one commit
 PRUNE_SECONDS = 3600.0

@@ -29,6 +29,7 @@ LOCK = 0x74726164  # of the advisory lock in PostgreSQL, any number of ours
 ANSWER_COLUMNS = tuple(field.name for field in fields(StoredAnswer))
 JSON_COLUMNS = ("recent", "items")
 BUSY_SECONDS = 10  # that an SQLite writer waits for another one
+CACHED_STATEMENTS = 16  # of a connection to SQLite: each number of events is a statement of its own, of up to 1 MB
 
 
 class FeedbackStore:
@@ -46,7 +47,7 @@ class FeedbackStore:
             raise FeedbackError(f"the feedback store cannot be opened: {cause(error)}") from error
         insert = postgresql.insert if self._engine.dialect.name == "postgresql" else sqlite.insert
         self._insert = insert(events).on_conflict_do_nothing().returning(events.c.event_id)
-        self._insert_answer = insert(answers).on_conflict_do_nothing().returning(answers.c.request_id)
+        self._insert_answer = insert(answers).on_conflict_do_nothing()
 
     def append(self, batch: Sequence[StoredEvent]) -> set[str]:
         """Stores the events whose ids are new, all or none, and returns these ids. Raises FeedbackError.
@@ -85,8 +86,11 @@ class FeedbackStore:
                 batch = erasure.answers_to_store(connection, self._dataset, batch)
                 if not batch:
                     return 0
-                stored = connection.execute(self._insert_answer, [self._answer_row(one) for one in batch])
-                return len(stored.scalars().all())
+                rows = [self._answer_row(one) for one in batch]
+                if connection.dialect.name == "postgresql":  # its driver counts no rows of many
+                    ids = connection.execute(self._insert_answer.returning(answers.c.request_id), rows)
+                    return len(ids.scalars().all())
+                return connection.execute(self._insert_answer, rows).rowcount
         except SQLAlchemyError as error:
             raise FeedbackError(f"answers cannot be stored: {cause(error)}") from error
 
@@ -170,7 +174,7 @@ def _engine(url: str) -> Engine:
         return postgresql_engine(parsed)
     if parsed.database:
         Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(parsed, connect_args={"timeout": BUSY_SECONDS})
+    engine = create_engine(parsed, connect_args={"timeout": BUSY_SECONDS, "cached_statements": CACHED_STATEMENTS})
     event.listen(engine, "connect", _configure_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine

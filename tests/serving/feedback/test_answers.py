@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from sqlalchemy import event
 
 from serving.feedback import answers as answers_module
 from serving.feedback.answers import DAY, AnswerLog
@@ -73,6 +74,15 @@ def test_stopping_stores_what_waits_and_old_answers_go(store):
     log.stop()
     assert store.answer("r1") == replace(ANSWER, answered_at=now)
     assert store.answer("old") is None
+
+
+def test_one_statement_of_sqlite_stores_any_number_of_answers(store):
+    """A connection keeps its statements; one for each number of answers took 130 MB."""
+    statements = set()
+    event.listen(store._engine, "before_cursor_execute", lambda _1, _2, text, *_: statements.add(text))
+    for n in range(1, 9):
+        assert store.append_answers([replace(ANSWER, request_id=f"{n}-{place}") for place in range(n)]) == n
+    assert len([text for text in statements if text.startswith("INSERT")]) == 1
 
 
 def test_an_answer_with_the_request_id_of_another_is_counted_as_dropped(store):
