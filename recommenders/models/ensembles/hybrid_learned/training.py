@@ -15,13 +15,12 @@ from recommenders.events.interactions import Interactions
 from recommenders.models.calibration import Calibration
 from recommenders.models.ensembles.hybrid_learned.candidates import Candidates
 from recommenders.models.ensembles.hybrid_learned.config import HybridLearnedConfig
-from recommenders.models.ensembles.hybrid_learned.examples import Examples
+from recommenders.models.ensembles.hybrid_learned.examples import Examples, as_cold_start, batches, unknown_rows
 from recommenders.models.ensembles.hybrid_learned.rankers import Rankers
 from recommenders.models.ensembles.hybrid_learned.score_rules import ScoreRules
 from recommenders.models.ensembles.hybrid_learned.tree_training import train_trees
 from recommenders.models.ensembles.hybrid_learned.trees import BoostedTrees
 from recommenders.models.ensembles.hybrid_learned.validation import validate
-from recommenders.models.ensembles.hybrid_learned.window_users import as_cold_start, batches, unknown_rows
 from recommenders.models.recommender import Recommender, TrainingOptions
 from recommenders.splitting.windows import Window, first_events, newest_events, windows
 

@@ -9,9 +9,9 @@ from scipy.sparse import csr_array
 from recommenders.events.histories import Histories
 from recommenders.models.calibration import BANDS, Calibration, Kind, RankedUsers, fit_calibration
 from recommenders.models.ensembles.hybrid_learned.candidates import Candidates
+from recommenders.models.ensembles.hybrid_learned.examples import as_cold_start, batches, unknown_rows
 from recommenders.models.ensembles.hybrid_learned.rankers import Rankers
 from recommenders.models.ensembles.hybrid_learned.score_rules import ScoreRules, Scores, ValidationUsers, choose_rules
-from recommenders.models.ensembles.hybrid_learned.window_users import as_cold_start, batches, unknown_rows
 from recommenders.models.popularity import Popularity
 from recommenders.splitting.windows import Window, first_events
 

@@ -10,7 +10,8 @@ from scipy.sparse import csr_array
 from recommenders.events.histories import DAY, Histories
 from recommenders.events.interactions import Interactions
 from recommenders.models.ease import EASE
-from recommenders.models.ensembles.hybrid_learned import training, validation, window_users
+from recommenders.models.ensembles.hybrid_learned import examples as examples_module
+from recommenders.models.ensembles.hybrid_learned import training, validation
 from recommenders.models.ensembles.hybrid_learned.candidates import Candidates
 from recommenders.models.ensembles.hybrid_learned.config import HybridLearnedConfig
 from recommenders.models.ensembles.hybrid_learned.examples import Examples
@@ -130,7 +131,7 @@ def test_items_not_on_sale_are_no_examples(undated: tuple[Candidates, Window], m
 def test_the_batch_size_changes_nothing(market: Interactions, monkeypatch: pytest.MonkeyPatch) -> None:
     earlier, window = before_and_after(market, n_candidates=3)
     together = examples(earlier, window), validation.known_users(earlier, window)
-    monkeypatch.setattr(window_users, "BATCH", 1)
+    monkeypatch.setattr(examples_module, "BATCH", 1)
     apart = examples(earlier, window), validation.known_users(earlier, window)
     for one, other in zip(together[0], apart[0], strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-5)
@@ -149,7 +150,7 @@ def test_a_cold_start_history_has_each_item_once_in_order_of_first_purchase() ->
         np.full(10, 2.5, np.float32),
         4,
     )
-    found = window_users.as_cold_start(histories, 99)
+    found = examples_module.as_cold_start(histories, 99)
     assert [found[[row]].item_columns.tolist() for row in range(5)] == [[3, 1, 0], [3, 0], [1], [2], [2]]
     assert (found.timestamps == 99).all()
     assert (found.weights == 1).all()
