@@ -49,6 +49,11 @@ class Connection:
         content = await self._reader.readexactly(length)
         return Answer(int(head[9:12]), content, began, time.perf_counter() - began)
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the server has not ended the connection, as it does after some idle seconds."""
+        return not self._reader.at_eof()
+
     def close(self) -> None:
         """Ends the connection."""
         self._writer.close()
@@ -74,6 +79,8 @@ async def open_loop(port: int, contents: Sequence[object], per_second: float, se
     idle, answers, tasks = list[Connection](), list[Answer](), list[asyncio.Task[None]]()
 
     async def send(content: object) -> None:
+        while idle and not idle[-1].is_open:
+            idle.pop().close()
         connection = idle.pop() if idle else await Connection.open(port)
         answers.append(await connection.post("/predict", content))
         idle.append(connection)

@@ -19,7 +19,7 @@ from typing import TypeVar
 
 from serving.web.answers import DeadlineError, UnavailableError
 
-BURST_SECONDS = 0.2  # that a request may wait if the queue was empty a short time ago
+BURST_SECONDS = 0.08  # that a request may wait if the queue was empty a short time ago
 STANDING_SECONDS = 0.05  # that a request may wait otherwise
 INTERVAL_SECONDS = 0.2  # after which a queue that was never empty is a standing queue
 ROUND_SECONDS = 0.01  # that the lists of a round may take together, if they are more than one
