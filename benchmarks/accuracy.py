@@ -30,7 +30,7 @@ from peers.environments import PeerError, pinned
 from peers.spaces import PEERS
 from peers.tuning import EARLY, OutOfTime, peers_of, settings, shortcomings, tune
 
-from recommenders.models.catalog import MODELS
+from recommenders.models.all_models import MODELS
 
 NOT_TUNED = "not tuned: library defaults"
 QUICK_SCALE = 0.1

@@ -35,7 +35,7 @@ import monitoring
 from monitoring.drift.feed import find_feed_problems
 from monitoring.drift.report import ALARM_RATE, verdicts
 from monitoring.drift.shift import encode
-from recommenders.datasets.catalog import dataset
+from recommenders.datasets.all_datasets import dataset
 from recommenders.datasets.spec import Tables
 from recommenders.events.item_states import items_as_of
 from recommenders.splitting.temporal import newest_window

@@ -38,7 +38,7 @@ from peers.environments import place
 from orchestration.launcher.runs import materialise, upstream
 from orchestration.resources import Dataset
 from orchestration.settings import Settings
-from recommenders.datasets.catalog import dataset
+from recommenders.datasets.all_datasets import dataset
 from recommenders.errors import TradewindError
 from recommenders.evaluation.rank import bytes_on_disk, context_bytes
 from recommenders.evaluation.statistics.comparison import mean_interval

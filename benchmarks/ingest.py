@@ -32,7 +32,7 @@ import pandas as pd
 from measuring.table import save
 from peers.memory import peak_mb
 
-from recommenders.datasets.catalog import DATASETS
+from recommenders.datasets.all_datasets import DATASETS
 
 SIZES = (1_000_000, 5_000_000, 25_000_000)
 MAX_AMAZON = 5_000_000

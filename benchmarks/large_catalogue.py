@@ -14,7 +14,7 @@ from measuring import table
 from measuring.made_logs import made_features, retailrocket_like
 from predict_path import FLAGSHIP, measure
 
-from recommenders.models.catalog import model_class
+from recommenders.models.all_models import model_class
 from recommenders.models.ensembles.ensemble import Ensemble
 
 N_ITEMS, QUICK_ITEMS = 200_000, 1_000

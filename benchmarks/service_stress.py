@@ -26,7 +26,7 @@ from measuring.http_load import Answer, Connection, closed_loop, open_loop, perc
 from service_drills import service
 from service_load import LOAD_CORE, SERVER_CORE, release
 
-from recommenders.models import catalog
+from recommenders.models import all_models
 from serving.champion.pointer import Pointer, fingerprint, read_pointer, write_pointer
 from serving.lists.predictor import Predictor
 from serving.lists.served_lists import ServedLists
@@ -83,7 +83,7 @@ def two_versions(settings: ServingSettings) -> dict[int, Pointer]:
     """The champion, and popularity as version 2 of the same data set."""
     first = read_pointer(settings.pointer)
     assert first is not None
-    model = catalog.load(first.bundle_folder(settings.pointer))
+    model = all_models.load(first.bundle_folder(settings.pointer))
     bundle = ServedLists(model).popularity.save(settings.champions / "custom_b2b" / "2")
     digest = fingerprint(bundle)
     second = replace(first, model="popularity", version=2, bundle="custom_b2b/2", bundle_sha256=digest)

@@ -17,7 +17,7 @@ from predict_path import QUICK_SCALE, make_bundles
 from threadpoolctl import threadpool_limits
 
 from recommenders.features.co_purchases import CoPurchases
-from recommenders.models.catalog import load
+from recommenders.models.all_models import load
 from recommenders.models.content_based import ContentBased
 from recommenders.simulation.config import WorldConfig
 from recommenders.simulation.market import ANCHOR, COMPANION, SUBSTITUTE

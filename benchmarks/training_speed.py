@@ -35,7 +35,7 @@ from scipy.sparse import csr_array, load_npz, save_npz
 from recommenders.errors import ModelTooLargeError
 from recommenders.events.interactions import Interactions
 from recommenders.metrics import ranking
-from recommenders.models.catalog import MODELS, model_class
+from recommenders.models.all_models import MODELS, model_class
 from recommenders.models.ensembles.hybrid import Hybrid
 from recommenders.models.recommender import Recommender, TrainingOptions
 

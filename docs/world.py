@@ -22,7 +22,7 @@ import pandas as pd
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from recommenders.datasets.catalog import dataset
+from recommenders.datasets.all_datasets import dataset
 from recommenders.datasets.spec import Tables
 from recommenders.errors import DataError
 from recommenders.evaluation.oracle import Ceiling, world_ceilings

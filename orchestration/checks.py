@@ -18,7 +18,7 @@ from orchestration.assets.metadata import APPLICABLE
 from orchestration.resources import Datasets
 from recommenders.datasets.reading.ingest import Counts, count_nulls
 from recommenders.datasets.spec import Protocol
-from recommenders.datasets.stops import MIN_INTERACTIONS, volume_stop_reasons
+from recommenders.datasets.stop_reasons import MIN_INTERACTIONS, volume_stop_reasons
 from recommenders.evaluation.report import Report
 from recommenders.events.interactions import Interactions
 from recommenders.features import leakage

@@ -11,8 +11,8 @@ import dagster as dg
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 from pydantic_settings import NoDecode
 
-from recommenders.datasets.catalog import DATASETS, dataset, datasets
-from recommenders.datasets.reading.feedback import check_weights
+from recommenders.datasets.all_datasets import DATASETS, dataset, datasets
+from recommenders.datasets.reading.counted_feedback import check_weights
 from recommenders.datasets.spec import DatasetSpec
 from recommenders.datasets.store import TableStore
 from recommenders.errors import ConfigurationError, DataError

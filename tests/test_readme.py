@@ -9,7 +9,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from orchestration.cli import app
-from recommenders.models.catalog import MODELS
+from recommenders.models.all_models import MODELS
 from recommenders.training.configuration import ModelsConfig
 
 PROJECT = Path(__file__).resolve().parent.parent

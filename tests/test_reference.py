@@ -8,7 +8,7 @@ from types import ModuleType
 import pytest
 
 from recommenders.evaluation.tasks.task import EvaluationConfig
-from recommenders.models.catalog import MODELS
+from recommenders.models.all_models import MODELS
 from recommenders.training.configuration import DataConfig, ModelsConfig
 
 PROJECT = Path(__file__).resolve().parents[1]

@@ -29,7 +29,7 @@ from recommenders.evaluation.tasks.task import EvaluationConfig
 from recommenders.math.ranked import mask_and_rank
 from recommenders.math.top_k import top_k
 from recommenders.metrics.ranking import K
-from recommenders.models.catalog import MODELS
+from recommenders.models.all_models import MODELS
 from recommenders.models.popularity import Popularity
 from recommenders.models.recommender import BLOCK, Recommender
 from recommenders.simulation.config import WorldConfig

@@ -9,7 +9,7 @@ from peers.environments import place
 from measuring.kept import code_version, key_of
 from measuring.questions import Question
 from recommenders.errors import UnsuitableError
-from recommenders.models.catalog import load
+from recommenders.models.all_models import load
 from recommenders.models.recommender import Recommender
 from recommenders.training.configuration import TrainingConfig
 from recommenders.training.fitting import SKIPPED, SkippedModel, fit_model, required_models

@@ -13,7 +13,7 @@ from measuring.entrants import Lists
 from measuring.questions import COLD_ITEMS, LATER_VISITS, Question
 from recommenders.evaluation.statistics.comparison import Interval, compare_all, holm, mean_interval, resampled_means
 from recommenders.metrics import ranking
-from recommenders.models.catalog import ENSEMBLES
+from recommenders.models.all_models import ENSEMBLES
 
 FLAGSHIP = "hybrid_learned"
 RESAMPLES = 10_000  # for p-values: Holm's correction needs small ones

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from peers.environments import PeerError, place, python_of
 
-from recommenders.datasets.catalog import dataset
+from recommenders.datasets.all_datasets import dataset
 from recommenders.datasets.reading.ingest import TABLES
 from recommenders.datasets.spec import Protocol
 from recommenders.errors import DataError

@@ -34,7 +34,7 @@ from peers.spaces import (
     place_of,
     scattered,
 )
-from recommenders.datasets.catalog import dataset
+from recommenders.datasets.all_datasets import dataset
 from recommenders.metrics import ranking
 from recommenders.metrics.ranking import K
 

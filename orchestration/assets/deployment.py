@@ -14,7 +14,7 @@ from orchestration.assets.metadata import preview, show
 from orchestration.io_manager import Lake
 from orchestration.resources import Datasets
 from recommenders.errors import ReleaseError
-from recommenders.models import catalog
+from recommenders.models import all_models
 from serving.batch.lists import BatchSummary, write_lists
 from serving.batch.options import BatchOptions, format_of
 from serving.batch.source import open_source
@@ -107,7 +107,7 @@ def precompute(name: str, pointer_file: Path) -> None:
     if pointer is None:
         raise ReleaseError(f"no champion of {name} at {pointer_file}; materialise the asset champion first")
     bundle = pointer.bundle_folder(pointer_file)
-    precomputed.write(bundle, pointer.bundle_sha256, ServedLists(catalog.load(bundle)))
+    precomputed.write(bundle, pointer.bundle_sha256, ServedLists(all_models.load(bundle)))
 
 
 def page(summary: BatchSummary) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from orchestration.resources import Datasets
 from recommenders.evaluation.tasks.task import make_task
 from recommenders.events.interactions import Interactions
 from recommenders.features import tables
-from recommenders.features.catalog import CATALOGUE
+from recommenders.features.feature_descriptions import CATALOGUE
 from recommenders.features.items import ItemFeatures, encode_items_as_of
 from recommenders.splitting.temporal import cut_time
 from recommenders.splitting.temporal import training_log as build_log

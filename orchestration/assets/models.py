@@ -11,7 +11,7 @@ from recommenders.evaluation.cost import measure
 from recommenders.evaluation.writers.plots import plot_learning_curve
 from recommenders.events.interactions import Interactions
 from recommenders.features.items import ItemFeatures
-from recommenders.models.catalog import ENSEMBLES, MODELS, model_class
+from recommenders.models.all_models import ENSEMBLES, MODELS, model_class
 from recommenders.models.recommender import Recommender
 from recommenders.training.configuration import TrainingConfig
 from recommenders.training.fitting import SkippedModel, fit_model

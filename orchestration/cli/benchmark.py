@@ -49,7 +49,7 @@ def benchmark(
 
 def _names(given: str) -> list[str]:
     """The named models, each once. Raises UnknownNameError."""
-    from recommenders.models.catalog import MODELS
+    from recommenders.models.all_models import MODELS
 
     names = list(dict.fromkeys(name.strip() for name in given.split(",") if name.strip()))
     for name in names:

@@ -6,7 +6,7 @@ from orchestration.settings import Settings
 from recommenders.datasets.profile.page import draw, render
 from recommenders.datasets.profile.profiling import DatasetProfile, profile_tables
 from recommenders.datasets.reading.ingest import TABLES
-from recommenders.datasets.stops import stop_reasons
+from recommenders.datasets.stop_reasons import stop_reasons
 from recommenders.datasets.store import Version
 from recommenders.errors import DataError
 

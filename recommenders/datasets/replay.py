@@ -13,7 +13,7 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
-from recommenders.datasets.catalog import dataset
+from recommenders.datasets.all_datasets import dataset
 from recommenders.datasets.reading.lines import csv_rows
 from recommenders.datasets.reading.source_reading import Reading
 from recommenders.datasets.reading.text import BLOCK, prepare

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from recommenders.datasets.reading.feedback import FeedbackRule, add_feedback, count_feedback, newest_event
+from recommenders.datasets.reading.counted_feedback import FeedbackRule, add_feedback, count_feedback, newest_event
 from recommenders.datasets.reading.ingest import TABLES, Counts, Parser, ingest
 from recommenders.datasets.reading.text import is_blank
 from recommenders.datasets.store import Fingerprint, SourceFile, SourcePart, TableStore, Version, in_time_order
@@ -148,7 +148,7 @@ class DatasetSpec:
     ) -> Version:
         """Reads the source into the store as a new version, unless the newest version has the same files and feedback.
 
-        feedback: the events that may be added (datasets.reading.feedback); used only if the spec has weights. A
+        feedback: the events that may be added (datasets.reading.counted_feedback); used only if the spec has weights. A
         restored version stays until it is released. Raises DataError if the source or the feedback cannot be read; the
         store is then not changed.
         """

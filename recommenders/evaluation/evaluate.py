@@ -16,7 +16,7 @@ from recommenders.evaluation.tasks.slices import slices_of
 from recommenders.evaluation.tasks.task import EvaluationConfig, EvaluationTask, TaskView
 from recommenders.features.items import ItemFeatures
 from recommenders.metrics.ranking import PRIMARY_METRIC, K
-from recommenders.models.catalog import MODELS
+from recommenders.models.all_models import MODELS
 from recommenders.models.recommender import Recommender
 
 if TYPE_CHECKING:

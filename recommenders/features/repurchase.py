@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from recommenders.events.histories import DAY, Histories
 
-# described in recommenders/features/catalog.py
+# described in recommenders/features/feature_descriptions.py
 REPURCHASE_FEATURES = (
     "purchases",
     "amount_each",

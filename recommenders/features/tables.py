@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from recommenders.events.ids import IdMap
 from recommenders.events.interactions import Interactions
 from recommenders.events.item_states import items_as_of
-from recommenders.features.catalog import ITEM_ATTRIBUTES, USER_ATTRIBUTES, Feature
+from recommenders.features.feature_descriptions import ITEM_ATTRIBUTES, USER_ATTRIBUTES, Feature
 from recommenders.features.ranking import (
     ITEM_FEATURES,
     PAIR_FEATURES,

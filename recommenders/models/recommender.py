@@ -273,7 +273,7 @@ class Recommender(HasContext, ABC):
         content = bundle.read(folder)
         if content.model != cls.name:
             raise BundleError(
-                f"{folder} holds a {content.model}, not a {cls.name}; use recommenders.models.catalog.load"
+                f"{folder} holds a {content.model}, not a {cls.name}; use recommenders.models.all_models.load"
             )
         try:
             model = cls(cls.Config(**content.config))

@@ -12,8 +12,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from recommenders.errors import DataError
+from recommenders.storage.erased_users import id_hash
 from recommenders.storage.feedback_engine import cause, postgresql_engine, store_url
-from recommenders.storage.feedback_erasures import id_hash
 from recommenders.storage.feedback_files import COLUMNS, FeedbackFiles
 from recommenders.storage.feedback_position import Position
 from recommenders.storage.feedback_tables import TRAINABLE, erased_events, erased_users, events

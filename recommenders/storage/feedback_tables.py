@@ -56,7 +56,7 @@ answers = Table(
     Index("answers_by_user", "dataset", "user_id"),
 )
 
-erased_users = Table(  # see recommenders.storage.feedback_erasures
+erased_users = Table(  # see recommenders.storage.erased_users
     "erased_users",
     metadata,
     Column("sequence", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),

@@ -9,7 +9,7 @@ from recommenders.errors import ConfigurationError, NoFeaturesError
 from recommenders.evaluation.benchmark.file_benchmark import BenchmarkFiles, FileBenchmark
 from recommenders.evaluation.benchmark.results import Outcome, results, summary_text, task_summary
 from recommenders.evaluation.cost import Cost, measure
-from recommenders.models.catalog import MODELS
+from recommenders.models.all_models import MODELS
 from recommenders.models.ensembles.ensemble import Ensemble
 from recommenders.models.recommender import Recommender
 from recommenders.training.configuration import TrainingConfig

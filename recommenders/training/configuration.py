@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from recommenders.errors import ConfigurationError, UnknownNameError, choices
 from recommenders.evaluation.tasks.task import EvaluationConfig
-from recommenders.models.catalog import MODELS, model_class
+from recommenders.models.all_models import MODELS, model_class
 from recommenders.models.recommender import DEFAULT_OPTIONS, EpochCallback, ModelConfig, TrainingOptions
 from recommenders.training.code_fingerprint import code_fingerprint
 

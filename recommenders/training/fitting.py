@@ -9,8 +9,8 @@ from pathlib import Path
 from recommenders.errors import ConfigurationError, UnsuitableError
 from recommenders.events.interactions import Interactions
 from recommenders.features.items import ItemFeatures
-from recommenders.models import catalog
-from recommenders.models.catalog import ENSEMBLES, model_class
+from recommenders.models import all_models
+from recommenders.models.all_models import ENSEMBLES, model_class
 from recommenders.models.ensembles.ensemble import Ensemble
 from recommenders.models.recommender import Recommender, TrainingOptions
 from recommenders.storage.atomic_files import atomic_folder
@@ -41,7 +41,7 @@ class SkippedModel:
 
 def load_fitted(folder: Path) -> Recommender | SkippedModel:
     """What a fit stored in the folder: the model of a bundle, or the reason in its place. Raises BundleError."""
-    return SkippedModel.load(folder) if (folder / SKIPPED).exists() else catalog.load(folder)
+    return SkippedModel.load(folder) if (folder / SKIPPED).exists() else all_models.load(folder)
 
 
 def fit_base_model(

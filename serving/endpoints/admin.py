@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from recommenders.storage.feedback_erasures import id_hash
+from recommenders.storage.erased_users import id_hash
 from serving.endpoints.worker import Worker
 from serving.feedback.events import FeedbackError
 from serving.settings import BENTO_RULES

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from sqlalchemy import Connection, delete, func, insert, select
 
-from recommenders.storage.feedback_erasures import id_hash
+from recommenders.storage.erased_users import id_hash
 from recommenders.storage.feedback_tables import answers, erased_events, erased_users, events
 from serving.feedback.events import StoredEvent
 from serving.feedback.stored_answer import StoredAnswer

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from recommenders.storage.feedback_erasures import Erasure, id_hash
+from recommenders.storage.erased_users import Erasure, id_hash
 from recommenders.storage.feedback_position import Position
 from serving.feedback.events import FeedbackError
 from serving.feedback.store import FeedbackStore

@@ -16,8 +16,8 @@ from sqlalchemy import Connection, Engine, Row, Select, create_engine, delete, e
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 
+from recommenders.storage.erased_users import Erasure, id_hash
 from recommenders.storage.feedback_engine import cause, postgresql_engine, store_url
-from recommenders.storage.feedback_erasures import Erasure, id_hash
 from recommenders.storage.feedback_position import Position
 from recommenders.storage.feedback_tables import answers, erased_events, erased_users, events
 from serving.feedback import erasure

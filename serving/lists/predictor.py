@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from recommenders.events.histories import Histories
 from recommenders.math.ranked import Ranked
-from recommenders.models import catalog
+from recommenders.models import all_models
 from recommenders.models.calibration import Kind
 from recommenders.storage.feedback_position import Position
 from serving.lists.diversity import Similarities, by_marginal_relevance
@@ -64,7 +64,7 @@ class Predictor:
 
     def __init__(self, bundle_folder: Path) -> None:
         """Raises BundleError if the folder holds no complete bundle."""
-        self.model = catalog.load(bundle_folder)
+        self.model = all_models.load(bundle_folder)
         self.lists = ServedLists(self.model)
         self.similar_items = SimilarItems(self.model)
         self._similarities = Similarities(self.model)

@@ -21,13 +21,13 @@ from recommenders.events.histories import Histories
 from recommenders.events.interactions import Interactions
 from recommenders.features.items import ItemFeatures
 from recommenders.metrics.ranking import K
-from recommenders.models import catalog
+from recommenders.models import all_models
 from recommenders.models.calibration import Calibration
 from recommenders.models.popularity import Popularity
 from recommenders.models.recommender import Recommender, TrainingOptions
 from recommenders.storage.bundle import size_in_bytes
-from recommenders.training.calibration import calibrate
 from recommenders.training.segments import fit_segments
+from recommenders.training.window_calibration import calibrate
 from serving.release.gate import GateCheck, GateRules, compare
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def measure(
     context. log: the log that the refitted model should have been trained on. Raises BundleError if the bundle does not
     load.
     """
-    refit = catalog.load(folder)
+    refit = all_models.load(folder)
     users = np.unique(np.linspace(0, len(lists) - 1, min(MAX_USERS, len(lists))).astype(np.int64))
     some = window.for_users(users)
     ranked, finite = _rank(refit, some)

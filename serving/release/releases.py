@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from recommenders.errors import BundleError, ReleaseError, TradewindError
-from recommenders.models import catalog
+from recommenders.models import all_models
 from recommenders.storage.locks import locked
 from serving.champion.pointer import Pointer, earlier_versions, read_pointer, verify, write_pointer
 from serving.release.gate import GateRecord
@@ -253,7 +253,7 @@ class Releases(ABC):
             verify(folder, version.bundle_sha256)
         except BundleError:  # there is none yet, or it is damaged: downloaded, and verified there
             self.download_bundle(version, folder)
-        catalog.load(folder)  # a complete bundle of older code may still not load
+        all_models.load(folder)  # a complete bundle of older code may still not load
         return folder
 
     def _move_aliases(self, version: Version, earlier: tuple[int, ...]) -> None:

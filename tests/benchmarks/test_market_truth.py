@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 import pytest
 from measuring.market_truth import expected_dcg, window_probabilities
 
-from recommenders.datasets.catalog import dataset
+from recommenders.datasets.all_datasets import dataset
 from recommenders.evaluation.oracle import oracle_lists
 from recommenders.evaluation.window import window_task
 from recommenders.models.popularity import Popularity

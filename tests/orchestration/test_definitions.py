@@ -11,9 +11,9 @@ import pytest
 from orchestration.definitions import definitions
 from orchestration.jobs import DRIFT, RETRAINING
 from orchestration.settings import Settings
-from recommenders.datasets.catalog import DATASETS
+from recommenders.datasets.all_datasets import DATASETS
 from recommenders.errors import ReleaseError
-from recommenders.models.catalog import MODELS
+from recommenders.models.all_models import MODELS
 from serving.settings import PROJECT
 
 LINEAGE = {

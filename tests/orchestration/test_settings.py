@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from orchestration.settings import Settings
-from recommenders.datasets.catalog import CUSTOM_CONFIG, dataset
+from recommenders.datasets.all_datasets import CUSTOM_CONFIG, dataset
 from recommenders.errors import ConfigurationError, DataError
 
 

@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field, model_validator
 
 from recommenders.datasets.custom.columns import STRICT, Column
 from recommenders.datasets.custom.table import TABLES, Table
-from recommenders.datasets.reading.feedback import check_weights
+from recommenders.datasets.reading.counted_feedback import check_weights
 
 DATABASES = ("sqlite", "postgresql", "mysql", "mariadb", "duckdb")
 # keys that do not change the tables of the source

@@ -116,7 +116,7 @@ def parse(reading: Reading, source: Path) -> Plan:
 
 def _files(reading: Reading, source: Path) -> list[Path]:
     """The CSV files; a workbook is converted to CSV first."""
-    from recommenders.datasets.catalog import DATASETS
+    from recommenders.datasets.all_datasets import DATASETS
     from recommenders.datasets.reading.workbook import to_csv
 
     found = DATASETS["online_retail"].locate(source)

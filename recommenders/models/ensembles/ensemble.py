@@ -81,7 +81,7 @@ class Ensemble(Recommender):
         """Fits what the ensemble learns on top of its base models. A weighted sum with fixed weights learns nothing."""
 
     def _fit(self, interactions: Interactions, features: "ItemFeatures | None", options: TrainingOptions) -> None:
-        from recommenders.models.catalog import model_class
+        from recommenders.models.all_models import model_class
 
         base_models = {}
         self.skipped_ = {}
@@ -161,7 +161,7 @@ class Ensemble(Recommender):
         """The inverse of arrays()."""
 
     def _restore(self, folder: Path, content: Bundle) -> None:
-        from recommenders.models.catalog import load_base_models
+        from recommenders.models.all_models import load_base_models
 
         self.base_models_ = load_base_models(folder, content.base_models, self.context_)
         self.restore(content.arrays)

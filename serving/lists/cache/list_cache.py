@@ -17,7 +17,7 @@ import orjson
 
 import recommenders
 import serving
-from recommenders.storage.feedback_erasures import id_hash
+from recommenders.storage.erased_users import id_hash
 from serving.lists.cache.memory import MemoryCache
 from serving.lists.cache.shared import CacheUnavailableError, SharedCache
 from serving.lists.predictor import Prediction
@@ -53,7 +53,7 @@ class ListCache:
         return self._made(key, make) if found is None else found
 
     def forget(self, user_hash: str) -> bool:
-        """Removes all lists of a user, by the hash of the id (feedback_erasures.id_hash); whether that succeeded."""
+        """Removes all lists of a user, by the hash of the id (erased_users.id_hash); whether that succeeded."""
         try:
             self._store.forget(_prefix(user_hash))
         except CacheUnavailableError:

@@ -15,9 +15,9 @@ from orchestration.launcher import platform_state
 from orchestration.launcher.runs import materialise, upstream
 from orchestration.resources import Dataset, resources
 from orchestration.settings import Settings
-from recommenders.datasets.reading.feedback import PASSED_OVER
+from recommenders.datasets.reading.counted_feedback import PASSED_OVER
 from recommenders.datasets.store import SourcePart
-from recommenders.models.catalog import MODELS
+from recommenders.models.all_models import MODELS
 from recommenders.storage.feedback_position import Position
 from recommenders.storage.feedback_reader import collect
 from serving.champion.watcher import ChampionWatcher

@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 from orchestration.cli import app
 from orchestration.launcher import console
-from recommenders.datasets.catalog import DATASETS
+from recommenders.datasets.all_datasets import DATASETS
 from recommenders.storage.locks import locked
 from recommenders.training import benchmark_run
 

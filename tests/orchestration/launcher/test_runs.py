@@ -23,7 +23,7 @@ from recommenders.errors import DataError, ReleaseError
 from recommenders.evaluation.tasks.task import make_task
 from recommenders.evaluation.writers.markdown import render
 from recommenders.events.interactions import Interactions
-from recommenders.models import catalog
+from recommenders.models import all_models
 from recommenders.training.fitting import SkippedModel
 from serving.champion.pointer import read_pointer, verify
 from serving.release.challenger import promote_evaluated
@@ -53,7 +53,7 @@ def test_everything_materialises_and_a_champion_is_promoted(trained: Settings) -
     assert champion is not None
     assert champion.number == 1
     assert {"data_version", "recipe", "cut", "trained_until", "configuration", "evaluation"} <= set(champion.tags)
-    model = catalog.load(pointer.bundle_folder(trained.pointer))
+    model = all_models.load(pointer.bundle_folder(trained.pointer))
     assert model.provenance["data_version"] == champion.tags["data_version"]
     assert len(list((trained.lake / "custom_b2b" / "contexts").glob("*.safetensors"))) == 1  # of all fitted models
     verify(pointer.bundle_folder(trained.pointer), pointer.bundle_sha256)  # complete without the lake

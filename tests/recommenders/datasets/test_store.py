@@ -9,7 +9,7 @@ import duckdb
 import pytest
 from deltalake import DeltaTable, PostCommitHookProperties
 
-from recommenders.datasets.catalog import DATASETS
+from recommenders.datasets.all_datasets import DATASETS
 from recommenders.datasets.store import TableStore
 from recommenders.errors import DataError
 

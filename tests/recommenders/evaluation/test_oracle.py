@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from recommenders.datasets.catalog import dataset
+from recommenders.datasets.all_datasets import dataset
 from recommenders.datasets.spec import Tables
 from recommenders.evaluation.oracle import Ceiling, oracle_lists, oracle_metrics, world_ceilings
 from recommenders.evaluation.tasks.task import make_task

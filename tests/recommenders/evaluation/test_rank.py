@@ -12,7 +12,7 @@ from recommenders.datasets.spec import Protocol
 from recommenders.evaluation import rank
 from recommenders.evaluation.tasks.task import make_task
 from recommenders.math.ranked import Ranked
-from recommenders.models.catalog import ENSEMBLES, model_class
+from recommenders.models.all_models import ENSEMBLES, model_class
 from recommenders.models.collaborative_filtering.model import CollaborativeFiltering
 from recommenders.models.recommender import BLOCK
 from recommenders.storage.bundle import size_in_bytes

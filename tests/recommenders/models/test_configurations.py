@@ -16,7 +16,7 @@ from recommenders.events.histories import Histories
 from recommenders.events.ids import IdMap
 from recommenders.events.interactions import Interactions
 from recommenders.features.items import ItemFeatures, encode_items
-from recommenders.models import catalog
+from recommenders.models import all_models
 from recommenders.models.recommender import Recommender
 from recommenders.storage import schema
 from recommenders.training.configuration import TrainingConfig
@@ -40,7 +40,7 @@ SMALL: Settings = {  # quick to fit; a variant overrides these
 }
 BY_CATEGORY: Settings = {"popularity": {"by": "category"}}
 VARIANTS: list[tuple[str, Settings]] = [
-    *((name, {}) for name in catalog.MODELS),
+    *((name, {}) for name in all_models.MODELS),
     ("popularity", BY_CATEGORY),
     ("popularity", {"popularity": {"events": "summed", "window_days": 20}}),
     ("content_based", {"content_based": {"similarity_threshold": 0.0, "n_neighbours": 3}}),
@@ -159,7 +159,7 @@ def test_score_items_equals_score(case: Case) -> None:
 
 def test_a_saved_model_scores_alike(case: Case, tmp_path: Path) -> None:
     model = case[-1]
-    loaded = catalog.load(model.save(tmp_path / "bundle"))
+    loaded = all_models.load(model.save(tmp_path / "bundle"))
     np.testing.assert_array_equal(loaded.score(*_users(model)), model.score(*_users(model)))
 
 

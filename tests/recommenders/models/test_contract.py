@@ -14,14 +14,14 @@ from hypothesis import strategies as st
 
 from recommenders.errors import BundleError, NoFeaturesError, NotFittedError
 from recommenders.events.histories import Histories
-from recommenders.models import catalog
+from recommenders.models import all_models
 from recommenders.models.ensembles.ensemble import Ensemble
 from recommenders.models.recommender import Recommender
 from recommenders.storage.bundle import MANIFEST
 from recommenders.storage.bundle import write as write_bundle
 from recommenders.training.fitting import fit_base_model
 
-NAMES = [*catalog.MODELS]
+NAMES = [*all_models.MODELS]
 RELAXED = settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 NEW, ENDED = 20, 21  # item columns without events; ENDED is not on sale
 
@@ -72,7 +72,7 @@ def test_the_same_seed_gives_the_same_model(model: Recommender, world: Any, reor
 
 
 def test_save_and_load_keep_every_score(model: Recommender, bundle: Path) -> None:
-    loaded = catalog.load(bundle)
+    loaded = all_models.load(bundle)
     assert type(loaded) is type(model)
     assert loaded.config == model.config
     np.testing.assert_array_equal(loaded.users_.ids, model.users_.ids)
@@ -87,7 +87,7 @@ def test_models_of_one_log_share_its_context_on_disk_and_in_memory(
     fitted: dict[str, Recommender], tmp_path: Path
 ) -> None:
     folders = [model.save(tmp_path / name, shared_context=True) for name, model in fitted.items()]
-    loaded = {folder.name: catalog.load(folder) for folder in folders}
+    loaded = {folder.name: all_models.load(folder) for folder in folders}
     logs = {model.repeat_ for model in fitted.values()}  # with and without repeat purchases
     assert len({id(model.context_) for model in loaded.values()}) == len(logs)
     assert len(list((tmp_path / "contexts").glob("*.safetensors"))) == len(logs)
@@ -99,7 +99,7 @@ def test_models_of_one_log_share_its_context_on_disk_and_in_memory(
 def test_a_bundle_is_complete_and_has_no_context_twice(model: Recommender, bundle: Path, tmp_path: Path) -> None:
     moved = Path(shutil.copytree(bundle, tmp_path / "elsewhere"))
     assert len(list(moved.rglob("contexts/*"))) == 1  # that of an ensemble is also that of its base models
-    np.testing.assert_array_equal(catalog.load(moved).histories_.item_columns, model.histories_.item_columns)
+    np.testing.assert_array_equal(all_models.load(moved).histories_.item_columns, model.histories_.item_columns)
 
 
 @pytest.mark.parametrize(("damage", "message"), [("changed", "was changed"), ("removed", "lacks its context")])
@@ -107,7 +107,7 @@ def test_a_damaged_context_is_rejected(
     fitted: dict[str, Recommender], tmp_path: Path, damage: str, message: str
 ) -> None:
     folder = fitted["popularity"].save(tmp_path / "bundle")
-    loaded = catalog.load(folder)  # it is in memory, and the file is checked all the same
+    loaded = all_models.load(folder)  # it is in memory, and the file is checked all the same
     (path,) = (folder / "contexts").iterdir()
     if damage == "changed":
         path.write_bytes(path.read_bytes()[:-1] + b"!")
@@ -122,7 +122,7 @@ def test_a_context_that_lacks_an_array_is_rejected(fitted: dict[str, Recommender
     arrays = {name: array for name, array in model.context_.arrays().items() if name != "as_of"}
     write_bundle(tmp_path / "bundle", model.to_bundle(), context=arrays)
     with pytest.raises(BundleError, match=r"is not a bundle of this version's popularity: 'as_of'; train anew"):
-        catalog.load(tmp_path / "bundle")
+        all_models.load(tmp_path / "bundle")
 
 
 def test_a_changed_byte_is_rejected(bundle: Path, tmp_path: Path) -> None:
@@ -132,7 +132,7 @@ def test_a_changed_byte_is_rejected(bundle: Path, tmp_path: Path) -> None:
     content[-1] ^= 1
     path.write_bytes(content)
     with pytest.raises(BundleError, match="was changed"):
-        catalog.load(damaged)
+        all_models.load(damaged)
 
 
 def test_a_configuration_of_another_version_is_rejected_with_a_one_line_error(bundle: Path, tmp_path: Path) -> None:
@@ -141,7 +141,7 @@ def test_a_configuration_of_another_version_is_rejected_with_a_one_line_error(bu
     manifest["config"]["flux"] = 1
     (damaged / MANIFEST).write_text(json.dumps(manifest))
     with pytest.raises(BundleError, match=r"flux.*train anew") as caught:
-        catalog.load(damaged)
+        all_models.load(damaged)
     assert "\n" not in str(caught.value)
 
 
@@ -149,7 +149,7 @@ def test_a_missing_file_is_rejected(bundle: Path, tmp_path: Path) -> None:
     damaged = Path(shutil.copytree(bundle, tmp_path / "damaged"))
     (damaged / "arrays.safetensors").unlink()
     with pytest.raises(BundleError, match="lacks arrays"):
-        catalog.load(damaged)
+        all_models.load(damaged)
 
 
 def test_single_users_get_the_lists_of_the_batch(model: Recommender) -> None:
@@ -242,7 +242,7 @@ def test_content_and_neighbours_can_give_a_reason(fitted: dict[str, Recommender]
 
 @pytest.mark.parametrize("name", NAMES)
 def test_an_unfitted_model_raises(name: str) -> None:
-    model = catalog.model_class(name)()
+    model = all_models.model_class(name)()
     with pytest.raises(NotFittedError, match=f"{name} is not fitted"):
         model.recommend(np.array([0], np.int32), Histories.from_lists([[]], 3), 2)
 
@@ -254,13 +254,13 @@ def test_no_users_give_no_lists(model: Recommender) -> None:
 
 def test_content_without_features_is_rejected(world: Any) -> None:
     with pytest.raises(NoFeaturesError, match="got none"):
-        catalog.model_class("content_based")().fit(world[0])
+        all_models.model_class("content_based")().fit(world[0])
 
 
 def test_recommending_imports_no_heavy_library(model: Recommender, bundle: Path) -> None:
     script = (
-        "import sys, json, numpy as np; from pathlib import Path; from recommenders.models import catalog;"
-        f"m = catalog.load(Path({str(bundle)!r}));"
+        "import sys, json, numpy as np; from pathlib import Path; from recommenders.models import all_models;"
+        f"m = all_models.load(Path({str(bundle)!r}));"
         "m.recommend(np.array([0, -1], np.int32), m.histories_[[0, 1]], 3);"
         "heavy = ('torch', 'sklearn', 'xgboost', 'mlflow', 'pyarrow', 'duckdb', 'pandas', 'matplotlib');"
         "print(json.dumps([n for n in heavy if n in sys.modules]))"

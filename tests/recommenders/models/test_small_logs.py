@@ -14,7 +14,7 @@ from recommenders.events.histories import DAY
 from recommenders.events.ids import IdMap
 from recommenders.events.interactions import Interactions, event_order
 from recommenders.features.items import ItemFeatures, encode_items
-from recommenders.models import catalog
+from recommenders.models import all_models
 from recommenders.models.networks.neural_collaborative.config import NeuralCollaborativeConfig
 from recommenders.models.networks.neural_collaborative.model import NeuralCollaborative
 from recommenders.models.networks.neural_collaborative.training import NeuMFTrainer
@@ -101,7 +101,7 @@ def test_every_model_works_or_is_skipped_with_a_reason(kind: str, target: str, m
     log = replace(LOGS[kind](), **TARGETS[target])
     skipped: list[SkippedModel] = []
     fitted = fit_recipe(CONFIG, log, features_of(log), on_skip=skipped.append)
-    assert {*fitted, *(one.name for one in skipped)} == {*catalog.MODELS}
+    assert {*fitted, *(one.name for one in skipped)} == {*all_models.MODELS}
     for one in skipped:
         assert "\n" not in one.reason
         assert re.search(rf"^{one.name} .*(got|and in this log)", one.reason), one.reason

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from recommenders.datasets.catalog import dataset
+from recommenders.datasets.all_datasets import dataset
 from recommenders.errors import ConfigurationError, UnknownNameError
 from recommenders.simulation.config import SUBCATEGORIES, Scenario, ScenarioKind, WorldConfig
 from recommenders.simulation.market_files import write_world

@@ -12,7 +12,7 @@ from sqlalchemy import create_engine, text
 
 from recommenders.errors import ConfigurationError, DataError
 from recommenders.storage import feedback_files
-from recommenders.storage.feedback_erasures import id_hash
+from recommenders.storage.erased_users import id_hash
 from recommenders.storage.feedback_files import FeedbackFiles
 from recommenders.storage.feedback_position import Position
 from recommenders.storage.feedback_reader import FeedbackReader, collect

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from recommenders.errors import ConfigurationError, UnknownNameError
-from recommenders.models.catalog import MODELS, model_class
+from recommenders.models.all_models import MODELS, model_class
 from recommenders.training.configuration import TrainingConfig
 from recommenders.training.fitting import SkippedModel, fit_base_model, fit_recipe
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from recommenders.errors import BundleError, ReleaseError
-from recommenders.models import catalog
+from recommenders.models import all_models
 from recommenders.models.popularity import Popularity
 from recommenders.storage import atomic_files
 from serving.champion.pointer import Pointer, earlier_versions, fingerprint, read_pointer, verify, write_pointer
@@ -104,7 +104,7 @@ class TestVerify:
 
     def test_a_bundle_that_shares_its_context_is_not_complete(self, tmp_path, market):
         folder = Popularity().fit(market.log()).save(tmp_path / "b", shared_context=True)
-        assert catalog.load(folder).context_.users.ids.tolist() == ["1", "2", "3", "4", "5", "6"]
+        assert all_models.load(folder).context_.users.ids.tolist() == ["1", "2", "3", "4", "5", "6"]
         with pytest.raises(BundleError, match=r"lacks its context .* in .*/b/contexts; copy it there"):
             verify(folder, fingerprint(folder))
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import create_engine, text
 
-from recommenders.storage.feedback_erasures import id_hash
+from recommenders.storage.erased_users import id_hash
 from recommenders.storage.feedback_position import Position
 from serving.feedback.events import StoredEvent
 from serving.feedback.recent import RecentEvents

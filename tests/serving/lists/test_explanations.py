@@ -13,7 +13,7 @@ from recommenders.events.histories import DAY
 from recommenders.events.ids import IdMap
 from recommenders.events.interactions import Interactions
 from recommenders.features.items import ItemFeatures, encode_items
-from recommenders.models.catalog import model_class
+from recommenders.models.all_models import model_class
 from recommenders.models.ensembles.hybrid import Hybrid, HybridConfig
 from recommenders.models.ensembles.hybrid_learned.config import HybridLearnedConfig
 from recommenders.models.ensembles.hybrid_learned.model import HybridLearned

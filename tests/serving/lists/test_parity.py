@@ -16,7 +16,7 @@ from recommenders.evaluation.tasks.cold_start import cold_start_users
 from recommenders.evaluation.tasks.task import EvaluationTask, make_task
 from recommenders.events.interactions import Interactions
 from recommenders.features.items import encode_items
-from recommenders.models.catalog import model_class
+from recommenders.models.all_models import model_class
 from recommenders.models.ensembles.ensemble import Ensemble
 from recommenders.models.ensembles.hybrid import Hybrid, HybridConfig
 from recommenders.models.ensembles.hybrid_learned.config import HybridLearnedConfig

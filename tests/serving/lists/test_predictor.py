@@ -11,7 +11,7 @@ from recommenders.errors import BundleError
 from recommenders.events.histories import DAY, Histories
 from recommenders.events.interactions import Interactions
 from recommenders.events.sale_periods import ALWAYS, SalePeriods
-from recommenders.models import catalog
+from recommenders.models import all_models
 from recommenders.models.calibration import Calibration, Curve
 from recommenders.models.collaborative_filtering.model import CollaborativeFiltering
 from recommenders.models.ensembles.hybrid import Hybrid, HybridConfig
@@ -42,7 +42,7 @@ class Neighbour(Recommender):
 
 
 def predictor(model: Recommender, monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Predictor:
-    monkeypatch.setattr(catalog, "load", lambda _: model)
+    monkeypatch.setattr(all_models, "load", lambda _: model)
     return Predictor(tmp_path)
 
 

@@ -15,7 +15,7 @@ from recommenders.errors import BundleError
 from recommenders.evaluation.rank import bytes_on_disk, context_bytes
 from recommenders.evaluation.window import window_task
 from recommenders.features.items import encode_items
-from recommenders.models import catalog
+from recommenders.models import all_models
 from recommenders.models.calibration import Curve
 from recommenders.models.ease import EASE
 from recommenders.models.popularity import Popularity
@@ -153,7 +153,7 @@ def test_segments_and_their_curves_are_part_of_the_released_bundle(
     before = dict(released.calibration_.curves) if released.calibration_ else {}
     reason = add_segments(released, log, users)
     assert reason.startswith("by industry: NDCG@10 of ")
-    lists = ServedLists(catalog.load(released.save(tmp_path / "bundle")))
+    lists = ServedLists(all_models.load(released.save(tmp_path / "bundle")))
     assert lists.segments
     assert lists.segments.known({"industry": "3", "region": "north"}) == {"industry": "3"}
     assert lists.model.calibration_

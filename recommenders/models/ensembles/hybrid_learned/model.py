@@ -48,7 +48,7 @@ class HybridLearned(Ensemble):
 
     def required_models(self, interactions: Interactions) -> list[str]:
         """All base models; without the expensive ones if several windows would require one more fit each."""
-        from recommenders.models.catalog import model_class
+        from recommenders.models.all_models import model_class
 
         if not interactions.dated or self.config.n_windows == 1:
             return self.base_model_names()

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from recommenders.datasets import catalog
+from recommenders.datasets import all_datasets
 from recommenders.datasets.custom.spec import read_specs
 from recommenders.datasets.spec import DatasetSpec, Tables
 from recommenders.datasets.store import TableStore
@@ -74,7 +74,7 @@ def shop(tmp_path: Path) -> Path:
 
 
 def test_the_example_of_the_documentation_is_read_as_described(shop: Path) -> None:
-    spec = catalog.dataset("shop", shop / "datasets.yaml")
+    spec = all_datasets.dataset("shop", shop / "datasets.yaml")
     spec.make(shop / "pulled", scale=1.0, seed=0)
     tables = spec.read(shop / "pulled")
     first, second = tables.interactions.to_pylist()
@@ -150,25 +150,25 @@ def test_the_shipped_file_is_empty_and_its_example_can_be_used(tmp_path: Path) -
 def test_custom_data_sets_are_listed_with_those_of_the_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spec_of(tmp_path, entry())
     custom = tmp_path / "datasets.yaml"
-    assert set(catalog.datasets(custom)) == {*catalog.DATASETS, "ours"}
-    assert catalog.dataset("ours", custom) is catalog.dataset("ours", custom)  # read once
+    assert set(all_datasets.datasets(custom)) == {*all_datasets.DATASETS, "ours"}
+    assert all_datasets.dataset("ours", custom) is all_datasets.dataset("ours", custom)  # read once
     with pytest.raises(UnknownNameError, match=r"choose from .*ours"):
-        catalog.dataset("theirs", custom)
+        all_datasets.dataset("theirs", custom)
     spec_of(tmp_path, entry(), "changed")
     os.utime(tmp_path / "datasets.yaml", ns=(1, 1))
-    assert "changed" in catalog.datasets(custom)
+    assert "changed" in all_datasets.datasets(custom)
     (tmp_path / "datasets.yaml").write_text("ours: {titel: Ours}")
-    assert catalog.dataset("movielens", custom).name == "movielens"
+    assert all_datasets.dataset("movielens", custom).name == "movielens"
     with pytest.raises(ConfigurationError):
-        catalog.datasets(custom)
+        all_datasets.datasets(custom)
     monkeypatch.setenv("TRADEWIND_DATASETS", str(custom))  # a setting of the platform, which the library does not read
-    assert "ours" not in catalog.datasets()
+    assert "ours" not in all_datasets.datasets()
 
 
 def test_a_name_of_the_project_cannot_be_taken(tmp_path: Path) -> None:
     spec_of(tmp_path, entry(), "movielens")
     with pytest.raises(ConfigurationError, match="'movielens', which is a data set of the project; choose another"):
-        catalog.datasets(tmp_path / "datasets.yaml")
+        all_datasets.datasets(tmp_path / "datasets.yaml")
 
 
 def test_the_version_changes_with_the_settings_that_affect_the_tables(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from recommenders.datasets.custom.successors import final_successors
 from recommenders.datasets.spec import Tables
 from recommenders.events.interactions import Interactions
 from recommenders.features.items import encode_items_as_of
-from recommenders.models import catalog
+from recommenders.models import all_models
 from recommenders.models.collaborative_filtering.model import CollaborativeFiltering
 from recommenders.models.content_based import ContentBased
 from recommenders.splitting.temporal import training_log
@@ -165,7 +165,7 @@ def test_a_renamed_item_gives_the_model_and_lists_of_one_id_throughout(
         bundles.append(model().fit(loaded, features).save(tmp_path / name))
     arrays = [(folder / "arrays.safetensors").read_bytes() for folder in bundles]
     assert arrays[0] == arrays[1]
-    one, other = (catalog.load(folder) for folder in bundles)
+    one, other = (all_models.load(folder) for folder in bundles)
     rows = np.arange(len(one.users_), dtype=np.int32)
     for found, expected in zip(
         one.recommend(rows, one.histories_, 10), other.recommend(rows, other.histories_, 10), strict=True

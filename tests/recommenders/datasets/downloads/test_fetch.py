@@ -25,7 +25,7 @@ from typing import Any
 
 import pytest
 
-from recommenders.datasets.catalog import DATASETS
+from recommenders.datasets.all_datasets import DATASETS
 from recommenders.datasets.downloads.fetch import Outcome, consent, fetch, fetch_all, folder_of
 from recommenders.datasets.downloads.publications import PUBLICATIONS, Download, Member, downloads, variants
 from recommenders.datasets.downloads.transfer import RetryPolicy

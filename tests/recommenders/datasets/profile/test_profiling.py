@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recommenders.datasets.catalog import DATASETS
+from recommenders.datasets.all_datasets import DATASETS
 from recommenders.datasets.profile.page import draw, render
 from recommenders.datasets.profile.profiling import DatasetProfile, long_tail, profile_tables
 from recommenders.datasets.reading.ingest import TABLES, Counts

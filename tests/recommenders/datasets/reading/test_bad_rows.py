@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from recommenders.datasets.catalog import DATASETS
+from recommenders.datasets.all_datasets import DATASETS
 from recommenders.datasets.reading import lines
 from recommenders.datasets.reading.ingest import Counts
 from recommenders.datasets.reading.text import TextFile

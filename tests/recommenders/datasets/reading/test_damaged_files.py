@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from recommenders.datasets.catalog import DATASETS
+from recommenders.datasets.all_datasets import DATASETS
 from recommenders.errors import DataError
 
 FILES = {

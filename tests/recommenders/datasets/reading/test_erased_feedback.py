@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from recommenders.datasets.reading.feedback import FeedbackRule, count_feedback
-from recommenders.storage.feedback_erasures import id_hash
+from recommenders.datasets.reading.counted_feedback import FeedbackRule, count_feedback
+from recommenders.storage.erased_users import id_hash
 from recommenders.storage.feedback_files import COLUMNS, FeedbackFiles
 
 NOON = datetime(2010, 12, 5, 12, tzinfo=UTC)  # of the newest event of the source

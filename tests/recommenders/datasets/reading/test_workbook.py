@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from recommenders.datasets.catalog import DATASETS
+from recommenders.datasets.all_datasets import DATASETS
 from recommenders.datasets.reading.workbook import to_csv
 from recommenders.datasets.sources.online_retail import COLUMNS
 from recommenders.errors import DataError

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from recommenders.datasets.catalog import DATASETS
+from recommenders.datasets.all_datasets import DATASETS
 from recommenders.errors import DataError
 
 read = DATASETS["custom_b2b"].read

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from recommenders.datasets.catalog import DATASETS
+from recommenders.datasets.all_datasets import DATASETS
 from recommenders.errors import DataError
 from recommenders.events.item_states import items_as_of
 from recommenders.splitting.temporal import split

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recommenders.datasets.catalog import DATASETS
+from recommenders.datasets.all_datasets import DATASETS
 from recommenders.datasets.sources.online_retail import COLUMNS
 from recommenders.datasets.spec import Tables
 from recommenders.errors import DataError

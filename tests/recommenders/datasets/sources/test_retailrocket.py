@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from recommenders.datasets.catalog import DATASETS
+from recommenders.datasets.all_datasets import DATASETS
 from recommenders.datasets.sources import retailrocket
 from recommenders.datasets.spec import Tables
 from recommenders.errors import DataError

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from recommenders.datasets.catalog import DATASETS
+from recommenders.datasets.all_datasets import DATASETS
 from recommenders.datasets.custom.spec import read_specs
 from recommenders.datasets.sources.online_retail import COLUMNS
 from recommenders.datasets.spec import DatasetSpec

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from recommenders.models.catalog import model_class
+from recommenders.models.all_models import model_class
 from recommenders.models.networks.trainer import Trainer
 from recommenders.models.recommender import Recommender
 

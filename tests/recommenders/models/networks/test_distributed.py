@@ -25,7 +25,7 @@ def fit(number: int, port: int, folder: Path) -> None:
     """
     from torch import distributed
 
-    from recommenders.models.catalog import model_class
+    from recommenders.models.all_models import model_class
     from recommenders.models.networks.sasrec import training
     from recommenders.models.recommender import TrainingOptions
 

@@ -12,7 +12,7 @@ import pytest
 from recommenders.errors import ConfigurationError
 from recommenders.events.sale_periods import ALWAYS, SalePeriods
 from recommenders.models.ease import EASE
-from recommenders.storage.feedback_erasures import id_hash
+from recommenders.storage.erased_users import id_hash
 from serving.champion.pointer import fingerprint, read_pointer, write_pointer
 from serving.champion.watcher import ChampionWatcher
 from serving.endpoints import list_making

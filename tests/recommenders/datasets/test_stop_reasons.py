@@ -9,10 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from recommenders.datasets.catalog import DATASETS
+from recommenders.datasets.all_datasets import DATASETS
 from recommenders.datasets.reading.ingest import Counts
 from recommenders.datasets.spec import Protocol
-from recommenders.datasets.stops import MIN_INTERACTIONS, stop_reasons
+from recommenders.datasets.stop_reasons import MIN_INTERACTIONS, stop_reasons
 from recommenders.storage import schema
 
 START = datetime(2024, 1, 1, tzinfo=UTC)

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from recommenders.features import ranking
-from recommenders.features.catalog import (
+from recommenders.features.feature_descriptions import (
     CATALOGUE,
     ITEM_ATTRIBUTES,
     ITEMS,

@@ -19,7 +19,7 @@ from recommenders.datasets.reading.ingest import TABLES, Counts
 from recommenders.datasets.reading.relations import show
 from recommenders.events.item_states import aliases
 from recommenders.storage import schema
-from recommenders.storage.feedback_erasures import id_hash
+from recommenders.storage.erased_users import id_hash
 from recommenders.storage.feedback_files import COLUMNS, FeedbackFiles
 from recommenders.storage.feedback_position import Position
 from recommenders.storage.feedback_tables import TRAINABLE

@@ -10,7 +10,7 @@ from recommenders.events.interactions import Interactions
 from recommenders.models.ease import EASE
 from recommenders.models.popularity import Popularity
 from recommenders.models.recommender import TrainingOptions
-from recommenders.training.calibration import calibrate
+from recommenders.training.window_calibration import calibrate
 
 
 @pytest.fixture(autouse=True)

@@ -14,11 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recommenders.datasets.catalog import DATASETS
+from recommenders.datasets.all_datasets import DATASETS
 from recommenders.datasets.custom.spec import read_specs
 from recommenders.datasets.profile.page import render
 from recommenders.datasets.profile.profiling import profile_tables
-from recommenders.datasets.reading.feedback import PASSED_OVER, FeedbackRule, add_feedback, count_feedback
+from recommenders.datasets.reading.counted_feedback import PASSED_OVER, FeedbackRule, add_feedback, count_feedback
 from recommenders.datasets.reading.ingest import TABLES, Counts
 from recommenders.datasets.spec import source_until
 from recommenders.datasets.store import TableStore

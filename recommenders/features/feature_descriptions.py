@@ -1,7 +1,7 @@
 """The feature catalogue: what each feature means, its unit, and when it is missing.
 
 It describes what models read. docs/features.md and the pages of the assets show it;
-`python -m recommenders.features.catalog` prints that part of the page.
+`python -m recommenders.features.feature_descriptions` prints that part of the page.
 """
 
 from dataclasses import dataclass
