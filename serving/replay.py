@@ -13,7 +13,7 @@ from serving.lists.predictor import Predictor
 from serving.steering.catalogue.files import Catalogue
 from serving.steering.catalogue.served_items import ServedItems
 from serving.steering.rules.bound import BoundRules
-from serving.steering.rules.model import Rules
+from serving.steering.rules.rule_types import Rules
 from serving.web.answers import UnavailableError
 from serving.web.predict_request import PredictRequest
 from serving.web.validation import InvalidRequestError

@@ -16,7 +16,7 @@ from serving.endpoints.application import build
 from serving.endpoints.worker import Worker
 from serving.settings import ServingSettings
 from serving.traffic import json_log
-from serving.traffic.exposure import warn_if_exposed
+from serving.traffic.reachable_addresses import warn_if_reachable
 from serving.traffic.shared_folder import make_shared_folder
 from serving.web.bentoml_internals import SWAGGER, DirectService
 
@@ -55,16 +55,16 @@ class Tradewind:
         from threadpoolctl import threadpool_limits
 
         from serving.champion.watcher import ChampionWatcher
-        from serving.feedback.feedback import Feedback
+        from serving.feedback.worker_feedback import WorkerFeedback
         from serving.lists.cache.list_cache import open_cache
 
         json_log.configure(settings.access_log)
         if settings.api_keys_file is None:
-            warn_if_exposed()
+            warn_if_reachable()
         self.watcher = worker.watcher = ChampionWatcher(
             settings.pointer, rules_file=settings.rules, rules_required=settings.rules_file is not None
         )
-        self.feedback = worker.feedback = Feedback(
+        self.feedback = worker.feedback = WorkerFeedback(
             settings.feedback_store,
             served_dataset(settings),
             lambda: worker.champion,

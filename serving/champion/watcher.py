@@ -24,7 +24,7 @@ from serving.steering.catalogue.served_items import ServedItems
 from serving.steering.rules.bound import BoundRules
 from serving.steering.rules.current import CurrentRules
 from serving.steering.rules.files import rules_folder
-from serving.steering.rules.model import Rules
+from serving.steering.rules.rule_types import Rules
 
 POLL_SECONDS = 0.2  # between two polls of the pointer
 RETRY_SECONDS = 10.0  # until a bundle that did not load is tried again

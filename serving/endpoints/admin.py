@@ -20,7 +20,7 @@ from serving.endpoints.worker import Worker
 from serving.feedback.events import FeedbackError
 from serving.settings import BENTO_RULES
 from serving.web import request_ids
-from serving.web.admin import check_rules_type, parse_erase, versions_of
+from serving.web.admin_requests import check_rules_type, parse_erase, versions_of
 from serving.web.answers import UnavailableError, answer_or_problem, json_answer
 from serving.web.predict_request import as_text
 from serving.web.reading import read_body
@@ -83,7 +83,7 @@ async def get_rules(worker: Worker, request: Request) -> Response:
 async def put_rules(worker: Worker, request: Request) -> Response:
     """Replaces the file of rules; this worker serves them when the answer is sent."""
     from serving.champion.rules_change import ReadOnlyRulesError, RulesChangedError, change_rules
-    from serving.steering.rules.model import RulesError
+    from serving.steering.rules.rule_types import RulesError
 
     check_rules_type(request.headers.get("content-type", ""))
     versions = versions_of(request.headers.get("if-match"))

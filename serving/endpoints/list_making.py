@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from serving.lists.predictor import Prediction, Predictor
     from serving.steering.catalogue.attributes import AttributeTable
     from serving.steering.catalogue.served_items import ServedItems
+    from serving.steering.rules.active_rules import Steering
     from serving.steering.rules.bound import BoundRules
-    from serving.steering.rules.steering import Steering
     from serving.traffic.metrics import Endpoint
 
 

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from serving.feedback.feedback import Feedback
+from serving.feedback.worker_feedback import WorkerFeedback
 from serving.settings import ServingSettings
 from serving.traffic.api_keys import ApiKeys
 from serving.traffic.metrics import Metrics
@@ -23,7 +23,7 @@ class Worker:
         """settings: by default those of the environment."""
         self.settings = settings or ServingSettings()
         self.watcher: ChampionWatcher | None = None
-        self.feedback: Feedback | None = None
+        self.feedback: WorkerFeedback | None = None
         self.cache: ListCache | None = None
         folder = shared_folder()
         self.metrics = Metrics(folder)

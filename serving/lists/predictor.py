@@ -23,8 +23,8 @@ from serving.lists.query import Query, Scene, allowed_without, append_events, on
 from serving.lists.served_lists import ServedLists
 from serving.lists.similar_items import SimilarItems
 from serving.steering.catalogue.attributes import AttributeTable
-from serving.steering.rules.model_list import ModelList
-from serving.steering.rules.steering import Effects, Steered, Steering
+from serving.steering.rules.active_rules import Effects, Steered, Steering
+from serving.steering.rules.model_ranking import ModelRanking
 
 Strategy = Literal["known_user", "history", "segment", "popularity"]
 Fallback = Literal["segment", "popularity"]  # the strategies of lists that the model does not make
@@ -204,7 +204,7 @@ class Predictor:
             return by_marginal_relevance(len(columns), query.diversity, self._similarities.among(columns).of)
 
         eligible = query.candidates(self.lists.on_sale(moment), self.model.repeat_)
-        listed = ModelList(ranked, depth, rank, probabilities, order if query.diversity else None)
+        listed = ModelRanking(ranked, depth, rank, probabilities, order if query.diversity else None)
         return (query.steering or Steering((), k)).choose(eligible, k, listed), fallback
 
     def _listed(

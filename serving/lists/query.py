@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from recommenders.events.histories import Histories
 from serving.steering.catalogue.attributes import AttributeTable
-from serving.steering.rules.steering import Steering
+from serving.steering.rules.active_rules import Steering
 
 Scene = Literal["for_you", "reorder", "discover", "basket"]
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import models_json_schema
 
-from serving.web.admin import ADMIN_MODELS, admin_paths
+from serving.web.admin_requests import ADMIN_MODELS, admin_paths
 from serving.web.events_request import EventsRequest
 from serving.web.predict_request import BatchRequest, PredictRequest, Scene, SimilarRequest
 from serving.web.problems import MEDIA_TYPE as PROBLEM

@@ -15,7 +15,7 @@ from serving.champion.pointer import fingerprint, read_pointer, write_pointer
 from serving.champion.watcher import ChampionWatcher
 from serving.endpoints.application import build
 from serving.endpoints.worker import Worker
-from serving.web import admin, openapi
+from serving.web import admin_requests, openapi
 from serving.web.events_request import parse_events
 from serving.web.predict_request import parse, parse_batch
 
@@ -32,9 +32,9 @@ MODELS = {
     ("reasons",): openapi.RecommendedItem,
     ("fields", "rank"): openapi.RecommendedItem,
     ("detail",): openapi.Problem,
-    ("problems",): admin.InForce,
-    ("refused",): admin.RulesInForce,
-    ("erased_at",): admin.Erased,
+    ("problems",): admin_requests.InForce,
+    ("refused",): admin_requests.RulesInForce,
+    ("erased_at",): admin_requests.Erased,
 }
 
 

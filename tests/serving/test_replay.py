@@ -17,8 +17,8 @@ from serving.champion.pointer import fingerprint, read_pointer, write_pointer
 from serving.champion.watcher import ChampionWatcher
 from serving.endpoints.application import build
 from serving.endpoints.worker import Worker
-from serving.feedback.feedback import Feedback
 from serving.feedback.store import FeedbackStore
+from serving.feedback.worker_feedback import WorkerFeedback
 from serving.lists.predictor import Predictor
 from serving.replay import replay
 from serving.steering.catalogue.files import Catalogue, read, read_record, record_file
@@ -36,7 +36,7 @@ def worker(market: Any, tmp_path: Path) -> Any:
     worker = Worker()
     worker.watcher = ChampionWatcher(settings.pointer)
     worker.watcher.poll()
-    worker.feedback = Feedback(
+    worker.feedback = WorkerFeedback(
         settings.feedback_store, "toy", lambda: worker.champion, 30, worker.metrics.record_answers
     )
     worker.feedback.start()

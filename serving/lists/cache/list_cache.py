@@ -18,8 +18,8 @@ import orjson
 import recommenders
 import serving
 from recommenders.storage.erased_users import id_hash
-from serving.lists.cache.memory import MemoryCache
-from serving.lists.cache.shared import CacheUnavailableError, SharedCache
+from serving.lists.cache.in_process_cache import InProcessCache
+from serving.lists.cache.redis_cache import CacheUnavailableError, RedisCache
 from serving.lists.predictor import Prediction
 
 MEGABYTES = 64  # of a memory cache, by default
@@ -81,9 +81,9 @@ def open_cache(url: str, seconds: int, count: Callable[[str], None]) -> ListCach
     if not url:
         return None
     if not url.startswith("memory:"):
-        return ListCache(SharedCache(url, seconds), count)
+        return ListCache(RedisCache(url, seconds), count)
     megabytes = int(parse_qs(urlsplit(url).query).get("mb", [str(MEGABYTES)])[0])
-    return ListCache(MemoryCache(megabytes * 2**20, seconds), count)
+    return ListCache(InProcessCache(megabytes * 2**20, seconds), count)
 
 
 def code_version() -> str:

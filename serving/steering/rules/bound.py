@@ -15,6 +15,7 @@ from recommenders.events.ids import IdMap
 from serving.steering.catalogue.attributes import NO_TEXTS, AttributeTable, Value
 from serving.steering.catalogue.conditions import only
 from serving.steering.catalogue.served_items import ServedItems
+from serving.steering.rules.active_rules import ActiveRule, Steering
 from serving.steering.rules.combinations import Combinations, ItemTable, codes_of
 from serving.steering.rules.exploration import Draw
 from serving.steering.rules.expressions import (
@@ -27,8 +28,7 @@ from serving.steering.rules.expressions import (
     uses_user,
     variables,
 )
-from serving.steering.rules.model import Limit, Rule, Rules, RulesError
-from serving.steering.rules.steering import ActiveRule, Steering
+from serving.steering.rules.rule_types import Limit, Rule, Rules, RulesError
 
 # evaluations of conditions, one for each combination of the values of items that a condition uses
 MAX_LOADED = 500_000  # of all rules, when they are loaded

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.steering.rules.model_list import Mask, ModelList, RankedItem
+from serving.steering.rules.model_ranking import Mask, ModelRanking, RankedItem
 
 
 class Chosen(NamedTuple):
@@ -52,7 +52,7 @@ class Choice:
     """The items that were chosen so far, apart from the pinned ones."""
 
     left: Mask  # eligible and not chosen
-    ranked: ModelList
+    ranked: ModelRanking
     limits: list[LimitCount]
     factors: NDArray[np.float64]
     buried: Mask

@@ -11,7 +11,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from serving.steering.catalogue.attributes import AttributeTable, Kind, Value
-from serving.steering.rules.model import RulesError
+from serving.steering.rules.rule_types import RulesError
 
 # kind of an attribute, or of another variable -> its type in CEL
 TYPES: Mapping[str, str] = {

@@ -12,7 +12,7 @@ import orjson
 import yaml
 
 from recommenders.storage.atomic_files import atomic_file
-from serving.steering.rules.model import Rules, RulesError, parse
+from serving.steering.rules.rule_types import Rules, RulesError, parse
 
 MAX_EARLIER = 50  # versions that stay on disk
 MAX_BYTES = 1024 * 1024

@@ -20,7 +20,7 @@ from serving.release.registry import Registry
 from serving.replay import make_list
 from serving.settings import ServingSettings
 from serving.steering.rules.files import keep, rules_folder
-from serving.steering.rules.model import Rules, parse
+from serving.steering.rules.rule_types import Rules, parse
 
 # MLflow 3.17's own tables use what SQLAlchemy 2.1 deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")

@@ -28,8 +28,8 @@ from serving.champion.watcher import ChampionWatcher
 from serving.endpoints.application import build
 from serving.endpoints.worker import Worker
 from serving.feedback.events import StoredEvent
-from serving.feedback.feedback import Feedback
 from serving.feedback.store import FeedbackStore
+from serving.feedback.worker_feedback import WorkerFeedback
 from serving.lists import precomputed
 from serving.lists.served_lists import ServedLists
 from serving.settings import ServingSettings
@@ -76,7 +76,9 @@ class Shop:
         worker = Worker(self.settings)
         worker.watcher = ChampionWatcher(self.settings.pointer, rules_file=self.settings.rules, rules_required=True)
         worker.watcher.poll()
-        worker.feedback = Feedback(self.settings.feedback_store, "toy", lambda: worker.champion, 0, lambda *_: None)
+        worker.feedback = WorkerFeedback(
+            self.settings.feedback_store, "toy", lambda: worker.champion, 0, lambda *_: None
+        )
         worker.feedback.start()
         deadline = time.monotonic() + 15
         while worker.feedback.problem or not worker.feedback.recent_items("u03"):

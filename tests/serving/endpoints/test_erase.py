@@ -17,8 +17,8 @@ from serving.champion.pointer import fingerprint, read_pointer, write_pointer
 from serving.champion.watcher import ChampionWatcher
 from serving.endpoints.application import build
 from serving.endpoints.worker import Worker
-from serving.feedback.feedback import Feedback
 from serving.feedback.store import FeedbackStore
+from serving.feedback.worker_feedback import WorkerFeedback
 from serving.lists import precomputed
 from serving.lists.cache.list_cache import open_cache
 from serving.replay import replay
@@ -44,7 +44,9 @@ def worker(market: Any, tmp_path: Path) -> Iterator[Worker]:
     worker.watcher.poll()
     assert predictor.precomputed
     store = f"sqlite:///{tmp_path / 'events.db'}"
-    worker.feedback = Feedback(store, settings.dataset, lambda: worker.champion, 30, worker.metrics.record_answers)
+    worker.feedback = WorkerFeedback(
+        store, settings.dataset, lambda: worker.champion, 30, worker.metrics.record_answers
+    )
     worker.feedback.start()
     until(lambda: not worker.feedback.problem)
     yield worker

@@ -25,8 +25,8 @@ from serving.lists import precomputed
 from serving.lists.diversity import Similarities, UserSamples, by_marginal_relevance
 from serving.lists.explanations import Explanation
 from serving.lists.predictor import Prediction, Predictor
-from serving.steering.rules.model import parse
-from serving.steering.rules.steering import ActiveRule, Steering
+from serving.steering.rules.active_rules import ActiveRule, Steering
+from serving.steering.rules.rule_types import parse
 
 N_ITEMS, NOW = 45, 1_780_000_000_000_000
 SCENES = ("for_you", "for_you", "discover", "reorder", "basket")

@@ -18,9 +18,9 @@ from recommenders.splitting.temporal import training_log
 from serving.lists import precomputed
 from serving.lists.explanations import Explanation
 from serving.lists.predictor import Predictor
+from serving.steering.rules.active_rules import ActiveRule, Steering
 from serving.steering.rules.exploration import Draw
-from serving.steering.rules.model import Boost, Bury, Limit, Pin, parse
-from serving.steering.rules.steering import ActiveRule, Steering
+from serving.steering.rules.rule_types import Boost, Bury, Limit, Pin, parse
 
 N_ITEMS, NOW = 45, 1_780_000_000_000_000
 SCENES = ("for_you", "for_you", "discover", "reorder", "basket")

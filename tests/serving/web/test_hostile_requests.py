@@ -19,7 +19,7 @@ import pytest
 from serving.champion.watcher import ChampionWatcher
 from serving.endpoints.application import build
 from serving.endpoints.worker import Worker
-from serving.feedback.feedback import Feedback
+from serving.feedback.worker_feedback import WorkerFeedback
 from serving.settings import PROJECT
 from serving.web.predict_request import MAX_BODY_BYTES
 
@@ -200,7 +200,9 @@ def worker(market: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wo
     worker.watcher.poll()
     assert worker.champion
     assert not worker.rules_problem
-    feedback = Feedback(settings.feedback_store, "toy", lambda: worker.champion, 30, worker.metrics.record_answers)
+    feedback = WorkerFeedback(
+        settings.feedback_store, "toy", lambda: worker.champion, 30, worker.metrics.record_answers
+    )
     worker.feedback = feedback
     feedback.start()
     market.until(lambda: not feedback.problem, "the feedback store was never opened")

@@ -19,10 +19,10 @@ from serving.endpoints import list_making
 from serving.endpoints.list_making import Made, make
 from serving.endpoints.worker import Worker
 from serving.lists import precomputed
-from serving.lists.cache import list_cache, shared
+from serving.lists.cache import list_cache, redis_cache
+from serving.lists.cache.in_process_cache import InProcessCache
 from serving.lists.cache.list_cache import ListCache, open_cache
-from serving.lists.cache.memory import MemoryCache
-from serving.lists.cache.shared import CacheUnavailableError
+from serving.lists.cache.redis_cache import CacheUnavailableError
 from serving.lists.predictor import Prediction
 from serving.settings import ServingSettings
 from serving.web.predict_request import parse
@@ -140,7 +140,7 @@ def shown(one: Made) -> tuple[Any, ...]:
 def test_with_and_without_a_cache_the_lists_are_equal(
     shop: Shop, kind: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shared, "TIMEOUT", 10.0)  # the machine may be busy
+    monkeypatch.setattr(redis_cache, "TIMEOUT", 10.0)  # the machine may be busy
     url = "memory://" if kind == "memory" else request.getfixturevalue("redis_url")
     results: Counter[str] = Counter()
     cached, plain = shop.worker(open_cache(url, 300, lambda result: results.update([result]))), shop.worker()
@@ -235,7 +235,7 @@ def test_a_cache_that_fails_or_has_no_list_stops_no_list(shop: Shop, content: by
 
 
 def test_a_list_with_a_score_that_json_lacks_is_not_stored() -> None:
-    store = MemoryCache(10_000, 300)
+    store = InProcessCache(10_000, 300)
     cache = ListCache(store, lambda _: None)
     for score in (1.5, -np.inf, np.nan):
         cache.list_for("3", [score], lambda score=score: Prediction(["101"], [score], None, "history", []))
@@ -255,7 +255,7 @@ def test_the_lists_of_a_user_are_forgotten(shop: Shop) -> None:
 
 
 def test_services_of_different_code_share_no_list(monkeypatch: pytest.MonkeyPatch) -> None:
-    store, results = MemoryCache(10_000, 300), []
+    store, results = InProcessCache(10_000, 300), []
     for code in ("1", "2", "1"):
         monkeypatch.setattr(list_cache, "code_version", lambda code=code: code)
         ListCache(store, results.append).list_for("3", [], lambda: Prediction([], [], None, "history", []))

@@ -12,8 +12,8 @@ import pytest
 from serving.champion.watcher import ChampionWatcher
 from serving.endpoints.application import build
 from serving.endpoints.worker import Worker
-from serving.feedback.feedback import Feedback
 from serving.feedback.store import FeedbackStore
+from serving.feedback.worker_feedback import WorkerFeedback
 from serving.steering.rules.files import rules_folder
 
 
@@ -78,11 +78,11 @@ def shop(market: Any, tmp_path: Path) -> Shop:
 
 @pytest.fixture
 def feedback() -> Iterator[Any]:
-    opened: list[Feedback] = []
+    opened: list[WorkerFeedback] = []
 
     def start(worker: Worker, shop: Shop) -> FeedbackStore:
         url = shop.settings.feedback_store
-        found = Feedback(url, "toy", lambda: worker.champion, 30, worker.metrics.record_answers)
+        found = WorkerFeedback(url, "toy", lambda: worker.champion, 30, worker.metrics.record_answers)
         worker.feedback = found
         opened.append(found)
         found.start()

@@ -13,7 +13,7 @@ from serving.steering.rules import bound
 from serving.steering.rules.bound import BoundRules
 from serving.steering.rules.combinations import ItemTable
 from serving.steering.rules.expressions import compiler, mentioned, named_values, variables
-from serving.steering.rules.model import Rules, RulesError, parse
+from serving.steering.rules.rule_types import Rules, RulesError, parse
 
 IDS = IdMap.from_ids(["1", "10", "2", "3", "9"])
 PRICES = Column("number", np.array([1.0, 2.0, 2.0, np.nan, 9.0]), NO_TEXTS)
@@ -116,7 +116,7 @@ def test_a_service_without_rules_does_not_load_the_library_of_conditions() -> No
 import sys, numpy as np
 from recommenders.events.ids import IdMap
 from serving.champion import watcher
-from serving.steering.rules.model import Rules
+from serving.steering.rules.rule_types import Rules
 watcher.BoundRules(Rules(), None, IdMap.from_ids(["1"]))
 print("cel_expr_python" in sys.modules, "google.protobuf" in sys.modules)
 """

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest
 
 from recommenders.math.ranked import Ranked
+from serving.steering.rules.active_rules import ActiveRule, Steered, Steering
 from serving.steering.rules.choice import Chosen
 from serving.steering.rules.exploration import Draw
-from serving.steering.rules.model import parse
-from serving.steering.rules.model_list import ModelList
-from serving.steering.rules.steering import ActiveRule, Steered, Steering
+from serving.steering.rules.model_ranking import ModelRanking
+from serving.steering.rules.rule_types import parse
 
 N_ITEMS, N_DRAWS, N_LISTS = 40, 3000, 1500
 ITEMS = [Chosen(column, -float(column), None, ()) for column in range(N_ITEMS)]
@@ -123,7 +123,7 @@ def rank(items: NDArray[np.bool_], k: int) -> Ranked:
 def listed(n_rules: int, draw: Draw | None, k: int = K, length: int = 25) -> Steered:
     """The list of k items from a model's list of this length."""
     eligible = np.ones(N_ITEMS, np.bool_)
-    of_model = ModelList(rank(eligible, length), length, rank, lambda _: None)
+    of_model = ModelRanking(rank(eligible, length), length, rank, lambda _: None)
     return steering(n_rules, draw).choose(eligible, k, of_model)
 
 

@@ -23,7 +23,7 @@ from serving.steering.catalogue.files import Catalogue
 from serving.steering.catalogue.served_items import ServedItems
 from serving.steering.catalogue.tables import item_attributes, user_attributes
 from serving.steering.rules.bound import BoundRules
-from serving.steering.rules.model import parse
+from serving.steering.rules.rule_types import parse
 
 N_USERS, N_ITEMS, N_REQUESTS = 20, 40, 8  # requests of one rule set
 LEARNED = HybridLearnedConfig(base_models=("popularity", "ease"), n_windows=1, n_estimators=5, n_candidates=10)

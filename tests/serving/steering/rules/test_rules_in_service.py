@@ -12,7 +12,7 @@ from serving.steering.rules import current
 from serving.steering.rules.bound import BoundRules
 from serving.steering.rules.combinations import ItemTable
 from serving.steering.rules.files import MAX_EARLIER, keep, kept
-from serving.steering.rules.model import Rules, RulesError, parse
+from serving.steering.rules.rule_types import Rules, RulesError, parse
 
 NO_TOOLS = 'rules: [{name: no-tools, action: exclude, items: item.category == "Tools"}]'
 PAINT = {102, 104, 106, 108, 110, 112}  # 112 has no category

@@ -16,7 +16,7 @@ from serving.endpoints.worker import Worker
 from serving.settings import PROJECT
 from serving.steering.rules.bound import MAX_LOADED, MAX_REQUESTED
 from serving.steering.rules.files import read
-from serving.steering.rules.model import ACTIONS, MAX_RULES, Exploration, parse
+from serving.steering.rules.rule_types import ACTIONS, MAX_RULES, Exploration, parse
 
 PAGE = (PROJECT / "docs" / "steer.md").read_text()
 

@@ -8,9 +8,9 @@ import psutil
 log = logging.getLogger(__name__)
 
 
-def warn_if_exposed() -> None:
+def warn_if_reachable() -> None:
     """Logs a warning if this process listens on an address that is not loopback. Call it if no key is needed."""
-    if addresses := exposed_addresses():
+    if addresses := reachable_addresses():
         log.warning(
             "the service listens on %s and needs no key, so whoever reaches this address can use it; "
             "set TRADEWIND_API_KEYS_FILE, or listen on 127.0.0.1",
@@ -18,7 +18,7 @@ def warn_if_exposed() -> None:
         )
 
 
-def exposed_addresses() -> list[str]:
+def reachable_addresses() -> list[str]:
     """The addresses on which this process listens, without loopback, as host:port."""
     listening = [
         connection.laddr

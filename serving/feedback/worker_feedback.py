@@ -43,7 +43,7 @@ class _Opened:
         self.store.close()
 
 
-class Feedback:
+class WorkerFeedback:
     """One per worker."""
 
     def __init__(

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from serving.steering.rules.choice import Choice, Chosen, LimitCount
 from serving.steering.rules.exploration import Draw
-from serving.steering.rules.model import (
+from serving.steering.rules.model_ranking import Mask, ModelRanking, RankedItem
+from serving.steering.rules.rule_types import (
     AllowBought,
     Boost,
     Bury,
@@ -26,7 +27,6 @@ from serving.steering.rules.model import (
     Pin,
     Rule,
 )
-from serving.steering.rules.model_list import Mask, ModelList, RankedItem
 
 Effects = dict[str, dict[str, int]]  # name of a rule -> "lists" or "items" -> number
 
@@ -84,7 +84,7 @@ class Steering:
                 left &= items if isinstance(rule, IncludeOnly) else ~items
         return left
 
-    def choose(self, eligible: Mask, k: int, ranked: ModelList) -> Steered:
+    def choose(self, eligible: Mask, k: int, ranked: ModelRanking) -> Steered:
         """The list of k items; fewer if no further eligible item can be added without breaking a limit.
 
         eligible: (n_items,). ranked: of these items. Without exploration the first n items are the list of n items.

@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recommenders.math.ranked import Ranked
+from serving.steering.rules.active_rules import ActiveRule, Effects, Steering
 from serving.steering.rules.choice import Chosen
-from serving.steering.rules.model import parse
-from serving.steering.rules.model_list import Mask, ModelList
-from serving.steering.rules.steering import ActiveRule, Effects, Steering
+from serving.steering.rules.model_ranking import Mask, ModelRanking
+from serving.steering.rules.rule_types import parse
 
 PROBABILITIES = [0.5, 0.4, 0.3, 0.2, 0.1, 0.045]  # item 0 is the best
 N = len(PROBABILITIES)
@@ -36,7 +36,7 @@ def choose(
     steering, all_items = Steering(tuple(active), n), np.ones(N, np.bool_)
     eligible = steering.eligible(None, N)
     eligible = all_items if eligible is None else eligible
-    listed = ModelList(rank(eligible, depth), depth, rank, probabilities)
+    listed = ModelRanking(rank(eligible, depth), depth, rank, probabilities)
     steered = steering.choose(eligible, n, listed)
     return steered.items, steering.effects(all_items, np.array([], np.int32), steered)
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 ENTRY_BYTES = 400  # of an entry besides the characters of its key and its content
 
 
-class MemoryCache:
+class InProcessCache:
     """Key -> content. Threads may share it."""
 
     def __init__(self, max_bytes: int, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:

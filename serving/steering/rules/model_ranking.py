@@ -36,7 +36,7 @@ class RankedItem(NamedTuple):
         return 1 / (self.place + 1) if self.worth is None else self.worth
 
 
-class ModelList:
+class ModelRanking:
     """The best eligible items by the model, and further ones below them."""
 
     def __init__(

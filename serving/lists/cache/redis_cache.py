@@ -23,7 +23,7 @@ class CacheUnavailableError(Exception):
     """The cache does not answer, or did not a short time ago."""
 
 
-class SharedCache:
+class RedisCache:
     """Key -> content. Threads may share it. All methods raise CacheUnavailableError."""
 
     def __init__(self, url: str, seconds: int, clock: Callable[[], float] = time.monotonic) -> None:

@@ -9,15 +9,15 @@ from collections.abc import Callable
 import pytest
 
 from recommenders.errors import ConfigurationError
-from serving.lists.cache import shared
-from serving.lists.cache.shared import SKIP_SECONDS, CacheUnavailableError, SharedCache
+from serving.lists.cache import redis_cache
+from serving.lists.cache.redis_cache import SKIP_SECONDS, CacheUnavailableError, RedisCache
 
 pytest.importorskip("redis", reason="redis is not installed (pip install -e '.[dev]')")
 
 
 @pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shared, "TIMEOUT", 0.5)  # the machine may be busy
+    monkeypatch.setattr(redis_cache, "TIMEOUT", 0.5)  # the machine may be busy
 
 
 class Clock:
@@ -30,7 +30,7 @@ class Clock:
 def test_two_services_share_entries_and_each_has_a_time_to_live(redis_url: str) -> None:
     import redis
 
-    one, other = SharedCache(redis_url, 7), SharedCache(redis_url, 7)
+    one, other = RedisCache(redis_url, 7), RedisCache(redis_url, 7)
     one.put("tradewind:a:1", b"\x00\xff")
     one.put("tradewind:b:1", b"b")
     assert (other.get("tradewind:a:1"), other.get("tradewind:c:1")) == (b"\x00\xff", None)
@@ -45,7 +45,7 @@ def test_a_redis_that_is_down_is_asked_again_after_some_seconds_and_logged_once(
     redis_server: tuple[int, str], redis_url: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock, asked = Clock(), []
-    cache = SharedCache(redis_url, 7, clock)
+    cache = RedisCache(redis_url, 7, clock)
     cache.put("a", b"x")
     get = cache._client.get
     monkeypatch.setattr(cache._client, "get", lambda key: asked.append(key) or get(key))
@@ -68,26 +68,26 @@ def test_a_redis_that_is_down_is_asked_again_after_some_seconds_and_logged_once(
 
 @pytest.mark.parametrize("method", [lambda c: c.get("a"), lambda c: c.put("a", b""), lambda c: c.forget("a")])
 def test_no_server_and_a_server_that_is_no_redis_are_unavailable(
-    free_port: int, method: Callable[[SharedCache], object]
+    free_port: int, method: Callable[[RedisCache], object]
 ) -> None:
     with pytest.raises(CacheUnavailableError):
-        method(SharedCache(f"redis://127.0.0.1:{free_port}/0", 7))
+        method(RedisCache(f"redis://127.0.0.1:{free_port}/0", 7))
     # this one never answers
     with socket.create_server(("127.0.0.1", free_port)), pytest.raises(CacheUnavailableError):
-        method(SharedCache(f"redis://127.0.0.1:{free_port}/0", 7))
+        method(RedisCache(f"redis://127.0.0.1:{free_port}/0", 7))
 
 
 def test_a_wrong_password_is_an_outage_and_in_no_message(redis_url: str, caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(CacheUnavailableError):
-        SharedCache(redis_url.replace("redis://", "redis://:hush@"), 7).get("a")
+        RedisCache(redis_url.replace("redis://", "redis://:hush@"), 7).get("a")
     assert "the cache does not answer" in caplog.text
     assert "hush" not in caplog.text
 
 
 def test_a_wrong_address_and_a_missing_client_say_the_fix(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigurationError, match="allowed: redis://HOST:PORT/NUMBER") as caught:
-        SharedCache("redis://:hush@host:port/0", 7)
+        RedisCache("redis://:hush@host:port/0", 7)
     assert "hush" not in str(caught.value)
     monkeypatch.setitem(sys.modules, "redis", None)
     with pytest.raises(ConfigurationError, match=r"pip install 'tradewind\[redis\]'"):
-        SharedCache("redis://127.0.0.1:1/0", 7)
+        RedisCache("redis://127.0.0.1:1/0", 7)

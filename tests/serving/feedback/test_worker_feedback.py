@@ -9,11 +9,11 @@ from types import SimpleNamespace
 import pytest
 from sqlalchemy import create_engine, text
 
-from serving.feedback import feedback as feedback_module
+from serving.feedback import worker_feedback
 from serving.feedback.events import FeedbackError, StoredEvent
-from serving.feedback.feedback import Feedback
 from serving.feedback.store import FeedbackStore
 from serving.feedback.stored_answer import StoredAnswer
+from serving.feedback.worker_feedback import WorkerFeedback
 
 EVENT = StoredEvent("e", "purchase", "u", "i", 0, 0)
 
@@ -21,11 +21,11 @@ EVENT = StoredEvent("e", "purchase", "u", "i", 0, 0)
 def test_tables_of_a_later_version_are_reported_and_the_store_is_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(feedback_module, "RETRY_SECONDS", 0.05)
+    monkeypatch.setattr(worker_feedback, "RETRY_SECONDS", 0.05)
     url = f"sqlite:///{tmp_path / 'events.db'}"
     FeedbackStore(url, "toy").close()
     newest = set_revision(url, "9999")
-    feedback = Feedback(url, "toy", lambda: SimpleNamespace(feedback_position=None), 0, lambda *_: None)
+    feedback = WorkerFeedback(url, "toy", lambda: SimpleNamespace(feedback_position=None), 0, lambda *_: None)
     feedback.start()
     until(lambda: "cannot be opened" in feedback.problem and "9999" in feedback.problem)
     with pytest.raises(FeedbackError, match="9999"):
@@ -40,11 +40,11 @@ def test_tables_of_a_later_version_are_reported_and_the_store_is_tried_again(
 
 def test_answers_wait_until_the_store_is_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first champion answers before the store is open; answers of that time were lost."""
-    monkeypatch.setattr(feedback_module, "RETRY_SECONDS", 0.05)
+    monkeypatch.setattr(worker_feedback, "RETRY_SECONDS", 0.05)
     url, counts = f"sqlite:///{tmp_path / 'events.db'}", Counter[str]()
     FeedbackStore(url, "toy").close()
     revision = set_revision(url, "9999")
-    feedback = Feedback(url, "toy", lambda: None, 30, lambda outcome, n: counts.update({outcome: n}))
+    feedback = WorkerFeedback(url, "toy", lambda: None, 30, lambda outcome, n: counts.update({outcome: n}))
     now = time.time_ns() // 1000
     first, second = (StoredAnswer(id_, now, "u", "for_you", "history", "ease", 1, "{}", [], []) for id_ in ("1", "2"))
     feedback.store_answer(first)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from serving.lists.cache.memory import ENTRY_BYTES, MemoryCache
+from serving.lists.cache.in_process_cache import ENTRY_BYTES, InProcessCache
 
 
 class Clock:
@@ -19,7 +19,7 @@ def clock() -> Clock:
 
 
 def test_an_entry_is_used_until_its_time_is_over(clock: Clock) -> None:
-    cache = MemoryCache(10_000, 5.0, clock)
+    cache = InProcessCache(10_000, 5.0, clock)
     cache.put("a", b"x")
     clock.now = 4.9
     assert (cache.get("a"), cache.get("b")) == (b"x", None)
@@ -28,7 +28,7 @@ def test_an_entry_is_used_until_its_time_is_over(clock: Clock) -> None:
 
 
 def test_the_entries_that_were_not_read_for_longest_go_first(clock: Clock) -> None:
-    cache = MemoryCache(3 * (ENTRY_BYTES + 2), 5.0, clock)
+    cache = InProcessCache(3 * (ENTRY_BYTES + 2), 5.0, clock)
     for key in "abc":
         cache.put(key, b"x")
     cache.get("a")
@@ -41,7 +41,7 @@ def test_the_entries_that_were_not_read_for_longest_go_first(clock: Clock) -> No
 
 
 def test_bytes_are_counted_whatever_happens(clock: Clock) -> None:
-    cache, rng = MemoryCache(20_000, 5.0, clock), np.random.default_rng(0)
+    cache, rng = InProcessCache(20_000, 5.0, clock), np.random.default_rng(0)
     for _ in range(3000):
         key, what = f"{rng.integers(4)}:{rng.integers(20)}", rng.random()
         if what < 0.5:

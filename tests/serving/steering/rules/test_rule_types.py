@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from serving.steering.rules.model import Rules, RulesError, parse
+from serving.steering.rules.rule_types import Rules, RulesError, parse
 
 RULE = {"name": "a", "action": "exclude", "items": "true"}
 
