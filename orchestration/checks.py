@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from monitoring.drift.report import DriftReport
-from orchestration.assets.facts import ReleaseCandidate
+from orchestration.assets.json_outputs import ReleaseCandidate
 from orchestration.assets.metadata import APPLICABLE
 from orchestration.resources import Datasets
 from recommenders.datasets.reading.ingest import Counts, count_nulls

@@ -4,7 +4,7 @@ from dataclasses import asdict
 
 import dagster as dg
 
-from orchestration.assets.facts import RawDataset
+from orchestration.assets.json_outputs import RawDataset
 from orchestration.assets.metadata import show
 from orchestration.resources import Datasets
 

@@ -10,7 +10,7 @@ import dagster as dg
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from orchestration.assets.facts import Champion, RegisteredModel, ReleaseCandidate
+from orchestration.assets.json_outputs import Champion, RegisteredModel, ReleaseCandidate
 from orchestration.assets.metadata import rounded, show
 from orchestration.assets.models import MODEL, fitted_models, parameters
 from orchestration.io_manager import Lake

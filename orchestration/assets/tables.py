@@ -10,7 +10,7 @@ import dagster as dg
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from orchestration.assets.facts import RawDataset
+from orchestration.assets.json_outputs import RawDataset
 from orchestration.assets.metadata import picture, preview
 from orchestration.io_manager import CLEAN_TABLES, TableVersion
 from orchestration.resources import Datasets

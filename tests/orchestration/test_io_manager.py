@@ -10,7 +10,7 @@ import dagster as dg
 import pyarrow as pa
 import pytest
 
-from orchestration.assets.facts import RawDataset, ReleaseCandidate
+from orchestration.assets.json_outputs import RawDataset, ReleaseCandidate
 from orchestration.assets.models import MODEL
 from orchestration.io_manager import CLEAN_TABLES, CleanTables, Lake, TableVersion
 from recommenders.datasets.reading.ingest import TABLES, Counts

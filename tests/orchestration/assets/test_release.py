@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from orchestration.assets.facts import ReleaseCandidate
+from orchestration.assets.json_outputs import ReleaseCandidate
 from orchestration.assets.release import release_candidate
 from orchestration.io_manager import Lake, form_of
 from orchestration.resources import Datasets
