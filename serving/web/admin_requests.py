@@ -87,10 +87,37 @@ def versions_of(if_match: str | None) -> frozenset[str] | None:
 
 
 ADMIN_MODELS = (EraseRequest, InForce, RulesInForce, Erased)
+
+# status -> when a request is answered with it
 _REFUSED = {
     "401": "The request has no key or a wrong one",
     "403": "The key has not the scope admin, or the service has no file of keys",
 }
+_NO_CHAMPION = {"503": "No champion is loaded yet; try again after Retry-After seconds"}
+_RULES_REFUSED = {
+    "409": "The file of rules cannot be written here",
+    "412": "Other rules serve than those that if-match names",
+    "413": "The body is too long",
+    "415": "The content type is neither YAML nor JSON",
+    "422": "The rules are not valid; the old ones stay",
+    "428": "if-match is missing",
+    **_NO_CHAMPION,
+}
+_ERASE_REFUSED = {
+    "400": "The body is not JSON",
+    "415": "The content type is not application/json",
+    "422": "A field has a value that is not allowed",
+    "503": "The feedback store cannot be reached; nothing was deleted; send the request again",
+}
+
+_IF_MATCH = {
+    "name": "if-match",
+    "in": "header",
+    "required": True,
+    "schema": {"type": "string"},
+    "description": "The version of the rules that this file replaces, in quotes; * replaces any.",
+}
+_RULES_BODY = {"required": True, "content": {kind: {"schema": {"type": "string"}} for kind in RULES_TYPES}}
 
 
 def admin_paths(content: Any, problem: Any) -> dict[str, Any]:
@@ -100,45 +127,17 @@ def admin_paths(content: Any, problem: Any) -> dict[str, Any]:
         found = {status: problem(text) for status, text in {**_REFUSED, **errors}.items()}
         return {"summary": summary, **others, "responses": {"200": content("Done", model), **found}}
 
-    rules = {media_type: {"schema": {"type": "string"}} for media_type in RULES_TYPES}
-    if_match = {"name": "if-match", "in": "header", "required": True, "schema": {"type": "string"}}
-    if_match["description"] = "The version of the rules that this file replaces, in quotes; * replaces any."
-    body = {"required": True, **content("", "EraseRequest")}
-    body.pop("description")
-    no_champion = {"503": "No champion is loaded yet; try again after Retry-After seconds"}
+    replace = {"parameters": [_IF_MATCH], "requestBody": _RULES_BODY}
+    erase = {"requestBody": {"required": True, "content": content("", "EraseRequest")["content"]}}
     return {
         "/admin/reload": {
-            "post": operation("Reads champion, catalogue and rules from disk now", "InForce", no_champion)
+            "post": operation("Reads champion, catalogue and rules from disk now", "InForce", _NO_CHAMPION)
         },
         "/admin/rules": {
-            "get": operation("The rules of the shop that serve", "RulesInForce", no_champion),
-            "put": operation(
-                "Replaces the file of rules, and serves them",
-                "RulesInForce",
-                {
-                    "409": "The file of rules cannot be written here",
-                    "412": "Other rules serve than those that if-match names",
-                    "413": "The body is too long",
-                    "415": "The content type is neither YAML nor JSON",
-                    "422": "The rules are not valid; the old ones stay",
-                    "428": "if-match is missing",
-                    **no_champion,
-                },
-                parameters=[if_match],
-                requestBody={"required": True, "content": rules},
-            ),
+            "get": operation("The rules of the shop that serve", "RulesInForce", _NO_CHAMPION),
+            "put": operation("Replaces the file of rules, and serves them", "RulesInForce", _RULES_REFUSED, **replace),
         },
         "/admin/erase": {
-            "post": operation(
-                "Deletes what the service holds of a user",
-                "Erased",
-                {
-                    "400": "The body is not JSON",
-                    "415": "The content type is not application/json",
-                    "422": "A field has a value that is not allowed",
-                    "503": "The feedback store cannot be reached; nothing was deleted; send the request again",
-                },
-                requestBody=body,
-            )
+            "post": operation("Deletes what the service holds of a user", "Erased", _ERASE_REFUSED, **erase)
         },
     }
