@@ -8,7 +8,7 @@ imports and compilation do not count. Costs are processor seconds of all threads
 for little; with one thread no waiting counts either. Our models and the peers are measured three times in turn, and the
 lowest cost of each counts. NDCG@10 is given beside the speed, to show that speed does not come from lower quality. Rows
 that compare us with a peer count the same work on both sides; our own defaults do other work and have separate rows,
-which state this. --large trains every model of the catalogue on a log of Retailrocket's size, or prints why it is
+which state this. --large trains every model on a log of Retailrocket's size, or prints why it is
 skipped.
 """
 
@@ -295,8 +295,8 @@ def cost_rows(
 
 
 def missing_model(what: str, name: str) -> dict[str, Any]:
-    """The row of a model that is not in the catalogue."""
-    return {**table.row(what, "CPU s", None), "note": f"{name} is not in the catalogue"}
+    """The row of a model that does not exist."""
+    return {**table.row(what, "CPU s", None), "note": f"there is no model {name}"}
 
 
 def pair_keys(log: Interactions) -> Any:

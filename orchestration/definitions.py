@@ -62,7 +62,7 @@ def definitions(settings: Settings, **replaced: Any) -> dg.Definitions:
 
 
 def partitions_of(settings: Settings) -> dg.PartitionsDefinition[str]:
-    """One partition for each data set of the catalogue, custom ones too: the graph is materialised for each.
+    """One partition for each data set, built-in and custom: the graph is materialised for each.
 
     Raises ConfigurationError.
     """

@@ -35,7 +35,7 @@ class Dataset:
 
     @property
     def name(self) -> str:
-        """Its name in the catalogue."""
+        """Its name, as in `tradewind data list`."""
         return self.settings.dataset
 
     @property

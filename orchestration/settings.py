@@ -82,7 +82,7 @@ class Settings(ServingSettings):
     drift_cron: Cron = "30 * * * *"  # UTC
     sensor_seconds: int = 60
     cool_down_hours: float = 6.0  # between two retrainings for the same cause
-    feedback_weights: Weights = {}  # of `dataset`, if it is one of the catalogue; kind of event -> weight
+    feedback_weights: Weights = {}  # of `dataset`, if it is a built-in one; kind of event -> weight
     feedback_share: float = Field(default=0.05, gt=0)  # of new feedback in the log, that starts a retraining
 
     @classmethod

@@ -2,7 +2,7 @@
 
 TradewindError
 ├── ConfigurationError      a setting that cannot be used
-│   ├── UnknownNameError    a name outside its catalogue
+│   ├── UnknownNameError    a name that does not exist
 │   └── UnsuitableError     a model that cannot be fitted on this log; other models can
 │       ├── ModelTooLargeError  the fit would need more memory than the configured limit
 │       └── NoFeaturesError     the model needs item features and got none
@@ -37,7 +37,7 @@ class ConfigurationError(TradewindError):
 
 
 class UnknownNameError(ConfigurationError):
-    """A name outside its catalogue; the message lists the existing names and the most similar one."""
+    """A name that does not exist; the message lists the existing names and the most similar one."""
 
     def __init__(self, kind: str, got: str, allowed: Iterable[str]) -> None:
         super().__init__(f"unknown {kind} {got!r}; {choices(got, allowed)}")

@@ -1,4 +1,4 @@
-"""docs/configuration.md and docs/models/ hold what the classes of the configuration and the catalogue hold."""
+"""docs/configuration.md and docs/models/ hold what the classes of the configuration and the list of models hold."""
 
 import importlib.util
 import re

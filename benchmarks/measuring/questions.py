@@ -25,7 +25,7 @@ from recommenders.features.items import ItemFeatures, encode_items_as_of
 from recommenders.splitting.temporal import cut_time, split, training_log
 from recommenders.storage import schema
 
-# name -> data set of the catalogue
+# name -> data set
 DATASETS = {
     "online_retail": "online_retail",
     "custom_b2b": "custom_b2b",

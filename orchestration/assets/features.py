@@ -14,7 +14,7 @@ from orchestration.resources import Datasets
 from recommenders.evaluation.tasks.task import make_task
 from recommenders.events.interactions import Interactions
 from recommenders.features import tables
-from recommenders.features.feature_descriptions import CATALOGUE
+from recommenders.features.feature_descriptions import FEATURES
 from recommenders.features.items import ItemFeatures, encode_items_as_of
 from recommenders.splitting.temporal import cut_time
 from recommenders.splitting.temporal import training_log as build_log
@@ -84,8 +84,8 @@ def user_features(
 
 
 def table_metadata(log: Interactions, table: pa.Table) -> dict[str, Any]:
-    """The cut, the number of rows, the first rows, and the meaning of each column from the feature catalogue."""
-    meanings = {feature.name: feature.describe() for features in CATALOGUE.values() for feature in features}
+    """The cut, the number of rows, the first rows, and the meaning of each column."""
+    meanings = {feature.name: feature.describe() for features in FEATURES.values() for feature in features}
     columns = [
         dg.TableColumn(field.name, str(field.type), description=meanings.get(field.name)) for field in table.schema
     ]

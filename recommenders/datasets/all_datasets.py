@@ -1,4 +1,4 @@
-"""The data sets by name: those of the project, and the user's custom data sets (docs/custom-data.md)."""
+"""The data sets by name: the built-in ones, and the user's custom data sets (docs/custom-data.md)."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -74,7 +74,7 @@ DATASETS: dict[str, DatasetSpec] = {
 
 
 def datasets(custom: Path | None = None) -> Mapping[str, DatasetSpec]:
-    """All data sets by name: the project's and the custom ones. Raises ConfigurationError if their file is invalid.
+    """All data sets by name: the built-in and the custom ones. Raises ConfigurationError if their file is invalid.
 
     custom: the file of the custom data sets; by default configs/datasets.yaml of the checkout.
     """

@@ -69,7 +69,7 @@ def evaluate(
 
 
 def _in_order(models: Mapping[str, Recommender]) -> dict[str, Recommender]:
-    """The models in the order of the catalogue; models that it does not list come last."""
+    """The models in the order of MODELS; models that it does not list come last."""
     order = {name: place for place, name in enumerate(MODELS)}
     return {name: models[name] for name in sorted(models, key=lambda name: order.get(name, len(order)))}
 

@@ -1,4 +1,4 @@
-"""The feature catalogue: what each feature means, its unit, and when it is missing.
+"""The descriptions of the features: what each one means, its unit, and when it is missing.
 
 It describes what models read. docs/features.md and the pages of the assets show it;
 `python -m recommenders.features.feature_descriptions` prints that part of the page.
@@ -17,7 +17,7 @@ class Feature:
     missing: str = ""
 
     def describe(self) -> str:
-        """The catalogue's entry in one line, for the metadata of a column."""
+        """The description in one line, for the metadata of a column."""
         return f"{self.meaning}. Unit: {self.unit}." + (f" {self.missing}." if self.missing else "")
 
 
@@ -116,7 +116,7 @@ USER_ATTRIBUTES = (
     Feature("region", "region of the user", "name", UNKNOWN),
 )
 
-CATALOGUE = {
+FEATURES = {
     "Items, read by `hybrid_learned`": ITEMS,
     "Users, read by `hybrid_learned`": USERS,
     "Pairs of user and item, read by `hybrid_learned`": PAIRS,
@@ -126,8 +126,8 @@ CATALOGUE = {
 
 
 def page_tables() -> str:
-    """The catalogue as Markdown, one table per kind. A test compares it with docs/features.md."""
-    return "\n".join(_page_table(kind, features) for kind, features in CATALOGUE.items())
+    """The descriptions as Markdown, one table per kind. A test compares it with docs/features.md."""
+    return "\n".join(_page_table(kind, features) for kind, features in FEATURES.items())
 
 
 def _page_table(kind: str, features: tuple[Feature, ...]) -> str:

@@ -1,4 +1,4 @@
-"""The catalogue of models: name -> class, summary. Configuration, assets and the reference are made from it."""
+"""All models: name -> class, summary. Configuration, assets and the reference are made from it."""
 
 import importlib
 from collections.abc import Iterable
@@ -14,7 +14,7 @@ TORCH = frozenset({"torch"})
 
 
 class Entry(NamedTuple):
-    """A model of the catalogue. Its configuration is the attribute `Config` of its class."""
+    """A model of the platform. Its configuration is the attribute `Config` of its class."""
 
     location: str  # "module:Class"; imported when needed: a process that serves one model imports only that one
     summary: str  # one sentence, shown on the asset's page

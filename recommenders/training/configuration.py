@@ -125,7 +125,7 @@ class FitConfig(BaseModel):
 if TYPE_CHECKING:
 
     class ModelsConfig(BaseModel):
-        """One section per model of the catalogue."""
+        """One section per model."""
 
         def __getattr__(self, name: str) -> Any: ...
 

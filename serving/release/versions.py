@@ -32,7 +32,7 @@ def registered_name(dataset: str) -> str:
 
 @dataclass(frozen=True)
 class Version:
-    """One registered version. `model` is the model's name in the catalogue; `created` is UTC.
+    """One registered version. `model` is the name of the model; `created` is UTC.
 
     A value whose tag is missing, because another program or older code registered the version, is "" or None.
     """

@@ -146,7 +146,7 @@ def test_the_data_set_is_the_named_one_else_the_one_last_served_or_trained_in_th
     assert named(config=config, dataset="custom_b2b") == ("custom_b2b", "--dataset")
 
 
-def test_the_weights_of_feedback_are_those_of_the_served_data_set_of_the_catalogue(
+def test_the_weights_of_feedback_are_those_of_the_served_data_set_if_it_is_built_in(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     custom = tmp_path / "datasets.yaml"

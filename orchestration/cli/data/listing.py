@@ -1,4 +1,4 @@
-"""`tradewind data list`: the data sets of the catalogue."""
+"""`tradewind data list`: all data sets."""
 
 import json
 

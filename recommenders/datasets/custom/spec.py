@@ -1,4 +1,4 @@
-"""Makes the entries of the user's YAML file data sets of the catalogue."""
+"""Makes data sets of the entries of the user's YAML file."""
 
 import hashlib
 import json

@@ -4,7 +4,7 @@ import pytest
 
 from recommenders.features import ranking
 from recommenders.features.feature_descriptions import (
-    CATALOGUE,
+    FEATURES,
     ITEM_ATTRIBUTES,
     ITEMS,
     PAIRS,
@@ -30,7 +30,7 @@ PAGE = Path(__file__).parents[3] / "docs" / "features.md"
     ],
     ids=["items", "users", "pairs", "repurchase"],
 )
-def test_the_catalogue_describes_the_columns_that_are_computed_in_their_order(
+def test_the_columns_that_are_computed_are_described_in_their_order(
     described: tuple[Feature, ...], computed: tuple[str, ...]
 ) -> None:
     assert tuple(feature.name for feature in described) == computed
@@ -42,12 +42,12 @@ def test_attributes_are_columns_of_the_source_tables() -> None:
 
 
 def test_every_name_is_unique_and_has_a_meaning_and_a_unit() -> None:
-    features = [feature for kind in CATALOGUE.values() for feature in kind]
+    features = [feature for kind in FEATURES.values() for feature in kind]
     assert len({feature.name for feature in features}) == len(features)
     assert all(feature.meaning and feature.unit for feature in features)
 
 
-def test_the_docs_page_contains_the_catalogue() -> None:
+def test_the_docs_page_contains_the_descriptions() -> None:
     assert PAGE.read_text().endswith(page_tables())
 
 

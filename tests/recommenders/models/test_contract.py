@@ -1,4 +1,4 @@
-"""The contract of every model of the catalogue, on a small toy log."""
+"""The contract of every model, on a small toy log."""
 
 import json
 import shutil

@@ -144,7 +144,7 @@ def test_the_shipped_file_is_empty_and_its_example_can_be_used(tmp_path: Path) -
     assert (times(tables)[0].hour, tables.interactions["unit_price"].to_pylist()) == (11, [19.99])
 
 
-# -- the catalogue
+# -- beside the built-in data sets
 
 
 def test_custom_data_sets_are_listed_with_those_of_the_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Two processes train one network: each network of the catalogue, over gloo on loopback. Errors of one end both."""
+"""Two processes train one network: each network, over gloo on loopback. Errors of one end both."""
 
 import multiprocessing
 import socket
