@@ -2,16 +2,16 @@
 
 import typer
 
-from orchestration.cli.data import describe, fetch, listing, make, replay, restore, versions
+from orchestration.cli.data import daily_files, describe, fetch, listing, make, restore, versions
 
 app = typer.Typer(
     help="Data sets: list, download, simulate, profile, replay; list and restore versions.", no_args_is_help=True
 )
 app.command("list")(listing.list_datasets)
 app.command("describe")(describe.describe)
-app.command("replay")(replay.replay)
+app.command("replay")(daily_files.replay)
 app.command("feed", hidden=True, context_settings={"ignore_unknown_options": True, "allow_extra_args": True})(
-    replay.feed
+    daily_files.feed
 )
 app.command("fetch")(fetch.fetch)
 app.command("make")(make.make)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recommenders.datasets.all_datasets import DATASETS
-from recommenders.datasets.replay import ReplayedDays, replay, replayed_log
+from recommenders.datasets.daily_files import ReplayedDays, replay, replayed_log
 from recommenders.datasets.sources.online_retail import COLUMNS
 from recommenders.datasets.spec import Tables
 from recommenders.errors import DataError

@@ -22,7 +22,7 @@ def replay(
     as_json: AsJson = False,
 ) -> None:
     """Replay a real log day by day into a folder, which becomes its source; call it again for later days."""
-    from recommenders.datasets import replay as replays
+    from recommenders.datasets import daily_files as replays
 
     if name != replays.NAME:
         raise ConfigurationError(
