@@ -32,7 +32,7 @@ def commands() -> list[tuple[str, ...]]:
         ):
             words = line.split()
             path = [words[0]]
-            if words[0] in ("data", "release") and len(words) > 1 and words[1].isalpha() and words[1].islower():
+            if words[0] in ("data", "release") and len(words) > 1 and re.fullmatch("[a-z][a-z-]*,?", words[1]):
                 path.append(words[1].rstrip(","))
             options = re.findall(r"--[a-z-]+", line)
             found.add((" ".join(path), *options))

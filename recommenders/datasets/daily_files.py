@@ -1,4 +1,4 @@
-"""Replays a real log day by day, like the nightly export of a shop: writes one CSV file a day into a folder.
+"""Writes a real log day by day, like the nightly export of a shop: one CSV file a day, into a folder.
 
 The folder is a source like any other, so its growing content is read, checked and used for training like live data.
 """
@@ -22,7 +22,7 @@ from recommenders.errors import DataError
 from recommenders.storage.atomic_files import atomic_file
 
 NAME = "online_retail"  # the only data set whose files are the log of one shop
-NOTE = "replay.json"
+NOTE = "replay.json"  # in the folder: which log its days are of
 EPOCH = date(1970, 1, 1)
 
 # A row without a readable date belongs to the day of the row before it; rows before the first date belong to that day.
@@ -40,8 +40,8 @@ Days = dict[Path, list[tuple[int, date]]]  # file -> (line, day) of each of its 
 
 
 @dataclass(frozen=True)
-class ReplayedDays:
-    """The result of a replay. `first` and `last` are the first and last day of the log."""
+class DailyFiles:
+    """What a call has written. `first` and `last` are the first and last day of the log."""
 
     folder: Path
     until: date
@@ -73,13 +73,13 @@ class ReplayedDays:
         )
 
 
-def replay(source: Path, folder: Path, until: date | str) -> ReplayedDays:
+def write_daily_files(source: Path, folder: Path, until: date | str) -> DailyFiles:
     """Writes a file for each day of the source up to `until` that `folder` lacks: 2010-12-01.csv and so on.
 
     A file has the source's header and the rows of the day, byte for byte. Every row is in exactly one file, so a
-    complete replay gives the same tables as the source. Existing days are not changed, and each file is written
+    folder with all days gives the same tables as the source. Existing days are not changed, and each file is written
     completely or not at all. Raises DataError if `until` is not a day or is before the first day, or if the folder
-    contains anything but this replay.
+    contains anything but days of this source.
     """
     with tempfile.TemporaryDirectory() as work, Reading(NAME, Path(work) / "reading") as reading:
         rows = _days_of_rows(reading, source)
@@ -94,7 +94,7 @@ def replay(source: Path, folder: Path, until: date | str) -> ReplayedDays:
         if new:
             _write_days(folder, header, rows, frozenset(new))
     left = sum(day > last and day not in present for day in days)
-    return ReplayedDays(folder, last, tuple(new), len(present), left, days[0], days[-1])
+    return DailyFiles(folder, last, tuple(new), len(present), left, days[0], days[-1])
 
 
 def _days_of_rows(reading: Reading, source: Path) -> Days:
@@ -132,20 +132,20 @@ def _until(until: date | str, days: Sequence[date]) -> date:
     return day
 
 
-def replayed_log(source: Path) -> Path:
-    """The log that a folder is a replay of; the source itself if it is not a replay."""
+def log_of(source: Path) -> Path:
+    """The log whose days a folder holds; the source itself if it holds no daily files."""
     note = _read_note(source)
     return Path(note["log"]) if "log" in note else source
 
 
 def _note(source: Path) -> dict[str, Any]:
-    """The note of a replay: the path of its log and the hashes of the log's files."""
+    """The note of a folder: the path of its log and the hashes of the log's files."""
     files = dataset(NAME).fingerprint(source).files
     return {"dataset": NAME, "log": str(source.resolve()), "sha256": [file.sha256 for file in files]}
 
 
 def _read_note(folder: Path) -> dict[str, Any]:
-    """The note of a replay; empty if there is no readable one."""
+    """The note of a folder; empty if there is no readable one."""
     try:
         note = json.loads((folder / NOTE).read_text())
     except (FileNotFoundError, NotADirectoryError, ValueError):
@@ -154,16 +154,16 @@ def _read_note(folder: Path) -> dict[str, Any]:
 
 
 def _days_present(folder: Path, note: dict[str, Any], days: Sequence[date]) -> set[date]:
-    """The days in the folder. Raises DataError if it has other files or is a replay of another source."""
+    """The days in the folder. Raises DataError if it has other files or days of another source."""
     if folder.exists() and not folder.is_dir():
-        raise DataError(f"{NAME}: {folder} is a file; a replay needs a separate folder; choose another with --to")
+        raise DataError(f"{NAME}: {folder} is a file; daily files need a separate folder; choose another with --to")
     names = {p.name for p in folder.glob("*") if not p.name.startswith(".")}
     known = {f"{day}.csv": day for day in days}
     foreign = names - known.keys() - {NOTE}
     if names and (foreign or _read_note(folder).get("sha256") != note["sha256"]):
         example = sorted(foreign or names)[0]
         raise DataError(
-            f"{NAME}: {folder} has {example} and is not a replay of {note['log']}; choose an empty folder with --to"
+            f"{NAME}: {folder} has {example}, which is no day of {note['log']}; choose an empty folder with --to"
         )
     return {known[name] for name in names - {NOTE}}
 
@@ -175,7 +175,7 @@ def _write_note(folder: Path, note: dict[str, Any]) -> None:
 
 def _write_days(folder: Path, header: bytes, rows: Days, days: frozenset[date]) -> None:
     """Writes these days. At most one block of rows is in memory at a time; the log may be in any order."""
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".replaying-") as staging:
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".writing-") as staging:
         for day in days:
             _path(Path(staging), day).write_bytes(header)
         waiting, n_bytes = defaultdict[date, bytearray](bytearray), 0

@@ -1,4 +1,4 @@
-"""`tradewind data replay`: a real log, day by day."""
+"""`tradewind data daily-files`: a real log, day by day."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,7 @@ from orchestration.cli.options import AsJson, Source, echo, settings_of
 from recommenders.errors import ConfigurationError
 
 
-def replay(
+def daily_files(
     name: Annotated[
         str, typer.Argument(metavar="DATASET", help="Name of the data set; only online_retail is the log of a shop.")
     ],
@@ -21,25 +21,28 @@ def replay(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Replay a real log day by day into a folder, which becomes its source; call it again for later days."""
-    from recommenders.datasets import daily_files as replays
+    """Write a real log day by day into a folder, which becomes its source; call it again for later days."""
+    from recommenders.datasets.daily_files import NAME, log_of, write_daily_files
 
-    if name != replays.NAME:
+    if name != NAME:
         raise ConfigurationError(
-            f"data replay: got {name!r}; allowed: {replays.NAME}, the only log of a shop; replay that one"
+            f"data daily-files: got {name!r}; allowed: {NAME}, the only log of a shop; name that one"
         )
     settings = settings_of(name, source)
     at = settings.source_of(settings.spec)
-    log = replays.replayed_log(at)  # after the first call the remembered source is the replayed folder
+    log = log_of(at)  # after the first call the remembered source is the folder with the days
     folder = to or (at if log != at else settings.home / "sources" / f"{name}-feed")
-    replayed = replays.replay(log, folder.expanduser().resolve(), until)
-    settings.model_copy(update={"source": replayed.folder}).remember_source()
+    found = write_daily_files(log, folder.expanduser().resolve(), until)
+    settings.model_copy(update={"source": found.folder}).remember_source()
     if as_json:
-        print(json.dumps({"dataset": name} | replayed.to_json()))
+        print(json.dumps({"dataset": name} | found.to_json()))
     else:
-        echo(f"{replayed.summary()}. Next: tradewind train --dataset {name}")
+        echo(f"{found.summary()}. Next: tradewind train --dataset {name}")
 
 
-def feed() -> None:
-    """Former name of `tradewind data replay`."""
-    raise ConfigurationError("tradewind data feed is called tradewind data replay now; use that")
+def former_name(context: typer.Context) -> None:
+    """A former name of `tradewind data daily-files`."""
+    raise ConfigurationError(
+        f"tradewind data {context.info_name} is called tradewind data daily-files now; use that "
+        "(tradewind replay makes an answer of the service again)"
+    )

@@ -1,4 +1,4 @@
-"""`tradewind data` in a shell: profile, replay, versions, restore, download and simulation."""
+"""`tradewind data` in a shell: profile, daily files, versions, restore, download and simulation."""
 
 import json
 from collections.abc import Callable
@@ -58,15 +58,15 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     return run
 
 
-def test_days_are_replayed_and_an_earlier_version_is_restored(data: Data, log: Path, tmp_path: Path) -> None:
-    replayed = json.loads(data("replay", "online_retail", "--until", "2010-12-04", "--source", str(log), "--json").out)
-    assert len(list(Path(replayed["folder"]).glob("*.csv"))) == 4
+def test_daily_files_are_written_and_an_earlier_version_is_restored(data: Data, log: Path, tmp_path: Path) -> None:
+    written = data("daily-files", "online_retail", "--until", "2010-12-04", "--source", str(log), "--json")
+    assert len(list(Path(json.loads(written.out)["folder"]).glob("*.csv"))) == 4
     page = tmp_path / "pages" / "page.md"
     found = json.loads(data("describe", "online_retail", "--output", str(page), "--json").out)
     assert (found["rows"]["read"], found["rows"]["quarantined"]) == (4 * N_LINES, 0)
     assert "# online_retail" in page.read_text()
     assert page.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
-    assert data("replay", "online_retail", "--until", "2010-12-31").code == 0
+    assert data("daily-files", "online_retail", "--until", "2010-12-31").code == 0
     found = json.loads(data("describe", "online_retail", "--json").out)
     assert (found["rows"]["read"], found["rows"]["quarantined"]) == (N_DAYS * N_LINES + 1, 1)
 
@@ -116,8 +116,9 @@ def test_data_that_a_run_refuses_can_be_profiled(data: Data, tmp_path: Path) -> 
     [
         (("restore", "online_retail", "3"), "no version 3"),
         (("restore", "online_retail", "soon"), "allowed: a number of `tradewind data versions`, or latest"),
-        (("replay", "movielens", "--until", "2010-12-04"), "online_retail"),
-        (("feed", "online_retail", "--until", "2010-12-04"), "is called tradewind data replay now; use that"),
+        (("daily-files", "movielens", "--until", "2010-12-04"), "allowed: online_retail"),
+        (("feed", "online_retail", "--until", "2010-12-04"), "data feed is called tradewind data daily-files now"),
+        (("replay", "online_retail", "--until", "2010-12-04"), "data replay is called tradewind data daily-files now"),
         (("fetch", "netflix", "--yes"), "unknown dataset 'netflix'"),
         (("fetch", "all", "--variant", "ml-25m"), "leave it out"),
         (("make", "--to", "world", "--scenario", "flood:2026-01-01:1"), "unknown scenario 'flood'"),

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recommenders.datasets.all_datasets import DATASETS
-from recommenders.datasets.daily_files import ReplayedDays, replay, replayed_log
+from recommenders.datasets.daily_files import DailyFiles, log_of, write_daily_files
 from recommenders.datasets.sources.online_retail import COLUMNS
 from recommenders.datasets.spec import Tables
 from recommenders.errors import DataError
@@ -65,18 +65,18 @@ def same(one: Tables, other: Tables) -> bool:
 
 
 def refusal(source: Path, folder: Path, until: date | str = END) -> str:
-    """The error of a replay that is refused; always one line."""
+    """The error of a call that is refused; always one line."""
     with pytest.raises(DataError) as caught:
-        replay(source, folder, until)
+        write_daily_files(source, folder, until)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
 
 def test_each_row_is_in_the_file_of_its_day(source: Path, tmp_path: Path) -> None:
-    result = replay(source, tmp_path / "result", END)
+    result = write_daily_files(source, tmp_path / "result", END)
     found = {p.stem: p.read_text().splitlines() for p in (tmp_path / "result").glob("*.csv")}
     assert found == {day: [HEADER, *lines] for day, lines in DAYS.items()}
-    assert result == ReplayedDays(
+    assert result == DailyFiles(
         tmp_path / "result", END, tuple(date.fromisoformat(d) for d in sorted(DAYS)), 0, 0, date(2010, 12, 1), END
     )
     assert result.to_json()["written"] == sorted(DAYS)
@@ -84,36 +84,35 @@ def test_each_row_is_in_the_file_of_its_day(source: Path, tmp_path: Path) -> Non
     assert result.summary().endswith("from 2010-12-01 to 2010-12-06, no days are left")
 
 
-def test_a_complete_replay_gives_the_same_tables_as_the_source(source: Path, tmp_path: Path) -> None:
-    replay(source, tmp_path / "result", END)
+def test_the_files_of_all_days_give_the_same_tables_as_the_source(source: Path, tmp_path: Path) -> None:
+    write_daily_files(source, tmp_path / "result", END)
     whole = read(source)
     assert (whole.counts.kept, whole.counts.quarantined, whole.counts.netted) == (4, 2, 1)
     assert same(read(tmp_path / "result"), whole)
 
 
 def test_several_calls_give_the_same_bytes_as_one(source: Path, tmp_path: Path) -> None:
-    steps = [
-        replay(source, tmp_path / "steps", day) for day in ("2010-12-02", "2010-12-02", "2010-12-04", "2010-12-06")
-    ]
+    ends = ("2010-12-02", "2010-12-02", "2010-12-04", "2010-12-06")
+    steps = [write_daily_files(source, tmp_path / "steps", day) for day in ends]
     assert [len(result.written) for result in steps] == [2, 0, 1, 2]
     assert [result.n_present for result in steps] == [0, 2, 2, 3]
     assert [result.n_left for result in steps] == [3, 3, 2, 0]
-    replay(source, tmp_path / "leap", END)
+    write_daily_files(source, tmp_path / "leap", END)
     assert contents(tmp_path / "steps") == contents(tmp_path / "leap")
 
 
 def test_existing_days_are_not_changed_and_missing_days_are_written(source: Path, tmp_path: Path) -> None:
     folder = tmp_path / "result"
-    replay(source, folder, END)
+    write_daily_files(source, folder, END)
     (folder / "2010-12-02.csv").write_text("mine now")
     (folder / "2010-12-03.csv").unlink()
-    assert replay(source, folder, "2010-12-03").written == (date(2010, 12, 3),)
+    assert write_daily_files(source, folder, "2010-12-03").written == (date(2010, 12, 3),)
     assert (folder / "2010-12-02.csv").read_text() == "mine now"
     assert (folder / "2010-12-06.csv").exists()
 
 
-def test_an_end_after_the_last_day_replays_all_days(source: Path, tmp_path: Path) -> None:
-    result = replay(source, tmp_path / "result", "2012-01-01")
+def test_an_end_after_the_last_day_writes_all_days(source: Path, tmp_path: Path) -> None:
+    result = write_daily_files(source, tmp_path / "result", "2012-01-01")
     assert (len(result.written), result.n_left) == (5, 0)
     assert result.summary().endswith("no days are left; the log ends before 2012-01-01")
 
@@ -128,51 +127,51 @@ def test_an_invalid_end_is_an_error_with_the_range_of_days(source: Path, tmp_pat
     assert not folder.exists()
 
 
-def test_a_folder_that_is_not_a_replay_of_this_source_is_not_changed(source: Path, tmp_path: Path) -> None:
-    assert "log.csv and is not a replay of" in refusal(source, source.parent)
+def test_a_folder_without_daily_files_of_this_source_is_not_changed(source: Path, tmp_path: Path) -> None:
+    assert "log.csv, which is no day of" in refusal(source, source.parent)
     assert "is a file" in refusal(source, source)
     folder = tmp_path / "result"
-    replay(source, folder, END)
+    write_daily_files(source, folder, END)
     (folder / "notes.txt").write_text("")
     assert "has notes.txt" in refusal(source, folder)
     (folder / "notes.txt").unlink()
     before = contents(folder)
     write(source, *LINES, line("9", "2010-12-07 08:00:00"))
-    assert "has 2010-12-01.csv and is not a replay of" in refusal(source, folder)
+    assert "has 2010-12-01.csv, which is no day of" in refusal(source, folder)
     (folder / "replay.json").write_text("{")
     assert "choose an empty folder with --to" in refusal(source, folder)
     assert contents(folder) == before | {"replay.json": b"{"}
 
 
-def test_the_log_of_a_replay_is_found_after_it_was_moved(source: Path, tmp_path: Path) -> None:
+def test_the_log_of_daily_files_is_found_after_it_was_moved(source: Path, tmp_path: Path) -> None:
     folder = tmp_path / "result"
-    replay(source, folder, "2010-12-02")
-    assert replayed_log(folder) == source
-    assert replayed_log(source) == source
-    assert replayed_log(source.parent) == source.parent
+    write_daily_files(source, folder, "2010-12-02")
+    assert log_of(folder) == source
+    assert log_of(source) == source
+    assert log_of(source.parent) == source.parent
     moved = source.rename(tmp_path / "moved.csv")
-    assert replay(moved, folder, END).n_present == 2
-    assert replayed_log(folder) == moved
+    assert write_daily_files(moved, folder, END).n_present == 2
+    assert log_of(folder) == moved
     (folder / "replay.json").write_text("[]")
-    assert replayed_log(folder) == folder
+    assert log_of(folder) == folder
 
 
-def test_files_of_an_interrupted_replay_are_ignored(source: Path, tmp_path: Path) -> None:
+def test_files_of_an_interrupted_call_are_ignored(source: Path, tmp_path: Path) -> None:
     folder = tmp_path / "result"
-    write(folder / ".replaying-x" / "2010-12-01.csv")
+    write(folder / ".writing-x" / "2010-12-01.csv")
     (folder / ".replay.json.new").write_text("{")
-    replay(source, folder, END)
+    write_daily_files(source, folder, END)
     assert same(read(folder), read(source))
 
 
-def test_unusual_files_are_replayed_byte_for_byte(tmp_path: Path) -> None:
+def test_unusual_files_are_written_byte_for_byte(tmp_path: Path) -> None:
     lines = [line(str(n), f"2010-12-0{1 + n // 200} 08:00:00") for n in range(400)]
     text = "\r\n".join(
         [HEADER, *lines]
     ).encode()  # a byte order mark, Windows line ends, no final line end, one line in Latin-1
     odd = b"\xef\xbb\xbf" + text.replace(b"\n7,85123A,HEART", b"\n7,85123A,H\xe9ART")
     (tmp_path / "log.csv.gz").write_bytes(gzip.compress(odd))
-    replay(tmp_path / "log.csv.gz", tmp_path / "result", END)
+    write_daily_files(tmp_path / "log.csv.gz", tmp_path / "result", END)
     first, second = ((tmp_path / "result" / f"2010-12-0{n}.csv").read_bytes() for n in (1, 2))
     head = HEADER.encode() + b"\r\n"
     assert first.startswith(head)
@@ -186,14 +185,14 @@ def test_unusual_files_are_replayed_byte_for_byte(tmp_path: Path) -> None:
 def test_several_files_are_one_log(tmp_path: Path) -> None:
     write(tmp_path / "parts" / "a.csv", *LINES[:4])
     write(tmp_path / "parts" / "b.csv", *LINES[2:])
-    replay(tmp_path / "parts", tmp_path / "result", END)
+    write_daily_files(tmp_path / "parts", tmp_path / "result", END)
     assert same(read(tmp_path / "result"), read(tmp_path / "parts"))
     write(tmp_path / "parts" / "b.csv", LINES[0], header=HEADER + ",More")
     assert "a.csv and b.csv have different headers" in refusal(tmp_path / "parts", tmp_path / "other")
     assert not (tmp_path / "other").exists()
 
 
-def test_a_workbook_is_replayed_as_text(tmp_path: Path) -> None:
+def test_a_workbook_is_written_as_text(tmp_path: Path) -> None:
     openpyxl = pytest.importorskip("openpyxl")
     book = openpyxl.Workbook()
     for row in csv.reader([HEADER, LINES[0], LINES[3], LINES[5]]):
@@ -201,11 +200,11 @@ def test_a_workbook_is_replayed_as_text(tmp_path: Path) -> None:
     (tmp_path / "parts").mkdir()
     book.save(tmp_path / "parts" / "log.xlsx")
     write(tmp_path / "parts" / "log.csv", LINES[8])
-    assert len(replay(tmp_path / "parts", tmp_path / "result", END).written) == 4
+    assert len(write_daily_files(tmp_path / "parts", tmp_path / "result", END).written) == 4
     assert same(read(tmp_path / "result"), read(tmp_path / "parts"))
 
 
-def test_a_log_without_any_date_cannot_be_replayed(tmp_path: Path) -> None:
+def test_a_log_without_any_date_has_no_daily_files(tmp_path: Path) -> None:
     reported = refusal(write(tmp_path / "log.csv", LINES[2]), tmp_path / "result")
     assert "no row of" in reported
     assert "check the column InvoiceDate" in reported
@@ -214,9 +213,9 @@ def test_a_log_without_any_date_cannot_be_replayed(tmp_path: Path) -> None:
 @settings(max_examples=10)
 @given(st.lists(st.sampled_from(LINES), max_size=12))
 def test_no_row_is_lost_or_doubled(tmp_path_factory: pytest.TempPathFactory, lines: list[str]) -> None:
-    folder = tmp_path_factory.mktemp("replay")
+    folder = tmp_path_factory.mktemp("daily")
     source = write(folder / "log.csv", *lines, LINES[0])
-    replay(source, folder / "result", END)
+    write_daily_files(source, folder / "result", END)
     found = [row for path in (folder / "result").glob("*.csv") for row in path.read_text().splitlines()[1:]]
     assert Counter(found) == Counter(row for row in [*lines, LINES[0]] if row)
     assert same(read(folder / "result"), read(source))
@@ -225,7 +224,7 @@ def test_no_row_is_lost_or_doubled(tmp_path_factory: pytest.TempPathFactory, lin
 @pytest.mark.real_data
 def test_days_of_the_real_log(real_data: Path, tmp_path: Path) -> None:
     source = real_data / "online_retail"
-    result = replay(source, tmp_path / "result", "2010-12-05")
+    result = write_daily_files(source, tmp_path / "result", "2010-12-05")
     assert [day.isoformat() for day in result.written] == ["2010-12-01", "2010-12-02", "2010-12-03", "2010-12-05"]
     assert (result.n_left, result.last) == (301, date(2011, 12, 9))
     with gzip.open(source / "online_retail.csv.gz") as file:
@@ -240,5 +239,5 @@ def test_days_of_the_real_log(real_data: Path, tmp_path: Path) -> None:
 def test_a_row_of_several_lines_stays_complete(tmp_path: Path) -> None:
     row = '9,85123A,"HEART\n\nHOLDER",6,2010-12-02 08:26:00,2.55,17850.0,United Kingdom'
     source = write(tmp_path / "log.csv", LINES[0], row, "", LINES[0])
-    replay(source, tmp_path / "result", END)
+    write_daily_files(source, tmp_path / "result", END)
     assert (tmp_path / "result" / "2010-12-02.csv").read_text() == f"{HEADER}\n{row}\n"
