@@ -77,17 +77,17 @@ def make_at(
     steering = steering_of(champion.rules, asked, clock, request_id)
     made_from = (asked, recent, clock, eligible, steering, users_of(champion.items), since)
     is_explored = steering is not None and steering.draw is not None
-    if cache and not is_explored and not is_prepared(champion.predictor, *made_from):
-        parts = _parts(champion, asked, recent, clock, steering, since)
-        live = partial(predict, champion.predictor, *made_from)
-        prediction = cache.list_for(as_text(asked.user_id), parts, live)
+    live = partial(predict, champion.predictor, *made_from)
+    if cache and not is_explored:
+        parts = partial(_parts, champion, asked, recent, clock, steering, since)
+        prediction = prepared(champion.predictor, *made_from) or cache.list_for(as_text(asked.user_id), parts(), live)
     else:
-        prediction = predict(champion.predictor, *made_from)
+        prediction = live()
     items = answered_items(asked, prediction, champion.items)
     return Made(request_id, asked, sent, clock, recent, eligible, steering, prediction, items, since)
 
 
-def is_prepared(
+def prepared(
     predictor: "Predictor",
     asked: PredictRequest,
     recent: Sequence[str],
@@ -96,13 +96,13 @@ def is_prepared(
     steering: "Steering | None",
     users: "AttributeTable | None",
     since: int | None,
-) -> bool:
-    """Whether the list is in memory already, because it was made for all known users. The arguments of predict()."""
+) -> "Prediction | None":
+    """The list, if it is in memory because it was made for all known users. The arguments are those of predict()."""
     is_changed = asked.scene != "for_you" or asked.history or asked.exclude or asked.diversity or recent
     if is_changed or eligible is not None or steering is not None or since is not None:
-        return False
+        return None
     moment = predictor.lists.moment(clock)
-    return predictor.is_prepared(as_text(asked.user_id), asked.n_recommendations, moment)
+    return predictor.prepared(as_text(asked.user_id), asked.n_recommendations, moment)
 
 
 def _parts(

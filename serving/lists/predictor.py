@@ -101,16 +101,28 @@ class Predictor:
         since: see query(). diversity: from 0, off, to 1.
         """
         is_plain = scene == "for_you" and not history and not exclude and eligible is None and steering is None
-        if is_plain and since is None and not diversity and (found := self._beginning(user_id, n, moment)):
+        if is_plain and since is None and not diversity and (found := self.prepared(user_id, n, moment)):
             return found
         query, unknown = self.query(user_id, history, scene, exclude, eligible, steering, users, since, diversity)
         if steering is not None or diversity:
             return self._chosen(query, n, moment, unknown)
         return self._prediction(query, *self._listed(query, n, moment, use_stored=True), unknown)
 
-    def is_prepared(self, user_id: str, n: int, moment: int) -> bool:
-        """Whether the list of a request without history, exclusions, filters and rules is in memory already."""
-        return self._beginning(user_id, n, moment) is not None
+    def prepared(self, user_id: str, n: int, moment: int | None) -> Prediction | None:
+        """The list for a request without history, exclusions, filters and rules, if it is in memory: most requests.
+
+        It is the beginning of a precomputed list, if the same items are on sale as when that was made.
+        """
+        row, stored = self.model.users_.row(user_id), self.precomputed
+        if stored is None or row < 0 or n > stored.depth:
+            return None
+        if not self._covers(stored, self.lists.on_sale(moment), exactly=True):
+            return None
+        columns = [column for column in stored.columns[row, :n].tolist() if column >= 0]
+        scores = stored.scores[row, : len(columns)].tolist()
+        probabilities = stored.known_probabilities(row, len(columns))
+        strategy: Strategy = "popularity" if stored.by_popularity[row] else "known_user"
+        return Prediction([self.item_ids[column] for column in columns], scores, probabilities, strategy, [])
 
     def query(
         self,
@@ -237,19 +249,6 @@ class Predictor:
             return None
         ranked = stored.best(row, k, on_sale if query.eligible is None else on_sale & query.eligible)
         return None if ranked is None else (ranked, "popularity" if stored.by_popularity[row] else None)
-
-    def _beginning(self, user_id: str, n: int, moment: int | None) -> Prediction | None:
-        """The first n items of a precomputed list, if the same items are on sale as when it was made: most requests."""
-        row, stored = self.model.users_.row(user_id), self.precomputed
-        if stored is None or row < 0 or n > stored.depth:
-            return None
-        if not self._covers(stored, self.lists.on_sale(moment), exactly=True):
-            return None
-        columns = [column for column in stored.columns[row, :n].tolist() if column >= 0]
-        scores = stored.scores[row, : len(columns)].tolist()
-        probabilities = stored.known_probabilities(row, len(columns))
-        strategy: Strategy = "popularity" if stored.by_popularity[row] else "known_user"
-        return Prediction([self.item_ids[column] for column in columns], scores, probabilities, strategy, [])
 
     def _covers(self, stored: PrecomputedLists, on_sale: NDArray[np.bool_], exactly: bool) -> bool:
         """stored.covers(), which is remembered for the newest mask of items on sale."""
