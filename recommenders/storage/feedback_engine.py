@@ -24,7 +24,7 @@ def postgresql_engine(url: URL) -> Engine:
         return create_engine(url.set(drivername="postgresql+psycopg2"), pool_pre_ping=True)
     except ModuleNotFoundError as error:
         raise ConfigurationError(
-            f"feedback_url: postgresql needs a driver: {error}; pip install 'tradewind[postgres]'"
+            f"feedback_url: postgresql needs a driver: {error}; pip install -e '.[postgres]'"
         ) from error
 
 

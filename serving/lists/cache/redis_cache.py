@@ -34,7 +34,7 @@ class RedisCache:
             from redis.retry import Retry
         except ModuleNotFoundError as error:
             raise ConfigurationError(
-                "cache_url: redis:// needs its client, which is not installed; pip install 'tradewind[redis]', or use "
+                "cache_url: redis:// needs its client, which is not installed; pip install -e '.[redis]', or use "
                 "memory:// (TRADEWIND_CACHE_URL)"
             ) from error
         waits = {"socket_timeout": TIMEOUT, "socket_connect_timeout": TIMEOUT, "retry": Retry(NoBackoff(), 0)}

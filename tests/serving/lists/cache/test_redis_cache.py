@@ -89,5 +89,5 @@ def test_a_wrong_address_and_a_missing_client_say_the_fix(monkeypatch: pytest.Mo
         RedisCache("redis://:hush@host:port/0", 7)
     assert "hush" not in str(caught.value)
     monkeypatch.setitem(sys.modules, "redis", None)
-    with pytest.raises(ConfigurationError, match=r"pip install 'tradewind\[redis\]'"):
+    with pytest.raises(ConfigurationError, match=r"pip install -e '.\[redis\]'"):
         RedisCache("redis://127.0.0.1:1/0", 7)
