@@ -19,7 +19,7 @@ from serving.web import admin_requests, openapi
 from serving.web.events_request import parse_events
 from serving.web.predict_request import parse, parse_batch
 
-PAGE = Path(__file__).parents[2] / "docs" / "api.md"
+PAGE = Path(__file__).parents[3] / "docs" / "api.md"
 EXAMPLES = [
     json.loads(text) for text in re.findall(r"^```json\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
 ]
