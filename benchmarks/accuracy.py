@@ -23,9 +23,10 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from measuring import entrants, table
-from measuring.judging import Field, apply_holm, view_rows, views_of
-from measuring.questions import DATASETS, SEED, MissingData, Question, question
+from measuring import result_table
+from measuring.accuracy import entrant_lists
+from measuring.accuracy.comparisons import Field, apply_holm, view_rows, views_of
+from measuring.benchmark_tasks import DATASETS, SEED, MissingData, Question, question
 from peers.environments import PeerError, pinned
 from peers.spaces import PEERS
 from peers.tuning import EARLY, OutOfTime, peers_of, settings, shortcomings, tune
@@ -56,13 +57,13 @@ def main() -> None:
         rows += own
         if is_whole(options):
             end = "-validation" if task.validation else ""
-            table.save(table.result(f"accuracy-{name}{end}", own, begun, _peer_versions(options)))
+            result_table.save(result_table.result(f"accuracy-{name}{end}", own, begun, _peer_versions(options)))
     print(f"\nHolm's correction over {apply_holm(rows)} comparisons; floors and goals after it:")
-    table.finish("accuracy", rows, started, options.as_json, _peer_versions(options))
+    result_table.finish("accuracy", rows, started, options.as_json, _peer_versions(options))
 
 
 def _options() -> argparse.Namespace:
-    parser = table.arguments(__doc__)
+    parser = result_table.arguments(__doc__)
     known = ", ".join(DATASETS)
     parser.add_argument(
         "--data-sets", "--dataset", nargs="+", choices=DATASETS, metavar="NAME", dest="datasets", help=known
@@ -113,7 +114,7 @@ def collect(task: Question, options: argparse.Namespace) -> Field:
     for ties in range(1, options.ties + 1):
         found.reruns[f"ties {ties}"] = rank_ours(_task(task.name, options, ties), options)[0]
     if task.protocol.repeat:
-        found.others["bought_most"] = entrants.bought_most(task)
+        found.others["bought_most"] = entrant_lists.bought_most(task)
     if not options.no_peers:
         rank_peers(task, options, found)
     return found
@@ -121,16 +122,16 @@ def collect(task: Question, options: argparse.Namespace) -> Field:
 
 def rank_ours(
     task: Question, options: argparse.Namespace, seed: int = SEED
-) -> tuple[dict[str, entrants.Lists], list[dict[str, Any]]]:
+) -> tuple[dict[str, entrant_lists.Lists], list[dict[str, Any]]]:
     """(model -> its lists, rows of the success criteria), of our models."""
-    config = entrants.configuration(seed=seed)
-    lists_by_model: dict[str, entrants.Lists] = {}
+    config = entrant_lists.configuration(seed=seed)
+    lists_by_model: dict[str, entrant_lists.Lists] = {}
     targets: list[dict[str, Any]] = []
     for name in config.enabled():
         if options.models and name not in (*options.models, "popularity"):
             continue
         started = time.perf_counter()
-        lists, facts = entrants.ours(name, task, config)
+        lists, facts = entrant_lists.ours(name, task, config)
         if "skipped" in facts:
             print(f"{task.name}: {name} is skipped. {facts['skipped']}")
             continue
@@ -148,7 +149,7 @@ def rank_peers(task: Question, options: argparse.Namespace, found: Field) -> Non
         entry = tuned.get(name)
         best = {view: facts["params"] for view, facts in (entry or {}).get("views", {}).items()}
         try:
-            found.others[name], ended = entrants.peer(name, task, best, options.threads)
+            found.others[name], ended = entrant_lists.peer(name, task, best, options.threads)
         except PeerError as error:
             print(f"{task.name}: {name} is missing. {error}")
             continue
@@ -175,8 +176,8 @@ def measure(task: Question, found: Field) -> list[dict[str, Any]]:
     """All rows of one data set, printed as one table."""
     print(f"\n{task.name}: {len(task.case.user_ids):,} users, {task.case.description}; version {task.version}")
     print(f"flagship: {found.flagship}; share: fraction of the oracle's NDCG@10")
-    print(table.ACCURACY_HEAD)
-    best = entrants.oracle(task) if task.name == "custom_b2b" else None
+    print(result_table.ACCURACY_HEAD)
+    best = entrant_lists.oracle(task) if task.name == "custom_b2b" else None
     rows: list[dict[str, Any]] = []
     for view in views_of(task, found, best):
         rows += view_rows(task, view, found)

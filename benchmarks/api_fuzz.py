@@ -21,8 +21,8 @@ import httpx
 import psutil
 import pyarrow as pa
 import pyarrow.compute as pc
-from measuring import table
-from measuring.questions import question
+from measuring import result_table
+from measuring.benchmark_tasks import question
 from peers.environments import pinned, python_of
 from service_drills import service
 from service_load import release, worker_of
@@ -38,12 +38,12 @@ TRACES = ("Traceback", 'File "', ".py", str(PROJECT), str(Path.home()))
 
 def main() -> None:
     """Prints a table, and with --json a last line for programs."""
-    parser = table.arguments(__doc__)
+    parser = result_table.arguments(__doc__)
     parser.add_argument("--examples", type=int, default=1200, help="requests of each operation, at most")
     options = parser.parse_args()
     started, rows = time.perf_counter(), []
     n_examples = 20 if options.quick else options.examples
-    print(table.HEAD)
+    print(result_table.HEAD)
     with TemporaryDirectory() as folder:
         settings, _ = release(Path(folder), 0.1 if options.quick else 1.0)
         release_catalogue(settings, 0.1 if options.quick else 1.0)
@@ -52,10 +52,10 @@ def main() -> None:
             for line in fuzz(
                 url, worker_of(process), n_examples, Path(folder) / "requests.har", 200 if options.quick else N_PATHS
             ):
-                table.show(line)
+                result_table.show(line)
                 rows.append(line)
     whole = not options.quick and options.examples >= parser.get_default("examples")
-    table.finish("api_fuzz", rows, started, options.as_json, {"schemathesis": pinned("schemathesis")}, whole)
+    result_table.finish("api_fuzz", rows, started, options.as_json, {"schemathesis": pinned("schemathesis")}, whole)
 
 
 def fuzz(url: str, worker: psutil.Process, n_examples: int, har: Path, n_paths: int) -> Iterator[dict[str, Any]]:
@@ -68,17 +68,19 @@ def fuzz(url: str, worker: psutil.Process, n_examples: int, har: Path, n_paths: 
     unsafe = [text for answer in answers if (text := shows_internals(answer["response"]))]
     note = f"{len(answers):,} requests; by status {dict(sorted(statuses.items()))}"
     n_errors = sum(n for status, n in statuses.items() if status >= 500)
-    yield table.row("server errors", "answers", n_errors, floor=0, lower_is_better=True, note=note)
-    yield table.row("slowest answer", "ms", slowest, floor=1000, lower_is_better=True)
-    yield table.row("answers with a stack trace or a path", "answers", len(unsafe), floor=0, lower_is_better=True)
-    yield table.row("growth of the worker's memory", "MiB", growth, floor=50, lower_is_better=True)
+    yield result_table.row("server errors", "answers", n_errors, floor=0, lower_is_better=True, note=note)
+    yield result_table.row("slowest answer", "ms", slowest, floor=1000, lower_is_better=True)
+    yield result_table.row(
+        "answers with a stack trace or a path", "answers", len(unsafe), floor=0, lower_is_better=True
+    )
+    yield result_table.row("growth of the worker's memory", "MiB", growth, floor=50, lower_is_better=True)
     before_paths = series(url)
     with httpx.Client(base_url=url, trust_env=False) as client:
         for _ in range(n_paths):
             client.get(f"/{secrets.token_hex(8)}")
     added = series(url) - before_paths
     what = f"series that {n_paths:,} unknown paths add to /metrics"
-    yield table.row(what, "series", len(added), floor=0, lower_is_better=True, note=", ".join(sorted(added)[:3]))
+    yield result_table.row(what, "series", len(added), floor=0, lower_is_better=True, note=", ".join(sorted(added)[:3]))
 
 
 def schemathesis(url: str, n_examples: int, har: Path) -> Sequence[dict[str, Any]]:

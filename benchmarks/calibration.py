@@ -15,10 +15,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow.compute as pc
-from measuring import table
-from measuring.fitted import fitted
-from measuring.market_truth import window_probabilities
-from measuring.questions import DATASETS, LATER_VISITS, SEED, MissingData, Question, question
+from measuring import result_table
+from measuring.benchmark_tasks import DATASETS, LATER_VISITS, SEED, MissingData, Question, question
+from measuring.fitted_models import fitted
+from measuring.synthetic.market_truth import window_probabilities
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
@@ -44,11 +44,11 @@ class ListsOfAKind(NamedTuple):
 
 def main() -> None:
     """Prints a table, and with --json a last line for programs."""
-    parser = table.arguments(__doc__)
+    parser = result_table.arguments(__doc__)
     parser.add_argument("datasets", nargs="*", choices=list(DATASETS), default=list(DATASETS))
     options = parser.parse_args()
     started = time.perf_counter()
-    print(table.HEAD)
+    print(result_table.HEAD)
     rows = []
     for name in ["custom_b2b"] if options.quick else options.datasets:
         try:
@@ -58,9 +58,9 @@ def main() -> None:
             continue
         for row in rows_of(task):
             rows.append(row)
-            table.show(row)
+            result_table.show(row)
     whole = not options.quick and set(options.datasets) == set(DATASETS)
-    table.finish("calibration", rows, started, options.as_json, {}, whole)
+    result_table.finish("calibration", rows, started, options.as_json, {}, whole)
 
 
 def rows_of(task: Question) -> Iterator[dict[str, Any]]:
@@ -89,12 +89,12 @@ def error_row(what: str, lists: ListsOfAKind, floor: float | None = None) -> dic
     listed = lists.columns >= 0
     found = reliability(lists.probabilities[listed], lists.bought[listed])
     means = {
-        "predicted": table.rounded(float(lists.probabilities[listed].mean(dtype=np.float64))),
-        "observed": table.rounded(float(lists.bought[listed].mean())),
+        "predicted": result_table.rounded(float(lists.probabilities[listed].mean(dtype=np.float64))),
+        "observed": result_table.rounded(float(lists.bought[listed].mean())),
     }
     note = f"{len(lists.columns)} users; mean probability {means['predicted']}, bought {means['observed']}"
     error = found["expected_calibration_error"]
-    return table.row(what, "calibration error", error, floor=floor, lower_is_better=True, note=note, **means)
+    return result_table.row(what, "calibration error", error, floor=floor, lower_is_better=True, note=note, **means)
 
 
 def lists_of(model: Recommender, task: Question, kind: Kind, k: int) -> ListsOfAKind:
@@ -165,7 +165,9 @@ def truth_row(task: Question, lists: ListsOfAKind) -> dict[str, Any]:
     found = reliability(lists.probabilities[listed], expected)
     note = f"mean probability {lists.probabilities[listed].mean():.4f}, true {expected.mean():.4f}"
     what = f"{task.name}, all items, ranks 1 to {BANDS[0]}, true probabilities"
-    return table.row(what, "calibration error", found["expected_calibration_error"], lower_is_better=True, note=note)
+    return result_table.row(
+        what, "calibration error", found["expected_calibration_error"], lower_is_better=True, note=note
+    )
 
 
 if __name__ == "__main__":

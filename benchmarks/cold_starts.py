@@ -13,10 +13,10 @@ import time
 from typing import Any
 
 import numpy as np
-from measuring import table
-from measuring.fitted import fitted
-from measuring.kept import code_version, kept_arrays, key_of
-from measuring.questions import LATER_VISITS, SEED, Question, question
+from measuring import result_table
+from measuring.benchmark_tasks import LATER_VISITS, SEED, Question, question
+from measuring.disk_cache import code_version, kept_arrays, key_of
+from measuring.fitted_models import fitted
 from numpy.typing import NDArray
 
 from recommenders.evaluation.rank import rank_users
@@ -32,7 +32,7 @@ Vectors = dict[str, NDArray[np.float64]]  # "task name: model" -> NDCG@10 of eac
 
 def main() -> None:
     """Prints a table, and with --json a last line for programs."""
-    parser = table.arguments(__doc__)
+    parser = result_table.arguments(__doc__)
     parser.add_argument("--worlds", type=int, default=20, help="number of markets, with seeds from 42 on")
     options = parser.parse_args()
     started = time.perf_counter()
@@ -40,9 +40,9 @@ def main() -> None:
     markets = [ndcg_of_market(SEED + number, scale) for number in range(n_markets)]
     rows = [row for task_name in task_names(markets) for row in rows_of(task_name, markets)]
     for row in rows:
-        table.show_accuracy(row)
+        result_table.show_accuracy(row)
     whole = not options.quick and n_markets >= parser.get_default("worlds")
-    table.finish("cold_starts", rows, started, options.as_json, {}, whole)
+    result_table.finish("cold_starts", rows, started, options.as_json, {}, whole)
 
 
 def ndcg_of_market(seed: int, scale: float) -> Vectors:
@@ -90,8 +90,8 @@ def rows_of(task_name: str, markets: list[Vectors]) -> list[dict[str, Any]]:
     rows = []
     for name in sorted(names, key=lambda name: -float(np.nanmean(values[name]))):
         mean = mean_interval(values[name])
-        line = table.row(f"{task_name} ({len(values[name])}): {name}", "NDCG@10", mean.value)
-        line |= {"value": round(mean.value, 4), "interval": table.ends(mean)}
+        line = result_table.row(f"{task_name} ({len(values[name])}): {name}", "NDCG@10", mean.value)
+        line |= {"value": round(mean.value, 4), "interval": result_table.ends(mean)}
         if name != FLAGSHIP:
             gain = paired_difference(values[FLAGSHIP], values[name])
             line["difference"] = [round(part, 4) for part in gain]

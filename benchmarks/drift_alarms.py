@@ -26,9 +26,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from measuring import table
-from measuring.kept import code_version, kept_json, key_of
-from measuring.still_market import Change, StillMarket, faults, shifts
+from measuring import result_table
+from measuring.disk_cache import code_version, kept_json, key_of
+from measuring.synthetic.still_market import Change, StillMarket, faults, shifts
 from scipy.stats import binomtest
 
 import monitoring
@@ -50,13 +50,13 @@ Fired = dict[str, list[str]]  # "drift", "feed" -> columns
 
 def main() -> None:
     """Prints a table, and with --json a last line for programs."""
-    parser = table.arguments(__doc__)
+    parser = result_table.arguments(__doc__)
     parser.add_argument("--only", nargs="+", choices=MARKETS, default=MARKETS, help="markets to measure")
     options = parser.parse_args()
     started = time.perf_counter()
     missing = [RETAIL] if RETAIL in options.only and real_folder() is None else []
     rows = []
-    print(table.HEAD)
+    print(result_table.HEAD)
     for market in options.only:
         if market in missing or (options.quick and market != STILL):
             continue
@@ -64,11 +64,11 @@ def main() -> None:
         measured = kept_json(key, partial(measure_market, market, options.quick))
         rows += measured
         for line in measured:
-            table.show(line)
+            result_table.show(line)
     for market in missing:
         print(f"{market}: not measured; set TRADEWIND_REAL_DATA to a folder that contains it")
     whole = not options.quick and not missing and set(options.only) == set(MARKETS)
-    table.finish("drift_alarms", rows, started, options.as_json, {}, whole)
+    result_table.finish("drift_alarms", rows, started, options.as_json, {}, whole)
 
 
 def measure_market(market: str, quick: bool) -> list[dict[str, Any]]:
@@ -83,7 +83,7 @@ def code_hash() -> str:
     here = [
         *Path(monitoring.__file__).parent.glob("*.py"),
         Path(__file__),
-        Path(__file__).parent / "measuring" / "still_market.py",
+        Path(__file__).parent / "measuring" / "synthetic" / "still_market.py",
     ]
     return code_version() + hashlib.sha256(b"".join(path.read_bytes() for path in sorted(here))).hexdigest()
 
@@ -116,7 +116,7 @@ def false_alarms(what: str, found: list[Fired], no_shift: bool = True) -> list[d
 def share_row(what: str, n: int, of: int, floor: bool = False) -> dict[str, Any]:
     """A row: n of `of` windows. Floor: the alarm rate that is set is not below the interval."""
     interval = binomtest(n, of).proportion_ci()
-    line = table.row(what, "share of windows", n / of)
+    line = result_table.row(what, "share of windows", n / of)
     line |= {"interval": [round(interval.low, 4), round(interval.high, 4)], "n": n, "of": of}
     if floor:
         line |= {"floor": ALARM_RATE, "floor_met": bool(interval.low <= ALARM_RATE), "bounds": "interval's low end"}

@@ -14,9 +14,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
-from measuring import table
-from measuring.fitted import bundle_of
-from measuring.questions import question
+from measuring import result_table
+from measuring.benchmark_tasks import question
+from measuring.fitted_models import bundle_of
 from predict_path import FLAGSHIP, QUICK_SCALE
 from threadpoolctl import threadpool_limits
 
@@ -45,7 +45,7 @@ class Explained:
 
 def main() -> None:
     """Prints a table, and with --json a last line for programs."""
-    parser = table.arguments(__doc__)
+    parser = result_table.arguments(__doc__)
     parser.add_argument("--counterfactuals", type=int, default=1000, help="how many are checked")
     options = parser.parse_args()
     wanted = 50 if options.quick else options.counterfactuals
@@ -54,11 +54,11 @@ def main() -> None:
     folder = bundle_of(FLAGSHIP, task, TrainingConfig())
     with threadpool_limits(1):  # as in the service
         rows = measure(Predictor(folder), wanted)
-    print(table.HEAD)
+    print(result_table.HEAD)
     for line in rows:
-        table.show(line)
+        result_table.show(line)
     whole = not options.quick and wanted >= parser.get_default("counterfactuals")
-    table.finish("explanations", rows, started, options.as_json, {}, whole)
+    result_table.finish("explanations", rows, started, options.as_json, {}, whole)
 
 
 def measure(predictor: Predictor, wanted: int) -> list[dict[str, object]]:
@@ -78,12 +78,14 @@ def measure(predictor: Predictor, wanted: int) -> list[dict[str, object]]:
     items = [found for one in lists for found in one.counterfactuals]
     errors = [one.error for one in lists]
     return [
-        table.row(f"counterfactuals that hold, of {n_checked}", "share", n_true / max(n_checked, 1), floor=1.0),
-        table.row(f"sums of parts that are the score, of {len(lists)} lists", "share", share_within(errors), floor=1.0),
-        table.row("items with a counterfactual", "share", np.mean([bool(found) for found in items])),
-        table.row("a list, p50", "ms", 1000 * np.median([one.list_seconds for one in lists])),
-        table.row("its reasons, p50", "ms", 1000 * np.median([one.reasons_seconds for one in lists])),
-        table.row("its reasons, p99", "ms", 1000 * np.quantile([one.reasons_seconds for one in lists], 0.99)),
+        result_table.row(f"counterfactuals that hold, of {n_checked}", "share", n_true / max(n_checked, 1), floor=1.0),
+        result_table.row(
+            f"sums of parts that are the score, of {len(lists)} lists", "share", share_within(errors), floor=1.0
+        ),
+        result_table.row("items with a counterfactual", "share", np.mean([bool(found) for found in items])),
+        result_table.row("a list, p50", "ms", 1000 * np.median([one.list_seconds for one in lists])),
+        result_table.row("its reasons, p50", "ms", 1000 * np.median([one.reasons_seconds for one in lists])),
+        result_table.row("its reasons, p99", "ms", 1000 * np.quantile([one.reasons_seconds for one in lists], 0.99)),
     ]
 
 

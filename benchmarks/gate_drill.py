@@ -29,10 +29,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import yaml
-from measuring.kept import code_version, kept_json, key_of
-from measuring.market_truth import expected_dcg, window_probabilities
+from measuring.disk_cache import code_version, kept_json, key_of
+from measuring.result_table import HEAD, arguments, finish, row, show
 from measuring.retrainings import CONFIG, OTHER_SEEDS, RETRAININGS, WEEKS, Retraining, same_code
-from measuring.table import HEAD, arguments, finish, row, show
+from measuring.synthetic.market_truth import expected_dcg, window_probabilities
 from peers.environments import place
 
 from orchestration.launcher.runs import materialise, upstream

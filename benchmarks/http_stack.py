@@ -17,7 +17,7 @@ from typing import Any
 
 import bentoml
 import orjson
-from measuring import table
+from measuring import result_table
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serving.endpoints.application import build
@@ -47,7 +47,7 @@ CHAMPION: Any = SimpleNamespace(
 
 def main() -> None:
     """Prints a table, and with --json a last line for programs."""
-    options = table.arguments(__doc__).parse_args()
+    options = result_table.arguments(__doc__).parse_args()
     started = time.perf_counter()
     worker = Worker()
     worker.watcher = SimpleNamespace(champion=CHAMPION, problem="")  # type: ignore[assignment]
@@ -57,15 +57,17 @@ def main() -> None:
         ours = build(worker, Path())
         for name, app in {"ours": ours, "bare": bare, "mounted": mounted_in_bentoml(ours)}.items():
             costs[name] = min(costs.get(name, float("inf")), asyncio.run(microseconds(app, n_requests)))
-    print(table.HEAD)
+    print(result_table.HEAD)
     what, unit = "POST /predict without server and model", "CPU microseconds"
     rows = [
-        table.row(what, unit, costs["ours"], ("no router, no counters", costs["bare"]), lower_is_better=True),
-        table.row(what, unit, costs["ours"], ("ours, mounted in BentoML", costs["mounted"]), lower_is_better=True),
+        result_table.row(what, unit, costs["ours"], ("no router, no counters", costs["bare"]), lower_is_better=True),
+        result_table.row(
+            what, unit, costs["ours"], ("ours, mounted in BentoML", costs["mounted"]), lower_is_better=True
+        ),
     ]
     for row in rows:
-        table.show(row)
-    table.finish("http_stack", rows, started, options.as_json, {}, not options.quick)
+        result_table.show(row)
+    result_table.finish("http_stack", rows, started, options.as_json, {}, not options.quick)
 
 
 def mounted_in_bentoml(app: ASGIApp) -> ASGIApp:

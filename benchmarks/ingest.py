@@ -29,7 +29,7 @@ import duckdb
 import layouts
 import numpy as np
 import pandas as pd
-from measuring.table import save
+from measuring.result_table import save
 from peers.memory import peak_mb
 
 from recommenders.datasets.all_datasets import DATASETS

@@ -10,8 +10,8 @@ import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from measuring import table
-from measuring.made_logs import made_features, retailrocket_like
+from measuring import result_table
+from measuring.synthetic.logs import made_features, retailrocket_like
 from predict_path import FLAGSHIP, measure
 
 from recommenders.models.all_models import model_class
@@ -24,20 +24,20 @@ USERS_PER_ITEM, EVENTS_PER_ITEM = 0.5, 7.5
 
 def main() -> None:
     """Prints a table, and with --json a last line for programs."""
-    parser = table.arguments(__doc__)
+    parser = result_table.arguments(__doc__)
     parser.add_argument("--items", type=int, default=N_ITEMS, help="number of items of the catalogue")
     parser.add_argument("--requests", type=int, default=500, help="number of requests of each kind")
     options = parser.parse_args()
     started = time.perf_counter()
     n_items = QUICK_ITEMS if options.quick else options.items
-    print(table.HEAD)
+    print(result_table.HEAD)
     with TemporaryDirectory() as folder:
         rows = []
         bundles = make_bundles(Path(folder), n_items)
         for name, bundle in list(bundles.items())[: 1 if options.quick else None]:
             bounds = {"floor": FLOOR_MS} if name == FLAGSHIP else {}
             rows += measure(name, bundle, 20 if options.quick else options.requests, bounds)
-    table.finish("large_catalogue", rows, started, options.as_json, {}, n_items == N_ITEMS)
+    result_table.finish("large_catalogue", rows, started, options.as_json, {}, n_items == N_ITEMS)
 
 
 def make_bundles(folder: Path, n_items: int) -> dict[str, Path]:

@@ -23,7 +23,7 @@ from typing import Any
 import dagster as dg
 import httpx
 import yaml
-from measuring.table import save
+from measuring.result_table import save
 
 from orchestration.definitions import definitions
 from orchestration.jobs import RETRAINING

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from measuring import table
+from measuring import result_table
 from peers.environments import environment
 from peers.memory import peak_mb
 
@@ -37,7 +37,7 @@ ROUNDS, ROUNDS_FROM = 3, 100  # a run with fewer requests only tests that the sc
 
 def main() -> None:
     """Prints a table, and with --json a last line for programs."""
-    parser = table.arguments(__doc__)
+    parser = result_table.arguments(__doc__)
     parser.add_argument("--models", nargs="+", default=(), metavar="NAME", help="default: all")
     parser.add_argument("--requests", type=int, default=2000, help="number of requests of each kind")
     parser.add_argument("--one", metavar="BUNDLE", help=argparse.SUPPRESS)
@@ -48,18 +48,18 @@ def main() -> None:
         return
     started = time.perf_counter()
     bundles = make_bundles(QUICK_SCALE if options.quick else 1.0, options.models)
-    print(table.HEAD)
+    print(result_table.HEAD)
     rows = [
         line for name, folder in bundles.items() for line in measure(name, folder, n_requests, bounds_of(name), MAX_MB)
     ]
-    table.finish("predict_path", rows, started, options.as_json, {}, not (options.quick or options.models))
+    result_table.finish("predict_path", rows, started, options.as_json, {}, not (options.quick or options.models))
 
 
 def make_bundles(scale: float, models: list[str]) -> dict[str, Path]:
     """Model -> its bundle, all of one recipe. Bundles are fitted once and kept."""
-    from measuring.entrants import configuration
-    from measuring.fitted import bundle_of
-    from measuring.questions import question
+    from measuring.accuracy.entrant_lists import configuration
+    from measuring.benchmark_tasks import question
+    from measuring.fitted_models import bundle_of
 
     from recommenders.training.fitting import SKIPPED
 
@@ -87,14 +87,14 @@ def measure(
     rows = []
     for kind in rounds[0]["milliseconds"]:
         times = min((other["milliseconds"][kind] for other in rounds), key=lambda times: times["p50"])
-        rows.append(table.row(f"{name}: {kind}, p50", "ms", times["p50"], lower_is_better=True, **bounds))
-        rows.append(table.row(f"{name}: {kind}, p99", "ms", times["p99"], lower_is_better=True))
+        rows.append(result_table.row(f"{name}: {kind}, p50", "ms", times["p50"], lower_is_better=True, **bounds))
+        rows.append(result_table.row(f"{name}: {kind}, p99", "ms", times["p99"], lower_is_better=True))
     peak = min(found["peak_mb"] for found in rounds)
     megabytes = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e6
-    rows.append(table.row(f"{name}: bundle", "MB", megabytes, floor=max_mb, lower_is_better=True))
-    rows.append(table.row(f"{name}: peak memory of the process", "MB", peak, lower_is_better=True))
+    rows.append(result_table.row(f"{name}: bundle", "MB", megabytes, floor=max_mb, lower_is_better=True))
+    rows.append(result_table.row(f"{name}: peak memory of the process", "MB", peak, lower_is_better=True))
     for line in rows:
-        table.show(line)
+        result_table.show(line)
     return rows
 
 

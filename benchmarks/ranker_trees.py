@@ -14,10 +14,10 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from measuring import table
-from measuring.entrants import configuration
-from measuring.fitted import bases
-from measuring.questions import DATASETS, SEED, MissingData, Question, question
+from measuring import result_table
+from measuring.accuracy.entrant_lists import configuration
+from measuring.benchmark_tasks import DATASETS, SEED, MissingData, Question, question
+from measuring.fitted_models import bases
 from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingClassifier
 from xgboost import Booster, QuantileDMatrix, train
@@ -47,12 +47,12 @@ class Scores:
 
 def main() -> None:
     """Prints a table, and with --json a last line for programs."""
-    parser = table.arguments(__doc__)
+    parser = result_table.arguments(__doc__)
     parser.add_argument("--data-sets", nargs="+", choices=DATASETS, default=[*DATASETS], metavar="NAME")
     parser.add_argument("--seeds", type=int, default=2, help="number of seeds, from 42 on")
     options = parser.parse_args()
     started = time.perf_counter()
-    print(table.HEAD)
+    print(result_table.HEAD)
     rows = []
     for name in options.data_sets:
         try:
@@ -61,10 +61,10 @@ def main() -> None:
             print(f"{name}: {error}")
             continue
         for line in rows_of(task, 1 if options.quick else options.seeds):
-            table.show(line)
+            result_table.show(line)
             rows.append(line)
     whole = not options.quick and set(options.data_sets) == set(DATASETS)
-    table.finish("ranker_trees", rows, started, options.as_json, {}, whole)
+    result_table.finish("ranker_trees", rows, started, options.as_json, {}, whole)
 
 
 def rows_of(task: Question, n_seeds: int) -> Iterator[dict[str, Any]]:
@@ -78,7 +78,7 @@ def rows_of(task: Question, n_seeds: int) -> Iterator[dict[str, Any]]:
         cost = key == "training of the trees"
         for way, theirs in means.items():
             what, unit = f"{task.name}, {key}", "CPU seconds" if cost else "NDCG@10"
-            yield table.row(what, unit, value, (way, theirs[key]), lower_is_better=cost)
+            yield result_table.row(what, unit, value, (way, theirs[key]), lower_is_better=cost)
 
 
 def measure(task: Question, trainer: Trainer, seed: int) -> dict[str, float]:

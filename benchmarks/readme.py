@@ -7,8 +7,8 @@ python benchmarks/readme.py --write    writes them into the pages, between their
 import argparse
 from pathlib import Path
 
-from measuring.published import accuracy_results, figures, page_with
-from measuring.questions import DATASETS
+from measuring.accuracy.published_figures import accuracy_results, figures, page_with
+from measuring.benchmark_tasks import DATASETS
 
 PROJECT = Path(__file__).resolve().parents[1]
 PAGES = {

@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
-from measuring import table
-from measuring.questions import SEED, Question, question
+from measuring import result_table
+from measuring.benchmark_tasks import SEED, Question, question
 from numpy.typing import NDArray
 from peers.environments import place
 from scipy.sparse import csr_array
@@ -50,7 +50,7 @@ class Market:
 
 def main() -> None:
     """Prints a table, and with --json a last line for programs."""
-    parser = table.arguments(__doc__)
+    parser = result_table.arguments(__doc__)
     parser.add_argument("--worlds", type=int, default=20, help="number of markets, with seeds from 42 on")
     options = parser.parse_args()
     started = time.perf_counter()
@@ -58,9 +58,9 @@ def main() -> None:
     markets = [measured(SEED + number, scale) for number in range(n_markets)]
     rows = rows_of(markets)
     for row in rows:
-        table.show(row)
+        result_table.show(row)
     whole = not options.quick and n_markets >= parser.get_default("worlds")
-    table.finish("segments", rows, started, options.as_json, {}, whole)
+    result_table.finish("segments", rows, started, options.as_json, {}, whole)
 
 
 def measured(seed: int, scale: float) -> Market:
@@ -114,8 +114,8 @@ def rows_of(markets: list[Market]) -> list[dict[str, Any]]:
     rows = []
     for name, values in (("popularity", popularity), ("served", served)):
         mean = mean_interval(values)
-        rows.append(table.row(f"{n} users without a history: {name}", "NDCG@10", mean.value))
-        rows[-1] |= {"interval": table.ends(mean)}
+        rows.append(result_table.row(f"{n} users without a history: {name}", "NDCG@10", mean.value))
+        rows[-1] |= {"interval": result_table.ends(mean)}
     rows[-1] |= {
         "difference": [round(part, 4) for part in gain],
         "note": f"served minus popularity {gain.value:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}]; "
@@ -128,7 +128,9 @@ def rows_of(markets: list[Market]) -> list[dict[str, Any]]:
     if len(probabilities):
         found = reliability(probabilities, np.concatenate([market.bought for market in markets]))
         error = found["expected_calibration_error"]
-        rows.append(table.row("probabilities of segment lists", "calibration error", error, lower_is_better=True))
+        rows.append(
+            result_table.row("probabilities of segment lists", "calibration error", error, lower_is_better=True)
+        )
     return rows
 
 

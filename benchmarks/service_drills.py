@@ -24,8 +24,8 @@ from typing import Any
 
 import httpx
 import psutil
-from measuring import table
-from measuring.postgres import postgresql
+from measuring import result_table
+from measuring.service.postgres import postgresql
 from service_load import free_port, release, server
 
 from recommenders.models.recommender import Recommender
@@ -55,7 +55,7 @@ BATCH_OF_WRITER = 20
 def main() -> None:
     """Prints a table, and with --json a last line for programs."""
     drills = {"events": events_once, "kills": kills, "postgresql_kills": postgresql_kills, "freshness": freshness}
-    table.run_parts("service_drills", __doc__, "--drills", drills)
+    result_table.run_parts("service_drills", __doc__, "--drills", drills)
 
 
 def events_once(quick: bool) -> Iterator[dict[str, Any]]:
@@ -83,7 +83,7 @@ def events_once(quick: bool) -> Iterator[dict[str, Any]]:
     note = (
         f"{len(stored):,} stored, {totals['duplicates']:,} duplicates, {N_REPLAYS * n_events / seconds:,.0f} a second"
     )
-    yield table.row(
+    yield result_table.row(
         "events stored other than once",
         "events",
         totals["stored"] - len(unique),
@@ -137,7 +137,7 @@ def killed_writers(store_url: str, kind: str, n_kills: int) -> dict[str, Any]:
     lost = len(acknowledged - set(found)) * BATCH_OF_WRITER
     note = f"{n_kills} kills; {len(acknowledged) * BATCH_OF_WRITER:,} acknowledged, {found.total():,} stored"
     what = f"acknowledged events lost by kill -9, {kind}"
-    return table.row(what, "events", lost, floor=0, lower_is_better=True, note=note)
+    return result_table.row(what, "events", lost, floor=0, lower_is_better=True, note=note)
 
 
 def freshness(quick: bool) -> Iterator[dict[str, Any]]:
@@ -149,7 +149,7 @@ def freshness(quick: bool) -> Iterator[dict[str, Any]]:
             seconds = sorted(seconds_until_fresh(one, other, user, model) for user in users)
     n_late = sum(one > FRESH_SECONDS for one in seconds)
     note = f"{len(seconds)} purchases; half within {seconds[len(seconds) // 2]:.2f} s, all within {seconds[-1]:.2f} s"
-    yield table.row(
+    yield result_table.row(
         f"purchases that show after {FRESH_SECONDS:g} s", "purchases", n_late, floor=0, lower_is_better=True, note=note
     )
 

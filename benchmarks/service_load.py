@@ -26,9 +26,9 @@ from typing import Any
 
 import httpx
 import psutil
-from measuring import table
-from measuring.fitted import fitted
-from measuring.questions import question
+from measuring import result_table
+from measuring.benchmark_tasks import question
+from measuring.fitted_models import fitted
 from peers.environments import HERE, PeerError, environment, pinned, python_of
 from predict_path import FLAGSHIP
 
@@ -41,7 +41,7 @@ from serving.release import bento
 from serving.settings import PROJECT, ServingSettings
 from serving.traffic.key_file import add_key
 
-LOAD = Path(__file__).parent / "measuring" / "load.lua"
+LOAD = Path(__file__).parent / "measuring" / "service" / "wrk.lua"
 SERVER_CORE, LOAD_CORE = "0", "1"
 BATCH = 100  # events of a request
 N_BODIES = 5_000
@@ -60,14 +60,14 @@ class Load:
 
 def main() -> None:
     """Prints a table, and with --json a last line for programs."""
-    parser = table.arguments(__doc__)
+    parser = result_table.arguments(__doc__)
     parser.add_argument("--seconds", type=int, default=10, help="of each load")
     options = parser.parse_args()
     if not shutil.which("wrk"):
         raise SystemExit("wrk is not installed; apt-get install wrk")
     started = time.perf_counter()
     seconds = 1 if options.quick else options.seconds
-    print(table.HEAD)
+    print(result_table.HEAD)
     with TemporaryDirectory() as folder:
         settings, model = release(Path(folder), 0.1 if options.quick else 1.0)
         bodies = write_bodies(Path(folder), model)
@@ -78,7 +78,7 @@ def main() -> None:
             peers = {"bentoml": bento.installed("bentoml"), "fastapi": pinned("fastapi")}
             rows += peer_rows(settings, bodies, seconds, ours)
     whole = not options.quick and not options.no_peers and options.seconds >= parser.get_default("seconds")
-    table.finish("service_load", rows, started, options.as_json, peers, whole)
+    result_table.finish("service_load", rows, started, options.as_json, peers, whole)
 
 
 def release(home: Path, scale: float, name: str = FLAGSHIP) -> tuple[ServingSettings, Recommender]:
@@ -171,9 +171,9 @@ def two_workers(command: Sequence[str], own: Mapping[str, str], bodies: Path, se
         with server(command, settings, cores) as (url, _):
             rates.append(load(url, bodies, 32, seconds, key, cores=f"{SERVER_CORE},{LOAD_CORE}").per_second)
     what = "known users, 32 connections, two workers"
-    line = table.row(what, "requests/s", rates[1], ("one worker", rates[0]), 1.8, on="ratio")
+    line = result_table.row(what, "requests/s", rates[1], ("one worker", rates[0]), 1.8, on="ratio")
     line["note"] = "wrk shares the two cores with them"
-    table.show(line)
+    result_table.show(line)
     return line
 
 
@@ -207,9 +207,11 @@ def peer_rows(
                 found = load(url, bodies[kind], connections, seconds)
                 floor = {"BentoML as it comes": 5, "FastAPI, uvicorn": 1.2}[name] if kind == "known" else None
                 value = ours[f"{what}, requests"]
-                line = table.row(f"{what}, against", "requests/s", value, (name, found.per_second), floor, on="ratio")
+                line = result_table.row(
+                    f"{what}, against", "requests/s", value, (name, found.per_second), floor, on="ratio"
+                )
                 line["note"] = f"p99 {found.p99:.1f} ms; {found.note}"
-                table.show(line)
+                result_table.show(line)
                 yield line
 
 
@@ -232,8 +234,8 @@ def shown(
     note: str = "",
 ) -> dict[str, Any]:
     """A row, printed."""
-    line = table.row(what, unit, value, floor=floor, goal=goal, lower_is_better=low, note=note)
-    table.show(line)
+    line = result_table.row(what, unit, value, floor=floor, goal=goal, lower_is_better=low, note=note)
+    result_table.show(line)
     return line
 
 

@@ -24,9 +24,9 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 from api_fuzz import release_catalogue
-from measuring import table
-from measuring.fitted import fitted
-from measuring.questions import Question, question
+from measuring import result_table
+from measuring.benchmark_tasks import Question, question
+from measuring.fitted_models import fitted
 from predict_path import FLAGSHIP
 from service_drills import service
 from service_load import release
@@ -79,17 +79,17 @@ class Answered:
 
 def main() -> None:
     """Prints a table, and with --json a last line for programs."""
-    parser = table.arguments(__doc__)
+    parser = result_table.arguments(__doc__)
     parser.add_argument("--answers", type=int, default=1000, help="how many answers are stored and made again")
     options = parser.parse_args()
     started, rows = time.perf_counter(), list[dict[str, Any]]()
-    print(table.HEAD)
+    print(result_table.HEAD)
     n_answers = 60 if options.quick else options.answers
     for line in replays(n_answers, *((QUICK_VERSIONS, 0.1) if options.quick else (VERSIONS, 1.0))):
-        table.show(line)
+        result_table.show(line)
         rows.append(line)
     whole = not options.quick and options.answers >= parser.get_default("answers")
-    table.finish("service_replays", rows, started, options.as_json, {}, whole)
+    result_table.finish("service_replays", rows, started, options.as_json, {}, whole)
 
 
 def replays(n_answers: int, versions: Sequence[str], scale: float) -> Iterator[dict[str, Any]]:
@@ -280,7 +280,7 @@ def row(what: str, n_wrong: int, n_answers: int, request_ids: Sequence[str] = ()
     """A row of the table; the request ids of wrong answers are in the note (the first three) and in the JSON."""
     note = f"of {n_answers:,}" + (f": {', '.join(request_ids[:3])}" if request_ids else "")
     bounds: dict[str, Any] = {"floor": 0, "lower_is_better": True}
-    return table.row(f"answers {what}", "answers", n_wrong, note=note, request_ids=list(request_ids), **bounds)
+    return result_table.row(f"answers {what}", "answers", n_wrong, note=note, request_ids=list(request_ids), **bounds)
 
 
 if __name__ == "__main__":

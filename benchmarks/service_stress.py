@@ -21,8 +21,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import httpx
-from measuring import table
-from measuring.http_load import Answer, Connection, closed_loop, open_loop, percentile
+from measuring import result_table
+from measuring.service.http_client import Answer, Connection, closed_loop, open_loop, percentile
 from service_drills import service
 from service_load import LOAD_CORE, SERVER_CORE, release
 
@@ -37,7 +37,7 @@ N_CONNECTIONS = 32
 
 def main() -> None:
     """Prints a table, and with --json a last line for programs."""
-    table.run_parts("service_stress", __doc__, "--only", {"swaps": swaps, "overload": overload})
+    result_table.run_parts("service_stress", __doc__, "--only", {"swaps": swaps, "overload": overload})
 
 
 def swaps(quick: bool) -> Iterator[dict[str, Any]]:
@@ -73,10 +73,14 @@ def swaps(quick: bool) -> Iterator[dict[str, Any]]:
         wrong += not good
         versions[found.get("version", 0)] += 1
     note = f"{len(answers):,} answers, by version {dict(versions)}; {n_swaps} swaps in {seconds:g} s"
-    yield table.row("wrong answers while versions change", "answers", wrong, floor=0, lower_is_better=True, note=note)
+    yield result_table.row(
+        "wrong answers while versions change", "answers", wrong, floor=0, lower_is_better=True, note=note
+    )
     ratio, steady_p99 = percentile(answers, 0.99) / percentile(steady, 0.99), percentile(steady, 0.99)
     note = f"{percentile(answers, 0.99):.1f} ms against {steady_p99:.1f} ms without swaps"
-    yield table.row("p99 while versions change, against none", "times", ratio, floor=2, lower_is_better=True, note=note)
+    yield result_table.row(
+        "p99 while versions change, against none", "times", ratio, floor=2, lower_is_better=True, note=note
+    )
 
 
 def two_versions(settings: ServingSettings) -> dict[int, Pointer]:
@@ -119,16 +123,18 @@ def overload(quick: bool) -> Iterator[dict[str, Any]]:
     good, refused = ([one for one in answers if (one.status == 200) is wanted] for wanted in (True, False))
     share = len(good) / seconds / capacity
     note = f"{len(good) / seconds:.0f} of {capacity:.0f} lists a second"
-    yield table.row("twice the capacity: lists made", "of the capacity", share, floor=0.8, note=note)
+    yield result_table.row("twice the capacity: lists made", "of the capacity", share, floor=0.8, note=note)
     for what, found, bound in (("lists", good, 100), ("refusals", refused, 20)):
         value = percentile(found, 0.99)
         note = f"{len(found):,} {what}; half within {percentile(found, 0.5):.1f} ms"
-        yield table.row(f"p99 of {what}", "ms", value, floor=bound, lower_is_better=True, note=note)
+        yield result_table.row(f"p99 of {what}", "ms", value, floor=bound, lower_is_better=True, note=note)
     note = f"then {percentile(now, 0.5):.1f} ms for a list"
-    yield table.row("normal again after", "seconds", recovery, floor=5, lower_is_better=True, note=note)
+    yield result_table.row("normal again after", "seconds", recovery, floor=5, lower_is_better=True, note=note)
     failed = sum(one.status != 200 for one in health)
     note = f"{len(health)} requests, p99 {percentile(health, 0.99):.1f} ms"
-    yield table.row("/health that did not answer 200", "answers", failed, floor=0, lower_is_better=True, note=note)
+    yield result_table.row(
+        "/health that did not answer 200", "answers", failed, floor=0, lower_is_better=True, note=note
+    )
 
 
 @contextmanager

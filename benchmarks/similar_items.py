@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 
 import numpy as np
-from measuring import table
+from measuring import result_table
 from numpy.typing import NDArray
 from predict_path import QUICK_SCALE, make_bundles
 from threadpoolctl import threadpool_limits
@@ -35,7 +35,7 @@ Found = Callable[[int], list[int]]
 
 def main() -> None:
     """Prints a table, and with --json a last line for programs."""
-    options = table.arguments(__doc__).parse_args()
+    options = result_table.arguments(__doc__).parse_args()
     started, scale = time.perf_counter(), QUICK_SCALE if options.quick else 1.0
     model = load(make_bundles(scale, ["content_based"])["content_based"])
     assert isinstance(model, ContentBased)
@@ -58,14 +58,14 @@ def main() -> None:
         def found(item: int, kind: Kind = kind) -> list[int]:
             return similar.find(kind, item, K, everything).item_columns
 
-        rows.append(table.row(f"{name}, {len(items)} items", "hit rate@10", hits(items, partners, found)))
+        rows.append(result_table.row(f"{name}, {len(items)} items", "hit rate@10", hits(items, partners, found)))
         by_one = by_features if kind == "substitutes" else by_orders
         what = "similar features" if kind == "substitutes" else "common orders"
-        rows.append(table.row(f"{name}, {what} alone", "hit rate@10", hits(items, partners, by_one)))
-    print(table.HEAD)
+        rows.append(result_table.row(f"{name}, {what} alone", "hit rate@10", hits(items, partners, by_one)))
+    print(result_table.HEAD)
     for line in rows:
-        table.show(line)
-    table.finish("similar_items", rows, started, options.as_json, {}, not options.quick)
+        result_table.show(line)
+    result_table.finish("similar_items", rows, started, options.as_json, {}, not options.quick)
 
 
 def pairs(scale: float, products: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

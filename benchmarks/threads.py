@@ -25,7 +25,7 @@ if sys.argv[-1] == DEFAULTS:
         os.environ.pop(setting, None)
 
 import numpy as np  # noqa: E402
-from measuring.table import HEAD, arguments, finish, row, show  # noqa: E402
+from measuring.result_table import HEAD, arguments, finish, row, show  # noqa: E402
 
 
 def main() -> None:

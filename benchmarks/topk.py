@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from measuring import table
-from measuring.made_logs import movielens_like
+from measuring import result_table
+from measuring.synthetic.logs import movielens_like
 from numpy.typing import NDArray
 from peers.environments import Answer, PeerError, ask, pinned
 from scipy.sparse import csr_array
@@ -53,19 +53,19 @@ METRICS = {
 
 def main() -> None:
     """Prints a table, and with --json a last line for programs."""
-    parser = table.arguments(__doc__)
+    parser = result_table.arguments(__doc__)
     parser.set_defaults(threads=1)
     options = parser.parse_args()
     started = time.perf_counter()
     n_users, n_evaluated, n_items = (1000, 400, 500) if options.quick else (N_USERS, N_EVALUATED, N_ITEMS)
-    print(table.HEAD)
+    print(result_table.HEAD)
     rows = []
     with threadpool_limits(options.threads):
         rows += top_lists(n_users, n_items, not options.no_peers, options.threads)
         rows += full_ranking(n_evaluated, n_items, not options.no_peers, options.threads)
         rows += metrics_rows(n_evaluated, n_items, not options.no_peers, options.threads)
     used = {} if options.no_peers else {of: pinned(of) for of in ("implicit", "rectools", "recbole")}
-    table.finish("topk", rows, started, options.as_json, used, not (options.quick or options.no_peers))
+    result_table.finish("topk", rows, started, options.as_json, used, not (options.quick or options.no_peers))
 
 
 def best_of(work: Callable[[], Any]) -> tuple[float, Any]:
@@ -98,12 +98,12 @@ def top_lists(n_users: int, n_items: int, with_peers: bool, threads: int) -> lis
             assert theirs is not None
             check_equal("implicit", np.einsum("nd,nkd->nk", users, items[theirs]), scores)
     bounds = {"floor": 80_000.0, "goal": 100_000.0}
-    return [print_row(table.row(what, "users/CPU s", speed, one, **bounds)) for one in found.items() or [None]]
+    return [print_row(result_table.row(what, "users/CPU s", speed, one, **bounds)) for one in found.items() or [None]]
 
 
 def print_row(line: dict[str, Any]) -> dict[str, Any]:
     """Prints a row and returns it."""
-    table.show(line)
+    result_table.show(line)
     return line
 
 
@@ -148,7 +148,7 @@ def metrics_rows(n_users: int, n_items: int, with_peers: bool, threads: int) -> 
             value = (peer, n_users / min(one.figures["evaluate_cpu"] for one in answers)) if answers else None
             what = f"{len(METRICS)} metrics of {n_users:,} users from given {part}"
             note = difference_note(answers[0], means) if answers else ""
-            rows.append(print_row(table.row(what, "users/CPU s", n_users / seconds, value, note=note)))
+            rows.append(print_row(result_table.row(what, "users/CPU s", n_users / seconds, value, note=note)))
     return rows
 
 
@@ -171,7 +171,9 @@ def full_ranking(n_users: int, n_items: int, with_peers: bool, threads: int) -> 
             costs = [answer.figures["evaluate_cpu"] for answer in answers]
             value = (name, len(task.user_rows) / min(costs)) if costs else None
             note = difference_note(answers[0], means) if answers else ""
-            rows.append(print_row(table.row(what, "users/CPU s", speed, value, floor=5.0, on="ratio", note=note)))
+            rows.append(
+                print_row(result_table.row(what, "users/CPU s", speed, value, floor=5.0, on="ratio", note=note))
+            )
     return rows
 
 

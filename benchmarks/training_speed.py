@@ -2,7 +2,7 @@
 
     python benchmarks/training_speed.py [--only WHAT ...] [--large] [--threads 1] [--quick] [--json]
 
-The log has the size of MovieLens 1M (benchmarks/measuring/made_logs.py); each user's last item is held out. Each model
+The log has the size of MovieLens 1M (measuring/synthetic/logs.py); each user's last item is held out. Each model
 runs in a separate process with the same number of threads, and fits a small log before the clock starts, so that
 imports and compilation do not count. Costs are processor seconds of all threads, so other programs on the machine count
 for little; with one thread no waiting counts either. Our models and the peers are measured three times in turn, and the
@@ -25,9 +25,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from measuring import table
-from measuring.kept import code_version, kept_json, key_of
-from measuring.made_logs import made_features, movielens_like, retailrocket_like
+from measuring import result_table
+from measuring.disk_cache import code_version, kept_json, key_of
+from measuring.synthetic.logs import made_features, movielens_like, retailrocket_like
 from peers.environments import HERE, Answer, PeerError, ask, environment, pinned, sources
 from peers.memory import peak_mb
 from scipy.sparse import csr_array, load_npz, save_npz
@@ -61,7 +61,7 @@ Figures = dict[str, Any]
 
 def main() -> None:
     """Prints a table, and with --json a last line for programs."""
-    parser = table.arguments(__doc__)
+    parser = result_table.arguments(__doc__)
     parser.set_defaults(threads=1)
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="parts to measure")
     parser.add_argument("--large", action="store_true", help="every model on Retailrocket's size; takes up to an hour")
@@ -73,24 +73,26 @@ def main() -> None:
     started = time.perf_counter()
     size = {"n_users": 300, "n_items": 200, "n_pairs": 9_000} if options.quick else {}
     log = movielens_like(**size)
-    print(table.HEAD)
+    print(result_table.HEAD)
     rows: list[dict[str, Any]] = []
     for part in options.only:
         try:
             rows += print_rows(PARTS[part](log, not options.no_peers, options.threads))
         except subprocess.CalledProcessError as error:
-            rows += print_rows([{**table.row(part, "", None, floor=0.0), "note": f"FAILED with {error.returncode}"}])
+            rows += print_rows(
+                [{**result_table.row(part, "", None, floor=0.0), "note": f"FAILED with {error.returncode}"}]
+            )
     if options.large:
         rows += print_rows(large_log(options.quick, options.threads))
     used = {} if options.no_peers else {of: pinned(of) for of in ("recbole", "rectools", "implicit", "lenskit")}
     whole = not (options.quick or options.no_peers) and set(options.only) == set(PARTS)
-    table.finish("training_speed", rows, started, options.as_json, used, whole)
+    result_table.finish("training_speed", rows, started, options.as_json, used, whole)
 
 
 def print_rows(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Prints the rows and returns them."""
     for line in rows:
-        table.show(line)
+        result_table.show(line)
     return rows
 
 
@@ -139,7 +141,7 @@ def neumf(log: Log, with_peers: bool, threads: int) -> list[dict[str, Any]]:
         if theirs_found:
             peers.append(theirs_found["samples"] / seconds_an_epoch(theirs_found["ends"]))
     peer = ("RecBole", max(peers)) if peers else None
-    line = table.row(what, "samples/CPU s", max(mine), peer, floor=1.7, goal=3.0, on="ratio")
+    line = result_table.row(what, "samples/CPU s", max(mine), peer, floor=1.7, goal=3.0, on="ratio")
     rounds = [f"ours {' '.join(f'{speed:,.0f}' for speed in mine)}"]
     rounds += [f"RecBole's {' '.join(f'{speed:,.0f}' for speed in peers)}"] if peers else []
     return [{**line, "note": f"slope over {EPOCHS} epochs; {ROUNDS} rounds: {'; '.join(rounds)}"}]
@@ -175,7 +177,7 @@ def ials(log: Log, with_peers: bool, threads: int) -> list[dict[str, Any]]:
     what = f"implicit factors, {FACTORS} factors, {SWEEPS} sweeps, {CG_STEPS} steps"
     rows = cost_rows(what, mine, "implicit", found, floor=None, goal=None)
     peer = ("implicit", found["fit_cpu"]) if found else None
-    rows[0] = table.row(f"{what}: fit", "CPU s", mine["fit_cpu"], peer, 1.0, on="ratio", lower_is_better=True)
+    rows[0] = result_table.row(f"{what}: fit", "CPU s", mine["fit_cpu"], peer, 1.0, on="ratio", lower_is_better=True)
     default = lowest_costs([ours(name, config, log, threads, number=number) for number in range(ROUNDS)])
     words = f"implicit factors, {FACTORS} factors, {SWEEPS} sweeps, our default of fewer steps"
     return rows + cost_rows(words, default, "", None, floor=None, goal=None)
@@ -211,16 +213,18 @@ def user_neighbours(log: Log, with_peers: bool, threads: int) -> list[dict[str, 
     for of in total or [None]:
         peer = (of, total[of]) if of else None
         floor = 2.0 if of == fastest else None
-        rows.append(table.row(work, "CPU s", total_cpu(mine), peer, floor=floor, on="ratio", lower_is_better=True))
+        rows.append(
+            result_table.row(work, "CPU s", total_cpu(mine), peer, floor=floor, on="ratio", lower_is_better=True)
+        )
     for of, one in found.items():
-        rows.append(table.row(f"{what}: quality", "NDCG@10", mine["ndcg"], (of, one["ndcg"])))
+        rows.append(result_table.row(f"{what}: quality", "NDCG@10", mine["ndcg"], (of, one["ndcg"])))
     visits = model_class(name).Config().model_dump()["max_visits"]
     alone = {"our weights, all pairs": {"max_visits": None}, f"our default, newest {visits} visits": {}}
     for words, config in alone.items():
         own = lowest_costs([ours(name, config, log, threads, number=number) for number in range(ROUNDS)])
         label = f"user neighbours, k = {neighbours}, {words} (other work than the peers')"
-        rows.append(table.row(f"{label}: fit and top {K}", "CPU s", total_cpu(own)))
-        rows.append(table.row(f"{label}: quality", "NDCG@10", own["ndcg"]))
+        rows.append(result_table.row(f"{label}: fit and top {K}", "CPU s", total_cpu(own)))
+        rows.append(result_table.row(f"{label}: quality", "NDCG@10", own["ndcg"]))
     return rows
 
 
@@ -260,17 +264,19 @@ def large_log(quick: bool, threads: int) -> list[dict[str, Any]]:
         needed, allowed = model.memory_needed(log) / 1e6, TrainingOptions().max_memory_mb
         if needed > allowed:
             reason = str(ModelTooLargeError(name, log.shape, needed, allowed))
-            rows.append({**table.row(f"{log.shape} large: {name} is skipped", "s", None), "note": reason})
+            rows.append({**result_table.row(f"{log.shape} large: {name} is skipped", "s", None), "note": reason})
             continue
         try:
             mine = ours(name, {}, (log, no_targets), threads, lists=False)
         except subprocess.CalledProcessError as error:
-            rows.append({**table.row(f"{log.shape} large: {name}", "s", None, floor=LARGE_SECONDS), "note": str(error)})
+            rows.append(
+                {**result_table.row(f"{log.shape} large: {name}", "s", None, floor=LARGE_SECONDS), "note": str(error)}
+            )
             continue
         what = f"{log.shape[0]:,} users, {log.shape[1]:,} items: {name}"
-        line = table.row(f"{what} fit", "s", mine["fit_wall"], floor=LARGE_SECONDS, lower_is_better=True)
+        line = result_table.row(f"{what} fit", "s", mine["fit_wall"], floor=LARGE_SECONDS, lower_is_better=True)
         rows.append(line)
-        rows.append(table.row(f"{what} peak", "MB", mine["peak_mb"], floor=LARGE_MB, lower_is_better=True))
+        rows.append(result_table.row(f"{what} peak", "MB", mine["peak_mb"], floor=LARGE_MB, lower_is_better=True))
         rows[-1]["note"] = f"estimated memory {needed:,.0f} MB"
     return rows
 
@@ -285,7 +291,7 @@ def cost_rows(
 
     def line(part: str, unit: str, figure: str, lower: bool, **bounds: float | None) -> dict[str, Any]:
         value = (peer, found[figure]) if found else None
-        return table.row(f"{what}: {part}", unit, mine[figure], value, lower_is_better=lower, **bounds)
+        return result_table.row(f"{what}: {part}", unit, mine[figure], value, lower_is_better=lower, **bounds)
 
     return [
         line("fit", "CPU s", "fit_cpu", True, floor=floor, goal=goal),
@@ -296,7 +302,7 @@ def cost_rows(
 
 def missing_model(what: str, name: str) -> dict[str, Any]:
     """The row of a model that does not exist."""
-    return {**table.row(what, "CPU s", None), "note": f"there is no model {name}"}
+    return {**result_table.row(what, "CPU s", None), "note": f"there is no model {name}"}
 
 
 def pair_keys(log: Interactions) -> Any:

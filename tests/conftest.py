@@ -31,7 +31,7 @@ from hypothesis import HealthCheck, settings  # noqa: E402
 import orchestration  # noqa: E402, F401  (switches the telemetry of libraries off before they are imported)
 
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))  # its scripts and tests import it by short names
-from measuring.postgres import QUOTED, MissingError, postgresql, programs  # noqa: E402
+from measuring.service.postgres import QUOTED, MissingError, postgresql, programs  # noqa: E402
 
 pytest_plugins = ["pytester"]
 

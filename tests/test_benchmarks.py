@@ -193,15 +193,14 @@ def test_an_interrupted_run_loses_one_model_and_gives_the_same_lists(
     tuning: ModuleType, kept: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TRADEWIND_BENCH", str(kept))
-    fitted, entrants, questions = (
-        importlib.import_module(f"measuring.{name}") for name in ("fitted", "entrants", "questions")
-    )
-    config = entrants.configuration(["repurchase", "ease", "hybrid_learned"])
-    task = questions.question("custom_b2b", scale=0.1)
-    folders = {name: fitted.bundle_of(name, task, config) for name in config.enabled()}
+    names = ("fitted_models", "accuracy.entrant_lists", "benchmark_tasks")
+    fitted_models, entrant_lists, benchmark_tasks = (importlib.import_module(f"measuring.{name}") for name in names)
+    config = entrant_lists.configuration(["repurchase", "ease", "hybrid_learned"])
+    task = benchmark_tasks.question("custom_b2b", scale=0.1)
+    folders = {name: fitted_models.bundle_of(name, task, config) for name in config.enabled()}
     base_models = {name: folder.stat().st_mtime_ns for name, folder in folders.items() if name != "hybrid_learned"}
     shutil.rmtree(folders["hybrid_learned"])
-    again = fitted.fitted("hybrid_learned", task, config)
+    again = fitted_models.fitted("hybrid_learned", task, config)
     assert {name: folders[name].stat().st_mtime_ns for name in base_models} == base_models
     fitted_together = fit_recipe(config, task.log, task.features)["hybrid_learned"]
     lists = [rank_users(model, task.case, task.views, 10) for model in (again, fitted_together)]
@@ -217,7 +216,7 @@ def test_a_peer_that_was_never_tuned_is_in_the_table_with_a_note(
     params = {"factors": 32}
     entry = {"grid": tuning.grid_of("implicit_als"), "tried": 16, "seconds": 1, "views": {"all": {"params": params}}}
     monkeypatch.setattr(accuracy, "settings", lambda: {"custom_b2b": {"implicit_als": entry}})
-    monkeypatch.setattr(accuracy.entrants, "peer", lambda name, task, best, threads: (best, set()))
+    monkeypatch.setattr(accuracy.entrant_lists, "peer", lambda name, task, best, threads: (best, set()))
     found = accuracy.Field()
     accuracy.rank_peers(task, SimpleNamespace(peers=["implicit_als", "lenskit_als", "recbole_neumf"], threads=1), found)
     assert found.others == {"implicit_als": {"all": params}, "lenskit_als": {}}

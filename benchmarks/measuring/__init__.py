@@ -1,1 +1,1 @@
-"""Code that several benchmarks share: result tables, kept results, benchmark tasks, synthetic logs."""
+"""Code that several benchmarks share: result tables, the cache on disk, benchmark tasks, synthetic logs."""

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from measuring.kept import key_of
-from measuring.questions import DATASETS, Question, question
+from measuring.benchmark_tasks import DATASETS, Question, question
+from measuring.disk_cache import key_of
 
 from peers.environments import EPOCHS, STOPPING, Answer, PeerError, ask, pinned, python_of, sources
 from peers.spaces import (

@@ -3,7 +3,7 @@
 import cold_starts
 import numpy as np
 import pytest
-from measuring.questions import LATER_VISITS
+from measuring.benchmark_tasks import LATER_VISITS
 
 
 def ndcg_of_markets(n_users: int, popularity: float) -> list[dict[str, np.ndarray]]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.compute as pc
 import pytest
-from measuring.market_truth import expected_dcg, window_probabilities
+from measuring.synthetic.market_truth import expected_dcg, window_probabilities
 
 from recommenders.datasets.all_datasets import dataset
 from recommenders.evaluation.oracle import oracle_lists

@@ -14,7 +14,7 @@ import pytest
 import task
 from hypothesis import given
 from hypothesis import strategies as st
-from measuring import entrants
+from measuring.accuracy import entrant_lists
 from peers import tuning
 from peers.environments import Answer, PeerError, events_of, pairs_of, pinned, sources
 from peers.spaces import BUDGET, DEFAULTS, GRIDS, NETWORKS, PEERS, WHOLE, at_edge, params_at, scattered
@@ -132,7 +132,7 @@ def test_sampled_candidates_keep_the_order_of_the_peers_full_ranking(seed: int) 
     rng = np.random.default_rng(seed)
     ranked = rng.permuted(np.tile(np.arange(N_ITEMS, dtype=np.int32), (N_USERS, 1)), axis=1)
     columns = rng.permuted(np.tile(np.arange(N_ITEMS, dtype=np.int32), (N_USERS, 1)), axis=1)[:, :10]
-    found = entrants.rank_among_candidates(ranked, Candidates(columns, np.full(N_USERS, 10)), N_ITEMS)
+    found = entrant_lists.rank_among_candidates(ranked, Candidates(columns, np.full(N_USERS, 10)), N_ITEMS)
     for user in range(N_USERS):
         assert found[user].tolist() == [item for item in ranked[user] if item in columns[user]]
 
@@ -157,14 +157,14 @@ def answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[np.ndar
     monkeypatch.setenv("TRADEWIND_BENCH", str(tmp_path))
 
     def prepare(unmasked: np.ndarray, masked: np.ndarray) -> None:
-        monkeypatch.setattr(entrants, "ask", lambda *_, **__: [Answer(unmasked, masked, {})])
+        monkeypatch.setattr(entrant_lists, "ask", lambda *_, **__: [Answer(unmasked, masked, {})])
 
     return prepare
 
 
 def test_a_view_without_known_items_gets_the_lists_without_them(answer: Any) -> None:
     answer(EVERYTHING[:, :10], MASKED)
-    found, ended = entrants.peer("implicit_als", toy_task(LOG), {}, 1)
+    found, ended = entrant_lists.peer("implicit_als", toy_task(LOG), {}, 1)
     assert not ended
     np.testing.assert_array_equal(found["all"], EVERYTHING[:, :10])
     np.testing.assert_array_equal(found["discovery"], MASKED)
@@ -174,27 +174,27 @@ def test_sampled_lists_follow_the_peers_full_ranking(answer: Any) -> None:
     toy = toy_task(LOG)
     toy.sampled = Candidates(np.tile(np.arange(N_ITEMS - 1, -1, -1, dtype=np.int32), (N_USERS, 1)), np.full(4, N_ITEMS))
     answer(EVERYTHING, np.hstack([MASKED, np.full((N_USERS, 2), -1, np.int32)]))
-    found, _ = entrants.peer("implicit_als", toy, {}, 1)
+    found, _ = entrant_lists.peer("implicit_als", toy, {}, 1)
     np.testing.assert_array_equal(found["sampled"], EVERYTHING[:, :10])
 
 
 def test_kept_lists_belong_to_all_that_a_peer_is_given() -> None:
-    toy, key = toy_task(LOG), entrants.given(toy_task(LOG))
+    toy, key = toy_task(LOG), entrant_lists.given(toy_task(LOG))
     toy.name = toy.key = "renamed"
-    assert entrants.given(toy) == key
+    assert entrant_lists.given(toy) == key
     others = {"log": log_of([0, 1, 2, 3, 3], [0, 1, 2, 3, 5]), "sampled": Candidates(EVERYTHING, np.full(4, N_ITEMS))}
     others["views"] = {"all": toy.views["all"]}
     others["case"] = SimpleNamespace(**{**vars(toy.case), "user_rows": np.arange(1, 1 + N_USERS, dtype=np.int32)})
     for part, other in others.items():
         changed = toy_task(LOG)
         setattr(changed, part, other)
-        assert entrants.given(changed) != key, part
+        assert entrant_lists.given(changed) != key, part
 
 
 def test_lists_with_excluded_known_items_are_an_error(answer: Any) -> None:
     answer(EVERYTHING[:, :10], EVERYTHING[:, :10])
     with pytest.raises(PeerError, match="discovery contain known items of the user"):
-        entrants.peer("implicit_als", toy_task(LOG), {}, 1)
+        entrant_lists.peer("implicit_als", toy_task(LOG), {}, 1)
 
 
 def test_lists_with_an_item_twice_or_no_candidate_are_an_error(answer: Any) -> None:
@@ -202,10 +202,10 @@ def test_lists_with_an_item_twice_or_no_candidate_are_an_error(answer: Any) -> N
     toy_without_item.case.candidates = np.arange(N_ITEMS) != 5
     answer(EVERYTHING[:, :10], MASKED)
     with pytest.raises(PeerError, match="items that are not candidates"):
-        entrants.peer("implicit_als", toy_without_item, {}, 1)
+        entrant_lists.peer("implicit_als", toy_without_item, {}, 1)
     answer(np.zeros((N_USERS, 10), np.int32), MASKED)
     with pytest.raises(PeerError, match="an item twice"):
-        entrants.peer("implicit_als", toy_task(LOG), {}, 1)
+        entrant_lists.peer("implicit_als", toy_task(LOG), {}, 1)
 
 
 def test_a_runner_masks_on_request_and_fits_a_small_log_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -355,9 +355,9 @@ def test_training_ended_by_its_seconds_differs_from_early_stopping(
         given.update(limits)
         return [Answer(EVERYTHING[:, :10], MASKED, {"epochs": 7.0, "ended_early": 0.0})]
 
-    monkeypatch.setattr(entrants, "ask", ask)
+    monkeypatch.setattr(entrant_lists, "ask", ask)
     for _ in ("computed", "kept"):
-        assert entrants.peer("recbole_sasrec", toy_task(LOG), {}, 1)[1] == {"its seconds"}
+        assert entrant_lists.peer("recbole_sasrec", toy_task(LOG), {}, 1)[1] == {"its seconds"}
     assert given["seconds"] == NETWORKS["recbole_sasrec"] < given["timeout"]
     assert tuning.ended_by({"epochs": 7.0, "ended_early": 1.0}) == tuning.EARLY
     assert tuning.ended_by({"epochs": 300.0, "ended_early": 0.0}) == "all epochs"

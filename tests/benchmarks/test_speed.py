@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import training_speed
-from measuring.made_logs import movielens_like
+from measuring.synthetic.logs import movielens_like
 
 from recommenders.models.collaborative_filtering.model import CollaborativeFiltering
 from recommenders.models.ials.model import IALSConfig

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from measuring import published
-from measuring.judging import AHEAD, NOT_BEHIND
-from measuring.questions import LATER_VISITS
+from measuring.accuracy import published_figures
+from measuring.accuracy.comparisons import AHEAD, NOT_BEHIND
+from measuring.benchmark_tasks import LATER_VISITS
 
 readme = importlib.import_module("readme")
 
@@ -16,8 +16,10 @@ readme = importlib.import_module("readme")
 @pytest.mark.parametrize("page", readme.PAGES, ids=lambda page: page.name)
 def test_the_figures_of_a_page_equal_the_results_files(page: Path) -> None:
     written = page.read_text()
-    text = published.figures(published.accuracy_results(), readme.PAGES[page])
-    assert written == published.page_with(written, text), f"{page.name}: run `python benchmarks/readme.py --write`"
+    text = published_figures.figures(published_figures.accuracy_results(), readme.PAGES[page])
+    assert written == published_figures.page_with(written, text), (
+        f"{page.name}: run `python benchmarks/readme.py --write`"
+    )
 
 
 def line(entrant: str, value: float, view: str = "all", **more: Any) -> dict[str, Any]:
@@ -35,19 +37,19 @@ def results(*rows: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_a_changed_figure_changes_the_page() -> None:
-    page = f"before\n{published.BEGIN}\nold\n{published.END}\nafter"
-    texts = [published.figures(results(line("hybrid_learned", value))) for value in (0.3814, 0.3816)]
+    page = f"before\n{published_figures.BEGIN}\nold\n{published_figures.END}\nafter"
+    texts = [published_figures.figures(results(line("hybrid_learned", value))) for value in (0.3814, 0.3816)]
     assert [(".381 [" in text, ".382 [" in text) for text in texts] == [(True, False), (False, True)]
-    written = published.page_with(page, texts[0])
-    assert written != published.page_with(page, texts[1])
-    assert written == published.page_with(written, texts[0])
+    written = published_figures.page_with(page, texts[0])
+    assert written != published_figures.page_with(page, texts[1])
+    assert written == published_figures.page_with(written, texts[0])
     with pytest.raises(ValueError, match="no markers"):
-        published.page_with("a page", "text")
+        published_figures.page_with("a page", "text")
 
 
 def test_misses_and_stale_settings_are_on_the_page() -> None:
     stale = "settings of an older grid; of 9 trials, not 16; factors on the edge of the grid (all)"
-    text = published.figures(
+    text = published_figures.figures(
         results(
             line("hybrid_learned", 0.5, share=0.866, share_interval=[0.854, 0.878]),
             line("repurchase", 0.48, **comparison(NOT_BEHIND, False)),
@@ -58,27 +60,29 @@ def test_misses_and_stale_settings_are_on_the_page() -> None:
     )
     assert "1 of the 2 are met." in text
     assert "not met:\n\n- `repurchase`, on `custom_b2b`, all items: +0.020" in text
-    assert f"{published.STALE}\n\n- `implicit_als`: {stale}\n" in text
+    assert f"{published_figures.STALE}\n\n- `implicit_als`: {stale}\n" in text
     assert "reaches 87% [85%, 88%]" in text
     assert "not a proven upper bound" in text
     assert "(970 users; " in text
     assert "`hybrid_learned` .300 [.290, .310], `popularity` .200" in text
     assert "Not measured with this version yet: `online_retail`" in text
-    assert published.NO_PEERS not in text
+    assert published_figures.NO_PEERS not in text
 
 
 def test_notes_of_results_files_are_in_plain_words() -> None:
     note = "not tuned: library defaults; training was ended by its seconds"
-    text = published.figures(results(line("hybrid_learned", 0.5), line("rectools_sasrec", 0.4, note=note)))
+    text = published_figures.figures(results(line("hybrid_learned", 0.5), line("rectools_sasrec", 0.4, note=note)))
     assert "`rectools_sasrec`: not tuned, it has the defaults of its library; its training reached the time" in text
 
 
 def test_a_run_without_peers_is_marked() -> None:
-    assert published.NO_PEERS in published.figures(results(line("hybrid_learned", 0.5), line("repurchase", 0.4)))
+    assert published_figures.NO_PEERS in published_figures.figures(
+        results(line("hybrid_learned", 0.5), line("repurchase", 0.4))
+    )
 
 
 def test_a_lead_that_is_not_significant_after_holm_is_listed() -> None:
-    text = published.figures(
+    text = published_figures.figures(
         results(line("hybrid_learned", 0.5), line("implicit_als", 0.49, **comparison(AHEAD, True, 0.2)))
     )
     assert "0 of the 1 are met." in text
@@ -97,7 +101,7 @@ def test_a_page_lists_every_miss_and_the_insignificant_differences_of_its_tables
         }
         for name in ("custom_b2b", "ml-100k")
     }
-    text = published.figures(found, ("ml-100k",))
+    text = published_figures.figures(found, ("ml-100k",))
     missed, not_significant = text[text.index("not met:") :].split("not significant:")
     names = ("`custom_b2b`, all", "`ml-100k`, all", "repurchase")
     assert [name in missed for name in names] == [True, True, False]
@@ -107,5 +111,5 @@ def test_a_page_lists_every_miss_and_the_insignificant_differences_of_its_tables
 def test_results_of_the_test_window_are_read_for_each_data_set_with_a_file(tmp_path: Path) -> None:
     (tmp_path / "accuracy-ml-100k.json").write_text(json.dumps({"rows": [1]}))
     (tmp_path / "accuracy-ml-100k-validation.json").write_text(json.dumps({"rows": [2]}))
-    assert published.accuracy_results(tmp_path) == {"ml-100k": {"rows": [1]}}
-    assert published.figures({}).startswith("*Not measured")
+    assert published_figures.accuracy_results(tmp_path) == {"ml-100k": {"rows": [1]}}
+    assert published_figures.figures({}).startswith("*Not measured")

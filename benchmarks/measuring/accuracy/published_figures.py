@@ -11,9 +11,9 @@ from typing import Any
 
 from peers.spaces import PEERS
 
-from measuring.judging import AHEAD, AHEAD_ON, FLAGSHIP, LEVEL, NOT_BEHIND, apply_holm
-from measuring.questions import DATASETS, LATER_VISITS
-from measuring.table import RESULTS
+from measuring.accuracy.comparisons import AHEAD, AHEAD_ON, FLAGSHIP, LEVEL, NOT_BEHIND, apply_holm
+from measuring.benchmark_tasks import DATASETS, LATER_VISITS
+from measuring.result_table import RESULTS
 
 BEGIN, END = "<!-- figures of benchmarks/results -->", "<!-- end of figures -->"
 NO_PEERS = "No peer library ran in this measurement."

@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from measuring import judging
-from measuring.judging import AHEAD, NOT_BEHIND, Field, View
-from measuring.questions import COLD_ITEMS, LATER_VISITS
+from measuring.accuracy import comparisons
+from measuring.accuracy.comparisons import AHEAD, NOT_BEHIND, Field, View
+from measuring.benchmark_tasks import COLD_ITEMS, LATER_VISITS
 
 from recommenders.evaluation.statistics.comparison import Interval
 
@@ -26,9 +26,9 @@ from recommenders.evaluation.statistics.comparison import Interval
 def test_ahead_is_an_interval_above_zero_and_behind_is_one_below(
     low: float, high: float, role: str, floor_met: bool, goal_met: bool
 ) -> None:
-    line = judging.difference(Interval((low + high) / 2, low, high), role)
+    line = comparisons.difference(Interval((low + high) / 2, low, high), role)
     assert (line["floor_met"], line["met"], line["bounds"]) == (floor_met, goal_met, role)
-    assert "floor" not in judging.difference(Interval(0.0, low, high), None)
+    assert "floor" not in comparisons.difference(Interval(0.0, low, high), None)
 
 
 def row(p: float, role: str | None, met: bool = True) -> dict[str, Any]:
@@ -39,17 +39,17 @@ def row(p: float, role: str | None, met: bool = True) -> dict[str, Any]:
 def test_leads_that_are_not_significant_after_holm_are_not_met() -> None:
     """Holm 1979: p of .001, .02, .03, .04 of four comparisons become .004, .06, .06, .06."""
     rows = [row(0.02, AHEAD), row(0.001, AHEAD), row(0.03, NOT_BEHIND), row(0.04, None), {"floor": None}]
-    assert judging.apply_holm(rows) == 4
+    assert comparisons.apply_holm(rows) == 4
     assert [line["p_holm"] for line in rows[:4]] == [0.06, 0.004, 0.06, 0.06]
     assert [(line["floor_met"], line["met"]) for line in rows[:3]] == [(False, False), (True, True), (True, False)]
 
 
 def test_a_share_of_the_oracle_lies_in_its_interval() -> None:
     whole = np.random.default_rng(0).uniform(0.4, 0.8, 300)
-    found = judging.share_interval(whole * 0.5, whole)
+    found = comparisons.share_interval(whole * 0.5, whole)
     assert found == pytest.approx((0.5, 0.5, 0.5))
     noisy = whole * np.random.default_rng(1).uniform(0.2, 0.8, 300)
-    found = judging.share_interval(noisy, whole)
+    found = comparisons.share_interval(noisy, whole)
     assert found.low < found.value < found.high
     assert found.value == pytest.approx(noisy.mean() / whole.mean())
 
@@ -59,7 +59,7 @@ def test_the_flagship_must_be_ahead_of_peers_and_not_behind_its_best_base_model(
         ours={name: {} for name in ("popularity", "repurchase", "content_based", "hybrid", "hybrid_learned")},
         others={"implicit_als": {}},
     )
-    role = lambda view, name: judging.role_of(view, name, found, "repurchase")  # noqa: E731
+    role = lambda view, name: comparisons.role_of(view, name, found, "repurchase")  # noqa: E731
     assert role("all", "implicit_als") == role("discovery", "implicit_als") == AHEAD
     assert role("reorder", "implicit_als") is None
     assert [role(view, "repurchase") for view in ("all", "reorder", "discovery", "sampled")] == [NOT_BEHIND] * 4
@@ -85,7 +85,7 @@ FIELD = Field(ours={"repurchase": {}, "hybrid_learned": {}}, others={"implicit_a
 
 def test_a_row_has_the_spread_of_mean_and_lead_over_seeds_and_tie_orders() -> None:
     view = view_with_lead(0.004, {"seed 1": 0.001, "seed 2": 0.007, "ties 1": -0.002})
-    rows = {line["entrant"]: line for line in judging.view_rows(toy_task(), view, FIELD)}
+    rows = {line["entrant"]: line for line in comparisons.view_rows(toy_task(), view, FIELD)}
     lead = rows["repurchase"]["seed_lead"]
     assert (lead["n"], lead["low"], lead["high"]) == (3, pytest.approx(0.001), pytest.approx(0.007))
     assert rows["repurchase"]["ties_lead"]["low"] == pytest.approx(-0.002)
@@ -96,11 +96,11 @@ def test_a_row_has_the_spread_of_mean_and_lead_over_seeds_and_tie_orders() -> No
 
 
 def test_rows_are_sorted_best_first_with_the_flagships_lead_over_each() -> None:
-    rows = judging.view_rows(toy_task(), view_with_lead(0.05, {}), FIELD)
+    rows = comparisons.view_rows(toy_task(), view_with_lead(0.05, {}), FIELD)
     assert [line["entrant"] for line in rows] == ["hybrid_learned", "repurchase", "implicit_als"]
     assert [line.get("difference", [None])[0] for line in rows] == [None, 0.05, 0.15]
     assert [line["floor_met"] for line in rows] == [None, True, True]
-    behind = {line["entrant"]: line for line in judging.view_rows(toy_task(), view_with_lead(-0.2, {}), FIELD)}
+    behind = {line["entrant"]: line for line in comparisons.view_rows(toy_task(), view_with_lead(-0.2, {}), FIELD)}
     assert (behind["repurchase"]["floor_met"], behind["implicit_als"]["floor_met"]) == (False, False)
     assert behind["repurchase"]["p"] < 0.001
 
@@ -108,10 +108,10 @@ def test_rows_are_sorted_best_first_with_the_flagships_lead_over_each() -> None:
 def test_floors_of_the_flagship_apply_only_to_the_whole_test_window() -> None:
     of = {"value": 0.37, "share": 0.9}
     online = SimpleNamespace(name="online_retail", scale=1.0, validation=False)
-    assert judging._flagship_bounds(online, "all", of)["floor_met"] is False
-    assert judging._flagship_bounds(online, "all", of | {"value": 0.39})["floor_met"] is True
+    assert comparisons._flagship_bounds(online, "all", of)["floor_met"] is False
+    assert comparisons._flagship_bounds(online, "all", of | {"value": 0.39})["floor_met"] is True
     b2b = SimpleNamespace(name="custom_b2b", scale=1.0, validation=False)
-    assert judging._flagship_bounds(b2b, "all", of) | {"goal": None} == {
+    assert comparisons._flagship_bounds(b2b, "all", of) | {"goal": None} == {
         "floor": 0.85,
         "floor_met": True,
         "goal": None,
@@ -119,4 +119,4 @@ def test_floors_of_the_flagship_apply_only_to_the_whole_test_window() -> None:
         "bounds": "share of the oracle",
     }
     for change in ({"scale": 0.1}, {"validation": True}):
-        assert judging._flagship_bounds(SimpleNamespace(**vars(online) | change), "all", of) == {}
+        assert comparisons._flagship_bounds(SimpleNamespace(**vars(online) | change), "all", of) == {}

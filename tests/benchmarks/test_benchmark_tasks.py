@@ -8,7 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-from measuring import entrants, questions
+from measuring import benchmark_tasks
+from measuring.accuracy import entrant_lists
 
 from recommenders.events.interactions import Interactions
 from recommenders.storage import schema
@@ -41,7 +42,7 @@ def tables(late: int = 0, event: str = "purchase") -> tuple[pa.Table, pa.Table]:
 @pytest.fixture
 def patch_tables(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     def patch(late: int = 0, event: str = "purchase") -> None:
-        monkeypatch.setattr(questions, "_tables", lambda *_: ("v", *tables(late, event)))
+        monkeypatch.setattr(benchmark_tasks, "_tables", lambda *_: ("v", *tables(late, event)))
 
     return patch
 
@@ -50,7 +51,7 @@ def arrays_of(log: Interactions) -> list[Any]:
     return [log.users.ids.tolist(), log.user_rows.tolist(), log.item_columns.tolist(), log.timestamps.tolist()]
 
 
-def relevant_of(task: questions.Question) -> list[tuple[str, str]]:
+def relevant_of(task: benchmark_tasks.Question) -> list[tuple[str, str]]:
     rows, columns = task.case.relevant.nonzero()
     return sorted(zip(task.case.user_ids[rows].tolist(), task.log.items.ids[columns].tolist(), strict=True))
 
@@ -58,19 +59,22 @@ def relevant_of(task: questions.Question) -> list[tuple[str, str]]:
 def test_the_validation_window_ends_before_the_test_window_begins(patch_tables: Any) -> None:
     """Other events in the test window do not change the validation task."""
     patch_tables()
-    test, validation = questions.question("online_retail"), questions.question("online_retail", validation=True)
+    test, validation = (
+        benchmark_tasks.question("online_retail"),
+        benchmark_tasks.question("online_retail", validation=True),
+    )
     assert pc.max(validation.interactions["timestamp"]).as_py() <= pc.min(test.test["timestamp"]).as_py()
     assert validation.log.timestamps.max() < test.log.timestamps.max()
     patch_tables(late=1)
-    changed = questions.question("online_retail", validation=True)
-    assert relevant_of(questions.question("online_retail")) != relevant_of(test)
+    changed = benchmark_tasks.question("online_retail", validation=True)
+    assert relevant_of(benchmark_tasks.question("online_retail")) != relevant_of(test)
     assert arrays_of(changed.log) == arrays_of(validation.log)
     assert relevant_of(changed) == relevant_of(validation)
 
 
 def test_with_the_latest_item_held_out_validation_uses_the_item_before(patch_tables: Any) -> None:
     patch_tables(event="rating")
-    test, validation = questions.question("ml-100k"), questions.question("ml-100k", validation=True)
+    test, validation = benchmark_tasks.question("ml-100k"), benchmark_tasks.question("ml-100k", validation=True)
     targets = dict(relevant_of(test))
     remaining = validation.interactions
     pairs = set(zip(remaining["user_id"].to_pylist(), remaining["timestamp"].to_pylist(), strict=True))
@@ -81,8 +85,8 @@ def test_with_the_latest_item_held_out_validation_uses_the_item_before(patch_tab
 
 def test_another_order_of_ties_changes_nothing_but_the_order(patch_tables: Any) -> None:
     patch_tables()
-    base = questions.question("online_retail")
-    other, again = (questions.question("online_retail", ties=3) for _ in range(2))
+    base = benchmark_tasks.question("online_retail")
+    other, again = (benchmark_tasks.question("online_retail", ties=3) for _ in range(2))
     assert arrays_of(other.log) == arrays_of(again.log)
     assert arrays_of(other.log) != arrays_of(base.log)
     assert other.key != base.key
@@ -93,8 +97,8 @@ def test_another_order_of_ties_changes_nothing_but_the_order(patch_tables: Any) 
 
 def test_bought_most_ranks_by_purchase_count_then_by_popularity(patch_tables: Any) -> None:
     patch_tables()
-    task = questions.question("online_retail")
-    lists = entrants.bought_most(task)
+    task = benchmark_tasks.question("online_retail")
+    lists = entrant_lists.bought_most(task)
     counts = np.zeros(task.case.histories.shape)
     known = task.case.histories
     np.add.at(counts, (known.rows, known.item_columns), 1)
@@ -106,5 +110,5 @@ def test_bought_most_ranks_by_purchase_count_then_by_popularity(patch_tables: An
 
 def test_cold_start_tasks_are_later_visits_baskets_and_cold_items(patch_tables: Any) -> None:
     patch_tables()
-    cold = questions.question("online_retail").cold
-    assert all(" visits" in name or "basket" in name or name.startswith(questions.COLD_ITEMS) for name in cold)
+    cold = benchmark_tasks.question("online_retail").cold
+    assert all(" visits" in name or "basket" in name or name.startswith(benchmark_tasks.COLD_ITEMS) for name in cold)

@@ -5,7 +5,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from measuring import table
+from measuring import result_table
 
 
 @pytest.mark.parametrize(
@@ -15,7 +15,7 @@ from measuring import table
 def test_a_ratio_is_how_many_times_better_ours_is(
     ours: float, peer: float, lower_is_better: bool, ratio: float
 ) -> None:
-    assert table.row("x", "s", ours, ("peer", peer), lower_is_better=lower_is_better)["ratio"] == ratio
+    assert result_table.row("x", "s", ours, ("peer", peer), lower_is_better=lower_is_better)["ratio"] == ratio
 
 
 @pytest.mark.parametrize(
@@ -32,30 +32,32 @@ def test_a_ratio_is_how_many_times_better_ours_is(
     ],
 )
 def test_a_bound_is_met_or_missed(ours: float, lower_is_better: bool, on: str, floor: float, met: bool) -> None:
-    line = table.row("x", "s", ours, ("peer", 8.0), floor, 1e9 if not lower_is_better else 0.0, on, lower_is_better)
+    line = result_table.row(
+        "x", "s", ours, ("peer", 8.0), floor, 1e9 if not lower_is_better else 0.0, on, lower_is_better
+    )
     assert line["floor_met"] is met
     assert line["met"] is (on == "ratio" and lower_is_better)  # a goal of 0 seconds is impossible, a ratio of 0 is not
 
 
 def test_no_bound_is_met_without_a_measurement() -> None:
-    line = table.row("x", "s", None, floor=1.0)
+    line = result_table.row("x", "s", None, floor=1.0)
     assert (line["floor_met"], line["met"], line["ratio"]) == (None, None, None)
 
 
 def test_met_and_missed_bounds_are_both_printed(capsys: pytest.CaptureFixture[str]) -> None:
     for ours in (1.0, 3.0):
-        table.show(table.row("x", "s", ours, floor=2.0, lower_is_better=True))
+        result_table.show(result_table.row("x", "s", ours, floor=2.0, lower_is_better=True))
     assert [line.split("floor 2 ")[1] for line in capsys.readouterr().out.splitlines()] == ["met;", "MISSED;"]
 
 
 def test_a_whole_run_writes_its_results_with_versions_date_and_commit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(table, "RESULTS", tmp_path / "results")
-    rows = [table.row("x", "s", 1.0)]
-    table.finish("some", rows, 0.0, False, {})
+    monkeypatch.setattr(result_table, "RESULTS", tmp_path / "results")
+    rows = [result_table.row("x", "s", 1.0)]
+    result_table.finish("some", rows, 0.0, False, {})
     assert not (tmp_path / "results").exists()
-    table.finish("some", rows, 0.0, False, {"implicit": "0.7.3"}, whole=True)
+    result_table.finish("some", rows, 0.0, False, {"implicit": "0.7.3"}, whole=True)
     found = json.loads((tmp_path / "results" / "some.json").read_text())
     assert found["rows"] == rows
     assert found["versions"]["implicit"] == "0.7.3"
@@ -69,10 +71,10 @@ def test_the_commit_has_a_remark_if_the_source_was_changed_since(
     source.parent.mkdir()
     (tmp_path / "benchmarks").mkdir()
     source.write_text("a = 1\n")
-    monkeypatch.setattr(table, "RESULTS", tmp_path / "benchmarks" / "results")
+    monkeypatch.setattr(result_table, "RESULTS", tmp_path / "benchmarks" / "results")
     git = ["git", "-c", "user.name=a", "-c", "user.email=a@b", "-c", "init.defaultBranch=main"]
     for words in (["init", "-q"], ["add", "."], ["commit", "-qm", "one"]):
         subprocess.run([*git, *words], cwd=tmp_path, check=True)
-    assert len(table.commit()) == 40
+    assert len(result_table.commit()) == 40
     source.write_text("a = 2\n")
-    assert table.commit().endswith(" and uncommitted changes")
+    assert result_table.commit().endswith(" and uncommitted changes")

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from measuring import table
-from measuring.entrants import Lists
-from measuring.questions import COLD_ITEMS, LATER_VISITS, Question
+from measuring import result_table
+from measuring.accuracy.entrant_lists import Lists
+from measuring.benchmark_tasks import COLD_ITEMS, LATER_VISITS, Question
 from recommenders.evaluation.statistics.comparison import Interval, compare_all, holm, mean_interval, resampled_means
 from recommenders.metrics import ranking
 from recommenders.models.all_models import ENSEMBLES
@@ -109,7 +109,7 @@ def view_rows(task: Question, view: View, found: Field) -> list[dict[str, Any]]:
             row |= difference(gain, role) | {"p": round(other.p, 5)}
         row["note"] = "; ".join(_notes(name, view, found, best_base, row))
         rows.append(row)
-        table.show_accuracy(row)
+        result_table.show_accuracy(row)
     return rows
 
 
@@ -195,12 +195,12 @@ def _row(task: Question, view: View, name: str, ours: str) -> dict[str, Any]:
     peer = None if ours == name else (name, mean.value)
     n_users = int((~np.isnan(view.ndcg[name])).sum())
     what = f"{task.name} {view.name}: {name}"
-    row = table.row(what, "NDCG@10", float(np.nanmean(view.ndcg[ours])), peer)
+    row = result_table.row(what, "NDCG@10", float(np.nanmean(view.ndcg[ours])), peer)
     row |= {"data_set": task.name, "view": view.name, "entrant": name, "users": n_users}
-    row |= {"value": round(mean.value, 4), "interval": table.ends(mean)}
+    row |= {"value": round(mean.value, 4), "interval": result_table.ends(mean)}
     if view.oracle is not None:
         share = share_interval(view.ndcg[name], view.oracle)
-        row |= {"share": round(share.value, 4), "share_interval": table.ends(share)}
+        row |= {"share": round(share.value, 4), "share_interval": result_table.ends(share)}
         row["oracle"] = round(float(np.nanmean(view.oracle)), 4)
     return row
 

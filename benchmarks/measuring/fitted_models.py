@@ -6,8 +6,8 @@ from pathlib import Path
 
 from peers.environments import place
 
-from measuring.kept import code_version, key_of
-from measuring.questions import Question
+from measuring.benchmark_tasks import Question
+from measuring.disk_cache import code_version, key_of
 from recommenders.errors import UnsuitableError
 from recommenders.models.all_models import load
 from recommenders.models.recommender import Recommender

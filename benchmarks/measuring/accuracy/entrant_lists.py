@@ -17,9 +17,9 @@ from peers.spaces import DEFAULTS, NETWORKS, PEERS
 from peers.tuning import ended_by, exclusions, limits_of, lists_of
 from threadpoolctl import threadpool_limits
 
-from measuring.fitted import fit_key, fitted
-from measuring.kept import code_version, kept_arrays, key_of
-from measuring.questions import SEED, Question
+from measuring.benchmark_tasks import SEED, Question
+from measuring.disk_cache import code_version, kept_arrays, key_of
+from measuring.fitted_models import fit_key, fitted
 from recommenders.evaluation.criteria import MODEL_TARGETS
 from recommenders.evaluation.evaluate import evaluate
 from recommenders.evaluation.oracle import oracle_lists

@@ -1,0 +1,1 @@
+"""What drives the service: clients that send load, and a PostgreSQL for its feedback store."""
