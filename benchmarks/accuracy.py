@@ -9,7 +9,7 @@ protocol of its spec (docs/protocols.md): either the window after a time cut ove
 (`reorder`) and new items (`discovery`) also evaluated separately; or each user's latest item is held out and ranked
 against all items (`all`) and against 99 sampled ones (`sampled`). --window validation evaluates on the window before
 the test window, as if the log ended there. Peers run in their own pinned environments. Each view uses the peer settings
-that were best on the validation window (benchmarks/peers/settings.json; --tune searches them again and measures
+that were best on the validation window (benchmarks/peers/tuning/settings.json; --tune searches them again and measures
 nothing). The table marks settings that are not from the current grid and budget. Differences are paired over users,
 with 95 % bootstrap intervals and Holm's correction over the whole table. --seeds and --ties fit our models again, with
 other seeds and with events of the same time stamp in another order, and report how much means and leads change. The
@@ -28,8 +28,8 @@ from measuring.accuracy import entrant_lists
 from measuring.accuracy.comparisons import Field, apply_holm, view_rows, views_of
 from measuring.benchmark_tasks import DATASETS, SEED, MissingData, Question, question
 from peers.environments import PeerError, pinned
-from peers.spaces import PEERS
-from peers.tuning import EARLY, OutOfTime, peers_of, settings, shortcomings, tune
+from peers.tuning.search import EARLY, OutOfTime, peers_of, settings, shortcomings, tune
+from peers.tuning.spaces import PEERS
 
 from recommenders.models.all_models import MODELS
 

@@ -30,7 +30,7 @@ import layouts
 import numpy as np
 import pandas as pd
 from measuring.result_table import save
-from peers.memory import peak_mb
+from peers.process.memory import peak_mb
 
 from recommenders.datasets.all_datasets import DATASETS
 

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from measuring import result_table
 from peers.environments import environment
-from peers.memory import peak_mb
+from peers.process.memory import peak_mb
 
 HEAVY = ("torch", "sklearn", "xgboost", "numba", "pandas", "pyarrow", "sparse_dot_topn")
 K = 10

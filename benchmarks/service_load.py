@@ -29,7 +29,7 @@ import psutil
 from measuring import result_table
 from measuring.benchmark_tasks import question
 from measuring.fitted_models import fitted
-from peers.environments import HERE, PeerError, environment, pinned, python_of
+from peers.environments import HERE, PROCESS, PeerError, environment, pinned, python_of
 from predict_path import FLAGSHIP
 
 from recommenders.models.recommender import Recommender
@@ -192,14 +192,15 @@ def peer_rows(
 ) -> Iterator[dict[str, Any]]:
     """The rows of the other servers."""
     bundle = settings.champions / "custom_b2b" / "1"
-    shared = {"BUNDLE": str(bundle), "PYTHONPATH": f"{PROJECT}:{HERE}"}
-    commands = {
-        "BentoML as it comes": [sys.executable, "-m", "bentoml", "serve", "serve_bentoml:Stock"],
-        "FastAPI, uvicorn": [str(python_of("fastapi")), "-m", "uvicorn", "serve_fastapi:app", "--log-level", "error"],
+    shared = {"BUNDLE": str(bundle), "PYTHONPATH": f"{PROJECT}:{PROCESS}"}
+    uvicorn = [str(python_of("fastapi")), "-m", "uvicorn", "app:app", "--log-level", "error"]
+    servers = {
+        "BentoML as it comes": ("bentoml", [sys.executable, "-m", "bentoml", "serve", "service:Stock"]),
+        "FastAPI, uvicorn": ("fastapi", uvicorn),
     }
-    for name, command in commands.items():
+    for name, (peer, command) in servers.items():
         own = shared | {"BENTOML_HOME": str(settings.home / "stock")}
-        with server(command, own, SERVER_CORE, cwd=HERE) as (url, _):
+        with server(command, own, SERVER_CORE, cwd=HERE / peer) as (url, _):
             for what, kind, connections in (
                 ("known users, 32 connections", "known", 32),
                 ("lists made by the model, 8 connections", "live", 8),

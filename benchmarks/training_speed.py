@@ -28,8 +28,8 @@ import numpy as np
 from measuring import result_table
 from measuring.disk_cache import code_version, kept_json, key_of
 from measuring.synthetic.logs import made_features, movielens_like, retailrocket_like
-from peers.environments import HERE, Answer, PeerError, ask, environment, pinned, sources
-from peers.memory import peak_mb
+from peers.environments import PROCESS, Answer, PeerError, ask, environment, pinned, sources
+from peers.process.memory import peak_mb
 from scipy.sparse import csr_array, load_npz, save_npz
 
 from recommenders.errors import ModelTooLargeError
@@ -330,7 +330,7 @@ def lowest_costs(rounds: list[Figures]) -> Figures:
 
 def round_key(number: int) -> tuple[Any, ...]:
     """The cache key of one round, the same for ours and the peers, so that both are measured again together."""
-    return (number, code_version(), *(path.read_text() for path in (Path(__file__), HERE / "task.py")))
+    return (number, code_version(), *(path.read_text() for path in (Path(__file__), PROCESS / "task.py")))
 
 
 def theirs(

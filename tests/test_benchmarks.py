@@ -81,12 +81,14 @@ def test_finished_results_are_not_computed_again(kept: Path) -> None:
 def test_a_programs_peak_memory_does_not_include_its_parents() -> None:
     held = np.ones(40_000_000)
     command = [sys.executable, "-c", "from memory import peak_mb; print(peak_mb())"]
-    printed = subprocess.run(command, cwd=BENCHMARKS / "peers", check=True, capture_output=True, text=True).stdout
+    printed = subprocess.run(
+        command, cwd=BENCHMARKS / "peers" / "process", check=True, capture_output=True, text=True
+    ).stdout
     assert 1 < float(printed) < held.nbytes / 2**20 / 3
 
 
 def test_the_peers_settings_are_of_existing_models_and_views() -> None:
-    settings = json.loads((BENCHMARKS / "peers" / "settings.json").read_text())
+    settings = json.loads((BENCHMARKS / "peers" / "tuning" / "settings.json").read_text())
     for peers in settings.values():
         for found in peers.values():
             assert found["tried"] > 1
@@ -97,7 +99,7 @@ def test_the_peers_settings_are_of_existing_models_and_views() -> None:
 @pytest.fixture
 def tuning(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.syspath_prepend(str(BENCHMARKS))
-    return importlib.import_module("peers.tuning")
+    return importlib.import_module("peers.tuning.search")
 
 
 def test_settings_of_a_peer_are_in_its_grid_or_the_librarys_defaults(tuning: ModuleType) -> None:

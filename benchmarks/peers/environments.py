@@ -16,7 +16,11 @@ from numpy.typing import NDArray
 
 from recommenders.events.interactions import Interactions
 
+# A peer's folder has the name of its library, so HERE must never be on the path of an import. A runner is started by
+# its file, so Python searches the peer's own folder first, then PROCESS, which PYTHONPATH names, then the environment.
+# And a peer's folder has no __init__.py: Python prefers an installed package to a plain folder of the same name.
 HERE = Path(__file__).resolve().parent
+PROCESS = HERE / "process"  # the modules that every runner imports
 PLACE = HERE.parents[1] / ".bench"  # ignored; TRADEWIND_BENCH names another folder
 THREADS = ("OMP", "OPENBLAS", "MKL", "NUMBA", "RAYON", "VECLIB_MAXIMUM", "LK")  # what libraries take theirs from
 EPOCHS, STOPPING = 300, 10  # most epochs of a network, and validations without a better one: RecBole's own defaults
@@ -41,15 +45,20 @@ def place() -> Path:
     return Path(os.environ.get("TRADEWIND_BENCH", PLACE)).resolve()
 
 
+def requirements(peer: str) -> Path:
+    """The file of everything in a peer's environment."""
+    return HERE / peer / "requirements.txt"
+
+
 def pinned(peer: str) -> str:
     """The version of a peer that its requirements name."""
-    pins = (HERE / f"{peer}.txt").read_text().splitlines()
+    pins = requirements(peer).read_text().splitlines()
     return next(line.partition("==")[2] for line in pins if line.startswith(f"{peer}=="))
 
 
 def python_of(peer: str) -> Path:
     """The Python of a peer's environment, which is made if it is not there as pinned. Raises PeerError."""
-    wanted = HERE / f"{peer}.txt"
+    wanted = requirements(peer)
     folder = place() / "peers" / peer
     python, stamp = folder / "bin" / "python", folder / "installed"
     key = hashlib.sha256(wanted.read_bytes()).hexdigest()
@@ -76,7 +85,7 @@ def _run(command: list[str], peer: str) -> None:
 
 def sources(peer: str) -> list[str]:
     """The texts that a peer's answers depend on: its runner, what the runner imports, its pins."""
-    files = [HERE / "task.py", *sorted(HERE.glob(f"*{peer}*.py")), HERE / f"{peer}.txt"]
+    files = [PROCESS / "task.py", *sorted((HERE / peer).glob("*.py")), requirements(peer)]
     return [path.read_text() for path in files]
 
 
@@ -112,11 +121,11 @@ def ask(
         folder = Path(name)
         (folder / "request.json").write_text(json.dumps({**request, "exclude_known": list(exclude_known)}))
         np.savez(folder / "log.npz", **pairs_of(log), **events_of(log), user_rows=user_rows, candidates=log.available)
-        command = [str(python), str(HERE / f"run_{peer}.py"), name]
+        command = [str(python), str(HERE / peer / "run.py"), name]
         try:
             done = subprocess.run(
                 command,
-                env=environment(threads),
+                env={**environment(threads), "PYTHONPATH": str(PROCESS)},
                 cwd=name,
                 capture_output=True,
                 text=True,

@@ -1,8 +1,8 @@
-"""Makes the modules of the peers importable by the names that their scripts use."""
+"""Makes the modules that every peer's process imports importable by the names that its scripts use."""
 
 import sys
 from pathlib import Path
 
-PEERS = Path(__file__).parents[2] / "benchmarks" / "peers"  # a peer's runner imports modules from its own folder
-if str(PEERS) not in sys.path:
-    sys.path.append(str(PEERS))
+PROCESS = Path(__file__).parents[2] / "benchmarks" / "peers" / "process"  # on the PYTHONPATH of a peer's process
+if str(PROCESS) not in sys.path:
+    sys.path.append(str(PROCESS))

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,9 +16,10 @@ import task
 from hypothesis import given
 from hypothesis import strategies as st
 from measuring.accuracy import entrant_lists
-from peers import tuning
-from peers.environments import Answer, PeerError, events_of, pairs_of, pinned, sources
-from peers.spaces import BUDGET, DEFAULTS, GRIDS, NETWORKS, PEERS, WHOLE, at_edge, params_at, scattered
+from peers import environments
+from peers.environments import HERE, PROCESS, Answer, PeerError, events_of, pairs_of, pinned, sources
+from peers.tuning import search as tuning
+from peers.tuning.spaces import BUDGET, DEFAULTS, GRIDS, NETWORKS, PEERS, WHOLE, at_edge, params_at, scattered
 from scipy.sparse import csr_array, csr_matrix
 
 from recommenders.evaluation.tasks.sampled import Candidates
@@ -64,15 +66,36 @@ def test_sequence_models_get_every_event_in_time_order() -> None:
 
 
 def test_the_sources_of_a_peer_include_everything_its_runner_imports() -> None:
-    folder = Path(tuning.__file__).parent
     for environment in {environment for environment, _ in PEERS.values()}:
-        texts = sources(environment)
-        for name in ("task.py", f"run_{environment}.py", f"{environment}.txt"):
-            assert (folder / name).read_text() in texts
-        for path in folder.glob("*.py"):
-            if f"from {path.stem} import" in (folder / f"run_{environment}.py").read_text() and path.stem != "memory":
+        folder, texts = HERE / environment, sources(environment)
+        for path in (PROCESS / "task.py", folder / "run.py", folder / "requirements.txt"):
+            assert path.read_text() in texts
+        for path in (*folder.glob("*.py"), *PROCESS.glob("*.py")):
+            if f"from {path.stem} import" in (folder / "run.py").read_text() and path.stem != "memory":
                 assert path.read_text() in texts, f"{environment} lacks {path.name}"
         assert pinned(environment)
+
+
+def test_the_folder_of_a_peer_never_takes_the_place_of_its_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has the library's name. Its process gets no path that holds it; even on the path it is no package."""
+    given: dict[str, Any] = {}
+
+    def started(command: list[str], env: dict[str, str], cwd: str, **_: Any) -> Any:
+        given.update(script=Path(command[1]), path=env["PYTHONPATH"].split(os.pathsep), cwd=Path(cwd))
+        return SimpleNamespace(returncode=1, stderr="stopped")
+
+    monkeypatch.setenv("PYTHONPATH", str(HERE))
+    monkeypatch.setattr(environments, "python_of", lambda _: Path(sys.executable))
+    monkeypatch.setattr(environments.subprocess, "run", started)
+    with pytest.raises(PeerError, match="stopped"):
+        environments.ask("implicit", log_of([0], [0]), np.array([0], np.int32), [])
+    searched = [given["script"].parent, given["cwd"], *map(Path, given["path"])]
+    assert HERE not in searched
+    peers = {path.name for path in HERE.iterdir() if path.is_dir()} - {"process", "tuning", "__pycache__"}
+    assert peers >= {environment for environment, _ in PEERS.values()}
+    for place in searched:
+        assert not peers & {path.stem for path in place.glob("*")}, place
+    assert not [name for name in peers if (HERE / name / "__init__.py").exists()]
 
 
 # -- lists
@@ -115,8 +138,8 @@ def test_implicits_lists_end_before_the_items_it_filters_out(monkeypatch: pytest
         "implicit.nearest_neighbours": (*kinds, "all_pairs_knn", "normalize"),
     }.items():
         monkeypatch.setitem(sys.modules, name, SimpleNamespace(**dict.fromkeys(parts, SimpleNamespace)))
-    monkeypatch.delitem(sys.modules, "run_implicit", raising=False)
-    runner = importlib.import_module("run_implicit")
+    monkeypatch.delitem(sys.modules, "peers.implicit.run", raising=False)
+    runner = importlib.import_module("peers.implicit.run")
     ranked, least = np.array([[3, 5, 7, -1]]), -np.finfo(np.float32).max
     job = SimpleNamespace(k=3, depth=4, candidates=np.ones(8, np.bool_), user_rows=np.array([0]))
     for scores, lowest, expected in (
@@ -249,7 +272,7 @@ def test_settings_are_from_the_current_grid_and_budget_or_listed_to_be_tuned() -
     """Settings of an older grid or version, of fewer trials, or on an edge that was not widened must be tuned again."""
     listed = json.loads(tuning.TO_BE_TUNED.read_text())
     assert listed == tuning.to_be_tuned(tuning.settings()), (
-        "peers/to_be_tuned.json must list exactly the peers whose settings have shortcomings; "
+        "peers/tuning/to_be_tuned.json must list exactly the peers whose settings have shortcomings; "
         "run benchmarks/accuracy.py --tune, which writes both files"
     )
 

@@ -111,7 +111,7 @@ def implicit() -> dict[str, dict[str, Any]]:
 
 
 def test_implicit_leaves_out_known_items_on_request(runner: Any) -> None:
-    module = runner("run_implicit", implicit())
+    module = runner("peers.implicit.run", implicit())
     expect_lists(module.als(job_of("als")))
     for kind in module.KINDS:
         expect_lists(module.item_neighbours(job_of("item_neighbours", kind=kind)))
@@ -119,7 +119,7 @@ def test_implicit_leaves_out_known_items_on_request(runner: Any) -> None:
 
 def test_user_neighbours_leave_out_known_items_on_request(runner: Any) -> None:
     """All users are neighbours, so that an item that others have gets a score; users 0 and 2 share item 0."""
-    lists_of = runner("run_implicit", implicit()).user_neighbours(job_of("user_neighbours", K=2))
+    lists_of = runner("peers.implicit.run", implicit()).user_neighbours(job_of("user_neighbours", K=2))
     stay, masked = ([{*row} for row in lists_of(exclude_known).tolist()] for exclude_known in (False, True))
     assert 0 in stay[0] & stay[2]
     assert not any(known & masked[user] for user, known in KNOWN.items())
@@ -153,7 +153,7 @@ def test_rectools_ease_leaves_out_known_items_on_request(runner: Any) -> None:
         "rectools.models": {"EASEModel": EASEModel},
         "rectools.models.rank": {"Distance": None, "ImplicitRanker": None},
     }
-    expect_lists(runner("run_rectools", stand_ins).ease(job_of("ease", regularization=1.0)))
+    expect_lists(runner("peers.rectools.run", stand_ins).ease(job_of("ease", regularization=1.0)))
 
 
 class LensKitScorer:
@@ -181,4 +181,4 @@ def test_lenskit_leaves_out_known_items_on_request(runner: Any, model: str) -> N
         "lenskit.knn": {"ItemKNNScorer": LensKitScorer, "UserKNNScorer": LensKitScorer},
         "lenskit.training": {"TrainingOptions": SimpleNamespace},
     }
-    expect_lists(runner("run_lenskit", stand_ins).scorer(job_of(model)))
+    expect_lists(runner("peers.lenskit.run", stand_ins).scorer(job_of(model)))

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from peers import tuning
 from peers.environments import Answer
-from peers.spaces import params_at
+from peers.tuning import search as tuning
+from peers.tuning.spaces import params_at
 from scipy.sparse import csr_array
 
 from recommenders.evaluation.tasks.task import TaskView

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from peers.spaces import PEERS
+from peers.tuning.spaces import PEERS
 
 from measuring.accuracy.comparisons import AHEAD, AHEAD_ON, FLAGSHIP, LEVEL, NOT_BEHIND, apply_holm
 from measuring.benchmark_tasks import DATASETS, LATER_VISITS

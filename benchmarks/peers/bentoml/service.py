@@ -1,6 +1,6 @@
 """BentoML as it comes, around our predictor: an API with typed arguments, as its quick start shows it.
 
-bentoml serve serve_bentoml:Stock, with BUNDLE in the environment.
+bentoml serve service:Stock, with BUNDLE in the environment.
 """
 
 import os

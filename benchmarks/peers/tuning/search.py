@@ -19,7 +19,7 @@ from measuring.benchmark_tasks import DATASETS, Question, question
 from measuring.disk_cache import key_of
 
 from peers.environments import EPOCHS, STOPPING, Answer, PeerError, ask, pinned, python_of, sources
-from peers.spaces import (
+from peers.tuning.spaces import (
     BUDGET,
     DEFAULTS,
     GRIDS,

@@ -14,8 +14,8 @@ from rectools import Columns
 from rectools.dataset import Dataset
 from rectools.models import SASRecModel
 from rectools.models.nn.transformers.utils import leave_one_out_mask
-from rectools_two_stage import as_lists
 from task import Job, Lists
+from two_stage import as_lists
 
 MAX_VALIDATED = 1000  # users whose newest event is held out
 

@@ -89,15 +89,15 @@ def rank_and_judge(job: Job) -> Callable[[bool], Lists]:
 
 
 def two_stage(job: Job) -> Callable[[bool], Lists]:
-    """Its params are those of rectools_two_stage; imported here, so that EASE's process does not hold CatBoost."""
-    from rectools_two_stage import two_stage
+    """Its params are those of two_stage.py; imported here, so that EASE's process does not hold CatBoost."""
+    from two_stage import two_stage
 
     return two_stage(job)
 
 
 def sasrec(job: Job) -> Callable[[bool], Lists]:
-    """Its params are those of rectools_sasrec; imported here, so that EASE's process does not hold torch."""
-    from rectools_sasrec import sasrec
+    """Its params are those of sasrec.py; imported here, so that EASE's process does not hold torch."""
+    from sasrec import sasrec
 
     return sasrec(job)
 

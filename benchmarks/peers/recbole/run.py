@@ -19,8 +19,8 @@ from recbole.model.abstract_recommender import GeneralRecommender
 from recbole.model.general_recommender import NeuMF
 from recbole.trainer import Trainer
 from recbole.utils import InputType, init_seed
-from recbole_training import sequences, trained
 from task import Job, Lists, serve, top_lists
+from training import sequences, trained
 
 BLOCK = 64  # buyers whose pairs with every item are predicted at once
 METRICS = {"Precision": "precision", "Recall": "recall", "Hit": "hit_rate", "NDCG": "ndcg", "MRR": "mrr"}

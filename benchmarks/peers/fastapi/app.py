@@ -1,6 +1,6 @@
 """FastAPI around our predictor, as its tutorial shows it: a model in, a dict out. Run by uvicorn.
 
-uvicorn serve_fastapi:app, with BUNDLE in the environment.
+uvicorn app:app, with BUNDLE in the environment.
 """
 
 import os

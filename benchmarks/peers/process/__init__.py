@@ -1,0 +1,1 @@
+"""What the process of a peer imports from us, by short names: this folder is on its PYTHONPATH."""
