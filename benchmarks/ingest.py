@@ -2,8 +2,8 @@
 
     python benchmarks/ingest.py [--sizes 1000000 5000000 25000000] [--only movielens amazon] [--work FOLDER] [--json]
 
-The files are synthetic, in the publishers' layouts (layouts.py): MovieLens at each size, Amazon's 2018 reviews
-(.json.gz) at sizes up to five million, Retailrocket with --events and --properties. Ours is DatasetSpec.ingest: it
+The files are synthetic, in the publishers' layouts (measuring/synthetic/layouts.py): MovieLens at each size, Amazon's
+2018 reviews (.json.gz) up to five million, Retailrocket with --events and --properties. Ours is DatasetSpec.ingest: it
 checks whole files and every row, merges duplicates and writes four tables. The bare copy is DuckDB's
 `copy (from read_csv(file)) to parquet` of all files, without checks or counts; dirty columns are copied as text. The
 pandas and polars ways are straightforward scripts: read, cast, drop impossible rows and duplicates, write. Each way
@@ -26,10 +26,10 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-import layouts
 import numpy as np
 import pandas as pd
 from measuring.result_table import save
+from measuring.synthetic import layouts
 from peers.process.memory import peak_mb
 
 from recommenders.datasets.all_datasets import DATASETS

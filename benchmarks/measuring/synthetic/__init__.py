@@ -1,1 +1,1 @@
-"""Data that no shop has: logs of a given size, the truth of the simulated market, and a market without drift."""
+"""Data that no shop has: logs of a given size, files in publishers' layouts, and markets whose truth is known."""
