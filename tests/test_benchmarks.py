@@ -3,6 +3,7 @@
 import importlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -59,6 +60,13 @@ def test_a_quick_run_prints_a_table_and_one_line_for_programs(name: str, kept: P
         assert any(row["what"] in line for line in lines)
         assert row["met"] is None or isinstance(row["met"], bool)
         assert row["floor_met"] is None or row["floor"] is not None
+
+
+def test_the_readme_lists_every_script_once() -> None:
+    text = (BENCHMARKS / "README.md").read_text()
+    themes = text[text.index("## The scripts") : text.index("## accuracy.py")]
+    listed = re.findall(r"^(?:\| )?`(\w+\.py)`", themes, re.MULTILINE)
+    assert sorted(listed) == sorted(path.name for path in BENCHMARKS.glob("*.py"))
 
 
 def test_a_killed_writer_to_postgresql_loses_no_acknowledged_event(postgresql_is_installed: None, kept: Path) -> None:
