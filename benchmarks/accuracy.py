@@ -26,7 +26,7 @@ from typing import Any
 from measuring import result_table
 from measuring.accuracy import entrant_lists
 from measuring.accuracy.comparisons import Field, apply_holm, view_rows, views_of
-from measuring.benchmark_tasks import DATASETS, SEED, MissingData, Question, question
+from measuring.benchmark_tasks import DATASETS, SEED, BenchmarkTask, MissingData, benchmark_task
 from peers.environments import PeerError, pinned
 from peers.tuning.search import EARLY, OutOfTime, peers_of, settings, shortcomings, tune
 from peers.tuning.spaces import PEERS
@@ -100,12 +100,12 @@ def _peer_versions(options: argparse.Namespace) -> Mapping[str, str]:
     return {} if options.no_peers else {of: pinned(of) for of, _ in PEERS.values()}
 
 
-def _task(name: str, options: argparse.Namespace, ties: int | None = None) -> Question:
+def _task(name: str, options: argparse.Namespace, ties: int | None = None) -> BenchmarkTask:
     scale = QUICK_SCALE if options.quick else 1.0
-    return question(name, options.window == "validation", scale, ties)
+    return benchmark_task(name, options.window == "validation", scale, ties)
 
 
-def collect(task: Question, options: argparse.Namespace) -> Field:
+def collect(task: BenchmarkTask, options: argparse.Namespace) -> Field:
     """The lists of all entrants: our models, baselines and peers. Each model's lists are kept when they are done."""
     found = Field()
     found.ours, found.targets = rank_ours(task, options)
@@ -121,7 +121,7 @@ def collect(task: Question, options: argparse.Namespace) -> Field:
 
 
 def rank_ours(
-    task: Question, options: argparse.Namespace, seed: int = SEED
+    task: BenchmarkTask, options: argparse.Namespace, seed: int = SEED
 ) -> tuple[dict[str, entrant_lists.Lists], list[dict[str, Any]]]:
     """(model -> its lists, rows of the success criteria), of our models."""
     config = entrant_lists.configuration(seed=seed)
@@ -141,7 +141,7 @@ def rank_ours(
     return lists_by_model, targets
 
 
-def rank_peers(task: Question, options: argparse.Namespace, found: Field) -> None:
+def rank_peers(task: BenchmarkTask, options: argparse.Namespace, found: Field) -> None:
     """Adds the lists of each peer of the data set, and a note about its settings."""
     tuned = settings().get(task.name, {})
     for name in peers_of(task.protocol.split, options.peers):
@@ -166,13 +166,13 @@ def peer_note(peer: str, entry: dict[str, Any] | None, ended: Collection[str] = 
     return "; ".join([*notes, *(f"training was ended by {by}" for by in sorted(set(ended) - {EARLY}))])
 
 
-def _report_time(task: Question, name: str, started: float) -> None:
+def _report_time(task: BenchmarkTask, name: str, started: float) -> None:
     seconds = time.perf_counter() - started
     if seconds > 1:
         print(f"{task.name}: {name} took {seconds:.0f} s", flush=True)
 
 
-def measure(task: Question, found: Field) -> list[dict[str, Any]]:
+def measure(task: BenchmarkTask, found: Field) -> list[dict[str, Any]]:
     """All rows of one data set, printed as one table."""
     print(f"\n{task.name}: {len(task.case.user_ids):,} users, {task.case.description}; version {task.version}")
     print(f"flagship: {found.flagship}; share: fraction of the oracle's NDCG@10")

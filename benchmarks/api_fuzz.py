@@ -22,7 +22,7 @@ import psutil
 import pyarrow as pa
 import pyarrow.compute as pc
 from measuring import result_table
-from measuring.benchmark_tasks import question
+from measuring.benchmark_tasks import benchmark_task
 from peers.environments import pinned, python_of
 from service_drills import service
 from service_load import release, worker_of
@@ -121,7 +121,7 @@ def series(url: str) -> set[str]:
 
 def release_catalogue(settings: ServingSettings, scale: float, price_factor: float = 1.0) -> None:
     """The served catalogue of the items; there are no attributes of users. price_factor: for another version of it."""
-    items = question("custom_b2b", scale=scale).items
+    items = benchmark_task("custom_b2b", scale=scale).items
     prices = pc.multiply(items["price"], price_factor)
     items = items.set_column(items.column_names.index("price"), items.schema.field("price"), prices)
     users = schema.conform(pa.table({"user_id": pa.array([], pa.string())}), schema.USERS, "users")

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow.compute as pc
 from measuring import result_table
-from measuring.benchmark_tasks import DATASETS, LATER_VISITS, SEED, MissingData, Question, question
+from measuring.benchmark_tasks import DATASETS, LATER_VISITS, SEED, BenchmarkTask, MissingData, benchmark_task
 from measuring.fitted_models import fitted
 from measuring.synthetic.market_truth import window_probabilities
 from numpy.typing import NDArray
@@ -52,7 +52,7 @@ def main() -> None:
     rows = []
     for name in ["custom_b2b"] if options.quick else options.datasets:
         try:
-            task = question(name, scale=0.1 if options.quick else 1.0)
+            task = benchmark_task(name, scale=0.1 if options.quick else 1.0)
         except MissingData as error:
             print(f"{name} is skipped: {error}")
             continue
@@ -63,7 +63,7 @@ def main() -> None:
     result_table.finish("calibration", rows, started, options.as_json, {}, whole)
 
 
-def rows_of(task: Question) -> Iterator[dict[str, Any]]:
+def rows_of(task: BenchmarkTask) -> Iterator[dict[str, Any]]:
     """The rows of a data set."""
     model = fitted(FLAGSHIP, task, TrainingConfig())
     assert isinstance(model, Recommender)
@@ -97,7 +97,7 @@ def error_row(what: str, lists: ListsOfAKind, floor: float | None = None) -> dic
     return result_table.row(what, "calibration error", error, floor=floor, lower_is_better=True, note=note, **means)
 
 
-def lists_of(model: Recommender, task: Question, kind: Kind, k: int) -> ListsOfAKind:
+def lists_of(model: Recommender, task: BenchmarkTask, kind: Kind, k: int) -> ListsOfAKind:
     """The lists of the users of the window: of all items, of bought items or of items that are new to the user."""
     case, users = task.case, task.views[kind]
     if kind == "reorder":
@@ -109,7 +109,7 @@ def lists_of(model: Recommender, task: Question, kind: Kind, k: int) -> ListsOfA
     return with_probabilities(model, kind, columns, scores, case.relevant)
 
 
-def reorder_lists(model: Recommender, task: Question, k: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+def reorder_lists(model: Recommender, task: BenchmarkTask, k: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
     """The k best items of each user's history, as the scene `reorder` makes them."""
     case, lists = task.case, []
     for place in range(len(case.user_rows)):
@@ -126,7 +126,7 @@ def reorder_lists(model: Recommender, task: Question, k: int) -> tuple[NDArray[n
     return np.stack([columns for columns, _ in lists]), np.stack([scores for _, scores in lists])
 
 
-def cold_start_lists(model: Recommender, task: Question) -> ListsOfAKind:
+def cold_start_lists(model: Recommender, task: BenchmarkTask) -> ListsOfAKind:
     """The lists of cold-start users after their first visit."""
     cold = task.cold[LATER_VISITS]
     exclude_known = task.cold_view(LATER_VISITS).exclude_known
@@ -134,7 +134,7 @@ def cold_start_lists(model: Recommender, task: Question) -> ListsOfAKind:
     return with_probabilities(model, "cold_start", columns, scores, cold.relevant)
 
 
-def popular_lists(model: Recommender, task: Question) -> ListsOfAKind:
+def popular_lists(model: Recommender, task: BenchmarkTask) -> ListsOfAKind:
     """The list that a user without any data gets, for the users of the window."""
     popularity = model.base_models_[Popularity.name]
     assert isinstance(popularity, Popularity)
@@ -155,7 +155,7 @@ def with_probabilities(
     return ListsOfAKind(columns, probabilities, RankedUsers.of(columns, scores, relevant).bought)
 
 
-def truth_row(task: Question, lists: ListsOfAKind) -> dict[str, Any]:
+def truth_row(task: BenchmarkTask, lists: ListsOfAKind) -> dict[str, Any]:
     """The distance from the true probabilities, in bins as the calibration error has them."""
     days = task.protocol.test_days
     cut = pc.max(task.interactions["timestamp"]).as_py() - timedelta(days=days)

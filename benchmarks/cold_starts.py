@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 from measuring import result_table
-from measuring.benchmark_tasks import LATER_VISITS, SEED, Question, question
+from measuring.benchmark_tasks import LATER_VISITS, SEED, BenchmarkTask, benchmark_task
 from measuring.disk_cache import code_version, kept_arrays, key_of
 from measuring.fitted_models import fitted
 from numpy.typing import NDArray
@@ -48,7 +48,7 @@ def main() -> None:
 def ndcg_of_market(seed: int, scale: float) -> Vectors:
     """The NDCG@10 of each model for each cold-start user of one market."""
     begun = time.perf_counter()
-    task = question("custom_b2b", scale=scale, seed=seed)
+    task = benchmark_task("custom_b2b", scale=scale, seed=seed)
     config = TrainingConfig()
     names = [*required_models(FLAGSHIP, config, task.log), FLAGSHIP]
 
@@ -61,7 +61,7 @@ def ndcg_of_market(seed: int, scale: float) -> Vectors:
     return found
 
 
-def _ndcg_of_model(name: str, task: Question, config: TrainingConfig) -> Vectors:
+def _ndcg_of_model(name: str, task: BenchmarkTask, config: TrainingConfig) -> Vectors:
     model = fitted(name, task, config)
     if isinstance(model, SkippedModel):
         return {}

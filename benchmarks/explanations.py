@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from measuring import result_table
-from measuring.benchmark_tasks import question
+from measuring.benchmark_tasks import benchmark_task
 from measuring.fitted_models import bundle_of
 from predict_path import FLAGSHIP, QUICK_SCALE
 from threadpoolctl import threadpool_limits
@@ -50,7 +50,7 @@ def main() -> None:
     options = parser.parse_args()
     wanted = 50 if options.quick else options.counterfactuals
     started = time.perf_counter()
-    task = question("custom_b2b", scale=QUICK_SCALE if options.quick else 1.0)
+    task = benchmark_task("custom_b2b", scale=QUICK_SCALE if options.quick else 1.0)
     folder = bundle_of(FLAGSHIP, task, TrainingConfig())
     with threadpool_limits(1):  # as in the service
         rows = measure(Predictor(folder), wanted)

@@ -58,12 +58,12 @@ def main() -> None:
 def make_bundles(scale: float, models: list[str]) -> dict[str, Path]:
     """Model -> its bundle, all of one recipe. Bundles are fitted once and kept."""
     from measuring.accuracy.entrant_lists import configuration
-    from measuring.benchmark_tasks import question
+    from measuring.benchmark_tasks import benchmark_task
     from measuring.fitted_models import bundle_of
 
     from recommenders.training.fitting import SKIPPED
 
-    config, task = configuration(models), question("custom_b2b", scale=scale)
+    config, task = configuration(models), benchmark_task("custom_b2b", scale=scale)
     folders = {name: bundle_of(name, task, config) for name in config.enabled()}
     return {name: folder for name, folder in folders.items() if not (folder / SKIPPED).exists()}
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from measuring import result_table
 from measuring.accuracy.entrant_lists import configuration
-from measuring.benchmark_tasks import DATASETS, SEED, MissingData, Question, question
+from measuring.benchmark_tasks import DATASETS, SEED, BenchmarkTask, MissingData, benchmark_task
 from measuring.fitted_models import bases
 from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingClassifier
@@ -56,7 +56,7 @@ def main() -> None:
     rows = []
     for name in options.data_sets:
         try:
-            task = question(name, validation=True, scale=0.1 if options.quick and name == "custom_b2b" else 1.0)
+            task = benchmark_task(name, validation=True, scale=0.1 if options.quick and name == "custom_b2b" else 1.0)
         except MissingData as error:
             print(f"{name}: {error}")
             continue
@@ -67,7 +67,7 @@ def main() -> None:
     result_table.finish("ranker_trees", rows, started, options.as_json, {}, whole)
 
 
-def rows_of(task: Question, n_seeds: int) -> Iterator[dict[str, Any]]:
+def rows_of(task: BenchmarkTask, n_seeds: int) -> Iterator[dict[str, Any]]:
     """A row for each view and for the cost: XGBoost against each other way."""
     found = {way: [measure(task, trainer, SEED + seed) for seed in range(n_seeds)] for way, trainer in WAYS.items()}
     means = {
@@ -81,7 +81,7 @@ def rows_of(task: Question, n_seeds: int) -> Iterator[dict[str, Any]]:
             yield result_table.row(what, unit, value, (way, theirs[key]), lower_is_better=cost)
 
 
-def measure(task: Question, trainer: Trainer, seed: int) -> dict[str, float]:
+def measure(task: BenchmarkTask, trainer: Trainer, seed: int) -> dict[str, float]:
     """NDCG@10 of each view and of each group of cold-start users, and the cost of the trees."""
     config = configuration(seed=seed)
     base_models = bases(FLAGSHIP, task, config)

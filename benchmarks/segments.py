@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 from measuring import result_table
-from measuring.benchmark_tasks import SEED, Question, question
+from measuring.benchmark_tasks import SEED, BenchmarkTask, benchmark_task
 from numpy.typing import NDArray
 from peers.environments import place
 from scipy.sparse import csr_array
@@ -65,7 +65,7 @@ def main() -> None:
 
 def measured(seed: int, scale: float) -> Market:
     """One market."""
-    task = question("custom_b2b", scale=scale, seed=seed)
+    task = benchmark_task("custom_b2b", scale=scale, seed=seed)
     users = pq.read_table(place() / "tables" / f"custom_b2b-{task.version.removesuffix('-test')}" / "users.parquet")
     popularity = Popularity().fit(task.log, task.features)
     fitted = fit_segments(popularity, task.log, users)
@@ -93,7 +93,7 @@ def measured(seed: int, scale: float) -> Market:
     return Market(values, ndcg(found.item_columns, relevant), True, probabilities.ravel().astype(float), bought)
 
 
-def unknown_users(task: Question) -> tuple[list[str], csr_array]:
+def unknown_users(task: BenchmarkTask) -> tuple[list[str], csr_array]:
     """The ids of the users who are only in the window, and the items that they bought, (n, n_items)."""
     user_ids, item_ids = relevant_ids(task.test, task.protocol)
     columns = task.log.items.rows(item_ids)

@@ -27,7 +27,7 @@ from typing import Any
 import httpx
 import psutil
 from measuring import result_table
-from measuring.benchmark_tasks import question
+from measuring.benchmark_tasks import benchmark_task
 from measuring.fitted_models import fitted
 from peers.environments import HERE, PROCESS, PeerError, environment, pinned, python_of
 from predict_path import FLAGSHIP
@@ -83,7 +83,7 @@ def main() -> None:
 
 def release(home: Path, scale: float, name: str = FLAGSHIP) -> tuple[ServingSettings, Recommender]:
     """A home with a model as the champion of custom_b2b, its lists, and an API key."""
-    task = question("custom_b2b", scale=scale)
+    task = benchmark_task("custom_b2b", scale=scale)
     model = fitted(name, task, TrainingConfig())
     assert isinstance(model, Recommender)
     settings = ServingSettings(home=home, dataset="custom_b2b", api_keys_file=home / "keys.yaml")

@@ -25,7 +25,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from api_fuzz import release_catalogue
 from measuring import result_table
-from measuring.benchmark_tasks import Question, question
+from measuring.benchmark_tasks import BenchmarkTask, benchmark_task
 from measuring.fitted_models import fitted
 from predict_path import FLAGSHIP
 from service_drills import service
@@ -95,7 +95,7 @@ def main() -> None:
 def replays(n_answers: int, versions: Sequence[str], scale: float) -> Iterator[dict[str, Any]]:
     """The rows: of all answers, then of each version, set of rules, scene, strategy and kind of request."""
     with TemporaryDirectory() as folder:
-        task = question("custom_b2b", scale=scale)
+        task = benchmark_task("custom_b2b", scale=scale)
         settings, pointers, texts = prepare(Path(folder), versions, task)
         rules_file = settings.home / "rules.yaml"
         rules_file.write_text(texts[0])
@@ -112,7 +112,9 @@ def replays(n_answers: int, versions: Sequence[str], scale: float) -> Iterator[d
         yield from compared(settings, answered)
 
 
-def prepare(home: Path, versions: Sequence[str], task: Question) -> tuple[ServingSettings, list[Pointer], list[str]]:
+def prepare(
+    home: Path, versions: Sequence[str], task: BenchmarkTask
+) -> tuple[ServingSettings, list[Pointer], list[str]]:
     """A home with the bundles of all versions and a catalogue; a pointer for each version, and the sets of rules."""
     settings, _ = release(home, task.scale, versions[0])
     first = read_pointer(settings.pointer)
@@ -154,7 +156,7 @@ def switch(url: str, settings: ServingSettings, rules_file: Path, pointer: Point
 class Requests:
     """Random requests and events of one turn."""
 
-    def __init__(self, task: Question, number: int) -> None:
+    def __init__(self, task: BenchmarkTask, number: int) -> None:
         self._rng, self._number = random.Random(number), number
         self._users, self._items = task.log.users.ids.tolist()[:N_USERS], task.log.items.ids.tolist()
         self._categories = sorted(set(task.items["category"].drop_null().to_pylist()))

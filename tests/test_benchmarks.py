@@ -206,7 +206,7 @@ def test_an_interrupted_run_loses_one_model_and_gives_the_same_lists(
     names = ("fitted_models", "accuracy.entrant_lists", "benchmark_tasks")
     fitted_models, entrant_lists, benchmark_tasks = (importlib.import_module(f"measuring.{name}") for name in names)
     config = entrant_lists.configuration(["repurchase", "ease", "hybrid_learned"])
-    task = benchmark_tasks.question("custom_b2b", scale=0.1)
+    task = benchmark_tasks.benchmark_task("custom_b2b", scale=0.1)
     folders = {name: fitted_models.bundle_of(name, task, config) for name in config.enabled()}
     base_models = {name: folder.stat().st_mtime_ns for name, folder in folders.items() if name != "hybrid_learned"}
     shutil.rmtree(folders["hybrid_learned"])

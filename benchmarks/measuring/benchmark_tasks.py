@@ -43,7 +43,7 @@ class MissingData(RuntimeError):
 
 
 @dataclass(frozen=True, eq=False)
-class Question:
+class BenchmarkTask:
     """A benchmark task: a training log, and the events of the window after it."""
 
     name: str
@@ -88,9 +88,9 @@ class Question:
         return parts.filter(pc.equal(parts["part"], "test"))
 
 
-def question(
+def benchmark_task(
     name: str, validation: bool = False, scale: float = 1.0, ties: int | None = None, seed: int = SEED
-) -> Question:
+) -> BenchmarkTask:
     """The test window of a data set, or the validation window before it, as if the log ended there.
 
     ties: seed of a random order of events with equal time stamps; by default the library orders them by ids. scale and
@@ -113,7 +113,7 @@ def question(
     features = encode_items_as_of(items, log.items, log.last_event)
     version = f"{version}-{'validation' if validation else 'test'}{'' if ties is None else f'-ties{ties}'}"
     log = replace(log, version=version)
-    return Question(name, version, protocol, interactions, items, log, task, features, scale, validation)
+    return BenchmarkTask(name, version, protocol, interactions, items, log, task, features, scale, validation)
 
 
 def shuffle_ties(log: Interactions, seed: int) -> Interactions:
@@ -192,7 +192,7 @@ def _rows(path: Path) -> list[list[str]]:
     return [line.split("\t") for line in path.read_text(encoding="utf-8", errors="replace").splitlines()[1:]]
 
 
-def _cold_tasks(task: Question) -> dict[str, EvaluationTask]:
+def _cold_tasks(task: BenchmarkTask) -> dict[str, EvaluationTask]:
     of = task.log, task.test, task.protocol
     task_makers: dict[str, Callable[[], EvaluationTask | dict[str, EvaluationTask]]] = {
         LATER_VISITS: lambda: cold_start_users(*of),

@@ -51,7 +51,7 @@ def arrays_of(log: Interactions) -> list[Any]:
     return [log.users.ids.tolist(), log.user_rows.tolist(), log.item_columns.tolist(), log.timestamps.tolist()]
 
 
-def relevant_of(task: benchmark_tasks.Question) -> list[tuple[str, str]]:
+def relevant_of(task: benchmark_tasks.BenchmarkTask) -> list[tuple[str, str]]:
     rows, columns = task.case.relevant.nonzero()
     return sorted(zip(task.case.user_ids[rows].tolist(), task.log.items.ids[columns].tolist(), strict=True))
 
@@ -60,21 +60,24 @@ def test_the_validation_window_ends_before_the_test_window_begins(patch_tables: 
     """Other events in the test window do not change the validation task."""
     patch_tables()
     test, validation = (
-        benchmark_tasks.question("online_retail"),
-        benchmark_tasks.question("online_retail", validation=True),
+        benchmark_tasks.benchmark_task("online_retail"),
+        benchmark_tasks.benchmark_task("online_retail", validation=True),
     )
     assert pc.max(validation.interactions["timestamp"]).as_py() <= pc.min(test.test["timestamp"]).as_py()
     assert validation.log.timestamps.max() < test.log.timestamps.max()
     patch_tables(late=1)
-    changed = benchmark_tasks.question("online_retail", validation=True)
-    assert relevant_of(benchmark_tasks.question("online_retail")) != relevant_of(test)
+    changed = benchmark_tasks.benchmark_task("online_retail", validation=True)
+    assert relevant_of(benchmark_tasks.benchmark_task("online_retail")) != relevant_of(test)
     assert arrays_of(changed.log) == arrays_of(validation.log)
     assert relevant_of(changed) == relevant_of(validation)
 
 
 def test_with_the_latest_item_held_out_validation_uses_the_item_before(patch_tables: Any) -> None:
     patch_tables(event="rating")
-    test, validation = benchmark_tasks.question("ml-100k"), benchmark_tasks.question("ml-100k", validation=True)
+    test, validation = (
+        benchmark_tasks.benchmark_task("ml-100k"),
+        benchmark_tasks.benchmark_task("ml-100k", validation=True),
+    )
     targets = dict(relevant_of(test))
     remaining = validation.interactions
     pairs = set(zip(remaining["user_id"].to_pylist(), remaining["timestamp"].to_pylist(), strict=True))
@@ -85,8 +88,8 @@ def test_with_the_latest_item_held_out_validation_uses_the_item_before(patch_tab
 
 def test_another_order_of_ties_changes_nothing_but_the_order(patch_tables: Any) -> None:
     patch_tables()
-    base = benchmark_tasks.question("online_retail")
-    other, again = (benchmark_tasks.question("online_retail", ties=3) for _ in range(2))
+    base = benchmark_tasks.benchmark_task("online_retail")
+    other, again = (benchmark_tasks.benchmark_task("online_retail", ties=3) for _ in range(2))
     assert arrays_of(other.log) == arrays_of(again.log)
     assert arrays_of(other.log) != arrays_of(base.log)
     assert other.key != base.key
@@ -97,7 +100,7 @@ def test_another_order_of_ties_changes_nothing_but_the_order(patch_tables: Any) 
 
 def test_bought_most_ranks_by_purchase_count_then_by_popularity(patch_tables: Any) -> None:
     patch_tables()
-    task = benchmark_tasks.question("online_retail")
+    task = benchmark_tasks.benchmark_task("online_retail")
     lists = entrant_lists.bought_most(task)
     counts = np.zeros(task.case.histories.shape)
     known = task.case.histories
@@ -110,5 +113,5 @@ def test_bought_most_ranks_by_purchase_count_then_by_popularity(patch_tables: An
 
 def test_cold_start_tasks_are_later_visits_baskets_and_cold_items(patch_tables: Any) -> None:
     patch_tables()
-    cold = benchmark_tasks.question("online_retail").cold
+    cold = benchmark_tasks.benchmark_task("online_retail").cold
     assert all(" visits" in name or "basket" in name or name.startswith(benchmark_tasks.COLD_ITEMS) for name in cold)

@@ -388,7 +388,7 @@ def test_training_ended_by_its_seconds_differs_from_early_stopping(
 
 def test_a_peer_that_keeps_its_defaults_is_not_tuned(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     toy = SimpleNamespace(log=LOG, protocol=SimpleNamespace(split="latest_out"))
-    monkeypatch.setattr(tuning, "question", lambda *_, **__: toy)
+    monkeypatch.setattr(tuning, "benchmark_task", lambda *_, **__: toy)
     tuning.tune("ml-100k", ["recbole_sasrec"])
     assert "recbole_sasrec: keeps its defaults; one epoch" in capsys.readouterr().out
     assert "recbole_sasrec" in tuning.to_be_tuned(tuning.settings())["ml-100k"]

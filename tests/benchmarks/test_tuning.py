@@ -19,7 +19,7 @@ LISTS = np.arange(10, dtype=np.int32)[None]  # of one user: the items 0, 1 ... 9
 BUDGET = tuning.Budget(trials=4, seconds=1e6)
 
 
-def question_of(window: str, relevant_item: int) -> Any:
+def task_of(window: str, relevant_item: int) -> Any:
     """One user with one relevant item, which a peer lists at that place."""
     relevant = csr_array(([1.0], ([0], [relevant_item])), shape=(1, 12))
     return SimpleNamespace(
@@ -33,7 +33,7 @@ def question_of(window: str, relevant_item: int) -> Any:
     )
 
 
-VALIDATION, TEST = question_of("validation", 2), question_of("test", 0)
+VALIDATION, TEST = task_of("validation", 2), task_of("test", 0)
 NDCG = {"validation": 0.5, "test": 1.0}  # 1 / log2(2 + place)
 
 
@@ -51,7 +51,7 @@ def windows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(tuning, "BUDGET", BUDGET)
     monkeypatch.setattr(tuning, "python_of", lambda _: tmp_path)
     monkeypatch.setattr(tuning, "ask", ask)
-    monkeypatch.setattr(tuning, "question", lambda _, validation=False: VALIDATION if validation else TEST)
+    monkeypatch.setattr(tuning, "benchmark_task", lambda _, validation=False: VALIDATION if validation else TEST)
     return given
 
 

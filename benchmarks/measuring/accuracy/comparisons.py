@@ -10,7 +10,7 @@ from scipy.sparse import csr_array
 
 from measuring import result_table
 from measuring.accuracy.entrant_lists import Lists
-from measuring.benchmark_tasks import COLD_ITEMS, LATER_VISITS, Question
+from measuring.benchmark_tasks import COLD_ITEMS, LATER_VISITS, BenchmarkTask
 from recommenders.evaluation.statistics.comparison import Interval, compare_all, holm, mean_interval, resampled_means
 from recommenders.metrics import ranking
 from recommenders.models.all_models import ENSEMBLES
@@ -65,7 +65,7 @@ class View:
     oracle: Vector | None = None  # the oracle's
 
 
-def views_of(task: Question, found: Field, oracle_lists: Lists | None) -> list[View]:
+def views_of(task: BenchmarkTask, found: Field, oracle_lists: Lists | None) -> list[View]:
     """The views all, reorder, discovery and sampled, if the task has them; then the cold-start tasks of our models."""
     views = []
     for name in [*task.views, *(["sampled"] if task.sampled is not None else [])]:
@@ -88,7 +88,7 @@ def _view(
     return View(name, ndcg(lists), {rerun: ndcg(of) for rerun, of in reruns.items()}, oracle)
 
 
-def view_rows(task: Question, view: View, found: Field) -> list[dict[str, Any]]:
+def view_rows(task: BenchmarkTask, view: View, found: Field) -> list[dict[str, Any]]:
     """One row per entrant, best first: its mean on the view, and the flagship's lead over it."""
     flagship = found.flagship
     means = {name: float(np.nanmean(vector)) for name, vector in view.ndcg.items()}
@@ -189,7 +189,7 @@ def _spreads(view: View, name: str, flagship: str) -> dict[str, Any]:
     return found
 
 
-def _row(task: Question, view: View, name: str, ours: str) -> dict[str, Any]:
+def _row(task: BenchmarkTask, view: View, name: str, ours: str) -> dict[str, Any]:
     """ours: the model whose mean is the entry "ours" of the row."""
     mean = mean_interval(view.ndcg[name])
     peer = None if ours == name else (name, mean.value)
@@ -205,7 +205,7 @@ def _row(task: Question, view: View, name: str, ours: str) -> dict[str, Any]:
     return row
 
 
-def _flagship_bounds(task: Question, view: str, row: Mapping[str, Any]) -> dict[str, Any]:
+def _flagship_bounds(task: BenchmarkTask, view: str, row: Mapping[str, Any]) -> dict[str, Any]:
     """The floor and the goal of the flagship, which hold on the test window of the whole data set."""
     on = "share" if (task.name, view) in SHARES else "value"
     floor, goal = (SHARES if on == "share" else BOUNDS).get((task.name, view), (None, None))

@@ -17,7 +17,7 @@ from peers.tuning.search import ended_by, exclusions, limits_of, lists_of
 from peers.tuning.spaces import DEFAULTS, NETWORKS, PEERS
 from threadpoolctl import threadpool_limits
 
-from measuring.benchmark_tasks import SEED, Question
+from measuring.benchmark_tasks import SEED, BenchmarkTask
 from measuring.disk_cache import code_version, kept_arrays, key_of
 from measuring.fitted_models import fit_key, fitted
 from recommenders.evaluation.criteria import MODEL_TARGETS
@@ -53,7 +53,7 @@ def configuration(models: Sequence[str] = (), seed: int = SEED) -> TrainingConfi
     return TrainingConfig.model_validate({"data": {"seed": seed}, "models": sections})
 
 
-def ours(name: str, task: Question, config: TrainingConfig) -> tuple[Lists, dict[str, Any]]:
+def ours(name: str, task: BenchmarkTask, config: TrainingConfig) -> tuple[Lists, dict[str, Any]]:
     """(lists of one model, facts). The lists are {} if the model cannot be fitted on the log.
 
     facts: "skipped" is the reason for that; "targets" has the model's rows of the success criteria on the simulated
@@ -73,7 +73,7 @@ def ours(name: str, task: Question, config: TrainingConfig) -> tuple[Lists, dict
     return found, facts
 
 
-def _lists(model: Recommender, task: Question) -> Lists:
+def _lists(model: Recommender, task: BenchmarkTask) -> Lists:
     lists = rank_users(model, task.case, task.views, K)
     if task.sampled is not None:
         lists["sampled"] = rank_candidates(model, task.case, task.sampled, K)
@@ -82,14 +82,14 @@ def _lists(model: Recommender, task: Question) -> Lists:
     return lists
 
 
-def _criteria(model: Recommender, task: Question) -> list[dict[str, Any]]:
+def _criteria(model: Recommender, task: BenchmarkTask) -> list[dict[str, Any]]:
     if task.name != "custom_b2b" or model.name not in MODEL_TARGETS:
         return []
     config = EvaluationConfig()
     return evaluate({model.name: model}, task.case, task.features, dataset=task.name, config=config).targets()
 
 
-def peer(name: str, task: Question, tuned: Mapping[str, Any], threads: int) -> tuple[Lists, set[str]]:
+def peer(name: str, task: BenchmarkTask, tuned: Mapping[str, Any], threads: int) -> tuple[Lists, set[str]]:
     """(lists of one peer's model with the best settings for each view, what ended its training runs).
 
     Raises PeerError if the peer cannot be run, or if its lists contain items that are not allowed.
@@ -121,7 +121,7 @@ def peer(name: str, task: Question, tuned: Mapping[str, Any], threads: int) -> t
     return lists, set(lists.pop("ended").tolist())
 
 
-def given(task: Question) -> str:
+def given(task: BenchmarkTask) -> str:
     """A hash of all that a peer's lists depend on in a task: the log, the users, the views, the sampled candidates.
 
     The text of this project is not part of it, so lists of an hour's training outlive a change of names.
@@ -135,7 +135,7 @@ def given(task: Question) -> str:
     return digest.hexdigest()
 
 
-def check_lists(name: str, task: Question, view: str, ranked: NDArray[np.int32]) -> None:
+def check_lists(name: str, task: BenchmarkTask, view: str, ranked: NDArray[np.int32]) -> None:
     """Raises PeerError if the lists contain an item twice, an item that is not a candidate, or an excluded known item.
 
     ranked: (n, k) item columns.
@@ -170,7 +170,7 @@ def rank_among_candidates(ranked: NDArray[np.int32], candidates: Candidates, n_i
     return np.take_along_axis(columns, np.maximum(chosen, 0), axis=1)
 
 
-def bought_most(task: Question) -> Lists:
+def bought_most(task: BenchmarkTask) -> Lists:
     """A baseline: the user's items by number of purchases, then by newest purchase; then the most popular items."""
     evaluation, log = task.case, task.log
     popular = Popularity().fit(log).score(evaluation.user_rows[:1], evaluation.histories[:1])[0]
@@ -190,7 +190,7 @@ def bought_most(task: Question) -> Lists:
     return {view: np.concatenate(lists) for view, lists in parts.items()}
 
 
-def oracle(task: Question) -> Lists:
+def oracle(task: BenchmarkTask) -> Lists:
     """The lists by the true purchase probabilities of the simulated market."""
 
     def make() -> Lists:

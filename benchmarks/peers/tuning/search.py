@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from measuring.benchmark_tasks import DATASETS, Question, question
+from measuring.benchmark_tasks import DATASETS, BenchmarkTask, benchmark_task
 from measuring.disk_cache import key_of
 
 from peers.environments import EPOCHS, STOPPING, Answer, PeerError, ask, pinned, python_of, sources
@@ -126,21 +126,21 @@ def tune(name: str, peers: Sequence[str] = (), threads: int = 2, until: float = 
     A peer whose settings come from today's grid, version and data is left as it is. until: the moment, of
     time.monotonic(), past which no trial begins; then OutOfTime is raised.
     """
-    asked = question(name, validation=True)
-    fixed = () if np.ptp(asked.log.weights) else ("values",)  # counts that are all 1: every form of them is alike
-    for peer in peers_of(asked.protocol.split, peers):
+    task = benchmark_task(name, validation=True)
+    fixed = () if np.ptp(task.log.weights) else ("values",)  # counts that are all 1: every form of them is alike
+    for peer in peers_of(task.protocol.split, peers):
         if peer in UNTUNED:
             print(f"{name} {peer}: keeps its defaults; {UNTUNED[peer]}", flush=True)
             continue
-        of = {"grid": grid_of(peer), "data": asked.version}
+        of = {"grid": grid_of(peer), "data": task.version}
         before = settings().get(name, {}).get(peer, {})
         if all(before.get(part) == value for part, value in of.items()):
             print(f"{name} {peer}: tuned already", flush=True)
             continue
         try:
-            starts, measure = _starts(peer, before), _measure(peer, asked, threads, until)
+            starts, measure = _starts(peer, before), _measure(peer, task, threads, until)
             edges = {view: best["at_edge"] for view, best in before.get("views", {}).items()}
-            tried = search(peer, list(asked.views), starts, measure, BUDGET, fixed, _done(peer, asked), edges)
+            tried = search(peer, list(task.views), starts, measure, BUDGET, fixed, _done(peer, task), edges)
             found = best_of(peer, tried) | of
         except PeerError as error:
             print(f"{name} {peer}: not tuned. {error}", flush=True)
@@ -241,22 +241,22 @@ def _starts(peer: str, before: dict[str, Any]) -> list[Params]:
     return [DEFAULTS[peer], *(params for params in best if place_of(peer, params) is not None)]
 
 
-def _of(peer: str, asked: Question) -> str:
+def _of(peer: str, task: BenchmarkTask) -> str:
     """All that a trial's facts depend on but its settings."""
-    return key_of("trial", peer, asked.key, sources(PEERS[peer][0]), limits_of(peer))
+    return key_of("trial", peer, task.key, sources(PEERS[peer][0]), limits_of(peer))
 
 
 def _key(params: Params) -> str:
     return key_of(sorted(params.items()))
 
 
-def _done(peer: str, asked: Question) -> list[Trial]:
-    """The peer's trials on that question so far."""
-    of = _of(peer, asked)
+def _done(peer: str, task: BenchmarkTask) -> list[Trial]:
+    """The peer's trials on that task so far."""
+    of = _of(peer, task)
     return [Trial(line["params"], **line["facts"]) for line in trials() if line["of"] == of]
 
 
-def _measure(peer: str, asked: Question, threads: int, until: float = float("inf")) -> Callable[[Params], Trial]:
+def _measure(peer: str, task: BenchmarkTask, threads: int, until: float = float("inf")) -> Callable[[Params], Trial]:
     """A function that tries settings, or remembers them; it raises OutOfTime where a trial would begin past `until`.
 
     Raises PeerError if the peer cannot be installed.
@@ -266,49 +266,49 @@ def _measure(peer: str, asked: Question, threads: int, until: float = float("inf
 
     def run(params: Params) -> dict[str, Any]:
         job = {"model": model, "params": params}
-        wanted = exclusions(asked)
-        given = (asked.log, asked.case.user_rows, [job], K, wanted, threads)
+        wanted = exclusions(task)
+        given = (task.log, task.case.user_rows, [job], K, wanted, threads)
         (answer,) = ask(environment, *given, timeout=PATIENCE, seconds=NETWORKS.get(peer, float("inf")))
-        facts: dict[str, Any] = {"reached": _reached(asked, answer)}
+        facts: dict[str, Any] = {"reached": _reached(task, answer)}
         if "epochs" in answer.figures:
             facts["epochs"] = int(answer.figures["epochs"])
             facts["ended_early"] = bool(answer.figures["ended_early"])
         return facts
 
-    of, known = _of(peer, asked), {_key(trial.params): trial for trial in _done(peer, asked)}
+    of, known = _of(peer, task), {_key(trial.params): trial for trial in _done(peer, task)}
 
     def measure(params: Params) -> Trial:
         if _key(params) in known:
             return known[_key(params)]
         if time.monotonic() > until:
-            raise OutOfTime(f"{asked.name} {peer}: the minutes are over; give the command again to go on")
+            raise OutOfTime(f"{task.name} {peer}: the minutes are over; give the command again to go on")
         started = time.perf_counter()
         try:
             facts = run(params) | {"seconds": time.perf_counter() - started}
         except PeerError as error:  # not kept: it may have been the machine's fault
-            print(f"{asked.name} {peer} {params}: failed. {error}", flush=True)
+            print(f"{task.name} {peer} {params}: failed. {error}", flush=True)
             return Trial(params, {}, time.perf_counter() - started)
         with TRIED.open("a") as file:
-            line = {"data_set": asked.name, "peer": peer, "of": of, "params": params, "facts": facts}
+            line = {"data_set": task.name, "peer": peer, "of": of, "params": params, "facts": facts}
             file.write(json.dumps(line) + "\n")
         trial = known[_key(params)] = Trial(params, **facts)
         reached = {view: round(value, 4) for view, value in trial.reached.items()}
-        print(f"{asked.name} {peer} {params}: {reached} in {trial.seconds:.0f} s", flush=True)
+        print(f"{task.name} {peer} {params}: {reached} in {trial.seconds:.0f} s", flush=True)
         return trial
 
     return measure
 
 
-def _reached(asked: Question, answer: Answer) -> dict[str, float]:
+def _reached(task: BenchmarkTask, answer: Answer) -> dict[str, float]:
     return {
         name: float(np.nanmean(ranking.ndcg(lists_of(answer, view.exclude_known), view.relevant)))
-        for name, view in asked.views.items()
+        for name, view in task.views.items()
     }
 
 
-def exclusions(asked: Question) -> list[bool]:
-    """Whether known items are left out, in every way that a view of the question wants it."""
-    return sorted({view.exclude_known for view in asked.views.values()})
+def exclusions(task: BenchmarkTask) -> list[bool]:
+    """Whether known items are left out, in every way that a view of the task wants it."""
+    return sorted({view.exclude_known for view in task.views.values()})
 
 
 def lists_of(answer: Answer, exclude_known: bool) -> Any:
