@@ -28,7 +28,8 @@ from measuring.accuracy import entrant_lists
 from measuring.accuracy.comparisons import Field, apply_holm, view_rows, views_of
 from measuring.benchmark_tasks import DATASETS, SEED, BenchmarkTask, MissingData, benchmark_task
 from peers.environments import PeerError, pinned
-from peers.tuning.search import EARLY, OutOfTime, peers_of, settings, shortcomings, tune
+from peers.tuning.chosen_settings import EARLY, peers_of, settings, shortcomings
+from peers.tuning.search import OutOfTime, tune
 from peers.tuning.spaces import PEERS
 
 from recommenders.models.all_models import MODELS

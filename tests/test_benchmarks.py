@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from peers.tuning import chosen_settings
 
 from recommenders.evaluation.rank import rank_users
 from recommenders.training.fitting import fit_recipe
@@ -111,9 +112,9 @@ def tuning(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 def test_settings_of_a_peer_are_in_its_grid_or_the_librarys_defaults(tuning: ModuleType) -> None:
-    for peers in tuning.settings().values():
+    for peers in chosen_settings.settings().values():
         for peer, found in peers.items():
-            if found.get("grid") != tuning.grid_of(peer):
+            if found.get("grid") != chosen_settings.grid_of(peer):
                 continue  # listed in to_be_tuned.json: tests/benchmarks/test_peers.py
             for best in found["views"].values():
                 params = best["params"]
@@ -218,13 +219,12 @@ def test_an_interrupted_run_loses_one_model_and_gives_the_same_lists(
         np.testing.assert_array_equal(lists[0][view], lists[1][view])
 
 
-def test_a_peer_that_was_never_tuned_is_in_the_table_with_a_note(
-    tuning: ModuleType, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_peer_that_was_never_tuned_is_in_the_table_with_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
     accuracy = importlib.import_module("accuracy")
     task = SimpleNamespace(name="custom_b2b", protocol=SimpleNamespace(split="time_cut"))
     params = {"factors": 32}
-    entry = {"grid": tuning.grid_of("implicit_als"), "tried": 16, "seconds": 1, "views": {"all": {"params": params}}}
+    views = {"all": {"params": params}}
+    entry = {"grid": chosen_settings.grid_of("implicit_als"), "tried": 16, "seconds": 1, "views": views}
     monkeypatch.setattr(accuracy, "settings", lambda: {"custom_b2b": {"implicit_als": entry}})
     monkeypatch.setattr(accuracy.entrant_lists, "peer", lambda name, task, best, threads: (best, set()))
     found = accuracy.Field()

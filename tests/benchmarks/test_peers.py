@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from measuring.accuracy import entrant_lists
 from peers import environments
 from peers.environments import HERE, PROCESS, Answer, PeerError, events_of, pairs_of, pinned, sources
+from peers.tuning import chosen_settings
 from peers.tuning import search as tuning
 from peers.tuning.spaces import BUDGET, DEFAULTS, GRIDS, NETWORKS, PEERS, WHOLE, at_edge, params_at, scattered
 from scipy.sparse import csr_array, csr_matrix
@@ -270,8 +271,8 @@ def test_each_kind_of_list_that_a_view_needs_is_requested() -> None:
 
 def test_settings_are_from_the_current_grid_and_budget_or_listed_to_be_tuned() -> None:
     """Settings of an older grid or version, of fewer trials, or on an edge that was not widened must be tuned again."""
-    listed = json.loads(tuning.TO_BE_TUNED.read_text())
-    assert listed == tuning.to_be_tuned(tuning.settings()), (
+    listed = json.loads(chosen_settings.TO_BE_TUNED.read_text())
+    assert listed == chosen_settings.to_be_tuned(chosen_settings.settings()), (
         "peers/tuning/to_be_tuned.json must list exactly the peers whose settings have shortcomings; "
         "run benchmarks/accuracy.py --tune, which writes both files"
     )
@@ -280,26 +281,32 @@ def test_settings_are_from_the_current_grid_and_budget_or_listed_to_be_tuned() -
 def tuned(peer: str, **changed: Any) -> dict[str, Any]:
     middle = params_at(peer, tuple(len(values) // 2 for values in GRIDS[peer].values()))
     views = {"all": {"params": middle, "validation": 0.1, "at_edge": []}}
-    return {"grid": tuning.grid_of(peer), "tried": BUDGET.trials, "failed": 0, "seconds": 1, "views": views} | changed
+    return {
+        "grid": chosen_settings.grid_of(peer),
+        "tried": BUDGET.trials,
+        "failed": 0,
+        "seconds": 1,
+        "views": views,
+    } | changed
 
 
 @pytest.mark.parametrize("peer", PEERS)
 def test_shortcomings_are_an_older_grid_fewer_trials_and_an_edge(peer: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert tuning.shortcomings(peer, tuned(peer)) == []
-    assert tuning.shortcomings(peer, None) == ["never tuned"]
-    assert tuning.shortcomings(peer, tuned(peer, grid="before")) == ["of an older grid"]
+    assert chosen_settings.shortcomings(peer, tuned(peer)) == []
+    assert chosen_settings.shortcomings(peer, None) == ["never tuned"]
+    assert chosen_settings.shortcomings(peer, tuned(peer, grid="before")) == ["of an older grid"]
     too_few = tuned(peer, tried=BUDGET.trials - 1)
-    assert tuning.shortcomings(peer, too_few) == [f"of {BUDGET.trials - 1} trials, not {BUDGET.trials}"]
-    assert tuning.shortcomings(peer, too_few | {"seconds": BUDGET.seconds}) == []
+    assert chosen_settings.shortcomings(peer, too_few) == [f"of {BUDGET.trials - 1} trials, not {BUDGET.trials}"]
+    assert chosen_settings.shortcomings(peer, too_few | {"seconds": BUDGET.seconds}) == []
     on_edge = tuned(peer)
     on_edge["views"]["all"]["at_edge"] = ["epochs"]
-    assert tuning.shortcomings(peer, on_edge) == ["epochs on the edge of the grid (all)"]
+    assert chosen_settings.shortcomings(peer, on_edge) == ["epochs on the edge of the grid (all)"]
     on_edge["views"]["reorder"] = on_edge["views"]["all"]
-    assert tuning.shortcomings(peer, on_edge) == ["epochs on the edge of the grid (all, reorder)"]
+    assert chosen_settings.shortcomings(peer, on_edge) == ["epochs on the edge of the grid (all, reorder)"]
     before = tuned(peer)
     axis, values = next((axis, values) for axis, values in GRIDS[peer].items() if len(values) > 1)
     monkeypatch.setitem(GRIDS[peer], axis, values[:-1])
-    assert "of an older grid" in tuning.shortcomings(peer, before)
+    assert "of an older grid" in chosen_settings.shortcomings(peer, before)
 
 
 def test_an_edge_is_an_end_of_an_axis_that_can_be_extended() -> None:
@@ -323,7 +330,7 @@ def test_networks_end_by_early_stopping_before_the_last_epoch() -> None:
     for peer in ("recbole_neumf", "recbole_sasrec", "rectools_sasrec"):
         assert "epochs" not in {**GRIDS[peer], **DEFAULTS[peer]}
     assert GRIDS["recbole_neumf"]["negatives"] == (1, 4)
-    assert tuning.EPOCHS == 300
+    assert chosen_settings.EPOCHS == 300
     params = params_at("recbole_neumf", (1, 1, 1, 1, 1, 1, 0))
     found = tuning.best_of("recbole_neumf", [tuning.Trial(params, {"all": 0.1}, 1.0, 300, False)])
     assert "epochs" in found["views"]["all"]["at_edge"]
@@ -333,9 +340,9 @@ def test_networks_end_by_early_stopping_before_the_last_epoch() -> None:
 
 
 def test_more_seconds_for_networks_make_no_other_settings_stale(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = {peer: tuning.grid_of(peer) for peer in PEERS}
-    monkeypatch.setattr(tuning, "NETWORKS", {name: 2 * seconds for name, seconds in NETWORKS.items()})
-    changed = {peer for peer in PEERS if tuning.grid_of(peer) != before[peer]}
+    before = {peer: chosen_settings.grid_of(peer) for peer in PEERS}
+    monkeypatch.setattr(chosen_settings, "NETWORKS", {name: 2 * seconds for name, seconds in NETWORKS.items()})
+    changed = {peer for peer in PEERS if chosen_settings.grid_of(peer) != before[peer]}
     assert changed == {"recbole_neumf", "recbole_sasrec", "rectools_sasrec"}
 
 
@@ -363,8 +370,8 @@ def test_the_table_has_a_note_on_a_peers_settings() -> None:
     assert accuracy.peer_note("rectools_ease", None) == "not tuned: library defaults"
     assert accuracy.peer_note("rectools_ease", tuned("rectools_ease")) == ""
     assert accuracy.peer_note("rectools_ease", tuned("rectools_ease", grid="x")) == "settings of an older grid"
-    assert accuracy.peer_note("recbole_neumf", tuned("recbole_neumf"), {tuning.EARLY}) == ""
-    cut = accuracy.peer_note("recbole_sasrec", None, {tuning.EARLY, "its seconds"})
+    assert accuracy.peer_note("recbole_neumf", tuned("recbole_neumf"), {chosen_settings.EARLY}) == ""
+    cut = accuracy.peer_note("recbole_sasrec", None, {chosen_settings.EARLY, "its seconds"})
     assert cut == "not tuned: library defaults; training was ended by its seconds"
 
 
@@ -382,8 +389,8 @@ def test_training_ended_by_its_seconds_differs_from_early_stopping(
     for _ in ("computed", "kept"):
         assert entrant_lists.peer("recbole_sasrec", toy_task(LOG), {}, 1)[1] == {"its seconds"}
     assert given["seconds"] == NETWORKS["recbole_sasrec"] < given["timeout"]
-    assert tuning.ended_by({"epochs": 7.0, "ended_early": 1.0}) == tuning.EARLY
-    assert tuning.ended_by({"epochs": 300.0, "ended_early": 0.0}) == "all epochs"
+    assert chosen_settings.ended_by({"epochs": 7.0, "ended_early": 1.0}) == chosen_settings.EARLY
+    assert chosen_settings.ended_by({"epochs": 300.0, "ended_early": 0.0}) == "all epochs"
 
 
 def test_a_peer_that_keeps_its_defaults_is_not_tuned(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
@@ -391,4 +398,4 @@ def test_a_peer_that_keeps_its_defaults_is_not_tuned(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(tuning, "benchmark_task", lambda *_, **__: toy)
     tuning.tune("ml-100k", ["recbole_sasrec"])
     assert "recbole_sasrec: keeps its defaults; one epoch" in capsys.readouterr().out
-    assert "recbole_sasrec" in tuning.to_be_tuned(tuning.settings())["ml-100k"]
+    assert "recbole_sasrec" in chosen_settings.to_be_tuned(chosen_settings.settings())["ml-100k"]

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from peers.environments import Answer
+from peers.tuning import chosen_settings
 from peers.tuning import search as tuning
 from peers.tuning.spaces import params_at
 from scipy.sparse import csr_array
@@ -40,15 +41,17 @@ NDCG = {"validation": 0.5, "test": 1.0}  # 1 / log2(2 + place)
 @pytest.fixture
 def windows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The window of the log that each trial was given, as they are made. Files are written to a folder of the test."""
-    for name in ("SETTINGS", "TRIED", "TO_BE_TUNED"):
-        monkeypatch.setattr(tuning, name, tmp_path / name)
+    monkeypatch.setattr(tuning, "TRIED", tmp_path / "trials.jsonl")
+    for name in ("SETTINGS", "TO_BE_TUNED"):
+        monkeypatch.setattr(chosen_settings, name, tmp_path / name)
     given: list[str] = []
 
     def ask(_: str, log: Any, *rest: Any, **limits: Any) -> list[Answer]:
         given.append(log.window)
         return [Answer(None, LISTS, {})]
 
-    monkeypatch.setattr(tuning, "BUDGET", BUDGET)
+    for module in (tuning, chosen_settings):
+        monkeypatch.setattr(module, "BUDGET", BUDGET)
     monkeypatch.setattr(tuning, "python_of", lambda _: tmp_path)
     monkeypatch.setattr(tuning, "ask", ask)
     monkeypatch.setattr(tuning, "benchmark_task", lambda _, validation=False: VALIDATION if validation else TEST)
@@ -58,7 +61,7 @@ def windows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_a_peer_is_tuned_on_the_validation_window(windows: list[str]) -> None:
     tuning.tune(DATASET, [PEER])
     assert windows == ["validation"] * BUDGET.trials
-    found = json.loads(tuning.SETTINGS.read_text())[DATASET][PEER]
+    found = json.loads(chosen_settings.SETTINGS.read_text())[DATASET][PEER]
     assert (found["data"], found["views"]["all"]["validation"]) == ("validation", NDCG["validation"])
 
 
@@ -70,7 +73,7 @@ def test_trials_on_another_window_do_not_count(windows: list[str]) -> None:
     windows.clear()
     tuning.tune(DATASET, [PEER])
     assert windows == ["validation"] * BUDGET.trials
-    found = json.loads(tuning.SETTINGS.read_text())[DATASET][PEER]
+    found = json.loads(chosen_settings.SETTINGS.read_text())[DATASET][PEER]
     assert (found["tried"], found["views"]["all"]["validation"]) == (BUDGET.trials, NDCG["validation"])
 
 

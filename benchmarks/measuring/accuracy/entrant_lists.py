@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from peers.environments import PeerError, ask, sources
-from peers.tuning.search import ended_by, exclusions, limits_of, lists_of
+from peers.tuning.chosen_settings import ended_by, limits_of
+from peers.tuning.search import exclusions, lists_of
 from peers.tuning.spaces import DEFAULTS, NETWORKS, PEERS
 from threadpoolctl import threadpool_limits
 

@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from measuring.benchmark_tasks import DATASETS, BenchmarkTask, benchmark_task
+from measuring.benchmark_tasks import BenchmarkTask, benchmark_task
 from measuring.disk_cache import key_of
 
-from peers.environments import EPOCHS, STOPPING, Answer, PeerError, ask, pinned, python_of, sources
+from peers.environments import EPOCHS, Answer, PeerError, ask, python_of, sources
+from peers.tuning.chosen_settings import ended_by, grid_of, limits_of, peers_of, settings, write
 from peers.tuning.spaces import (
     BUDGET,
     DEFAULTS,
@@ -34,17 +35,11 @@ from peers.tuning.spaces import (
     place_of,
     scattered,
 )
-from recommenders.datasets.all_datasets import dataset
 from recommenders.metrics import ranking
 from recommenders.metrics.ranking import K
 
-SETTINGS = Path(__file__).with_name("settings.json")
 TRIED = Path(__file__).with_name("trials.jsonl")
-TO_BE_TUNED = Path(__file__).with_name("to_be_tuned.json")  # data set -> peers whose settings are not of today's grid
-EARLY = "early stopping"
 PATIENCE = 900.0  # seconds a trial may take; one that takes longer counts as tried, and as the worst
-# data set -> peer's model -> {"tried", "failed", "seconds", "grid", "data", "views"}
-Settings = dict[str, dict[str, dict[str, Any]]]
 
 
 class OutOfTime(RuntimeError):
@@ -64,60 +59,6 @@ class Trial(NamedTuple):
 def trials() -> list[dict[str, Any]]:
     """Every trial: {"data_set", "peer", "of", "params", "facts"}. of: all that the facts depend on but the params."""
     return [json.loads(line) for line in TRIED.read_text().splitlines()] if TRIED.exists() else []
-
-
-def settings() -> Settings:
-    """What was found, {} before the first tuning."""
-    found: Settings = json.loads(SETTINGS.read_text()) if SETTINGS.exists() else {}
-    return found
-
-
-def peers_of(protocol_split: str, names: Sequence[str] = ()) -> list[str]:
-    """The peers that are asked; RecBole's stand for NCF and what comes next, and are compared where their papers do."""
-    return [
-        name
-        for name, (environment, _) in PEERS.items()
-        if (not names or name in names) and (environment != "recbole" or protocol_split == "latest_out")
-    ]
-
-
-def grid_of(peer: str) -> str:
-    """A short name of all that a tuning of the peer depends on but the data: grid, defaults, budget, version."""
-    return key_of(GRIDS[peer], DEFAULTS[peer], BUDGET, pinned(PEERS[peer][0]), *limits_of(peer))
-
-
-def limits_of(peer: str) -> tuple[float, ...]:
-    """What ends the training of a network: epochs, validations without a better one, seconds; () of other models."""
-    return (EPOCHS, STOPPING, NETWORKS[peer]) if peer in NETWORKS else ()
-
-
-def shortcomings(peer: str, found: dict[str, Any] | None) -> list[str]:
-    """Why settings are not those of today's grid and budget, [] if they are. found: an entry of settings()."""
-    if not found:
-        return ["never tuned"]
-    reasons = []
-    if found.get("grid") != grid_of(peer):
-        reasons.append("of an older grid")
-    if found["tried"] < BUDGET.trials and found["seconds"] < BUDGET.seconds:
-        reasons.append(f"of {found['tried']} trials, not {BUDGET.trials}")
-    edges: dict[str, list[str]] = {}
-    for view, best in found["views"].items():
-        for axis in sorted({*best.get("at_edge", ()), *at_edge(peer, best["params"])}):
-            edges.setdefault(axis, []).append(view)
-    return reasons + [f"{axis} on the edge of the grid ({', '.join(views)})" for axis, views in edges.items()]
-
-
-def to_be_tuned(found: Settings) -> dict[str, list[str]]:
-    """Data set -> peers that are asked there and whose settings have shortcomings."""
-    waiting = {
-        name: [peer for peer in peers_of(_split(name)) if shortcomings(peer, found.get(name, {}).get(peer))]
-        for name in DATASETS
-    }
-    return {name: peers for name, peers in waiting.items() if peers}
-
-
-def _split(name: str) -> str:
-    return dataset(DATASETS[name]).protocol.split
 
 
 def tune(name: str, peers: Sequence[str] = (), threads: int = 2, until: float = float("inf")) -> None:
@@ -147,8 +88,7 @@ def tune(name: str, peers: Sequence[str] = (), threads: int = 2, until: float = 
             continue
         everything = settings()
         everything.setdefault(name, {})[peer] = found
-        SETTINGS.write_text(json.dumps(everything, indent=1, sort_keys=True) + "\n")
-        TO_BE_TUNED.write_text(json.dumps(to_be_tuned(everything), indent=1) + "\n")
+        write(everything)
 
 
 def search(
@@ -226,13 +166,6 @@ def best_of(peer: str, tried: Sequence[Trial]) -> dict[str, Any]:
             views[view] |= {"epochs": best.epochs, "ended_by": ended, "at_edge": edges + more}
     seconds = round(sum(trial.seconds for trial in tried))
     return {"tried": len(tried), "failed": len(tried) - len(succeeded), "seconds": seconds, "views": views}
-
-
-def ended_by(figures: Mapping[str, Any]) -> str:
-    """What ended the training of a network, "" of other models. figures: those of an answer."""
-    if "epochs" not in figures:
-        return ""
-    return EARLY if figures["ended_early"] else "all epochs" if figures["epochs"] >= EPOCHS else "its seconds"
 
 
 def _starts(peer: str, before: dict[str, Any]) -> list[Params]:
