@@ -42,7 +42,7 @@ from recommenders.datasets.all_datasets import dataset
 from recommenders.errors import TradewindError
 from recommenders.evaluation.rank import bytes_on_disk, context_bytes
 from recommenders.evaluation.statistics.comparison import mean_interval
-from recommenders.evaluation.window import window_task
+from recommenders.evaluation.window_task import window_task
 from recommenders.features.items import encode_items_as_of
 from recommenders.splitting.temporal import training_log
 from recommenders.training import configuration

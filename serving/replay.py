@@ -12,8 +12,8 @@ from serving.feedback.stored_answer import StoredAnswer
 from serving.lists.predictor import Predictor
 from serving.steering.catalogue.files import Catalogue
 from serving.steering.catalogue.served_items import ServedItems
-from serving.steering.rules.bound import BoundRules
 from serving.steering.rules.rule_types import Rules
+from serving.steering.rules.rules_of_model import BoundRules
 from serving.web.answers import UnavailableError
 from serving.web.predict_request import PredictRequest
 from serving.web.validation import InvalidRequestError

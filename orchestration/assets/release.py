@@ -17,7 +17,7 @@ from orchestration.io_manager import Lake
 from orchestration.resources import Datasets
 from recommenders.errors import DataError
 from recommenders.evaluation.report import Report
-from recommenders.evaluation.window import WindowTask, window_task
+from recommenders.evaluation.window_task import WindowTask, window_task
 from recommenders.evaluation.writers.report_folder import save_report
 from recommenders.events.interactions import Interactions
 from recommenders.features.items import encode_items_as_of

@@ -51,7 +51,7 @@ def lists_of(settings: "Settings", store: "FeedbackStore", answer: "StoredAnswer
     from threadpoolctl import threadpool_limits
 
     from orchestration.launcher.platform_state import live_pointer
-    from serving.feedback.recent import RecentEvents
+    from serving.feedback.recent_events import RecentEvents
     from serving.lists.predictor import Predictor
     from serving.release.registry import Registry
     from serving.replay import make_list, replay

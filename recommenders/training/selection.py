@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from recommenders.datasets.spec import Protocol
 from recommenders.errors import DataError
-from recommenders.evaluation.window import WindowTask, window_task
+from recommenders.evaluation.window_task import WindowTask, window_task
 from recommenders.models.recommender import Recommender
 from recommenders.training.configuration import TrainingConfig
 from recommenders.training.fitting import SkippedModel, fit_recipe, required_models

@@ -9,7 +9,7 @@ from alembic.util import CommandError
 from recommenders.errors import ReleaseError, TradewindError
 from recommenders.storage.feedback_reader import FeedbackReader
 from serving.champion.watcher import Champion, ChampionWatcher
-from serving.feedback.recent import RecentEvents
+from serving.feedback.recent_events import RecentEvents
 from serving.feedback.store import FeedbackStore
 from serving.settings import ServingSettings
 

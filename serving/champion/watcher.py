@@ -21,10 +21,10 @@ from serving.lists.predictor import Predictor
 from serving.steering.catalogue.current import CurrentCatalogue
 from serving.steering.catalogue.files import record_file
 from serving.steering.catalogue.served_items import ServedItems
-from serving.steering.rules.bound import BoundRules
 from serving.steering.rules.current import CurrentRules
 from serving.steering.rules.files import rules_folder
 from serving.steering.rules.rule_types import Rules
+from serving.steering.rules.rules_of_model import BoundRules
 
 POLL_SECONDS = 0.2  # between two polls of the pointer
 RETRY_SECONDS = 10.0  # until a bundle that did not load is tried again

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from serving.steering.catalogue.attributes import AttributeTable
     from serving.steering.catalogue.served_items import ServedItems
     from serving.steering.rules.active_rules import Steering
-    from serving.steering.rules.bound import BoundRules
+    from serving.steering.rules.rules_of_model import BoundRules
     from serving.traffic.metrics import Endpoint
 
 

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 
 from recommenders.errors import TradewindError
 from recommenders.storage.feedback_position import Position
-from serving.feedback.answers import AnswerLog
+from serving.feedback.answer_log import AnswerLog
 from serving.feedback.events import FeedbackError, StoredEvent
 
 if TYPE_CHECKING:  # SQLAlchemy is imported by the thread that opens the store
-    from serving.feedback.recent import Fitted, RecentEvents
+    from serving.feedback.event_writer import GroupWriter
+    from serving.feedback.recent_events import Fitted, RecentEvents
     from serving.feedback.store import FeedbackStore
     from serving.feedback.stored_answer import StoredAnswer
-    from serving.feedback.writer import GroupWriter
 
 RETRY_SECONDS = 5.0
 
@@ -130,9 +130,9 @@ class WorkerFeedback:
             self._stop.wait(RETRY_SECONDS)
 
     def _started(self) -> _Opened:
-        from serving.feedback.recent import RecentEvents
+        from serving.feedback.event_writer import GroupWriter
+        from serving.feedback.recent_events import RecentEvents
         from serving.feedback.store import FeedbackStore
-        from serving.feedback.writer import GroupWriter
 
         store = FeedbackStore(self._url, self._dataset)
         recent = RecentEvents(store, self._champion, self._on_erased)

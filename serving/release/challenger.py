@@ -16,7 +16,7 @@ from recommenders.datasets.spec import Protocol
 from recommenders.errors import ConfigurationError, DataError, ReleaseError
 from recommenders.evaluation.rank import Lists
 from recommenders.evaluation.report import Report
-from recommenders.evaluation.window import WindowTask, window_task
+from recommenders.evaluation.window_task import WindowTask, window_task
 from recommenders.metrics.ranking import PRIMARY_METRIC, K
 from recommenders.storage import schema
 from recommenders.training.configuration import TrainingConfig

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from recommenders.evaluation.criteria import CRITERIA, RESPONSE, SIZE
 from recommenders.evaluation.rank import Lists
-from recommenders.evaluation.window import WindowTask
+from recommenders.evaluation.window_task import WindowTask
 from recommenders.events.histories import Histories
 from recommenders.events.interactions import Interactions
 from recommenders.features.items import ItemFeatures

@@ -10,7 +10,7 @@ from measuring.synthetic.market_truth import expected_dcg, window_probabilities
 
 from recommenders.datasets.all_datasets import dataset
 from recommenders.evaluation.oracle import oracle_lists
-from recommenders.evaluation.window import window_task
+from recommenders.evaluation.window_task import window_task
 from recommenders.models.popularity import Popularity
 from recommenders.simulation.config import WorldConfig
 from recommenders.simulation.market_files import write_world

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 
 from recommenders.datasets.custom.columns import Column, Range
 from recommenders.datasets.custom.entry import Entry
-from recommenders.datasets.custom.rules import (
+from recommenders.datasets.custom.row_rules import (
     event_rules,
     key_columns,
     range_rules,

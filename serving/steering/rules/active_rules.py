@@ -1,7 +1,7 @@
 """What the rules ask of one list.
 
 1. Eligibility: what exclude, include_only, forbid_bought and allow_bought leave of the items. The model ranks these.
-2. Order: pins, factors, buried items and limits (choice.py), if a rule has such an action.
+2. Order: pins, factors, buried items and limits (item_choice.py), if a rule has such an action.
 3. Exploration (exploration.py), if the file switches it on.
 """
 
@@ -13,8 +13,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.steering.rules.choice import Choice, Chosen, LimitCount
 from serving.steering.rules.exploration import Draw
+from serving.steering.rules.item_choice import Choice, Chosen, LimitCount
 from serving.steering.rules.model_ranking import Mask, ModelRanking, RankedItem
 from serving.steering.rules.rule_types import (
     AllowBought,

@@ -7,9 +7,9 @@ from pathlib import Path
 from recommenders.events.ids import IdMap
 from recommenders.storage.atomic_files import signature
 from serving.steering.catalogue.served_items import ServedItems
-from serving.steering.rules.bound import BoundRules
 from serving.steering.rules.files import content_of, keep, newest, rules_in
 from serving.steering.rules.rule_types import Rules, RulesError
+from serving.steering.rules.rules_of_model import BoundRules
 
 RETRY_SECONDS = 10.0  # until a file that was refused is read again
 

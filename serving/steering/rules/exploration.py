@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from math import floor
 from random import Random
 
-from serving.steering.rules.choice import Chosen
+from serving.steering.rules.item_choice import Chosen
 
 
 @dataclass(frozen=True)

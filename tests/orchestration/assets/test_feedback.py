@@ -22,7 +22,7 @@ from recommenders.storage.feedback_position import Position
 from recommenders.storage.feedback_reader import collect
 from serving.champion.watcher import ChampionWatcher
 from serving.feedback.events import StoredEvent
-from serving.feedback.recent import RecentEvents
+from serving.feedback.recent_events import RecentEvents
 from serving.feedback.store import FeedbackStore
 from serving.release.registry import Registry
 

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 import pytest
 
 from recommenders.datasets.spec import Protocol
-from recommenders.evaluation.window import window_task
+from recommenders.evaluation.window_task import window_task
 from recommenders.splitting.temporal import split
 from recommenders.storage import schema
 from recommenders.training import selection

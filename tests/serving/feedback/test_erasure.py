@@ -13,7 +13,7 @@ from sqlalchemy import create_engine, text
 from recommenders.storage.erased_users import id_hash
 from recommenders.storage.feedback_position import Position
 from serving.feedback.events import StoredEvent
-from serving.feedback.recent import RecentEvents
+from serving.feedback.recent_events import RecentEvents
 from serving.feedback.store import FeedbackStore
 from serving.feedback.stored_answer import StoredAnswer
 

@@ -16,7 +16,7 @@ from recommenders.errors import ReleaseError
 from recommenders.evaluation.evaluate import evaluate
 from recommenders.evaluation.report import Report
 from recommenders.evaluation.tasks.task import EvaluationConfig
-from recommenders.evaluation.window import WindowTask, window_task
+from recommenders.evaluation.window_task import WindowTask, window_task
 from recommenders.training.configuration import TrainingConfig
 from recommenders.training.fitting import fit_with_base_models
 from serving.release import challenger

@@ -13,7 +13,7 @@ import pytest
 from recommenders.datasets.spec import Protocol
 from recommenders.errors import BundleError
 from recommenders.evaluation.rank import bytes_on_disk, context_bytes
-from recommenders.evaluation.window import window_task
+from recommenders.evaluation.window_task import window_task
 from recommenders.features.items import encode_items
 from recommenders.models import all_models
 from recommenders.models.calibration import Curve

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from recommenders.math.ranked import Ranked
 from serving.steering.rules.active_rules import ActiveRule, Effects, Steering
-from serving.steering.rules.choice import Chosen
+from serving.steering.rules.item_choice import Chosen
 from serving.steering.rules.model_ranking import Mask, ModelRanking
 from serving.steering.rules.rule_types import parse
 

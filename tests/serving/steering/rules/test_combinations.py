@@ -9,11 +9,11 @@ import pytest
 
 from recommenders.events.ids import IdMap
 from serving.steering.catalogue.attributes import NO_TEXTS, AttributeTable, Column, Texts
-from serving.steering.rules import bound
-from serving.steering.rules.bound import BoundRules
+from serving.steering.rules import rules_of_model
 from serving.steering.rules.combinations import ItemTable
 from serving.steering.rules.expressions import compiler, mentioned, named_values, variables
 from serving.steering.rules.rule_types import Rules, RulesError, parse
+from serving.steering.rules.rules_of_model import BoundRules
 
 IDS = IdMap.from_ids(["1", "10", "2", "3", "9"])
 PRICES = Column("number", np.array([1.0, 2.0, 2.0, np.nan, 9.0]), NO_TEXTS)
@@ -84,7 +84,7 @@ def bind(*rules: dict[str, Any]) -> BoundRules:
 def test_rules_with_too_many_combinations_are_refused(
     monkeypatch: pytest.MonkeyPatch, limit: str, text: str, when: str
 ) -> None:
-    monkeypatch.setattr(bound, limit, 10)
+    monkeypatch.setattr(rules_of_model, limit, 10)
     assert bind({"items": text}, {"items": text}).version
     with pytest.raises(RulesError) as error:
         bind({"items": text}, {"items": text}, {"items": text})

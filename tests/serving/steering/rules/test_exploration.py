@@ -11,8 +11,8 @@ from scipy.stats import binomtest
 
 from recommenders.math.ranked import Ranked
 from serving.steering.rules.active_rules import ActiveRule, Steered, Steering
-from serving.steering.rules.choice import Chosen
 from serving.steering.rules.exploration import Draw
+from serving.steering.rules.item_choice import Chosen
 from serving.steering.rules.model_ranking import ModelRanking
 from serving.steering.rules.rule_types import parse
 

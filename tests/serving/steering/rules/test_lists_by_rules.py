@@ -22,8 +22,8 @@ from serving.lists.predictor import Prediction, Predictor
 from serving.steering.catalogue.files import Catalogue
 from serving.steering.catalogue.served_items import ServedItems
 from serving.steering.catalogue.tables import item_attributes, user_attributes
-from serving.steering.rules.bound import BoundRules
 from serving.steering.rules.rule_types import parse
+from serving.steering.rules.rules_of_model import BoundRules
 
 N_USERS, N_ITEMS, N_REQUESTS = 20, 40, 8  # requests of one rule set
 LEARNED = HybridLearnedConfig(base_models=("popularity", "ease"), n_windows=1, n_estimators=5, n_candidates=10)

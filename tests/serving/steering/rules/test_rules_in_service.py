@@ -9,10 +9,10 @@ import pytest
 from serving.replay import replay
 from serving.steering.catalogue.files import arrays_file, read, record_file
 from serving.steering.rules import current
-from serving.steering.rules.bound import BoundRules
 from serving.steering.rules.combinations import ItemTable
 from serving.steering.rules.files import MAX_EARLIER, keep, kept
 from serving.steering.rules.rule_types import Rules, RulesError, parse
+from serving.steering.rules.rules_of_model import BoundRules
 
 NO_TOOLS = 'rules: [{name: no-tools, action: exclude, items: item.category == "Tools"}]'
 PAINT = {102, 104, 106, 108, 110, 112}  # 112 has no category

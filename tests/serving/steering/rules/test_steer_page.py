@@ -14,9 +14,9 @@ from serving.champion.watcher import ChampionWatcher
 from serving.endpoints.application import build
 from serving.endpoints.worker import Worker
 from serving.settings import PROJECT
-from serving.steering.rules.bound import MAX_LOADED, MAX_REQUESTED
 from serving.steering.rules.files import read
 from serving.steering.rules.rule_types import ACTIONS, MAX_RULES, Exploration, parse
+from serving.steering.rules.rules_of_model import MAX_LOADED, MAX_REQUESTED
 
 PAGE = (PROJECT / "docs" / "steer.md").read_text()
 

@@ -7,9 +7,9 @@ from types import SimpleNamespace
 import pytest
 
 from recommenders.storage.feedback_position import Position
-from serving.feedback import recent as recent_module
+from serving.feedback import recent_events as recent_module
 from serving.feedback.events import FeedbackError, StoredEvent
-from serving.feedback.recent import RecentEvents
+from serving.feedback.recent_events import RecentEvents
 from serving.feedback.store import FeedbackStore
 
 EVENT = StoredEvent("e", "purchase", "u", "i", 0, 0)

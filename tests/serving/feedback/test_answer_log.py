@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import event
 
-from serving.feedback import answers as answers_module
-from serving.feedback.answers import DAY, AnswerLog
+from serving.feedback import answer_log as answers_module
+from serving.feedback.answer_log import DAY, AnswerLog
 from serving.feedback.events import FeedbackError, StoredEvent
 from serving.feedback.store import FeedbackStore
 from serving.feedback.stored_answer import StoredAnswer

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from serving.feedback import writer as writer_module
+from serving.feedback import event_writer as writer_module
+from serving.feedback.event_writer import GroupWriter
 from serving.feedback.events import FeedbackError, OverloadedError, StoredEvent
-from serving.feedback.writer import GroupWriter
 
 EVENT = StoredEvent("e", "click", "u", "i", 0, 0)
 
