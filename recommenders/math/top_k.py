@@ -110,7 +110,8 @@ def _entries_above_bound(scores: NDArray[np.float32], k: int, n_bounds: int) -> 
     bound = _kth_largest(maxima, k, n_bounds)
     chunks = np.flatnonzero(maxima >= bound[:, None])
     rows = chunks // maxima.shape[1]
-    tied = np.bincount(rows, minlength=len(scores)) > 4 * k  # for example if most scores are 0
+    at_bound = maxima.ravel()[chunks] == bound[rows]
+    tied = np.bincount(rows[at_bound], minlength=len(scores)) > 4 * k  # for example if most scores are 0
     if not tied.any():
         return _entries_of_chunks(scores, bound, chunks, rows, maxima.shape[1])
     kept = ~tied[rows] | (maxima.ravel()[chunks] > bound[rows])

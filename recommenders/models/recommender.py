@@ -78,7 +78,6 @@ class Recommender(HasContext, ABC):
     handles_new_users: ClassVar[bool] = True  # ranks for users without training data, by their history
     handles_new_items: ClassVar[bool] = False  # ranks items that no user has bought
     uses_features: ClassVar[bool] = False
-    scores_catalogue_cheaply: ClassVar[bool] = True  # scoring all items costs little more than scoring a few
     expensive_to_fit: ClassVar[bool] = False  # fitting takes minutes; that of other models takes seconds
     block: ClassVar[int] = BLOCK  # users whose lists are computed together
     ranks_candidates: ClassVar[bool] = False  # recommend() ranks candidate items only; score() covers all items
@@ -140,6 +139,11 @@ class Recommender(HasContext, ABC):
     def _fit(self, interactions: Interactions, features: "ItemFeatures | None", options: TrainingOptions) -> None: ...
 
     # -- scoring
+
+    @property
+    def scores_catalogue_cheaply(self) -> bool:
+        """Whether scoring all items costs little more than scoring a few: then hybrid_learned lets it propose items."""
+        return True
 
     @property
     def longest_list(self) -> int:

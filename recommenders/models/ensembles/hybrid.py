@@ -1,7 +1,6 @@
 """Weighted sum of the standardised scores of several base models."""
 
 from collections.abc import Iterator
-from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,7 +49,10 @@ class Hybrid(Ensemble):
     Config = HybridConfig
     config: HybridConfig
 
-    scores_catalogue_cheaply: ClassVar[bool] = False
+    @property
+    def scores_catalogue_cheaply(self) -> bool:
+        """Never."""
+        return False
 
     def base_model_names(self) -> list[str]:
         """Popularity, and the base models with a weight above 0."""

@@ -24,6 +24,7 @@ THREADS = 2
 CHUNKS_PER_THREAD = 8  # of the rows: a thread that finishes early takes the next chunk
 TYPICAL_PRODUCT = 8.0  # reg x unobserved_weight x sqrt(users x items); see implied_weight
 ERROR_SAMPLE = 10_000  # observed pairs that the learning curve evaluates
+MAX_CHEAP_FACTORS = 10_000_000  # numbers, 40 MB: about two milliseconds
 INIT_STD = 0.1  # of an item factor times sqrt(embedding_dim): the typical length of the initial vectors
 
 
@@ -134,6 +135,11 @@ class IALS(Recommender):
         entries = (updated.entries.indptr, updated.entries.indices, updated.entries.data)
         rest = (entries, fixed.factors, updated.factors, common, updated.regs, self.config.solver_steps)
         list(pool.map(lambda bounds: solve_rows(bounds, *rest), updated.bounds))
+
+    @property
+    def scores_catalogue_cheaply(self) -> bool:
+        """Unless the item factors are so many that reading them for each user takes milliseconds."""
+        return self.item_factors_.size <= MAX_CHEAP_FACTORS
 
     def score(self, user_rows: NDArray[np.int32], histories: Histories) -> NDArray[np.float32]:
         """(n, n_items): inner products; 0 for an empty history."""

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from recommenders.math import top_k as top_k_module
 from recommenders.math.top_k import top_k, top_k_products
 
 SHAPES = st.tuples(st.integers(1, 5), st.integers(1, 150))
@@ -86,3 +87,13 @@ def test_products_are_ranked_like_their_matrix() -> None:
         np.testing.assert_array_equal(columns, expected_columns)
         np.testing.assert_array_equal(best, expected_best)
     assert top_k_products(left[:0], right, 3)[0].shape == (0, 3)
+
+
+def test_the_best_columns_in_a_few_groups_are_no_ties(monkeypatch: pytest.MonkeyPatch) -> None:
+    def search(*_: object) -> None:
+        raise AssertionError("searched for ties among distinct scores, which takes milliseconds")
+
+    monkeypatch.setattr(top_k_module, "_first_ties", search)
+    scores = np.random.default_rng(0).random((2, 200_000), dtype=np.float32)
+    scores[:, ::120] += 1.0
+    check(scores, 40)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from recommenders.math.top_k import top_k
 
 REFERENCE = 10  # a base score is scaled by that of the base model's item of this rank
+COPIED_SCORES = 4_000_000  # in memory beside the scores, if those of one base model are not more
 
 
 class BaseScores(NamedTuple):
@@ -42,16 +43,19 @@ def top_k_per_model(
 ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
     """The k best of scores (n_base_models, n, n_items), from top_k: columns and values, (n_base_models, n, k) each.
 
-    excluded: indices of scores to leave out; they are -inf during the search and restored afterwards, without a copy.
+    excluded: indices of scores to leave out, of any number of base models.
     """
-    kept = [scores[places] for places in excluded]
-    for places in excluded:
-        scores[places] = -np.inf
-    columns, best = top_k(scores.reshape(-1, scores.shape[2]), k)
-    for places, values in zip(excluded, kept, strict=True):
-        scores[places] = values
-    shape = (*scores.shape[:2], k)
-    return columns.reshape(shape), best.reshape(shape)
+    n_models, n, n_items = scores.shape
+    columns, best = np.empty((n_models, n, k), np.int32), np.empty((n_models, n, k), np.float32)
+    width = max(1, COPIED_SCORES // max(1, n * n_items))  # base models that are searched together
+    for start in range(0, n_models, width):
+        models = slice(start, start + width)
+        part = scores[models].copy()
+        for places in excluded:
+            part[places] = -np.inf
+        found = top_k(part.reshape(-1, n_items), k)
+        columns[models], best[models] = found[0].reshape(-1, n, k), found[1].reshape(-1, n, k)
+    return columns, best
 
 
 def candidate_columns(columns: NDArray[np.int32], best: NDArray[np.float32]) -> NDArray[np.int32]:

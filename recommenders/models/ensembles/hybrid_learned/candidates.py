@@ -1,6 +1,6 @@
 """The candidates that base models propose for users, and the ranker features of each user-candidate pair."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -53,6 +53,7 @@ class Candidates:
     repeat: bool
     dated: bool
     as_of: int  # microseconds
+    _newest: tuple[NDArray[np.bool_], NDArray[np.int64]] | None = field(default=None, init=False)  # of _missing()
 
     @classmethod
     def from_log(
@@ -102,7 +103,7 @@ class Candidates:
         for place, name in enumerate(names):
             scores[place] = self.base_models[name].score(user_rows, histories)
         width = max(self.config.n_candidates, REFERENCE, k)
-        unavailable = [(..., np.flatnonzero(~allowed))]
+        unavailable = [(..., self._missing(allowed))]
         bought = (slice(None), histories.rows, histories.item_columns)
         top = top_k_per_model(scores, width, unavailable if self.repeat else [*unavailable, bought])
         base_scores = base_scores_of(names, scores, top[1])
@@ -120,6 +121,13 @@ class Candidates:
         if exclude_known is None and self.repeat:
             found.append(candidate_columns(*top_k_per_model(scores, max(1, width // 2), known)))
         return base_scores, unique_rows(np.hstack(found), len(allowed))
+
+    def _missing(self, allowed: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """The columns that are not allowed; remembered for the newest mask, mostly that of the items on sale."""
+        newest = self._newest
+        if newest is None or newest[0] is not allowed:
+            newest = self._newest = allowed, np.flatnonzero(~allowed)
+        return newest[1]
 
     def features(
         self, user_rows: NDArray[np.int32], histories: Histories, columns: NDArray[np.int32], base_scores: BaseScores

@@ -35,7 +35,6 @@ class HybridLearned(Ensemble):
     Config = HybridLearnedConfig
     config: HybridLearnedConfig
 
-    scores_catalogue_cheaply: ClassVar[bool] = False
     ranks_candidates: ClassVar[bool] = True
 
     rankers_: Rankers
@@ -53,6 +52,11 @@ class HybridLearned(Ensemble):
         if not interactions.dated or self.config.n_windows == 1:
             return self.base_model_names()
         return [name for name in self.base_model_names() if not model_class(name).expensive_to_fit]
+
+    @property
+    def scores_catalogue_cheaply(self) -> bool:
+        """Never."""
+        return False
 
     @property
     def longest_list(self) -> int:

@@ -31,7 +31,6 @@ class NeuralCollaborative(Recommender):
     config: NeuralCollaborativeConfig
     expensive_to_fit: ClassVar[bool] = True
     handles_new_users: ClassVar[bool] = True
-    scores_catalogue_cheaply: ClassVar[bool] = False
 
     network_: Network
     user_embedding_rows_: NDArray[np.int32]  # (n_users,) rows of the user embeddings, -1 for users without one
@@ -69,6 +68,11 @@ class NeuralCollaborative(Recommender):
         pooling = 20 * config.batch_size * len(config.pooling_half_lives) * 2 * config.embedding_dim
         pool = 8 * config.batch_size * config.negative_pool
         return 2.5e8 + 4.0 * (floats + pairs + pooling + pool) + 160.0 * len(interactions) + 24.0 * len(counts)
+
+    @property
+    def scores_catalogue_cheaply(self) -> bool:
+        """Never."""
+        return False
 
     def encode_users(self, user_rows: NDArray[np.int32], histories: Histories) -> Floats:
         """(n, embedding_dim + 1 + first layer): users as forward() takes them."""

@@ -14,6 +14,8 @@ from recommenders.features.ranking import ITEM_FEATURES, PAIR_FEATURES, USER_FEA
 from recommenders.features.tables import item_features, pair_features, user_features
 from recommenders.models.ensembles.hybrid_learned.candidates import Candidates
 from recommenders.models.ensembles.hybrid_learned.config import HybridLearnedConfig
+from recommenders.models.ials import model as ials_model
+from recommenders.models.ials.model import IALS
 from recommenders.models.popularity import Popularity
 from recommenders.splitting.temporal import training_log
 from recommenders.splitting.windows import windows
@@ -91,3 +93,36 @@ def check_equal(earlier: Interactions, shown: Interactions, items: pa.Table) -> 
     chosen = [place_of[pair] for pair in zip(known_users, shown.items.rows(known_items), strict=True)]
     for name in PAIR_FEATURES:
         np.testing.assert_array_equal(found[name][chosen], table[name].to_numpy(), err_msg=name)
+
+
+def test_in_a_large_catalogue_ials_scores_the_candidates_of_the_others(
+    events: pa.Table, items: pa.Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = training_log(events, items, PROTOCOL, START + timedelta(days=120))
+    base_models = {"popularity": Popularity().fit(log), "ials": IALS().fit(log)}
+    candidates = Candidates.from_log(HybridLearnedConfig(n_candidates=2), base_models, log, None)
+    users, histories = np.arange(3, dtype=np.int32), log.histories()[np.arange(3)]
+    both, proposed_by_both = candidates.propose(users, histories, 1, log.available, False)
+    assert both.names == ["popularity", "ials"]
+
+    monkeypatch.setattr(ials_model, "MAX_CHEAP_FACTORS", base_models["ials"].item_factors_.size - 1)
+    base_scores, columns = candidates.propose(users, histories, 1, log.available, False)
+    assert base_scores.names == ["popularity"]
+    best = base_models["popularity"].recommend(users, histories, 10, log.available, False).item_columns
+    np.testing.assert_array_equal(np.sort(best, axis=1), columns)  # REFERENCE items, as many as are proposed at least
+    assert columns.shape[1] < proposed_by_both.shape[1]
+    found = candidates.features(users, histories, columns, base_scores)[:, candidates.feature_names().index("ials")]
+    expected = base_models["ials"].score_items(users, histories, columns)
+    for row, of_user in zip(expected, found.reshape(expected.shape), strict=True):
+        assert len(np.unique(of_user)) > 1
+        np.testing.assert_array_equal(np.argsort(of_user, kind="stable"), np.argsort(row, kind="stable"))
+
+
+def test_each_mask_of_allowed_items_leaves_out_its_own(events: pa.Table, items: pa.Table) -> None:
+    log = training_log(events, items, PROTOCOL, START + timedelta(days=120))
+    candidates = Candidates.from_log(HybridLearnedConfig(), {"popularity": Popularity().fit(log)}, log, None)
+    users, histories = np.arange(1, dtype=np.int32), log.histories()[[0]]
+    masks = [np.arange(N_ITEMS) % 2 == odd for odd in (0, 1)]
+    for place in (0, 1, 1, 0, 1):  # the columns of the newest mask are remembered
+        _, columns = candidates.propose(users, histories, 1, masks[place], False)
+        assert columns[0].tolist() == np.flatnonzero(masks[place]).tolist()
