@@ -29,7 +29,7 @@ QUICK = {
     "http_stack": [],
     "drift_alarms": [],
     "threads": ["--only", "inverse", "--beside", "0"],
-    "large_catalogue": [],  # measures as predict_path.py does
+    "large_catalogue": ["--parts", "lists"],  # measures as predict_path.py does
     "explanations": [],
     "similar_items": [],
     "segments": [],
