@@ -62,6 +62,14 @@ GROUPS = {  # folder -> module: its tests, in the same folder of tests/
         "validation": "test_validation test_training test_model",
         "score_rules": "test_score_rules",
     },
+    "recommenders/training": {"segments": "test_segments"},
+    "serving": {
+        "lists/diversity": "lists/test_diversity",
+        "steering/rules/exploration": "steering/rules/test_exploration",
+        "lists/cache/list_cache": "lists/cache/test_list_cache",
+        "feedback/erasure": "feedback/test_erasure",
+        "traffic/request_queue": "traffic/test_request_queue",
+    },
     "serving/release": {
         "gate": "test_gate test_challenger",
         "challenger": "test_challenger",
