@@ -9,6 +9,8 @@ import numpy as np
 import orjson
 import pytest
 
+import recommenders
+import serving
 from recommenders.errors import ConfigurationError
 from recommenders.events.sale_periods import ALWAYS, SalePeriods
 from recommenders.models.ease import EASE
@@ -262,6 +264,18 @@ def test_services_of_different_code_share_no_list(monkeypatch: pytest.MonkeyPatc
     assert results == ["miss", "miss", "hit"]
 
 
+def test_the_version_of_the_code_changes_with_each_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for package in (recommenders, serving):
+        monkeypatch.setattr(package, "__path__", [str(tmp_path / package.__name__)])
+    versions = {list_cache.code_version()}
+    for name in ("recommenders/a.py", "serving/a.py", "serving/lists/a.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        for code in ("1", "2"):
+            (tmp_path / name).write_text(code)
+            versions |= {list_cache.code_version(), list_cache.code_version()}
+    assert len(versions) == 7
+
+
 @pytest.mark.parametrize(
     "url", ["memory://?mb=0", "memory://?gb=1", "memory", "http://host", "redis://", "redis://a b"]
 )
@@ -269,6 +283,11 @@ def test_an_address_that_is_none_says_what_is_allowed(url: str, monkeypatch: pyt
     monkeypatch.setenv("TRADEWIND_CACHE_URL", url)
     with pytest.raises(ValueError, match=r"allowed: memory://\?mb=64, redis://HOST:PORT/NUMBER"):
         ServingSettings()
+
+
+def test_a_cache_in_memory_has_the_megabytes_of_its_address() -> None:
+    found = [open_cache(url, 300, lambda _: None)._store._max_bytes for url in ("memory://?mb=3", "memory:")]
+    assert found == [3_145_728, 67_108_864]
 
 
 def test_without_an_address_there_is_no_cache() -> None:
