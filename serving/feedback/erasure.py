@@ -18,8 +18,6 @@ def erase(connection: Connection, dataset: str, user_id: str) -> tuple[int, dict
     """Deletes all rows of a user; returns the time of the erasure and the number of deleted rows of each table."""
     now, user_hash = time.time_ns() // 1000, id_hash(user_id)
     user_id = user_id.replace("\0", "\ufffd")  # as answers are stored
-    if connection.dialect.name == "sqlite":  # which else leaves the bytes of deleted rows in its file
-        connection.exec_driver_sql("PRAGMA secure_delete = ON")
     newest = connection.execute(select(func.max(events.c.sequence)).where(events.c.dataset == dataset)).scalar() or 0
     own = (events.c.dataset == dataset) & (events.c.user_id == user_id)
     gone = connection.execute(delete(events).where(own).returning(events.c.sequence, events.c.event_id)).all()

@@ -182,8 +182,9 @@ def _engine(url: str) -> Engine:
 
 def _configure_sqlite(connection: Any, _: object) -> None:
     connection.isolation_level = None  # the driver would begin transactions too late; see the event "begin"
+    # secure_delete: from the first row on, else copies of rows that moved to another page would outlast an erasure
     try:
-        for pragma in ("journal_mode=WAL", "synchronous=FULL"):
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "secure_delete=ON"):
             connection.execute(f"PRAGMA {pragma}")
     except Exception:  # the file is no database: SQLAlchemy forgets the connection without closing it
         connection.close()
