@@ -11,7 +11,7 @@ from recommenders.events.histories import DAY, Histories
 from recommenders.events.ids import IdMap
 from recommenders.events.interactions import Interactions
 from recommenders.events.sale_periods import SalePeriods
-from recommenders.splitting.windows import Window, first_events, newest_events, time_windows, windows
+from recommenders.splitting.windows import Window, first_events, new_users, newest_events, time_windows, windows
 
 Log = Callable[[dict[int, list[float]]], Interactions]
 
@@ -95,6 +95,34 @@ def test_known_users_have_targets_and_new_users_have_two_visits(bought: Log) -> 
     assert window.targets.toarray().tolist() == [[0, 1] + [0] * 8]
     assert window.new_users.counts.tolist() == [2, 3]
     assert days_of(log, window.new_users.timestamps).tolist() == [56, 57, 55, 57, 59]
+
+
+@pytest.mark.parametrize("step", [1.0, 1 / 128])  # days from one event to the next
+@pytest.mark.parametrize("horizon", [5.0, 29.5, 100.0])  # in steps; no window is longer than a third of the log
+def test_new_users_are_those_whose_first_event_is_in_a_window(toy_events: Any, horizon: float, step: float) -> None:
+    rng, n = np.random.default_rng(0), 90
+    users, items = rng.integers(40, size=n).tolist(), rng.integers(25, size=n).tolist()
+    days = [step * place for place in range(n)]
+    log = Interactions.from_table(toy_events(list(zip(users, items, strict=True)), days))
+    found, expected = [], []
+    for window in new_users(log, 17, horizon * step):
+        bought = (log.items.ids[window.targets[[place]].indices].tolist() for place in range(len(window.user_rows)))
+        new = dict(zip(log.users.ids[window.user_rows].tolist(), map(set, bought), strict=True))
+        found.append((len(window.log), new))
+    length = min(horizon, (n - 1) / 3)
+    for number in range(17):
+        begin, end = (int(np.ceil(n - 1 - length * windows_later)) for windows_later in (number + 1, number))
+        if 3 * begin < n:
+            break
+        new = {}
+        for place in range(begin, end if number else n):  # the newest window has the newest event
+            if users[place] not in users[:begin] and items[place] in items[:begin]:
+                new.setdefault(f"u{users[place]:02}", set()).add(f"i{items[place]:02}")
+        if new:
+            expected.append((begin, new))
+    assert found == expected
+    assert sum(len(new) for _, new in found) > 5
+    assert not list(new_users(replace(log, dated=False), 17, horizon))
 
 
 def test_available_items_are_those_bought_before_or_those_on_sale() -> None:
