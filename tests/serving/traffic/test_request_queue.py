@@ -9,14 +9,15 @@ import pytest
 from serving.traffic.request_queue import BURST_SECONDS, INTERVAL_SECONDS, STANDING_SECONDS, RequestQueue
 from serving.web.answers import DeadlineError, UnavailableError
 
-WORK = 0.002  # seconds of one turn
+WORK = 2**-9  # seconds of one turn; sums of it are exact
+START = 1024.0  # a clock may begin anywhere
 
 
 class Load:
     """A queue, and requests that each need WORK seconds of the test's clock."""
 
     def __init__(self) -> None:
-        self.now, self.worked = 0.0, list[Any]()
+        self.now, self.worked = START, list[Any]()
         self.queue = RequestQueue(lambda: self.now)
 
     def request(self, name: Any, seconds: float = 1.0, admitted: bool = False) -> Awaitable[Any]:
@@ -32,7 +33,7 @@ class Load:
 
 
 def run(test: Callable[[Load], Awaitable[None]]) -> None:
-    asyncio.run(test(Load()))  # type: ignore[arg-type]
+    asyncio.run(asyncio.wait_for(test(Load()), 20))  # where a request would wait for ever
 
 
 def test_requests_are_served_in_their_order_and_the_loop_goes_on_between_them():
@@ -99,9 +100,9 @@ def test_under_a_load_above_the_capacity_the_queue_gets_short():
             while len(load.worked) <= turn:
                 await asyncio.sleep(0)
         results = await load.all(tasks)
-        late = [wait for arrived, wait in waits if arrived > INTERVAL_SECONDS + BURST_SECONDS]
+        late = [wait for arrived, wait in waits if arrived > START + INTERVAL_SECONDS + BURST_SECONDS]
         assert len(late) > 200
-        assert max(late) < STANDING_SECONDS + 4 * WORK
+        assert max(late) < STANDING_SECONDS + 4 * WORK < BURST_SECONDS
         n_refused = sum(isinstance(result, UnavailableError) for result in results)
         assert len(load.worked) + n_refused == 1000
         assert len(load.worked) >= 500  # the processor was never idle
@@ -118,14 +119,14 @@ def test_other_work_of_the_loop_does_not_displace_the_lists():
 
         await asyncio.gather(*(load.request(n, 60) for n in range(30)), other())
         assert load.worked == list(range(30))
-        assert 0.35 * load.now < 30 * WORK
+        assert 0.35 * (load.now - START) < 30 * WORK
 
     run(test)
 
 
 def test_after_its_deadline_a_request_is_refused_without_work():
     async def test(load: Load) -> None:
-        deadlines = {"first": 1.0, "second": 1.0, "late": 0.001, "third": 1.0, "late too": 0.003}
+        deadlines = {"first": 1.0, "second": 1.0, "late": 0.001, "third": WORK, "late too": 0.003}
         results = await load.all([load.request(name, seconds) for name, seconds in deadlines.items()])
         assert load.worked == ["first", "second", "third"]
         for late in (results[2], results[4]):
@@ -169,5 +170,83 @@ def test_however_slow_a_turn_is_one_request_may_wait():
         results = await load.all([load.queue.run(slow, 60) for _ in range(3)])
         assert results[:2] == ["slow", "slow"]
         assert isinstance(results[2], UnavailableError)
+
+    run(test)
+
+
+def test_a_round_has_a_list_and_as_many_more_as_fit_in_the_time_of_all_other_work():
+    async def lists_of_rounds(other_seconds: float) -> list[int]:
+        load, found, n_before = Load(), [], 0
+
+        async def other() -> None:
+            nonlocal n_before
+            while len(load.worked) < 40:
+                if len(load.worked) > n_before:
+                    found.append(len(load.worked) - n_before)
+                    n_before = len(load.worked)
+                    load.now += other_seconds
+                await asyncio.sleep(0)
+
+        await asyncio.gather(*(load.request(n, 60) for n in range(40)), other())
+        return found
+
+    async def test(_: Load) -> None:
+        for n_more in range(8):
+            first, *further = await lists_of_rounds(n_more * WORK)
+            assert first == 1
+            assert set(further) == {1 + min(n_more, 5)}  # more would take longer than ROUND_SECONDS
+
+    run(test)
+
+
+def test_one_slow_list_counts_a_tenth_of_the_expected_wait():
+    async def test(load: Load) -> None:
+        def slow() -> None:
+            load.now += 11 * WORK
+
+        for n in range(20):
+            await load.request(n)
+            await asyncio.sleep(0)
+        await load.queue.run(slow, 60)
+        await asyncio.sleep(0)
+        results = await load.all([load.request(n) for n in range(200)])
+        n_admitted = int(BURST_SECONDS / (2 * WORK)) + 2  # the mean of a turn is 0.9 * WORK + 0.1 * 11 * WORK
+        assert [isinstance(result, UnavailableError) for result in results] == [n >= n_admitted for n in range(200)]
+
+    run(test)
+
+
+def test_in_a_round_of_several_lists_each_counts_its_part_of_the_round():
+    async def test(load: Load) -> None:
+        async def other() -> None:  # takes three times as long as a list: four lists take seven times as long as one
+            n_before = 0
+            while n_before < 401:
+                load.now += 3 * WORK if len(load.worked) > n_before else 0
+                n_before = len(load.worked)
+                await asyncio.sleep(0)
+
+        await asyncio.gather(*(load.request(n, 60) for n in range(401)), other())
+        await asyncio.sleep(0)
+        results = await load.all([load.request(n) for n in range(200)])
+        n_admitted = int(BURST_SECONDS / (7 / 4 * WORK)) + 2
+        assert [isinstance(result, UnavailableError) for result in results] == [n >= n_admitted for n in range(200)]
+
+    run(test)
+
+
+def test_lists_that_take_no_time_are_served():
+    async def test(load: Load) -> None:
+        assert await load.all([load.queue.run(lambda n=n: n, 1) for n in range(9)]) == list(range(9))
+
+    run(test)
+
+
+def test_a_deadline_is_named_in_milliseconds():
+    async def test(load: Load) -> None:
+        def slow() -> None:
+            load.now += 10
+
+        *_, late = await load.all([load.request("first"), load.queue.run(slow, 60), load.request("late", 2.0)])
+        assert "its deadline of 2000 ms" in str(late)
 
     run(test)

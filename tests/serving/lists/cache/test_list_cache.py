@@ -286,7 +286,7 @@ def test_an_address_that_is_none_says_what_is_allowed(url: str, monkeypatch: pyt
 
 
 def test_a_cache_in_memory_has_the_megabytes_of_its_address() -> None:
-    found = [open_cache(url, 300, lambda _: None)._store._max_bytes for url in ("memory://?mb=3", "memory:")]
+    found = [open_cache(url, 300, lambda _: None)._store._max_bytes for url in ("memory://?mb=3", "memory://")]
     assert found == [3_145_728, 67_108_864]
 
 
