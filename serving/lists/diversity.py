@@ -29,7 +29,7 @@ def by_marginal_relevance(n: int, diversity: float, similarities: Callable[[int]
     falls evenly from 1 at place 0, the similarity is the largest one to a place that came before. Of equal places the
     first comes first, so place 0 stays the first. similarities: a place -> those to each place, (n,) in [0, 1].
     """
-    gains = (1.0 - diversity) * (1.0 - np.arange(n) / max(n, 1))
+    gains = (1.0 - diversity) * (1.0 - np.arange(n) / n)
     largest = np.zeros(n)
     for _ in range(n):
         place = int(np.argmax(gains - diversity * largest))

@@ -22,7 +22,7 @@ from recommenders.models.ensembles.hybrid_learned.model import HybridLearned
 from recommenders.models.popularity import Popularity
 from recommenders.splitting.temporal import training_log
 from serving.lists import precomputed
-from serving.lists.diversity import Similarities, UserSamples, by_marginal_relevance
+from serving.lists.diversity import MULTIPLIER, PoolSimilarities, Similarities, UserSamples, by_marginal_relevance
 from serving.lists.explanations import Explanation
 from serving.lists.predictor import Prediction, Predictor
 from serving.steering.rules.active_rules import ActiveRule, Steering
@@ -112,6 +112,9 @@ def columns_of(predictor: Predictor, found: Prediction) -> list[int]:
 def test_the_list_is_that_of_the_definition(predictors: dict[str, Predictor], model: str) -> None:
     predictor, rng, n_changed = predictors[model], np.random.default_rng(0), 0
     similarity, length = pairs(predictor), predictor.model.longest_list
+    some = np.arange(0, 14 * 20, 14, dtype=np.int32) % N_ITEMS  # in an order of their own, without the others
+    pool = Similarities(predictor.model).among(some)
+    assert np.array([pool.of(place) for place in range(len(some))]) == pytest.approx(similarity[np.ix_(some, some)])
     for _ in range(100):
         asked, diversity = random_request(rng, predictor), float(rng.choice([0.05, 0.3, 0.7, 1.0]))
         whole = predictor.predict(**{**asked, "n": max(asked["n"], length)})
@@ -259,42 +262,38 @@ def test_reasons_are_those_of_the_list_with_diversity(predictors: dict[str, Pred
     assert n_true > 40
 
 
-@given(st.integers(0, 2**32 - 1), st.integers(1, 12), st.floats(0, 1))
-def test_the_order_has_each_place_once_and_begins_with_the_first(seed: int, n: int, diversity: float) -> None:
+@given(st.integers(0, 2**32 - 1), st.integers(0, 12), st.floats(0, 1))
+def test_the_order_is_that_of_the_definition(seed: int, n: int, diversity: float) -> None:
     similarity = np.random.default_rng(seed).random((n, n))
     order = list(by_marginal_relevance(n, diversity, lambda place: similarity[place]))
-    assert sorted(order) == list(range(n))
-    assert order[0] == 0
-    if diversity == 0:
-        assert order == list(range(n))
+    assert order == expected(list(range(n)), diversity, similarity, n)
 
 
-def of_log(histories: Histories) -> Similarities:
-    """Those of a model without features that was fitted on a log."""
-    return Similarities(SimpleNamespace(histories_=histories, base_models_={}))  # type: ignore[arg-type]
-
-
-def test_cosines_are_exact_where_samples_have_all_users_and_close_elsewhere() -> None:
+def test_cosines_are_close_for_items_with_more_users_than_a_sample() -> None:
     rng = np.random.default_rng(5)
     shares = np.array([0.0, 0.001, 0.01, 0.02, 0.2, 0.5, 0.9, 1.0])
     lists = [np.flatnonzero(rng.random(len(shares)) < shares) for _ in range(5000)]
     histories = Histories.from_lists(lists, len(shares))
-    counts, truth = np.bincount(histories.item_columns, minlength=len(shares)), user_cosines(histories)
-    columns = np.arange(len(shares), dtype=np.int32)[::-1]
-    pool = of_log(histories).among(columns)
-    found = np.array([pool.of(place) for place in range(len(columns))])[::-1, ::-1]
-    small = counts <= 128
-    assert small.sum() == 4
-    assert found[np.ix_(small, small)] == pytest.approx(truth[np.ix_(small, small)])
-    assert found == pytest.approx(found.T)
-    assert np.abs(found - truth).max() < 0.15  # three standard errors
-    assert np.abs(found - truth).mean() < 0.03
+    model: Any = SimpleNamespace(histories_=histories, base_models_={})
+    pool = Similarities(model).among(np.arange(len(shares), dtype=np.int32))
+    errors = np.abs([pool.of(place) for place in range(len(shares))] - user_cosines(histories))
+    assert errors.max() < 0.15  # three standard errors
+    assert errors.mean() < 0.03
+    counts = np.bincount(histories.item_columns, minlength=len(shares))
     assert np.diff(UserSamples.from_histories(histories).indptr).tolist() == np.minimum(counts, 128).tolist()
 
 
-def test_users_are_counted_once_however_often_they_bought() -> None:
-    once = Histories.from_lists([[0, 1], [0], [1, 2]], 3)
-    often = Histories.from_lists([[0, 1, 0, 0], [0, 0], [2, 1, 1, 2]], 3)
-    columns = np.arange(3, dtype=np.int32)
-    of_once, of_often = (of_log(one).among(columns).of(0) for one in (once, often))
-    assert of_once.tolist() == of_often.tolist() == pytest.approx([1.0, 0.5, 0.0])
+def test_a_cosine_is_that_of_the_first_users_up_to_the_end_of_the_shorter_sample() -> None:
+    """Of 60 users in the random order; a sample has at most 4. Each user counts once, however often it bought."""
+    n_users, rng = 60, np.random.default_rng(6)
+    has = rng.random((n_users, 9)) < np.array([0.0, 0.03, 0.05, 0.07, 0.1, 0.2, 0.5, 0.9, 1.0])
+    histories = Histories.from_lists([np.flatnonzero(row).tolist() * (n % 3 + 1) for n, row in enumerate(has)], 9)
+    histories = replace(histories, timestamps=np.arange(len(histories.item_columns)) // 2)  # orders of two items
+    has = has[np.argsort(np.arange(n_users) * MULTIPLIER % 2**32)].astype(float)
+    ends = [users[3] if len(users) > 4 else n_users for users in map(np.flatnonzero, has.T)]
+    columns = np.array([8, 3, 0, 6, 1, 2, 7, 4, 5], np.int32)
+    pool = PoolSimilarities(columns, UserSamples.from_histories(histories, 4), None)
+    for place, one in enumerate(columns):
+        for other, found in zip(columns, pool.of(place), strict=True):
+            a, b = has[: min(ends[one], ends[other]) + 1, [one, other]].T
+            assert found == pytest.approx(a @ b / np.sqrt(max(a.sum() * b.sum(), 1.0)))
