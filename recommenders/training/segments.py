@@ -64,13 +64,15 @@ def fit_segments(popularity: Popularity, log: Interactions, users: "pa.Table") -
     if not strengths:
         reason = "no attribute makes the lists of new users better" if joined else "no window of the log has new users"
         return SegmentFit(None, reason, None, calibration)
-    gain = paired_difference(_ndcg(deciding, strengths), _ndcg(deciding, {}))
     n_users = sum(len(window.rows) for window in deciding)
+    if n_users < 2:
+        return SegmentFit(None, f"of the users who were new, got {n_users} to decide by; needed: 2", None, calibration)
+    gain = paired_difference(_ndcg(deciding, strengths), _ndcg(deciding, {}))
     reason = (
         f"by {', '.join(sorted(strengths))}: NDCG@{K} of {n_users} users who were new, minus that of popularity: "
         f"{gain.value:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}]"
     )
-    if not gain.low >= 0:  # nan for a single user
+    if gain.low < 0:
         return SegmentFit(None, f"{reason}, so it may be worse", gain, calibration)
     weights = popularity.event_weights(log)
     counts = {name: values[name].segments(log, weights, strength) for name, strength in strengths.items()}
@@ -173,6 +175,8 @@ class Joined:
         values, columns = self.values[name].of_user[rows], self.targets.indices
         kept = (values >= 0) & (self.popularity[columns] > 0)
         rows, values, columns = rows[kept], values[kept], columns[kept]
+        if not len(rows):
+            return np.empty(0), np.empty(0), np.empty(0)  # scipy's result for no places would be a sparse array
         counts = self.segments[name].counts
         ratios = np.asarray(counts[values, columns]).ravel() / self.popularity[columns] * self.total
         totals = np.asarray(counts.sum(axis=1)).ravel()[values]

@@ -89,6 +89,17 @@ def test_without_new_users_in_a_window_there_are_no_segments(log: Interactions) 
         assert (fitted.segments, fitted.reason) == (None, "no window of the log has new users")
 
 
+def test_one_new_user_with_an_attribute_decides_nothing(log: Interactions) -> None:
+    popularity, reasons = Popularity().fit(log), []
+    for user in range(160, 180):
+        industry = ["hotel" if number(user_id) in (user, user % 2) else None for user_id in log.users.ids.tolist()]
+        fitted = fit_segments(popularity, log, users_of(log, industry=industry))
+        assert fitted.segments is None
+        reasons.append(fitted.reason)
+    assert not any("nan" in reason for reason in reasons)
+    assert any(reason.endswith("to decide by; needed: 2") for reason in reasons)
+
+
 def some_industries(log: Interactions) -> list[str | None]:
     """Every third user is of none."""
     of_all = zip(log.users.ids.tolist(), industries(log), strict=True)
