@@ -1,6 +1,6 @@
 """Measures whether the scores of the service are probabilities: hybrid_learned on the test window of each data set.
 
-    python benchmarks/calibration.py [DATASET ...] [--quick] [--json]
+    python benchmarks/calibration.py [--data-sets NAME ...] [--quick] [--json]
 
 The curves are learned before the test window, when the model is fitted; the test window only measures them. Each row is
 the expected calibration error (10 bins of equal width; Naeini et al. 2015) of the lists of one kind: the items of each
@@ -45,12 +45,12 @@ class ListsOfAKind(NamedTuple):
 def main() -> None:
     """Prints a table, and with --json a last line for programs."""
     parser = result_table.arguments(__doc__)
-    parser.add_argument("datasets", nargs="*", choices=list(DATASETS), default=list(DATASETS))
+    parser.add_argument("--data-sets", nargs="+", choices=DATASETS, default=[*DATASETS], metavar="NAME")
     options = parser.parse_args()
     started = time.perf_counter()
     print(result_table.HEAD)
     rows = []
-    for name in ["custom_b2b"] if options.quick else options.datasets:
+    for name in ["custom_b2b"] if options.quick else options.data_sets:
         try:
             task = benchmark_task(name, scale=0.1 if options.quick else 1.0)
         except MissingData as error:
@@ -59,7 +59,7 @@ def main() -> None:
         for row in rows_of(task):
             rows.append(row)
             result_table.show(row)
-    whole = not options.quick and set(options.datasets) == set(DATASETS)
+    whole = not options.quick and set(options.data_sets) == set(DATASETS)
     result_table.finish("calibration", rows, started, options.as_json, {}, whole)
 
 

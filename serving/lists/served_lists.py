@@ -16,6 +16,9 @@ from recommenders.models.popularity import Popularity, Segments
 from recommenders.models.recommender import Recommender
 
 
+FIRST_SCORED = 64  # items of which scores are compared first
+
+
 class ServedLists:
     """The lists of a fitted model as they are served, for one user or for many at once.
 
@@ -154,8 +157,12 @@ class ServedLists:
         columns = np.flatnonzero(on_sale).astype(np.int32)
         if len(columns) < 2:
             return False
-        scores = self.model.score_items(user_rows, history, columns[None])
-        return bool(scores.min() == scores.max())
+        start, stop, lowest, highest = 0, FIRST_SCORED, np.inf, -np.inf
+        while start < len(columns) and (start == 0 or lowest == highest):  # mostly the first items show a difference
+            scores = self.model.score_items(user_rows, history, columns[None, start:stop])
+            lowest, highest = min(lowest, scores.min()), max(highest, scores.max())
+            start, stop = stop, 2 * stop
+        return bool(lowest == highest)
 
     def _fill_up(
         self, ranked: Ranked, place: int, history: Histories, candidates: NDArray[np.bool_], new_items: bool | None

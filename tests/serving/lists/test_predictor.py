@@ -17,6 +17,7 @@ from recommenders.models.collaborative_filtering.model import CollaborativeFilte
 from recommenders.models.ensembles.hybrid import Hybrid, HybridConfig
 from recommenders.models.popularity import Popularity, PopularityConfig
 from recommenders.models.recommender import Recommender, TrainingOptions
+from serving.lists import served_lists
 from serving.lists.predictor import Predictor
 from serving.release.refit import refit_candidate
 
@@ -291,3 +292,32 @@ def test_scores_of_each_kind_of_list_have_their_own_probabilities(market, monkey
     steps = Curve(np.array([between - 1e-4, between + 1e-4]), np.array([0.1, 0.9]))
     model.calibration_ = Calibration({"popularity": (steps,)})
     assert Predictor(model.save(tmp_path / "steps")).predict("new", [], 2).probabilities == [0.9, 0.1]
+
+
+class Fixed(Neighbour):
+    """Gives each item its score, whatever the history, and counts the items whose scores are compared."""
+
+    item_scores: np.ndarray
+    n_compared = 0
+
+    def score(self, user_rows: Any, histories: Any) -> Any:
+        return np.tile(self.item_scores, (len(user_rows), 1))
+
+    def score_items(self, user_rows: Any, histories: Any, item_columns: Any) -> Any:
+        self.n_compared += item_columns.shape[1]
+        return super().score_items(user_rows, histories, item_columns)
+
+
+@pytest.mark.parametrize(
+    ("lowest", "strategy", "n_compared"),
+    [([], "popularity", 12), ([0], "history", 2), ([2], "history", 4), ([11], "history", 12)],
+)
+def test_only_as_many_scores_are_compared_as_show_a_difference(
+    lowest, strategy, n_compared, market, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(served_lists, "FIRST_SCORED", 2)
+    model = Fixed().fit(market.log())
+    model.item_scores = np.ones(12, np.float32)
+    model.item_scores[lowest] = 0.5
+    found = predictor(model, monkeypatch, tmp_path).predict("unknown", ["105"], 3)  # the best are alike
+    assert (found.strategy, model.n_compared) == (strategy, n_compared)
