@@ -15,7 +15,6 @@ from recommenders.models.calibration import Kind
 from recommenders.models.popularity import Popularity, Segments
 from recommenders.models.recommender import Recommender
 
-
 FIRST_SCORED = 64  # items of which scores are compared first
 
 
