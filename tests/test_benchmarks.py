@@ -30,7 +30,6 @@ QUICK = {
     "drift_alarms": [],
     "threads": ["--only", "inverse", "--beside", "0"],
     "large_catalogue": ["--parts", "lists"],  # measures as predict_path.py does
-    "calibration": [],
     "explanations": [],
     "similar_items": [],
     "segments": [],

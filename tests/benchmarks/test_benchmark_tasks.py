@@ -4,10 +4,12 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import calibration
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+import ranker_trees
 from measuring import benchmark_tasks
 from measuring.accuracy import entrant_lists
 
@@ -115,3 +117,18 @@ def test_cold_start_tasks_are_later_visits_baskets_and_cold_items(patch_tables: 
     patch_tables()
     cold = benchmark_tasks.benchmark_task("online_retail").cold
     assert all(" visits" in name or "basket" in name or name.startswith(benchmark_tasks.COLD_ITEMS) for name in cold)
+
+
+@pytest.mark.parametrize("script", [calibration, ranker_trees])
+def test_a_script_without_arguments_measures_all_data_sets(
+    script: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def missing(name: str, **_: object) -> None:
+        raise benchmark_tasks.MissingData("not here")
+
+    monkeypatch.setattr(script, "benchmark_task", missing)
+    monkeypatch.setattr(script.result_table, "finish", lambda *_: None)
+    monkeypatch.setattr("sys.argv", [script.__name__])
+    script.main()
+    shown = capsys.readouterr().out
+    assert [name for name in benchmark_tasks.DATASETS if name in shown] == [*benchmark_tasks.DATASETS]
