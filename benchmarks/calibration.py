@@ -5,7 +5,7 @@
 The curves are learned before the test window, when the model is fitted; the test window only measures them. Each row is
 the expected calibration error (10 bins of equal width; Naeini et al. 2015) of the lists of one kind: the items of each
 user's list, their probabilities, and whether the user bought them in the window. On custom_b2b, one row compares with
-the true purchase probabilities of the simulated market instead of one outcome of them.
+the true purchase probabilities of the simulated market, of users who buy anything, instead of one outcome of them.
 """
 
 import time
@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from measuring import result_table
 from measuring.benchmark_tasks import DATASETS, LATER_VISITS, SEED, BenchmarkTask, MissingData, benchmark_task
 from measuring.fitted_models import fitted
-from measuring.synthetic.market_truth import window_probabilities
+from measuring.synthetic.market_truth import buyer_probabilities, window_probabilities
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
@@ -156,11 +156,15 @@ def with_probabilities(
 
 
 def truth_row(task: BenchmarkTask, lists: ListsOfAKind) -> dict[str, Any]:
-    """The distance from the true probabilities, in bins as the calibration error has them."""
+    """The distance from the true probabilities, in bins as the calibration error has them.
+
+    A score is a probability for users who buy anything, so it is compared with the true one given that.
+    """
     days = task.protocol.test_days
     cut = pc.max(task.interactions["timestamp"]).as_py() - timedelta(days=days)
     true = window_probabilities(task.scale, SEED, task.case, task.log.items, cut, days)
     listed = lists.columns >= 0
+    true /= buyer_probabilities(task.scale, SEED, task.case, cut, days)[:, None]
     expected = np.take_along_axis(true, np.maximum(lists.columns, 0), axis=1)[listed]
     found = reliability(lists.probabilities[listed], expected)
     note = f"mean probability {lists.probabilities[listed].mean():.4f}, true {expected.mean():.4f}"

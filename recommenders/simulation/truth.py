@@ -108,6 +108,21 @@ def purchase_probability(world: World, past: History, horizon: int) -> Floats:
     return found
 
 
+def any_purchase_probability(world: World, past: History, horizon: int) -> Doubles:
+    """(n_rows,) probability that each user buys anything within the window of purchase_probability(). Raises as it.
+
+    Until the first purchase all rates are known, and a visit includes no product with the probability L(their sum).
+    """
+    days, p_visit = _window(world, past, horizon)
+    rates = PurchaseRates(world, past)
+    log_nothing = np.zeros(len(past.rows))
+    for index, day in enumerate(days):
+        rates.advance(int(day))
+        total = rates.x.sum(axis=1, dtype=np.float64)
+        log_nothing += np.log1p(-p_visit[:, index] * visit_purchase_probability(world.config, total))
+    return np.asarray(-np.expm1(log_nothing))
+
+
 def _window(world: World, past: History, horizon: int) -> tuple[Ints, Doubles]:
     """The days that overlap the window, (n_days,), and the probability that each user visits on each of them within the
     window, (n_rows, n_days).

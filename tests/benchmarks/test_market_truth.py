@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.compute as pc
 import pytest
-from measuring.synthetic.market_truth import expected_dcg, window_probabilities
+from measuring.synthetic.market_truth import buyer_probabilities, expected_dcg, window_probabilities
 
 from recommenders.datasets.all_datasets import dataset
 from recommenders.evaluation.oracle import oracle_lists
@@ -43,5 +43,9 @@ def test_no_list_beats_the_oracle_and_probabilities_are_those_of_the_window(tmp_
     popular = expected_dcg(task.lists(Popularity().fit(task.log)), probabilities)
     assert (popular <= best + 1e-9).all()
     assert popular.mean() < 0.9 * best.mean()
-    # the users of the task are those who bought, so they bought somewhat more than expected
-    assert 1.0 < task.task.relevant.sum() / probabilities[:, task.task.candidates].sum() < 1.3
+    # the users of the task are those who bought, so they bought more than expected of all users, but not of buyers
+    buyers = buyer_probabilities(SCALE, SEED, task.task, cut, days)
+    bought = task.task.relevant.sum()
+    assert (buyers >= probabilities.max(axis=1)).all()
+    assert 1.0 < bought / probabilities[:, task.task.candidates].sum() < 1.3
+    assert bought / (probabilities / buyers[:, None])[:, task.task.candidates].sum() == pytest.approx(1.0, abs=0.05)

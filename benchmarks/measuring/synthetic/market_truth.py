@@ -10,8 +10,8 @@ from recommenders.evaluation.rank import Lists
 from recommenders.evaluation.tasks.task import EvaluationTask
 from recommenders.events.ids import IdMap
 from recommenders.simulation.config import WorldConfig
-from recommenders.simulation.purchase_model import make_world
-from recommenders.simulation.truth import purchase_probabilities
+from recommenders.simulation.purchase_model import World, make_world
+from recommenders.simulation.truth import BLOCK, any_purchase_probability, history, purchase_probabilities
 
 Values = NDArray[np.float64]
 
@@ -23,10 +23,21 @@ def window_probabilities(
 
     scale, seed: of the market that made the log; it is simulated again. cut, days: start and length of the window.
     """
-    with threadpool_limits(limits=1):  # as for its files: another order of summation would give another market
-        world = make_world(WorldConfig.scaled(scale, seed))
+    world = _world(scale, seed)
     users, columns = (ids.astype(np.int64) - 1 for ids in (case.user_ids, items.ids))
     return np.concatenate([batch[:, columns] for _, batch in purchase_probabilities(world, cut, days, users)])
+
+
+def buyer_probabilities(scale: float, seed: int, case: EvaluationTask, cut: datetime, days: int) -> Values:
+    """(n_users,) the probability that each user of a task buys anything in the window. The arguments are as above."""
+    world, users = _world(scale, seed), case.user_ids.astype(np.int64) - 1
+    parts = [users[start : start + BLOCK] for start in range(0, len(users), BLOCK)]
+    return np.concatenate([any_purchase_probability(world, history(world, part, cut), days) for part in parts])
+
+
+def _world(scale: float, seed: int) -> World:
+    with threadpool_limits(limits=1):  # as for its files: another order of summation would give another market
+        return make_world(WorldConfig.scaled(scale, seed))
 
 
 def expected_dcg(lists: Lists, probabilities: Values) -> Values:
