@@ -4,8 +4,9 @@
 
 The Bento (5,000 items, 2,000 users) runs on one core with its feedback store, its counters and an API key; wrk runs on
 the other core. In the same run BentoML as it comes and FastAPI with uvicorn serve the same predictor with the same
-precomputed lists. Rows: lists of known users, lists that the model makes (a history in each request), events in
-batches of 100, the longest stall, start and memory of the worker. Needs wrk (apt-get install wrk) and two cores.
+precomputed lists, in turns with ours: the machine is slower in some minutes than in others. Rows: lists of known users,
+lists that the model makes (a history in each request), events in batches of 100, the longest stall, start and memory of
+the worker. Needs wrk (apt-get install wrk) and two cores.
 """
 
 import json
@@ -44,6 +45,11 @@ from serving.traffic.key_file import add_key
 LOAD = Path(__file__).parent / "measuring" / "service" / "wrk.lua"
 SERVER_CORE, LOAD_CORE = "0", "1"
 BATCH = 100  # events of a request
+TURNS = 3  # of ours and a peer
+AGAINST_PEERS = (
+    ("known users, 32 connections", "known", 32),
+    ("lists made by the model, 8 connections", "live", 8),
+)
 N_BODIES = 5_000
 
 
@@ -56,6 +62,31 @@ class Load:
     p99: float
     longest: float
     note: str  # about refused and failed requests
+
+
+@dataclass(frozen=True)
+class Service:
+    """How our Bento is started."""
+
+    command: Sequence[str]
+    environment: Mapping[str, str]
+    key: str
+
+    @classmethod
+    def of(cls, settings: ServingSettings) -> "Service":
+        """Builds the Bento, and adds a key."""
+        assert settings.api_keys_file
+        key = add_key(settings.api_keys_file, "benchmark", None, None, [])
+        environment = {
+            "BENTOML_HOME": str(settings.bentoml_home),
+            "TRADEWIND_API_KEYS_FILE": str(settings.api_keys_file),
+            "TRADEWIND_HOME": str(settings.home / "served"),
+        }
+        return cls([sys.executable, "-m", "bentoml", "serve", bento.build(settings).tag], environment, key)
+
+    def with_new_home(self, name: str) -> dict[str, str]:
+        """The environment of one that has no events yet."""
+        return {**self.environment, "TRADEWIND_HOME": f"{self.environment['TRADEWIND_HOME']}-{name}"}
 
 
 def main() -> None:
@@ -71,12 +102,12 @@ def main() -> None:
     with TemporaryDirectory() as folder:
         settings, model = release(Path(folder), 0.1 if options.quick else 1.0)
         bodies = write_bodies(Path(folder), model)
-        rows = list(own_rows(settings, bodies, seconds))
+        service = Service.of(settings)
+        rows = list(own_rows(service, bodies, seconds))
         peers: dict[str, str] = {}
         if not options.no_peers:
-            ours = {row["what"]: row["ours"] for row in rows}
             peers = {"bentoml": bento.installed("bentoml"), "fastapi": pinned("fastapi")}
-            rows += peer_rows(settings, bodies, seconds, ours)
+            rows += peer_rows(settings, service, bodies, 1 if options.quick else seconds // 2)
     whole = not options.quick and not options.no_peers and options.seconds >= parser.get_default("seconds")
     result_table.finish("service_load", rows, started, options.as_json, peers, whole)
 
@@ -128,19 +159,10 @@ def write_bodies(folder: Path, model: Recommender) -> dict[str, Path]:
     return made
 
 
-def own_rows(settings: ServingSettings, bodies: Mapping[str, Path], seconds: int) -> Iterator[dict[str, Any]]:
+def own_rows(service: Service, bodies: Mapping[str, Path], seconds: int) -> Iterator[dict[str, Any]]:
     """The rows of our Bento, and of two workers of it."""
-    assert settings.api_keys_file
-    key = add_key(settings.api_keys_file, "benchmark", None, None, [])
-    built = bento.build(settings)
-    command = [sys.executable, "-m", "bentoml", "serve", built.tag]
-    own = {
-        "BENTOML_HOME": str(settings.bentoml_home),
-        "TRADEWIND_API_KEYS_FILE": str(settings.api_keys_file),
-        "TRADEWIND_HOME": str(settings.home / "served"),
-    }
-    began = time.perf_counter()
-    with server(command, own, SERVER_CORE) as (url, process):
+    began, key = time.perf_counter(), service.key
+    with server(service.command, service.environment, SERVER_CORE) as (url, process):
         yield shown("worker healthy after its start", "seconds", time.perf_counter() - began, floor=5, low=True)
         for what, kind, connections, bounds in (
             ("known users, 1 connection", "known", 1, {"p50": (0.5, None), "p99": (2.0, None)}),
@@ -159,17 +181,17 @@ def own_rows(settings: ServingSettings, bodies: Mapping[str, Path], seconds: int
         found = load(url, bodies["known"], 1, 6 * seconds, key)
         yield shown("longest answer, 1 connection, six times as long", "ms", found.longest, floor=50, low=True)
         yield shown("memory of the worker, after these events", "MiB", memory_of(process), low=True, note=note)
-    yield two_workers(command, own, bodies["known"], seconds, key)
+    yield two_workers(service, bodies["known"], seconds)
 
 
-def two_workers(command: Sequence[str], own: Mapping[str, str], bodies: Path, seconds: int, key: str) -> dict[str, Any]:
+def two_workers(service: Service, bodies: Path, seconds: int) -> dict[str, Any]:
     """The row of two workers against one. wrk runs on the same two cores, so it takes some of the second worker's."""
     rates = []
     for n_workers, cores in ((1, SERVER_CORE), (2, f"{SERVER_CORE},{LOAD_CORE}")):
-        home = f"{own['TRADEWIND_HOME']}-{n_workers}"  # without the events of the other loads
-        settings = {**own, "TRADEWIND_HOME": home, "TRADEWIND_WORKERS": str(n_workers)}
-        with server(command, settings, cores) as (url, _):
-            rates.append(load(url, bodies, 32, seconds, key, cores=f"{SERVER_CORE},{LOAD_CORE}").per_second)
+        own = service.with_new_home(f"workers-{n_workers}") | {"TRADEWIND_WORKERS": str(n_workers)}
+        with server(service.command, own, cores) as (url, _):
+            both = f"{SERVER_CORE},{LOAD_CORE}"
+            rates.append(load(url, bodies, 32, seconds, service.key, cores=both).per_second)
     what = "known users, 32 connections, two workers"
     line = result_table.row(what, "requests/s", rates[1], ("one worker", rates[0]), 1.8, on="ratio")
     line["note"] = "wrk shares the two cores with them"
@@ -188,32 +210,37 @@ def worker_of(process: psutil.Process) -> psutil.Process:
 
 
 def peer_rows(
-    settings: ServingSettings, bodies: Mapping[str, Path], seconds: int, ours: Mapping[str, float]
+    settings: ServingSettings, service: Service, bodies: Mapping[str, Path], seconds: int
 ) -> Iterator[dict[str, Any]]:
-    """The rows of the other servers."""
+    """The rows of the other servers. Each takes turns with ours, and the median of the ratios counts."""
     bundle = settings.champions / "custom_b2b" / "1"
-    shared = {"BUNDLE": str(bundle), "PYTHONPATH": f"{PROJECT}:{PROCESS}"}
+    own = {"BUNDLE": str(bundle), "PYTHONPATH": f"{PROJECT}:{PROCESS}", "BENTOML_HOME": str(settings.home / "stock")}
     uvicorn = [str(python_of("fastapi")), "-m", "uvicorn", "app:app", "--log-level", "error"]
     servers = {
-        "BentoML as it comes": ("bentoml", [sys.executable, "-m", "bentoml", "serve", "service:Stock"]),
-        "FastAPI, uvicorn": ("fastapi", uvicorn),
+        "BentoML as it comes": ("bentoml", [sys.executable, "-m", "bentoml", "serve", "service:Stock"], 5.0),
+        "FastAPI, uvicorn": ("fastapi", uvicorn, 1.2),
     }
-    for name, (peer, command) in servers.items():
-        own = shared | {"BENTOML_HOME": str(settings.home / "stock")}
-        with server(command, own, SERVER_CORE, cwd=HERE / peer) as (url, _):
-            for what, kind, connections in (
-                ("known users, 32 connections", "known", 32),
-                ("lists made by the model, 8 connections", "live", 8),
-            ):
-                found = load(url, bodies[kind], connections, seconds)
-                floor = {"BentoML as it comes": 5, "FastAPI, uvicorn": 1.2}[name] if kind == "known" else None
-                value = ours[f"{what}, requests"]
-                line = result_table.row(
-                    f"{what}, against", "requests/s", value, (name, found.per_second), floor, on="ratio"
-                )
-                line["note"] = f"p99 {found.p99:.1f} ms; {found.note}"
-                result_table.show(line)
-                yield line
+    for name, (peer, command, floor) in servers.items():
+        turns = []
+        for turn in range(TURNS):
+            with server(service.command, service.with_new_home(f"{peer}-{turn}"), SERVER_CORE) as (url, _):
+                ours = [load(url, bodies[kind], n, seconds, service.key) for _, kind, n in AGAINST_PEERS]
+            with server(command, own, SERVER_CORE, cwd=HERE / peer) as (url, _):
+                turns.append((ours, [load(url, bodies[kind], n, seconds) for _, kind, n in AGAINST_PEERS]))
+        for place, (what, kind, _) in enumerate(AGAINST_PEERS):
+            pairs = sorted(((a[place], b[place]) for a, b in turns), key=lambda pair: ratio_of(*pair))
+            a, b = pairs[len(pairs) // 2]
+            peer_value, bound = (name, b.per_second), floor if kind == "known" else None
+            line = result_table.row(f"{what}, against", "requests/s", a.per_second, peer_value, bound, on="ratio")
+            ratios = ", ".join(f"{ratio_of(*pair):.2f}" for pair in pairs)
+            line["note"] = f"p99 {a.p99:.1f} and {b.p99:.1f} ms; in {TURNS} turns {ratios}; {b.note}"
+            result_table.show(line)
+            yield line
+
+
+def ratio_of(ours: Load, theirs: Load) -> float:
+    """How many times as many requests per second."""
+    return ours.per_second / theirs.per_second
 
 
 def load_rows(what: str, found: Load, bounds: Mapping[str, tuple[float, float | None]]) -> Iterator[dict[str, Any]]:
