@@ -185,7 +185,7 @@ def own_rows(service: Service, bodies: Mapping[str, Path], seconds: int) -> Iter
 
 
 def two_workers(service: Service, bodies: Path, seconds: int) -> dict[str, Any]:
-    """The row of two workers against one, in turns. wrk runs on the same two cores, so it takes some of the second's."""
+    """The row of two workers against one, in turns. wrk runs on the same two cores and takes some of the second."""
     both, pairs = f"{SERVER_CORE},{LOAD_CORE}", []
     for turn in range(TURNS):
         rates = []
