@@ -110,11 +110,12 @@ def _entries_above_bound(scores: NDArray[np.float32], k: int, n_bounds: int) -> 
     bound = _kth_largest(maxima, k, n_bounds)
     chunks = np.flatnonzero(maxima >= bound[:, None])
     rows = chunks // maxima.shape[1]
-    at_bound = maxima.ravel()[chunks] == bound[rows]
+    best = maxima.ravel()[chunks]
+    at_bound = best == bound[rows]
     tied = np.bincount(rows[at_bound], minlength=len(scores)) > 4 * k  # for example if most scores are 0
     if not tied.any():
         return _entries_of_chunks(scores, bound, chunks, rows, maxima.shape[1])
-    kept = ~tied[rows] | (maxima.ravel()[chunks] > bound[rows])
+    kept = ~tied[rows] | (best > bound[rows])
     entries = _entries_of_chunks(scores, bound, chunks[kept], rows[kept], maxima.shape[1])
     entry_rows = entries // scores.shape[1]
     untied = entries[~tied[entry_rows] | (scores.ravel()[entries] > bound[entry_rows])]

@@ -72,7 +72,7 @@ def fit_segments(popularity: Popularity, log: Interactions, users: "pa.Table") -
         f"by {', '.join(sorted(strengths))}: NDCG@{K} of {n_users} users who were new, minus that of popularity: "
         f"{gain.value:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}]"
     )
-    if gain.low < 0:
+    if not gain.low >= 0:  # nan if fewer than two lists can be compared
         return SegmentFit(None, f"{reason}, so it may be worse", gain, calibration)
     weights = popularity.event_weights(log)
     counts = {name: values[name].segments(log, weights, strength) for name, strength in strengths.items()}

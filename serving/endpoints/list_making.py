@@ -77,12 +77,13 @@ def make_at(
     steering = steering_of(champion.rules, asked, clock, request_id)
     made_from = (asked, recent, clock, eligible, steering, users_of(champion.items), since)
     is_explored = steering is not None and steering.draw is not None
-    live = partial(predict, champion.predictor, *made_from)
-    if cache and not is_explored:
-        parts = partial(_parts, champion, asked, recent, clock, steering, since)
-        prediction = prepared(champion.predictor, *made_from) or cache.list_for(as_text(asked.user_id), parts(), live)
-    else:
-        prediction = live()
+    prediction = prepared(champion.predictor, *made_from) if cache else None
+    if prediction is None and cache and not is_explored:
+        parts = _parts(champion, asked, recent, clock, steering, since)
+        live = partial(predict, champion.predictor, *made_from)
+        prediction = cache.list_for(as_text(asked.user_id), parts, live)
+    if prediction is None:
+        prediction = predict(champion.predictor, *made_from)
     items = answered_items(asked, prediction, champion.items)
     return Made(request_id, asked, sent, clock, recent, eligible, steering, prediction, items, since)
 

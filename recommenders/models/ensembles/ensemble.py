@@ -40,6 +40,11 @@ class Ensemble(Recommender):
 
     skipped_: dict[str, str]  # base model that fit() skipped -> reason; not stored in the bundle
 
+    @property
+    def scores_catalogue_cheaply(self) -> bool:
+        """Never: it scores the catalogue with each base model."""
+        return False
+
     @abstractmethod
     def base_model_names(self) -> list[str]:
         """The names of the base models, with popularity."""

@@ -49,11 +49,6 @@ class Hybrid(Ensemble):
     Config = HybridConfig
     config: HybridConfig
 
-    @property
-    def scores_catalogue_cheaply(self) -> bool:
-        """Never."""
-        return False
-
     def base_model_names(self) -> list[str]:
         """Popularity, and the base models with a weight above 0."""
         return [Popularity.name, *(name for name, weight in self.config.model_weights.items() if weight > 0)]

@@ -127,8 +127,8 @@ def test_the_list_of_a_segment_is_that_of_plain_counts(log: Interactions) -> Non
 
 def test_users_whom_the_log_does_not_know_change_nothing(log: Interactions) -> None:
     known = users_of(log, industry=industries(log))
-    strangers = pa.table({"user_id": ["stranger", "another"], "industry": ["bar", "hotel"]})
-    more = pa.concat_tables([known, schema.conform(strangers, schema.USERS, "users")])
+    others = pa.table({"user_id": ["one", "another"], "industry": ["bar", "hotel"]})
+    more = pa.concat_tables([known, schema.conform(others, schema.USERS, "users")])
     (one, other) = (fit_segments(Popularity().fit(log), log, users).segments for users in (known, more))
     assert one
     assert other

@@ -54,11 +54,6 @@ class HybridLearned(Ensemble):
         return [name for name in self.base_model_names() if not model_class(name).expensive_to_fit]
 
     @property
-    def scores_catalogue_cheaply(self) -> bool:
-        """Never."""
-        return False
-
-    @property
     def longest_list(self) -> int:
         """A longer list makes the base models propose more items."""
         return max(self.config.n_candidates, REFERENCE)
