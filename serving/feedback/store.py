@@ -8,6 +8,7 @@ import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, fields
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from serving.feedback.stored_answer import StoredAnswer
 MIGRATIONS = Path(__file__).parent / "migrations"
 LOCK = 0x74726164  # of the advisory lock in PostgreSQL, any number of ours
 ANSWER_COLUMNS = tuple(field.name for field in fields(StoredAnswer))
+answer_values = attrgetter(*ANSWER_COLUMNS)
 JSON_COLUMNS = ("recent", "items")
 BUSY_SECONDS = 10  # that an SQLite writer waits for another one
 CACHED_STATEMENTS = 16  # of a connection to SQLite: each number of events is a statement of its own, of up to 1 MB
@@ -159,9 +161,12 @@ class FeedbackStore:
             raise FeedbackError(f"the feedback store cannot be read: {cause(error)}") from error
 
     def _answer_row(self, answer: StoredAnswer) -> dict[str, Any]:
-        row = {name: getattr(answer, name) for name in ANSWER_COLUMNS}
+        row: dict[str, Any] = dict(zip(ANSWER_COLUMNS, answer_values(answer), strict=True))
+        row["dataset"] = self._dataset
         row["user_id"] = answer.user_id.replace("\0", "\ufffd")  # PostgreSQL stores no NUL; `request` has its escape
-        return row | {name: orjson.dumps(row[name]).decode() for name in JSON_COLUMNS} | {"dataset": self._dataset}
+        for name in JSON_COLUMNS:
+            row[name] = orjson.dumps(row[name]).decode()
+        return row
 
     def close(self) -> None:
         """Closes the connections."""

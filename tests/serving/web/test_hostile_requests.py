@@ -255,7 +255,7 @@ def check(answer: httpx.Response, status: int, says: str) -> None:
     """What holds for every answer of the service."""
     assert answer.status_code == status, answer.text
     (request_id,) = answer.headers.get_list("x-request-id")
-    assert re.fullmatch(r"[0-9a-f]{16}", request_id)
+    assert re.fullmatch(r"[0-9a-f]{24}", request_id)
     assert not [trace for trace in TRACES if trace in answer.text]
     if status >= 400:
         assert answer.headers["content-type"] == "application/problem+json"

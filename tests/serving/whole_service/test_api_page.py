@@ -23,7 +23,7 @@ PAGE = Path(__file__).parents[3] / "docs" / "api.md"
 EXAMPLES = [
     json.loads(text) for text in re.findall(r"^```json\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
 ]
-ADDED = {"request_id": "5e0c1f7a9b3d2468", "milliseconds": 1.0}  # examples leave them out
+ADDED = {"request_id": "66175b4c1f7a09b3d2468c01", "milliseconds": 1.0}  # examples leave them out
 MODELS = {
     ("items", "user_id"): openapi.PredictResponse,
     ("items", "kind"): openapi.SimilarResponse,

@@ -81,7 +81,7 @@ def test_a_known_user(client):
     assert answer["items"] == [{"item_id": 101, "rank": 1, "score": None}, {"item_id": 102, "rank": 2, "score": None}]
     assert (answer["model"], answer["version"], answer["strategy"]) == ("popularity", 1, "known_user")
     assert answer["unknown_items"] == []
-    assert re.fullmatch(r"[0-9a-f]{16}", answer["request_id"])
+    assert re.fullmatch(r"[0-9a-f]{24}", answer["request_id"])
     assert answer["milliseconds"] > 0
 
 
@@ -122,7 +122,7 @@ def test_bad_requests_are_errors(client, content, media_type, status, message):
     found = answer.json()
     assert message in found["detail"]
     assert (found["status"], found["title"]) == (status, HTTPStatus(status).phrase)
-    assert re.fullmatch(r"[0-9a-f]{16}", found["request_id"])
+    assert re.fullmatch(r"[0-9a-f]{24}", found["request_id"])
 
 
 def test_a_body_without_a_length_is_limited_too(client):
