@@ -29,7 +29,7 @@ def definitions(settings: Settings, **replaced: Any) -> dg.Definitions:
 
     replaced: resources by key (orchestration.resources), instead of those of the settings.
     """
-    config, partitions = settings.training, partitions_of(settings)
+    config, partitions = replaced.get("training", settings.training), partitions_of(settings)
     assets = [
         raw_dataset,
         feedback,

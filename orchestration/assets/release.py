@@ -54,7 +54,8 @@ def release_candidate(
     name = context.partition_key
     for line in registry.reconcile(name):
         context.log.warning(line)
-    first = registry.champion(name) is None
+    live = registry.champion(name)
+    first = live is None or training.is_provisional(live.recipe)
     protocol, earlier = datasets[name].spec.protocol, earlier_choice(lake, name)
     choice = choose(training, interactions, items, protocol, earlier, first)
     vectors = evaluation_report.vectors(PRIMARY_METRIC)

@@ -93,6 +93,8 @@ def run_platform(settings: Settings, once: bool, echo: Callable[[str], None]) ->
         with Supervisor(services(settings)) as group:
             group.start()
             echo(f"Tradewind on {settings.dataset}. See it in Dagster: {settings.urls['dagster']} (ready in a moment)")
+            if not once and platform_state.release_quick_model(settings):
+                serve_first(settings, group, started, echo)
             seconds = platform_state.bring_up_to_date(settings)
             if not seconds:
                 echo("The champion is trained on this data and configuration already; nothing to train.")
@@ -108,6 +110,19 @@ def run_platform(settings: Settings, once: bool, echo: Callable[[str], None]) ->
                 print(json.dumps(summary(settings, answer, seconds)), flush=True)
                 return
             serve(group, echo)
+
+
+def serve_first(settings: Settings, group: Supervisor, started: float, echo: Callable[[str], None]) -> None:
+    """Waits until the service answers with the first champion; prints how to ask it while all models are fitted."""
+    pointer = platform_state.live_pointer(settings)
+    group.wait_ready(READY_S)
+    platform_state.await_champion(settings, pointer.version)
+    platform_state.smoke_test(settings)
+    echo(
+        f"Answering after {time.perf_counter() - started:.0f} s with {pointer.model}, the best of the models that are "
+        f"fitted in seconds:\n  {platform_state.curl_line(settings)}\n"
+        "All models are fitted now; the best one takes over if it passes the gate."
+    )
 
 
 def serve(group: Supervisor, echo: Callable[[str], None]) -> None:

@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import dagster as dg
 import psutil
@@ -31,14 +32,15 @@ class Run:
     seconds: dict[str, float]
 
 
-def materialise(settings: Settings, assets: Sequence[str] = (), cause: str = "command line") -> Run:
+def materialise(settings: Settings, assets: Sequence[str] = (), cause: str = "command line", **replaced: Any) -> Run:
     """Materialises assets (all of them by default) of the settings' data set, with their checks.
 
-    Raises the TradewindError that stopped a step, or RunFailedError with the name of the failed check.
+    replaced: resources, as definitions() takes them. Raises the TradewindError that stopped a step, or RunFailedError
+    with the name of the failed check.
     """
     logging.getLogger("alembic").setLevel(logging.WARNING)
     logging.getLogger("tradewind.alerts").addHandler(logging.NullHandler())  # the log of the run has them
-    job = definitions(settings).resolve_job_def(RETRAINING)
+    job = definitions(settings, **replaced).resolve_job_def(RETRAINING)
     with dg.DagsterInstance.from_config(str(settings.dagster_home)) as instance:
         started = time.perf_counter()
         tags = {PARTITION_TAG: settings.dataset, "cause": cause, PID_TAG: this_process(os.getpid())}
@@ -67,9 +69,9 @@ def this_process(pid: int) -> str:
     return f"{pid}@{psutil.Process(pid).create_time():.2f}"
 
 
-def upstream(settings: Settings, *assets: str) -> list[str]:
-    """The names of the assets and of all assets upstream of them."""
-    graph = definitions(settings).resolve_asset_graph()
+def upstream(settings: Settings, *assets: str, **replaced: Any) -> list[str]:
+    """The names of the assets and of all assets upstream of them. replaced: as materialise() takes them."""
+    graph = definitions(settings, **replaced).resolve_asset_graph()
     selection = dg.AssetSelection.assets(*assets).upstream().required_multi_asset_neighbors()
     return sorted(key.to_user_string() for key in selection.resolve(graph))
 

@@ -67,6 +67,7 @@ MODELS: dict[str, Entry] = {
     ),
 }
 ENSEMBLES = ("hybrid", "hybrid_learned")
+QUICK = ("popularity", "repurchase", "ease")  # fitted in seconds: one of them serves until all models are fitted
 
 
 def model_class(name: str) -> type[Recommender]:

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from recommenders.errors import ConfigurationError, UnknownNameError, choices
 from recommenders.evaluation.tasks.task import EvaluationConfig
-from recommenders.models.all_models import MODELS, model_class
+from recommenders.models.all_models import MODELS, QUICK, model_class
 from recommenders.models.recommender import DEFAULT_OPTIONS, EpochCallback, ModelConfig, TrainingOptions
 from recommenders.training.code_fingerprint import code_fingerprint
 
@@ -218,6 +218,22 @@ class TrainingConfig(BaseModel):
     def enabled(self) -> list[str]:
         """The names of the enabled models, base models before ensembles."""
         return [name for name in MODELS if self.section(name).enabled]
+
+    def quick(self) -> "TrainingConfig | None":
+        """The same configuration with only those of its models that are fitted in seconds.
+
+        None if there are no others, or if only popularity is one of them.
+        """
+        names = [name for name in self.enabled() if name in QUICK]
+        if len(names) < 2 or names == self.enabled():
+            return None
+        sections = {name: self.section(name).model_copy(update={"enabled": name in names}) for name in MODELS}
+        return self.model_copy(update={"models": self.models.model_copy(update=sections)})
+
+    def is_provisional(self, recipe: str) -> bool:
+        """Whether a recipe is the one of quick(), whose model serves only until all models are fitted."""
+        quick = self.quick()
+        return quick is not None and recipe == quick.recipe()
 
     def recipe(self) -> str:
         """A short hash of all that determines the fitted models on given data: their settings and the training code.

@@ -48,9 +48,10 @@ def choose(
 ) -> CandidateChoice:
     """The ensemble with the higher NDCG on the validation window; both are fitted on the log before that window.
 
-    An earlier choice stays valid if recipe and protocol are the same and the number of events has changed by at most
-    MAX_LOG_CHANGE. No model is fitted if there is only one candidate, if the log is too short for a validation window,
-    or for the first release (`first`), to save the extra fitting time: then the result is the default.
+    If no ensemble is enabled, all models are candidates. An earlier choice stays valid if recipe and protocol are the
+    same and the number of events has changed by at most MAX_LOG_CHANGE. No model is fitted if there is only one
+    candidate, if the log is too short for a validation window, or for the first release of an ensemble (`first`), to
+    save the extra fitting time: then the result is the default.
     """
     n_events = interactions.num_rows
     if earlier is not None and _is_valid(earlier, config, protocol, n_events):
@@ -62,8 +63,8 @@ def choose(
 
     if len(names) == 1:
         return chosen(names[0], "the only enabled candidate")
-    if first:
-        return chosen(names[0], "the default, because no model is served yet; the next training compares both")
+    if first and names[0] in CANDIDATES:
+        return chosen(names[0], "the default, because no ensemble is served yet; the next training compares both")
     try:
         window = window_task(interactions, items, protocol, "validation")
     except DataError as error:

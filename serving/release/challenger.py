@@ -76,7 +76,10 @@ def _compare_with_champion(
         cause = " ".join(str(error).split())
         reason = f"the comparison is not possible ({cause}), so the challenger only had to beat popularity"
         return ChampionComparison(name, reason, must_be_better_reason=must_be_better)
-    return ChampionComparison(name, description, left, right, must_be_better_reason=must_be_better)
+    is_provisional = config.is_provisional(champion.recipe)
+    return ChampionComparison(
+        name, description, left, right, must_be_better_reason=must_be_better, is_provisional=is_provisional
+    )
 
 
 def _values_on_champion_window(

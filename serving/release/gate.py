@@ -59,7 +59,8 @@ class ChampionComparison:
 
     name: of the champion, for messages. window_or_reason: the window, or why nothing is compared. In the second case
     `passes_uncompared` states whether the challenger may pass. must_be_better_reason: why the challenger has to be
-    better than the champion, where "not worse" is not enough; else empty.
+    better than the champion, where "not worse" is not enough; else empty. is_provisional: the champion serves only
+    until all models are fitted, so the challenger passes unless it is clearly worse.
     """
 
     name: str
@@ -68,6 +69,7 @@ class ChampionComparison:
     champion: Vector | None = None
     passes_uncompared: bool = True
     must_be_better_reason: str = ""
+    is_provisional: bool = False
 
 
 @dataclass(frozen=True)
@@ -159,6 +161,8 @@ def _check_against_champion(
     if must_be_better:
         check = _check_better(candidate, comparison.name, versus)
         check = GateCheck(check.passed, f"{check.reason}; {must_be_better}")
+    elif comparison.is_provisional:
+        check = _check_not_clearly_worse(candidate, comparison.name, versus)
     else:
         check = _check_not_worse(candidate, comparison.name, versus, allowed)
     means = {"challenger_mean": _mean(comparison.challenger), "champion_mean": _mean(comparison.champion)}
@@ -216,6 +220,14 @@ def _check_not_worse(name: str, champion: str, versus: PairedDifference, allowed
     verb = "is not worse than" if passed else "may be worse than"
     reason = f"{name} {verb} {champion}: {_describe(versus)}; the lower bound must be at least {-allowed:+.4f}"
     return GateCheck(passed, reason)
+
+
+def _check_not_clearly_worse(name: str, champion: str, versus: PairedDifference) -> GateCheck:
+    """Passes without enough users, too: a small shop gets the model of its configuration."""
+    passed = versus.users < MIN_USERS or versus.high >= 0
+    verb = "is not clearly worse than" if passed else "is clearly worse than"
+    reason = f"{name} {verb} {champion}, which serves only until all models are fitted: {_describe(versus)}"
+    return GateCheck(passed, f"{reason}; the upper bound must be at least 0")
 
 
 def _not_comparable(name: str, other: str, versus: PairedDifference) -> GateCheck:

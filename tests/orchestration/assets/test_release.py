@@ -53,7 +53,7 @@ def test_the_candidate_is_the_choice_on_the_validation_window(
         lake=lake,
         datasets=datasets,
         training=training,
-        registry=SimpleNamespace(reconcile=lambda _: [], champion=lambda _: "a version serves"),
+        registry=SimpleNamespace(reconcile=lambda _: [], champion=lambda _: SimpleNamespace(recipe="another")),
         interactions=INTERACTIONS.empty_table(),
         items=ITEMS.empty_table(),
         evaluation_report=report({"popularity": 0.1, chosen: 0.2, other: 0.4}),

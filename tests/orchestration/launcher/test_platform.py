@@ -17,6 +17,7 @@ from dagster._core.scheduler.instigation import TickStatus
 
 from orchestration.settings import Settings
 from serving.champion.pointer import read_pointer
+from serving.release.registry import Registry
 
 pytestmark = pytest.mark.slow
 
@@ -112,9 +113,26 @@ def test_the_summary_has_addresses_results_and_an_example_request(
     for url in settings.urls.values():
         assert url in output
     assert "ndcg@10" in output.lower()
-    (curl,) = [line.strip() for line in output.splitlines() if line.strip().startswith("curl ")]
-    answer = subprocess.run(["bash", "-c", curl], capture_output=True, text=True, timeout=30, check=True)
+    first, last = [line.strip() for line in output.splitlines() if line.strip().startswith("curl ")]
+    assert first == last
+    answer = subprocess.run(["bash", "-c", last], capture_output=True, text=True, timeout=30, check=True)
     assert len(json.loads(answer.stdout)["items"]) == 10
+
+
+def test_a_quick_model_serves_until_the_gate_has_compared_the_best_of_all_with_it(
+    platform: "subprocess.Popen[bytes]", settings: Settings
+) -> None:
+    output = (settings.home / "run.log").read_text()
+    assert output.index("Answering after") < output.index("hybrid_learned  ")  # the step that fits it
+    first, second = sorted(Registry(settings).versions("custom_b2b"), key=lambda version: version.number)[:2]
+    quick = settings.training.quick()
+    assert quick is not None
+    assert first.recipe == quick.recipe()
+    assert first.model in quick.enabled()
+    assert (second.model, second.recipe) == ("hybrid_learned", settings.training.recipe())
+    assert second.gate_record is not None
+    assert second.gate_record["champion"] == f"version 1 ({first.model})"
+    assert second.gate_record["versus_champion"]["users"] > 0
 
 
 def test_unknown_users_get_a_list_from_their_history_or_popularity(

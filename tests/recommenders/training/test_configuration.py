@@ -31,6 +31,19 @@ def test_the_basic_file_holds_the_defaults() -> None:
     }
 
 
+def test_the_quick_configuration_has_only_models_that_are_fitted_in_seconds() -> None:
+    config = TrainingConfig()
+    quick = config.quick()
+    assert quick is not None
+    assert quick.enabled() == ["popularity", "repurchase", "ease"]
+    assert quick.fit_config("ease") == config.fit_config("ease")
+    assert config.is_provisional(quick.recipe())
+    assert not config.is_provisional(config.recipe())
+    assert quick.quick() is None  # there is nothing more to fit
+    off = {name: {"enabled": False} for name in ("repurchase", "ease")}
+    assert TrainingConfig.model_validate({"models": off}).quick() is None  # popularity alone needs no head start
+
+
 def test_the_large_file_has_the_large_column() -> None:
     config = TrainingConfig.load(CONFIGS / "training-large.yaml")
     network = config.models.neural_collaborative

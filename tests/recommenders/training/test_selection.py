@@ -135,6 +135,13 @@ def test_no_model_is_fitted_with_one_candidate_or_for_the_first_release(monkeypa
     assert "there is no validation window" in short.how
 
 
+def test_single_models_are_compared_for_the_first_release_too(fixed_ndcg: Any) -> None:
+    fixed_ndcg({"popularity": 0.1, "ease": 0.3, "repurchase": 0.2})
+    quick = config(ease={}, repurchase={}).quick()
+    assert quick is not None
+    assert choose(quick, *market(), TIME_CUT, first=True).candidate == "ease"
+
+
 def test_a_choice_without_comparison_is_not_kept(fixed_ndcg: Any) -> None:
     interactions, items = market()
     first = choose(config(), interactions, items, TIME_CUT, first=True)

@@ -62,6 +62,21 @@ def test_a_loss_within_the_margin_passes_and_a_larger_loss_does_not():
     assert promoted(0.98, margin=0.03)
 
 
+def test_a_provisional_champion_is_replaced_unless_the_challenger_is_clearly_worse():
+    noisy = np.tile([0.0, 1.0], 25)
+
+    def decided(challenger: np.ndarray, provisional: bool = True):
+        comparison = ChampionComparison("version 1 (ease)", "a window", challenger, noisy, is_provisional=provisional)
+        return decide(GOOD, POOR, comparison, candidate="hybrid", rules=RULES)
+
+    assert decided(1 - noisy).promote  # no evidence either way
+    assert not decided(1 - noisy, provisional=False).promote
+    worse = decided(noisy / 2)
+    assert not worse.promote
+    assert "is clearly worse than version 1 (ease), which serves only until all models" in worse.reasons[-1]
+    assert decided(np.full(50, np.nan)).promote  # a shop without users to compare
+
+
 @settings(max_examples=60)
 @given(VECTORS, VECTORS, st.floats(0, 0.2))
 def test_the_lower_bound_of_the_interval_decides_against_the_champion(challenger, champion, margin):
