@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestration.io_manager import CLEAN_TABLES, CleanTables, Lake
+from orchestration.run_process import RunLake
 from orchestration.settings import Settings
 from recommenders.datasets.spec import DatasetSpec, source_until
 from recommenders.datasets.store import Fingerprint, TableStore, Version
@@ -134,6 +135,6 @@ def resources(settings: Settings) -> dict[str, Any]:
         "training": settings.training,
         "registry": Registry(settings),
         "lake": Lake(root=root),
-        "io_manager": Lake(root=root),
+        "io_manager": RunLake(root=root),
         CLEAN_TABLES: CleanTables(root=root),
     }

@@ -13,13 +13,13 @@ from typing import Any
 
 import dagster as dg
 import httpx
-import psutil
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from orchestration.jobs import STARTED
-from orchestration.launcher.runs import PID_TAG, RunFailedError, materialise, this_process, upstream
+from orchestration.launcher.runs import RunFailedError, materialise, upstream
 from orchestration.resources import Dataset
+from orchestration.run_process import PID_TAG, is_alive
 from orchestration.settings import Settings
 from recommenders.errors import BundleError
 from recommenders.evaluation.report import Report
@@ -213,12 +213,6 @@ def curl_line(settings: Settings) -> str:
     body = shlex.quote(json.dumps(example_request(settings), ensure_ascii=False))
     key = '-H "Authorization: Bearer $TRADEWIND_API_KEY" ' if settings.api_keys_file else ""
     return f"curl -s {settings.urls['service']}/predict {key}-H 'Content-Type: application/json' -d {body}"
-
-
-def is_alive(tag: str) -> bool:
-    """Whether the process that a run's tag names (see runs.this_process) is still running."""
-    pid, _, _ = tag.partition("@")
-    return pid.isdecimal() and psutil.pid_exists(int(pid)) and this_process(int(pid)) == tag
 
 
 @contextmanager

@@ -8,16 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
-import psutil
 
 from orchestration.definitions import definitions
 from orchestration.jobs import PARTITION_TAG, RETRAINING
 from orchestration.launcher.dagster_internals import AssetCheckFailedError, create_run, execute
+from orchestration.run_process import PID_TAG, process_tag
 from orchestration.settings import Settings
 from recommenders.errors import TradewindError
 from serving.settings import PROJECT
-
-PID_TAG = "tradewind/pid"  # the process that executes a run
 
 
 class RunFailedError(TradewindError):
@@ -43,7 +41,7 @@ def materialise(settings: Settings, assets: Sequence[str] = (), cause: str = "co
     job = definitions(settings, **replaced).resolve_job_def(RETRAINING)
     with dg.DagsterInstance.from_config(str(settings.dagster_home)) as instance:
         started = time.perf_counter()
-        tags = {PARTITION_TAG: settings.dataset, "cause": cause, PID_TAG: this_process(os.getpid())}
+        tags = {PARTITION_TAG: settings.dataset, "cause": cause, PID_TAG: process_tag(os.getpid())}
         run = create_run(instance, job, assets, tags, PROJECT / "workspace.yaml")
         try:
             execute(instance, job, run)
@@ -62,11 +60,6 @@ def failed_checks(instance: dg.DagsterInstance, run_id: str) -> list[str]:
     found = [event.get_dagster_event().asset_check_evaluation_data for event in events]
     stops = [one for one in found if one.blocking and not one.passed and one.severity is dg.AssetCheckSeverity.ERROR]
     return [f"check {one.check_name} failed: {one.description}" for one in stops]
-
-
-def this_process(pid: int) -> str:
-    """A process id with its start time, because the system uses ids again."""
-    return f"{pid}@{psutil.Process(pid).create_time():.2f}"
 
 
 def upstream(settings: Settings, *assets: str, **replaced: Any) -> list[str]:

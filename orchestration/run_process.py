@@ -1,0 +1,60 @@
+"""The process of a run: its tag, the lock of the data set that it writes, and the runs whose process is gone.
+
+Dagster executes all steps of a run in one process. Its queue starts one run at a time, but a run of the command line is
+not in the queue. So each run holds the lock of its data set from its first step to its last.
+"""
+
+import os
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+import dagster as dg
+import psutil
+
+from orchestration.io_manager import Lake
+from orchestration.jobs import PARTITION_TAG, STARTED
+from recommenders.storage.locks import locked
+
+PID_TAG = "tradewind/pid"  # the process that executes a run
+LOCK = ".run.lock"  # in the folder of a data set
+
+
+def process_tag(pid: int) -> str:
+    """A process id with its start time, because the system uses ids again."""
+    return f"{pid}@{psutil.Process(pid).create_time():.2f}"
+
+
+def is_alive(tag: str) -> bool:
+    """Whether the process of a process_tag() is still running."""
+    pid, _, _ = tag.partition("@")
+    try:
+        return pid.isdecimal() and process_tag(int(pid)) == tag
+    except psutil.Error:
+        return False
+
+
+def lost_runs(instance: dg.DagsterInstance) -> list[dg.DagsterRun]:
+    """The started runs whose process is gone. A run without a tag has not begun its first step: it may be starting."""
+    runs = instance.get_runs(dg.RunsFilter(statuses=STARTED))
+    return [run for run in runs if PID_TAG in run.tags and not is_alive(run.tags[PID_TAG])]
+
+
+class RunLake(Lake):
+    """The lake of a run, which writes a data set only while no other run does."""
+
+    @contextmanager
+    def yield_for_execution(self, context: dg.InitResourceContext) -> Generator[Lake, None, None]:
+        """Tags the run with its process, and holds the lock of its data set; waits for another run to end."""
+        run, instance = context.run, context.instance
+        if run is None or instance is None or (dataset := run.tags.get(PARTITION_TAG)) is None:
+            yield self
+            return
+        instance.add_run_tags(run.run_id, {PID_TAG: process_tag(os.getpid())})
+
+        def log_wait() -> None:
+            if context.log is not None:
+                context.log.info(f"another run writes the data set {dataset}; waiting for its end")
+
+        with locked(Path(self.root) / dataset / LOCK, on_wait=log_wait):
+            yield self
