@@ -11,6 +11,7 @@ import dagster as dg
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 from pydantic_settings import NoDecode
 
+from monitoring.alerts.dispatcher import AlertDispatcher
 from recommenders.datasets.all_datasets import DATASETS, dataset, datasets
 from recommenders.datasets.reading.counted_feedback import check_weights
 from recommenders.datasets.spec import DatasetSpec
@@ -77,6 +78,8 @@ class Settings(ServingSettings):
     config: AbsolutePath = PROJECT / "configs" / "training.yaml"
     datasets: AbsolutePath = PROJECT / "configs" / "datasets.yaml"  # custom data sets (docs/custom-data.md)
     source: AbsolutePath | None = None  # file or folder with the files of `dataset`
+    alerts_file: AbsolutePath = PROJECT / "configs" / "alerts.yaml"  # channels and policy of alerts (docs/alerts.md)
+    outbox_url: str = ""  # of alerts; default: SQLite below home
     real_data: AbsolutePath | None = None  # a folder with one folder per data set
     retrain_cron: Cron = "0 2 * * *"  # UTC
     drift_cron: Cron = "30 * * * *"  # UTC
@@ -187,10 +190,11 @@ class Settings(ServingSettings):
         """The folder of the logs of services and alerts."""
         return self.home / "logs"
 
-    @property
-    def alerts(self) -> Path:
-        """The file of alerts, one JSON line per alert."""
-        return self.logs / "alerts.jsonl"
+    @cached_property
+    def alerts(self) -> AlertDispatcher:
+        """The alerts: a caller sends one by settings.alerts.send(Alert(...))."""
+        outbox = self.outbox_url or f"sqlite:///{self.home / 'alerts' / 'outbox.db'}"
+        return AlertDispatcher(outbox, self.alerts_file, self.logs / "alerts.jsonl")
 
     @property
     def dagster_home(self) -> Path:

@@ -80,7 +80,7 @@ GROUPS = {  # folder -> module: its tests, in the same folder of tests/
         "retraining": "test_retraining",
     },
     "orchestration": {
-        "sensors": "test_sensors",
+        "sensors/retraining": "sensors/test_retraining",
         "checks": "test_checks test_feature_check test_definitions",
     },
 }

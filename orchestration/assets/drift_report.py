@@ -6,7 +6,7 @@ from datetime import timedelta
 import dagster as dg
 import pyarrow as pa
 
-from monitoring.alerts import Alert, Severity, recent, send
+from monitoring.alerts.alert import Alert
 from monitoring.drift.feed import describe
 from monitoring.drift.report import DriftReport, report_url
 from monitoring.drift.report import drift_report as compare
@@ -56,20 +56,31 @@ def drift_report(
             **links(settings, report),
         },
     )
-    if report.fired:
-        alert_once(context, settings, report)
+    update_alerts(context, settings, report)
     return report
 
 
-def alert_once(context: dg.AssetExecutionContext, settings: Settings, report: DriftReport) -> None:
-    """Sends an alert for drift or for a broken feed, once for each data version."""
-    name, kind = context.partition_key, "broken feed" if report.feed_problems else "drift"
-    key = f"{kind.replace(' ', '-')}/{name}/{report.data_version}"
-    severity: Severity = "critical" if report.feed_problems else "warning"
-    alert = Alert(f"{kind} in {name}", report.summary, severity, key, name)
-    context.log.warning(f"{alert.title}: {alert.body}")
-    if all(earlier.key != key for earlier in recent(settings.alerts)):
-        send(alert, settings.alerts)
+def update_alerts(context: dg.AssetExecutionContext, settings: Settings, report: DriftReport) -> None:
+    """Sends an alert for drift or for a broken feed, and ends the incidents whose cause is over.
+
+    Of a broken feed, and of too few events, nothing is known about drift: its incident stays open.
+    """
+    name = context.partition_key
+    if report.feed_problems:
+        done = "It starts no retraining on this data; the champion keeps serving."
+        alert = Alert(f"broken feed in {name}", report.summary, "critical", "broken feed", name, done=done)
+    elif report.fired:
+        done = "The champion keeps serving; the sensor drift starts a retraining, unless it cools down."
+        alert = Alert(f"drift in {name}", report.summary, "warning", "drift", name, done=done)
+    else:
+        alert = None
+    if alert:
+        context.log.warning(f"{alert.title}: {alert.body}")
+        settings.alerts.send(alert)
+    if report.tested and not report.feed_problems:
+        settings.alerts.recover("broken feed", name)
+        if not report.fired:
+            settings.alerts.recover("drift", name)
 
 
 def earlier_items(store: TableStore, days: int) -> pa.Table | None:

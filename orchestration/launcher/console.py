@@ -11,7 +11,7 @@ import httpx
 from rich.console import Console
 from rich.table import Table
 
-from monitoring import alerts
+from monitoring.alerts.listing import recent_alerts
 from orchestration.jobs import PARTITION_TAG
 from orchestration.launcher import platform_state
 from orchestration.launcher.runs import RunFailedError
@@ -201,7 +201,7 @@ def status_of(settings: Settings) -> Status:
         },
         "services": {name: _is_up(url) for name, url in settings.urls.items()},
         "runs": runs,
-        "alerts": [alert.title for alert in alerts.recent(settings.alerts, 5)],
+        "alerts": [alert.title for alert in recent_alerts(settings.alerts.outbox, 5)],
     }
 
 

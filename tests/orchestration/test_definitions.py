@@ -59,7 +59,8 @@ def test_schedules_and_sensors_run_by_default(defs: dg.Definitions) -> None:
     schedules = {s.name: s.default_status for s in repository.schedule_defs}
     sensors = {s.name: s.default_status for s in repository.sensor_defs}
     assert schedules == dict.fromkeys(["nightly_retraining", "hourly_drift"], dg.DefaultScheduleStatus.RUNNING)
-    assert sensors == dict.fromkeys(["new_data", "drift", "failed_runs"], dg.DefaultSensorStatus.RUNNING)
+    names = ["new_data", "drift", "failed_runs", "succeeded_runs", "alerts"]
+    assert sensors == dict.fromkeys(names, dg.DefaultSensorStatus.RUNNING)
 
 
 def test_which_checks_block_and_which_warn(defs: dg.Definitions) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from monitoring import alerts
+from monitoring.alerts.listing import open_incidents, recent_alerts
 from orchestration.assets.drift_report import drift_report, earlier_items
 from orchestration.io_manager import TableVersion
 from orchestration.resources import Datasets
@@ -49,12 +49,14 @@ def test_a_broken_feed_sends_one_alert_with_its_faults(tmp_path: Path, make_sett
         assert report.data_version == "abc"
         assert {problem.column for problem in report.feed_problems} == {"item_id", "unit_price"}
         metadata = context.get_output_metadata("result")
-    (alert,) = alerts.recent(settings.alerts)
+    (alert,) = recent_alerts(settings.alerts.outbox, 9)
     assert (alert.severity, alert.title) == ("critical", "broken feed in online_retail")
+    (incident,) = open_incidents(settings.alerts.outbox)
+    assert (incident.key, incident.n_alerts) == ("broken feed/online_retail", 2)
     summary = str(metadata["broken feed"])
     assert summary.startswith("item_id has a new format in 100% of the newest ids, 0% before (example: '00")
     assert "unit_price has a value in 0% of the newest events, 100% before" in summary
-    assert summary in alert.body
+    assert summary in settings.alerts.log_file.read_text()
     assert f"| {report.feed_problems[0].text} | 1.0000 |" in metadata["columns"].value
 
 

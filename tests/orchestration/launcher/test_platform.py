@@ -184,7 +184,7 @@ def test_every_page_answers_in_a_real_browser(
 
 def test_schedule_and_sensors_tick_in_the_live_daemon(platform: "subprocess.Popen[bytes]", settings: Settings) -> None:
     log = settings.home / "run.log"
-    wanted = {"nightly_retraining", "new_data", "drift", "failed_runs"}
+    wanted = {"nightly_retraining", "new_data", "drift", "failed_runs", "succeeded_runs", "alerts"}
     with dg.DagsterInstance.from_config(str(settings.dagster_home)) as instance:
 
         def ticked() -> set[str]:

@@ -1,10 +1,9 @@
-"""The sensors: new data and drift start a retraining, a failed run sends an alert."""
+"""The sensors that start a retraining: for new data, and for drift."""
 
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
-from monitoring.alerts import Alert, send
 from monitoring.drift.feed import describe
 from monitoring.drift.report import DriftReport
 from monitoring.retraining import MonitoringResult, PastRun, should_retrain
@@ -17,11 +16,6 @@ from serving.release.registry import Registry
 
 DRIFT_REPORT = dg.AssetKey("drift_report")
 CAUSE_TAG = "cause"
-
-
-def sensors(settings: Settings) -> list[dg.SensorDefinition]:
-    """The sensors of the served data set; they run when the daemon runs."""
-    return [new_data_sensor(settings), drift_sensor(settings), failure_sensor(settings)]
 
 
 def new_data_sensor(settings: Settings) -> dg.SensorDefinition:
@@ -141,33 +135,6 @@ def retrain_request(
     cool_down = timedelta(hours=settings.cool_down_hours)
     decision = should_retrain(facts, past_retrainings(instance, settings.dataset), cool_down, datetime.now(UTC))
     return request(settings.dataset, decision.key, "drift") if decision.retrain else dg.SkipReason(decision.reason)
-
-
-def failure_sensor(settings: Settings) -> dg.SensorDefinition:
-    """Alerts when a run fails."""
-
-    @dg.run_failure_sensor(
-        name="failed_runs",
-        minimum_interval_seconds=settings.sensor_seconds,
-        default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Alerts when a run fails.",
-    )
-    def failed_runs(context: dg.RunFailureSensorContext, settings: dg.ResourceParam[Settings]) -> None:
-        """Sends an alert with the run, its data set, the error, and the address of its log."""
-        run = context.dagster_run
-        dataset = run.tags.get(PARTITION_TAG, "no data set")
-        send(
-            Alert(
-                f"{run.job_name} failed on {dataset}",
-                f"{context.failure_event.message}; {settings.urls['dagster']}/runs/{run.run_id}",
-                severity="critical",
-                key=f"failed/{run.run_id}",
-                dataset=dataset,
-            ),
-            settings.alerts,
-        )
-
-    return failed_runs
 
 
 def request(dataset: str, key: str, cause: str) -> dg.RunRequest:

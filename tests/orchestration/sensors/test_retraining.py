@@ -1,4 +1,4 @@
-"""The sensors: what they start, and what they do not start twice."""
+"""The sensors that start retrainings: what they start, and what they do not start twice."""
 
 import re
 import shutil
@@ -10,13 +10,12 @@ from types import SimpleNamespace
 import dagster as dg
 import pytest
 
-from monitoring import alerts
 from monitoring.drift.feed import FeedProblem
 from monitoring.drift.report import DriftReport, Window
 from orchestration.jobs import RETRAINING
 from orchestration.launcher.dagster_internals import origin
 from orchestration.resources import Dataset, resources
-from orchestration.sensors import drift_sensor, failure_sensor, new_data_sensor
+from orchestration.sensors.retraining import drift_sensor, new_data_sensor
 from orchestration.settings import Settings
 from recommenders.storage.feedback_reader import collect
 from serving.feedback.events import StoredEvent
@@ -307,31 +306,3 @@ def test_drift_cools_down_after_a_retraining_for_drift(settings: Settings) -> No
         request, why, _ = poll(drift_sensor, settings, instance, "0")
     assert request is None
     assert re.match(r"cool-down until .* failed", why)
-
-
-def test_a_failed_run_alerts(settings: Settings) -> None:
-    @dg.op
-    def breaks() -> None:
-        raise ValueError("the file is wrong")
-
-    @dg.job
-    def job() -> None:
-        breaks()
-
-    with dg.DagsterInstance.ephemeral() as instance:
-        result = job.execute_in_process(
-            instance=instance, raise_on_error=False, tags={"dagster/partition": "online_retail"}
-        )
-        (failure,) = [event for event in result.all_events if event.is_job_failure]
-        context = dg.build_run_status_sensor_context(
-            "failed_runs",
-            dagster_instance=instance,
-            dagster_run=result.dagster_run,
-            dagster_event=failure,
-            resources={"settings": settings},
-        ).for_run_failure()
-        failure_sensor(settings)(context)
-    (alert,) = alerts.recent(settings.alerts)
-    assert alert.severity == "critical"
-    assert alert.dataset == "online_retail"
-    assert result.run_id in alert.body

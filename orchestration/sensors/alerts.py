@@ -1,0 +1,76 @@
+"""The sensors of alerts: a failed run raises one, a later successful run ends it, and each tick sends what is due."""
+
+import dagster as dg
+
+from monitoring.alerts.alert import Alert
+from orchestration.jobs import PARTITION_TAG
+from orchestration.settings import Settings
+
+
+def failed_runs_sensor(settings: Settings) -> dg.SensorDefinition:
+    """Alerts when a run fails."""
+
+    @dg.run_failure_sensor(
+        name="failed_runs",
+        minimum_interval_seconds=settings.sensor_seconds,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Alerts when a run fails.",
+    )
+    def failed_runs(context: dg.RunFailureSensorContext, settings: dg.ResourceParam[Settings]) -> None:
+        """Sends an alert with the run, its data set, the error, and the address of its log."""
+        run = context.dagster_run
+        dataset = dataset_of(run)
+        settings.alerts.send(
+            Alert(
+                f"{run.job_name} failed on {dataset}",
+                f"{context.failure_event.message}; {settings.urls['dagster']}/runs/{run.run_id}",
+                "critical",
+                "failed run",
+                dataset,
+                subject=run.job_name,
+                done="The champion keeps serving; this run released nothing after the step that failed.",
+                id=f"failed run {run.run_id}",  # a tick that was killed is repeated
+            )
+        )
+
+    return failed_runs
+
+
+def succeeded_runs_sensor(settings: Settings) -> dg.SensorDefinition:
+    """Ends the incident of failed runs when a run of the same job and data set succeeds."""
+
+    @dg.run_status_sensor(
+        run_status=dg.DagsterRunStatus.SUCCESS,
+        name="succeeded_runs",
+        minimum_interval_seconds=settings.sensor_seconds,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Ends the alerts of failed runs when a run of the same job succeeds.",
+    )
+    def succeeded_runs(context: dg.RunStatusSensorContext, settings: dg.ResourceParam[Settings]) -> None:
+        """Ends the open incident, if there is one."""
+        run = context.dagster_run
+        settings.alerts.recover("failed run", dataset_of(run), run.job_name)
+
+    return succeeded_runs
+
+
+def alerts_sensor(settings: Settings) -> dg.SensorDefinition:
+    """Sends the alerts that are due."""
+
+    @dg.sensor(
+        name="alerts",
+        minimum_interval_seconds=settings.sensor_seconds,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Sends the alerts of the outbox that are due, and tries again those that a channel refused.",
+    )
+    def alerts(settings: dg.ResourceParam[Settings]) -> dg.SkipReason:
+        """One round. It starts no run."""
+        done = settings.alerts.deliver()
+        return dg.SkipReason(f"{done.sent} messages sent, {done.failed} not accepted")
+
+    return alerts
+
+
+def dataset_of(run: dg.DagsterRun) -> str:
+    """The data set of a run."""
+    return run.tags.get(PARTITION_TAG, "no data set")
