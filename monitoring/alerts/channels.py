@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +10,7 @@ from dataclasses import asdict
 from datetime import UTC
 from pathlib import Path
 from typing import Any, Protocol
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from monitoring.alerts.alert import Message, Severity
 from monitoring.alerts.configuration import LOG, AlertConfig, ChannelConfig
@@ -109,12 +110,21 @@ class AppriseChannel:
                 f"{where}: got a URL with {len(service)} recipients or retries; allowed: one recipient, without retry=,"
                 " because a message that one of them refuses would come twice to the others; write a channel for each"
             )
-        shown = service.url(privacy=True)
-        for part in url.replace("?", "/").replace("@", "/").replace("&", "/").replace("=", "/").split("/"):
-            for secret in (part, *part.split(":")):
-                if len(secret) >= SHORTEST_SECRET and secret not in shown:
-                    secrets.hide(secret)
+        _hide_parts(secrets, url, str(service.url(privacy=True)))
         return service, secrets
+
+
+def _hide_parts(secrets: Secrets, url: str, shown: str) -> None:
+    """Hides the parts of a URL in messages, except the host and the values that Apprise itself shows.
+
+    The path is hidden in any case: the path of a webhook is often its secret.
+    """
+    parts = urlsplit(url)
+    host, texts = urlsplit(shown).netloc, re.split("[/:@]", f"{parts.netloc}/{parts.path}")
+    texts = [text for text in texts if text not in host] + [v for _, v in parse_qsl(parts.query) if v not in shown]
+    for text in texts:
+        if len(text) >= SHORTEST_SECRET:
+            secrets.hide(text)
 
 
 def channels_of(config: AlertConfig, log_file: Path) -> dict[str, Channel]:

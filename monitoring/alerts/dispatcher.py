@@ -15,17 +15,30 @@ from functools import cached_property
 from pathlib import Path
 
 from monitoring.alerts.alert import Alert, Cause, key_of
-from monitoring.alerts.channels import Channel, ChannelError, channels_of
+from monitoring.alerts.channels import AppriseChannel, Channel, ChannelError, channels_of
 from monitoring.alerts.configuration import AlertConfig
+from monitoring.alerts.message_text import MessageText
 from monitoring.alerts.outbox import Outbox
 from monitoring.alerts.planning import plan
 from monitoring.alerts.policy import retry_wait
-from recommenders.errors import ConfigurationError, TradewindError
+from recommenders.errors import ConfigurationError, TradewindError, UnknownNameError
 
 LEASE = timedelta(minutes=5)  # longer than a service may take for one message
 ROUND_SECONDS = 40.0  # Dagster ends a tick of a sensor after 60
 CALL_SECONDS = 5.0  # that a call of a run may take for a round of its own
+TEST_TEXT = MessageText(
+    "[test] alerts of Tradewind", "This is a test by `tradewind alerts test`: alerts arrive here.", "info"
+)
 logger = logging.getLogger("tradewind.alerts")
+
+
+@dataclass(frozen=True)
+class ChannelTest:
+    """The result of a test message. address: the service, without secrets. problem: None if it was accepted."""
+
+    channel: str
+    address: str
+    problem: str | None
 
 
 @dataclass(frozen=True)
@@ -73,6 +86,26 @@ class AlertDispatcher:
         config = AlertConfig.load(self.config_file)
         channels = channels_of(config, self.log_file)
         return deliver(self.outbox, config, channels, self.clock, max_seconds)
+
+    def test(self, name: str | None = None) -> list[ChannelTest]:
+        """Sends a test message to one channel, or to all but the log, past the outbox and the policy.
+
+        Raises ConfigurationError if the file is not valid or has no channel of this name.
+        """
+        config, results = AlertConfig.load(self.config_file), list[ChannelTest]()
+        names = [channel.name for channel in config.channels]
+        if name is not None and name not in names:
+            raise UnknownNameError("channel", name, names)
+        for one in config.channels:
+            if name in (None, one.name):
+                channel, address, problem = AppriseChannel(one), "", None
+                try:
+                    address = channel.address()
+                    channel.send_text(TEST_TEXT)
+                except (ChannelError, ConfigurationError) as error:
+                    problem = str(error)
+                results.append(ChannelTest(one.name, address, problem))
+        return results
 
     def _deliver_now(self) -> None:
         """A round that never stops the caller: the alert is stored, and the next round sends it."""

@@ -3,6 +3,7 @@
 A call that writes returns after the commit is on disk. Processes may share an outbox; they take turns.
 """
 
+import weakref
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -39,6 +40,7 @@ class Outbox:
     def __init__(self, url: str) -> None:
         """url: sqlite:///FILE or postgresql://... Creates the tables. Raises ConfigurationError and OutboxError."""
         self._engine = engine_of(url)
+        weakref.finalize(self, self._engine.dispose)  # who drops the outbox leaves no connection open
         with self.writing() as connection:
             metadata.create_all(connection)
 

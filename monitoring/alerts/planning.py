@@ -12,8 +12,6 @@ from monitoring.alerts.outbox import Outbox, alert_of
 from monitoring.alerts.policy import HOUR, Incident, Waiting, decide, messages_to_make
 from monitoring.alerts.tables import alerts, as_time, deliveries, incidents, messages, micros
 
-AT_ONCE = AlertConfig(group_seconds=0, per_hour=None)  # the log disturbs no person
-
 
 def plan(outbox: Outbox, config: AlertConfig, now: datetime) -> None:
     """Decides on the alerts that are new, and makes the messages that are due. Raises OutboxError."""
@@ -72,8 +70,10 @@ def _make_messages(connection: Connection, channel: str, config: AlertConfig, no
     """Makes the messages that a channel gets now."""
     made = select(func.count()).where(messages.c.channel == channel, messages.c.made_at > micros(now - HOUR))
     n_made = connection.scalar(made) or 0
-    policy = AT_ONCE if channel == LOG else config
-    for group in messages_to_make(_waiting(connection, channel), n_made, now, policy):
+    waiting = _waiting(connection, channel)
+    # the log disturbs no person: it gets all at once
+    groups = [waiting] if channel == LOG else messages_to_make(waiting, n_made, now, config)
+    for group in filter(None, groups):
         values = {"channel": channel, "state": "waiting", "attempts": 0, "problem": ""}
         times = {"made_at": micros(now), "due_at": micros(now)}
         number = _number(connection.execute(messages.insert().values(values | times)))

@@ -15,7 +15,6 @@ from sqlalchemy import (
     Index,
     Integer,
     MetaData,
-    NullPool,
     Table,
     Text,
     create_engine,
@@ -98,14 +97,14 @@ def engine_of(url: str) -> Engine:
     backend = parsed.get_backend_name()
     if backend == "postgresql":
         try:
-            return create_engine(parsed.set(drivername="postgresql+psycopg2"), poolclass=NullPool)
+            return create_engine(parsed.set(drivername="postgresql+psycopg2"), pool_pre_ping=True)
         except ModuleNotFoundError as error:
             fix = "pip install -e '.[postgres]'"
             raise ConfigurationError(f"outbox_url: postgresql needs a driver: {error}; {fix}") from error
     if backend != "sqlite" or not parsed.database:
         raise ConfigurationError(f"outbox_url: got {backend}://...; {ALLOWED}")
     Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(parsed, poolclass=NullPool, connect_args={"timeout": BUSY_SECONDS})
+    engine = create_engine(parsed, connect_args={"timeout": BUSY_SECONDS})
     event.listen(engine, "connect", _configure_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine

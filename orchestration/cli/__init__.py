@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from orchestration.cli import batch, benchmark, data, evaluate, keys, release, replay, run, status, train
+from orchestration.cli import alerts, batch, benchmark, data, evaluate, keys, release, replay, run, status, train
 from orchestration.cli.options import echo
 from recommenders.errors import ConfigurationError, DataError, TradewindError
 
@@ -23,6 +23,7 @@ app = typer.Typer(
 app.add_typer(data.app, name="data")
 app.add_typer(release.app, name="release")
 app.add_typer(keys.app, name="keys")
+app.add_typer(alerts.app, name="alerts")
 for command in (
     run.run,
     train.train,
