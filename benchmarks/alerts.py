@@ -105,7 +105,7 @@ def failing_server(quick: bool) -> Iterator[dict[str, Any]]:
 def kills(quick: bool) -> Iterator[dict[str, Any]]:
     """A sender is killed; other senders go on until all of its alerts have arrived; then the next one is killed."""
     rng, mailbox, ids = random.Random(2), Mailbox(FAILING, seed=1), list[str]()
-    n_kills, n_alerts = (6, 3) if quick else (60, 17)
+    n_kills, n_alerts = (6, 2) if quick else (60, 17)
     killed, doubled = Counter[str](), list[int]()
     with senders(mailbox) as started:
         while killed.total() < n_kills:

@@ -28,11 +28,16 @@ def commands() -> list[tuple[str, ...]]:
     found = set()
     for page in PAGES:
         for line in re.findall(
-            r"tradewind ((?:run|data|train|evaluate|benchmark|release|batch|status)\b[^\n`|#]*)", page.read_text()
+            r"tradewind ((?:run|data|train|evaluate|benchmark|release|batch|status|alerts)\b[^\n`|#]*)",
+            page.read_text(),
         ):
             words = line.split()
             path = [words[0]]
-            if words[0] in ("data", "release") and len(words) > 1 and re.fullmatch("[a-z][a-z-]*,?", words[1]):
+            if (
+                words[0] in ("data", "release", "alerts")
+                and len(words) > 1
+                and re.fullmatch("[a-z][a-z-]*,?", words[1])
+            ):
                 path.append(words[1].rstrip(","))
             options = re.findall(r"--[a-z-]+", line)
             found.add((" ".join(path), *options))

@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 
-from monitoring.alerts.alert import Alert, Cause, key_of
+from monitoring.alerts.alert import Alert, Cause, Message, key_of
 from monitoring.alerts.channels import AppriseChannel, Channel, ChannelError, channels_of
 from monitoring.alerts.configuration import AlertConfig
 from monitoring.alerts.message_text import MessageText
@@ -123,21 +123,33 @@ def deliver(
     max_seconds: float = ROUND_SECONDS,
 ) -> Round:
     """One round on an outbox. Raises OutboxError."""
-    plan(outbox, config, clock())
     began, sent, failed = time.monotonic(), 0, 0
+    planned_at = -1  # messages sent before the last plan
     while time.monotonic() - began < max_seconds:
         message = outbox.lease(clock(), LEASE, channels)
         if message is None:
-            break
-        try:
-            channels[message.channel].send(message, config.runbooks)
-        except (ChannelError, ConfigurationError) as error:
-            wait = retry_wait(message.attempts, config.retry, random.random())
-            outbox.mark_failed(message, str(error), None if wait is None else clock() + wait)
-            what = f"message {message.number} to {message.channel} failed, attempt {message.attempts}: {error}"
-            logger.log(logging.CRITICAL if wait is None else logging.WARNING, "%s", what)
-            failed += 1
-        else:
-            outbox.mark_sent(message, clock())
+            if planned_at == sent:
+                break
+            planned_at = sent
+            plan(outbox, config, clock())  # again after messages were sent: the end of an incident waits for its alert
+        elif _send(outbox, message, channels[message.channel], config, clock):
             sent += 1
+        else:
+            failed += 1
     return Round(sent, failed)
+
+
+def _send(
+    outbox: Outbox, message: Message, channel: Channel, config: AlertConfig, clock: Callable[[], datetime]
+) -> bool:
+    """Sends a leased message and stores the result; whether the channel accepted it."""
+    try:
+        channel.send(message, config.runbooks)
+    except (ChannelError, ConfigurationError) as error:
+        wait = retry_wait(message.attempts, config.retry, random.random())
+        outbox.mark_failed(message, str(error), None if wait is None else clock() + wait)
+        what = f"message {message.number} to {message.channel} failed, attempt {message.attempts}: {error}"
+        logger.log(logging.CRITICAL if wait is None else logging.WARNING, "%s", what)
+        return False
+    outbox.mark_sent(message, clock())
+    return True

@@ -50,7 +50,7 @@ def _add_to_incident(connection: Connection, row: Row[Any], config: AlertConfig)
 def _end_incident(connection: Connection, row: Row[Any]) -> None:
     """Ends the open incident. The channels that got, or will get, its alerts get a notice of the end.
 
-    An alert that is in no message yet is not sent any more: its cause was over before it was due.
+    An alert that is in no message yet is not sent any more: its cause was over before it was due. The log has it.
     """
     open_ = _open_incident(connection, row.key)
     if open_ is None:  # ended before, by a recovery that another process stored at the same time
@@ -61,7 +61,8 @@ def _end_incident(connection: Connection, row: Row[Any]) -> None:
     values = {"state": "queued", "reason": "the cause is over", "incident": open_.number, "severity": open_.severity}
     connection.execute(update(alerts).where(alerts.c.sequence == row.sequence).values(values))
     of_incident = select(alerts.c.sequence).where(alerts.c.incident == open_.number)
-    connection.execute(delete(deliveries).where(deliveries.c.alert.in_(of_incident), deliveries.c.message.is_(None)))
+    in_no_message = deliveries.c.alert.in_(of_incident) & deliveries.c.message.is_(None)
+    connection.execute(delete(deliveries).where(in_no_message, deliveries.c.channel != LOG))
     informed = select(deliveries.c.channel).where(deliveries.c.alert.in_(of_incident)).distinct()
     _deliver_to(connection, row.sequence, connection.scalars(informed).all())
 
@@ -104,12 +105,13 @@ def _waiting(connection: Connection, channel: str) -> list[Waiting]:
 
 
 def _earlier_states(connection: Connection, row: Row[Any], channel: str) -> set[str]:
-    """The states of the messages to a channel that have alerts of the same incident."""
+    """The states of the messages to a channel with earlier alerts of the same incident; waiting without a message."""
     chosen = (
-        select(messages.c.state)
-        .join(deliveries, deliveries.c.message == messages.c.number)
+        select(func.coalesce(messages.c.state, "waiting"))
+        .select_from(deliveries)
         .join(alerts, alerts.c.sequence == deliveries.c.alert)
-        .where(alerts.c.incident == row.incident, deliveries.c.channel == channel)
+        .outerjoin(messages, messages.c.number == deliveries.c.message)
+        .where(alerts.c.incident == row.incident, alerts.c.sequence < row.sequence, deliveries.c.channel == channel)
     )
     return set(connection.scalars(chosen))
 
