@@ -11,7 +11,9 @@ import pyarrow as pa
 import pytest
 
 from monitoring.alerts.listing import open_incidents, recent_alerts
-from orchestration.assets.drift_report import drift_report, earlier_items
+from monitoring.drift.feed import FeedProblem
+from monitoring.drift.report import DriftReport, Window
+from orchestration.assets.drift_report import drift_report, earlier_items, update_alerts
 from orchestration.io_manager import TableVersion
 from orchestration.resources import Datasets
 from orchestration.settings import Settings
@@ -58,6 +60,28 @@ def test_a_broken_feed_sends_one_alert_with_its_faults(tmp_path: Path, make_sett
     assert "unit_price has a value in 0% of the newest events, 100% before" in summary
     assert summary in settings.alerts.log_file.read_text()
     assert f"| {report.feed_problems[0].text} | 1.0000 |" in metadata["columns"].value
+
+
+def test_an_incident_is_over_when_a_tested_report_has_no_sign_of_it(
+    tmp_path: Path, make_settings: Callable[..., Settings]
+) -> None:
+    settings = make_settings(tmp_path / "home", dataset="online_retail")
+    window = Window(None, None, 0)
+    prices = FeedProblem("unit_price", 1.0, 0.0, 0.9, "unit_price has a value in 0% of the newest events")
+
+    def open_after(fired: bool, tested: bool = True, problems: tuple[FeedProblem, ...] = ()) -> list[str]:
+        report = DriftReport(fired, tested, (), window, window, (), "summary", problems)
+        update_alerts(dg.build_asset_context(partition_key="online_retail"), settings, report)
+        return [incident.key.partition("/")[0] for incident in open_incidents(settings.alerts.outbox)]
+
+    assert open_after(fired=False) == []
+    assert open_after(fired=True) == ["drift"]
+    assert open_after(fired=True, problems=(prices,)) == ["drift", "broken feed"]
+    assert open_after(fired=False, tested=False) == ["drift", "broken feed"]
+    assert open_after(fired=True) == ["drift"]
+    assert open_after(fired=False) == []
+    kinds = [(alert.kind, alert.key.partition("/")[0]) for alert in recent_alerts(settings.alerts.outbox, 9)]
+    assert kinds[:2] == [("resolved", "drift"), ("resolved", "broken feed")]
 
 
 def test_earlier_items_are_those_at_the_begin_of_the_window() -> None:
