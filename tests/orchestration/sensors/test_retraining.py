@@ -47,8 +47,9 @@ def poll(
     **replaced: object,
 ) -> tuple[dg.RunRequest | None, str, str | None]:
     """One tick: (its request, else the reason for none, the new cursor). replaced: resources, by key."""
-    context = dg.build_sensor_context(instance=instance, cursor=cursor, resources=resources(settings) | replaced)
-    result = sensor(settings)(context)
+    given = resources(settings) | replaced
+    with dg.build_sensor_context(instance=instance, cursor=cursor, resources=given) as context:
+        result = sensor(settings)(context)
     if isinstance(result, dg.SkipReason):
         return None, result.skip_message or "", context.cursor
     assert isinstance(result, dg.RunRequest)
