@@ -1,9 +1,12 @@
-"""The schedules: a retraining every night, a drift report every hour."""
+"""The schedules: a retraining every night if there is something new, a drift report every hour."""
 
 import dagster as dg
 
 from orchestration.jobs import drift_job, retraining_job
+from orchestration.resources import Dataset, Datasets
 from orchestration.settings import Settings
+from recommenders.errors import TradewindError
+from serving.release.registry import Registry
 
 RUNNING = dg.DefaultScheduleStatus.RUNNING
 
@@ -15,12 +18,16 @@ def schedules(settings: Settings) -> list[dg.ScheduleDefinition]:
         job=retraining_job,
         cron_schedule=settings.retrain_cron,
         default_status=RUNNING,
-        description=f"Retrains {settings.dataset} ({settings.retrain_cron}, UTC).",
+        description=f"Retrains {settings.dataset} ({settings.retrain_cron}, UTC), if data or recipe are new.",
     )
     def nightly_retraining(
-        context: dg.ScheduleEvaluationContext, settings: dg.ResourceParam[Settings]
-    ) -> dg.RunRequest:
-        return request(settings, "nightly_retraining", context)
+        context: dg.ScheduleEvaluationContext,
+        settings: dg.ResourceParam[Settings],
+        datasets: dg.ResourceParam[Datasets],
+        registry: dg.ResourceParam[Registry],
+    ) -> dg.RunRequest | dg.SkipReason:
+        trained = trained_already(datasets.served, registry)
+        return dg.SkipReason(trained) if trained else request(settings, "nightly_retraining", context)
 
     @dg.schedule(
         job=drift_job,
@@ -32,6 +39,23 @@ def schedules(settings: Settings) -> list[dg.ScheduleDefinition]:
         return request(settings, "hourly_drift", context)
 
     return [nightly_retraining, hourly_drift]
+
+
+def trained_already(dataset: Dataset, registry: Registry) -> str:
+    """Why a training would give what there is already: data, feedback and recipe are those of the newest version.
+
+    Empty if something is new, or if that is not known.
+    """
+    newest = next(iter(registry.versions(dataset.name)), None)
+    try:
+        if newest is None or dataset.new_feedback()[0]:
+            return ""
+        present = dataset.data_version(prepare=False), dataset.settings.training.recipe()
+    except TradewindError:  # the run will state the problem
+        return ""
+    if present != (newest.data_version, newest.recipe):
+        return ""
+    return f"version {newest.number} is trained on this data with this recipe already"
 
 
 def request(settings: Settings, schedule: str, context: dg.ScheduleEvaluationContext) -> dg.RunRequest:

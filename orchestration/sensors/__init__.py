@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from orchestration.sensors.alerts import alerts_sensor, failed_runs_sensor, succeeded_runs_sensor
+from orchestration.sensors.alerts import alerts_sensor, failed_runs_sensor, lost_runs_sensor, succeeded_runs_sensor
 from orchestration.sensors.retraining import drift_sensor, new_data_sensor
 from orchestration.settings import Settings
 
@@ -14,5 +14,6 @@ def sensors(settings: Settings) -> list[dg.SensorDefinition]:
         drift_sensor(settings),
         failed_runs_sensor(settings),
         succeeded_runs_sensor(settings),
+        lost_runs_sensor(settings),
         alerts_sensor(settings),
     ]

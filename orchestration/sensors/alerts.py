@@ -1,9 +1,10 @@
-"""The sensors of alerts: a failed run raises one, a later successful run ends it, and each tick sends what is due."""
+"""The sensors of runs and alerts: a failed run raises an alert, a successful one ends it, a lost one fails."""
 
 import dagster as dg
 
 from monitoring.alerts.alert import Alert
 from orchestration.jobs import PARTITION_TAG
+from orchestration.run_process import lost_runs
 from orchestration.settings import Settings
 
 
@@ -52,6 +53,25 @@ def succeeded_runs_sensor(settings: Settings) -> dg.SensorDefinition:
         settings.alerts.recover("failed run", dataset_of(run), run.job_name)
 
     return succeeded_runs
+
+
+def lost_runs_sensor(settings: Settings) -> dg.SensorDefinition:
+    """Ends runs whose process is gone, which Dagster would count as started for ever."""
+
+    @dg.sensor(
+        name="lost_runs",
+        minimum_interval_seconds=settings.sensor_seconds,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Marks a run as failed if its process is gone, so that the queue goes on and an alert is raised.",
+    )
+    def lost(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+        """It starts no run."""
+        found = lost_runs(context.instance)
+        for run in found:
+            context.instance.report_run_failed(run, "the process that ran it is gone")
+        return dg.SkipReason(f"runs whose process is gone: {len(found)}")
+
+    return lost
 
 
 def alerts_sensor(settings: Settings) -> dg.SensorDefinition:

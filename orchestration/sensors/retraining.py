@@ -16,6 +16,7 @@ from serving.release.registry import Registry
 
 DRIFT_REPORT = dg.AssetKey("drift_report")
 CAUSE_TAG = "cause"
+CHANGED = " then "  # in the cursor: between the files that were used and those that the last poll found
 
 
 def new_data_sensor(settings: Settings) -> dg.SensorDefinition:
@@ -31,7 +32,10 @@ def new_data_sensor(settings: Settings) -> dg.SensorDefinition:
     def new_data(
         context: dg.SensorEvaluationContext, datasets: dg.ResourceParam[Datasets], registry: dg.ResourceParam[Registry]
     ) -> dg.RunRequest | dg.SkipReason:
-        """Polls names, sizes and times of the source's files; the first poll only stores them. Then counts feedback."""
+        """Polls names, sizes and times of the source's files; the first poll only stores them. Then counts feedback.
+
+        Files that changed since the last poll may still be copied: they are used when a further poll finds the same.
+        """
         dataset = datasets.served
         if dataset.restored_version():  # the cursor stays too, so that files which arrive meanwhile are found later
             return dg.SkipReason("an earlier version of the tables is restored; see `tradewind data restore`")
@@ -39,14 +43,19 @@ def new_data_sensor(settings: Settings) -> dg.SensorDefinition:
             seen = dataset.signature()
         except DataError as error:
             return dg.SkipReason(str(error))
-        if seen == context.cursor:
+        used, _, changed = (context.cursor or "").partition(CHANGED)
+        if not used:
+            context.update_cursor(seen)
+            return dg.SkipReason("first poll of the source: the files are stored")
+        if seen == used:
+            context.update_cursor(used)
             return new_feedback_request(dataset, context.instance)
+        if seen != changed:
+            context.update_cursor(f"{used}{CHANGED}{seen}")
+            return dg.SkipReason("the files have changed since the last poll; waiting until they stay the same")
         if is_retraining(context.instance, dataset.name):
             return dg.SkipReason("a retraining is running; polling again when it has ended")
-        is_first_poll = context.cursor is None
         context.update_cursor(seen)
-        if is_first_poll:
-            return dg.SkipReason("first poll of the source: the files are stored")
         return new_data_request(dataset, registry)
 
     return new_data

@@ -59,7 +59,7 @@ def test_schedules_and_sensors_run_by_default(defs: dg.Definitions) -> None:
     schedules = {s.name: s.default_status for s in repository.schedule_defs}
     sensors = {s.name: s.default_status for s in repository.sensor_defs}
     assert schedules == dict.fromkeys(["nightly_retraining", "hourly_drift"], dg.DefaultScheduleStatus.RUNNING)
-    names = ["new_data", "drift", "failed_runs", "succeeded_runs", "alerts"]
+    names = ["new_data", "drift", "failed_runs", "succeeded_runs", "lost_runs", "alerts"]
     assert sensors == dict.fromkeys(names, dg.DefaultSensorStatus.RUNNING)
 
 

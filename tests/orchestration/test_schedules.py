@@ -1,14 +1,57 @@
 """The schedules: which job runs at which time."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import dagster as dg
 
 from orchestration.jobs import DRIFT, RETRAINING
+from orchestration.resources import Dataset, Datasets
 from orchestration.schedules import schedules
 from orchestration.settings import Settings
+from serving.feedback.events import StoredEvent
+from serving.feedback.store import FeedbackStore
+
+HEADER = "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country\n"
+LINE = "536365,85123A,HEART,6,2010-12-01 08:26:00,2.55,17850.0,United Kingdom\n"
+
+
+def tick(
+    schedule: dg.ScheduleDefinition, settings: Settings, time: datetime, versions: Sequence[object] = ()
+) -> object:
+    """One tick at a time. versions: those of the registry."""
+    given = {"registry": SimpleNamespace(versions=lambda _dataset: versions)}
+    given |= {"settings": settings, "datasets": Datasets(settings)}
+    with dg.build_schedule_context(scheduled_execution_time=time, resources=given) as context:
+        return schedule(context)
+
+
+def test_a_night_without_new_data_or_a_new_recipe_trains_nothing(
+    tmp_path: Path, make_settings: Callable[..., Settings]
+) -> None:
+    (source := tmp_path / "retail").mkdir()
+    (source / "2010-12-01.csv").write_text(HEADER + LINE)
+    settings = make_settings(tmp_path / "home", dataset="online_retail", source=source)
+    nightly = schedules(settings)[0]
+    time, origin = datetime(2026, 1, 1, tzinfo=UTC), (Dataset(settings).data_version(), settings.training.recipe())
+
+    def trained(*given: str) -> object:
+        return tick(nightly, settings, time, [SimpleNamespace(number=3, data_version=given[0], recipe=given[1])])
+
+    skipped = trained(*origin)
+    assert isinstance(skipped, dg.SkipReason)
+    assert skipped.skip_message == "version 3 is trained on this data with this recipe already"
+    assert isinstance(trained("other data", origin[1]), dg.RunRequest)
+    assert isinstance(trained(origin[0], "another recipe"), dg.RunRequest)
+    learning = settings.model_copy(update={"feedback_weights": {"purchase": 1.0}})
+    Dataset(learning).ingest()
+    newest = [SimpleNamespace(number=3, data_version=origin[0], recipe=origin[1])]
+    assert isinstance(tick(nightly, learning, time, newest), dg.SkipReason)
+    event = StoredEvent("e1", "purchase", "17850", "85123A", 1_800_000_000_000_000, 1_800_000_000_000_000)
+    FeedbackStore(learning.feedback_store, "online_retail").append([event])
+    assert isinstance(tick(nightly, learning, time, newest), dg.RunRequest)
 
 
 def test_each_job_runs_at_the_time_that_is_set(tmp_path: Path, make_settings: Callable[..., Settings]) -> None:
@@ -22,8 +65,7 @@ def test_each_job_runs_at_the_time_that_is_set(tmp_path: Path, make_settings: Ca
         assert schedule.execution_timezone in (None, "UTC")
         for hour in (1, 1, 2):  # the same time twice is one run
             time = datetime(2026, 1, 1, hour, tzinfo=UTC)
-            context = dg.build_schedule_context(scheduled_execution_time=time, resources={"settings": settings})
-            request = schedule(context)
+            request = tick(schedule, settings, time)
             assert isinstance(request, dg.RunRequest)
             assert request.partition_key == "online_retail"
             keys.add(request.run_key)

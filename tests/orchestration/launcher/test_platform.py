@@ -12,6 +12,7 @@ from pathlib import Path
 import dagster as dg
 import httpx
 import psutil
+import pyarrow.compute as pc
 import pytest
 from dagster._core.scheduler.instigation import TickStatus
 
@@ -88,6 +89,8 @@ def settings(
         home=home,
         config=quick_configuration(home),
         retrain_cron="* * * * *",
+        feedback_weights={"purchase": 1.0},
+        feedback_share=1e-9,  # one event is enough for a retraining
         drift_cron="0 0 1 1 *",
         sensor_seconds=5,
         **free_ports(),
@@ -182,7 +185,17 @@ def test_every_page_answers_in_a_real_browser(
         assert not outside
 
 
-def test_schedule_and_sensors_tick_in_the_live_daemon(platform: "subprocess.Popen[bytes]", settings: Settings) -> None:
+def purchase(settings: Settings) -> None:
+    """Posts a purchase from the end of the log."""
+    newest = pc.max(settings.tables.read("interactions")["timestamp"]).as_py()
+    event = {"event_id": "order-1", "event": "purchase", "user_id": 1, "item_id": 1, "timestamp": newest.isoformat()}
+    answer = httpx.post(f"{settings.urls['service']}/events", json={"events": [event]})
+    assert answer.json()["stored"] == 1
+
+
+def test_schedule_and_sensors_tick_and_a_purchase_starts_one_retraining(
+    platform: "subprocess.Popen[bytes]", settings: Settings
+) -> None:
     log = settings.home / "run.log"
     wanted = {"nightly_retraining", "new_data", "drift", "failed_runs", "succeeded_runs", "alerts"}
     with dg.DagsterInstance.from_config(str(settings.dagster_home)) as instance:
@@ -195,12 +208,14 @@ def test_schedule_and_sensors_tick_in_the_live_daemon(platform: "subprocess.Pope
             return {name for name, found in ticks.items() if any(tick.status in ENDED for tick in found)}
 
         def retraining() -> list[dg.DagsterRun]:
-            return instance.get_runs(dg.RunsFilter(tags={"cause": "schedule"}))
+            return instance.get_runs(dg.RunsFilter(tags={"cause": "new feedback"}))
 
-        until(lambda: wanted <= ticked() and bool(retraining()), TICK_S, platform, log)
+        until(lambda: wanted <= ticked(), TICK_S, platform, log)
         (schedule,) = (state for state in instance.all_instigator_state() if state.name == "nightly_retraining")
-        instance.stop_schedule(schedule.instigator_origin_id, schedule.selector_id)  # one retraining is enough
+        instance.stop_schedule(schedule.instigator_origin_id, schedule.selector_id)  # it would train on the event, too
+        purchase(settings)
         until(lambda: any(run.status is dg.DagsterRunStatus.SUCCESS for run in retraining()), TICK_S, platform, log)
+        assert len(retraining()) == 1
 
 
 def test_a_rollback_is_served_without_a_restart(platform: "subprocess.Popen[bytes]", settings: Settings) -> None:

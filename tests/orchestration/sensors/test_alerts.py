@@ -1,5 +1,6 @@
 """A failed run opens an incident, a successful run of the same job ends it, and a tick sends what is due."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,7 +9,8 @@ import pytest
 
 from monitoring.alerts.alert import Alert
 from monitoring.alerts.listing import open_incidents, recent_alerts
-from orchestration.sensors.alerts import alerts_sensor, failed_runs_sensor, succeeded_runs_sensor
+from orchestration.run_process import PID_TAG, process_tag
+from orchestration.sensors.alerts import alerts_sensor, failed_runs_sensor, lost_runs_sensor, succeeded_runs_sensor
 from orchestration.settings import Settings
 
 
@@ -78,3 +80,23 @@ def test_a_tick_sends_what_is_due(settings: Settings) -> None:
     assert isinstance(result, dg.SkipReason)
     assert result.skip_message == "1 messages sent, 0 not accepted"
     assert "prices moved" in settings.alerts.log_file.read_text()
+
+
+@dg.job
+def empty() -> None:
+    pass
+
+
+def test_a_run_whose_process_is_gone_fails(settings: Settings) -> None:
+    with dg.DagsterInstance.ephemeral() as instance:
+        started = dg.DagsterRunStatus.STARTED
+        lost, running = (
+            instance.create_run_for_job(empty, status=started, tags={PID_TAG: tag}).run_id
+            for tag in ("1@0.00", process_tag(os.getpid()))
+        )
+        with dg.build_sensor_context(instance=instance) as context:
+            result = lost_runs_sensor(settings)(context)
+        assert isinstance(result, dg.SkipReason)
+        assert result.skip_message == "runs whose process is gone: 1"
+        statuses = {run.run_id: run.status for run in instance.get_runs()}
+        assert statuses == {lost: dg.DagsterRunStatus.FAILURE, running: started}

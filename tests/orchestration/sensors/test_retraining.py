@@ -15,7 +15,7 @@ from monitoring.drift.report import DriftReport, Window
 from orchestration.jobs import RETRAINING
 from orchestration.launcher.dagster_internals import origin
 from orchestration.resources import Dataset, resources
-from orchestration.sensors.retraining import drift_sensor, new_data_sensor
+from orchestration.sensors.retraining import CHANGED, drift_sensor, new_data_sensor
 from orchestration.settings import Settings
 from recommenders.storage.feedback_reader import collect
 from serving.feedback.events import StoredEvent
@@ -23,6 +23,7 @@ from serving.feedback.store import FeedbackStore
 from serving.settings import PROJECT
 
 ENDED = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
+COPYING = "the files have changed since the last poll; waiting until they stay the same"
 ELSEWHERE = dg.DagsterRunStatus.MANAGED  # not executed by Dagster
 HEADER = "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country\n"
 NOON = datetime(2010, 12, 9, 12, tzinfo=UTC)
@@ -56,6 +57,11 @@ def poll(
     return result, "", context.cursor
 
 
+def changed(settings: Settings) -> str:
+    """The cursor after a poll that found the present files instead of others."""
+    return f"others{CHANGED}{Dataset(settings).signature()}"
+
+
 def test_a_new_file_starts_one_retraining(settings: Settings) -> None:
     sensor = new_data_sensor
     with dg.DagsterInstance.ephemeral() as instance:
@@ -64,7 +70,12 @@ def test_a_new_file_starts_one_retraining(settings: Settings) -> None:
         assert "first poll" in why
         assert poll(sensor, settings, instance, cursor)[0] is None
         assert settings.source is not None
-        (settings.source / "2010-12-02.csv").write_text(HEADER + LINE.format(day=2))
+        (settings.source / "2010-12-02.csv").write_text(HEADER)
+        request, why, cursor = poll(sensor, settings, instance, cursor)
+        assert (request, why) == (None, COPYING)
+        (settings.source / "2010-12-02.csv").write_text(HEADER + LINE.format(day=2))  # the rest of the file
+        request, why, cursor = poll(sensor, settings, instance, cursor)
+        assert (request, why) == (None, COPYING)
         request, _, after = poll(sensor, settings, instance, cursor)
         assert request is not None
         assert request.partition_key == "online_retail"
@@ -72,6 +83,19 @@ def test_a_new_file_starts_one_retraining(settings: Settings) -> None:
         assert again is not None
         assert again.run_key == request.run_key
         assert poll(sensor, settings, instance, after)[0] is None
+
+
+def test_a_file_that_comes_and_goes_starts_nothing(settings: Settings) -> None:
+    with dg.DagsterInstance.ephemeral() as instance:
+        first = poll(new_data_sensor, settings, instance, None)[2]
+        assert settings.source is not None
+        extra = settings.source / "2010-12-02.csv"
+        extra.write_text(HEADER)
+        cursor = poll(new_data_sensor, settings, instance, first)[2]
+        assert cursor != first
+        extra.unlink()
+        request, why, cursor = poll(new_data_sensor, settings, instance, cursor)
+    assert (request, why, cursor) == (None, "the files are those of the last poll", first)
 
 
 def test_a_poll_generates_and_downloads_nothing(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,6 +107,7 @@ def test_a_poll_generates_and_downloads_nothing(settings: Settings, monkeypatch:
         _, _, cursor = poll(new_data_sensor, settings, instance, None)
         assert settings.source is not None
         (settings.source / "2010-12-02.csv").write_text(HEADER + LINE.format(day=2))
+        cursor = poll(new_data_sensor, settings, instance, cursor)[2]
         assert poll(new_data_sensor, settings, instance, cursor)[0] is not None
 
 
@@ -100,10 +125,10 @@ def test_without_a_source_the_sensor_waits_without_an_error(settings: Settings) 
 def test_new_data_waits_for_a_retraining_that_has_not_ended(settings: Settings, status: dg.DagsterRunStatus) -> None:
     with dg.DagsterInstance.ephemeral() as instance:
         start_retraining(instance, status)
-        request, why, cursor = poll(new_data_sensor, settings, instance, "another signature")
+        request, why, cursor = poll(new_data_sensor, settings, instance, changed(settings))
     assert request is None
     assert "is running" in why
-    assert cursor == "another signature"
+    assert cursor == changed(settings)
 
 
 def test_new_data_of_the_newest_version_starts_nothing(settings: Settings) -> None:
@@ -111,21 +136,21 @@ def test_new_data_of_the_newest_version_starts_nothing(settings: Settings) -> No
     newest = SimpleNamespace(number=4, data_version=known)
     registry = SimpleNamespace(versions=lambda _dataset: [newest])
     with dg.DagsterInstance.ephemeral() as instance:
-        request, why, cursor = poll(new_data_sensor, settings, instance, "another signature", registry=registry)
+        request, why, cursor = poll(new_data_sensor, settings, instance, changed(settings), registry=registry)
         assert (request, why) == (None, "version 4 is trained on these files already")
-        assert cursor != "another signature"
+        assert cursor != changed(settings)
         newest.data_version = "older"
-        request, _, _ = poll(new_data_sensor, settings, instance, "another signature", registry=registry)
+        request, _, _ = poll(new_data_sensor, settings, instance, changed(settings), registry=registry)
     assert request is not None
 
 
 def test_new_data_waits_while_a_restored_version_is_used(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Dataset, "restored_version", lambda _dataset: True)
     with dg.DagsterInstance.ephemeral() as instance:
-        request, why, cursor = poll(new_data_sensor, settings, instance, "another signature")
+        request, why, cursor = poll(new_data_sensor, settings, instance, changed(settings))
     assert request is None
     assert "is restored" in why
-    assert cursor == "another signature"
+    assert cursor == changed(settings)
 
 
 def test_much_new_feedback_starts_one_retraining_and_a_little_does_not(settings: Settings) -> None:
@@ -168,10 +193,10 @@ def test_feedback_that_the_newest_version_has_starts_nothing(settings: Settings)
     newest = SimpleNamespace(number=4, data_version=Dataset(learning).ingest().data_version)
     registry = SimpleNamespace(versions=lambda _dataset: [newest])
     with dg.DagsterInstance.ephemeral() as instance:
-        why = poll(new_data_sensor, learning, instance, "another signature", registry=registry)[1]
+        why = poll(new_data_sensor, learning, instance, changed(learning), registry=registry)[1]
         assert why == "version 4 is trained on these files already"
         newest.data_version = Dataset(settings).fingerprint().version  # without the feedback
-        assert poll(new_data_sensor, learning, instance, "another signature", registry=registry)[0] is not None
+        assert poll(new_data_sensor, learning, instance, changed(learning), registry=registry)[0] is not None
 
 
 def test_a_feedback_store_that_cannot_be_read_does_not_hide_new_files(settings: Settings) -> None:
@@ -185,7 +210,7 @@ def test_a_feedback_store_that_cannot_be_read_does_not_hide_new_files(settings: 
         assert "allowed: sqlite:///FILE or postgresql" in why
         assert learning.source is not None
         (learning.source / "2010-12-02.csv").write_text(HEADER + LINE.format(day=2))
-        assert poll(new_data_sensor, learning, instance, cursor)[0] is not None
+        assert poll(new_data_sensor, learning, instance, changed(learning))[0] is not None
 
 
 def bought(number: int) -> StoredEvent:
