@@ -1,25 +1,19 @@
 """Reads the feedback store, and changes nothing in it. It needs no serving: the store may be of another machine."""
 
-import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from sqlalchemy import URL, Connection, Engine, create_engine, func, inspect, select
-from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.pool import NullPool
+from sqlalchemy import Connection, func, inspect, select
 
 from recommenders.errors import DataError
 from recommenders.storage.erased_users import id_hash
-from recommenders.storage.feedback_engine import cause, postgresql_engine, store_url
+from recommenders.storage.feedback_engine import read_only, store_url
 from recommenders.storage.feedback_files import COLUMNS, FeedbackFiles
 from recommenders.storage.feedback_position import Position
 from recommenders.storage.feedback_tables import TRAINABLE, erased_events, erased_users, events
 from recommenders.storage.locks import locked
 
-BUSY_SECONDS = 10  # that a reader of SQLite waits for a writer
 PAGE = 100_000  # events in memory at once
 
 
@@ -48,7 +42,7 @@ class FeedbackReader:
 
     def exists(self) -> bool:
         """Whether there is a store with its table. Raises DataError if it cannot be reached."""
-        with self._connection() as connection:
+        with read_only(self._url, self._dataset) as connection:
             return connection is not None
 
     def pages(self, position: Position | None, size: int = PAGE) -> Iterator[pa.Table]:
@@ -67,7 +61,7 @@ class FeedbackReader:
         Raises DataError if the store cannot be read.
         """
         chosen = select(erased_users.c.user_hash, erased_users.c.last_event)
-        with self._connection() as connection:
+        with read_only(self._url, self._dataset) as connection:
             if connection is None or not inspect(connection).has_table(erased_users.name):
                 return {}  # the service that migrates the store has not started yet
             rows = connection.execute(chosen.where(erased_users.c.dataset == self._dataset))
@@ -79,12 +73,12 @@ class FeedbackReader:
         later_than: microseconds since 1970, UTC. 0 if there is no store yet. Raises DataError if it cannot be read.
         """
         found = self._of(kinds, after + 1).where(events.c.timestamp > later_than).limit(limit)
-        with self._connection() as connection:
+        with read_only(self._url, self._dataset) as connection:
             counted = select(func.count()).select_from(found.subquery())
             return 0 if connection is None else int(connection.execute(counted).scalar_one())
 
     def _page(self, position: Position | None, size: int) -> Sequence[Any]:
-        with self._connection() as connection:
+        with read_only(self._url, self._dataset) as connection:
             if connection is None:
                 return []
             if position is None or self._has(connection, position):
@@ -112,36 +106,3 @@ class FeedbackReader:
         chosen = events.c.dataset == self._dataset, events.c.sequence >= first, events.c.event.in_(kinds)
         columns = (events.c[name] for name in COLUMNS.names)
         return select(*columns).where(*chosen).order_by(events.c.sequence)
-
-    @contextmanager
-    def _connection(self) -> Iterator[Connection | None]:
-        """A connection that cannot write; None if there is no store, or no table in it yet."""
-        path = Path(self._url.database or "")
-        if self._url.get_backend_name() == "sqlite" and not path.is_file():
-            yield None
-            return
-        try:
-            engine = _engine(self._url, path)
-            try:
-                with engine.connect().execution_options(postgresql_readonly=True) as connection:
-                    yield connection if inspect(connection).has_table(events.name) else None
-            finally:
-                engine.dispose()
-        except (SQLAlchemyError, sqlite3.Error) as error:
-            raise DataError(
-                f"{self._dataset}: the feedback store cannot be read: {cause(error)}; repair it, or check "
-                "TRADEWIND_FEEDBACK_URL"
-            ) from error
-
-
-def _engine(url: URL, path: Path) -> Engine:
-    if url.get_backend_name() == "postgresql":
-        return postgresql_engine(url)
-
-    def connect() -> sqlite3.Connection:
-        # rw creates no file. A reader of a WAL must be able to write its index, so the mode ro is not possible
-        connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=rw", uri=True, timeout=BUSY_SECONDS)
-        connection.execute("PRAGMA query_only = on")
-        return connection
-
-    return create_engine("sqlite://", creator=connect, poolclass=NullPool)
