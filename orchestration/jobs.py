@@ -1,4 +1,4 @@
-"""The jobs, one for all assets, one for the drift report and the served catalogue; and how Dagster marks their runs."""
+"""The jobs, one for all assets, one for the assets of every hour; and how Dagster marks their runs."""
 
 import dagster as dg
 
@@ -23,7 +23,10 @@ retraining_job = dg.define_asset_job(
 drift_job = dg.define_asset_job(
     DRIFT,
     # without `feedback`: new events would make new tables every hour, from the whole source
-    selection=dg.AssetSelection.assets("drift_report", "served_catalogue").upstream().required_multi_asset_neighbors()
+    selection=dg.AssetSelection.assets("drift_report", "served_catalogue", "online_quality")
+    .upstream()
+    .required_multi_asset_neighbors()
     - dg.AssetSelection.assets("feedback"),
-    description="Reads the source, renews the served catalogue, and compares the newest window with the events before.",
+    description="Reads the source, renews the served catalogue, compares the newest window with the events before, and "
+    "judges the served lists.",
 )

@@ -82,6 +82,9 @@ class Settings(ServingSettings):
     outbox_url: str = ""  # of alerts; default: SQLite below home
     real_data: AbsolutePath | None = None  # a folder with one folder per data set
     retrain_cron: Cron = "0 2 * * *"  # UTC
+    click_hours: float = Field(default=24.0, gt=0)  # in which a click may belong to a list
+    purchase_days: float = Field(default=7.0, gt=0)  # in which a purchase may belong to a list
+    session_minutes: float = Field(default=30.0, gt=0)  # without an event, that end a session
     drift_cron: Cron = "30 * * * *"  # UTC
     sensor_seconds: int = 60
     cool_down_hours: float = 6.0  # between two retrainings for the same cause

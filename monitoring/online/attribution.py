@@ -1,8 +1,9 @@
 """Which event belongs to which slot of which served list. docs/online-quality.md has the rules in words.
 
-The relations are in DuckDB: `lists` (all lists of the period), `slots` (only those whose user did something with their
-item), `events`, and made from them: `touches` (an event and its slot), `shown` (the lists that count) and `seen` (the
-slots that count). `day` is the number of days since 1970, UTC.
+The relations are in DuckDB: `lists` (all lists of the period), `slots` (only those with an item with which their user
+did something), `events`, and made from them: `touches` (an event and its slot), `shown` (the lists that count) and
+`seen` (the slots that count). `list` numbers the lists in order of time, `pair` a user with an item, `day` the days
+since 1970, UTC. `list` of an event is the one that it names, if that is a list of its user.
 """
 
 from collections.abc import Iterator
@@ -11,6 +12,8 @@ from dataclasses import dataclass
 from tempfile import TemporaryDirectory
 
 import duckdb
+import numpy as np
+import pyarrow as pa
 
 from monitoring.online.reader import OnlineReader
 
@@ -19,24 +22,35 @@ DAY = 24 * HOUR
 MEMORY = "1GB"  # that DuckDB may use; beyond it, it writes to a temporary folder
 
 TABLES = """
-create table lists (request_id varchar, answered_at bigint, user_id varchar, scene varchar, strategy varchar,
-                    version bigint, n_slots bigint, day bigint);
-create table slots (request_id varchar, answered_at bigint, user_id varchar, item_id varchar, slot bigint);
-create table events (sequence bigint, event varchar, user_id varchar, item_id varchar, timestamp bigint,
-                     request_id varchar, order_id varchar, quantity double, unit_price double);
-create table touches (sequence bigint, event varchar, request_id varchar, slot bigint);
+create table read_events (sequence bigint, event varchar, user_id varchar, item_id varchar, timestamp bigint,
+                          request_id varchar, order_id varchar, quantity double, unit_price double);
+create table lists (list integer, request_id varchar, answered_at bigint, user_id varchar, scene varchar,
+                    strategy varchar, version bigint, n_slots integer, day integer);
+create table slots (list integer, answered_at bigint, pair integer, slot integer);
+create table touches (sequence bigint, event varchar, list integer, slot integer);
+"""
+NUMBER_PAIRS = """
+create table pairs as
+select user_id, item_id, row_number() over () as pair from (select distinct user_id, item_id from read_events)
 """
 ADD_LISTS = f"""
-insert into lists select request_id, answered_at, user_id, scene, strategy, version, json_array_length(items),
+insert into lists select list, request_id, answered_at, user_id, scene, strategy, version, json_array_length(items),
                          answered_at // {DAY} from page
 """
 ADD_SLOTS = """
 insert into slots
 with places as (
-    select request_id, answered_at, user_id,
+    select list, answered_at, user_id,
            unnest(from_json(items, '[{"item_id": "VARCHAR", "rank": "BIGINT"}]'), recursive := true)
-    from page semi join pairs using (user_id))
-select request_id, answered_at, user_id, item_id, rank from places semi join pairs using (user_id, item_id)
+    from page)
+select list, answered_at, pair, rank from places join pairs using (user_id, item_id)
+"""
+NUMBER_EVENTS = """
+create table events as
+select sequence, event, read_events.user_id, pair, timestamp, list, order_id, quantity, unit_price
+from read_events join pairs using (user_id, item_id)
+left join lists on read_events.request_id = lists.request_id and read_events.user_id = lists.user_id;
+drop table read_events;
 """
 
 
@@ -89,12 +103,18 @@ def attributed(reader: OnlineReader, rules: Attribution, begin: int, end: int) -
         engine.execute(TABLES)
         for page in reader.events(earlier, end + rules.longest):
             engine.register("page", page)
-            engine.execute("insert into events select * from page")
-        engine.execute("create table pairs as select distinct user_id, item_id from events")
+            engine.execute("insert into read_events from page")
+        engine.execute(NUMBER_PAIRS)
+        n_lists = 0
         for page in reader.lists(earlier - rules.click_window, end + rules.longest):
-            engine.register("page", page)
+            numbers = pa.array(np.arange(n_lists, n_lists + page.num_rows))
+            engine.register(
+                "page", pa.table({"list": numbers, **dict(zip(page.schema.names, page.columns, strict=True))})
+            )
             engine.execute(ADD_LISTS)
             engine.execute(ADD_SLOTS)
+            n_lists += page.num_rows
+        engine.execute(NUMBER_EVENTS)
         attribute(engine, rules)
         yield engine
 
@@ -104,12 +124,12 @@ def attribute(engine: duckdb.DuckDBPyConnection, rules: Attribution) -> None:
     _touch(engine, "impression", "slots", rules.click_window)
     engine.execute(
         """
-        create table impressions as select distinct request_id, slot from touches;
-        create table days as select distinct day from lists semi join impressions using (request_id);
+        create table impressions as select distinct list, slot from touches;
+        create table days as select distinct day from lists semi join impressions using (list);
         create table shown as select *, day in (from days) as by_impressions from lists
-            where day not in (from days) or request_id in (select request_id from impressions);
-        create table seen as select slots.* from slots join shown using (request_id)
-            where not by_impressions or (request_id, slot) in (from impressions);
+            where day not in (from days) or list in (select list from impressions);
+        create table seen as select slots.* from slots join shown using (list)
+            where not by_impressions or (list, slot) in (from impressions);
         """
     )
     _touch(engine, "click", "seen", rules.click_window)
@@ -124,20 +144,18 @@ def _touch(engine: duckdb.DuckDBPyConnection, event: str, slots: str, window: in
     engine.execute(
         f"""
         insert into touches
-        with chosen as (from events where event = '{event}'),
+        with chosen as (select sequence, pair, timestamp, list from events where event = '{event}'),
         named as (
-            select chosen.sequence, slots.request_id, slots.slot
-            from chosen join {slots} as slots using (request_id, user_id, item_id)
+            select sequence, chosen.list, slot from chosen join {slots} as slots using (list, pair)
             where timestamp >= answered_at and timestamp < answered_at + {window}),
-        newest as (  -- of two lists of one moment, the one with the higher id
-            select user_id, item_id, answered_at, max(request_id) as request_id, arg_max(slot, request_id) as slot
-            from {slots} group by all),
+        newest as (  -- of lists of one moment, the last one
+            select pair, answered_at, max(list) as list, arg_max(slot, list) as slot
+            from {slots} semi join chosen using (pair) group by all),
         last as (
-            select chosen.sequence, newest.request_id, newest.slot
+            select sequence, newest.list, newest.slot
             from (from chosen anti join named using (sequence)) as chosen
-            asof join newest on chosen.user_id = newest.user_id and chosen.item_id = newest.item_id
-                            and chosen.timestamp >= newest.answered_at
-            where chosen.timestamp < newest.answered_at + {window})
-        select sequence, '{event}', request_id, slot from (from named union all from last)
+            asof join newest on chosen.pair = newest.pair and chosen.timestamp >= newest.answered_at
+            where timestamp < newest.answered_at + {window})
+        select sequence, '{event}', list, slot from (from named union all from last)
         """
     )

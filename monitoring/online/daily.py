@@ -34,11 +34,11 @@ ONLINE_QUALITY = pa.schema(
 
 @dataclass(frozen=True, eq=False)
 class DailyValues:
-    """A metric of the lists of one day: the mean of each user with a defined value; user_ids and values: (n_users,)."""
+    """A metric of the lists of one day: the mean of each user with a defined value; values: (n_users,)."""
 
     day: int  # since 1970, UTC
     mature: bool
-    user_ids: NDArray[np.object_]
+    user_ids: list[str]
     values: NDArray[np.float64]
 
     @property
@@ -99,8 +99,9 @@ def daily_values(
             judge(engine, day, rules)
             found = engine.execute(
                 f"select user_id, avg({metric}) as value from judged where {metric} is not null group by all order by 1"
-            ).fetchnumpy()
-            values.append(DailyValues(day, is_mature(day, span, rules), found["user_id"], np.asarray(found["value"])))
+            ).to_arrow_table()
+            user_ids, of_users = found["user_id"].to_pylist(), found["value"].to_numpy()
+            values.append(DailyValues(day, is_mature(day, span, rules), user_ids, of_users))
     return values
 
 
@@ -138,7 +139,7 @@ def _as_table(rows: pd.DataFrame, day: int, mature: bool, shown: str, rules: Att
     same = {"day": _dates([day] * n), "mature": [mature] * n, "shown_by": [shown] * n}
     same["attribution"] = [rules.describe()] * n
     columns = [
-        same[field.name] if field.name in same else pa.array(rows[field.name], from_pandas=False).cast(field.type)
+        same[field.name] if field.name in same else pa.array(rows[field.name], from_pandas=True).cast(field.type)
         for field in ONLINE_QUALITY
     ]
     return pa.table(columns, schema=ONLINE_QUALITY)

@@ -3,6 +3,7 @@
 import duckdb
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from monitoring.online.attribution import Attribution
 from recommenders.metrics.ranking import FORMULAS, K
@@ -11,7 +12,7 @@ METRICS = ("precision", "recall", "ndcg", "hit_rate")
 
 
 def judge(engine: duckdb.DuckDBPyConnection, day: int, rules: Attribution) -> None:
-    """Makes the table `judged`: request_id, user_id and METRICS of each list of the day, null where undefined.
+    """Makes the table `judged`: list, user_id and METRICS of each list of the day, null where undefined.
 
     A list has k places, its slots up to K. Its relevant items are those of the user's relevant events from the time of
     the list until the end of the window. Undefined: a list without slots, or one after which nothing was relevant.
@@ -20,7 +21,7 @@ def judge(engine: duckdb.DuckDBPyConnection, day: int, rules: Attribution) -> No
     engine.execute(
         f"""
         create or replace temp table wanted as
-        select shown.request_id, user_id, item_id from shown join events using (user_id)
+        select shown.list, pair from shown join events using (user_id)
         where day = {day} and event in {_texts(rules.relevant)}
           and timestamp >= answered_at and timestamp < answered_at + {rules.purchase_window}
         group by all
@@ -28,31 +29,26 @@ def judge(engine: duckdb.DuckDBPyConnection, day: int, rules: Attribution) -> No
     )
     lists = engine.execute(
         f"""
-        select request_id, user_id, least(n_slots, {K}) as k, coalesce(n_wanted, 0) as n_wanted
-        from shown left join (select request_id, count(*) as n_wanted from wanted group by all) using (request_id)
-        where day = {day} order by request_id
+        select list, user_id, least(n_slots, {K}) as k, coalesce(n_wanted, 0) as n_wanted
+        from shown left join (select list, count(*) as n_wanted from wanted group by all) using (list)
+        where day = {day} order by list
         """
     ).to_arrow_table()
     hits = engine.execute(
-        f"""
-        select request_id, slot from slots semi join wanted using (request_id, item_id) where slot <= {K}
-        order by request_id
-        """
+        f"select list, slot from slots semi join wanted using (list, pair) where slot <= {K}"
     ).fetchnumpy()
-    names = lists["request_id"].to_numpy()
-    found = np.zeros((len(names), K), dtype=np.bool_)
-    found[np.searchsorted(names, hits["request_id"]), hits["slot"] - 1] = True
+    numbers = lists["list"].to_numpy()
+    found = np.zeros((len(numbers), K), dtype=np.bool_)
+    found[np.searchsorted(numbers, hits["list"].to_numpy()), hits["slot"].to_numpy() - 1] = True
     metrics = _metrics(found, lists["k"].to_numpy(), lists["n_wanted"].to_numpy().astype(np.float64))
     columns = {name: pa.array(values, from_pandas=True) for name, values in metrics.items()}  # nan becomes null
-    engine.register("page", pa.table({"request_id": lists["request_id"], "user_id": lists["user_id"], **columns}))
+    engine.register("page", pa.table({"list": lists["list"], "user_id": lists["user_id"], **columns}))
     engine.execute("create or replace temp table judged as from page")
 
 
 def _metrics(
-    found: np.ndarray[tuple[int, int], np.dtype[np.bool_]],
-    lengths: np.ndarray[tuple[int], np.dtype[np.int64]],
-    counts: np.ndarray[tuple[int], np.dtype[np.float64]],
-) -> dict[str, np.ndarray[tuple[int], np.dtype[np.float64]]]:
+    found: NDArray[np.bool_], lengths: NDArray[np.int64], counts: NDArray[np.float64]
+) -> dict[str, NDArray[np.float64]]:
     """METRICS -> (n_lists,). found: (n_lists, K), where the hits are. lengths, counts: places and relevant items."""
     metrics = {name: np.full(len(found), np.nan) for name in METRICS}
     counts = np.where(counts > 0, counts, np.nan)

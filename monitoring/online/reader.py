@@ -1,10 +1,10 @@
 """Reads served lists and events of a period from the feedback store, and changes nothing in it."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import pyarrow as pa
-from sqlalchemy import Select, func, inspect, select
+from sqlalchemy import Table, func, inspect, select
 
 from recommenders.storage.feedback_engine import read_only, store_url
 from recommenders.storage.feedback_tables import answers, events
@@ -68,24 +68,30 @@ class OnlineReader:
             return None if first is None else Span(first, last, connection.execute(newest).scalar() or 0)
 
     def lists(self, begin: int, end: int) -> Iterator[pa.RecordBatch]:
-        """The lists served from begin to before end, as batches of LISTS of at most PAGE rows. Raises DataError."""
-        yield from self._pages(LISTS, answers.c, "answered_at", begin, end)
+        """The lists served from begin to before end, in order of time, then of their ids; as batches of LISTS.
+
+        A batch has at most PAGE rows. Raises DataError.
+        """
+        yield from self._pages(LISTS, answers, ("answered_at", "request_id"), begin, end)
 
     def events(self, begin: int, end: int) -> Iterator[pa.RecordBatch]:
-        """The events that happened from begin to before end, as batches of EVENTS. Raises DataError."""
-        yield from self._pages(EVENTS, events.c, "timestamp", begin, end)
+        """The events that happened from begin to before end, in order of arrival, as batches of EVENTS.
+
+        A batch has at most PAGE rows. Raises DataError.
+        """
+        yield from self._pages(EVENTS, events, ("sequence",), begin, end)
 
     def _pages(
-        self, schema: pa.Schema, columns: Mapping[str, Any], time: str, begin: int, end: int
+        self, schema: pa.Schema, table: Table, order: Sequence[str], begin: int, end: int
     ) -> Iterator[pa.RecordBatch]:
-        chosen: Select[Any] = select(*(columns[name] for name in schema.names)).where(
-            columns["dataset"] == self._dataset, columns[time] >= begin, columns[time] < end
-        )
+        time = table.c.answered_at if table is answers else table.c.timestamp
+        found = select(*(table.c[name] for name in schema.names))
+        found = found.where(table.c.dataset == self._dataset, time >= begin, time < end)
         with read_only(self._url, self._dataset) as connection:
             if connection is None:
                 return
-            found = connection.execution_options(stream_results=True, yield_per=PAGE).execute(chosen)
-            for page in found.partitions():
+            paged = connection.execution_options(stream_results=True, yield_per=PAGE)
+            for page in paged.execute(found.order_by(*(table.c[name] for name in order))).partitions():
                 yield _batch(page, schema)
 
 

@@ -31,52 +31,59 @@ BY = (*SLICES, "slot", NO_LIST)
 
 # Figure -> what is summed over users, above and below the line.
 RATIOS = {
-    **{name: (f"coalesce({name}, 0)", f"({name} is not null)::int") for name in METRICS},
+    **{name: (name, f"{name} is not null") for name in METRICS},
     "click_through": ("n_clicked", "n_slots"),
     "purchase_through": ("n_bought", "n_slots"),
     "conversion": ("n_converted", "n_sessions"),
     "revenue_per_session": ("spent", "n_sessions"),
     "average_order": ("spent", "n_orders"),
 }
-AT_MOST_1 = (*METRICS, "click_through", "purchase_through", "conversion")
+MONEY = ("revenue_per_session", "average_order")
 SUMS = ("n_lists", "n_judged", "n_slots", "n_clicked", "n_bought", "n_sessions", "n_orders", "revenue")
 
-PER_USER = f"""
-create or replace temp table sliced as
-select request_id, user_id, unnest([{", ".join(f"'{name}'" for name in SLICES)}]) as kind,
-       unnest([{", ".join(SLICES.values())}]) as value
-from shown semi join judged using (request_id) left join labels using (user_id);
-
-create or replace temp table per_user as
-with of_lists as (
-    select kind, value, user_id, count(*) as n_lists, count(ndcg) as n_judged,
-           {", ".join(f"avg({name}) as {name}" for name in METRICS)}
-    from sliced join judged using (request_id, user_id) where value is not null group by all),
-per_list as (
-    select request_id, count(*) as n_slots, sum(clicked) as n_clicked, sum(bought) as n_bought, sum(revenue) as revenue,
-           sum(n_priced) as n_priced, sum(n_bought) as n_purchases
-    from counted group by all),
-of_slots as (
-    select kind, value, user_id, sum(n_slots) as n_slots, sum(n_clicked) as n_clicked, sum(per_list.n_bought) as n_bought,
-           sum(revenue) as revenue, sum(n_priced) as n_priced, sum(n_purchases) as n_purchases
-    from sliced join per_list using (request_id) group by all),
-of_sessions as (
-    select kind, value, user_id, count(*) as n_sessions, sum(converted) as n_converted, sum(n_orders) as n_orders,
-           sum(revenue) as spent, sum(n_priced) as n_priced_here, sum(n_bought) as n_purchases_here
-    from (select distinct kind, value, user_id, session from sliced join seen_in using (request_id, user_id))
-    join sessions using (user_id, session) group by all)
-from of_lists left join of_slots using (kind, value, user_id) left join of_sessions using (kind, value, user_id)
-union all by name
-select 'slot' as kind, case when slot > {LAST_SLOT} then 'after {LAST_SLOT}' else slot::varchar end as value, user_id,
-       count(*) as n_slots, sum(clicked) as n_clicked, sum(bought) as n_bought, sum(revenue) as revenue,
-       sum(n_priced) as n_priced, sum(counted.n_bought) as n_purchases
-from counted group by all
-union all by name
-select '{NO_LIST}' as kind, '{NO_LIST}' as value, user_id, count(*) as n_sessions, sum(converted) as n_converted,
-       sum(n_orders) as n_orders, sum(revenue) as spent, sum(n_priced) as n_priced_here,
-       sum(n_bought) as n_purchases_here
-from sessions anti join seen_in using (user_id, session) group by all
+# One row for each list of the day: what it is sliced by, its metrics, its sums and its session.
+PER_LIST = """
+create or replace temp table per_list as
+with of_slots as (
+    select list, count(*) as n_slots, sum(clicked) as n_clicked, sum(bought) as n_bought, sum(revenue) as revenue,
+           sum(n_priced) as n_priced, sum(n_purchases) as n_purchases
+    from counted group by all)
+select judged.*, scene, strategy, version, segment, industry, region, session, of_slots.* exclude list
+from judged join lists using (list) join seen_in using (list) left join of_slots using (list)
+left join labels on labels.user_id = judged.user_id
 """
+SLOT_SUMS = "n_slots", "n_clicked", "n_bought", "revenue", "n_priced", "n_purchases"
+SESSION_SUMS = """count(*) as n_sessions, sum(converted) as n_converted, sum(n_orders) as n_orders,
+                  sum(spent) as spent, sum(n_priced) as n_priced_here, sum(n_purchases) as n_purchases_here"""
+
+
+def _per_user() -> str:
+    """The SQL of the table `per_user`: one row for each user in each slice."""
+    means = ", ".join(f"avg({name}) as {name}" for name in METRICS)
+    sums = ", ".join(f"sum({name}) as {name}" for name in SLOT_SUMS)
+    of_lists = [
+        f"""
+        select '{kind}' as kind, * from (
+            select {value} as value, user_id, count(*) as n_lists, count(ndcg) as n_judged, {means}, {sums}
+            from per_list where value is not null group by all)
+        left join (
+            select value, user_id, {SESSION_SUMS}
+            from (select distinct {value} as value, session from per_list) join sessions using (session) group by all)
+        using (value, user_id)
+        """
+        for kind, value in SLICES.items()
+    ]
+    of_slots = f"""
+        select 'slot' as kind, case when slot > {LAST_SLOT} then 'after {LAST_SLOT}' else slot::varchar end as value,
+               user_id, count(*) as n_slots, sum(clicked) as n_clicked, sum(bought) as n_bought,
+               sum(revenue) as revenue, sum(n_priced) as n_priced, sum(n_purchases) as n_purchases
+        from counted group by all
+        """
+    of_others = f"""
+        select '{NO_LIST}' as kind, '{NO_LIST}' as value, user_id, {SESSION_SUMS}
+        from sessions anti join seen_in using (session) group by all
+        """
+    return "create or replace temp table per_user as " + " union all by name ".join([*of_lists, of_slots, of_others])
 
 
 def label_users(engine: duckdb.DuckDBPyConnection, users: pa.Table) -> None:
@@ -99,27 +106,35 @@ def figures(engine: duckdb.DuckDBPyConnection) -> pd.DataFrame:
     nan where a figure is undefined. It needs the tables of quality.judge(), business.count_slots(), find_sessions() and
     label_users() in the engine.
     """
-    engine.execute(PER_USER)
+    engine.execute(PER_LIST)
+    engine.execute(_per_user())
     of_ratios = ", ".join(
-        f"count(*) filter ({below} > 0) as n_{name}, coalesce(sum({above}), 0)::double as a_{name}, "
-        f"coalesce(sum({below}), 0)::double as b_{name}, sum(({above})::double ** 2) as aa_{name}, "
-        f"sum(({above})::double * ({below})) as ab_{name}, sum(({below})::double ** 2) as bb_{name}"
+        f"count(*) filter (b_{name} > 0) as n_{name}, sum(a_{name}) as a_{name}, sum(b_{name}) as b_{name}, "
+        f"sum(a_{name} * a_{name}) as aa_{name}, sum(a_{name} * b_{name}) as ab_{name}, "
+        f"sum(b_{name} * b_{name}) as bb_{name}"
+        for name in RATIOS
+    )
+    parts = ", ".join(
+        f"coalesce({above}, 0)::double as a_{name}, coalesce({below}, 0)::double as b_{name}"
         for name, (above, below) in RATIOS.items()
     )
+    sums = ", ".join(f"coalesce(sum({name}), 0) as {name}" for name in SUMS)
     found = engine.execute(
         f"""
-        select kind as "by", value, count(*) as n_users, {", ".join(f"coalesce(sum({name}), 0) as {name}" for name in SUMS)},
+        select kind as "by", value, count(*) as n_users, {sums},
                sum(n_purchases) > 0 and sum(n_priced) = 0 as lacks_prices,
                sum(n_purchases_here) > 0 and sum(n_priced_here) = 0 as lacks_prices_here, {of_ratios}
-        from per_user group by kind, value
+        from (select *, {parts} from per_user) group by kind, value
         """
     ).df()
     for name in RATIOS:
-        sums = {part: found[f"{part}_{name}"].to_numpy(dtype=np.float64) for part in ("n", "a", "b", "aa", "ab", "bb")}
-        found[name], found[f"{name}_low"], found[f"{name}_high"] = interval(**sums, at_most_1=name in AT_MOST_1)
+        summed = {
+            part: found[f"{part}_{name}"].to_numpy(dtype=np.float64) for part in ("n", "a", "b", "aa", "ab", "bb")
+        }
+        found[name], found[f"{name}_low"], found[f"{name}_high"] = interval(**summed, at_most_1=name not in MONEY)
     found.loc[found["lacks_prices"].eq(True), "revenue"] = np.nan
     without = found["lacks_prices_here"].eq(True)
-    for name in ("revenue_per_session", "average_order"):
+    for name in MONEY:
         found.loc[without, [name, f"{name}_low", f"{name}_high"]] = np.nan
     found["n_judged_users"] = found["n_ndcg"]
     return found

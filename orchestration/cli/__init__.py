@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from orchestration.cli import alerts, batch, benchmark, data, evaluate, keys, release, replay, run, status, train
+from orchestration.cli import alerts, batch, benchmark, data, evaluate, keys, quality, release, replay, run, status, train
 from orchestration.cli.options import echo
 from recommenders.errors import ConfigurationError, DataError, TradewindError
 
@@ -30,6 +30,7 @@ for command in (
     evaluate.evaluate,
     benchmark.benchmark,
     batch.batch,
+    quality.quality,
     replay.replay,
     status.status,
 ):
