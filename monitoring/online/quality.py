@@ -36,7 +36,7 @@ def judge(engine: duckdb.DuckDBPyConnection, day: int, rules: Attribution) -> No
     ).to_arrow_table()
     hits = engine.execute(
         f"select list, slot from slots semi join wanted using (list, pair) where slot <= {K}"
-    ).fetchnumpy()
+    ).to_arrow_table()
     numbers = lists["list"].to_numpy()
     found = np.zeros((len(numbers), K), dtype=np.bool_)
     found[np.searchsorted(numbers, hits["list"].to_numpy()), hits["slot"].to_numpy() - 1] = True
