@@ -19,7 +19,7 @@ from monitoring.online.reader import OnlineReader
 
 HOUR = 3_600_000_000  # microseconds
 DAY = 24 * HOUR
-MEMORY = "1GB"  # that DuckDB may use; beyond it, it writes to a temporary folder
+MEMORY = "500MB"  # that DuckDB may use; beyond it, it writes to a temporary folder
 
 TABLES = """
 create table read_events (sequence bigint, event varchar, user_id varchar, item_id varchar, timestamp bigint,

@@ -74,7 +74,7 @@ def online_quality(
     found = [earlier.filter(pc.invert(pc.is_in(earlier["day"], _dates(days))))]
     with attributed(reader, rules, days[0] * DAY, (days[-1] + 1) * DAY) as engine:
         label_users(engine, users)
-        for day in days:
+        for day in _with_lists(engine, days):
             judge(engine, day, rules)
             count_slots(engine, day)
             find_sessions(engine, day, rules)
@@ -95,7 +95,7 @@ def daily_values(
         return []
     values = []
     with attributed(reader, rules, days[0] * DAY, (days[-1] + 1) * DAY) as engine:
-        for day in days:
+        for day in _with_lists(engine, days):
             judge(engine, day, rules)
             found = engine.execute(
                 f"select user_id, avg({metric}) as value from judged where {metric} is not null group by all order by 1"
@@ -123,6 +123,12 @@ def shown_by(engine: duckdb.DuckDBPyConnection, day: int) -> str:
     """Which lists of a day count: those with "impressions", or all "answers" as there are no impressions."""
     (with_impressions,) = engine.execute("select count(*) from days where day = $1", [day]).fetchall()[0]
     return "impressions" if with_impressions else "answers"
+
+
+def _with_lists(engine: duckdb.DuckDBPyConnection, days: Sequence[int]) -> list[int]:
+    """The days with a list that counts, in order."""
+    shown = {day for (day,) in engine.execute("select distinct day from shown").fetchall()}
+    return [day for day in days if day in shown]
 
 
 def _final_days(earlier: pa.Table, rules: Attribution) -> set[int]:

@@ -21,7 +21,7 @@ LINEAGE = {
     *("training_log", "item_vectors", "item_features", "user_features"),
     *MODELS,
     *("evaluation_report", "release_candidate", "registered_model", "champion"),
-    *("served_catalogue", "bento", "batch_recommendations", "drift_report"),
+    *("served_catalogue", "bento", "batch_recommendations", "drift_report", "online_quality"),
 }
 
 
@@ -48,7 +48,8 @@ def test_the_ranker_waits_for_the_tables_whose_leakage_is_checked(defs: dg.Defin
 def test_the_hourly_drift_report_reads_no_feedback(defs: dg.Definitions) -> None:
     """Otherwise it would make new tables every hour. The tables wait for the feedback of a retraining."""
     assets = {key.to_user_string() for key in defs.resolve_job_def(DRIFT).asset_layer.selected_asset_keys}
-    assert assets == {"raw_dataset", "interactions", "items", "users", "quarantine", "drift_report", "served_catalogue"}
+    tables = {"raw_dataset", "interactions", "items", "users", "quarantine"}
+    assert assets == tables | {"drift_report", "served_catalogue", "online_quality"}
     graph = defs.resolve_asset_graph()
     for name in ("interactions", "items", "users", "quarantine"):
         assert dg.AssetKey("feedback") in graph.get(dg.AssetKey(name)).parent_keys

@@ -179,7 +179,7 @@ def worlds(draw: Callable[..., Any]) -> tuple[list[Served], list[Done]]:
     return lists, [Done(number, *draw(event)) for number in range(draw(st.integers(0, 10)))]
 
 
-@settings(max_examples=160 if WHOLE_SIZES else 40)
+@settings(max_examples=160 if WHOLE_SIZES else 16)
 @given(worlds())
 @example(([Served("r0", -1, "u", "a"), Served("r1", 1, "u", "a")], [Done(0, "click", 2, "u", "a", "r0", 1.0)]))
 @example(([Served("r0", 1, "u", "a"), Served("r1", 1, "u", "ba")], [Done(0, "purchase", 1, "u", "a", None, 1.0)]))

@@ -13,6 +13,7 @@ from sqlalchemy import create_engine, text
 from recommenders.errors import ConfigurationError, DataError
 from recommenders.storage import feedback_files
 from recommenders.storage.erased_users import id_hash
+from recommenders.storage.feedback_engine import read_only, store_url
 from recommenders.storage.feedback_files import FeedbackFiles
 from recommenders.storage.feedback_position import Position
 from recommenders.storage.feedback_reader import FeedbackReader, collect
@@ -118,7 +119,7 @@ def test_new_events_of_some_kinds_and_later_than_a_time_are_counted(url: str, st
 
 def test_a_reader_cannot_write(url: str, store: FeedbackStore) -> None:
     store.append([EVENT])
-    with FeedbackReader(url, "toy")._connection() as connection:
+    with read_only(store_url(url), "toy") as connection:
         assert connection is not None
         with pytest.raises(Exception, match=r"readonly|read-only"):
             connection.execute(text("delete from events"))

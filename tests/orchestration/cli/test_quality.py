@@ -1,0 +1,90 @@
+"""`tradewind quality`, and the asset whose result it prints, run by Dagster on a real store."""
+
+import json
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from monitoring.online.daily import ONLINE_QUALITY
+from orchestration.assets.online_quality import attribution, metadata
+from orchestration.definitions import definitions
+from orchestration.jobs import DRIFT
+from orchestration.settings import Settings
+from serving.feedback.events import StoredEvent
+from serving.feedback.store import FeedbackStore
+from serving.feedback.stored_answer import StoredAnswer
+
+DAY = 86_400_000_000
+NAME = "custom_b2b"
+ITEMS = [{"item_id": 4001, "rank": 1, "score": 0.3}, {"item_id": 17, "rank": 2, "score": None}]  # numbers, as sent
+
+
+def run(settings: Settings) -> dict[str, Any]:
+    """The metadata of a run of the asset by the hourly job."""
+    job = definitions(settings).resolve_job_def(DRIFT)
+    with dg.DagsterInstance.ephemeral() as instance:
+        done = job.execute_in_process(
+            instance=instance, partition_key=NAME, asset_selection=[dg.AssetKey("online_quality")]
+        )
+    (shown,) = done.asset_materializations_for_node("online_quality")
+    return {name: value.value for name, value in shown.metadata.items()}
+
+
+def fill(settings: Settings, now: int) -> None:
+    """A list of eleven days ago, whose first item was bought, and one of an hour ago."""
+    store = FeedbackStore(settings.feedback_store, NAME)
+    made_by = ("for_you", "known_user", "hybrid", 3, "{}", [], ITEMS)
+    store.append_answers(
+        [StoredAnswer(f"r{n}", now - ago, "1", *made_by) for n, ago in enumerate([11 * DAY, DAY // 24])]
+    )
+    bought = now - 11 * DAY + 1
+    store.append([StoredEvent("e1", "purchase", "1", "4001", bought, bought, "r0", None, 2.0, 5.0)])
+    store.append([StoredEvent("e2", "click", "2", "9", now, now)])
+    store.close()
+
+
+def test_the_hourly_job_judges_the_served_lists_and_the_command_prints_them(
+    tmp_path: Path,
+    make_settings: Callable[..., Settings],
+    run_here: Callable[..., "subprocess.CompletedProcess[str]"],
+) -> None:
+    settings = make_settings(tmp_path / "home", dataset=NAME)
+    missing = run_here("quality", "--dataset", NAME, home=settings.home)
+    assert missing.returncode == 2
+    assert "custom_b2b has no online quality yet; it is computed every hour" in missing.stderr
+    assert run(settings)["days"].startswith("none: no list is stored yet")
+    assert "| day" in run_here("quality", "--dataset", NAME, home=settings.home).stdout
+
+    fill(settings, time.time_ns() // 1000)
+    shown = run(settings)
+    assert shown["days"] == 2
+    assert shown["trend"].startswith("![trend](data:image/png;base64,")
+    assert "warning" not in shown
+    assert "purchase within 7 days" in shown["attribution"]
+    assert shown["last mature day"] in shown["by version"]
+    assert "| 3" in shown["by version"]
+    printed = run_here("quality", "--dataset", NAME, home=settings.home).stdout.splitlines()
+    assert "not yet mature" in printed[2]  # the newest day first
+    assert "answers" in printed[3]
+    one_day = json.loads(run_here("quality", "--json", "--days", "1", "--dataset", NAME, home=settings.home).stdout)
+    assert [(row["mature"], row["n_lists"], row["ndcg"]) for row in one_day] == [(False, 1, None)]
+    slots = json.loads(run_here("quality", "--by", "slot", "--json", "--dataset", NAME, home=settings.home).stdout)
+    assert [(row["value"], row["n_bought"], row["revenue"]) for row in slots[2:]] == [("1", 1, 10.0), ("2", 0, 0.0)]
+    wrong = run_here("quality", "--by", "planet", "--dataset", NAME, home=settings.home)
+    assert (wrong.returncode, "got 'planet'; allowed: all, version" in wrong.stderr) == (2, True)
+
+
+def test_windows_and_relevant_events_are_those_of_settings_and_protocol(
+    tmp_path: Path, make_settings: Callable[..., Settings]
+) -> None:
+    settings = make_settings(tmp_path, dataset=NAME, click_hours=2, purchase_days=3, session_minutes=10, answer_days=4)
+    rules = attribution(settings, settings.spec)
+    assert (rules.click_hours, rules.purchase_days, rules.session_minutes, rules.relevant) == (2, 3, 10, ("purchase",))
+    assert attribution(settings, settings.specs["retailrocket"]).relevant == ("cart", "purchase")
+    assert attribution(settings, settings.specs["movielens"]).relevant == ("rating",)
+    shown = metadata(ONLINE_QUALITY.empty_table(), NAME, settings, rules)
+    assert "so no day becomes mature; allowed: 5 or more" in shown["warning"]
