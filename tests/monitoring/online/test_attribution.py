@@ -72,8 +72,11 @@ def batches(rows: list[Any], schema: pa.Schema) -> list[pa.RecordBatch]:
     return [pa.record_batch([pa.array(values, field.type) for values, field in columns], schema)]
 
 
-def by_loops(lists: Sequence[Served], events: Sequence[Done]) -> dict[str, float]:
-    """The figures of the day TODAY, by the definitions of docs/online-quality.md."""
+Touch = tuple[int, str, int]  # event, list, slot
+
+
+def by_loops(lists: Sequence[Served], events: Sequence[Done]) -> tuple[dict[str, float], set[Touch]]:
+    """The figures and the touches of the day TODAY, by the definitions of docs/online-quality.md."""
 
     def slot_of(event: Done, places: set[tuple[str, str]], hours: float) -> tuple[str, str] | None:
         fit = [one for one in lists if one.user == event.user and (one.request_id, event.item) in places]
@@ -96,6 +99,12 @@ def by_loops(lists: Sequence[Served], events: Sequence[Done]) -> dict[str, float
     shown = [one for one in lists if day(one) not in with_impressions or any(r == one.request_id for r, _ in seen)]
     clicked = {slot_of(e, seen, RULES.click_hours) for e in events if e.event == "click"}
     bought = [(slot_of(e, seen, RULES.purchase_days * 24), e) for e in events if e.event == "purchase"]
+    windows = {"impression": RULES.click_hours, "click": RULES.click_hours, "purchase": RULES.purchase_days * 24}
+    touched = {
+        (e.sequence, slot_of(e, every if e.event == "impression" else seen, windows[e.event]))
+        for e in events
+        if e.event in windows
+    }
     today = [one for one in shown if day(one) == 0]
     slots = {(one.request_id, item) for one in today for item in one.items} & seen
 
@@ -128,7 +137,8 @@ def by_loops(lists: Sequence[Served], events: Sequence[Done]) -> dict[str, float
             spent = sum(2 * e.price for e in purchases if e.price is not None)
             sessions.append((any(isinstance(x, Served) for x in group), bool(purchases), spent))
     with_list = [s for s in sessions if s[0]]
-    return {
+    items = {one.request_id: one.items for one in today}
+    sums = {
         "n_lists": len(today),
         "n_slots": len(slots),
         "n_clicked": len(clicked & slots),
@@ -141,26 +151,36 @@ def by_loops(lists: Sequence[Served], events: Sequence[Done]) -> dict[str, float
         "n_converted": sum(s[1] for s in with_list),
         "spent": sum(s[2] for s in with_list),
     }
+    touches = {
+        (sequence, slot[0], items[slot[0]].index(slot[1]) + 1)
+        for sequence, slot in touched
+        if slot and slot[0] in items
+    }
+    return sums, touches
 
 
-def by_sql(lists: Sequence[Served], events: Sequence[Done]) -> dict[str, float]:
+def by_sql(lists: Sequence[Served], events: Sequence[Done]) -> tuple[dict[str, float], set[Touch]]:
     with attributed(Rows(lists, events), RULES, START, START + DAY) as engine:  # type: ignore[arg-type]
         label_users(engine, USERS.empty_table())
         judge(engine, TODAY, RULES)
         count_slots(engine, TODAY)
         find_sessions(engine, TODAY, RULES)
         found = figures(engine)
+        touches = engine.execute(
+            f"select sequence, request_id, slot from touches join lists using (list) where day = {TODAY}"
+        ).fetchall()
     (row,) = found[found["by"] == "all"].to_dict("records") or [None]
     (others,) = found[found["by"] == "no list"].to_dict("records") or [{"n_sessions": 0}]
     if row is None:  # no list was shown
-        return {"n_lists": 0, "n_other_sessions": others["n_sessions"]}
+        return {"n_lists": 0, "n_other_sessions": others["n_sessions"]}, set(touches)
     rates = {"n_converted": "conversion", "spent": "revenue_per_session"}
     names = ("n_lists", "n_slots", "n_clicked", "n_bought", "revenue", "n_judged_users", "n_sessions")
-    return {
+    sums = {
         **{name: row[name] for name in (*names, "precision", "recall", "ndcg", "hit_rate")},
         **{name: row[rate] * row["n_sessions"] for name, rate in rates.items()},
         "n_other_sessions": others["n_sessions"],
     }
+    return sums, set(touches)
 
 
 USER = st.sampled_from("uv")
@@ -179,15 +199,22 @@ def worlds(draw: Callable[..., Any]) -> tuple[list[Served], list[Done]]:
     return lists, [Done(number, *draw(event)) for number in range(draw(st.integers(0, 10)))]
 
 
+LATER = [Served("r0", 0, "u", "a"), Served("r1", 2, "u", "ba")]
+
+
 @settings(max_examples=160 if WHOLE_SIZES else 16)
 @given(worlds())
 @example(([Served("r0", -1, "u", "a"), Served("r1", 1, "u", "a")], [Done(0, "click", 2, "u", "a", "r0", 1.0)]))
 @example(([Served("r0", 1, "u", "a"), Served("r1", 1, "u", "ba")], [Done(0, "purchase", 1, "u", "a", None, 1.0)]))
 @example(([Served("r0", 1, "v", "a"), Served("r1", 0, "u", "a")], [Done(0, "purchase", 1, "u", "a", "r0", 1.0)]))
+@example((LATER, [Done(0, "click", 25, "u", "a", "r0", 1.0), Done(1, "click", 26, "u", "a", None, 1.0)]))
+@example((LATER, [Done(0, "click", 24, "u", "a", "r0", 1.0), Done(1, "purchase", 49, "u", "b", None, 1.0)]))
+@example((LATER, [Done(0, "impression", 3, "u", "a", "r0", 1.0), Done(1, "click", 4, "u", "a", "r1", 1.0)]))
 def test_the_figures_are_those_of_plain_loops(world: tuple[list[Served], list[Done]]) -> None:
-    expected, found = by_loops(*world), by_sql(*world)
+    (expected, touches), (found, found_touches) = by_loops(*world), by_sql(*world)
     assert found == pytest.approx({name: expected[name] for name in found}, nan_ok=True)
     assert found["n_lists"] == expected["n_lists"]
+    assert found_touches == touches
 
 
 def test_an_interval_is_that_of_a_bootstrap_over_users() -> None:
