@@ -14,8 +14,7 @@ from orchestration.assets.models import model_assets
 from orchestration.assets.online_quality import online_quality
 from orchestration.assets.raw_dataset import raw_dataset
 from orchestration.assets.release import champion, registered_model_asset, release_candidate
-from orchestration.assets.split import split
-from orchestration.assets.tables import tables
+from orchestration.assets.tables import split, tables
 from orchestration.checks import checks
 from orchestration.jobs import drift_job, retraining_job
 from orchestration.progress import console

@@ -28,7 +28,7 @@ def commands() -> list[tuple[str, ...]]:
     found = set()
     for page in PAGES:
         for line in re.findall(
-            r"tradewind ((?:run|data|train|evaluate|benchmark|release|batch|status|alerts)\b[^\n`|#]*)",
+            r"tradewind ((?:run|data|train|evaluate|benchmark|release|batch|quality|status|alerts)\b[^\n`|#]*)",
             page.read_text(),
         ):
             words = line.split()

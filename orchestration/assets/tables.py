@@ -1,4 +1,4 @@
-"""The assets of the clean tables of a source. Rejected rows go to quarantine with a reason."""
+"""The assets of the clean tables of a source, and of their split by time. Rejected rows go to quarantine."""
 
 import itertools
 import warnings
@@ -11,13 +11,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from orchestration.assets.json_outputs import RawDataset
-from orchestration.assets.metadata import picture, preview
+from orchestration.assets.metadata import picture, preview, show
 from orchestration.io_manager import CLEAN_TABLES, TableVersion
 from orchestration.resources import Datasets
 from recommenders.datasets.profile import page
 from recommenders.datasets.profile.profiling import profile_tables
 from recommenders.datasets.reading.ingest import Counts
 from recommenders.datasets.store import Version
+from recommenders.splitting.temporal import cut_time
+from recommenders.splitting.temporal import split as split_by_protocol
 from recommenders.storage.feedback_position import Position
 
 DESCRIPTIONS = {
@@ -119,3 +121,15 @@ def reasons(files: list[Path]) -> dg.MetadataValue:
     quarantine = pq.read_table(files, columns=["reason"])
     grouped = quarantine.group_by("reason").aggregate([("reason", "count")])
     return preview(grouped.sort_by([("reason_count", "descending")]), n_rows=50)
+
+
+@dg.asset(group_name="data")
+def split(context: dg.AssetExecutionContext, datasets: dg.ResourceParam[Datasets], interactions: pa.Table) -> pa.Table:
+    """The interactions with a column `part`: train, validation or test, by the data set's protocol."""
+    protocol = datasets[context.partition_key].spec.protocol
+    parts = split_by_protocol(interactions, protocol)
+    sizes = {row["values"]: row["counts"] for row in parts["part"].value_counts().to_pylist()}
+    show(
+        context, {**sizes, "cut": cut_time(parts).isoformat(), "protocol": protocol.describe(), "rows": parts.num_rows}
+    )
+    return parts

@@ -210,6 +210,7 @@ LATER = [Served("r0", 0, "u", "a"), Served("r1", 2, "u", "ba")]
 @example((LATER, [Done(0, "click", 25, "u", "a", "r0", 1.0), Done(1, "click", 26, "u", "a", None, 1.0)]))
 @example((LATER, [Done(0, "click", 24, "u", "a", "r0", 1.0), Done(1, "purchase", 49, "u", "b", None, 1.0)]))
 @example((LATER, [Done(0, "impression", 3, "u", "a", "r0", 1.0), Done(1, "click", 4, "u", "a", "r1", 1.0)]))
+@example((LATER, [Done(0, "impression", 3, "u", "a", "r1", 1.0), Done(1, "click", 4, "u", "b", "r1", 1.0)]))
 def test_the_figures_are_those_of_plain_loops(world: tuple[list[Served], list[Done]]) -> None:
     (expected, touches), (found, found_touches) = by_loops(*world), by_sql(*world)
     assert found == pytest.approx({name: expected[name] for name in found}, nan_ok=True)
