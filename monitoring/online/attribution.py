@@ -3,7 +3,7 @@
 The relations are in DuckDB: `lists` (all lists of the period), `slots` (only those with an item with which their user
 did something), `events`, and made from them: `touches` (an event and its slot), `shown` (the lists that count) and
 `seen` (the slots that count). `list` numbers the lists in order of time, `pair` a user with an item, `day` the days
-since 1970, UTC. `list` of an event is the one that it names, if that is a list of its user.
+since 1970, UTC. `list` of an event is the one that it names.
 """
 
 from collections.abc import Iterator
@@ -49,7 +49,7 @@ NUMBER_EVENTS = """
 create table events as
 select sequence, event, read_events.user_id, pair, timestamp, list, order_id, quantity, unit_price
 from read_events join pairs using (user_id, item_id)
-left join lists on read_events.request_id = lists.request_id and read_events.user_id = lists.user_id;
+left join lists using (request_id);
 drop table read_events;
 """
 

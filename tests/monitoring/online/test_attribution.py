@@ -19,7 +19,7 @@ from recommenders.storage.schema import USERS
 from tests.conftest import WHOLE_SIZES
 from tests.monitoring.online.conftest import DAY, HOUR, START
 
-RULES = Attribution(click_hours=24, purchase_days=2, session_minutes=90)
+RULES = Attribution(click_hours=24, purchase_days=2, session_minutes=120)
 TODAY = START // DAY
 
 
@@ -200,6 +200,8 @@ def worlds(draw: Callable[..., Any]) -> tuple[list[Served], list[Done]]:
 
 
 LATER = [Served("r0", 0, "u", "a"), Served("r1", 2, "u", "ba")]
+DAYS_BEFORE = [Served("r0", -50, "u", "a"), Served("r1", -45, "u", "a"), Served("r2", -44, "u", "b")]
+TWO_SEEN = [Done(0, "impression", -40, "u", "a", "r0", None), Done(1, "impression", -40, "u", "b", "r2", None)]
 
 
 @settings(max_examples=160 if WHOLE_SIZES else 16)
@@ -211,6 +213,8 @@ LATER = [Served("r0", 0, "u", "a"), Served("r1", 2, "u", "ba")]
 @example((LATER, [Done(0, "click", 24, "u", "a", "r0", 1.0), Done(1, "purchase", 49, "u", "b", None, 1.0)]))
 @example((LATER, [Done(0, "impression", 3, "u", "a", "r0", 1.0), Done(1, "click", 4, "u", "a", "r1", 1.0)]))
 @example((LATER, [Done(0, "impression", 3, "u", "a", "r1", 1.0), Done(1, "click", 4, "u", "b", "r1", 1.0)]))
+@example(([Served("r0", -30, "u", "a"), *LATER[1:]], [Done(0, "purchase", 5, "u", "a", "r0", 1.0)]))
+@example(([*DAYS_BEFORE, Served("r3", 1, "u", "a")], [*TWO_SEEN, Done(2, "purchase", 2, "u", "a", "r1", 1.0)]))
 def test_the_figures_are_those_of_plain_loops(world: tuple[list[Served], list[Done]]) -> None:
     (expected, touches), (found, found_touches) = by_loops(*world), by_sql(*world)
     assert found == pytest.approx({name: expected[name] for name in found}, nan_ok=True)
