@@ -5,7 +5,7 @@ import io
 import pandas as pd
 import pyarrow as pa
 
-from monitoring.online.slices import BY, MONEY, RATIOS
+from monitoring.online.slices import BY, MONEY, NO_LIST, RATIOS
 from recommenders.errors import ConfigurationError
 
 PLOTTED = ("ndcg", "hit_rate", "click_through", "conversion", "revenue_per_session", "average_order")
@@ -49,7 +49,10 @@ def as_markdown(rows: pd.DataFrame) -> str:
         cells = [_cell(value, low, high, digits) for value, low, high in zip(*columns, strict=True)]
         shown[name.replace("_", " ")] = pd.Series(cells, index=rows.index, dtype=object)
     shown["attributed revenue"] = rows["revenue"].map(lambda value: "-" if pd.isna(value) else f"{value:.2f}")
-    return str(pd.DataFrame(shown).to_markdown(index=False, disable_numparse=True))
+    table = pd.DataFrame(shown)
+    if len(rows) and rows["by"].iloc[0] in ("slot", NO_LIST):  # slices to which some figures do not apply
+        table = table.loc[:, ~table.isin(["-", 0]).all()]
+    return str(table.to_markdown(index=False, disable_numparse=True))
 
 
 def plot_trend(table: pa.Table, title: str) -> bytes:

@@ -10,7 +10,20 @@ import sys
 
 import typer
 
-from orchestration.cli import alerts, batch, benchmark, data, evaluate, keys, quality, release, replay, run, status, train
+from orchestration.cli import (
+    alerts,
+    batch,
+    benchmark,
+    data,
+    evaluate,
+    keys,
+    quality,
+    release,
+    replay,
+    run,
+    status,
+    train,
+)
 from orchestration.cli.options import echo
 from recommenders.errors import ConfigurationError, DataError, TradewindError
 

@@ -74,6 +74,8 @@ def test_the_hourly_job_judges_the_served_lists_and_the_command_prints_them(
     assert [(row["mature"], row["n_lists"], row["ndcg"]) for row in one_day] == [(False, 1, None)]
     slots = json.loads(run_here("quality", "--by", "slot", "--json", "--dataset", NAME, home=settings.home).stdout)
     assert [(row["value"], row["n_bought"], row["revenue"]) for row in slots[2:]] == [("1", 1, 10.0), ("2", 0, 0.0)]
+    header = run_here("quality", "--by", "slot", "--dataset", NAME, home=settings.home).stdout.splitlines()[0]
+    assert [name in header for name in ("slot", "purchase through", "recall", "sessions")] == [True, True, False, False]
     wrong = run_here("quality", "--by", "planet", "--dataset", NAME, home=settings.home)
     assert (wrong.returncode, "got 'planet'; allowed: all, version" in wrong.stderr) == (2, True)
 
