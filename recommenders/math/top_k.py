@@ -7,6 +7,7 @@ from recommenders.math.ragged import joined_ranges
 
 ROW_BLOCK = 128  # rows of a product in memory at once: few enough to stay in the cache between product and selection
 CHUNK = 8  # chunk maxima per place of the list; also the smallest number of entries per chunk, if there are enough
+NARROW = 16_384  # columns; in rows of at most so many, comparing all entries is faster than searching some chunks
 PADDING_KEY = np.iinfo(np.int64).max  # sorts after every key
 
 
@@ -21,19 +22,20 @@ def top_k(scores: NDArray[np.float32], k: int) -> tuple[NDArray[np.int32], NDArr
     """
     n_rows, n_columns = scores.shape
     width = min(k, n_columns)
-    columns = np.full((n_rows, k), -1, dtype=np.int32)
-    best = np.full((n_rows, k), -np.inf, dtype=np.float32)
-    if width == 0 or n_rows == 0:
-        return columns, best
     scores = np.ascontiguousarray(scores, dtype=np.float32)
-    if n_rows == 1 and n_columns >= 2 * CHUNK * k:
-        columns[0, :width] = chosen = _top_k_of_one_row(scores[0], width)
-        best[0, :width] = scores[0, chosen]
+    if width == 0 or n_rows == 0:
+        columns, best = np.zeros((n_rows, width), np.int32), np.zeros((n_rows, width), np.float32)
+    elif n_rows == 1:
+        columns = _top_k_of_one_row(scores[0], width)[None].astype(np.int32)
+        best = scores.take(columns)
+    else:
+        keys = _sorted_keys(scores, width)
+        columns = (keys & 0xFFFFFFFF).astype(np.int32)
+        best = _key_values((keys >> 32).astype(np.int32))
+    if width == k:
         return columns, best
-    keys = _sorted_keys(scores, width)
-    columns[:, :width] = keys & 0xFFFFFFFF
-    best[:, :width] = _key_values((keys >> 32).astype(np.int32))
-    return columns, best
+    missing = ((0, 0), (0, k - width))
+    return np.pad(columns, missing, constant_values=-1), np.pad(best, missing, constant_values=-np.inf)
 
 
 def top_k_products(
@@ -52,8 +54,10 @@ def top_k_products(
 
 
 def _top_k_of_one_row(scores: NDArray[np.float32], k: int) -> NDArray[np.int64]:
-    """(k,) columns of scores (m,), m >= 2 * CHUNK * k. Fewer steps than for many rows: each costs a microsecond."""
+    """(k,) columns of scores (m,), m >= k. Fewer steps than for many rows: each costs a microsecond."""
     n_chunks = CHUNK * k
+    if len(scores) < 2 * n_chunks:
+        return np.argsort(-scores, kind="stable")[:k]
     maxima = scores[: len(scores) // n_chunks * n_chunks].reshape(-1, n_chunks).max(axis=0)
     maxima.partition(n_chunks - k)
     bound = maxima[n_chunks - k]
@@ -108,6 +112,8 @@ def _entries_above_bound(scores: NDArray[np.float32], k: int, n_bounds: int) -> 
     """Positions in scores.ravel(), by row, that include the k largest entries of each row."""
     maxima = _chunk_maxima(scores, n_bounds)
     bound = _kth_largest(maxima, k, n_bounds)
+    if scores.shape[1] <= NARROW and not ((maxima == bound[:, None]).sum(axis=1) > 4 * k).any():
+        return np.flatnonzero(scores >= bound[:, None])
     chunks = np.flatnonzero(maxima >= bound[:, None])
     rows = chunks // maxima.shape[1]
     best = maxima.ravel()[chunks]
