@@ -11,21 +11,19 @@ def add_ranges(
     sums: NDArray[np.float32],
     columns: Integers,
     values: NDArray[np.float32],
-    starts: Integers,
-    ends: Integers,
+    ranges: Integers,
     weights: NDArray[np.float32],
 ) -> None:
     """Adds weight * values[start:end] to sums[columns[start:end]] for each range, in place.
 
-    starts, ends, weights: (n_ranges,). The ranges do not overlap; it is fast if they descend.
+    ranges: (n_ranges, 2) start and end, of the type of the columns. weights: (n_ranges,). The ranges do not overlap; it
+    is fast if they descend.
 
     It is scipy's product of a matrix and a vector, for rows that stay where they are. Between two ranges lies a column
     with the weight 0, which is empty if the ranges descend. A public function would need a copy of the rows.
     """
-    if not len(starts):
+    if not len(ranges):
         return
-    bounds = np.empty(2 * len(starts), columns.dtype)
-    bounds[::2], bounds[1::2] = starts, ends
-    factors = np.zeros(len(bounds) - 1, np.float32)
+    factors = np.zeros(2 * len(ranges) - 1, np.float32)
     factors[::2] = weights
-    _sparsetools.csc_matvec(len(sums), len(factors), bounds, columns, values, factors, sums)
+    _sparsetools.csc_matvec(len(sums), len(factors), ranges.ravel(), columns, values, factors, sums)

@@ -11,6 +11,7 @@ from recommenders.math.ragged import joined_ranges
 from recommenders.math.scipy_internals import add_ranges
 
 CSR_PARTS = ("data", "indices", "indptr")
+START_AND_END = np.array([0, 1])  # of a row in indptr, relative to its number
 
 
 def ones(rows: NDArray[Any], columns: NDArray[Any], shape: tuple[int, int]) -> csr_array:
@@ -42,10 +43,10 @@ def row_entries(indptr: NDArray[Any], rows: NDArray[Any]) -> tuple[NDArray[np.in
 
 def weighted_row_sum(matrix: csr_array, rows: NDArray[Any], weights: NDArray[Any]) -> NDArray[np.float32]:
     """(n_columns,) the sum of some distinct rows, each times its weight: a vector times the matrix, for few rows."""
-    order = np.argsort(rows)[::-1]
-    starts = rows[order]
+    order = rows.argsort()[::-1]
+    ranges = matrix.indptr.take(np.add.outer(rows.take(order), START_AND_END))
     sums = np.zeros(matrix.shape[1], dtype=np.float32)
-    add_ranges(sums, matrix.indices, matrix.data, matrix.indptr[starts], matrix.indptr[starts + 1], weights[order])
+    add_ranges(sums, matrix.indices, matrix.data, ranges, weights.take(order))
     return sums
 
 
