@@ -38,12 +38,24 @@ class KnownItems:
         """(n_pairs,) the user of each pair."""
         return np.repeat(np.arange(len(self.indptr) - 1), np.diff(self.indptr))
 
+    @cached_property
+    def log_weights(self) -> NDArray[Any]:
+        """(n_pairs,) float32 log(1 + weight)."""
+        return np.log1p(self.weights)
+
     def select(self, mask: NDArray[np.bool_]) -> "KnownItems":
         """The same users with only the items where the mask (n_pairs,) is true."""
         if mask.all():
             return self
         kept = np.concatenate([[0], np.cumsum(mask)])[self.indptr]
         return KnownItems(kept, self.item_columns[mask], self.weights[mask], self.visits_ago[mask])
+
+    def add_to(self, scores: NDArray[np.float32], values: NDArray[np.float32]) -> None:
+        """Adds values (n_pairs,) to the scores (n, n_items) of the pairs, in place."""
+        if len(scores) == 1:  # indices of one axis are faster
+            scores[0][self.item_columns] += values
+        else:
+            scores[self.rows, self.item_columns] += values
 
     def largest(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
         """(n,) the maximum of each user's values; values are (n_pairs,) and 0 or more; 0 for an empty history."""
@@ -101,14 +113,31 @@ class Histories:
         return np.repeat(np.arange(len(self)), self.counts)
 
     @cached_property
+    def _newest(self) -> NDArray[np.int64]:
+        """(n_events,) the position of the newest event of the same user."""
+        return np.repeat(self.indptr[1:] - 1, self.counts)
+
+    @cached_property
     def visits_ago(self) -> NDArray[np.int64]:
         """(n_events,) the number of later visits of the user. A visit is all events of one user with one time stamp."""
         later = np.zeros(len(self.timestamps), dtype=np.int64)
         later[1:] = self.timestamps[1:] != self.timestamps[:-1]
         visit = np.cumsum(later)
         # the visit number also rises between users, but only differences within a user are used
-        newest = visit[self.indptr[1:][self.counts > 0] - 1]
-        return np.asarray(np.repeat(newest, self.counts[self.counts > 0]) - visit)
+        return np.asarray(visit[self._newest] - visit)
+
+    @cached_property
+    def n_visits(self) -> NDArray[np.int64]:
+        """(n,) the number of visits of each user."""
+        found = np.zeros(len(self), dtype=np.int64)
+        filled = self.counts > 0  # all visits but one follow a user's first event
+        found[filled] = self.visits_ago[self.indptr[:-1][filled]] + 1
+        return found
+
+    @cached_property
+    def days_ago(self) -> NDArray[np.float64]:
+        """(n_events,) days before the user's own newest event."""
+        return np.asarray((self.timestamps[self._newest] - self.timestamps) / DAY)
 
     @cached_property
     def by_item(self) -> EventsByItem:
@@ -130,10 +159,24 @@ class Histories:
         columns = self.item_columns[newest].astype(np.int64)
         return KnownItems(indptr, columns, self.sums(self.weights).astype(np.float32), self.visits_ago[newest])
 
+    @cached_property
+    def begins(self) -> NDArray[np.bool_]:
+        """(n_events,) in the order of `by_item`: whether the event is the first one of its pair and visit."""
+        order, starts, _ = self.by_item
+        times = self.timestamps[order]
+        found = np.ones(len(order), dtype=np.bool_)
+        np.not_equal(times[1:], times[:-1], out=found[1:])
+        found[starts] = True
+        return found
+
+    @cached_property
+    def item_visits(self) -> NDArray[np.float64]:
+        """(n_pairs,) the number of visits with the item."""
+        return sums_per_pair(self.begins.astype(np.float64), self.by_item.starts)
+
     def sums(self, values: NDArray[Any]) -> NDArray[Any]:
         """(n_pairs,) sums of values (n_events,), which are in the order of the events, over each pair of `by_item`."""
-        order, starts, _ = self.by_item
-        return np.add.reduceat(values[order], starts) if len(starts) else np.zeros(0, values.dtype)
+        return sums_per_pair(values[self.by_item.order], self.by_item.starts)
 
     @cached_property
     def matrix(self) -> csr_array:
@@ -181,3 +224,10 @@ class Histories:
         if not len(self.item_columns):
             return np.full(found.shape, -1, dtype=np.int32)
         return np.where(found, self.item_columns[np.where(found, places, 0)], np.int32(-1))
+
+
+def sums_per_pair(values: NDArray[Any], starts: NDArray[np.int64]) -> NDArray[Any]:
+    """(..., n_pairs): sums of values (..., n_events), which are in the order of EventsByItem, over each pair."""
+    if not len(starts):
+        return np.zeros((*values.shape[:-1], 0), values.dtype)
+    return np.asarray(np.add.reduceat(values, starts, axis=-1))

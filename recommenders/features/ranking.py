@@ -49,6 +49,7 @@ PAIR_FEATURES = (
     "pair_due_as_item",
     "pair_category_share",
 )
+LAST_KEY = [np.iinfo(np.int64).max]  # of no pair
 
 
 def feature_horizon_days(log: Interactions) -> float:
@@ -116,21 +117,17 @@ class UserPairFeatures:
         """(n, len(USER_FEATURES))."""
         histories, n_orders = self.histories, self._pairs.n_visits
         n_items = np.diff(histories.known_items.indptr)
-        last, first = np.full(len(histories), -1.0), np.full(len(histories), -1.0)
-        filled = histories.counts > 0
-        last[filled] = self._pairs.ages[histories.indptr[1:][filled] - 1]
-        first[filled] = self._pairs.ages[histories.indptr[:-1][filled]]
-        timed = self.known & self.dated
-        columns = [
-            self.known,
-            np.log1p(n_orders),
-            np.log1p(n_items),
-            np.log1p(n_items / np.maximum(n_orders, 1)),
-            1.0 - n_items / np.maximum(histories.counts, 1),
-            np.where(timed, last, -1.0),
-            np.where(timed & (n_orders > 1), (first - last) / np.maximum(n_orders - 1, 1), -1.0),
-        ]
-        return np.stack(columns, axis=1).astype(np.float32)
+        timed = self.known & self.dated & (n_orders > 0)
+        found = np.full((len(USER_FEATURES), len(histories)), -1.0)
+        found[0] = self.known
+        found[1], found[2], found[3] = n_orders, n_items, n_items / np.maximum(n_orders, 1)
+        np.log1p(found[1:4], out=found[1:4])
+        found[4] = 1.0 - n_items / np.maximum(histories.counts, 1)
+        first, last = (self._pairs.ages[places[timed]] for places in (histories.indptr[:-1], histories.indptr[1:] - 1))
+        found[5, timed] = last
+        found[6, timed] = (first - last) / np.maximum(n_orders[timed] - 1, 1)
+        found[6, n_orders < 2] = -1.0
+        return found.T.astype(np.float32)
 
     def pairs(
         self, rows: NDArray[np.int64], columns: NDArray[np.int32], intervals: Matrix, categories: NDArray[np.int32]
@@ -140,35 +137,36 @@ class UserPairFeatures:
         intervals: (n_items,) mean days between two orders of an item by one user. categories: (n_items,), from 0.
         """
         n_items, pairs = self.histories.n_items, self._pairs
-        keys = np.append(pairs.rows * n_items + pairs.item_columns, np.iinfo(np.int64).max)
+        keys = np.concatenate([pairs.rows * n_items + pairs.item_columns, LAST_KEY])
         queries = rows * n_items + columns
         places = np.searchsorted(keys, queries)
         places[keys[places] != queries] = len(keys) - 1
-        shares = self._category_shares(rows, columns, categories)
-        return np.hstack([self._bought_features(intervals)[places], shares[:, None]])
+        found = np.empty((len(PAIR_FEATURES), len(rows)), dtype=np.float32)
+        self._bought_features(intervals).take(places, axis=1, out=found[:-1], mode="clip")
+        found[-1] = self._category_shares(rows, columns, categories)
+        return found.T
 
     def _bought_features(self, intervals: Matrix) -> Matrix:
-        """(n_bought_pairs + 1, len(PAIR_FEATURES) - 1): all features but the last; last row: pairs not bought."""
+        """(len(PAIR_FEATURES) - 1, n_bought_pairs + 1): all features but the last; last column: pairs not bought."""
         pairs, rows = self._pairs, self._pairs.rows
         orders, last = pairs.visits, pairs.days_since
-        timed = self.known[rows] & self.dated
-        again = timed & (orders > 1)
         interval = pairs.days_between / np.maximum(orders - 1, 1)
-        table = np.zeros((len(rows) + 1, len(PAIR_FEATURES) - 1), dtype=np.float32)
-        table[-1, PAIR_FEATURES.index("pair_days_since") :] = -1.0
-        found = [
-            np.log1p(orders),
-            orders / pairs.n_visits[rows],
-            np.where(timed, pairs.recent_visits(self.horizon_days / 2), 0.0),
-            np.where(timed, pairs.recent_visits(2 * self.horizon_days), 0.0),
-            np.where(timed, last, -1.0),
-            pairs.visits_since,
-            np.where(again, interval, -1.0),
-            np.where(again, last / np.maximum(interval, 1.0), -1.0),
-            np.where(timed, last / intervals[pairs.item_columns], -1.0),
-        ]
-        for column, values in enumerate(found):
-            table[:-1, column] = values
+        table = np.empty((len(PAIR_FEATURES) - 1, len(rows) + 1), dtype=np.float32)
+        table[:4, -1], table[4:, -1] = 0.0, -1.0
+        bought, untimed = table[:, :-1], ~(self.known & self.dated)
+        bought[0] = np.log1p(orders)
+        bought[1] = orders / pairs.n_visits[rows]
+        bought[2:4] = pairs.recent_visits(self.horizon_days / 2, 2 * self.horizon_days)
+        bought[4] = last
+        bought[5] = pairs.visits_since
+        bought[6] = interval
+        bought[7] = last / np.maximum(interval, 1.0)
+        bought[6:8, orders <= 1] = -1.0
+        bought[8] = last / intervals[pairs.item_columns]
+        if untimed.any():
+            hidden = untimed[rows]
+            bought[2:4, hidden] = 0.0
+            bought[4, hidden] = bought[6:, hidden] = -1.0
         return table
 
     def _category_shares(

@@ -6,7 +6,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from recommenders.events.histories import DAY, Histories
+from recommenders.events.histories import DAY, Histories, sums_per_pair
 
 # described in recommenders/features/feature_descriptions.py
 REPURCHASE_FEATURES = (
@@ -78,76 +78,62 @@ class Pairs:
         """The number of visits of the user after the last purchase."""
         return self.histories.known_items.visits_ago
 
-    @cached_property
-    def _begins(self) -> NDArray[np.bool_]:
-        """(n_events,): whether the event is the first one of its pair and visit, ordered by pair."""
-        order, starts, _ = self.histories.by_item
-        times = self.histories.timestamps[order]
-        begins = np.ones(len(order), dtype=np.bool_)
-        begins[1:] = times[1:] != times[:-1]
-        begins[starts] = True
-        return begins
-
-    @cached_property
+    @property
     def visits(self) -> NDArray[np.float64]:
         """The number of visits with the item."""
-        return self._summed(self._begins.astype(np.float64))
+        return self.histories.item_visits
 
-    @cached_property
+    @property
     def n_visits(self) -> NDArray[np.int64]:
         """(n,): the number of visits of each user, for any item."""
-        found = np.zeros(len(self.histories), dtype=np.int64)
-        filled = self.histories.counts > 0  # all visits but one follow a user's first event
-        found[filled] = self.histories.visits_ago[self.histories.indptr[:-1][filled]] + 1
-        return found
+        return self.histories.n_visits
 
     @cached_property
     def amount(self) -> NDArray[np.float64]:
         """The summed weights."""
-        return self._summed(self.histories.weights[self.histories.by_item.order].astype(np.float64))
+        return self.histories.sums(self.histories.weights.astype(np.float64))
 
     def recent_amount(self, half_life_days: float) -> NDArray[np.float64]:
         """The summed weights, decayed."""
-        return np.asarray(self.histories.sums(self.histories.weights * np.exp2(-self.ages / half_life_days)))
+        return self.histories.sums(self.histories.weights * np.exp2(-self.ages / half_life_days))
 
-    def recent_visits(self, half_life_days: float) -> NDArray[np.float64]:
-        """The number of visits with the item, decayed."""
-        order = self.histories.by_item.order
-        return self._summed(np.exp2(-self.ages / half_life_days)[order] * self._begins)
-
-    def _summed(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The sum per pair of values (n_events,) that are ordered by pair."""
-        starts = self.histories.by_item.starts
-        return np.add.reduceat(values, starts) if len(starts) else np.zeros(0)
+    def recent_visits(self, *half_lives: float) -> NDArray[np.float64]:
+        """(n_half_lives, n_pairs): the number of visits with the item, decayed by each half-life in days."""
+        order, starts, _ = self.histories.by_item
+        decays = np.exp2(self.ages[order] / -np.array(half_lives)[:, None])
+        return sums_per_pair(decays * self.histories.begins, starts)
 
     def features(self, items: "ItemRepurchase", half_life_days: float) -> NDArray[np.float64]:
         """(n_pairs, len(REPURCHASE_FEATURES)); half_life_days: of the recent amount."""
         # for a user known by one list of items, in one visit, only the counts of the items are informative
-        one_visit = self.n_visits[self.rows] == 1
-        events = self.histories.by_item
-        purchases = np.where(one_visit, events.ends - events.starts + 1, self.visits)
-        n_visits = np.where(one_visit, self.histories.counts[self.rows], self.n_visits[self.rows])
+        one_visit = self.n_visits == 1
+        n_visits = np.where(one_visit, self.histories.counts, self.n_visits)[self.rows]
+        purchases = self.visits
+        if one_visit.any():
+            events = self.histories.by_item
+            purchases = np.where(one_visit[self.rows], events.ends - events.starts + 1, purchases)
         # mean of the pair's own gaps and, as one more gap, the item's mean
         interval = (self.days_between + items.days_between[self.item_columns]) / self.visits
-        due = np.log((self.days_since + 1.0) / (interval + 1.0))
-        visits_due = np.log((self.visits_since + 1.0) * purchases / n_visits)
+        counts = np.log([purchases, self.amount / purchases + 1e-9, purchases / n_visits])
+        times = np.log1p([self.recent_amount(half_life_days), self.days_since, self.visits_since, interval])
+        due, visits_due = times[1] - times[3], times[2] + counts[2]
         columns = (
-            np.log(purchases),
-            np.log(self.amount / purchases + 1e-9),
-            np.log1p(self.recent_amount(half_life_days)),
-            np.log(purchases / n_visits),
-            np.log1p(self.days_since),
-            np.log1p(self.visits_since),
+            counts[0],
+            counts[1],
+            times[0],
+            counts[2],
+            times[1],
+            times[2],
             due,
             due**2,
             visits_due,
             visits_due**2,
             items.reordered[self.item_columns],
-            np.log1p(interval),
+            times[3],
             items.demand[self.item_columns],
             items.trend[self.item_columns],
         )
-        return np.stack(columns, axis=1)
+        return np.array(columns).T
 
 
 @dataclass(frozen=True, eq=False)

@@ -121,7 +121,8 @@ class ContentBased(Recommender):
         own_column = np.arange(n_items)
         rows, columns = np.concatenate([rows[kept], own_column]), np.concatenate([columns[kept], own_column])
         values = np.concatenate([values[kept], np.ones(n_items, dtype=np.float32)])
-        return csr_array((values, (rows, columns)), shape=(n_items, n_items), dtype=np.float32)
+        places = (rows.astype(np.int32), columns.astype(np.int32))
+        return csr_array((values, places), shape=(n_items, n_items), dtype=np.float32)
 
     def score(self, user_rows: NDArray[np.int32], histories: Histories) -> NDArray[np.float32]:
         """(n, n_items): similarity to the history, popularity and, on repeat logs, own purchases. Ignores user_rows."""
@@ -135,14 +136,14 @@ class ContentBased(Recommender):
         scores /= np.maximum(scores.max(axis=1, initial=0.0, keepdims=True), np.float32(1e-12))
         scores += np.float32(self.config.popularity_prior) * self.prior_
         if self.repeat_ and self.config.repeat_share:
-            repeats = np.log1p(known.weights)
-            repeats /= np.maximum(known.largest(repeats), np.float32(1e-12))[known.rows]
-            scores[known.rows, known.item_columns] += np.float32(self.config.repeat_share) * repeats
+            largest = np.maximum(known.largest(known.log_weights), np.float32(1e-12))
+            repeats: NDArray[Any] = known.log_weights / largest[known.rows]
+            known.add_to(scores, np.float32(self.config.repeat_share) * repeats)
         return np.asarray(scores, dtype=np.float32)
 
     def _history_weights(self, known: KnownItems) -> NDArray[np.float32]:
         """(n_pairs,): the weight of each item of a history."""
-        weights = np.log1p(known.weights)
+        weights = known.log_weights
         if self.config.recency_visits is not None:
             weights = weights / (1.0 + known.visits_ago / self.config.recency_visits)
         return weights.astype(np.float32)

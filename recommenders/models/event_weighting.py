@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from scipy.sparse import csr_array
 
-from recommenders.events.histories import DAY, Histories
+from recommenders.events.histories import Histories
 from recommenders.events.interactions import Interactions
 from recommenders.models.recommender import ModelConfig
 
@@ -99,9 +99,9 @@ class EventWeighting:
     def _event_weights(self, histories: Histories) -> NDArray[np.float32]:
         if not np.isfinite(self.half_life_days) or not len(histories.item_columns):
             return histories.weights
-        newest = histories.timestamps[np.maximum(histories.indptr[1:] - 1, 0)]
-        days = (np.repeat(newest, histories.counts) - histories.timestamps) / DAY
-        decayed: NDArray[np.float32] = (histories.weights * np.exp2(days / -self.half_life_days)).astype(np.float32)
+        decayed: NDArray[np.float32] = (histories.weights * np.exp2(histories.days_ago / -self.half_life_days)).astype(
+            np.float32
+        )
         return decayed
 
     def _pair_weights(self, sums: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -131,10 +131,10 @@ class Repurchase(Recommender):
 
     def score(self, user_rows: NDArray[np.int32], histories: Histories) -> NDArray[np.float32]:
         """(n, n_items): probabilities of known items, almost 0 for others. Does not use user_rows."""
-        scores = np.tile(self.popularity_, (len(histories), 1))
+        scores = self.popularity_[None].repeat(len(histories), axis=0)
         pairs = Pairs(histories, self.as_of_, self.dated_)
         logits = pairs.features(self.item_repurchase_, self.half_life_) @ self.coefficients_[1:] + self.coefficients_[0]
-        scores[pairs.rows, pairs.item_columns] += (TIE_BREAK + _sigmoid(logits)).astype(np.float32)
+        histories.known_items.add_to(scores, (TIE_BREAK + _sigmoid(logits)).astype(np.float32))
         return scores
 
     def covers(self, user_rows: NDArray[np.int32], histories: Histories) -> NDArray[np.bool_]:

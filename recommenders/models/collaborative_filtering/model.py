@@ -143,11 +143,11 @@ class CollaborativeFiltering(Recommender):
             scores = self._score_many(user_rows, recent, query_weights)
         repeat_share = np.float32(self.config.repeat_share)
         if self.repeat_ and repeat_share and len(known.item_columns):
-            repeats = np.log1p(known.weights)
+            repeats = known.log_weights
             if self.config.neighbours == "items":  # similarities have no scale: use that of the repeats
                 scores *= known.largest(repeats)[:, None] / np.maximum(scores.max(axis=1, keepdims=True), 1e-9)
             scores *= np.float32(1.0) - repeat_share
-            scores[known.rows, known.item_columns] += repeat_share * repeats
+            known.add_to(scores, repeat_share * repeats)
         return scores
 
     def _score_one(self, user_row: int, known: KnownItems, query_weights: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -178,7 +178,7 @@ class CollaborativeFiltering(Recommender):
     def _query_weights(self, user_rows: NDArray[np.int32], known: KnownItems) -> NDArray[np.float32]:
         """(n_pairs,): the weight of each item of a history in the query."""
         if self.config.similarity_metric == "cosine":
-            query_weights = np.log1p(known.weights)
+            query_weights = known.log_weights
         else:
             query_weights = self._known_strengths(user_rows, known)
         query_weights = query_weights * self.rarity_[known.item_columns]

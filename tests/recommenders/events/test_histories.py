@@ -7,7 +7,7 @@ import pyarrow as pa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from recommenders.events.histories import Histories
+from recommenders.events.histories import DAY, Histories
 from recommenders.events.interactions import Interactions
 
 lists = st.lists(st.lists(st.integers(0, 6), max_size=6), max_size=5)
@@ -83,6 +83,26 @@ def test_known_items_sum_like_the_matrix_and_keep_the_newest_visit(users: list[l
     some = known.select(known.visits_ago < 1)
     assert (some.visits_ago == 0).all()
     assert np.diff(some.indptr).sum() == len(some.item_columns) == (known.visits_ago == 0).sum()
+
+
+@given(users=st.lists(EVENTS, min_size=1, max_size=4))
+def test_visits_with_an_item_and_days_are_counted_per_user(users: list[list[tuple[int, int]]]) -> None:
+    found = timed(users)
+    assert found.n_visits.tolist() == [len({time for time, _ in events}) for events in users]
+    known, expected = found.known_items, []
+    for row, item in zip(known.rows.tolist(), known.item_columns.tolist(), strict=True):
+        expected.append(len({time for time, bought in users[row] if bought == item}))
+    assert found.item_visits.tolist() == expected
+    newest = np.repeat([max((time for time, _ in events), default=0) for events in users], found.counts)
+    np.testing.assert_array_equal(found.days_ago, (newest - found.timestamps) / DAY)
+
+
+@given(users=st.lists(EVENTS, min_size=1, max_size=4))
+def test_values_of_known_items_are_added_to_their_scores_alone(users: list[list[tuple[int, int]]]) -> None:
+    found = timed(users)
+    scores = np.ones(found.shape, np.float32)
+    found.known_items.add_to(scores, found.known_items.weights)
+    np.testing.assert_array_equal(scores, 1 + found.matrix.toarray())
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -55,6 +55,16 @@ def test_pair_features_count_orders_not_lines() -> None:
     assert user["user_days_between_orders"] == pytest.approx(80 / 3)
 
 
+def test_an_interval_needs_two_orders() -> None:
+    user_pairs = features_of([40, 70, 90], [1, 1, 2])
+    twice, once = pair_features(user_pairs, 1), pair_features(user_pairs, 2)
+    assert (twice["pair_interval"], twice["pair_due"]) == (30, 1)
+    assert (once["pair_interval"], once["pair_due"], once["pair_days_since"]) == (-1, -1, 10)
+    column = USER_FEATURES.index("user_days_between_orders")
+    assert features_of([40, 70], [1, 2]).users[0, column] == 30
+    assert features_of([40, 40], [1, 2]).users[0, column] == -1
+
+
 def test_an_item_never_bought_has_no_purchase_features() -> None:
     found = pair_features(features_of([10, 40], [1, 1]), 3)
     assert found["pair_orders"] == found["pair_order_share"] == found["pair_recent_long"] == 0
@@ -82,3 +92,23 @@ def test_item_features_do_not_grow_with_the_log(reorder_world: Any) -> None:
     np.testing.assert_allclose(doubled[:, :6], once[:, :6], rtol=1e-5)
     assert mean_item_intervals(log, 30.0).shape == (len(log.items),)
     assert (mean_item_intervals(log, 30.0) > 0).all()
+
+
+def test_features_of_many_users_are_those_of_each_user_alone(reorder_world: Any) -> None:
+    log = reorder_world[0]
+    rng = np.random.default_rng(0)
+    histories = log.histories()[np.arange(6)]
+    histories = histories.select(histories.rows != 2)  # a user without events
+    known = np.array([True, False, True, True, False, True])
+    rows = np.repeat(np.arange(6), 8)
+    columns = rng.integers(0, len(log.items), len(rows)).astype(np.int32)
+    intervals = rng.uniform(1, 30, len(log.items)).astype(np.float32)
+    categories = rng.integers(0, 3, len(log.items)).astype(np.int32)
+    now = int(log.timestamps.max())
+    together = UserPairFeatures(histories, known, now, True, 30.0)
+    pairs = together.pairs(rows, columns, intervals, categories)
+    for user in range(6):
+        alone, own = UserPairFeatures(histories[[user]], known[[user]], now, True, 30.0), rows == user
+        np.testing.assert_array_equal(alone.users[0], together.users[user])
+        found = alone.pairs(np.zeros(8, np.int64), columns[own], intervals, categories)
+        np.testing.assert_array_equal(found, pairs[own])

@@ -58,8 +58,25 @@ def test_pair_statistics_are_visits_and_days() -> None:
     assert pairs.visits_since.tolist() == [1, 0, 0]
     assert pairs.n_visits.tolist() == [4, 1]
     np.testing.assert_allclose(pairs.recent_amount(10.0)[:2], [0.5 + 2 * 0.5**3 + 0.5**4, 0.5**0.6])
-    np.testing.assert_allclose(pairs.recent_visits(10.0)[:2], [0.5 + 0.5**3 + 0.5**4, 0.5**0.6])
+    np.testing.assert_allclose(pairs.recent_visits(5.0, 10.0)[1, :2], [0.5 + 0.5**3 + 0.5**4, 0.5**0.6])
     assert pairs.features(ItemRepurchase.from_pairs(pairs, 10.0), 10.0).shape == (3, len(REPURCHASE_FEATURES))
+
+
+def test_repurchase_features_are_logarithms_of_counts_and_times() -> None:
+    log = make_log([(0, 0, 1), (10, 0, 1), (10, 0, 1), (30, 0, 1), (34, 0, 2), (5, 1, 2)], 2)
+    pairs = Pairs(log.histories(), 40 * DAY, dated=True)
+    items = ItemRepurchase.from_pairs(pairs, 10.0)
+    found = dict(zip(REPURCHASE_FEATURES, pairs.features(items, 10.0).T, strict=True))
+    interval = (30 + items.days_between[1]) / 3  # three visits of user 0 for item 1
+    first = {name: values[0] for name, values in found.items()}
+    assert np.exp(first["purchases"]) == pytest.approx(3)
+    assert np.exp(first["amount_each"]) == pytest.approx(4 / 3)
+    assert np.exp(first["share"]) == pytest.approx(3 / 4)
+    assert np.exp(first["due"]) == pytest.approx((10 + 1) / (interval + 1))
+    assert np.exp(first["visits_due"]) == pytest.approx((1 + 1) * 3 / 4)
+    assert np.expm1(first["regularity"]) == pytest.approx(interval)
+    assert first["due_squared"] == pytest.approx(first["due"] ** 2)
+    assert found["share"][2] == 0  # one visit of one line: its share of the lines of that visit
 
 
 def test_without_dates_days_are_0() -> None:
