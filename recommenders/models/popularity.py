@@ -169,7 +169,7 @@ class Popularity(Recommender):
     def score(self, user_rows: NDArray[np.int32], histories: Histories) -> NDArray[np.float32]:
         """(n, n_items): the popularity of each item; by category, times the user's preference for its category."""
         if not len(self.categories_):
-            return np.tile(self.popularity_, (len(user_rows), 1))
+            return self.popularity_[None].repeat(len(user_rows), axis=0)
         return np.asarray(self.popularity_ * self._preference(histories)[:, self.categories_], dtype=np.float32)
 
     def _preference(self, histories: Histories) -> NDArray[np.float64]:

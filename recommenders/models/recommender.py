@@ -183,14 +183,14 @@ class Recommender(HasContext, ABC):
         candidates = self.available_ if candidates is None else candidates
         eligible = candidates if eligible is None else candidates & eligible
         exclude_known = not self.repeat_ if exclude_known is None else exclude_known
+        rest = (k, candidates, exclude_known, eligible)
+        if 0 < len(user_rows) <= self.block:
+            return self._recommend_block(user_rows, histories, *rest)
         ranked = [
-            self._recommend_block(user_rows[block], histories[block], k, candidates, exclude_known, eligible)
-            for block in self._blocks(len(user_rows))
+            self._recommend_block(user_rows[block], histories[block], *rest) for block in self._blocks(len(user_rows))
         ]
         if not ranked:
             return Ranked(np.empty((0, k), np.int32), np.empty((0, k), np.float32))
-        if len(ranked) == 1:
-            return ranked[0]
         return Ranked(*(np.concatenate(parts) for parts in zip(*ranked, strict=True)))
 
     def _blocks(self, n: int) -> list[slice]:

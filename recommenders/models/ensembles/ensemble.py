@@ -125,8 +125,10 @@ class Ensemble(Recommender):
         """Whether any base model except popularity can rank for each user, (n,)."""
         covered = np.zeros(len(user_rows), dtype=np.bool_)
         for name, model in self.base_models_.items():
-            if name != Popularity.name and not covered.all():
+            if name != Popularity.name:
                 covered |= model.covers(user_rows, histories)
+                if covered.all():
+                    break
         return covered
 
     @abstractmethod

@@ -238,7 +238,7 @@ def _solve_system(system: NDArray[np.float32], target: NDArray[np.float32]) -> N
     """The solution (m,) of a symmetric positive definite system (m, m)."""
     if not len(target):
         return target
-    _, solution, failed = lapack.sposv(system.T, target)
+    _, solution, failed = lapack.sposv(system.T, target, lower=1)  # faster than with the upper triangle
     if failed:  # rounding of nearly parallel items; then the least squares solution is the right one
         return np.asarray(np.linalg.lstsq(system, target, rcond=None)[0], dtype=np.float32)
     return np.asarray(solution)

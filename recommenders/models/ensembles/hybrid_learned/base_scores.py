@@ -22,7 +22,9 @@ class BaseScores(NamedTuple):
 
     def relative(self, rows: NDArray[np.int64], items: NDArray[np.int32]) -> dict[str, NDArray[np.float32]]:
         """Base model -> its scaled scores of some pairs of user and item, (n_pairs,) each."""
-        relative = (self.scores[:, rows, items] - self.zeros[:, rows]) / self.units[:, rows]
+        flat = self.scores.reshape(len(self.names), -1)
+        relative = flat.take(rows * self.scores.shape[2] + items, axis=1)
+        relative = (relative - self.zeros.take(rows, axis=1)) / self.units.take(rows, axis=1)
         return dict(zip(self.names, relative, strict=True))
 
 
@@ -30,7 +32,7 @@ def base_scores_of(names: list[str], scores: NDArray[np.float32], best: NDArray[
     """scores (n_base_models, n, n_items); best (n_base_models, n, at least REFERENCE), descending, padded with -inf."""
     zeros = scores.mean(axis=2)
     references = best[:, :, REFERENCE - 1]
-    if np.isneginf(references).any():  # fewer items than that: take the last one
+    if (references == -np.inf).any():  # fewer items than that: take the last one
         last = np.where(np.isneginf(best), np.inf, best).min(axis=2)
         references = np.where(np.isneginf(references), np.where(np.isinf(last), zeros, last), references)
     units = references - zeros
@@ -60,7 +62,7 @@ def top_k_per_model(
 
 def candidate_columns(columns: NDArray[np.int32], best: NDArray[np.float32]) -> NDArray[np.int32]:
     """(n, n_base_models * k): the columns that top_k_per_model found for each user, -1 for excluded ones."""
-    found = np.where(np.isneginf(best), np.int32(-1), columns)
+    found = np.where(best == -np.inf, np.int32(-1), columns)
     return found.transpose(1, 0, 2).reshape(found.shape[1], -1)
 
 

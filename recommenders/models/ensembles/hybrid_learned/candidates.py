@@ -111,16 +111,17 @@ class Candidates:
             return base_scores, np.empty((len(user_rows), 0), np.int32)
         proposed = top
         eligible = allowed if eligible is None else eligible
-        narrower = not np.array_equal(eligible, allowed)
+        narrower = eligible is not allowed and not np.array_equal(eligible, allowed)
         if narrower:
             unavailable = [(..., np.flatnonzero(~eligible))]
         known = [*unavailable, bought]
         if narrower or self.repeat == bool(exclude_known):  # `top` was taken among other items
             proposed = top_k_per_model(scores, width, known if exclude_known else unavailable)
-        found = [candidate_columns(*proposed)]
+        found = candidate_columns(*proposed)
         if exclude_known is None and self.repeat:
-            found.append(candidate_columns(*top_k_per_model(scores, max(1, width // 2), known)))
-        return base_scores, unique_rows(np.hstack(found), len(allowed))
+            new = candidate_columns(*top_k_per_model(scores, max(1, width // 2), known))
+            found = np.hstack([found, new])
+        return base_scores, unique_rows(found, len(allowed))
 
     def _missing(self, allowed: NDArray[np.bool_]) -> NDArray[np.int64]:
         """The columns that are not allowed; remembered for the newest mask, mostly that of the items on sale."""
@@ -136,18 +137,18 @@ class Candidates:
         rows, places = np.nonzero(columns >= 0)
         items = columns[rows, places]
         user_pairs = UserPairFeatures(histories, user_rows >= 0, self.as_of, self.dated, self.horizon)
+        n_base = len(self.base_models)
+        first_user, first_pair = n_base + len(ITEM_FEATURES), -len(PAIR_FEATURES)
+        found = np.empty((len(self.feature_names()), len(rows)), dtype=np.float32)  # the trees read it by feature
         relative = base_scores.relative(rows, items)
-        for name, model in self.base_models.items():
+        for place, (name, model) in enumerate(self.base_models.items()):
             if name not in relative:
                 relative[name] = self._score_candidates(model, user_rows, histories, columns)[rows, places]
-        return np.hstack(
-            [
-                np.stack([relative[name] for name in self.base_models], axis=1),
-                self.item_features[items],
-                user_pairs.users[rows],
-                user_pairs.pairs(rows, items, self.intervals, self.categories),
-            ]
-        )
+            found[place] = relative[name]
+        found[n_base:first_user] = self.item_features[items].T
+        found[first_user:first_pair] = user_pairs.users[rows].T
+        found[first_pair:] = user_pairs.pairs(rows, items, self.intervals, self.categories).T
+        return found.T
 
     def _score_candidates(
         self, model: Recommender, user_rows: NDArray[np.int32], histories: Histories, columns: NDArray[np.int32]

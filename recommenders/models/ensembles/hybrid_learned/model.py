@@ -91,8 +91,8 @@ class HybridLearned(Ensemble):
         base_scores, columns = self.candidates_.propose(user_rows, histories, k, candidates, exclude_known, eligible)
         scores = self._ranked_scores(user_rows, histories, columns, base_scores)
         places, best = top_k(np.where(columns >= 0, scores, np.float32(-np.inf)), k)
-        found = np.take_along_axis(columns, places.clip(min=0).astype(np.int64), axis=1)
-        return Ranked(np.where(np.isneginf(best), np.int32(-1), found), best)
+        found = columns[np.arange(len(columns))[:, None], places]
+        return Ranked(np.where(best == -np.inf, np.int32(-1), found), best)
 
     def score(self, user_rows: NDArray[np.int32], histories: Histories) -> NDArray[np.float32]:
         """(n, n_items): the ranker's log odds of every item. recommend() scores far fewer."""
