@@ -1,7 +1,6 @@
 """Base-model scores of all items on a common scale, and the candidates that base models propose."""
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,6 +8,7 @@ from numpy.typing import NDArray
 from recommenders.math.top_k import top_k
 
 REFERENCE = 10  # a base score is scaled by that of the base model's item of this rank
+Pairs = tuple[NDArray[np.int64], NDArray[np.int32]]  # rows of users and columns of items, (n_pairs,) each
 COPIED_SCORES = 4_000_000  # in memory beside the scores, if those of one base model are not more
 
 
@@ -40,21 +40,26 @@ def base_scores_of(names: list[str], scores: NDArray[np.float32], best: NDArray[
     return BaseScores(names, scores, zeros, units)
 
 
+def penalties_of(allowed: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """(n_items,): 0 for the allowed items and -inf for the others; added to scores, it leaves out the others."""
+    return np.where(allowed, np.float32(0.0), np.float32(-np.inf))
+
+
 def top_k_per_model(
-    scores: NDArray[np.float32], k: int, excluded: Sequence[Any]
+    scores: NDArray[np.float32], k: int, penalties: NDArray[np.float32], excluded: Pairs | None = None
 ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
     """The k best of scores (n_base_models, n, n_items), from top_k: columns and values, (n_base_models, n, k) each.
 
-    excluded: indices of scores to leave out, of any number of base models.
+    penalties: from penalties_of(). excluded: pairs of user and item that are left out too.
     """
     n_models, n, n_items = scores.shape
     columns, best = np.empty((n_models, n, k), np.int32), np.empty((n_models, n, k), np.float32)
     width = max(1, COPIED_SCORES // max(1, n * n_items))  # base models that are searched together
     for start in range(0, n_models, width):
         models = slice(start, start + width)
-        part = scores[models].copy()
-        for places in excluded:
-            part[places] = -np.inf
+        part = scores[models] + penalties
+        if excluded is not None:
+            part[:, *excluded] = -np.inf
         found = top_k(part.reshape(-1, n_items), k)
         columns[models], best[models] = found[0].reshape(-1, n, k), found[1].reshape(-1, n, k)
     return columns, best

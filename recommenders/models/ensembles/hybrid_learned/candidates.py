@@ -23,6 +23,7 @@ from recommenders.models.ensembles.hybrid_learned.base_scores import (
     BaseScores,
     base_scores_of,
     candidate_columns,
+    penalties_of,
     top_k_per_model,
     unique_rows,
 )
@@ -53,7 +54,7 @@ class Candidates:
     repeat: bool
     dated: bool
     as_of: int  # microseconds
-    _newest: tuple[NDArray[np.bool_], NDArray[np.int64]] | None = field(default=None, init=False)  # of _missing()
+    _newest: tuple[NDArray[np.bool_], NDArray[np.float32]] | None = field(default=None, init=False)  # of _penalties()
 
     @classmethod
     def from_log(
@@ -103,9 +104,8 @@ class Candidates:
         for place, name in enumerate(names):
             scores[place] = self.base_models[name].score(user_rows, histories)
         width = max(self.config.n_candidates, REFERENCE, k)
-        unavailable = [(..., self._missing(allowed))]
-        bought = (slice(None), histories.rows, histories.item_columns)
-        top = top_k_per_model(scores, width, unavailable if self.repeat else [*unavailable, bought])
+        penalties, bought = self._penalties(allowed), (histories.rows, histories.item_columns)
+        top = top_k_per_model(scores, width, penalties, None if self.repeat else bought)
         base_scores = base_scores_of(names, scores, top[1])
         if not k:
             return base_scores, np.empty((len(user_rows), 0), np.int32)
@@ -113,21 +113,20 @@ class Candidates:
         eligible = allowed if eligible is None else eligible
         narrower = eligible is not allowed and not np.array_equal(eligible, allowed)
         if narrower:
-            unavailable = [(..., np.flatnonzero(~eligible))]
-        known = [*unavailable, bought]
+            penalties = penalties_of(eligible)
         if narrower or self.repeat == bool(exclude_known):  # `top` was taken among other items
-            proposed = top_k_per_model(scores, width, known if exclude_known else unavailable)
+            proposed = top_k_per_model(scores, width, penalties, bought if exclude_known else None)
         found = candidate_columns(*proposed)
         if exclude_known is None and self.repeat:
-            new = candidate_columns(*top_k_per_model(scores, max(1, width // 2), known))
+            new = candidate_columns(*top_k_per_model(scores, max(1, width // 2), penalties, bought))
             found = np.hstack([found, new])
         return base_scores, unique_rows(found, len(allowed))
 
-    def _missing(self, allowed: NDArray[np.bool_]) -> NDArray[np.int64]:
-        """The columns that are not allowed; remembered for the newest mask, mostly that of the items on sale."""
+    def _penalties(self, allowed: NDArray[np.bool_]) -> NDArray[np.float32]:
+        """penalties_of() the allowed items; remembered for the newest mask, mostly that of the items on sale."""
         newest = self._newest
         if newest is None or newest[0] is not allowed:
-            newest = self._newest = allowed, np.flatnonzero(~allowed)
+            newest = self._newest = allowed, penalties_of(allowed)
         return newest[1]
 
     def features(

@@ -7,6 +7,7 @@ from recommenders.models.ensembles.hybrid_learned.base_scores import (
     REFERENCE,
     base_scores_of,
     candidate_columns,
+    penalties_of,
     top_k_per_model,
     unique_rows,
 )
@@ -19,7 +20,7 @@ def scores() -> np.ndarray:
 
 
 def test_the_mean_item_has_0_and_the_reference_item_1(scores: np.ndarray) -> None:
-    columns, best = top_k_per_model(scores, REFERENCE, [])
+    columns, best = top_k_per_model(scores, REFERENCE, penalties_of(np.ones(40, np.bool_)))
     base_scores = base_scores_of(["a", "b"], scores, best)
     rows = np.arange(3)
     relative = base_scores.relative(rows, columns[1, :, REFERENCE - 1])
@@ -32,18 +33,17 @@ def test_the_mean_item_has_0_and_the_reference_item_1(scores: np.ndarray) -> Non
 
 
 def test_with_fewer_items_than_the_reference_rank_the_last_item_is_the_reference(scores: np.ndarray) -> None:
-    only = np.setdiff1d(np.arange(40), [3, 8])
-    columns, best = top_k_per_model(scores, REFERENCE, [(..., only)])
+    columns, best = top_k_per_model(scores, REFERENCE, penalties_of(np.isin(np.arange(40), [3, 8])))
     last = columns[0, 0, 1]
     relative = base_scores_of(["a", "b"], scores, best).relative(np.array([0]), np.array([last]))["a"]
     above = scores[0, 0, last] > scores[0, 0].mean()
     np.testing.assert_allclose(relative, 1.0 if above else scores[0, 0, last] - scores[0, 0].mean(), rtol=1e-5)
 
 
-def test_excluded_items_are_not_found_and_scores_are_restored(scores: np.ndarray) -> None:
+def test_excluded_items_are_not_found_and_scores_do_not_change(scores: np.ndarray) -> None:
     before = scores.copy()
-    known = (slice(None), np.array([0, 0, 2]), np.array([5, 6, 7]))
-    found = candidate_columns(*top_k_per_model(scores, 40, [(..., np.arange(10, 40)), known]))
+    known = (np.array([0, 0, 2]), np.array([5, 6, 7], np.int32))
+    found = candidate_columns(*top_k_per_model(scores, 40, penalties_of(np.arange(40) < 10), known))
     np.testing.assert_array_equal(scores, before)
     assert [set(row) - {-1} for row in found.tolist()] == [
         set(range(10)) - {5, 6},
