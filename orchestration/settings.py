@@ -75,6 +75,7 @@ class Settings(ServingSettings):
 
     dagster_port: Port = 3000
     evidently_port: Port = 5004
+    metrics_port: Port = 5005  # of the figures for Prometheus (docs/metrics.md)
     config: AbsolutePath = PROJECT / "configs" / "training.yaml"
     datasets: AbsolutePath = PROJECT / "configs" / "datasets.yaml"  # custom data sets (docs/custom-data.md)
     source: AbsolutePath | None = None  # file or folder with the files of `dataset`
@@ -139,10 +140,10 @@ class Settings(ServingSettings):
 
     @model_validator(mode="after")
     def _ports_differ(self) -> Self:
-        ports = [self.dagster_port, self.service_port, self.mlflow_port, self.evidently_port]
+        ports = [self.dagster_port, self.service_port, self.mlflow_port, self.evidently_port, self.metrics_port]
         if len(set(ports)) < len(ports):
             got = ", ".join(map(str, ports))
-            raise ValueError(f"the ports of Dagster, service, MLflow and Evidently must differ; got {got}")
+            raise ValueError(f"the ports of Dagster, service, MLflow, Evidently and metrics must differ; got {got}")
         return self
 
     @cached_property
@@ -193,11 +194,15 @@ class Settings(ServingSettings):
         """The folder of the logs of services and alerts."""
         return self.home / "logs"
 
+    @property
+    def outbox(self) -> str:
+        """The address of the outbox of alerts."""
+        return self.outbox_url or f"sqlite:///{self.home / 'alerts' / 'outbox.db'}"
+
     @cached_property
     def alerts(self) -> AlertDispatcher:
         """The alerts: a caller sends one by settings.alerts.send(Alert(...))."""
-        outbox = self.outbox_url or f"sqlite:///{self.home / 'alerts' / 'outbox.db'}"
-        return AlertDispatcher(outbox, self.alerts_file, self.logs / "alerts.jsonl")
+        return AlertDispatcher(self.outbox, self.alerts_file, self.logs / "alerts.jsonl")
 
     @property
     def dagster_home(self) -> Path:
@@ -216,6 +221,7 @@ class Settings(ServingSettings):
             "service": self.service_port,
             "mlflow": self.mlflow_port,
             "evidently": self.evidently_port,
+            "metrics": self.metrics_port,
         }
         urls = {name: f"http://{self.host}:{port}" for name, port in ports.items()}
         return urls | {"mlflow": self.mlflow_url}

@@ -3,6 +3,7 @@
 import fcntl
 import gc
 import os
+import re
 import shutil
 import signal
 import socket
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -159,6 +161,31 @@ def chromium() -> str:
     return path
 
 
+@dataclass(frozen=True)
+class DocumentedMetric:
+    """A row of docs/metrics.md. name: as the text format has it in its line # TYPE."""
+
+    name: str
+    kind: str
+    labels: frozenset[str]
+
+
+@pytest.fixture(scope="session")
+def documented_metrics() -> Callable[[str], dict[str, DocumentedMetric]]:
+    """A function: "service" or "platform" -> the metrics of this section of docs/metrics.md by name."""
+    page = (Path(__file__).parents[1] / "docs" / "metrics.md").read_text()
+    row = re.compile(r"^\| `(tradewind_\w+)` \| (\w+) \|([^|]*)\|", re.MULTILINE)
+
+    def rows(section: str) -> dict[str, DocumentedMetric]:
+        text = page.partition(f"\n## The {section}\n")[2].partition("\n## ")[0]
+        found = (
+            DocumentedMetric(n, kind, frozenset(re.findall(r"`(\w+)`", cell))) for n, kind, cell in row.findall(text)
+        )
+        return {metric.name: metric for metric in found}
+
+    return rows
+
+
 @pytest.fixture(scope="session")
 def postgresql_is_installed() -> None:
     pytest.importorskip("psycopg2", reason="psycopg2 is not installed (pip install -e '.[dev]')")
@@ -195,6 +222,15 @@ def redis_server(pick_port: Callable[[], int]) -> Iterator[tuple[int, str]]:
         server.terminate()
         server.communicate(timeout=30)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def promtool() -> str:
+    """The path of Prometheus' promtool on this machine."""
+    path = shutil.which("promtool")
+    if not path:
+        pytest.skip("promtool is not installed (Debian: apt-get install prometheus)")
+    return path
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from orchestration.cli import (
     data,
     evaluate,
     keys,
+    metrics,
     quality,
     release,
     replay,
@@ -46,6 +47,7 @@ for command in (
     quality.quality,
     replay.replay,
     status.status,
+    metrics.metrics,
 ):
     app.command()(command)
 

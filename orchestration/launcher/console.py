@@ -172,7 +172,11 @@ def next_steps(settings: Settings, once: bool) -> str:
 
 def start_pages(settings: Settings) -> dict[str, str]:
     """The page of each service at which to start; MLflow's has the runs of the data set."""
-    own = {"service": f"{settings.urls['service']}/docs", "mlflow": Registry(settings).experiment_url(settings.dataset)}
+    own = {
+        "service": f"{settings.urls['service']}/docs",
+        "mlflow": Registry(settings).experiment_url(settings.dataset),
+        "metrics": f"{settings.urls['metrics']}/metrics",
+    }
     return settings.urls | own
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from serving.steering.catalogue.served_items import ServedItems
     from serving.steering.rules.active_rules import Steering
     from serving.steering.rules.rules_of_model import BoundRules
-    from serving.traffic.metrics import Endpoint
+    from serving.traffic.metrics.counters import Endpoint
 
 
 @dataclass(frozen=True, eq=False)

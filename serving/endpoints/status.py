@@ -7,7 +7,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from serving.endpoints.worker import Worker
-from serving.traffic import metrics
+from serving.traffic.metrics.counters import CONTENT_TYPE
 from serving.web import pages
 from serving.web.answers import RETRY_AFTER, json_answer
 
@@ -32,7 +32,7 @@ def routes(worker: Worker) -> list[BaseRoute]:
         return json_answer(figures)
 
     async def exposition(request: Request) -> Response:
-        return Response(worker.metrics.exposition(), headers={"content-type": metrics.CONTENT_TYPE})
+        return Response(worker.metrics.exposition(), headers={"content-type": CONTENT_TYPE})
 
     return [Route("/health", health), Route("/analytics", analytics), Route("/metrics", exposition)]
 
@@ -62,10 +62,6 @@ def state(worker: Worker, champion: "Champion") -> dict[str, object]:
 
 def problems(worker: Worker) -> dict[str, str]:
     """What is wrong beside the champion: with the feedback store, the file of API keys, the catalogue or the rules."""
-    found = {
-        "events": worker.feedback and worker.feedback.problem,
-        "api_keys": worker.keys and worker.keys.problem,
-        "catalogue_problem": worker.catalogue_problem,
-        "rules_problem": worker.rules_problem,
-    }
-    return {name: problem for name, problem in found.items() if problem}
+    names = {"events": "events", "api_keys": "api_keys", "catalogue": "catalogue_problem", "rules": "rules_problem"}
+    found = worker.problems
+    return {name: found[part] for part, name in names.items() if found[part]}

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 from serving.feedback.worker_feedback import WorkerFeedback
 from serving.settings import ServingSettings
 from serving.traffic.api_keys import ApiKeys
-from serving.traffic.metrics import Metrics
+from serving.traffic.metrics.counters import Metrics
+from serving.traffic.metrics.served_state import ServedState, ServedVersion
 from serving.traffic.rate_limits import RateLimits
 from serving.traffic.request_queue import RequestQueue
 from serving.traffic.shared_folder import shared_folder
@@ -29,7 +30,8 @@ class Worker:
         self.metrics = Metrics(folder)
         self.keys = ApiKeys(self.settings.api_keys_file) if self.settings.api_keys_file else None
         self.limits = RateLimits(folder)
-        self.queue = RequestQueue()
+        self.queue = RequestQueue(self.metrics.queue)
+        self.metrics.add(ServedState(lambda: self.served_version, lambda: self.problems))
 
     @property
     def champion(self) -> "Champion | None":
@@ -56,6 +58,28 @@ class Worker:
     def champion_problem(self) -> str:
         """Why the newest champion is not loaded; empty if it is."""
         return self.watcher.problem if self.watcher else ""
+
+    @property
+    def problems(self) -> dict[str, str]:
+        """Each part of the service -> what is wrong with it; empty if nothing is."""
+        return {
+            "champion": self.champion_problem,
+            "events": self.feedback.problem if self.feedback else "",
+            "api_keys": self.keys.problem if self.keys else "",
+            "catalogue": self.catalogue_problem,
+            "rules": self.rules_problem,
+        }
+
+    @property
+    def served_version(self) -> ServedVersion | None:
+        """The version that serves; None before a champion is loaded."""
+        champion = self.champion
+        if champion is None:
+            return None
+        pointer, provenance = champion.pointer, champion.predictor.model.provenance
+        return ServedVersion(
+            pointer.dataset, pointer.model, pointer.version, pointer.promoted_at, provenance.get("trained_until")
+        )
 
     def unavailable_reason(self) -> str:
         """Why there is no champion yet."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serving.traffic.metrics import Endpoint
+from serving.traffic.metrics.counters import Endpoint
 from serving.web import request_ids
 
 MAX_PATH = 200  # characters of a path in the log

@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TypeVar
 
+from serving.traffic.metrics.queue_figures import QueueFigures
 from serving.web.answers import DeadlineError, UnavailableError
 
 BURST_SECONDS = 0.08  # that a request may wait if the queue was empty a short time ago
@@ -31,8 +32,8 @@ Result = TypeVar("Result")
 class RequestQueue:
     """The queue of one event loop."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
+    def __init__(self, figures: QueueFigures, clock: Callable[[], float] = time.monotonic) -> None:
+        self._figures, self._clock = figures, clock
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._is_busy = False  # from the start of a round to the end of the loop's work after it
         self._began, self._worked = 0.0, 0.0  # of the present round: its time, and the seconds of its lists
@@ -59,6 +60,7 @@ class RequestQueue:
             self._began = self._empty_at = arrived
         start = self._clock()
         try:
+            self._figures.record_turn(start - arrived)
             if start - arrived > seconds:
                 raise DeadlineError(
                     f"the request waited longer than its deadline of {seconds * 1000:.0f} ms and was not answered; "
@@ -75,17 +77,21 @@ class RequestQueue:
             self._empty_at = now
         allowed = BURST_SECONDS if now - self._empty_at < INTERVAL_SECONDS else STANDING_SECONDS
         if len(self._waiting) * self._turn_seconds > allowed:
+            self._figures.record_refusal()
             raise UnavailableError("more requests arrive than can be answered; try again later")
 
     async def _wait(self) -> None:
         turn = asyncio.get_running_loop().create_future()
         self._waiting.append(turn)
+        self._figures.record_waiting(1)
         try:
             await turn
         except asyncio.CancelledError:
             if not turn.cancelled():  # its round has begun
                 self._one_less()
             raise
+        finally:
+            self._figures.record_waiting(-1)
 
     def _one_less(self) -> None:
         """Ends the round after its last list, when the event loop has read and sent."""

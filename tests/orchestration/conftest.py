@@ -49,4 +49,4 @@ def make_settings() -> Callable[..., Settings]:
 @pytest.fixture(scope="session")
 def free_ports(pick_port: Callable[[], int]) -> Callable[[], dict[str, int]]:
     """A function that returns settings with a free port for every service."""
-    return lambda: {f"{name}_port": pick_port() for name in ("dagster", "service", "mlflow", "evidently")}
+    return lambda: {f"{name}_port": pick_port() for name in ("dagster", "service", "mlflow", "evidently", "metrics")}

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import httpx
@@ -15,6 +16,8 @@ import psutil
 import pyarrow.compute as pc
 import pytest
 from dagster._core.scheduler.instigation import TickStatus
+from prometheus_client import Metric
+from prometheus_client.parser import text_string_to_metric_families
 
 from orchestration.settings import Settings
 from serving.champion.pointer import read_pointer
@@ -153,6 +156,38 @@ def test_unknown_users_get_a_list_from_their_history_or_popularity(
         "popularity",
     ]
     assert len(known["items"]) == len(with_history["items"]) == len(without_history["items"]) == 10
+
+
+def families(url: str) -> dict[str, Metric]:
+    """Name, as docs/metrics.md has it -> the metric with its values, as a scrape reads it."""
+    text = httpx.get(f"{url}/metrics", timeout=10).text
+    found = [family for family in text_string_to_metric_families(text) if family.name.startswith("tradewind_")]
+    return {
+        family.name + "_total" * (family.type == "counter"): family
+        for family in found
+        if not family.name.endswith("_created")
+    }
+
+
+def test_prometheus_gets_all_figures_of_the_page_of_metrics(
+    platform: "subprocess.Popen[bytes]", settings: Settings, documented_metrics: Callable[[str], dict[str, Any]]
+) -> None:
+    for name, section in (("service", "service"), ("metrics", "platform")):
+        documented, shown = documented_metrics(section), families(settings.urls[name])
+        assert shown.keys() == documented.keys()
+        for metric, family in shown.items():
+            for sample in family.samples:
+                assert sample.labels.keys() - {"le"} == documented[metric].labels, metric
+    figures = {(s.name, *s.labels.values()): s.value for family in shown.values() for s in family.samples}
+    readings = {value for (name, *_), value in figures.items() if name == "tradewind_reading_success"}
+    assert readings == {1.0}, (settings.logs / "metrics.log").read_text()
+    heartbeats = {key[1]: at for key, at in figures.items() if key[0] == "tradewind_daemon_heartbeat_timestamp_seconds"}
+    assert {"sensor", "scheduler"} <= heartbeats.keys()
+    assert all(abs(time.time() - at) < 300 for at in heartbeats.values())
+    assert figures["tradewind_runs", "success"] >= 1
+    assert figures["tradewind_newest_event_timestamp_seconds", "custom_b2b"] > 1.7e9
+    assert figures["tradewind_report_timestamp_seconds", "custom_b2b", "evaluation"] > time.time() - 3600
+    assert figures["tradewind_home_bytes", "lake"] > 1e6
 
 
 PAGES = {

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from serving.traffic.metrics.counters import Metrics
 from serving.traffic.request_queue import BURST_SECONDS, INTERVAL_SECONDS, STANDING_SECONDS, RequestQueue
 from serving.web.answers import DeadlineError, UnavailableError
 
@@ -18,7 +19,8 @@ class Load:
 
     def __init__(self) -> None:
         self.now, self.worked = START, list[Any]()
-        self.queue = RequestQueue(lambda: self.now)
+        self.metrics = Metrics()
+        self.queue = RequestQueue(self.metrics.queue, lambda: self.now)
 
     def request(self, name: Any, seconds: float = 1.0, admitted: bool = False) -> Awaitable[Any]:
         def work() -> Any:
@@ -248,5 +250,33 @@ def test_a_deadline_is_named_in_milliseconds():
 
         *_, late = await load.all([load.request("first"), load.queue.run(slow, 60), load.request("late", 2.0)])
         assert "its deadline of 2000 ms" in str(late)
+
+    run(test)
+
+
+def figures(load: Load) -> dict[str, float]:
+    """Name of each series of the queue -> its value."""
+    lines = [line for line in load.metrics.exposition().decode().splitlines() if line.startswith("tradewind_queue_")]
+    return {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in lines}
+
+
+def test_the_queue_counts_who_waits_how_long_and_who_is_refused():
+    async def test(load: Load) -> None:
+        tasks = [asyncio.ensure_future(load.request(n)) for n in range(4)]
+        given_up = asyncio.ensure_future(load.request("given up"))
+        await asyncio.sleep(0)
+        given_up.cancel()
+        assert figures(load)["tradewind_queue_requests"] == 4
+        await load.all([*tasks, given_up])
+        found = figures(load)
+        assert found["tradewind_queue_requests"] == 0
+        assert found["tradewind_queue_wait_seconds_count"] == 4
+        # the first one has worked when the others arrive
+        assert found["tradewind_queue_wait_seconds_sum"] == (0 + 0 + 1 + 2) * WORK
+        assert found['tradewind_queue_wait_seconds_bucket{le="0.00025"}'] == 2
+        assert found["tradewind_queue_refusals_total"] == 0
+        results = await load.all([load.request(n) for n in range(200)])
+        refused = sum(isinstance(result, UnavailableError) for result in results)
+        assert 0 < refused == figures(load)["tradewind_queue_refusals_total"]
 
     run(test)

@@ -3,7 +3,7 @@
 import re
 import struct
 
-from serving.traffic.metrics import Metrics
+from serving.traffic.metrics.counters import Metrics
 from serving.web import pages
 
 

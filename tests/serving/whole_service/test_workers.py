@@ -86,12 +86,29 @@ def n_requests(client: httpx.Client) -> set[tuple[float, float, float]]:
     return found
 
 
+def of_processes(client: httpx.Client) -> dict[str, float]:
+    """Name -> value of the metrics of the workers' processes, as one of the workers shows them."""
+    samples = [s for family in text_string_to_metric_families(get(client, "/metrics").text) for s in family.samples]
+    return {s.name: s.value for s in samples if s.name.startswith("tradewind_workers")}
+
+
 def test_each_worker_shows_the_counts_of_both(client, market, home):
     for n in range(1, 41):
         assert get(client, "/predict", "POST", json={"user_id": 3}).status_code == 200
         if n % 20 == 0:
             assert n_requests(client) == {(n, n, n)}
     assert len({line["process"] for line in lines(home) if line.get("path") == "/predict"}) == 2
+
+
+def test_each_worker_shows_the_processes_of_both(client, home):
+    processes = [psutil.Process(pid) for pid in workers(home)]
+    for _ in range(6):
+        seconds = sum(sum(process.cpu_times()[:2]) for process in processes)
+        shown = of_processes(client)
+        assert shown["tradewind_workers"] == 2
+        memory = sum(process.memory_info().rss for process in processes)
+        assert shown["tradewind_workers_resident_memory_bytes"] == pytest.approx(memory, rel=0.05)
+        assert seconds <= shown["tradewind_workers_cpu_seconds_total"]
 
 
 def test_a_limit_holds_for_both_workers_together(client, home, market):
@@ -112,11 +129,16 @@ def test_a_limit_holds_for_both_workers_together(client, home, market):
 
 def test_a_killed_worker_comes_back_and_its_counts_stay(client, market, home):
     (before,) = n_requests(client)
+    processes_before = of_processes(client)
     killed = min(workers(home))
     os.kill(killed, signal.SIGKILL)
     market.until(lambda: len(workers(home) - {killed}) == 2, "the worker did not come back")
     market.until(lambda: len(answering(market, client, home)) == 2, "the new worker does not answer")
     assert n_requests(client) == {before}
+    for _ in range(6):
+        shown = of_processes(client)
+        assert shown["tradewind_workers"] == 2
+        assert shown["tradewind_workers_cpu_seconds_total"] >= processes_before["tradewind_workers_cpu_seconds_total"]
     assert get(client, "/predict", "POST", json={"user_id": 3}).status_code == 200
     assert n_requests(client) == {tuple(n + 1 for n in before)}
 

@@ -17,11 +17,15 @@ from typing import Any, Literal, get_args
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest, values
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
 
+from serving.traffic.metrics.queue_figures import QueueFigures
+from serving.traffic.metrics.worker_processes import WorkerProcesses
 from serving.traffic.shared_folder import STARTED
 
 # seconds; each is 1.6 times the one before, so a percentile is known to a quarter or so
 BUCKETS = tuple(round(0.00025 * 1.6**n, 6) for n in range(24))
+DURATION = "tradewind_request_duration_seconds"
 MAX_RULE_NAMES = 500  # since the start; a file has 100 rules at most
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
@@ -49,7 +53,7 @@ class Metrics:
         lists = "Lists, each of a batch too, by the strategy that made them and the version of the model."
         self._lists = self._counter("lists", lists, "endpoint", "strategy", "version")
         duration = Histogram(
-            "tradewind_request_duration_seconds",
+            DURATION,
             "Time inside the service of answers to POST /predict, POST /predict/batch and GET /similar.",
             ("endpoint",),
             registry=self._registry,
@@ -59,17 +63,25 @@ class Metrics:
         self._events = self._counter("events", "Events of POST /events: new ones, and duplicates.", "outcome")
         answers = "Answers of POST /predict for the feedback store: stored, or dropped because it could not be written."
         self._answers = self._counter("answers", answers, "outcome")
+        for outcome in ("stored", "dropped"):  # Prometheus sees no increase of a counter that begins above 0
+            self._answers.labels(outcome)
         rules = "Effects of the rules of the shop: lists for which a rule was active, and items that it acted on."
         self._rules = self._counter("rule_effects", rules, "rule", "effect")
         self._rule_names: set[str] = set()
         cache_text = "Lists that were looked up in the cache: found, not found, or the cache did not answer."
         self._cache = self._counter("cache_requests", cache_text, "result")
+        self.queue = QueueFigures(self._registry, BUCKETS)
         # the counter of a combination of labels; finding it takes longer than counting
         self._request_of, self._list_of = cache(self._requests.labels), cache(self._lists.labels)
+        self.add(WorkerProcesses(folder))
         self._since = time.time() if folder is None else (folder / STARTED).stat().st_mtime
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(f"tradewind_{name}", text, labels, registry=self._registry)
+
+    def add(self, collector: Collector) -> None:
+        """Also shows metrics that are read when they are asked for."""
+        self._all.register(collector)
 
     def record_request(self, status: int, seconds: float, endpoint: Endpoint = "predict") -> None:
         """Records one answer of an endpoint."""
@@ -124,7 +136,7 @@ class Metrics:
             "strategies": dict(counts["tradewind_lists_total", "strategy"]),
             "versions": dict(counts["tradewind_lists_total", "version"]),
             "events": dict(counts["tradewind_events_total", "outcome"]),
-            "answers": dict(counts["tradewind_answers_total", "outcome"]),
+            "answers": dict(+counts["tradewind_answers_total", "outcome"]),  # without those that are 0
             "since": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self._since)),
             "seconds": round(seconds, 1),
         }
@@ -137,7 +149,7 @@ class Metrics:
             if sample.name.endswith("_total"):
                 for label, value in sample.labels.items():
                     counts[sample.name, label][value] += int(sample.value)
-            elif sample.name.endswith("_seconds_bucket") and sample.labels["endpoint"] == "predict":
+            elif sample.name == f"{DURATION}_bucket" and sample.labels["endpoint"] == "predict":
                 bounds.append((float(sample.labels["le"]), sample.value))
         return counts, bounds
 

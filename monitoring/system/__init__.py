@@ -1,0 +1,1 @@
+"""Figures of the machine and of the platform, for Prometheus: processors, memory, GPUs, disk, freshness."""

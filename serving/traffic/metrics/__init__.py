@@ -1,0 +1,1 @@
+"""What GET /metrics shows: what the service counts, what it serves, and what its processes use."""
