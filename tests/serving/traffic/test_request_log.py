@@ -35,7 +35,7 @@ def send(worker: Worker, method: str, path: str, **content: Any) -> httpx.Respon
 def test_every_answer_has_a_new_request_id(worker, method, path):
     first, second = (send(worker, method, path).headers.get_list("x-request-id") for _ in range(2))
     assert len(first) == len(second) == 1
-    assert len(first[0]) == 16
+    assert len(first[0]) == 24
     assert first != second
 
 
@@ -47,7 +47,7 @@ def test_a_problem_has_the_id_of_the_header(worker):
 
 @pytest.mark.parametrize("wrong", ["", "a b", "a" * 65, "a\tb", '"', "é".encode()])
 def test_an_id_that_is_not_valid_is_replaced(worker, wrong):
-    assert len(send(worker, "GET", "/health", headers={"x-request-id": wrong}).headers["x-request-id"]) == 16
+    assert len(send(worker, "GET", "/health", headers={"x-request-id": wrong}).headers["x-request-id"]) == 24
 
 
 def test_the_longest_valid_id_is_used(worker):
