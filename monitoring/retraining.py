@@ -5,9 +5,12 @@ would repeat. So the key contains cause, window and reference, and a cool-down f
 """
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+
+LASTING = 2  # windows of the newest three
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,15 @@ def retrain_key(cause: str, window_end: datetime, reference_version: str) -> str
     """The run key of a training: the same cause, window and reference always give the same key."""
     end = window_end.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     return f"{_slug(cause)}:{end}:{_slug(reference_version)}"
+
+
+def lasting(recent: Sequence[Sequence[str]]) -> tuple[str, ...]:
+    """The causes that were found in LASTING or more of the newest windows (DriftReport.recent), most frequent first.
+
+    A change that is found in one window only may be chance: an alarm is enough to look at it, not to retrain.
+    """
+    counts = Counter(cause for window in recent for cause in set(window))
+    return tuple(cause for cause, n in counts.most_common() if n >= LASTING)
 
 
 def should_retrain(

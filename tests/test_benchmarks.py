@@ -27,7 +27,7 @@ QUICK = {
     "training_speed": ["--only", "user_neighbours"],
     "topk": [],
     "http_stack": [],
-    "drift_alarms": [],
+    "drift": ["--parts", "delays", "quality"],
     "threads": ["--only", "inverse", "--beside", "0"],
     "large_catalogue": ["--parts", "lists"],  # measures as predict_path.py does
     "explanations": [],

@@ -1,91 +1,93 @@
-"""The drift verdict: which columns drifted, with a text that states what changed. Pure functions."""
+"""The drift verdict: which columns changed more than they usually do. Pure functions.
 
-from collections.abc import Mapping
+A change counts if it is large against the changes of past windows and against the sampling error of users, and if it
+is large enough to matter (the floors). Limits are Student's prediction limits of past changes. The alarm rate is
+divided by the number of columns, and within a column by the number of its values (Bonferroni).
+"""
+
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from scipy.stats import t as student
 
-from monitoring.drift.shift import BUCKETS, METHODS, POPULARITY, EncodedLog, Rows, shares
+from monitoring.drift.changes import GAP, Change
+from monitoring.drift.columns import ACTIVITY, NUMBERS, Floats
 
-TITLES = {"psi": "PSI", "jensenshannon": "Jensen-Shannon distance"}
+ALARM_RATE = 0.01  # false alarms per window, over all columns
+MIN_PAST = 6  # past changes that are needed to judge the newest one
+TINY = 1e-12
+MAX_DEVIATIONS = 3.0  # a past change counts with at most so many median deviations: past drift must not hide the next
+NORMAL_MAD = 0.6745  # median absolute deviation of a standard normal variable
+SHARE_FLOOR, MEAN_FLOOR, ACTIVITY_FLOOR = 0.04, 0.08, float(np.log(1.15))  # smaller changes need no action
 
 
 @dataclass(frozen=True)
-class ColumnDrift:
-    """The verdict of one column; change: the change in the column's own units."""
+class Deviation:
+    """How unusual the newest change of one column is.
 
-    name: str
-    score: float  # never nan: a column without values is not tested
-    threshold: float
-    method: str
-    drifted: bool
-    change: str
-
-    @property
-    def title(self) -> str:
-        """The name without log_: logarithms are compared, but the text shows the values themselves."""
-        return self.name.removeprefix("log_")
-
-    @property
-    def evidence(self) -> str:
-        """The change with its score and limit, as text."""
-        return f"{self.change} ({TITLES[self.method]} {self.score:.3f}, limit {self.threshold:.3f})"
-
-
-def column_verdicts(
-    log: EncodedLog, bucket_rows: Rows, tested: Rows, window: Rows, thresholds: Mapping[str, float], min_rows: int
-) -> tuple[tuple[ColumnDrift, ...], tuple[str, ...]]:
-    """The verdict of each column, largest score relative to its threshold first; and the columns that were not tested,
-    with the reason.
+    value: index of the value that deviates most. score: its distance from the mean of past changes, in standard
+    deviations of past changes or of the sampling of users, whichever is larger. limit: the score from which it counts.
+    drifted: beyond limit and floor.
     """
-    columns, not_tested = [], []
-    for name, score in log.distances(bucket_rows, tested, window).items():
-        reference, current = log.column(name, tested, bucket_rows), log.column(name, window, bucket_rows)
-        # Half of the reference is used for the buckets; half of the rest may have no value.
-        if reference.size < min_rows // 4 or current.size < min_rows // 2:
-            counts = (
-                f"{reference.size} known before, {current.size} now"
-                if reference.size + current.size
-                else "not in this source"
-            )
-            not_tested.append(f"{name} ({counts})")
-            continue
-        column_type, limit = log.column_types[name], thresholds[name]
-        labels = () if column_type == "numerical" else label_names(log, name)
-        change = _label_change(labels, reference, current) if labels else _number_change(name, reference, current)
-        columns.append(ColumnDrift(name, score, limit, METHODS[column_type], score >= limit, change))
-    columns.sort(key=lambda column: column.score / column.threshold, reverse=True)
-    return tuple(columns), tuple(not_tested)
+
+    value: int
+    score: float
+    limit: float
+    drifted: bool
 
 
-def summarise(columns: tuple[ColumnDrift, ...], not_tested: tuple[str, ...]) -> str:
-    """The verdicts in one sentence. columns: largest score relative to its threshold first."""
-    if not columns:
-        return f"not tested: no column has enough values: {', '.join(not_tested)}"
-    drifted = [column for column in columns if column.drifted]
-    if not drifted:
-        return f"no drift; closest to its limit: {columns[0].title}, {columns[0].evidence}"
-    largest, *others = drifted
-    rest = "".join(f"; also {column.title}: {column.evidence}" for column in others)
-    return f"{largest.title} changed most: {largest.evidence}{rest}"
+def floor(column: str, n_values: int) -> Floats:
+    """The least effects that matter, (n_values,)."""
+    if column == ACTIVITY:
+        return np.full(n_values, ACTIVITY_FLOOR)
+    return np.full(n_values, MEAN_FLOOR if column in NUMBERS else SHARE_FLOOR)
 
 
-def label_names(log: EncodedLog, name: str) -> tuple[str, ...]:
-    """The names of a categorical column's codes."""
-    return BUCKETS if name == POPULARITY else log.names[name]
+def deviations(
+    history: Sequence[Mapping[str, Change]], alarm_rate: float = ALARM_RATE, floors: bool = True
+) -> dict[str, Deviation]:
+    """column -> its deviation in the last window of the history; without columns that have too short a past.
+
+    history: the changes of consecutive windows, oldest first. The last GAP windows before the newest one are no past:
+    a change that began there must not raise the limit for itself.
+    """
+    *before, newest = history
+    past = before[: len(before) - GAP]
+    known = {name: [changes[name] for changes in past if name in changes] for name in newest}
+    known = {
+        name: [change for change in found if change.effect.size == newest[name].effect.size]
+        for name, found in known.items()
+    }
+    tested = {name: found for name, found in known.items() if len(found) >= MIN_PAST}
+    return {
+        name: _deviation(found, newest[name], alarm_rate / len(tested), floor(name, newest[name].effect.size) * floors)
+        for name, found in tested.items()
+    }
 
 
-def _number_change(name: str, reference: NDArray[np.float64], current: NDArray[np.float64]) -> str:
-    """Such as "median 6 -> 72"; for ratings the mean, because their median changes in whole stars."""
-    if name == "rating":
-        return f"mean {reference.mean():.2f} -> {current.mean():.2f}"
-    return f"median {np.exp(np.median(reference)):.3g} -> {np.exp(np.median(current)):.3g}"
+def _deviation(past: Sequence[Change], newest: Change, alarm_rate: float, floors: Floats) -> Deviation:
+    usual, spread = usual_effect(np.array([change.effect for change in past]))
+    size = np.abs(newest.effect - usual) / np.maximum(np.maximum(spread, newest.error), TINY)
+    limit = prediction_limit(len(past), alarm_rate / size.size / 2)  # a change up or down
+    matters = np.minimum(np.abs(newest.effect), np.abs(newest.effect - usual)) >= floors
+    value = int(np.where(matters, size, -1.0).argmax() if matters.any() else size.argmax())
+    return Deviation(value, float(size[value]), limit, bool(matters[value] and size[value] > limit))
 
 
-def _label_change(names: tuple[str, ...], reference: NDArray[np.float64], current: NDArray[np.float64]) -> str:
-    """Such as "'office' 12.0% -> 31.4%": the label whose share changed most."""
-    codes = np.arange(len(names), dtype=np.float64)
-    before, after = shares(reference, codes), shares(current, codes)
-    largest = int(np.abs(after - before).argmax())
-    return f"{names[largest]!r} {before[largest]:.1%} -> {after[largest]:.1%}"
+def usual_effect(past: Floats) -> tuple[Floats, Floats]:
+    """Mean and standard deviation of past effects, (n_windows, n_values) -> (n_values,) each.
+
+    Effects further than MAX_DEVIATIONS from the median are moved there: a large change counts, but only as far.
+    """
+    middle = np.median(past, axis=0)
+    reach = MAX_DEVIATIONS * np.median(np.abs(past - middle), axis=0) / NORMAL_MAD
+    clipped = np.clip(past, middle - reach, middle + reach)
+    return clipped.mean(axis=0), clipped.std(axis=0, ddof=1)
+
+
+def prediction_limit(n_past: int, alpha: float) -> float:
+    """How many standard deviations of n_past values above their mean the next value lies with probability alpha
+    (Student's prediction interval).
+    """
+    return float(student.ppf(1 - alpha, n_past - 1) * np.sqrt(1 + 1 / n_past))

@@ -7,9 +7,11 @@ import dagster as dg
 import pyarrow as pa
 
 from monitoring.alerts.alert import Alert
-from monitoring.drift.feed import describe
+from monitoring.drift.feed.problems import describe
+from monitoring.drift.judgement import window_days
 from monitoring.drift.report import DriftReport, report_url
 from monitoring.drift.report import drift_report as compare
+from monitoring.drift.windows import event_seconds
 from orchestration.assets.metadata import show
 from orchestration.io_manager import Lake
 from orchestration.resources import Datasets
@@ -28,10 +30,9 @@ def drift_report(
     items: pa.Table,
     users: pa.Table,
 ) -> DriftReport:
-    """Evidently's comparison of the newest window with the training window: all events before the newest window."""
+    """The newest weeks against past windows of as many weeks, as a report that opens in Evidently."""
     name = context.partition_key
-    dataset = datasets[name]
-    days = dataset.spec.protocol.test_days
+    days = window_days(event_seconds(interactions))
     reference, newest = newest_window(interactions, days)
     report = compare(
         reference,
@@ -41,7 +42,8 @@ def drift_report(
         workspace=settings.workspace,
         project=name,
         users=users,
-        earlier_items=earlier_items(dataset.tables, days),
+        earlier_items=earlier_items(datasets[name].tables, days),
+        days=days,
     )
     report = replace(report, data_version=lake.table_version(name).data_version)
     show(
@@ -52,6 +54,8 @@ def drift_report(
             **({"broken feed": describe(report.feed_problems)} if report.feed_problems else {}),
             "columns": dg.MetadataValue.md(as_table(report)),
             "window end": str(report.current.end),
+            "window days": days,
+            "drifted in the newest windows": recent_windows(report),
             "data version": report.data_version,
             **links(settings, report),
         },
@@ -100,12 +104,18 @@ def links(settings: Settings, report: DriftReport) -> dict[str, dg.MetadataValue
     return {"report": dg.MetadataValue.url(url), "file": dg.MetadataValue.path(str(report.html_path))}
 
 
+def recent_windows(report: DriftReport) -> str:
+    """The columns that drifted in each of the newest windows, the newest last, such as "none; category"."""
+    return "; ".join(", ".join(columns) or "none" for columns in report.recent) or "not tested"
+
+
 def as_table(report: DriftReport) -> str:
     """A Markdown table: faults of the feed, each tested column with its score and limit, and untested columns."""
-    faults = [f"| {f.text} | {f.now:.4f} | {f.limit:.4f} | broken |" for f in report.feed_problems]
+    faults = [f"| {f.text} | {f.now:.4f} | {f.limit:.4f} | broken | |" for f in report.feed_problems]
     rows = [
-        f"| {c.name} | {c.score:.4f} | {c.threshold:.4f} | {'drifted' if c.drifted else 'no drift'} |"
+        f"| {c.name} | {c.score:.4f} | {c.threshold:.4f} | {'drifted' if c.drifted else 'no drift'} | {c.cause} |"
         for c in report.columns
     ]
-    untested = [f"| {why} | | | not tested |" for why in report.not_tested]
-    return "\n".join(["| column | score | limit | verdict |", "|---|---|---|---|", *faults, *rows, *untested])
+    untested = [f"| {why} | | | not tested | |" for why in report.not_tested]
+    head = ["| column | score | limit | verdict | change |", "|---|---|---|---|---|"]
+    return "\n".join([*head, *faults, *rows, *untested])

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
-from monitoring.drift.feed import describe
+from monitoring.drift.feed.problems import describe
 from monitoring.drift.report import DriftReport
 from monitoring.retraining import MonitoringResult, PastRun, should_retrain
 from orchestration.io_manager import Lake

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from monitoring.drift.shift import EncodedLog
+from monitoring.drift.columns import EncodedLog
 from recommenders.storage.schema import INTERACTIONS, ITEMS, USERS, conform
 
 DAY = 86_400
@@ -76,23 +76,25 @@ class Market:
         return conform(pa.table(columns), INTERACTIONS, "events")
 
 
-def make_still_log(rng: np.random.Generator, n_windows: int = 9, n_orders: int = 250) -> EncodedLog:
-    """The columns of a market whose windows are all samples of one distribution; the last window is the current one.
+def make_still_log(rng: np.random.Generator, n_windows: int = 26, n_orders: int = 120) -> EncodedLog:
+    """The columns of a market whose weeks are all samples of one distribution; the last week is the current one.
 
-    Orders of one to some eight lines, 300 items with a long tail: a thousand events per window.
+    Orders of one to some eight lines, 200 users of different size, 300 items with a long tail: 480 events per week.
     """
     order = np.repeat(np.arange(n_windows * n_orders), rng.poisson(3, n_windows * n_orders) + 1)
-    odds = np.cumsum(1 / np.arange(1.0, 301) ** 0.9)
+    odds, size = np.cumsum(1 / np.arange(1.0, 301) ** 0.9), np.cumsum(np.exp(rng.normal(size=200)))
+    user = np.searchsorted(size, rng.random(n_windows * n_orders) * size[-1])[order]
+    taste = rng.integers(0, 8, 200)  # each user likes one category more
+    category = np.where(rng.random(order.size) < 0.3, taste[user], rng.integers(0, 8, order.size))
     return EncodedLog(
         n_reference=int(np.searchsorted(order, (n_windows - 1) * n_orders)),
         numbers={name: rng.normal(size=order.size) for name in ("log_unit_price", "rating")},
-        labels={
-            name: rng.integers(0, n, order.size).astype(np.int32) for name, n in {"category": 8, "region": 4}.items()
-        },
-        names={"category": tuple("abcdefgh"), "region": tuple("abcd")},
+        labels={"category": category.astype(np.int32), "region": rng.integers(0, 4, 200).astype(np.int32)[user]},
+        names={"category": tuple("abcdefgh"), "region": tuple("pqrs")},
         items=np.searchsorted(odds, rng.random(order.size) * odds[-1]).astype(np.int32),
-        seconds=order / n_orders * 14 * DAY,
+        users=user.astype(np.int32),
         orders=order.astype(np.int32),
+        seconds=(order + 1) / n_orders * 7 * DAY,
     )
 
 

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
-from monitoring.retraining import MonitoringResult, PastRun, retrain_key, should_retrain
+from monitoring.retraining import MonitoringResult, PastRun, lasting, retrain_key, should_retrain
 
 END = datetime(2026, 3, 1, tzinfo=UTC)
 NOW = END + timedelta(hours=1)
@@ -78,3 +78,11 @@ def test_lasting_drift_starts_one_run_per_cool_down():
         if decision.retrain:
             runs.append(PastRun(decision.key, now))
     assert len(runs) == 5
+
+
+def test_a_cause_lasts_if_it_is_found_in_two_of_three_windows() -> None:
+    assert lasting([("category",), (), ("rating", "category")]) == ("category",)
+    assert lasting([("category",), ("rating",), ("region",)]) == ()
+    assert lasting([("rating", "rating"), (), ()]) == ()
+    assert lasting([("a", "b"), ("b", "a"), ("b",)]) == ("b", "a")
+    assert lasting([]) == ()

@@ -1,114 +1,152 @@
-"""Texts of the drift verdicts: the tested columns, the drifted columns, and what changed."""
+"""The verdict: limits, floors, and the rate of alarms without a change."""
 
-from dataclasses import replace
+from collections.abc import Callable
 
 import numpy as np
 import pytest
+from scipy.stats import binom
+from scipy.stats import t as student
 
-from monitoring.drift.shift import BUCKETS, POPULARITY, EncodedLog
-from monitoring.drift.verdict import ColumnDrift, column_verdicts, label_names, summarise
-
-NAN = float("nan")
-
-
-def log_of(numbers: dict[str, tuple[list[float], list[float]]], categories: tuple[str, str] = ("", "")) -> EncodedLog:
-    """Columns of reference and window, padded to the longest; categories: one letter per event."""
-    n_before, n_now = (max(len(part[side]) for part in (*numbers.values(), categories)) for side in (0, 1))
-
-    def padded(before: list[float], now: list[float]) -> np.ndarray:
-        return np.array([*before, *[NAN] * (n_before - len(before)), *now, *[NAN] * (n_now - len(now))])
-
-    codes = [[ord(letter) - ord("a") for letter in side] for side in categories]
-    labels = padded(*codes)
-    n = n_before + n_now
-    return EncodedLog(
-        n_before,
-        {name: padded(*sides) for name, sides in numbers.items()},
-        {"category": np.where(np.isnan(labels), -1, labels).astype(np.int32)} if any(categories) else {},
-        {"category": ("anvils", "bolts", "chains")},
-        np.zeros(n, np.int32),
-        np.arange(n, dtype=float),
-        np.arange(n, dtype=np.int32),
-    )
+from monitoring.drift.changes import GAP, Change, changes
+from monitoring.drift.columns import ACTIVITY, EncodedLog
+from monitoring.drift.verdict import (
+    ACTIVITY_FLOOR,
+    MEAN_FLOOR,
+    MIN_PAST,
+    SHARE_FLOOR,
+    deviations,
+    floor,
+    prediction_limit,
+    usual_effect,
+)
+from monitoring.drift.windows import WEEK, aligned_windows
 
 
-def columns_of(
-    log: EncodedLog, thresholds: dict[str, float], min_rows: int = 0
-) -> tuple[dict[str, ColumnDrift], tuple[str, ...]]:
-    rows = np.arange(log.seconds.size)
-    before, now = rows[: log.n_reference], rows[log.n_reference :]
-    columns, not_tested = column_verdicts(log, before, before, now, {POPULARITY: 1.0, **thresholds}, min_rows)
-    return {column.name: column for column in columns}, not_tested
+def change(effects: list[float], error: float = 0.0) -> Change:
+    values = np.array(effects, float)
+    return Change(values, values, values, np.full(values.size, error))
 
 
-def scores(log: EncodedLog) -> dict[str, float]:
-    rows = np.arange(log.seconds.size)
-    before = rows[: log.n_reference]
-    return log.distances(before, before, rows[log.n_reference :])
+def history(effects: list[float], newest: list[float], name: str = "rating", error: float = 0.0) -> list[dict]:
+    """Past changes of one value, then GAP windows with a large one, then the newest."""
+    past = [{name: change([effect] * len(newest))} for effect in [*effects, *[9.0] * GAP]]
+    return [*past, {name: change(newest, error)}]
 
 
-def test_a_column_drifts_at_its_limit() -> None:
-    log = log_of({"rating": ([1, 1, 2, 2], [1, 2, 2, 2])})
-    score = scores(log)["rating"]
-    assert score > 0
-    assert columns_of(log, {"rating": score})[0]["rating"].drifted
-    assert not columns_of(log, {"rating": score * 1.001})[0]["rating"].drifted
+PAST = [-0.1, 0.1] * 5
 
 
-def test_the_largest_score_relative_to_its_limit_comes_first() -> None:
-    log = log_of({"rating": ([1, 1, 2, 2], [1, 2, 2, 2]), "log_quantity": ([0, 0, 1, 1], [0, 1, 1, 1])})
-    same = scores(log)
-    assert same["rating"] == same["log_quantity"]
-    columns, _ = columns_of(log, {"rating": 0.5, "log_quantity": 0.1, POPULARITY: 9.0})
-    assert list(columns)[:2] == ["log_quantity", "rating"]
-    columns, _ = columns_of(log, {"rating": 0.1, "log_quantity": 0.5, POPULARITY: 9.0})
-    assert list(columns)[:2] == ["rating", "log_quantity"]
+def test_a_column_drifts_beyond_the_prediction_limit() -> None:
+    spread, limit = float(np.std(PAST, ddof=1)), student.ppf(1 - 0.02 / 2 / 2, 9) * np.sqrt(1.1)
+    (found,) = deviations(history(PAST, [0.0, 0.5]), 0.02).values()
+    assert (found.value, found.drifted) == (1, True)
+    assert found.score == pytest.approx(0.5 / spread)
+    assert found.limit == pytest.approx(limit)
+    for effect, drifts in (
+        (limit * spread * 1.01, True),
+        (limit * spread * 0.99, False),
+        (-limit * spread * 1.01, True),
+    ):
+        assert deviations(history(PAST, [0.0, effect]), 0.02)["rating"].drifted == drifts
 
 
-@pytest.mark.parametrize(("known", "is_tested"), [((2, 4), True), ((1, 4), False), ((2, 3), False)])
-def test_too_few_values_are_not_tested(known: tuple[int, int], is_tested: bool) -> None:
-    """With min_rows 9: at least a quarter (rounded down) in the reference and half in the window."""
-    log = log_of({"rating": ([1.0] * known[0], [2.0] * known[1]), "log_quantity": ([0.0] * 9, [0.0] * 9)})
-    columns, not_tested = columns_of(log, {"rating": 0.1, "log_quantity": 0.1}, min_rows=9)
-    assert ("rating" in columns) == is_tested
-    assert not_tested == (() if is_tested else (f"rating ({known[0]} known before, {known[1]} now)",))
+def test_the_alarm_rate_is_divided_by_columns_and_values() -> None:
+    one = history(PAST, [0.5])
+    two = [each | {"region": each["rating"]} for each in one]
+    factor = np.sqrt(1.1)
+    assert deviations(one, 0.04)["rating"].limit == pytest.approx(student.ppf(0.98, 9) * factor)
+    assert deviations(two, 0.04)["rating"].limit == pytest.approx(student.ppf(0.99, 9) * factor)
+    assert deviations(one)["rating"].limit == pytest.approx(student.ppf(1 - 0.01 / 2, 9) * factor)  # 1 %
 
 
-def test_columns_not_tested_have_a_reason() -> None:
-    log = log_of({"rating": ([], []), "log_unit_price": ([1.0] * 2, [1.0] * 2), "log_quantity": ([0.0] * 9, [0.0] * 9)})
-    _, not_tested = columns_of(log, {"rating": 0.1, "log_unit_price": 0.1, "log_quantity": 0.1}, min_rows=9)
-    assert not_tested == ("rating (not in this source)", "log_unit_price (2 known before, 2 now)")
+def test_the_sampling_error_counts_if_it_is_larger_than_past_changes() -> None:
+    assert deviations(history(PAST, [0.5], error=0.05))["rating"].score == pytest.approx(0.5 / np.std(PAST, ddof=1))
+    assert deviations(history(PAST, [0.5], error=0.25))["rating"].score == pytest.approx(2.0)
 
 
-def test_a_change_is_reported_in_the_units_of_the_column() -> None:
-    log = log_of(
-        {
-            "log_quantity": (np.log([1, 6, 9]).tolist(), np.log([70, 72, 90]).tolist()),
-            "rating": ([1.0, 5.0], [2.0, 2.5]),
-        },
-        ("aaaabc", "aaaabb"),  # most events have the first label, whose share does not change
-    )
-    columns, _ = columns_of(log, {"log_quantity": 0.1, "rating": 0.1, "category": 0.1})
-    assert columns["log_quantity"].change == "median 6 -> 72"
-    assert columns["rating"].change == "mean 3.00 -> 2.25"
-    assert columns["category"].change == "'bolts' 16.7% -> 33.3%"
-    assert (columns["rating"].method, columns["category"].method) == ("psi", "jensenshannon")
-    assert label_names(log, POPULARITY) == BUCKETS
-    assert label_names(log, "category") == ("anvils", "bolts", "chains")
+def test_a_change_that_is_usual_or_small_is_no_drift() -> None:
+    quiet = [-1e-4, 1e-4] * 5
+    for name, least in (("rating", MEAN_FLOOR), ("category", SHARE_FLOOR), (ACTIVITY, ACTIVITY_FLOOR)):
+        assert floor(name, 2).tolist() == [least] * 2
+        assert not deviations(history(quiet, [0.99 * least], name))[name].drifted
+        assert deviations(history(quiet, [1.01 * least], name))[name].drifted
+    assert deviations(history(quiet, [0.99 * MEAN_FLOOR]), floors=False)["rating"].drifted
+    growing = [0.3 + noise for noise in quiet]  # every window is larger than its reference
+    assert not deviations(history(growing, [0.3 + MEAN_FLOOR / 2]))["rating"].drifted
+    assert not deviations(history(growing, [0.001]))["rating"].drifted  # nor if it is as its reference for once
 
 
-def test_the_summary_names_the_largest_change_and_the_others() -> None:
-    prices = ColumnDrift("log_unit_price", 0.4, 0.1, "psi", True, "median 2 -> 3")
-    regions = ColumnDrift("region", 0.2, 0.1, "jensenshannon", True, "'north' 10.0% -> 20.0%")
-    still = ColumnDrift("rating", 0.05, 0.1, "psi", False, "mean 4.00 -> 4.01")
-    assert prices.title == "unit_price"
-    assert summarise((prices, regions, still), ()) == (
-        "unit_price changed most: median 2 -> 3 (PSI 0.400, limit 0.100); "
-        "also region: 'north' 10.0% -> 20.0% (Jensen-Shannon distance 0.200, limit 0.100)"
-    )
-    assert summarise((still, replace(still, name="region", change="")), ()) == (
-        "no drift; closest to its limit: rating, mean 4.00 -> 4.01 (PSI 0.050, limit 0.100)"
-    )
-    assert summarise((), ("rating (not in this source)", "region (1 known before, 2 now)")) == (
-        "not tested: no column has enough values: rating (not in this source), region (1 known before, 2 now)"
-    )
+def test_the_value_that_matters_is_reported() -> None:
+    """The first value has the higher score, but its change is small."""
+    past = [{"category": change([effect / 1000, effect])} for effect in [*PAST, 0.0, 0.0]]
+    found = deviations([*past, {"category": change([SHARE_FLOOR / 2, 0.6])}])["category"]
+    assert (found.value, found.drifted) == (1, True)
+    found = deviations([*past, {"category": change([SHARE_FLOOR / 2, SHARE_FLOOR / 4])}])["category"]
+    assert (found.value, found.drifted) == (0, False)
+
+
+def test_a_past_drift_does_not_hide_the_next_one() -> None:
+    """Nine in the gap and one of nine before it: the spread stays that of the other windows."""
+    usual, spread = usual_effect(np.array([[*PAST, 9.0]]).T)
+    assert abs(usual[0]) < 0.1
+    assert spread[0] < 0.35  # 2.7 without the limit of three deviations
+    assert deviations(history([*PAST, 9.0], [1.5]))["rating"].drifted
+
+
+def test_a_change_is_measured_from_the_mean_of_past_changes() -> None:
+    past = [0.2, 0.4] * 5 + [0.3]
+    spread = float(np.std(past, ddof=1))
+    assert deviations(history(past, [0.8]))["rating"].score == pytest.approx(0.5 / spread)
+    assert deviations(history(past, [-0.2]))["rating"].score == pytest.approx(0.5 / spread)
+    # a large change is moved to three median deviations (of 0.1, as standard deviations) from the median
+    usual, clipped = usual_effect(np.array([[*past, 9.0]]).T)
+    moved = [*past, np.median([*past, 9.0]) + 3 * 0.1 / 0.6745]
+    assert (usual[0], clipped[0]) == (pytest.approx(np.mean(moved)), pytest.approx(np.std(moved, ddof=1)))
+
+
+def test_too_few_past_changes_are_not_judged() -> None:
+    assert len(deviations(history(PAST[:MIN_PAST], [0.5]))) == 1
+    assert deviations(history(PAST[: MIN_PAST - 1], [0.5])) == {}
+
+
+def test_the_prediction_limit_is_exceeded_at_the_given_rate() -> None:
+    draws = np.random.default_rng(0).normal(size=(4000, 9))
+    past, following = draws[:, :-1], draws[:, -1]
+    exceeded = following > past.mean(axis=1) + past.std(axis=1, ddof=1) * prediction_limit(8, 0.05)
+    assert exceeded.mean() == pytest.approx(0.05, abs=0.012)
+
+
+@pytest.fixture(scope="module")
+def still_histories(still_log: Callable[..., EncodedLog]) -> list[list[dict[str, Change]]]:
+    """The changes of each window of ten logs without a change."""
+    found = []
+    for seed in range(10):
+        log = still_log(np.random.default_rng(seed), n_windows=32)
+        windows = aligned_windows(log.seconds, WEEK)
+        found.append([dict(changes(log, windows, index)) for index in range(len(windows))])
+    return found
+
+
+def drifted(histories: list[list[dict[str, Change]]], **options: float) -> list[set[str]]:
+    """The columns that drift in the last twelve windows of each log; there are no floors."""
+    judged = [
+        deviations(past[:end], floors=False, **options)
+        for past in histories
+        for end in range(len(past) - 11, len(past) + 1)
+    ]
+    assert {len(columns) for columns in judged} == {8}
+    return [{name for name, found in columns.items() if found.drifted} for columns in judged]
+
+
+def test_the_alarm_rate_holds_without_a_change(still_histories) -> None:
+    """Over all columns together. New items and users do change: they become fewer as the log goes on."""
+    found = [each - {"new items", "new users"} for each in drifted(still_histories)]
+    assert sum(map(bool, found)) <= binom.ppf(0.999, len(found), 0.01)
+
+
+def test_each_column_has_its_share_of_the_alarm_rate(still_histories) -> None:
+    """At a rate of 0.8, each of the eight columns may drift in a tenth of the windows."""
+    found = drifted(still_histories, alarm_rate=0.8)
+    most = binom.ppf(0.9999, len(found), 0.1)
+    counts = {name: sum(name in each for each in found) for name in ("category", "region", "rating", "log_unit_price")}
+    assert all(1 <= n <= most for n in counts.values()), counts

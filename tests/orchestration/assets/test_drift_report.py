@@ -11,9 +11,11 @@ import pyarrow as pa
 import pytest
 
 from monitoring.alerts.listing import open_incidents, recent_alerts
-from monitoring.drift.feed import FeedProblem
+from monitoring.drift.causes import Part
+from monitoring.drift.feed.problems import FeedProblem
+from monitoring.drift.judgement import METHOD, ColumnDrift
 from monitoring.drift.report import DriftReport, Window
-from orchestration.assets.drift_report import drift_report, earlier_items, update_alerts
+from orchestration.assets.drift_report import as_table, drift_report, earlier_items, recent_windows, update_alerts
 from orchestration.io_manager import TableVersion
 from orchestration.resources import Datasets
 from orchestration.settings import Settings
@@ -23,7 +25,7 @@ from recommenders.storage.schema import INTERACTIONS, ITEMS, USERS, conform
 pytestmark = pytest.mark.filterwarnings("ignore:numpy.core is deprecated:DeprecationWarning")
 
 
-def events(days: int = 365, broken_days: int = 60, n: int = 9000) -> pa.Table:
+def events(days: int = 365, broken_days: int = 28, n: int = 9000) -> pa.Table:
     """A year of purchases. In the last days the item ids have leading zeros and the prices are missing."""
     rng = np.random.default_rng(0)
     day, item = np.sort(rng.uniform(0, days, n)), rng.integers(1, 90, n)
@@ -42,7 +44,7 @@ def events(days: int = 365, broken_days: int = 60, n: int = 9000) -> pa.Table:
 
 
 def test_a_broken_feed_sends_one_alert_with_its_faults(tmp_path: Path, make_settings: Callable[..., Settings]) -> None:
-    settings = make_settings(tmp_path / "home", dataset="online_retail")  # its window has 60 days
+    settings = make_settings(tmp_path / "home", dataset="online_retail")
     tables = {"items": ITEMS.empty_table(), "users": USERS.empty_table(), "interactions": events()}
     lake = SimpleNamespace(table_version=lambda dataset: TableVersion(1, "abc"))
     for _ in range(2):
@@ -51,6 +53,7 @@ def test_a_broken_feed_sends_one_alert_with_its_faults(tmp_path: Path, make_sett
         assert report.data_version == "abc"
         assert {problem.column for problem in report.feed_problems} == {"item_id", "unit_price"}
         metadata = context.get_output_metadata("result")
+        assert metadata["window days"] == 28  # a thousand events need six weeks, but the log has 13 such windows
     (alert,) = recent_alerts(settings.alerts.outbox, 9)
     assert (alert.severity, alert.title) == ("critical", "broken feed in online_retail")
     (incident,) = open_incidents(settings.alerts.outbox)
@@ -82,6 +85,22 @@ def test_an_incident_is_over_when_a_tested_report_has_no_sign_of_it(
     assert open_after(fired=False) == []
     kinds = [(alert.kind, alert.key.partition("/")[0]) for alert in recent_alerts(settings.alerts.outbox, 9)]
     assert kinds[:2] == [("resolved", "drift"), ("resolved", "broken feed")]
+
+
+def test_the_table_has_the_cause_of_each_change_and_the_columns_not_tested() -> None:
+    part, days = Part("segment", "shops", 0.7, 0.2), Window(None, None, 0)
+    category = ColumnDrift("category", 8, 4, METHOD, True, "'pens' 10.0% -> 20.0%", "pens", 0.9, (part,))
+    rating = ColumnDrift("rating", 1, 4, METHOD, False, "mean 4.00 -> 4.01")
+    recent = ((), ("category",), ("category", "region"))
+    report = DriftReport(True, True, (category, rating), days, days, ("segment (none)",), "", recent=recent)
+    assert as_table(report).splitlines()[2:] == [
+        "| category | 8.0000 | 4.0000 | drifted | 'pens' 10.0% -> 20.0%, 90% of the change; "
+        "segment 'shops' makes 70% of it (20% of the events) |",
+        "| rating | 1.0000 | 4.0000 | no drift | mean 4.00 -> 4.01 |",
+        "| segment (none) | | | not tested | |",
+    ]
+    assert recent_windows(report) == "none; category; category, region"
+    assert recent_windows(DriftReport(False, False, (), days, days, (), "")) == "not tested"
 
 
 def test_earlier_items_are_those_at_the_begin_of_the_window() -> None:

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import dagster as dg
 import pytest
 
-from monitoring.drift.feed import FeedProblem
+from monitoring.drift.feed.problems import FeedProblem
 from monitoring.drift.report import DriftReport, Window
 from orchestration.jobs import RETRAINING
 from orchestration.launcher.dagster_internals import origin

@@ -1,7 +1,6 @@
 """The checks for a broken feed: each measures the share of events with a property; a healthy feed keeps it stable."""
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import numpy as np
@@ -9,8 +8,9 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from monitoring.drift.events import Codes, Events, Flags, Window
-from monitoring.drift.shift import prediction_limit
+from monitoring.drift.feed.events import Codes, Events, Flags
+from monitoring.drift.feed.shares import LARGE_DROP, MIN_EVENTS, FeedCheck, Shares, share_limits, upper_limit
+from monitoring.drift.windows import Window
 
 VALUES = ("order_id", "quantity", "unit_price", "rating")  # not columns that are filled later, such as returns
 ATTRIBUTES = {
@@ -25,62 +25,12 @@ ATTRIBUTE_MARGIN = 0.2  # attributes of new items and users are often filled lat
 KNOWN_ID_MARGIN = 0.3  # the numbers of items and users grow
 REFORMATTED_MARGIN = 0.05
 DUPLICATE_MARGIN = 0.2
-# A share below a third of the smallest past share is a problem even if the past shares varied much, unless the smallest
-# past share was below LARGE_DROP_MIN_SHARE.
-LARGE_DROP, LARGE_DROP_MIN_SHARE = 1 / 3, 0.2
+UNIT_MARGIN = 0.1
+HOUR_MARGIN = 0.05
+UNIT_FACTOR = 5.0  # from the usual value of an item: prices in cents or quantities in dozens, no market
+MIN_USUAL = 3  # events of an item that give its usual value
+QUIET_HOUR = 0.02  # share of past events; an hour is quiet if it and its neighbours have less (summer time moves one)
 CONSTANT = 0.9  # a value with a lower share is not a constant; for example a user with very many events
-FEW_WINDOWS, FEW_WINDOWS_MARGIN = 3, 0.5  # the spread of fewer past windows is not reliable
-MIN_EVENTS = 20  # least events (or ids) of a share; least expected events of a type, so that 0 is not random
-
-Shares = NDArray[np.float64]
-Limits = Callable[[Shares, int, float], tuple[float, float]]
-
-
-@dataclass(frozen=True, eq=False)
-class FeedCheck:
-    """A check of one property of single events.
-
-    property_text: the property as text, to be followed by "in 5% of the events". has_property: whether each event of a
-    window has it, (n_rows,). limits: from past shares, the number of the newest events and alpha to the lowest and
-    highest share that is no problem. example: text for an event (row). counted: (n,) the events that are counted, None:
-    all. ids: (n,) the ids that the share is about, if not single events; past windows with few ids are left out.
-    once_per_id: count each id once. needs_history: the share is not defined at the begin of the log.
-    """
-
-    column: str
-    property_text: str
-    has_property: Callable[[Window], Flags]
-    limits: Limits
-    example: Callable[[int], str]
-    counted: Flags | None = None
-    ids: Codes | None = None
-    once_per_id: bool = False
-    needs_history: bool = False
-
-    def share(self, window: Window) -> float:
-        """Share of a window's counted events (or ids) that have the property; nan if too few are counted."""
-        window = self._counted_rows(window)
-        return float(self.has_property(window).mean()) if window.rows.size >= MIN_EVENTS else float("nan")
-
-    def past_shares(self, past: Sequence[Window]) -> Shares:
-        """The shares of those past windows (newest first) that can be compared with the newest one."""
-        comparable = past[:-1] if self.needs_history else past
-        shares = np.array([self.share(window) for window in comparable if self._has_ids(window)], np.float64)
-        return np.extract(~np.isnan(shares), shares)
-
-    def last_event(self, window: Window, hit: bool) -> int:
-        """Row of the window's last event with the property (hit), or without it."""
-        window = self._counted_rows(window)
-        return int(window.rows[self.has_property(window) == hit].max())
-
-    def _has_ids(self, window: Window) -> bool:
-        return self.ids is None or np.unique(self.ids[window.rows]).size >= MIN_EVENTS
-
-    def _counted_rows(self, window: Window) -> Window:
-        rows = window.rows if self.counted is None else window.rows[self.counted[window.rows]]
-        if self.once_per_id and self.ids is not None:
-            rows = rows[np.unique(self.ids[rows], return_index=True)[1]]
-        return Window(rows, window.start)
 
 
 def build_checks(log: Events, items: pa.Table, users: pa.Table | None, earlier_items: pa.Table) -> list[FeedCheck]:
@@ -106,8 +56,8 @@ def build_checks(log: Events, items: pa.Table, users: pa.Table | None, earlier_i
         checks.append(_constant_check(name, log.codes(name), partial(_show_value, log, name), is_id))
     time_of_day = np.unique(log.seconds % 86_400, return_inverse=True)[1]
     checks.append(_constant_check("time of day", time_of_day, partial(_show_value, log, "timestamp"), is_id=False))
-    checks.append(_duplicate_check(log))
-    return checks
+    checks += [_unit_check(log, name) for name in ("unit_price", "quantity")]
+    return [*checks, _clock_check(log), _duplicate_check(log)]
 
 
 def _id_checks(log: Events, name: str) -> Iterator[FeedCheck]:
@@ -123,7 +73,7 @@ def _id_checks(log: Events, name: str) -> Iterator[FeedCheck]:
     def show_pair(row: int) -> str:
         return f"{log.value(name, row)!r} instead of {log.value(name, int(np.argmax(normalised == normalised[row])))!r}"
 
-    limits = partial(_limits, None, REFORMATTED_MARGIN)
+    limits = partial(share_limits, None, REFORMATTED_MARGIN)
     yield FeedCheck(
         name, "has a new format", is_reformatted, limits, show_pair, ids=codes, once_per_id=True, needs_history=True
     )
@@ -131,7 +81,7 @@ def _id_checks(log: Events, name: str) -> Iterator[FeedCheck]:
     def is_known(window: Window) -> Flags:
         return first[window.rows] <= window.start
 
-    limits = partial(_limits, KNOWN_ID_MARGIN, None)
+    limits = partial(share_limits, KNOWN_ID_MARGIN, None)
     show_value = partial(_show_value, log, name)
     yield FeedCheck(
         name,
@@ -174,7 +124,7 @@ def _event_checks(log: Events) -> Iterator[FeedCheck]:
 
 
 def _value_check(log: Events, column: str, has_value: Flags, counted: Flags | None, margin: float) -> FeedCheck:
-    limits = partial(_limits, margin, margin)
+    limits = partial(share_limits, margin, margin)
     return FeedCheck(column, "has a value", lambda window: has_value[window.rows], limits, log.describe_event, counted)
 
 
@@ -198,10 +148,41 @@ def _constant_check(column: str, codes: Codes, example: Callable[[int], str], is
 
     def limits(past: Shares, _n: int, alpha: float) -> tuple[float, float]:
         typical = float(past.mean())
-        return 0.0, _upper_limit(past, max(CONSTANT - typical, (1 - LARGE_DROP) * (1 - typical)), alpha)
+        return 0.0, upper_limit(past, max(CONSTANT - typical, (1 - LARGE_DROP) * (1 - typical)), alpha)
 
     return FeedCheck(
         column, "has its most common value", has_property, limits, example, codes >= 0, codes if is_id else None
+    )
+
+
+def _unit_check(log: Events, name: str) -> FeedCheck:
+    """Values that are UNIT_FACTOR times the usual value of their item or more, or that small a part of it."""
+    values = np.asarray(log.table[name].to_numpy(), np.float64)
+    logarithms = np.log(values, out=np.full(values.size, np.nan), where=values > 0)
+    past = pd.Series(logarithms[: log.n_reference]).groupby(log.codes("item_id")[: log.n_reference])
+    usual = past.median().where(past.count() >= MIN_USUAL).reindex(log.codes("item_id")).to_numpy()
+    is_far = np.abs(logarithms - usual) >= np.log(UNIT_FACTOR)
+    return FeedCheck(
+        name,
+        f"is {UNIT_FACTOR:g} times as large or as small as usual for the item",
+        lambda window: is_far[window.rows],
+        partial(share_limits, None, UNIT_MARGIN),
+        lambda row: f"{log.value(name, row):g} for item {log.value('item_id', row)!r}",
+        ~np.isnan(logarithms - usual),
+    )
+
+
+def _clock_check(log: Events) -> FeedCheck:
+    """Events in the hours of the day that had hardly any event before."""
+    hour = (log.seconds // 3600 % 24).astype(np.int64)
+    share = np.bincount(hour[: log.n_reference], minlength=24) / log.n_reference
+    is_quiet = np.max([np.roll(share, shift) for shift in (-1, 0, 1)], axis=0) < QUIET_HOUR
+    return FeedCheck(
+        "time of day",
+        "is in an hour that had hardly any events",
+        lambda window: is_quiet[hour[window.rows]],
+        partial(share_limits, None, HOUR_MARGIN),
+        partial(_show_value, log, "timestamp"),
     )
 
 
@@ -224,7 +205,7 @@ def _duplicate_check(log: Events) -> FeedCheck:
         "row",
         "is a duplicate of another row except for time and order",
         has_property,
-        partial(_limits, None, DUPLICATE_MARGIN),
+        partial(share_limits, None, DUPLICATE_MARGIN),
         log.describe_event,
     )
 
@@ -236,18 +217,3 @@ def _equals(codes: Codes, code: int, window: Window) -> Flags:
 def _show_value(log: Events, name: str, row: int) -> str:
     value = log.value(name, row)
     return f"{value:%Y-%m-%d %H:%M:%S}" if name == "timestamp" else repr(value)
-
-
-def _limits(
-    drop_margin: float | None, rise_margin: float | None, past: Shares, _n: int, alpha: float
-) -> tuple[float, float]:
-    """Lowest and highest share: the wider of the margins and the spread of the past windows; None: no limit."""
-    low = 0.0 if drop_margin is None else 1 - _upper_limit(1 - past, drop_margin, alpha)
-    return low, 1.0 if rise_margin is None else _upper_limit(past, rise_margin, alpha)
-
-
-def _upper_limit(past: Shares, margin: float, alpha: float) -> float:
-    typical = float(past.max()) + FEW_WINDOWS_MARGIN if past.size < FEW_WINDOWS else prediction_limit(past, alpha)
-    smallest = float((1 - past).min())
-    large_drop_limit = 1 - LARGE_DROP * smallest if smallest >= LARGE_DROP_MIN_SHARE else np.inf
-    return max(float(past.mean()) + margin, min(typical, large_drop_limit))

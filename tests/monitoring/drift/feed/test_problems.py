@@ -14,10 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binom
 
-from monitoring.drift import feed, feed_checks
-from monitoring.drift.events import Window
-from monitoring.drift.feed import FeedProblem, describe, find_feed_problems
-from monitoring.drift.feed_checks import FeedCheck, normalise_id
+from monitoring.drift.feed import problems as feed
+from monitoring.drift.feed.checks import normalise_id
+from monitoring.drift.feed.problems import FeedProblem, describe, find_feed_problems
+from monitoring.drift.feed.shares import FeedCheck, healthy, share_limits
+from monitoring.drift.windows import Window
 
 
 def put(table: pa.Table, name: str, values: object) -> pa.Table:
@@ -45,7 +46,7 @@ def at(table: pa.Table, change: Callable[[np.ndarray], np.ndarray]) -> pa.Table:
     return put(table, "timestamp", change(table["timestamp"].cast(pa.int64()).to_numpy()))
 
 
-DAY = 86_400_000_000
+DAY, HOUR = 86_400_000_000, 3_600_000_000
 BROKEN: dict[str, tuple[str, Callable[[pa.Table], pa.Table], str]] = {
     "prices lost": (
         "unit_price",
@@ -98,6 +99,21 @@ BROKEN: dict[str, tuple[str, Callable[[pa.Table], pa.Table], str]] = {
         "time of day",
         lambda t: at(t, lambda us: us // DAY * DAY),
         r"common value in 100% .* \(example: 20.* 00:00:00\)",
+    ),
+    "cents": (
+        "unit_price",
+        lambda t: put(t, "unit_price", pc.multiply(t["unit_price"], 100)),
+        r"is 5 times as large or as small as usual for the item in 100% .* for item 'i\d+'",
+    ),
+    "dozens": (
+        "quantity",
+        lambda t: put(t, "quantity", pc.divide(t["quantity"], 12)),
+        r"is 5 times as large or as small as usual for the item in [6-9]\d%",
+    ),
+    "some cents": (
+        "unit_price",
+        lambda t: put(t, "unit_price", t["unit_price"].to_numpy() * np.where(np.arange(len(t)) % 5, 1, 100)),
+        r"usual for the item in 20% of the newest events, 0% before",
     ),
     "another event": ("event", lambda t: put(t, "event", ["view"] * len(t)), r"is 'purchase' in 0% of .*, 100% before"),
     "sent twice": (
@@ -229,6 +245,77 @@ def test_values_of_a_rare_event_type_are_checked_among_its_events(market, past):
     assert missing.text.startswith("event is 'purchase' in 0% of the newest events, 10% before")
 
 
+def office_hours(table: pa.Table) -> pa.Table:
+    """The table with all times between 9 and 17 o'clock."""
+    return at(table, lambda us: us // DAY * DAY + 9 * HOUR + us % DAY * 8 // 24)
+
+
+@pytest.mark.parametrize(("hours", "is_problem"), [(-5, True), (3, True), (-1, False), (1, False)])
+def test_a_wrong_clock_is_a_problem_and_summer_time_is_none(market, past, hours, is_problem):
+    moved = at(office_hours(market.window(1, 120, 14)), lambda us: us + hours * HOUR)
+    found = find_feed_problems(office_hours(past), moved, market.items, days=14)
+    assert [problem.column for problem in found] == ["time of day"] * is_problem
+    if found:
+        assert "is in an hour that had hardly any events in" in found[0].text
+    # a market that is open at any hour has no quiet hours
+    assert find_feed_problems(past, at(market.window(1, 120, 14), lambda us: us + hours * HOUR), market.items) == ()
+
+
+def cut(table: pa.Table, begin: float, end: float, is_kept: Callable[[str], bool] = lambda item: False) -> pa.Table:
+    """The table without the items' events of some days, counted from its first event."""
+    day = (table["timestamp"].cast(pa.int64()).to_numpy() - pc.min(table["timestamp"]).cast(pa.int64()).as_py()) / DAY
+    kept = [is_kept(item) for item in table["item_id"].to_pylist()]
+    return table.filter(pa.array((day < begin) | (day > end) | np.array(kept)))
+
+
+def test_a_missing_day_is_a_problem_unless_the_shop_was_closed_before(market, past):
+    """A shop that was closed on the third day of an earlier week may be closed again."""
+    newest = cut(market.window(1, 120, 7), 2, 3.2)
+    (problem,) = find_feed_problems(past, newest, market.items, days=7)
+    assert (problem.column, problem.now) == ("timestamp", 0.0)
+    assert re.match(r"no event from 20.+ to 20.+; in the same hours of earlier weeks \d\d users or more", problem.text)
+    assert find_feed_problems(cut(past, 2 + 7 * 9 + 1, 3.2 + 7 * 9 + 1), newest, market.items, days=7) == ()
+    assert find_feed_problems(past, cut(market.window(1, 120, 7), 2, 2.4), market.items, days=7) == ()
+    assert find_feed_problems(past.slice(past.num_rows - 4000), newest, market.items, days=7) == ()  # too few weeks
+
+
+def test_a_category_that_is_cut_off_is_a_problem_until_half_of_the_windows_lack_it(market, past):
+    category = dict(zip(market.items["item_id"].to_pylist(), market.items["category"].to_pylist(), strict=True))
+
+    def problems(weeks_without: int, begin: float) -> list[str]:
+        is_other = lambda item: category[item] != "c3"  # noqa: E731
+        kept = cut(past, 120 - 7 * weeks_without, 200, is_other)
+        newest = cut(market.window(1, 120, 7), begin, 8, is_other)
+        return [problem.text for problem in find_feed_problems(kept, newest, market.items, days=7)]
+
+    (text,) = problems(0, 3)
+    assert text.startswith("no event of category 'c3' from 20")
+    assert problems(0, 6.6) == []  # shorter than half a day
+    assert len(problems(3, 0)) == 1
+    assert problems(12, 0) == []  # of 17 windows; nobody sells it any more
+
+
+def test_a_feed_that_is_still_broken_stays_a_problem(market, past):
+    """Three weeks without prices are no healthy past."""
+    seconds = past["timestamp"].cast(pa.int64()).to_numpy()
+    lost = pa.array(seconds > seconds.max() - 21 * DAY)
+    broken = put(past, "unit_price", pc.if_else(lost, pa.scalar(None, pa.float64()), past["unit_price"]))
+    (problem,) = find_feed_problems(broken, nulled(market.window(1, 120, 7), "unit_price"), market.items, days=7)
+    assert (problem.column, problem.before) == ("unit_price", 1.0)
+    assert find_feed_problems(broken, market.window(1, 120, 7), market.items, days=7) == ()  # healed
+
+
+def test_past_shares_outside_their_limits_are_left_out_up_to_half():
+    def limits(past: np.ndarray) -> tuple[float, float]:
+        return past.mean() - 0.1, past.mean() + 0.1
+
+    assert healthy(np.array([0, 0, 1.0, 1, 1, 1]), limits).tolist() == [1, 1, 1, 1]
+    assert healthy(np.array([1, 0, 1.0, 1, 1, 1]), lambda past: (0.5, 1)).tolist() == [1, 0, 1, 1, 1, 1]
+    assert healthy(np.array([0, 0, 0, 1.0, 1, 1]), limits).tolist() == [1, 1, 1]
+    assert healthy(np.array([0, 0, 0, 1.0, 1]), limits).tolist() == [0, 0, 0, 1, 1]
+    assert healthy(np.array([1.0]), limits).tolist() == [1.0]
+
+
 def problems_by_chance(
     market: Any, monkeypatch: pytest.MonkeyPatch, n_windows: int, alarm_rate: float = feed.ALARM_RATE
 ) -> list[set[str]]:
@@ -244,7 +331,7 @@ def problems_by_chance(
         def has_property(window: Window) -> np.ndarray:
             return np.arange(window.rows.size) < shares[window.start] * window.rows.size
 
-        return FeedCheck(column, "varies", has_property, partial(feed_checks._limits, None, 0.0), str)
+        return FeedCheck(column, "varies", has_property, partial(share_limits, None, 0.0), str)
 
     monkeypatch.setattr(feed, "ALARM_RATE", alarm_rate)
     monkeypatch.setattr(feed, "build_checks", lambda *_: [check(f"c{n}") for n in range(10)])

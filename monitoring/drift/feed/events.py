@@ -1,6 +1,5 @@
 """Reference and current events as one log: its windows, integer codes of its values, and known attributes over time."""
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -8,21 +7,13 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from monitoring.drift.shift import Rows
+from monitoring.drift.windows import DAY, Window, aligned_windows, event_seconds
 
 MIN_WINDOW = 100  # least number of events of a past window
-MAX_WINDOWS = 20
+MAX_WINDOWS = 20  # the newest ones
 
 Flags = NDArray[np.bool_]
 Codes = NDArray[np.int64]
-
-
-@dataclass(frozen=True, eq=False)
-class Window:
-    """Rows of the log, (n_rows,), and the start of the window in seconds since 1970."""
-
-    rows: Rows
-    start: float
 
 
 class Events:
@@ -31,23 +22,18 @@ class Events:
     def __init__(self, reference: pa.Table, current: pa.Table) -> None:
         self.table = pa.concat_tables([reference, current])
         self.n_reference = reference.num_rows
-        self.seconds = self.table["timestamp"].cast(pa.int64()).to_numpy() / 1e6
+        self.seconds = event_seconds(self.table)
         self._factorized: dict[str, tuple[Codes, pd.Index]] = {}
 
-    def windows(self) -> tuple[Window, list[Window]]:
-        """The window of the current events, and past windows of the same length, newest first.
+    def windows(self, days: float) -> tuple[Window, list[Window]]:
+        """The window of the current events, and the past windows of `days` days, newest first.
 
-        The newest past window ends with the reference. Windows with fewer than MIN_WINDOW events are left out.
+        Past windows begin whole weeks earlier. Windows with fewer than MIN_WINDOW events are left out.
         """
-        past = self.seconds[: self.n_reference]
-        length = max(float(self.seconds.max() - past.max()), 1.0)
-        number = np.floor((past.max() - past) / length).astype(np.int64)
-        windows = []
-        for block in range(min(int(np.ptp(past) / length), MAX_WINDOWS)):
-            rows = np.flatnonzero(number == block)
-            if rows.size >= MIN_WINDOW:
-                windows.append(Window(rows, float(past.max()) - (block + 1) * length))
-        return Window(np.arange(self.n_reference, self.seconds.size), float(past.max())), windows
+        *past, newest = aligned_windows(self.seconds, days * DAY)
+        known = [window for window in reversed(past) if window.rows.size >= MIN_WINDOW]
+        rows = np.arange(self.n_reference, self.seconds.size)
+        return Window(rows, newest.start, newest.end), known[:MAX_WINDOWS]
 
     def factorized(self, name: str) -> tuple[Codes, pd.Index]:
         """(n,) integer codes of the column's values, -1 where it has none; and the values."""

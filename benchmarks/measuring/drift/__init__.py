@@ -1,0 +1,1 @@
+"""The logs, the windows and the trials of benchmarks/drift.py."""

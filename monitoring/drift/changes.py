@@ -1,0 +1,179 @@
+"""The change of each window from the windows before it, and the error of that change by the sampling of users.
+
+Input: the encoded log and its windows. Output: for each column and value the change and its size in standard errors.
+A window is compared with the pooled REFERENCE windows that end GAP windows before it. The gap keeps a change that began
+one or two windows ago out of the reference.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from monitoring.drift.columns import (
+    ACTIVITY,
+    NEW_ITEMS,
+    NEW_USERS,
+    POPULARITY,
+    Codes,
+    EncodedLog,
+    Flags,
+    Floats,
+    Rows,
+    popularity_places,
+)
+from monitoring.drift.windows import Window, newest_rows
+
+REFERENCE = 8  # windows; fewer at the begin of the log
+MIN_REFERENCE = 2
+GAP = 2
+MIN_VALUES = 100  # known values that a column needs in the window and in the reference
+
+
+@dataclass(frozen=True, eq=False)
+class Change:
+    """The change of one column's values between a reference and a window; arrays (n_values,).
+
+    before, now: shares of labels, means of numbers, orders per window of activity. effect: the difference of shares;
+    the difference of means in standard deviations; the logarithm of the ratio of activity. error: standard error of the
+    effect, by users, because the events of one user are not independent.
+    """
+
+    before: Floats
+    now: Floats
+    effect: Floats
+    error: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """The events of a reference and a window: rows of the log, (n,), whether each is in the window, and its user.
+
+    users: codes (n,) from 0 to n_users - 1. n_windows: of the reference. starts: of its windows and of the newest one.
+    """
+
+    rows: Rows
+    is_now: Flags
+    users: Rows
+    n_users: int
+    n_windows: int
+    starts: Floats
+
+
+def reference_windows(windows: Sequence[Window], index: int) -> Sequence[Window]:
+    """The windows with which windows[index] is compared; empty if there are fewer than MIN_REFERENCE."""
+    end = index - GAP
+    return windows[max(0, end - REFERENCE) : end] if end >= MIN_REFERENCE else []
+
+
+def compare(log: EncodedLog, reference: Sequence[Window], window: Window) -> Comparison:
+    """The events of the reference and of the window as one."""
+    before = newest_rows(reference)
+    rows = np.concatenate([before, window.rows])
+    ids, users = np.unique(log.users[rows], return_inverse=True)
+    starts = np.array([each.start for each in [*reference, window]])
+    return Comparison(rows, np.arange(rows.size) >= before.size, users, ids.size, len(reference), starts)
+
+
+def changes(log: EncodedLog, windows: Sequence[Window], index: int) -> Mapping[str, Change]:
+    """The change of each column of windows[index]; without the columns that have fewer than MIN_VALUES values.
+
+    Numbers have two values, their mean and their mean distance from the median of the reference.
+    """
+    reference = reference_windows(windows, index)
+    if not reference or not windows[index].rows.size:
+        return {}
+    pair = compare(log, reference, windows[index])
+    found = {name: _label_change(pair, codes[pair.rows], len(log.names[name])) for name, codes in log.labels.items()}
+    found[POPULARITY] = _number_change(pair, popularity(log, pair))
+    for name in (NEW_ITEMS, NEW_USERS):
+        found[name] = _label_change(pair, is_new(log, pair, name).astype(np.int32), 2, first=1)
+    for name, values in log.numbers.items():
+        found[name] = _number_change(pair, values[pair.rows])
+    found[ACTIVITY] = _activity_change(pair, log.starts_order[pair.rows])
+    return {name: change for name, change in found.items() if change is not None}
+
+
+def popularity(log: EncodedLog, pair: Comparison) -> Floats:
+    """Place of each event's item by popularity, (n,), learned from the reference events of the other half of users.
+
+    Places that are learned from the tested events would show every item as less popular later.
+    """
+    items, half = log.items[pair.rows], log.user_half[pair.rows]
+    places = np.empty(items.size)
+    for side in (True, False):
+        places[half == side] = popularity_places(items[half == side], items[(half != side) & ~pair.is_now])
+    return places
+
+
+def is_new(log: EncodedLog, pair: Comparison, name: str) -> Flags:
+    """(n,) whether the event's item or user had no event until GAP windows before the window of the event.
+
+    So a new item counts as new in the window of its first event and in the next GAP windows.
+    """
+    seconds, starts = log.seconds[pair.rows], pair.starts
+    step = float(np.diff(starts).min())
+    start = starts[np.searchsorted(starts, seconds, side="left") - 1]
+    return np.greater(log.first_seen[name][pair.rows], start - GAP * step)
+
+
+def _label_change(pair: Comparison, codes: Codes, n_labels: int, first: int = 0) -> Change | None:
+    """The change of the share of each label from `first` on."""
+    known = codes >= 0
+    sums = [
+        np.bincount(pair.users[side] * n_labels + codes[side], minlength=pair.n_users * n_labels)
+        .reshape(pair.n_users, n_labels)
+        .astype(np.float64)
+        for side in (known & ~pair.is_now, known & pair.is_now)
+    ]
+    counts = [of_user.sum(axis=1) for of_user in sums]
+    if min(count.sum() for count in counts) < MIN_VALUES:
+        return None
+    (before, residual_before), (now, residual_now) = (
+        _ratio(of_user[:, first:], count) for of_user, count in zip(sums, counts, strict=True)
+    )
+    return Change(before, now, now - before, _error(residual_now - residual_before))
+
+
+def _number_change(pair: Comparison, values: Floats) -> Change | None:
+    """The change of the mean and of the mean distance from the reference's median."""
+    known = ~np.isnan(values)
+    sides = known & ~pair.is_now, known & pair.is_now
+    if min(side.sum() for side in sides) < MIN_VALUES:
+        return None
+    distances = np.abs(values - np.median(values[sides[0]]))
+    (before, residual_before), (now, residual_now) = (
+        _ratio(
+            np.stack([np.bincount(pair.users[side], of[side], pair.n_users) for of in (values, distances)], axis=1),
+            np.bincount(pair.users[side], minlength=pair.n_users).astype(np.float64),
+        )
+        for side in sides
+    )
+    spread = max(float(values[sides[0]].std()), 1e-12)
+    return Change(before, now, (now - before) / spread, _error(residual_now - residual_before) / spread)
+
+
+def _activity_change(pair: Comparison, starts_order: Flags) -> Change | None:
+    """The logarithm of the number of orders relative to an average window of the reference."""
+    before, now = (
+        np.bincount(pair.users[starts_order & side], minlength=pair.n_users).astype(np.float64) / n_windows
+        for side, n_windows in ((~pair.is_now, pair.n_windows), (pair.is_now, 1))
+    )
+    if not before.sum() or not now.sum():
+        return None
+    error = np.sqrt(np.sum((now / now.sum() - before / before.sum()) ** 2))
+    both = before.sum(), now.sum(), np.log(now.sum() / before.sum()), error
+    return Change(*(np.array([value]) for value in both))
+
+
+def _ratio(sums: Floats, counts: Floats) -> tuple[Floats, Floats]:
+    """The ratio sum / count over all users, (n_values,), and the influence of each user on it, (n_users, n_values)."""
+    total = counts.sum()
+    ratio = sums.sum(axis=0) / total
+    return ratio, (sums - ratio * counts[:, None]) / total
+
+
+def _error(influence: Floats) -> Floats:
+    """The standard error by the users' influences, (n_values,), as with a bootstrap of users (linearised)."""
+    error: Floats = np.sqrt(np.sum(influence**2, axis=0))
+    return error
