@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from monitoring.drift.report import DriftReport
 from orchestration.assets.json_outputs import ReleaseCandidate
 from orchestration.assets.metadata import APPLICABLE
+from orchestration.feed_check import feed_is_sound
 from orchestration.resources import Datasets
 from recommenders.datasets.reading.ingest import Counts, count_nulls
 from recommenders.datasets.spec import Protocol
@@ -266,9 +267,11 @@ def checks(partitions: dg.PartitionsDefinition[str]) -> list[dg.AssetChecksDefin
             return dg.asset_check(asset=asset, blocking=blocking, partitions_def=partitions, **options)(named(function))
 
     features = {name: dg.AssetIn(name) for name in ("item_features", "split", "items", "users")}
+    tables = {name: dg.AssetIn(name) for name in ("items", "users")}
     return [
         check(interactions_schema, "interactions", blocking=True),
         check(interactions_volume, "interactions", blocking=True, additional_deps=["quarantine"]),
+        check(feed_is_sound, "interactions", blocking=True, additional_ins=tables),
         check(no_temporal_leakage, "training_log", blocking=True, additional_ins={"split": dg.AssetIn("split")}),
         check(no_feature_leakage, "user_features", blocking=True, additional_ins=features),
         check(

@@ -11,7 +11,7 @@ from orchestration.assets.evaluation_report import report_asset
 from orchestration.assets.features import item_features, item_vectors, training_log, user_features
 from orchestration.assets.feedback import feedback
 from orchestration.assets.models import model_assets
-from orchestration.assets.online_quality import online_quality
+from orchestration.assets.online_quality import online_quality, quality_monitor
 from orchestration.assets.raw_dataset import raw_dataset
 from orchestration.assets.release import champion, registered_model_asset, release_candidate
 from orchestration.assets.tables import split, tables
@@ -49,6 +49,7 @@ def definitions(settings: Settings, **replaced: Any) -> dg.Definitions:
         batch_recommendations,
         drift_report,
         online_quality,
+        quality_monitor,
     ]
     return dg.Definitions(
         assets=partitioned(assets, partitions),

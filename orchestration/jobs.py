@@ -5,6 +5,8 @@ import dagster as dg
 RETRAINING = "retraining_job"
 DRIFT = "drift_job"
 
+CAUSE_TAG = "cause"
+PERSONS = ("command line", "first champion")  # causes of runs that a person started; those of the pages have none
 PARTITION_TAG = "dagster/partition"  # the tag with the partition of a run, which is its data set
 QUEUED = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED]
 STARTED = [
@@ -23,7 +25,7 @@ retraining_job = dg.define_asset_job(
 drift_job = dg.define_asset_job(
     DRIFT,
     # without `feedback`: new events would make new tables every hour, from the whole source
-    selection=dg.AssetSelection.assets("drift_report", "served_catalogue", "online_quality")
+    selection=dg.AssetSelection.assets("drift_report", "served_catalogue", "quality_monitor")
     .upstream()
     .required_multi_asset_neighbors()
     - dg.AssetSelection.assets("feedback"),

@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from orchestration.jobs import drift_job, retraining_job
+from orchestration.jobs import CAUSE_TAG, drift_job, retraining_job
 from orchestration.resources import Dataset, Datasets
 from orchestration.settings import Settings
 from recommenders.errors import TradewindError
@@ -63,5 +63,5 @@ def request(settings: Settings, schedule: str, context: dg.ScheduleEvaluationCon
     return dg.RunRequest(
         run_key=f"{schedule}/{settings.dataset}/{context.scheduled_execution_time.isoformat()}",
         partition_key=settings.dataset,
-        tags={"cause": "schedule"},
+        tags={CAUSE_TAG: "schedule"},
     )

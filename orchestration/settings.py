@@ -88,7 +88,8 @@ class Settings(ServingSettings):
     session_minutes: float = Field(default=30.0, gt=0)  # without an event, that end a session
     drift_cron: Cron = "30 * * * *"  # UTC
     sensor_seconds: int = 60
-    cool_down_hours: float = 6.0  # between two retrainings for the same cause
+    cool_down_hours: float = 6.0  # between two retrainings that monitoring starts
+    max_age_days: float | None = 30.0  # of newer data that the champion was not trained on; None: no limit
     feedback_weights: Weights = {}  # of `dataset`, if it is a built-in one; kind of event -> weight
     feedback_share: float = Field(default=0.05, gt=0)  # of new feedback in the log, that starts a retraining
 

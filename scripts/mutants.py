@@ -78,10 +78,13 @@ GROUPS = {  # folder -> module: its tests, in the same folder of tests/
         "drift/verdict": "drift/test_verdict",
         "drift/changes": "drift/test_changes",
         "drift/sequential": "drift/test_sequential",
-        "retraining": "test_retraining",
+        "decisions/retraining": "decisions/test_retraining",
+        "decisions/rollback": "decisions/test_rollback",
+        "online/falls": "online/test_falls",
     },
     "orchestration": {
-        "sensors/retraining": "sensors/test_retraining",
+        "sensors/new_data": "sensors/test_new_data",
+        "sensors/monitoring": "sensors/test_monitoring",
         "checks": "test_checks test_feature_check test_definitions",
     },
 }

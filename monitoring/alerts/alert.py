@@ -6,7 +6,9 @@ from datetime import UTC, datetime
 from typing import Literal, get_args
 
 Severity = Literal["info", "warning", "critical"]
-Cause = Literal["drift", "broken feed", "failed run"]  # each has a section in docs/alerts.md
+Cause = Literal[
+    "drift", "broken feed", "quality fall", "rollback", "failed run"
+]  # each has a section in docs/alerts.md
 Kind = Literal["alert", "reminder", "resolved"]
 
 SEVERITIES: tuple[Severity, ...] = get_args(Severity)  # lowest first

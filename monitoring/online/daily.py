@@ -34,9 +34,10 @@ ONLINE_QUALITY = pa.schema(
 
 @dataclass(frozen=True, eq=False)
 class DailyValues:
-    """A metric of the lists of one day: the mean of each user with a defined value; values: (n_users,)."""
+    """A metric of the lists of a version on one day: the mean of each user with a defined value; values: (n_users,)."""
 
     day: int  # since 1970, UTC
+    version: int
     mature: bool
     user_ids: list[str]
     values: NDArray[np.float64]
@@ -85,9 +86,9 @@ def online_quality(
 def daily_values(
     reader: OnlineReader, now: int, rules: Attribution, n_days: int, metric: str = "hit_rate"
 ) -> list[DailyValues]:
-    """A metric of quality.METRICS on the last n_days, as far as lists are stored, oldest first: for tests over time.
+    """A metric of quality.METRICS on the last n_days, as far as lists are stored, for tests over time.
 
-    now: microseconds since 1970, UTC. Raises DataError if the store cannot be read.
+    In order of days, then of versions. now: microseconds since 1970, UTC. Raises DataError if the store cannot be read.
     """
     span = reader.span(now)
     days = days_of(span, now, n_days)
@@ -98,10 +99,15 @@ def daily_values(
         for day in _with_lists(engine, days):
             judge(engine, day, rules)
             found = engine.execute(
-                f"select user_id, avg({metric}) as value from judged where {metric} is not null group by all order by 1"
-            ).to_arrow_table()
-            user_ids, of_users = found["user_id"].to_pylist(), found["value"].to_numpy()
-            values.append(DailyValues(day, is_mature(day, span, rules), user_ids, of_users))
+                f"""
+                select version, list(user_id order by user_id), list(value order by user_id)
+                from (select version, judged.user_id, avg({metric}) as value from judged join lists using (list)
+                      where {metric} is not null group by all)
+                group by version order by version
+                """
+            ).fetchall()
+            mature = is_mature(day, span, rules)
+            values += [DailyValues(day, version, mature, ids, np.array(of_users)) for version, ids, of_users in found]
     return values
 
 

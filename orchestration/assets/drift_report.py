@@ -74,7 +74,7 @@ def update_alerts(context: dg.AssetExecutionContext, settings: Settings, report:
         done = "It starts no retraining on this data; the champion keeps serving."
         alert = Alert(f"broken feed in {name}", report.summary, "critical", "broken feed", name, done=done)
     elif report.fired:
-        done = "The champion keeps serving; the sensor drift starts a retraining, unless it cools down."
+        done = "The champion keeps serving; the sensor monitoring starts a retraining, if the drift lasts."
         alert = Alert(f"drift in {name}", report.summary, "warning", "drift", name, done=done)
     else:
         alert = None

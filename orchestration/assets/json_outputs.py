@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from monitoring.online.falls import QualityFall
 from recommenders.datasets.store import Fingerprint
 from recommenders.training.selection import CandidateChoice
 
@@ -44,3 +45,16 @@ class Champion:
     version: int
     model: str
     promoted: bool
+
+
+@dataclass(frozen=True)
+class QualityMonitor:
+    """Whether the quality of the served lists fell with the champion's release, or while it served.
+
+    version: the champion, None if there is none.
+    """
+
+    dataset: str
+    version: int | None
+    release: QualityFall
+    decay: QualityFall

@@ -1,4 +1,4 @@
-"""The asset that judges the served lists, day by day, on what their users did next."""
+"""The assets that judge the served lists on what their users did next: day by day, and over time."""
 
 import time
 from typing import Any
@@ -6,11 +6,14 @@ from typing import Any
 import dagster as dg
 import pyarrow as pa
 
+from monitoring.alerts.alert import Alert
 from monitoring.online.attribution import DAY, Attribution
-from monitoring.online.daily import ONLINE_QUALITY
+from monitoring.online.daily import ONLINE_QUALITY, daily_values
 from monitoring.online.daily import online_quality as judge_days
+from monitoring.online.falls import QualityFall, fall_by_release, fall_while_serving
 from monitoring.online.page import as_markdown, plot_trend, select_days
 from monitoring.online.reader import OnlineReader
+from orchestration.assets.json_outputs import QualityMonitor
 from orchestration.assets.metadata import picture, show
 from orchestration.io_manager import Lake
 from orchestration.resources import Dataset, Datasets
@@ -18,7 +21,9 @@ from orchestration.settings import Settings
 from recommenders.datasets.spec import DatasetSpec
 from recommenders.storage import schema
 from recommenders.storage.feedback_tables import TRAINABLE
+from serving.release.registry import Registry
 
+PRIMARY = "ndcg"  # of monitoring.online.quality.METRICS
 SHOWN_DAYS = 14
 SHOWN_SLICES = ("version", "scene", "strategy", "user", "segment", "slot")
 FEEDBACK_KINDS = {"addtocart": "cart", "transaction": "purchase"}  # event of a source -> kind of feedback
@@ -42,6 +47,42 @@ def online_quality(
     table = judge_days(reader, users_of(dataset), now, rules, settings.answer_days, earlier)
     show(context, metadata(table, dataset.name, settings, rules))
     return table
+
+
+@dg.asset(deps=["online_quality"], group_name="monitoring")
+def quality_monitor(
+    context: dg.AssetExecutionContext,
+    settings: dg.ResourceParam[Settings],
+    datasets: dg.ResourceParam[Datasets],
+    registry: dg.ResourceParam[Registry],
+) -> QualityMonitor:
+    """Tests whether the lists became worse with the champion's release, or while it served, in mature windows."""
+    dataset, champion = datasets[context.partition_key], registry.champion(context.partition_key)
+    if champion is None or champion.promoted_at is None:
+        nothing = QualityFall(False, "no version serves yet")
+        return QualityMonitor(dataset.name, None, nothing, nothing)
+    rules, now = attribution(settings, dataset.spec), time.time_ns() // 1000
+    reader = OnlineReader(settings.feedback_store, dataset.name)
+    values = daily_values(reader, now, rules, settings.answer_days, PRIMARY)
+    mature = [day for day in values if day.mature]
+    release, decay = (
+        test(mature, champion.number, champion.promoted_at) for test in (fall_by_release, fall_while_serving)
+    )
+    found = QualityMonitor(dataset.name, champion.number, release, decay)
+    show(context, {"version": champion.number, "release": release.reason, "decay": decay.reason, "metric": PRIMARY})
+    update_alerts(settings, found)
+    return found
+
+
+def update_alerts(settings: Settings, found: QualityMonitor) -> None:
+    """Sends an alert if the quality fell; ends the incident if a test was made and it did not."""
+    fallen = [one for one in (found.release, found.decay) if one.fell]
+    if fallen:
+        title, done = f"the quality fell in {found.dataset}", "The sensor monitoring rolls back or starts a retraining."
+        reasons = "; ".join(one.reason for one in fallen)
+        settings.alerts.send(Alert(title, reasons, "critical", "quality fall", found.dataset, done=done))
+    elif any(one.window_end for one in (found.release, found.decay)):
+        settings.alerts.recover("quality fall", found.dataset)
 
 
 def stored_quality(lake: Lake, dataset: str) -> pa.Table | None:

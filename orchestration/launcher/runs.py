@@ -10,7 +10,7 @@ from typing import Any
 import dagster as dg
 
 from orchestration.definitions import definitions
-from orchestration.jobs import PARTITION_TAG, RETRAINING
+from orchestration.jobs import CAUSE_TAG, PARTITION_TAG, RETRAINING
 from orchestration.launcher.dagster_internals import AssetCheckFailedError, create_run, execute
 from orchestration.run_process import PID_TAG, process_tag
 from orchestration.settings import Settings
@@ -41,7 +41,7 @@ def materialise(settings: Settings, assets: Sequence[str] = (), cause: str = "co
     job = definitions(settings, **replaced).resolve_job_def(RETRAINING)
     with dg.DagsterInstance.from_config(str(settings.dagster_home)) as instance:
         started = time.perf_counter()
-        tags = {PARTITION_TAG: settings.dataset, "cause": cause, PID_TAG: process_tag(os.getpid())}
+        tags = {PARTITION_TAG: settings.dataset, CAUSE_TAG: cause, PID_TAG: process_tag(os.getpid())}
         run = create_run(instance, job, assets, tags, PROJECT / "workspace.yaml")
         try:
             execute(instance, job, run)

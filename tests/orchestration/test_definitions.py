@@ -21,7 +21,7 @@ LINEAGE = {
     *("training_log", "item_vectors", "item_features", "user_features"),
     *MODELS,
     *("evaluation_report", "release_candidate", "registered_model", "champion"),
-    *("served_catalogue", "bento", "batch_recommendations", "drift_report", "online_quality"),
+    *("served_catalogue", "bento", "batch_recommendations", "drift_report", "online_quality", "quality_monitor"),
 }
 
 
@@ -49,7 +49,7 @@ def test_the_hourly_drift_report_reads_no_feedback(defs: dg.Definitions) -> None
     """Otherwise it would make new tables every hour. The tables wait for the feedback of a retraining."""
     assets = {key.to_user_string() for key in defs.resolve_job_def(DRIFT).asset_layer.selected_asset_keys}
     tables = {"raw_dataset", "interactions", "items", "users", "quarantine"}
-    assert assets == tables | {"drift_report", "served_catalogue", "online_quality"}
+    assert assets == tables | {"drift_report", "served_catalogue", "online_quality", "quality_monitor"}
     graph = defs.resolve_asset_graph()
     for name in ("interactions", "items", "users", "quarantine"):
         assert dg.AssetKey("feedback") in graph.get(dg.AssetKey(name)).parent_keys
@@ -60,7 +60,7 @@ def test_schedules_and_sensors_run_by_default(defs: dg.Definitions) -> None:
     schedules = {s.name: s.default_status for s in repository.schedule_defs}
     sensors = {s.name: s.default_status for s in repository.sensor_defs}
     assert schedules == dict.fromkeys(["nightly_retraining", "hourly_drift"], dg.DefaultScheduleStatus.RUNNING)
-    names = ["new_data", "drift", "failed_runs", "succeeded_runs", "lost_runs", "alerts"]
+    names = ["new_data", "monitoring", "rollback", "failed_runs", "succeeded_runs", "lost_runs", "alerts"]
     assert sensors == dict.fromkeys(names, dg.DefaultSensorStatus.RUNNING)
 
 
@@ -70,6 +70,7 @@ def test_which_checks_block_and_which_warn(defs: dg.Definitions) -> None:
     assert blocking == {
         "interactions_schema": True,
         "interactions_volume": True,
+        "feed_is_sound": True,
         "no_temporal_leakage": True,
         "no_feature_leakage": True,
         "release_candidate_beats_popularity": True,

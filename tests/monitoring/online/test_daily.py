@@ -155,12 +155,14 @@ def test_the_daily_values_are_those_that_the_figures_are_means_of(url: str, fill
     store.append_answers([answer("r5", "u1", 30, "dc"), answer("r6", "u2", 31, "xy")])
     table = judge(url)
     days = daily_values(OnlineReader(url, "toy"), START + 9 * DAY, RULES, 14, "recall")
-    assert [(one.day, one.mature, one.user_ids, one.n) for one in days] == [
-        (20_000, False, ["u1", "u2"], 2),
-        (20_001, False, ["u1", "u2"], 2),  # u2 bought c within seven days of r6
+    assert [(one.day, one.version, one.mature, one.user_ids, one.n) for one in days] == [
+        (20_000, 1, False, ["u1", "u2"], 2),
+        (20_000, 2, False, ["u1"], 1),
+        (20_001, 1, False, ["u1", "u2"], 2),  # u2 bought c within seven days of r6
     ]
     for one in days:
-        assert one.sum / one.n == pytest.approx(row(table, day=one.day)["recall"])
+        figure = row(table, day=one.day, by="version", value=str(one.version))["recall"]
+        assert one.sum / one.n == pytest.approx(figure)
     assert len(daily_values(OnlineReader(url, "toy"), START + 9 * DAY, RULES, 8)) == 1  # of the last 8 days
     store.close()
 

@@ -1,18 +1,24 @@
-"""`tradewind quality`, and the asset whose result it prints, run by Dagster on a real store."""
+"""`tradewind quality`, and the assets that judge the served lists, on a real store."""
 
 import json
 import subprocess
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import dagster as dg
 
+from monitoring.alerts.listing import open_incidents
 from monitoring.online.daily import ONLINE_QUALITY
-from orchestration.assets.online_quality import attribution, metadata
+from orchestration.assets.json_outputs import QualityMonitor
+from orchestration.assets.online_quality import attribution, metadata, quality_monitor
 from orchestration.definitions import definitions
+from orchestration.io_manager import form_of
 from orchestration.jobs import DRIFT
+from orchestration.resources import Datasets
 from orchestration.settings import Settings
 from serving.feedback.events import StoredEvent
 from serving.feedback.store import FeedbackStore
@@ -90,3 +96,40 @@ def test_windows_and_relevant_events_are_those_of_settings_and_protocol(
     assert attribution(settings, settings.specs["movielens"]).relevant == ("rating",)
     shown = metadata(ONLINE_QUALITY.empty_table(), NAME, settings, rules)
     assert "so no day becomes mature; allowed: 5 or more" in shown["warning"]
+
+
+def test_the_monitor_puts_a_fall_of_the_quality_down_to_the_release(
+    tmp_path: Path, make_settings: Callable[..., Settings]
+) -> None:
+    """Three weeks of lists that are bought, by version 7, and one week of others, by version 8."""
+    settings, now = make_settings(tmp_path, dataset=NAME), time.time_ns() // 1000
+    store, begin = FeedbackStore(settings.feedback_store, NAME), now // DAY * DAY - 36 * DAY
+    lists, bought = [], []
+    for week, (version, item) in enumerate([(7, "4001")] * 3 + [(8, "999")]):
+        for user in range(40):
+            time_ = begin + (7 * week + user % 7) * DAY
+            made_by = ("for_you", "known_user", "hybrid", version, "{}", [], ITEMS)
+            lists.append(StoredAnswer(f"r{week}-{user}", time_, str(user), *made_by))
+            chosen = item if user % 4 else "17"  # the second item of the list
+            bought.append(StoredEvent(f"e{week}-{user}", "purchase", str(user), chosen, time_ + 9, time_ + 9))
+    store.append_answers(lists)
+    store.append([*bought, StoredEvent("last", "click", "1", "9", now, now)])
+    store.close()
+
+    def monitor(champion: SimpleNamespace | None) -> QualityMonitor:
+        context = dg.build_asset_context(partition_key=NAME)
+        registry = SimpleNamespace(champion=lambda _dataset: champion)
+        return quality_monitor(context, settings=settings, datasets=Datasets(settings), registry=registry)
+
+    assert monitor(None).release.reason == "no version serves yet"
+    released = datetime.fromtimestamp((begin + 21 * DAY) / 1e6, UTC)
+    found = monitor(SimpleNamespace(number=8, promoted_at=released))
+    assert (found.version, found.release.fell, found.decay.fell) == (8, True, False)
+    (incident,) = open_incidents(settings.alerts.outbox)
+    assert incident.key == f"quality fall/{NAME}"
+    path = tmp_path / "monitor.json"
+    form_of(QualityMonitor).save(found, path)
+    assert form_of(QualityMonitor).load(path) == found
+    earlier = monitor(SimpleNamespace(number=7, promoted_at=released - timedelta(days=21)))  # as if rolled back
+    assert not earlier.decay.fell
+    assert open_incidents(settings.alerts.outbox) == []

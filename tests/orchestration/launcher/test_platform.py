@@ -232,7 +232,7 @@ def test_schedule_and_sensors_tick_and_a_purchase_starts_one_retraining(
     platform: "subprocess.Popen[bytes]", settings: Settings
 ) -> None:
     log = settings.home / "run.log"
-    wanted = {"nightly_retraining", "new_data", "drift", "failed_runs", "succeeded_runs", "alerts"}
+    wanted = {"nightly_retraining", "new_data", "monitoring", "rollback", "failed_runs", "succeeded_runs", "alerts"}
     with dg.DagsterInstance.from_config(str(settings.dagster_home)) as instance:
 
         def ticked() -> set[str]:

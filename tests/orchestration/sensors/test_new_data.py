@@ -1,21 +1,18 @@
-"""The sensors that start retrainings: what they start, and what they do not start twice."""
+"""The sensor of new data: what it starts, and what it does not start twice."""
 
-import re
 import shutil
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 
 import dagster as dg
 import pytest
 
-from monitoring.drift.feed.problems import FeedProblem
-from monitoring.drift.report import DriftReport, Window
 from orchestration.jobs import RETRAINING
 from orchestration.launcher.dagster_internals import origin
 from orchestration.resources import Dataset, resources
-from orchestration.sensors.retraining import CHANGED, drift_sensor, new_data_sensor
+from orchestration.sensors.new_data import CHANGED, new_data_sensor
 from orchestration.settings import Settings
 from recommenders.storage.feedback_reader import collect
 from serving.feedback.events import StoredEvent
@@ -26,8 +23,6 @@ ENDED = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRun
 COPYING = "the files have changed since the last poll; waiting until they stay the same"
 ELSEWHERE = dg.DagsterRunStatus.MANAGED  # not executed by Dagster
 HEADER = "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country\n"
-NOON = datetime(2010, 12, 9, 12, tzinfo=UTC)
-PRICES = FeedProblem("unit_price", 1.0, 0.0, 0.9, "unit_price has a value in 0% of the newest events")
 LINE = "536365,85123A,HEART,6,2010-12-0{day} 08:26:00,2.55,17850.0,United Kingdom\n"
 
 
@@ -232,103 +227,3 @@ def start_retraining(
     tags = {"dagster/partition": "online_retail", "cause": cause}
     place = origin(RETRAINING, PROJECT / "workspace.yaml")  # a queued run must have one
     instance.create_run_for_job(job, status=status, tags=tags, remote_job_origin=place)
-
-
-def report_drift(
-    instance: dg.DagsterInstance,
-    settings: Settings,
-    fired: bool,
-    end: datetime | None = NOON,
-    problems: tuple[FeedProblem, ...] = (),
-) -> None:
-    """A drift report of online_retail in the lake, and its event, which has no metadata, in the instance."""
-    window = Window(None, end, 900)
-    report = DriftReport(fired, True, (), window, window, (), "prices moved", problems, data_version="new")
-    report.save(Path(resources(settings)["lake"].path("online_retail", "drift_report", DriftReport)))
-    instance.report_runless_asset_event(dg.AssetMaterialization("drift_report", partition="online_retail"))
-
-
-def test_drift_starts_one_retraining_per_cause(settings: Settings) -> None:
-    sensor = drift_sensor
-    with dg.DagsterInstance.ephemeral() as instance:
-        assert "no drift report yet" in poll(sensor, settings, instance, None)[1]
-        report_drift(instance, settings, fired=True)
-        request, why, cursor = poll(sensor, settings, instance, None)
-        assert request is None
-        assert "first poll" in why
-        report_drift(instance, settings, fired=True)
-        request, _, after = poll(sensor, settings, instance, cursor)
-        assert request is not None
-        assert request.tags["cause"] == "drift"
-        assert poll(sensor, settings, instance, after)[0] is None
-        report_drift(instance, settings, fired=True)
-        again, _, _ = poll(sensor, settings, instance, after)
-        assert again is None or again.run_key == request.run_key  # Dagster starts one run per key
-        report_drift(instance, settings, fired=True, end=NOON + timedelta(days=1))
-        other, _, _ = poll(sensor, settings, instance, after)
-        assert other is not None
-        assert other.run_key != request.run_key
-
-
-def test_a_report_of_another_data_set_is_ignored(settings: Settings) -> None:
-    with dg.DagsterInstance.ephemeral() as instance:
-        instance.report_runless_asset_event(dg.AssetMaterialization("drift_report", partition="custom_b2b"))
-        assert poll(drift_sensor, settings, instance, "0")[1] == "there is no drift report yet"
-
-
-def test_a_report_that_does_not_fire_starts_nothing(settings: Settings) -> None:
-    with dg.DagsterInstance.ephemeral() as instance:
-        report_drift(instance, settings, fired=False)
-        request, why, _ = poll(drift_sensor, settings, instance, "0")
-    assert request is None
-    assert "no drift" in why
-
-
-def test_a_report_without_a_window_starts_nothing(settings: Settings) -> None:
-    with dg.DagsterInstance.ephemeral() as instance:
-        report_drift(instance, settings, fired=False, end=None)
-        assert poll(drift_sensor, settings, instance, "0")[:2] == (None, "prices moved")
-
-
-def test_drift_waits_for_a_running_retraining(settings: Settings) -> None:
-    """The report is polled again afterwards: the cursor stays."""
-    with dg.DagsterInstance.ephemeral() as instance:
-        report_drift(instance, settings, fired=True)
-        start_retraining(instance)
-        request, why, cursor = poll(drift_sensor, settings, instance, "0")
-    assert (request, why, cursor) == (None, "a retraining is running; polling again when it has ended", "0")
-
-
-@pytest.mark.parametrize("trained_on", ["new", "old"])
-def test_drift_retrains_only_on_data_that_the_champion_was_not_trained_on(settings: Settings, trained_on: str) -> None:
-    champion = SimpleNamespace(number=3, data_version=trained_on)
-    registry = SimpleNamespace(champion=lambda _dataset: champion)
-    with dg.DagsterInstance.ephemeral() as instance:
-        report_drift(instance, settings, fired=True)  # on the data version "new"
-        request, why, cursor = poll(drift_sensor, settings, instance, "0", registry=registry)
-    assert cursor != "0"
-    if trained_on == "new":
-        assert (request, why) == (None, "version 3 is trained on this data already")
-    else:
-        assert request is not None
-        assert request.run_key == "drift:2010-12-09T12:00:00Z:v3"  # the reference is the champion's
-
-
-def test_a_broken_feed_starts_no_retraining(settings: Settings) -> None:
-    with dg.DagsterInstance.ephemeral() as instance:
-        report_drift(instance, settings, fired=True, problems=(PRICES,))
-        request, why, _ = poll(drift_sensor, settings, instance, "0")
-    assert request is None
-    assert why.startswith("no retraining on a broken feed; repair the source first: unit_price has")
-
-
-def test_drift_cools_down_after_a_retraining_for_drift(settings: Settings) -> None:
-    """One started for another cause does not count: it may have come before the drift."""
-    with dg.DagsterInstance.ephemeral() as instance:
-        report_drift(instance, settings, fired=True)
-        start_retraining(instance, dg.DagsterRunStatus.SUCCESS, cause="schedule")
-        assert poll(drift_sensor, settings, instance, "0")[0] is not None
-        start_retraining(instance, dg.DagsterRunStatus.FAILURE, cause="drift")
-        request, why, _ = poll(drift_sensor, settings, instance, "0")
-    assert request is None
-    assert re.match(r"cool-down until .* failed", why)

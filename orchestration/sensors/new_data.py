@@ -1,21 +1,14 @@
-"""The sensors that start a retraining: for new data, and for drift."""
-
-from datetime import UTC, datetime, timedelta
+"""The sensor of new data: files of the source, and feedback, that start a retraining."""
 
 import dagster as dg
 
-from monitoring.drift.feed.problems import describe
-from monitoring.drift.report import DriftReport
-from monitoring.retraining import MonitoringResult, PastRun, should_retrain
-from orchestration.io_manager import Lake
-from orchestration.jobs import PARTITION_TAG, QUEUED, RETRAINING, STARTED, retraining_job
+from orchestration.jobs import CAUSE_TAG, PARTITION_TAG, QUEUED, RETRAINING, STARTED, retraining_job
 from orchestration.resources import Dataset, Datasets
 from orchestration.settings import Settings
 from recommenders.errors import DataError, TradewindError
 from serving.release.registry import Registry
 
 DRIFT_REPORT = dg.AssetKey("drift_report")
-CAUSE_TAG = "cause"
 CHANGED = " then "  # in the cursor: between the files that were used and those that the last poll found
 
 
@@ -88,64 +81,6 @@ def new_feedback_request(dataset: Dataset, instance: dg.DagsterInstance) -> dg.R
     return request(dataset.name, f"new-feedback/{dataset.name}/after-tables-{version.number}", "new feedback")
 
 
-def drift_sensor(settings: Settings) -> dg.SensorDefinition:
-    """Requests a retraining when a drift report fires on data that the champion was not trained on."""
-
-    @dg.sensor(
-        name="drift",
-        job=retraining_job,
-        minimum_interval_seconds=settings.sensor_seconds,
-        default_status=dg.DefaultSensorStatus.RUNNING,
-        description=f"Retrains when the drift report of {settings.dataset} fires, once for each cause.",
-    )
-    def drift(
-        context: dg.SensorEvaluationContext,
-        settings: dg.ResourceParam[Settings],
-        registry: dg.ResourceParam[Registry],
-        lake: dg.ResourceParam[Lake],
-    ) -> dg.RunRequest | dg.SkipReason:
-        """Polls the newest drift report; the first poll only stores it."""
-        filter_ = dg.AssetRecordsFilter(DRIFT_REPORT, asset_partitions=[settings.dataset])
-        newest = next(iter(context.instance.fetch_materializations(filter_, limit=1).records), None)
-        if newest is None:
-            return dg.SkipReason("there is no drift report yet")
-        seen = str(newest.storage_id)
-        if context.cursor is None:  # a report from before the first poll starts nothing
-            context.update_cursor(seen)
-            return dg.SkipReason("first poll: the newest drift report is stored")
-        if seen == context.cursor:
-            return dg.SkipReason("no drift report since the last poll")
-        if is_retraining(context.instance, settings.dataset):
-            return dg.SkipReason("a retraining is running; polling again when it has ended")
-        context.update_cursor(seen)
-        report = lake.read(settings.dataset, "drift_report", DriftReport)
-        return retrain_request(settings, registry, report, context.instance)
-
-    return drift
-
-
-def retrain_request(
-    settings: Settings, registry: Registry, report: DriftReport, instance: dg.DagsterInstance
-) -> dg.RunRequest | dg.SkipReason:
-    """A retraining or the reason for none, by the drift report, the champion and the past retrainings."""
-    champion = registry.champion(settings.dataset)
-    if champion is not None and champion.data_version == report.data_version:
-        return dg.SkipReason(f"version {champion.number} is trained on this data already")
-    if report.current.end is None:
-        return dg.SkipReason(report.summary)
-    facts = MonitoringResult(
-        report.fired,
-        "drift",
-        report.current.end,
-        f"v{champion.number}" if champion else "none",
-        report.summary,
-        describe(report.feed_problems),
-    )
-    cool_down = timedelta(hours=settings.cool_down_hours)
-    decision = should_retrain(facts, past_retrainings(instance, settings.dataset), cool_down, datetime.now(UTC))
-    return request(settings.dataset, decision.key, "drift") if decision.retrain else dg.SkipReason(decision.reason)
-
-
 def request(dataset: str, key: str, cause: str) -> dg.RunRequest:
     """A retraining for a cause; Dagster starts one run per key."""
     return dg.RunRequest(run_key=key, partition_key=dataset, tags={CAUSE_TAG: cause})
@@ -155,16 +90,3 @@ def is_retraining(instance: dg.DagsterInstance, dataset: str) -> bool:
     """Whether a retraining of the data set is queued or running."""
     filter_ = dg.RunsFilter(job_name=RETRAINING, tags={PARTITION_TAG: dataset}, statuses=[*QUEUED, *STARTED])
     return bool(instance.get_runs(filter_, limit=1))
-
-
-def past_retrainings(instance: dg.DagsterInstance, dataset: str) -> list[PastRun]:
-    """The newest retrainings that drift started."""
-    filter_ = dg.RunsFilter(job_name=RETRAINING, tags={PARTITION_TAG: dataset, CAUSE_TAG: "drift"})
-    return [
-        PastRun(
-            record.dagster_run.tags.get("dagster/run_key", ""),
-            record.create_timestamp,
-            record.dagster_run.status is dg.DagsterRunStatus.FAILURE,
-        )
-        for record in instance.get_run_records(filter_, limit=20)
-    ]

@@ -1,0 +1,184 @@
+"""The sensors that act on what monitoring found: a retraining, or the version before the champion serves again."""
+
+import math
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import dagster as dg
+
+from monitoring.alerts.alert import Alert
+from monitoring.decisions.retraining import Decision, PastRun, Signs, decide
+from monitoring.decisions.rollback import Release, decide_rollback
+from monitoring.drift.feed.problems import describe
+from monitoring.drift.report import DriftReport
+from orchestration.assets.json_outputs import QualityMonitor
+from orchestration.io_manager import Lake
+from orchestration.jobs import CAUSE_TAG, PARTITION_TAG, RETRAINING, retraining_job
+from orchestration.sensors.new_data import is_retraining, request
+from orchestration.settings import Settings
+from recommenders.errors import DataError
+from serving.release.registry import Registry
+from serving.release.versions import Version
+
+DRIFT_REPORT = dg.AssetKey("drift_report")
+DECISIONS = dg.AssetKey("decisions")  # each decision is an observation of it, with its reason
+CAUSES = ("drift", "quality", "age")
+
+
+def monitoring_sensor(settings: Settings) -> dg.SensorDefinition:
+    """Requests a retraining for drift, a fall of the quality, or the age of the champion."""
+
+    @dg.sensor(
+        name="monitoring",
+        job=retraining_job,
+        minimum_interval_seconds=settings.sensor_seconds,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description=f"Retrains for drift of {settings.dataset}, for a fall of the quality, or for age; once a cause.",
+    )
+    def monitoring(
+        context: dg.SensorEvaluationContext,
+        settings: dg.ResourceParam[Settings],
+        registry: dg.ResourceParam[Registry],
+        lake: dg.ResourceParam[Lake],
+    ) -> dg.SensorResult | dg.SkipReason:
+        """Decides by the newest drift report and quality monitor. A report from before the first poll starts nothing.
+
+        A decision that differs from the last one is recorded.
+        """
+        instance, dataset = context.instance, settings.dataset
+        newest = newest_report(instance, dataset)
+        first, _, recorded = (context.cursor or "").partition(" ")
+        if not first:
+            context.update_cursor(str(newest))
+            return dg.SkipReason("first poll: the newest drift report is stored")
+        if str(newest) == first:
+            return dg.SkipReason("no drift report since the first poll")
+        if is_retraining(instance, dataset):
+            return dg.SkipReason("a retraining is running; polling again when it has ended")
+        signs = signs_of(settings, lake, registry.champion(dataset))
+        cool_down = timedelta(hours=settings.cool_down_hours)
+        decision = decide(signs, past_retrainings(instance, dataset), cool_down, datetime.now(UTC))
+        requests = [request(dataset, decision.key, decision.cause)] if decision.retrain else []
+        events = [] if decision.reason == recorded else [record(dataset, "retrain", decision.retrain, decision)]
+        return dg.SensorResult(
+            run_requests=requests,
+            skip_reason=None if requests else decision.reason,
+            cursor=f"{first} {decision.reason}",
+            asset_events=events,
+        )
+
+    return monitoring
+
+
+def rollback_sensor(settings: Settings) -> dg.SensorDefinition:
+    """Rolls the champion back if its lists became worse with its release."""
+
+    @dg.sensor(
+        name="rollback",
+        minimum_interval_seconds=settings.sensor_seconds,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description=f"Takes the champion of {settings.dataset} back if its lists are worse than those before it.",
+    )
+    def rollback(
+        context: dg.SensorEvaluationContext,
+        settings: dg.ResourceParam[Settings],
+        registry: dg.ResourceParam[Registry],
+        lake: dg.ResourceParam[Lake],
+    ) -> dg.SensorResult | dg.SkipReason:
+        """Decides by the newest quality monitor. A repeated tick finds another champion, and does nothing."""
+        dataset, pointer = settings.dataset, registry.pointer(settings.dataset)
+        monitor = quality_of(lake, dataset)
+        if pointer is None or monitor is None or monitor.version != pointer.version:
+            return dg.SkipReason("the champion has not been judged yet")
+        recent = report.recent[-1] if (report := report_of(lake, dataset)) and report.recent else ()
+        worse, earlier = monitor.release.reason if monitor.release.fell else "", next(reversed(pointer.earlier), None)
+        decision = decide_rollback(Release(pointer.version, earlier, worse, recent, pointer.pinned))
+        if not decision.roll_back:
+            return dg.SkipReason(decision.reason)
+        title, done = f"version {pointer.version} of {dataset} is rolled back", f"Version {earlier} serves."
+        alert_id = f"rollback {dataset} {pointer.version} {pointer.promoted_at}"  # a tick that was killed is repeated
+        settings.alerts.send(Alert(title, decision.reason, "critical", "rollback", dataset, done=done, id=alert_id))
+        registry.rollback(dataset)
+        event = record(dataset, "roll back", True, Decision(True, decision.reason, "rollback"))
+        return dg.SensorResult(skip_reason=decision.reason, asset_events=[event])
+
+    return rollback
+
+
+def signs_of(settings: Settings, lake: Lake, champion: Version | None) -> Signs:
+    """What the newest drift report and quality monitor found about the champion."""
+    report, monitor = report_of(lake, settings.dataset), quality_of(lake, settings.dataset)
+    name = f"v{champion.number}" if champion else "none"
+    if report is None:
+        return Signs(None, name, summary="there is no drift report yet")
+    end, max_age = report.current.end, settings.max_age_days
+    trained = champion.trained_until if champion else None
+    judged = monitor is not None and champion is not None and monitor.version == champion.number
+    return Signs(
+        end,
+        name,
+        report.recent,
+        windows_since(report, trained),
+        report.summary,
+        monitor.decay.reason if judged and monitor and monitor.decay.fell else "",
+        describe(report.feed_problems),
+        champion is not None and champion.data_version == report.data_version,
+        end - trained if end and trained else None,
+        None if max_age is None else timedelta(days=max_age),
+    )
+
+
+def windows_since(report: DriftReport, trained: datetime | None) -> int | None:
+    """How many of the newest windows end after the last event that the champion was trained on; None: not known."""
+    begin, end = report.current.start, report.current.end
+    if trained is None or begin is None or end is None or end <= begin:
+        return None
+    return max(math.ceil((end - trained) / (end - begin)), 0)
+
+
+def report_of(lake: Lake, dataset: str) -> DriftReport | None:
+    """The newest drift report; None if there is none, or one of an earlier release."""
+    try:
+        found: DriftReport = lake.read(dataset, "drift_report", DriftReport)
+    except DataError:
+        return None
+    return found
+
+
+def quality_of(lake: Lake, dataset: str) -> QualityMonitor | None:
+    """The newest quality monitor; None if there is none, or one of an earlier release."""
+    try:
+        found: QualityMonitor = lake.read(dataset, "quality_monitor", QualityMonitor)
+    except (OSError, DataError):
+        return None
+    return found
+
+
+def record(dataset: str, decision: str, done: bool, found: Decision) -> dg.AssetObservation:
+    """A decision as Dagster keeps it, on the page of the asset `decisions`."""
+    metadata: dict[str, Any] = {"decision": decision, "done": done, "reason": found.reason}
+    metadata |= {name: value for name, value in (("cause", found.cause), ("key", found.key)) if value}
+    return dg.AssetObservation(DECISIONS, partition=dataset, metadata=metadata)
+
+
+def newest_report(instance: dg.DagsterInstance, dataset: str) -> int:
+    """The id of the newest materialisation of the drift report; 0 if there is none."""
+    filter_ = dg.AssetRecordsFilter(DRIFT_REPORT, asset_partitions=[dataset])
+    newest = next(iter(instance.fetch_materializations(filter_, limit=1).records), None)
+    return newest.storage_id if newest else 0
+
+
+def past_retrainings(instance: dg.DagsterInstance, dataset: str) -> list[PastRun]:
+    """The newest retrainings that monitoring started."""
+    found: list[dg.RunRecord] = []
+    for cause in CAUSES:
+        filter_ = dg.RunsFilter(job_name=RETRAINING, tags={PARTITION_TAG: dataset, CAUSE_TAG: cause})
+        found += instance.get_run_records(filter_, limit=20)
+    return [
+        PastRun(
+            one.dagster_run.tags.get("dagster/run_key", ""),
+            one.create_timestamp,
+            one.dagster_run.status is dg.DagsterRunStatus.FAILURE,
+        )
+        for one in found
+    ]
