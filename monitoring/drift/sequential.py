@@ -84,7 +84,8 @@ def fit_baseline(windows: Sequence[Floats], tolerance: float = TOLERANCE) -> Bas
     values = np.concatenate([np.empty(0), *windows])
     if values.size < MIN_USERS:
         raise ValueError(f"the baseline has {values.size} values; it needs {MIN_USERS}; add windows to it")
-    spread, drift = float(values.std(ddof=1)), 0.0
+    rare = 1 / (values.size + 2)  # values that are all the same may differ in as many users by Laplace's rule
+    spread, drift = max(float(values.std(ddof=1)), float(np.sqrt(rare * (1 - rare)))), 0.0
     if len(windows) > 2:
         means, df = np.array([window.mean() for window in windows]), len(windows) - 1
         expected = float(np.mean([spread**2 / window.size for window in windows]))

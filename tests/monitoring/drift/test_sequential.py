@@ -94,3 +94,9 @@ def test_undefined_values_are_left_out_and_wrong_ones_raise() -> None:
         detect_fall([values], [values * 2])
     with pytest.raises(ValueError, match="the baseline has 29 values; it needs 30; add windows to it"):
         detect_fall([values[:29]], [values])
+
+
+def test_a_fall_of_a_quality_that_was_the_same_for_all_users_is_found() -> None:
+    same = [np.ones(40)] * 4
+    assert detect_fall(same, [np.zeros(40)]).alarms.all()
+    assert not detect_fall(same, [np.ones(40)] * 9).alarms.any()
