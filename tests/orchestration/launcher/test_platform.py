@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -221,9 +222,9 @@ def test_every_page_answers_in_a_real_browser(
 
 
 def purchase(settings: Settings) -> None:
-    """Posts a purchase from the end of the log."""
-    newest = pc.max(settings.tables.read("interactions")["timestamp"]).as_py()
-    event = {"event_id": "order-1", "event": "purchase", "user_id": 1, "item_id": 1, "timestamp": newest.isoformat()}
+    """Posts a purchase from a minute after the end of the log; an earlier one would not be new."""
+    time_ = (pc.max(settings.tables.read("interactions")["timestamp"]).as_py() + timedelta(minutes=1)).isoformat()
+    event = {"event_id": "order-1", "event": "purchase", "user_id": 1, "item_id": 1, "timestamp": time_}
     answer = httpx.post(f"{settings.urls['service']}/events", json={"events": [event]})
     assert answer.json()["stored"] == 1
 
