@@ -36,10 +36,10 @@ from measuring.drift import evidently_defaults, hit_rates
 from measuring.drift.logs import RETAIL, RETAIL_END, Log, days_before, online_retail, small_world
 from measuring.drift.trials import Alarms, drift_alarms, fault_delays, feed_alarms, market_delays
 from measuring.drift.window_changes import faults, market_changes, smaller_changes
-from monitoring.retraining import lasting
 from scipy.stats import binomtest
 
 import monitoring
+from monitoring.decisions.retraining import lasting
 from recommenders.simulation.config import Scenario
 
 SEEDS = range(301, 313)
