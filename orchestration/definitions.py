@@ -19,6 +19,7 @@ from orchestration.checks import checks
 from orchestration.jobs import drift_job, retraining_job
 from orchestration.progress import console
 from orchestration.resources import resources
+from orchestration.retention.job import pruning_job
 from orchestration.schedules import schedules
 from orchestration.sensors import sensors
 from orchestration.settings import Settings
@@ -54,7 +55,7 @@ def definitions(settings: Settings, **replaced: Any) -> dg.Definitions:
     return dg.Definitions(
         assets=partitioned(assets, partitions),
         asset_checks=checks(partitions),
-        jobs=[retraining_job, drift_job],
+        jobs=[retraining_job, drift_job, pruning_job],
         schedules=schedules(settings),
         sensors=sensors(settings),
         resources={**resources(settings), **replaced},

@@ -4,8 +4,9 @@ import dagster as dg
 
 RETRAINING = "retraining_job"
 DRIFT = "drift_job"
+PRUNING = "pruning_job"
 
-CAUSE_TAG = "cause"
+CAUSE_TAG = "cause"  # the tag with what started a run
 PERSONS = ("command line", "first champion")  # causes of runs that a person started; those of the pages have none
 PARTITION_TAG = "dagster/partition"  # the tag with the partition of a run, which is its data set
 QUEUED = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED]
@@ -15,6 +16,7 @@ STARTED = [
     dg.DagsterRunStatus.SUSPENDED,
     dg.DagsterRunStatus.CANCELING,
 ]
+ENDED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
 
 retraining_job = dg.define_asset_job(
     RETRAINING,

@@ -20,6 +20,11 @@ PID_TAG = "tradewind/pid"  # the process that executes a run
 LOCK = ".run.lock"  # in the folder of a data set
 
 
+def run_lock(lake: Path, dataset: str) -> Path:
+    """The file that a run of a data set locks."""
+    return lake / dataset / LOCK
+
+
 def process_tag(pid: int) -> str:
     """A process id with its start time, because the system uses ids again."""
     return f"{pid}@{psutil.Process(pid).create_time():.2f}"
@@ -45,16 +50,17 @@ class RunLake(Lake):
 
     @contextmanager
     def yield_for_execution(self, context: dg.InitResourceContext) -> Generator[Lake, None, None]:
-        """Tags the run with its process, and holds the lock of its data set; waits for another run to end."""
+        """Tags the run with its process, and holds the lock of its data set, if it has one; waits for another run."""
         run, instance = context.run, context.instance
-        if run is None or instance is None or (dataset := run.tags.get(PARTITION_TAG)) is None:
+        if run is not None and instance is not None:
+            instance.add_run_tags(run.run_id, {PID_TAG: process_tag(os.getpid())})
+        if run is None or (dataset := run.tags.get(PARTITION_TAG)) is None:
             yield self
             return
-        instance.add_run_tags(run.run_id, {PID_TAG: process_tag(os.getpid())})
 
         def log_wait() -> None:
             if context.log is not None:
                 context.log.info(f"another run writes the data set {dataset}; waiting for its end")
 
-        with locked(Path(self.root) / dataset / LOCK, on_wait=log_wait):
+        with locked(run_lock(Path(self.root), dataset), on_wait=log_wait):
             yield self

@@ -1,9 +1,10 @@
-"""The schedules: a retraining every night if there is something new, a drift report every hour."""
+"""The schedules: a retraining every night if there is something new, a drift report every hour, a daily pruning."""
 
 import dagster as dg
 
 from orchestration.jobs import CAUSE_TAG, drift_job, retraining_job
 from orchestration.resources import Dataset, Datasets
+from orchestration.retention.job import pruning_job
 from orchestration.settings import Settings
 from recommenders.errors import TradewindError
 from serving.release.registry import Registry
@@ -38,7 +39,15 @@ def schedules(settings: Settings) -> list[dg.ScheduleDefinition]:
     def hourly_drift(context: dg.ScheduleEvaluationContext, settings: dg.ResourceParam[Settings]) -> dg.RunRequest:
         return request(settings, "hourly_drift", context)
 
-    return [nightly_retraining, hourly_drift]
+    daily_pruning = dg.ScheduleDefinition(
+        name="daily_pruning",
+        job=pruning_job,
+        cron_schedule=settings.prune_cron,
+        default_status=RUNNING,
+        tags={CAUSE_TAG: "schedule"},
+        description=f"Deletes what is over the limits of {settings.retention_file.name} ({settings.prune_cron}, UTC).",
+    )
+    return [nightly_retraining, hourly_drift, daily_pruning]
 
 
 def trained_already(dataset: Dataset, registry: Registry) -> str:

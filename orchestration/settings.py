@@ -81,12 +81,14 @@ class Settings(ServingSettings):
     source: AbsolutePath | None = None  # file or folder with the files of `dataset`
     alerts_file: AbsolutePath = PROJECT / "configs" / "alerts.yaml"  # channels and policy of alerts (docs/alerts.md)
     outbox_url: str = ""  # of alerts; default: SQLite below home
+    retention_file: AbsolutePath = PROJECT / "configs" / "retention.yaml"  # how much is kept (docs/operations.md)
     real_data: AbsolutePath | None = None  # a folder with one folder per data set
     retrain_cron: Cron = "0 2 * * *"  # UTC
     click_hours: float = Field(default=24.0, gt=0)  # in which a click may belong to a list
     purchase_days: float = Field(default=7.0, gt=0)  # in which a purchase may belong to a list
     session_minutes: float = Field(default=30.0, gt=0)  # without an event, that end a session
     drift_cron: Cron = "30 * * * *"  # UTC
+    prune_cron: Cron = "0 4 * * *"  # UTC
     sensor_seconds: int = 60
     cool_down_hours: float = 6.0  # between two retrainings that monitoring starts
     max_age_days: float | None = 30.0  # of newer data that the champion was not trained on; None: no limit

@@ -31,7 +31,7 @@ POLL_S = 1.0
 
 @dataclass(frozen=True)
 class VersionRow:
-    """One version as `tradewind release list` shows it. aliases: also pinned and rolled back. created: ISO 8601, UTC.
+    """One version as `tradewind release list` shows it. aliases: also other marks. created: ISO 8601, UTC.
 
     primary_metric: [value, low, high] of its recipe. promoted: whether it passed the gate, None if it was not
     evaluated by it.
@@ -250,9 +250,10 @@ def versions_of(settings: Settings) -> list[VersionRow]:
 
 
 def _marks(version: Version, live: Pointer | None) -> list[str]:
-    """The marks of a version in addition to its aliases: pinned, rolled back."""
+    """The marks of a version in addition to its aliases: pinned, rolled back, pruned."""
     pinned = live is not None and live.pinned and live.version == version.number
-    return ["pinned"] * pinned + ["rolled back"] * (version.rolled_back_at is not None)
+    marks = {"pinned": pinned, "rolled back": version.rolled_back_at, "pruned": version.pruned_at}
+    return [mark for mark, applies in marks.items() if applies]
 
 
 def _is_up(url: str) -> bool:

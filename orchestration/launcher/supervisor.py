@@ -227,7 +227,7 @@ def tail(log: Path, start: int = 0, lines: int = 20) -> str:
     """The last lines a service wrote to its log at or after byte `start`."""
     with log.open("rb") as file:
         size = file.seek(0, os.SEEK_END)
-        file.seek(max(start, size - 200 * lines))
+        file.seek(max(start if start <= size else 0, size - 200 * lines))  # a pruned log begins anew
         return "\n".join(file.read().decode(errors="replace").splitlines()[-lines:])
 
 

@@ -10,7 +10,7 @@ Parquet files that a version lists (docs/decisions/0009-versions-are-delta-table
 import json
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,9 +26,12 @@ from deltalake.transaction import AddAction, create_table_with_add_actions
 from recommenders.datasets.reading.ingest import TABLES, Counts
 from recommenders.errors import DataError
 from recommenders.storage import schema
+from recommenders.storage.atomic_files import atomic_file
 from recommenders.storage.feedback_position import Position
 
 LOG = "interactions"
+PRUNED = "pruned.json"  # beside the tables: the numbers of the versions whose files are deleted
+VACUUM_HOURS = 24  # younger files stay: another process may be about to commit them
 METADATA_KEY = "tradewind"  # key of this project's metadata in a commit of the log
 KEEP_LOGS = PostCommitHookProperties(cleanup_expired_logs=False)  # by default Delta deletes commits older than 30 days
 
@@ -95,12 +98,14 @@ class TableStore:
             )
 
     def versions(self) -> list[Version]:
-        """All versions, newest first; empty if nothing was committed yet."""
+        """All versions that have their files, newest first; empty if nothing was committed yet."""
         try:
             history = self._delta(LOG).history()
         except TableNotFoundError:
             return []
-        return [_to_version(entry) for entry in history if METADATA_KEY in entry]
+        pruned = self._pruned()
+        found = (_to_version(entry) for entry in history if METADATA_KEY in entry)
+        return [version for version in found if version.number not in pruned]
 
     def current(self) -> Version | None:
         """The newest version; None if there is none."""
@@ -153,6 +158,28 @@ class TableStore:
         )
         return self.version(self._delta(LOG).version())
 
+    def prune(self, numbers: Collection[int]) -> None:
+        """Deletes versions, and the files that no other version has. The newest one must not be among them.
+
+        They are listed until all files are deleted, so a killed call is completed by another one with these numbers.
+        """
+        kept = [version for version in self.versions() if version.number not in numbers]
+        for name in TABLES:
+            self._delta(name).vacuum(
+                VACUUM_HOURS,
+                dry_run=False,
+                enforce_retention_duration=False,
+                post_commithook_properties=KEEP_LOGS,
+                full=True,  # Delta forgets the names of files that were replaced more than a week before a checkpoint
+                keep_versions=sorted({version.tables[name] for version in kept}),
+            )
+        with atomic_file(self.folder / PRUNED, durable=True) as staging:
+            staging.write_text(json.dumps(sorted(self._pruned() | set(numbers))))
+
+    def _pruned(self) -> set[int]:
+        path = self.folder / PRUNED
+        return set(json.loads(path.read_text())) if path.is_file() else set()
+
     def files(self, name: str, version: Version | None = None) -> list[Path]:
         """The Parquet files of a table. Raises DataError if there is no version yet."""
         wanted = version or self.current()
@@ -161,6 +188,10 @@ class TableStore:
         return [
             Path(unquote(uri.removeprefix("file://"))) for uri in self._delta(name, wanted.tables[name]).file_uris()
         ]
+
+    def all_files(self, version: Version) -> list[Path]:
+        """The Parquet files of all tables of a version. Other versions may have some of them, too."""
+        return [file for name in TABLES for file in self.files(name, version)]
 
     def read(self, name: str, version: Version | None = None) -> pa.Table:
         """A table in memory, conforming to its schema; the log is in time order."""

@@ -162,7 +162,7 @@ def _verify(folder: Path, files: Mapping[str, str]) -> None:
 
 
 def size_in_bytes(folder: Path) -> int:
-    """The size of all files in the folder of the bundle, in bytes."""
+    """The size of all files in a folder, in bytes; 0 if there is none."""
     return sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
 
 

@@ -14,7 +14,9 @@ from pathlib import Path
 
 from recommenders.errors import BundleError, TradewindError
 from recommenders.storage.atomic_files import signature
+from recommenders.storage.bundle import MANIFEST
 from recommenders.storage.feedback_position import Position
+from recommenders.storage.locks import mark_in_use
 from serving.champion.pointer import Pointer, read_pointer, verify
 from serving.lists import precomputed
 from serving.lists.predictor import Predictor
@@ -183,6 +185,7 @@ class ChampionWatcher:
         folder = pointer.bundle_folder(self.pointer_file)
         verify(folder, pointer.bundle_sha256)
         predictor = Predictor(folder)
+        mark_in_use(folder / MANIFEST, predictor)  # so that the bundle is not pruned while it is in memory
         predictor.warm_up()
         gc.collect()
         gc.freeze()  # the model stays in use, so later collections need not visit it

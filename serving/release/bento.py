@@ -11,16 +11,19 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed
 from pathlib import Path
 from typing import Any
 
 from recommenders.errors import ReleaseError
+from recommenders.storage.bundle import MANIFEST, size_in_bytes
+from recommenders.storage.locks import is_in_use
+from recommenders.storage.retention import Stored
 from serving.champion.pointer import Pointer, read_pointer, verify, write_pointer
 from serving.lists import precomputed
 from serving.settings import BENTO_POINTER, BENTO_RULES, PROJECT, ServingSettings
@@ -91,6 +94,55 @@ def build(settings: ServingSettings, version: str | None = None) -> BentoInfo:
 def bento_name(dataset: str) -> str:
     """A name that BentoML accepts: lower case letters, digits, and . _ - inside."""
     return f"tradewind_{re.sub(r'[^a-z0-9._-]', '-', dataset.lower())}".rstrip("._-")
+
+
+def stored_bentos(settings: ServingSettings, dataset: str) -> list[Stored]:
+    """The Bentos of a data set, by their versions."""
+    return [
+        Stored(folder.name, made_at(folder), size_in_bytes(folder), _is_rest(folder))
+        for folder in _bentos(settings, dataset)
+    ]
+
+
+def made_at(folder: Path) -> datetime:
+    """When a Bento was made, UTC: by its version if build() chose it, as files change while they are deleted."""
+    if re.fullmatch(r"v\d+-\d{14}", folder.name):
+        return datetime.strptime(folder.name.partition("-")[2], "%Y%m%d%H%M%S").replace(tzinfo=UTC)
+    return datetime.fromtimestamp(folder.stat().st_mtime, UTC)
+
+
+def _is_rest(folder: Path) -> bool:
+    """Whether a Bento was deleted in part; one that is just being built lacks its description too."""
+    return not (folder / "bento.yaml").is_file() and made_at(folder) < datetime.now(UTC) - timedelta(hours=1)
+
+
+def protected_bentos(settings: ServingSettings, dataset: str, versions: Mapping[str, str]) -> dict[str, str]:
+    """Version of each Bento that must stay -> why. versions: number of each version that must stay -> why.
+
+    Of each of these versions the newest Bento stays, and any Bento that is served on this machine.
+    """
+    reasons: dict[str, str] = {}
+    for number, why in versions.items():
+        own = sorted(folder.name for folder in _bentos(settings, dataset) if folder.name.startswith(f"v{number}-"))
+        reasons |= dict.fromkeys(own[-1:], f"of version {number}: {why}")
+    for folder in _bentos(settings, dataset):
+        if any(map(is_in_use, folder.glob(f"src/{BENTO_POINTER.parent.name}/*/{MANIFEST}"))):
+            reasons[folder.name] = "a service has its model in memory"
+    return reasons
+
+
+def delete_bento(settings: ServingSettings, dataset: str, version: str) -> None:
+    """Deletes a Bento. BentoML's own command would import all of it for this."""
+    shutil.rmtree(_bentos_folder(settings, dataset) / version)
+
+
+def _bentos(settings: ServingSettings, dataset: str) -> list[Path]:
+    folder = _bentos_folder(settings, dataset)
+    return [path for path in folder.iterdir() if path.is_dir()] if folder.is_dir() else []
+
+
+def _bentos_folder(settings: ServingSettings, dataset: str) -> Path:
+    return settings.bentoml_home / "bentos" / bento_name(dataset)
 
 
 def stage(folder: Path, pointer: Pointer, bundle: Path) -> Path:

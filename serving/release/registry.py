@@ -3,7 +3,7 @@
 import logging
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +13,7 @@ from recommenders.errors import BundleError, ReleaseError
 from recommenders.storage import bundle as bundles
 from recommenders.storage.atomic_files import replace_folder
 from recommenders.storage.locks import locked
+from recommenders.storage.retention import Stored
 from serving.champion import pointer as pointers
 from serving.release.releases import Releases
 from serving.release.run_tracker import RunTracker
@@ -68,6 +69,36 @@ class Registry(Releases):
     def checkpoints(self, dataset: str) -> Path:
         """The folder of the checkpoints from which fits on the data set resume."""
         return self.settings.home / "checkpoints" / dataset
+
+    def stored_runs(self, dataset: str) -> list[Stored]:
+        """All runs of the data set that are not deleted, by their ids."""
+        experiment = self._client.get_experiment_by_name(f"{PREFIX}/{dataset}")
+        found, token = [], ""
+        while experiment is not None and token is not None:
+            page = self._client.search_runs([experiment.experiment_id], max_results=1000, page_token=token or None)
+            found += [run.info for run in page]
+            token = page.token
+        return [
+            Stored(info.run_id, _time(info.start_time), self.artifact_bytes(dataset, info.run_id)) for info in found
+        ]
+
+    def artifact_bytes(self, dataset: str, run_id: str) -> int:
+        """The size of a run's artifacts on this machine, in bytes."""
+        return bundles.size_in_bytes(self.settings.artifact_root / dataset / run_id)
+
+    def delete_artifacts(self, run_id: str, path: str | None = None) -> None:
+        """Deletes artifacts of a run, all by default; deletes the rest if some were deleted before."""
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+        artifacts: Any = get_artifact_repository(self._run_info(run_id).artifact_uri, self.settings.tracking_uri)
+        artifacts.delete_artifacts(path)
+
+    def delete_run(self, run_id: str) -> None:
+        """Deletes the artifacts of a run, then the run, as MLflow does it: `mlflow gc` removes its figures, too."""
+        with suppress(ReleaseError):  # the run is gone
+            self.delete_artifacts(run_id)
+            if self._run_info(run_id).lifecycle_stage == "active":
+                self._client.delete_run(run_id)
 
     def run_url(self, run_id: str) -> str:
         """The run's page in MLflow."""
@@ -141,6 +172,10 @@ class Registry(Releases):
         for key, value in tags.items():
             self._client.set_model_version_tag(version.name, str(version.number), key, value)
         return self.version(version.dataset, version.number)
+
+    def delete_version(self, version: Version) -> None:
+        """Removes the version from the registry; its number is not used again."""
+        self._client.delete_model_version(version.name, str(version.number))
 
     def download_bundle(self, version: Version, folder: Path) -> Path:
         """Downloads the version's bundle, verifies it and replaces `folder` by it; returns the folder.
@@ -235,9 +270,12 @@ class Registry(Releases):
 def _version(dataset: str, found: "ModelVersion", aliases: Mapping[str, int]) -> Version:
     number = int(found.version)
     own = tuple(sorted(alias for alias, aliased in aliases.items() if aliased == number))
-    created = datetime.fromtimestamp(found.creation_timestamp / 1000, UTC)
-    tags = dict(found.tags)
+    tags, created = dict(found.tags), _time(found.creation_timestamp)
     return Version(dataset, number, found.run_id or "", tags.get(MODEL_TAG, ""), own, created, tags)
+
+
+def _time(milliseconds: int) -> datetime:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)
 
 
 def _version_from_pointer(pointer: pointers.Pointer, folder: Path) -> Version:

@@ -132,18 +132,19 @@ class Releases(ABC):
 
         The pointer wins, because the service follows it. Returns one line for each problem found.
         """
-        with locked(self._lock_file(dataset)):
+        with locked(self.lock_file(dataset)):
             return self._reconcile(dataset)
 
     @contextmanager
     def _locked_and_reconciled(self, dataset: str) -> Iterator[None]:
         """Holds the data set's lock; reconciles the state first."""
-        with locked(self._lock_file(dataset)):
+        with locked(self.lock_file(dataset)):
             for line in self._reconcile(dataset):
                 log.warning(line)
             yield
 
-    def _lock_file(self, dataset: str) -> Path:
+    def lock_file(self, dataset: str) -> Path:
+        """The lock of the data set's releases: who holds it may change pointer, aliases and released bundles."""
         return self.settings.champions / f".{dataset}.lock"
 
     def _reconcile(self, dataset: str) -> list[str]:
@@ -224,7 +225,8 @@ class Releases(ABC):
 
     def _served(self, dataset: str, numbers: tuple[int, ...]) -> tuple[int, ...]:
         """Those numbers whose versions are in the registry and served: another version may have a number by now."""
-        served = {version.number for version in self.versions(dataset) if version.promoted_at}
+        versions = self.versions(dataset)
+        served = {version.number for version in versions if version.promoted_at and not version.pruned_at}
         return tuple(number for number in numbers if number in served)
 
     def _clear_rollback_marks(self, released: Version) -> None:
@@ -247,6 +249,11 @@ class Releases(ABC):
     def _released_bundle(self, version: Version) -> Path:
         """The version's bundle in the folder of champions; it loads. A complete bundle that is there is kept."""
         folder = self.settings.champions / version.dataset / str(version.number)
+        if version.pruned_at:
+            raise ReleaseError(
+                f"version {version.number} of {version.name} was pruned on {version.pruned_at:%Y-%m-%d}; "
+                "promote another version or train again"
+            )
         if not version.bundle_sha256:
             raise ReleaseError(f"version {version.number} of {version.name} was not published by tradewind: no bundle")
         try:

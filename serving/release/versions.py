@@ -18,6 +18,7 @@ MODEL_TAG, HASH_TAG, BUNDLE_TAG = "model", "bundle_sha256", "bundle_path"
 RECORD_TAG = "gate_record"
 ROLLED_BACK_TAG = "rolled_back_at"  # empty again once the recipe of the version was promoted again
 PROMOTED_TAG = "promoted_at"
+PRUNED_TAG = "pruned_at"
 EVALUATION_TAG = "evaluation"  # metrics of its recipe on the test window
 CONFIGURATION_TAG = "configuration"
 REFIT_TAG = "refit"  # figures and checks of the refitted model, which would serve
@@ -91,6 +92,11 @@ class Version:
         return _time(self.tags.get(ROLLED_BACK_TAG, ""))
 
     @property
+    def pruned_at(self) -> datetime | None:
+        """When the deletion of its files began, UTC; None if it has its files."""
+        return _time(self.tags.get(PRUNED_TAG, ""))
+
+    @property
     def gate_record(self) -> GateRecord | None:
         """What the gate found; None if it has not evaluated the version."""
         record: GateRecord | None = json.loads(self.tags.get(RECORD_TAG, "null"))
@@ -133,6 +139,11 @@ def record_tags(record: GateRecord) -> dict[str, str]:
 def promoted_tags(at: datetime) -> dict[str, str]:
     """The tag with the time of a promotion."""
     return {PROMOTED_TAG: at.isoformat(timespec="seconds")}
+
+
+def pruned_tags(at: datetime) -> dict[str, str]:
+    """The tag that marks a version whose files are deleted."""
+    return {PRUNED_TAG: at.isoformat(timespec="seconds")}
 
 
 def rolled_back_tags(at: datetime | None) -> dict[str, str]:
