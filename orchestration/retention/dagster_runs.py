@@ -9,11 +9,19 @@ from orchestration.jobs import CAUSE_TAG, ENDED, PARTITION_TAG
 from recommenders.storage.bundle import size_in_bytes
 from recommenders.storage.retention import Stored
 
+INDEX = "index"  # beside the files of runs: the events of all assets
+
 
 def ended_runs(instance: dg.DagsterInstance) -> list[Stored]:
-    """The ended runs by their ids, aged from their end; the size is that of the files on this machine."""
+    """The ended runs by their ids, aged from their end; the size is that of the files on this machine.
+
+    Also files of events whose run is deleted already.
+    """
     records = instance.get_run_records(dg.RunsFilter(statuses=ENDED))
-    return [Stored(record.dagster_run.run_id, _ended(record), _size(instance, record)) for record in records]
+    found = [Stored(record.dagster_run.run_id, _ended(record), _size(instance, record)) for record in records]
+    rest = {path.stem for path in _event_files(instance, "*.db")} - {INDEX, *(one.name for one in found)}
+    now = datetime.now(UTC)
+    return found + [Stored(run_id, now, unfinished=True) for run_id in sorted(rest) if not instance.has_run(run_id)]
 
 
 def protected_runs(instance: dg.DagsterInstance) -> dict[str, str]:
@@ -32,12 +40,13 @@ def protected_runs(instance: dg.DagsterInstance) -> dict[str, str]:
 
 
 def delete_run(instance: dg.DagsterInstance, run_id: str) -> None:
-    """Deletes a run. The run itself is last, so that the next pruning finds it if this process is killed."""
+    """Deletes a run. If this process is killed meanwhile, ended_runs() names the run again."""
     instance.compute_log_manager.delete_logs(prefix=[run_id])
-    instance.event_log_storage.delete_events(run_id)
-    for path in _files(instance, run_id)[1:]:
-        path.unlink(missing_ok=True)  # Dagster empties the file of a run, but leaves it
-    instance.delete_run(run_id)
+    if instance.has_run(run_id):
+        instance.event_log_storage.delete_events(run_id)  # before the run: later no pruning would find them
+        instance.delete_run(run_id)
+    for path in _event_files(instance, f"{run_id}.db*"):  # Dagster leaves the empty file
+        path.unlink(missing_ok=True)
 
 
 def _makers(instance: dg.DagsterInstance) -> dict[str, str]:
@@ -53,15 +62,15 @@ def _makers(instance: dg.DagsterInstance) -> dict[str, str]:
     return found
 
 
-def _files(instance: dg.DagsterInstance, run_id: str) -> list[Path]:
-    """The folder of a run's logs, and its file of events, if Dagster's store is in files."""
-    root = Path(instance.root_directory)
-    return [root / "storage" / run_id, *(root / "history" / "runs").glob(f"{run_id}.db*")]
+def _event_files(instance: dg.DagsterInstance, pattern: str) -> list[Path]:
+    """Files of events, one for each run; none if Dagster's store is a database server."""
+    return list((Path(instance.root_directory) / "history" / "runs").glob(pattern))
 
 
 def _size(instance: dg.DagsterInstance, record: dg.RunRecord) -> int:
-    paths = _files(instance, record.dagster_run.run_id)
-    return sum(path.stat().st_size if path.is_file() else size_in_bytes(path) for path in paths)
+    run_id = record.dagster_run.run_id
+    events = sum(path.stat().st_size for path in _event_files(instance, f"{run_id}.db*"))
+    return events + size_in_bytes(Path(instance.root_directory) / "storage" / run_id)
 
 
 def _ended(record: dg.RunRecord) -> datetime:

@@ -60,8 +60,8 @@ def prune_version(registry: Registry, dataset: str, number: int) -> None:
             return
         version = registry.version(dataset, number)
         registry.set_tags(version, pruned_tags(datetime.now(UTC)))
-        for folder in _folders(registry, version):
-            shutil.rmtree(folder, ignore_errors=True)
+        for folder in filter(Path.is_dir, _folders(registry, version)):
+            shutil.rmtree(folder)
         _delete_run_of(registry, version)
         if version.rolled_back_at:
             registry.set_tags(version, {HASH_TAG: ""})

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import dagster as dg
 
-from orchestration.jobs import DRIFT, RETRAINING
+from orchestration.jobs import DRIFT, PRUNING, RETRAINING
 from orchestration.resources import Dataset, Datasets
 from orchestration.schedules import schedules
 from orchestration.settings import Settings
@@ -55,11 +55,13 @@ def test_a_night_without_new_data_or_a_new_recipe_trains_nothing(
 
 
 def test_each_job_runs_at_the_time_that_is_set(tmp_path: Path, make_settings: Callable[..., Settings]) -> None:
-    given = {"retrain_cron": "1 2 * * *", "drift_cron": "3 * * * *"}
+    given = {"retrain_cron": "1 2 * * *", "drift_cron": "3 * * * *", "prune_cron": "4 5 * * *"}
     settings = make_settings(tmp_path / "home", dataset="online_retail", **given)
-    nightly, hourly = schedules(settings)
+    nightly, hourly, daily = schedules(settings)
     assert (nightly.job_name, nightly.cron_schedule) == (RETRAINING, "1 2 * * *")
     assert (hourly.job_name, hourly.cron_schedule) == (DRIFT, "3 * * * *")
+    assert (daily.job_name, daily.cron_schedule) == (PRUNING, "4 5 * * *")
+    assert daily.default_status is dg.DefaultScheduleStatus.RUNNING
     keys = set()
     for schedule in (nightly, hourly):
         assert schedule.execution_timezone in (None, "UTC")

@@ -9,6 +9,7 @@ import duckdb
 import pytest
 from deltalake import DeltaTable, PostCommitHookProperties
 
+from recommenders.datasets import store as tables
 from recommenders.datasets.all_datasets import DATASETS
 from recommenders.datasets.store import TableStore
 from recommenders.errors import DataError
@@ -130,3 +131,66 @@ def test_the_tables_are_delta_tables_of_parquet_files(tmp_path: Path) -> None:
     with duckdb.connect() as connection:
         files = [str(path) for path in store.files("interactions")]
         assert connection.execute("select count(*) from read_parquet($files)", {"files": files}).fetchall() == [(2,)]
+
+
+@pytest.fixture
+def three(tmp_path: Path, store: TableStore, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The numbers of three versions, whose files may be pruned at once."""
+    monkeypatch.setattr(tables, "VACUUM_HOURS", 0)
+    found = []
+    for n in (1, 2, 3):
+        day(tmp_path / "days", f"{n}.csv", line(n, n))
+        found.append(SPEC.ingest(tmp_path / "days", store).number)
+    return found
+
+
+def parquet(store: TableStore) -> set[Path]:
+    return set(store.folder.rglob("part-*.parquet"))
+
+
+def test_a_pruned_version_is_gone_with_its_files_and_the_others_are_as_before(
+    tmp_path: Path, store: TableStore, three: list[int]
+) -> None:
+    first, second, third = (store.version(number) for number in three)
+    before = {version.number: store.read("interactions", version) for version in (second, third)}
+    gone = {Path(file) for file in store.all_files(first)}
+    store.prune([first.number])
+    assert [version.number for version in store.versions()] == [third.number, second.number]
+    assert not any(file.exists() for file in gone)
+    for version in (second, third):
+        assert store.read("interactions", version).equals(before[version.number])
+    with pytest.raises(DataError, match=f"no version {first.number} of the tables .* there are"):
+        store.version(first.number)
+    left = parquet(store)
+    store.prune([first.number])
+    assert parquet(store) == left
+    assert SPEC.ingest(tmp_path / "days", store) == third  # nothing is read again
+    restored = store.restore(second.number)
+    store.prune([third.number])
+    assert store.read("interactions", restored).equals(before[second.number])
+    store.release()
+    day(tmp_path / "days", "4.csv", line(4, 4))
+    SPEC.ingest(tmp_path / "days", store)
+    assert store.read("interactions").num_rows == 4
+
+
+def test_a_pruning_that_was_killed_is_completed_by_the_next_one(
+    store: TableStore, three: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def kill(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as broken:
+        broken.setattr(tables, "atomic_file", kill)
+        with pytest.raises(KeyboardInterrupt):
+            store.prune([three[0]])
+    assert three[0] in [version.number for version in store.versions()]  # so that it is chosen again
+    store.prune([three[0]])
+    assert [version.number for version in store.versions()] == three[:0:-1]
+    assert store.read("interactions").num_rows == 3
+
+
+def test_files_that_are_just_being_committed_stay(store: TableStore, three: list[int]) -> None:
+    tables.VACUUM_HOURS = 24
+    store.prune([three[0]])
+    assert len(parquet(store)) == 12  # of three versions, although one of them is not listed any more

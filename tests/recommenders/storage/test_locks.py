@@ -1,4 +1,4 @@
-"""The file lock, between two processes."""
+"""The file locks, between processes."""
 
 import subprocess
 import sys
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from recommenders.errors import ConfigurationError
-from recommenders.storage.locks import locked
+from recommenders.storage.locks import is_in_use, locked, mark_in_use
 
 HOLDER = """
 import sys, time
@@ -68,3 +68,39 @@ def test_an_error_in_the_block_releases_the_lock(lock: Path) -> None:
         raise ZeroDivisionError
     with locked(lock, "busy"):
         pass
+
+
+MARKER = """
+import sys
+from pathlib import Path
+from recommenders.storage.locks import mark_in_use
+class Owner: ...
+owner = Owner()
+mark_in_use(Path(sys.argv[1]), owner)
+print("marked", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_file_is_in_use_while_an_owner_in_any_process_exists(tmp_path: Path) -> None:
+    class Owner: ...
+
+    path, owners = tmp_path / "file", [Owner(), Owner()]
+    assert not is_in_use(path)
+    path.write_text("")
+    assert not is_in_use(path)
+    command = [sys.executable, "-c", MARKER, str(path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "marked\n"
+        for owner in owners:
+            mark_in_use(path, owner)
+        assert is_in_use(path)
+        del owner
+        owners.clear()
+        assert is_in_use(path)
+        process.kill()
+        process.wait()
+    assert not is_in_use(path)
+    path.unlink()
+    assert not is_in_use(path)

@@ -11,9 +11,9 @@ from serving.release.versions import Version
 from serving.settings import ServingSettings
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Registry:
-    """One store for the whole file; each test has a data set of its own."""
+    """One store for all files; each test has a data set of its own."""
     return Registry(ServingSettings(home=tmp_path_factory.mktemp("registry"), dataset="toy"))
 
 
