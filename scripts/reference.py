@@ -1,4 +1,4 @@
-"""Writes docs/configuration.md: all keys of a training configuration, from the classes that validate it.
+"""Writes docs/configuration.md: all keys of the configuration files, from the classes that validate them.
 
     python scripts/reference.py           writes the page
     python scripts/reference.py --check   exits 1 if the page is not what would be written
@@ -20,6 +20,7 @@ import annotated_types
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from orchestration.retention.configuration import RetentionConfig
 from recommenders.models.recommender import ModelConfig
 from recommenders.training.configuration import ModelsConfig, TrainingConfig
 
@@ -28,11 +29,11 @@ WIDTH = 120  # of a line of text
 HEADER = """\
 # Configuration reference
 
-`scripts/reference.py` writes this page from the classes that validate a training configuration. Do not edit the page:
+`scripts/reference.py` writes this page from the classes that validate the configuration files. Do not edit the page:
 change the description of the field in its class, then run `.venv/bin/python scripts/reference.py`.
 
-How a configuration file is used: [training.md](training.md). Every section and every key is optional. An unknown key
-is an error. `null` is a value that can be written in the file. An empty cell below "allowed" means that the type and
+The sections up to `fit` are those of a training configuration: [training.md](training.md). Every section and every key
+is optional. An unknown key is an error. `null` is a value that can be written in the file. An empty cell below "allowed" means that the type and
 the description hold all limits.
 """
 SCALARS = {bool: ("boolean", "booleans"), int: ("integer", "integers"), float: ("number", "numbers")}
@@ -52,7 +53,9 @@ def page() -> str:
     for name, field in ModelsConfig.model_fields.items():
         link = f"What the model does: [{name}](models/{name}.md)."
         parts.append(section(f"models.{name}", field.annotation, link, leave_out=ModelConfig.model_fields))
-    return "\n".join([*parts, *(section(name, sections[name].annotation) for name in ("evaluation", "fit"))])
+    parts += [section(name, sections[name].annotation) for name in ("evaluation", "fit")]
+    retention = "What is never deleted: [operations](operations.md#what-is-kept)."
+    return "\n".join([*parts, section("configs/retention.yaml", RetentionConfig, retention)])
 
 
 def section(key: str, config: Any, link: str = "", leave_out: Iterable[str] = ()) -> str:

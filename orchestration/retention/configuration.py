@@ -18,7 +18,7 @@ class RetentionConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     versions: Limit = Field(
-        20, description="Number of versions of a data set: bundle, lists, and the MLflow run with its files."
+        40, description="Number of versions of a data set: bundle, lists, and the MLflow run with its files."
     )
     bentos: Limit = Field(5, description="Number of Bentos of a data set.")
     snapshots: Limit = Field(200, description="Number of drift reports of a data set in Evidently.")

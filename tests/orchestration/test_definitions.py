@@ -59,7 +59,8 @@ def test_schedules_and_sensors_run_by_default(defs: dg.Definitions) -> None:
     repository = defs.get_repository_def()
     schedules = {s.name: s.default_status for s in repository.schedule_defs}
     sensors = {s.name: s.default_status for s in repository.sensor_defs}
-    assert schedules == dict.fromkeys(["nightly_retraining", "hourly_drift"], dg.DefaultScheduleStatus.RUNNING)
+    names = ["nightly_retraining", "hourly_drift", "daily_pruning"]
+    assert schedules == dict.fromkeys(names, dg.DefaultScheduleStatus.RUNNING)
     names = ["new_data", "monitoring", "rollback", "failed_runs", "succeeded_runs", "lost_runs", "alerts"]
     assert sensors == dict.fromkeys(names, dg.DefaultSensorStatus.RUNNING)
 

@@ -242,4 +242,5 @@ def test_tail_reads_only_this_start(tmp_path: Path) -> None:
     log = tmp_path / "a.log"
     log.write_text("old\n" + "\n".join(f"line {n}" for n in range(100)))
     assert tail(log, 4, lines=2) == "line 98\nline 99"
-    assert tail(log, 1000) == ""
+    assert tail(log, log.stat().st_size) == ""
+    assert tail(log, 1000, lines=1) == "line 99"  # the log was emptied meanwhile
