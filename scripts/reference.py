@@ -33,8 +33,8 @@ HEADER = """\
 change the description of the field in its class, then run `.venv/bin/python scripts/reference.py`.
 
 The sections up to `fit` are those of a training configuration: [training.md](training.md). Every section and every key
-is optional. An unknown key is an error. `null` is a value that can be written in the file. An empty cell below "allowed" means that the type and
-the description hold all limits.
+is optional. An unknown key is an error. `null` is a value that can be written in the file. An empty cell below
+"allowed" means that the type and the description hold all limits.
 """
 SCALARS = {bool: ("boolean", "booleans"), int: ("integer", "integers"), float: ("number", "numbers")}
 PHRASES = {

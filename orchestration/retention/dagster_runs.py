@@ -1,5 +1,6 @@
 """Lists and deletes ended runs of Dagster, with their events and logs."""
 
+from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from orchestration.jobs import CAUSE_TAG, ENDED, PARTITION_TAG
 from recommenders.storage.bundle import size_in_bytes
 from recommenders.storage.retention import Stored
 
+SUFFIXES = (".db-wal", ".db-shm", ".db-journal", ".db")  # of SQLite's files
 INDEX = "index"  # beside the files of runs: the events of all assets
 
 
@@ -17,11 +19,13 @@ def ended_runs(instance: dg.DagsterInstance) -> list[Stored]:
 
     Also files of events whose run is deleted already.
     """
-    records = instance.get_run_records(dg.RunsFilter(statuses=ENDED))
-    found = [Stored(record.dagster_run.run_id, _ended(record), _size(instance, record)) for record in records]
-    rest = {path.stem for path in _event_files(instance, "*.db")} - {INDEX, *(one.name for one in found)}
-    now = datetime.now(UTC)
-    return found + [Stored(run_id, now, unfinished=True) for run_id in sorted(rest) if not instance.has_run(run_id)]
+    events, now = _event_bytes(instance), datetime.now(UTC)
+    logs, found = Path(instance.root_directory) / "storage", []
+    for record in instance.get_run_records(dg.RunsFilter(statuses=ENDED)):
+        run_id = record.dagster_run.run_id
+        found.append(Stored(run_id, _ended(record), events.pop(run_id, 0) + size_in_bytes(logs / run_id)))
+    rest = [run_id for run_id in events if run_id != INDEX and not instance.has_run(run_id)]
+    return found + [Stored(run_id, now, events[run_id], unfinished=True) for run_id in rest]
 
 
 def protected_runs(instance: dg.DagsterInstance) -> dict[str, str]:
@@ -45,8 +49,8 @@ def delete_run(instance: dg.DagsterInstance, run_id: str) -> None:
     if instance.has_run(run_id):
         instance.event_log_storage.delete_events(run_id)  # before the run: later no pruning would find them
         instance.delete_run(run_id)
-    for path in _event_files(instance, f"{run_id}.db*"):  # Dagster leaves the empty file
-        path.unlink(missing_ok=True)
+    for suffix in SUFFIXES:  # Dagster leaves the empty file
+        (_event_folder(instance) / f"{run_id}{suffix}").unlink(missing_ok=True)
 
 
 def _makers(instance: dg.DagsterInstance) -> dict[str, str]:
@@ -62,15 +66,16 @@ def _makers(instance: dg.DagsterInstance) -> dict[str, str]:
     return found
 
 
-def _event_files(instance: dg.DagsterInstance, pattern: str) -> list[Path]:
-    """Files of events, one for each run; none if Dagster's store is a database server."""
-    return list((Path(instance.root_directory) / "history" / "runs").glob(pattern))
+def _event_bytes(instance: dg.DagsterInstance) -> Counter[str]:
+    """Id of each run that has a file of events -> bytes; empty if Dagster's store is a database server."""
+    found: Counter[str] = Counter()
+    for path in _event_folder(instance).glob("*.db*"):
+        found[path.name.partition(".db")[0]] += path.stat().st_size
+    return found
 
 
-def _size(instance: dg.DagsterInstance, record: dg.RunRecord) -> int:
-    run_id = record.dagster_run.run_id
-    events = sum(path.stat().st_size for path in _event_files(instance, f"{run_id}.db*"))
-    return events + size_in_bytes(Path(instance.root_directory) / "storage" / run_id)
+def _event_folder(instance: dg.DagsterInstance) -> Path:
+    return Path(instance.root_directory) / "history" / "runs"
 
 
 def _ended(record: dg.RunRecord) -> datetime:
