@@ -67,18 +67,26 @@ def test_a_run_that_waits_or_works_is_not_listed(instance: dg.DagsterInstance) -
     assert [one.name for one in ended_runs(instance)] == [run_id]
 
 
-@pytest.mark.parametrize("step", ["compute_log_manager", "delete_run", "unlink"])
-def test_a_deletion_that_was_killed_is_completed_by_the_next_one(
+@pytest.mark.parametrize("step", ["logs", "events", "run", "files"])
+def test_a_deletion_that_was_killed_after_a_step_is_completed_by_the_next_one(
     tmp_path: Path, instance: dg.DagsterInstance, step: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second = run(instance, [tables], "toy"), run(instance, [tables], "toy")
+    places = {
+        "logs": (type(instance.compute_log_manager), "delete_logs"),
+        "events": (type(instance.event_log_storage), "delete_events"),
+        "run": (type(instance.run_storage), "delete_run"),
+        "files": (Path, "unlink"),
+    }
+    place, name = places[step]
+    real = getattr(place, name)
 
-    def kill(*_: object, **__: object) -> None:
+    def kill(*given: object, **named: object) -> None:
+        real(*given, **named)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as broken:
-        place = {"compute_log_manager": type(instance.compute_log_manager), "unlink": Path}.get(step, instance)
-        broken.setattr(place, "delete_logs" if step == "compute_log_manager" else step, kill)
+        broken.setattr(place, name, kill)
         with pytest.raises(KeyboardInterrupt):
             delete_run(instance, first)
     assert {one.name for one in ended_runs(instance)} == {first, second}
@@ -86,3 +94,4 @@ def test_a_deletion_that_was_killed_is_completed_by_the_next_one(
     assert left(tmp_path, first) == []
     assert {one.name for one in ended_runs(instance)} == {second}
     assert left(tmp_path, second)
+    assert [one.run_id for one in instance.fetch_materializations(tables.key, limit=9).records] == [second]

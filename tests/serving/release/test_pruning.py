@@ -140,7 +140,7 @@ def test_a_kill_before_any_step_is_completed_by_the_next_pruning(
     def kill(*_: Any, **__: Any) -> None:
         raise Killed
 
-    history(registry, publish, "pruned killed", 6, promoted=(1, 5, 6))
+    history(registry, publish, "pruned killed", 6, promoted=(2, 5, 6))
     for number, step in enumerate(("set_tags", "delete_artifacts", "delete_run", "delete_version"), 1):
         with monkeypatch.context() as broken:
             broken.setattr(Registry, step, kill)
@@ -150,10 +150,13 @@ def test_a_kill_before_any_step_is_completed_by_the_next_pruning(
         assert registry.champion("pruned killed").number == 6
     begun = {one.name for one in pruning.stored_versions(registry, "pruned killed") if one.unfinished}
     assert begun == {"2", "3", "4"}
+    assert registry.rollback("pruned killed").number == 5
+    with pytest.raises(ReleaseError, match="no earlier champion is left"):  # version 2 is marked, but has its artifacts
+        registry.rollback("pruned killed")
     assert prune(registry, "pruned killed", newest=20) == [2, 3, 4]  # although the limit would let them stay
     assert prune(registry, "pruned killed") == [1]
     assert [version.number for version in registry.versions("pruned killed")] == [6, 5]
-    assert registry.rollback("pruned killed").number == 5
+    assert registry.reconcile("pruned killed") == []
 
 
 def test_runs_of_no_version_go_and_those_of_stored_models_stay(
