@@ -1,5 +1,6 @@
 """Lists and deletes ended runs of Dagster, with their events and logs."""
 
+import re
 from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,7 +12,7 @@ from recommenders.storage.bundle import size_in_bytes
 from recommenders.storage.retention import Stored
 
 SUFFIXES = (".db-wal", ".db-shm", ".db-journal", ".db")  # of SQLite's files
-INDEX = "index"  # beside the files of runs: the events of all assets
+RUN_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")  # other files have events of assets, or of no run
 
 
 def ended_runs(instance: dg.DagsterInstance) -> list[Stored]:
@@ -24,7 +25,7 @@ def ended_runs(instance: dg.DagsterInstance) -> list[Stored]:
     for record in instance.get_run_records(dg.RunsFilter(statuses=ENDED)):
         run_id = record.dagster_run.run_id
         found.append(Stored(run_id, _ended(record), events.pop(run_id, 0) + size_in_bytes(logs / run_id)))
-    rest = [run_id for run_id in events if run_id != INDEX and not instance.has_run(run_id)]
+    rest = [run_id for run_id in events if not instance.has_run(run_id)]
     return found + [Stored(run_id, now, events[run_id], unfinished=True) for run_id in rest]
 
 
@@ -62,7 +63,7 @@ def _makers(instance: dg.DagsterInstance) -> dict[str, str]:
         by_partition = dg.AssetRecordsFilter(key, storage_ids=ids)
         newest = instance.fetch_materializations(key, limit=1).records
         records = [*newest, *(instance.fetch_materializations(by_partition, limit=len(ids)).records if ids else ())]
-        found |= {record.run_id: key.to_user_string() for record in records}
+        found |= {record.run_id: key.to_user_string() for record in records if record.run_id}
     return found
 
 
@@ -70,7 +71,9 @@ def _event_bytes(instance: dg.DagsterInstance) -> Counter[str]:
     """Id of each run that has a file of events -> bytes; empty if Dagster's store is a database server."""
     found: Counter[str] = Counter()
     for path in _event_folder(instance).glob("*.db*"):
-        found[path.name.partition(".db")[0]] += path.stat().st_size
+        run_id = path.name.partition(".db")[0]
+        if RUN_ID.fullmatch(run_id):
+            found[run_id] += path.stat().st_size
     return found
 
 
