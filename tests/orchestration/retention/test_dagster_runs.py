@@ -40,7 +40,7 @@ def left(tmp_path: Path, run_id: str) -> list[Path]:
 def test_a_deleted_run_leaves_nothing_and_what_is_stored_keeps_its_run(
     tmp_path: Path, instance: dg.DagsterInstance
 ) -> None:
-    instance.report_runless_asset_event(dg.AssetMaterialization("by hand"))  # in a file of no run
+    instance.report_runless_asset_event(dg.AssetMaterialization("reported"))  # in a file of no run
     began = datetime.now(UTC)
     both, newer, other = (
         run(instance, *given) for given in (([tables, model], "toy"), ([tables], "toy"), ([tables], "other"))
@@ -59,7 +59,7 @@ def test_a_deleted_run_leaves_nothing_and_what_is_stored_keeps_its_run(
     assert instance.get_run_by_id(newer) is None
     assert set(found) - {newer} == {one.name for one in ended_runs(instance)}
     assert instance.get_latest_materialization_event(dg.AssetKey("tables")).run_id == manual
-    assert instance.get_latest_materialization_event(dg.AssetKey("by hand")) is not None
+    assert instance.get_latest_materialization_event(dg.AssetKey("reported")) is not None
 
 
 def test_a_run_that_waits_or_works_is_not_listed(instance: dg.DagsterInstance) -> None:
