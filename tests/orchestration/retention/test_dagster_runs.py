@@ -1,6 +1,6 @@
 """Runs of a real Dagster instance: deleted ones leave nothing, and those that made what is stored stay."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -69,31 +69,35 @@ def test_a_run_that_waits_or_works_is_not_listed(instance: dg.DagsterInstance) -
     assert [one.name for one in ended_runs(instance)] == [run_id]
 
 
-@pytest.mark.parametrize("step", ["logs", "events", "run", "files"])
 def test_a_deletion_that_was_killed_after_a_step_is_completed_by_the_next_one(
-    tmp_path: Path, instance: dg.DagsterInstance, step: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first, second = run(instance, [tables], "toy"), run(instance, [tables], "toy")
-    places = {
-        "logs": (type(instance.compute_log_manager), "delete_logs"),
-        "events": (type(instance.event_log_storage), "delete_events"),
-        "run": (type(instance.run_storage), "delete_run"),
-        "files": (Path, "unlink"),
-    }
-    place, name = places[step]
-    real = getattr(place, name)
+    steps = [
+        (type(instance.compute_log_manager), "delete_logs"),
+        (type(instance.event_log_storage), "delete_events"),
+        (type(instance.run_storage), "delete_run"),
+        (Path, "unlink"),
+    ]
+    killed, last = [run(instance, [tables], "toy") for _ in steps], run(instance, [tables], "toy")
+    for run_id, (place, name) in zip(killed, steps, strict=True):
+        with monkeypatch.context() as broken:
+            broken.setattr(place, name, then_kill(getattr(place, name)))
+            with pytest.raises(KeyboardInterrupt):
+                delete_run(instance, run_id)
+    assert {one.name for one in ended_runs(instance)} == {*killed, last}
+    for run_id in killed:
+        delete_run(instance, run_id)
+        assert left(tmp_path, run_id) == []
+    assert {one.name for one in ended_runs(instance)} == {last}
+    assert left(tmp_path, last)
+    assert [one.run_id for one in instance.fetch_materializations(tables.key, limit=9).records] == [last]
 
-    def kill(*given: object, **named: object) -> None:
-        real(*given, **named)
+
+def then_kill(step: Callable[..., object]) -> Callable[..., object]:
+    """The step, after which the process is killed."""
+
+    def killed(*given: object, **named: object) -> None:
+        step(*given, **named)
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as broken:
-        broken.setattr(place, name, kill)
-        with pytest.raises(KeyboardInterrupt):
-            delete_run(instance, first)
-    assert {one.name for one in ended_runs(instance)} == {first, second}
-    delete_run(instance, first)
-    assert left(tmp_path, first) == []
-    assert {one.name for one in ended_runs(instance)} == {second}
-    assert left(tmp_path, second)
-    assert [one.run_id for one in instance.fetch_materializations(tables.key, limit=9).records] == [second]
+    return killed
