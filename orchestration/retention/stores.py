@@ -1,5 +1,6 @@
 """Every store of the platform that is pruned: what it holds, what must stay, and how a thing is deleted."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -14,7 +15,7 @@ from orchestration.retention import dagster_runs, log_files
 from orchestration.retention.configuration import RetentionConfig
 from orchestration.settings import Settings
 from recommenders.datasets.store import TableStore
-from recommenders.errors import DataError, UnknownNameError
+from recommenders.errors import DataError
 from recommenders.storage.retention import Limit, Stored
 from serving.release import bento, pruning
 from serving.release.registry import Registry
@@ -124,13 +125,19 @@ def _each(delete: Callable[[str], None]) -> Callable[[Sequence[str]], None]:
     return delete_all
 
 
+def _last_report(settings: Settings) -> DriftReport | None:
+    """The newest drift report; None if there is none, or one of an earlier release."""
+    try:
+        found: DriftReport = Lake(root=str(settings.lake)).read(settings.dataset, "drift_report", DriftReport)
+    except (OSError, DataError):
+        return None
+    return found
+
+
 def _protected_snapshots(settings: Settings) -> dict[str, str]:
     """The snapshot of the newest drift report, to which the asset links."""
-    try:
-        report = Lake(root=str(settings.lake)).read(settings.dataset, "drift_report", DriftReport)
-    except (OSError, DataError):  # none yet, or of older code
-        return {}
-    return {report.snapshot_id: "of the newest drift report"} if report.snapshot_id else {}
+    report = _last_report(settings)
+    return {report.snapshot_id: "of the newest drift report"} if report and report.snapshot_id else {}
 
 
 def _stored_tables(tables: TableStore) -> list[Stored]:
@@ -154,10 +161,9 @@ def _protected_tables(settings: Settings) -> dict[str, str]:
     reasons = {str(newest.number): "the newest"}
     if newest.restored_from is not None:
         reasons[str(newest.restored_from)] = "restored"
-    try:
-        begin = newest.created - timedelta(days=settings.spec.protocol.test_days)
-    except UnknownNameError:  # a custom data set that is no longer declared
-        return reasons
-    if before := [version for version in versions if version.created <= begin]:
-        reasons.setdefault(str(before[0].number), "the drift report compares the newest with it")
+    if (report := _last_report(settings)) and report.current.start and report.current.end:
+        week = timedelta(days=7)  # a window has whole weeks
+        begin = newest.created - math.ceil((report.current.end - report.current.start) / week) * week
+        if before := [version for version in versions if version.created <= begin]:
+            reasons.setdefault(str(before[0].number), "the drift report compares the newest with it")
     return reasons

@@ -3,12 +3,13 @@
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
 import pytest
 
+from monitoring.drift.report import DriftReport, Window
 from orchestration.definitions import definitions
 from orchestration.jobs import PRUNING
 from orchestration.retention import stores
@@ -94,7 +95,12 @@ def test_the_version_that_drift_compares_with_and_a_restored_one_stay(
 ) -> None:
     settings = limited()
     fill(settings, tmp_path / "retail", n=4)
-    newest_first, window = settings.tables.versions(), timedelta(days=settings.spec.protocol.test_days)
+    end, window = datetime(2026, 3, 1, tzinfo=UTC), timedelta(days=14)
+    current = Window(end - 0.9 * window, end, 10)  # no event in its first hours
+    report = DriftReport(False, True, (), Window(None, None, 0), current, (), "", snapshot_id="s1")
+    report.save(settings.lake / "online_retail" / "drift_report")
+    assert stores._protected_snapshots(settings) == {"s1": "of the newest drift report"}
+    newest_first = settings.tables.versions()
     versions = [
         replace(version, created=newest_first[-1].created + 0.75 * place * window)
         for place, version in enumerate(reversed(newest_first))
