@@ -5,15 +5,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Any, Self
 
-import dagster as dg
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
-from pydantic_settings import NoDecode
+from pydantic import Field, ValidationError, model_validator
 
 from monitoring.alerts.dispatcher import AlertDispatcher
+from orchestration.setting_types import Cron, Weights
 from recommenders.datasets.all_datasets import DATASETS, dataset, datasets
-from recommenders.datasets.reading.counted_feedback import check_weights
 from recommenders.datasets.spec import DatasetSpec
 from recommenders.datasets.store import TableStore
 from recommenders.errors import ConfigurationError, DataError
@@ -43,31 +41,6 @@ COMMANDS = {
     "run": "the one that `tradewind run` served last here",
     "train": "the one that was trained or evaluated last here",
 }
-
-
-def _cron(line: str) -> str:
-    try:
-        dg.ScheduleDefinition(job_name="any", cron_schedule=line)
-    except dg.DagsterInvalidDefinitionError:
-        raise ValueError("allowed: a cron line such as '0 2 * * *' (minute, hour, day, month, weekday)") from None
-    return line
-
-
-Cron = Annotated[str, AfterValidator(_cron)]
-
-
-def _from_json(given: Any) -> Any:
-    """The value of an environment variable in JSON; any other value as it is."""
-    if not isinstance(given, str):
-        return given
-    try:
-        return json.loads(given)
-    except ValueError:
-        raise ValueError('allowed: JSON such as {"purchase": 1.0, "cart": 0.3}') from None
-
-
-# NoDecode: an error of the JSON would otherwise not name the variable
-Weights = Annotated[dict[str, float], NoDecode, BeforeValidator(_from_json), AfterValidator(check_weights)]
 
 
 class Settings(ServingSettings):
