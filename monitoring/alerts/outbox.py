@@ -14,6 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from monitoring.alerts.alert import Alert, Message, Notice
 from monitoring.alerts.tables import (
+    LOCK,
     alerts,
     as_time,
     deliveries,
@@ -22,10 +23,10 @@ from monitoring.alerts.tables import (
     messages,
     metadata,
     micros,
-    writing,
 )
 from recommenders.errors import TradewindError
 from recommenders.storage.feedback_engine import cause
+from recommenders.storage.shared_database import writing
 
 ALERT_COLUMNS = ("title", "body", "severity", "cause", "dataset", "subject", "done", "id")
 
@@ -108,7 +109,7 @@ class Outbox:
     def writing(self) -> Iterator[Connection]:
         """A transaction in which no other process writes. Raises OutboxError."""
         try:
-            with writing(self._engine) as connection:
+            with writing(self._engine, LOCK) as connection:
                 yield connection
         except SQLAlchemyError as error:
             raise OutboxError(f"the outbox of alerts cannot be written: {cause(error)}; check the disk") from error

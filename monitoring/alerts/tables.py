@@ -1,15 +1,10 @@
 """The tables of the outbox, and connections to it: SQLite or PostgreSQL. Times are microseconds since 1970, UTC."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
 
 from sqlalchemy import (
     BigInteger,
     Column,
-    Connection,
     Engine,
     ForeignKey,
     Index,
@@ -18,16 +13,14 @@ from sqlalchemy import (
     Table,
     Text,
     create_engine,
-    event,
     make_url,
-    text,
 )
 from sqlalchemy.exc import ArgumentError
 
 from recommenders.errors import ConfigurationError
+from recommenders.storage.shared_database import sqlite_engine
 
 LOCK = 0x616C6572  # of the advisory lock in PostgreSQL, any number of ours
-BUSY_SECONDS = 10  # that an SQLite writer waits for another one
 
 ALLOWED = "allowed: sqlite:///FILE or postgresql://...; correct TRADEWIND_OUTBOX_URL"
 
@@ -103,35 +96,7 @@ def engine_of(url: str) -> Engine:
             raise ConfigurationError(f"outbox_url: postgresql needs a driver: {error}; {fix}") from error
     if backend != "sqlite" or not parsed.database:
         raise ConfigurationError(f"outbox_url: got {backend}://...; {ALLOWED}")
-    Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(parsed, connect_args={"timeout": BUSY_SECONDS})
-    event.listen(engine, "connect", _configure_sqlite)
-    event.listen(engine, "begin", _begin_sqlite)
-    return engine
-
-
-def _configure_sqlite(connection: Any, _: object) -> None:
-    connection.isolation_level = None  # the driver would begin transactions too late; see the event "begin"
-    try:
-        for pragma in ("journal_mode=WAL", "synchronous=FULL"):  # FULL: a commit is on disk when it returns
-            connection.execute(f"PRAGMA {pragma}")
-    except Exception:  # the file is no database: SQLAlchemy forgets the connection without closing it
-        connection.close()
-        raise
-
-
-def _begin_sqlite(connection: Connection) -> None:
-    # IMMEDIATE waits for other writers; a transaction that begins to write later would fail instead
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if connection.get_execution_options().get("writes") else "BEGIN")
-
-
-@contextmanager
-def writing(engine: Engine) -> Iterator[Connection]:
-    """A transaction in which no other process writes. It is on disk when the block ends."""
-    with engine.connect().execution_options(writes=True) as connection, connection.begin():
-        if connection.dialect.name == "postgresql":
-            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK})
-        yield connection
+    return sqlite_engine(parsed)
 
 
 def micros(at: datetime) -> int:

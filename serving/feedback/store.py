@@ -5,15 +5,14 @@ An append returns after the commit is on disk. Several processes may append; the
 """
 
 import weakref
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, fields
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, Engine, Row, Select, create_engine, delete, event, func, select, text
+from sqlalchemy import Connection, Engine, Row, Select, delete, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -21,6 +20,7 @@ from recommenders.storage.erased_users import Erasure, id_hash
 from recommenders.storage.feedback_engine import cause, postgresql_engine, store_url
 from recommenders.storage.feedback_position import Position
 from recommenders.storage.feedback_tables import answers, erased_events, erased_users, events
+from recommenders.storage.shared_database import sqlite_engine, writing
 from serving.feedback import erasure
 from serving.feedback.events import FeedbackError, StoredEvent
 from serving.feedback.stored_answer import StoredAnswer
@@ -30,7 +30,6 @@ LOCK = 0x74726164  # of the advisory lock in PostgreSQL, any number of ours
 ANSWER_COLUMNS = tuple(field.name for field in fields(StoredAnswer))
 answer_values = attrgetter(*ANSWER_COLUMNS)
 JSON_COLUMNS = ("recent", "items")
-BUSY_SECONDS = 10  # that an SQLite writer waits for another one
 CACHED_STATEMENTS = 16  # of a connection to SQLite: each number of events is a statement of its own, of up to 1 MB
 
 
@@ -43,7 +42,7 @@ class FeedbackStore:
         try:
             self._engine = _engine(url)
             weakref.finalize(self, self._engine.dispose)  # who drops the store leaves no connection open
-            with _writing(self._engine) as connection:
+            with writing(self._engine, LOCK) as connection:
                 _migrate(connection)
         except (SQLAlchemyError, OSError) as error:
             raise FeedbackError(f"the feedback store cannot be opened: {cause(error)}") from error
@@ -59,7 +58,7 @@ class FeedbackStore:
         if not batch:
             return set()
         try:
-            with _writing(self._engine) as connection:
+            with writing(self._engine, LOCK) as connection:
                 batch = erasure.events_to_store(connection, self._dataset, batch)
                 if not batch:
                     return set()
@@ -84,7 +83,7 @@ class FeedbackStore:
         Answers of an erased user that a worker made before it knew of the erasure are not stored.
         """
         try:
-            with _writing(self._engine) as connection:
+            with writing(self._engine, LOCK) as connection:
                 batch = erasure.answers_to_store(connection, self._dataset, batch)
                 if not batch:
                     return 0
@@ -112,7 +111,7 @@ class FeedbackStore:
     def delete_answers(self, before: int) -> None:
         """Deletes the answers from before a time, in microseconds since 1970, UTC. Raises FeedbackError."""
         try:
-            with _writing(self._engine) as connection:
+            with writing(self._engine, LOCK) as connection:
                 old = (answers.c.dataset == self._dataset) & (answers.c.answered_at < before)
                 connection.execute(delete(answers).where(old))
         except SQLAlchemyError as error:
@@ -124,7 +123,7 @@ class FeedbackStore:
         The time is in microseconds since 1970, UTC. All or nothing is deleted. Raises FeedbackError.
         """
         try:
-            with _writing(self._engine) as connection:
+            with writing(self._engine, LOCK) as connection:
                 return erasure.erase(connection, self._dataset, user_id)
         except SQLAlchemyError as error:
             raise FeedbackError(f"a user cannot be erased: {cause(error)}") from error
@@ -177,37 +176,8 @@ def _engine(url: str) -> Engine:
     parsed = store_url(url)
     if parsed.get_backend_name() == "postgresql":
         return postgresql_engine(parsed)
-    if parsed.database:
-        Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(parsed, connect_args={"timeout": BUSY_SECONDS, "cached_statements": CACHED_STATEMENTS})
-    event.listen(engine, "connect", _configure_sqlite)
-    event.listen(engine, "begin", _begin_sqlite)
-    return engine
-
-
-def _configure_sqlite(connection: Any, _: object) -> None:
-    connection.isolation_level = None  # the driver would begin transactions too late; see the event "begin"
     # secure_delete: from the first row on, else copies of rows that moved to another page would outlast an erasure
-    try:
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "secure_delete=ON"):
-            connection.execute(f"PRAGMA {pragma}")
-    except Exception:  # the file is no database: SQLAlchemy forgets the connection without closing it
-        connection.close()
-        raise
-
-
-def _begin_sqlite(connection: Connection) -> None:
-    # IMMEDIATE waits for other writers; a transaction that begins to write later would fail instead
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if connection.get_execution_options().get("writes") else "BEGIN")
-
-
-@contextmanager
-def _writing(engine: Engine) -> Iterator[Connection]:
-    """A transaction in which no other process writes."""
-    with engine.connect().execution_options(writes=True) as connection, connection.begin():
-        if connection.dialect.name == "postgresql":
-            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK})
-        yield connection
+    return sqlite_engine(parsed, ["secure_delete=ON"], cached_statements=CACHED_STATEMENTS)
 
 
 def _migrate(connection: Connection) -> None:
