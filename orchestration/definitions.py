@@ -16,6 +16,7 @@ from orchestration.assets.raw_dataset import raw_dataset
 from orchestration.assets.release import champion, registered_model_asset, release_candidate
 from orchestration.assets.tables import split, tables
 from orchestration.checks import checks
+from orchestration.drift_review import review_drift
 from orchestration.jobs import drift_job, retraining_job
 from orchestration.progress import console
 from orchestration.resources import resources
@@ -55,7 +56,7 @@ def definitions(settings: Settings, **replaced: Any) -> dg.Definitions:
     return dg.Definitions(
         assets=partitioned(assets, partitions),
         asset_checks=checks(partitions),
-        jobs=[retraining_job, drift_job, pruning_job],
+        jobs=[retraining_job, drift_job, pruning_job, review_drift],
         schedules=schedules(settings),
         sensors=sensors(settings),
         resources={**resources(settings), **replaced},

@@ -6,8 +6,10 @@ import pyarrow as pa
 from monitoring.alerts.alert import Alert
 from monitoring.drift.feed.problems import describe, find_feed_problems
 from monitoring.drift.judgement import window_days
+from monitoring.drift.reviews import FEED, standing
 from monitoring.drift.windows import event_seconds
 from orchestration.assets.drift_report import earlier_items
+from orchestration.drift_review import reviews_of
 from orchestration.jobs import CAUSE_TAG, PERSONS, RETRAINING
 from orchestration.resources import Datasets
 from orchestration.settings import Settings
@@ -27,14 +29,16 @@ def feed_is_sound(
     """The newest events have no missing values, wrong units, gaps or other signs of a broken feed.
 
     It stops a retraining that a sensor or the schedule started. A run that a person started goes on with a warning, and
-    so does the first training.
+    so does the first training. A review ends the reminders of its alert, and nothing else.
     """
     name, days = context.partition_key, window_days(event_seconds(interactions))
     reference, newest = newest_window(interactions, days)
     earlier = earlier_items(datasets[name].tables, days)
-    found = describe(find_feed_problems(reference, newest, items, users, earlier, days))
+    problems = find_feed_problems(reference, newest, items, users, earlier, days)
+    found = describe(problems)
     stops = is_automatic(context.run) and registry.champion(name) is not None
-    if found and stops:
+    reviewed = standing(reviews_of(datasets[name].settings).entries())
+    if stops and any(FEED + problem.column not in reviewed for problem in problems):
         done = "The retraining was stopped; the champion keeps serving."
         settings.alerts.send(Alert(f"broken feed in {name}", found, "critical", "broken feed", name, done=done))
     return dg.AssetCheckResult(

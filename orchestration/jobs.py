@@ -5,6 +5,7 @@ import dagster as dg
 RETRAINING = "retraining_job"
 DRIFT = "drift_job"
 PRUNING = "pruning_job"
+REVIEW = "review_drift"
 
 CAUSE_TAG = "cause"  # the tag with what started a run
 PERSONS = ("command line", "first champion")  # causes of runs that a person started; those of the pages have none

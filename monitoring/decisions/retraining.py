@@ -23,7 +23,8 @@ class Signs:
     """What monitoring found, and what the champion was trained on.
 
     window_end: of the newest window, None if nothing was compared. recent: the columns that drifted in each of the
-    newest windows, the newest last (DriftReport.recent). n_new: how many of these windows, from the newest on, the
+    newest windows, the newest last (DriftReport.recent), without those of `expected`, whose drift a person expected.
+    n_new: how many of these windows, from the newest on, the
     champion was not trained on; a column that drifted in an older one is known to it. summary: the newest window as
     text. quality: why the quality of the served lists fell, "" if it did not. feed_problems: the faults of a broken
     feed, "" if there are none.
@@ -41,6 +42,7 @@ class Signs:
     is_known: bool = False
     age: timedelta | None = None
     max_age: timedelta | None = None
+    expected: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,8 @@ def cause_to_retrain(signs: Signs) -> tuple[Cause | None, str]:
         return "age", f"the newest data is {signs.age.days} days newer than the model's; allowed: {signs.max_age.days}"
     if newest:
         return None, f"{', '.join(newest)} drifted in the newest window only; a second window has to confirm it"
+    if signs.expected:
+        return None, f"no drift but that which a person expected ({', '.join(signs.expected)}), no fall of the quality"
     return None, "no drift, no fall of the quality"
 
 

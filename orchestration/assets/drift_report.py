@@ -1,7 +1,9 @@
 """The asset that compares the newest window of the data with the events before it."""
 
+from collections.abc import Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import dagster as dg
 import pyarrow as pa
@@ -11,8 +13,10 @@ from monitoring.drift.feed.problems import describe
 from monitoring.drift.judgement import window_days
 from monitoring.drift.report import DriftReport, report_url
 from monitoring.drift.report import drift_report as compare
+from monitoring.drift.reviews import Entry, standing, unreviewed
 from monitoring.drift.windows import event_seconds
 from orchestration.assets.metadata import show
+from orchestration.drift_review import review_url, reviews_of
 from orchestration.io_manager import Lake
 from orchestration.resources import Datasets
 from orchestration.settings import Settings
@@ -46,6 +50,8 @@ def drift_report(
         days=days,
     )
     report = replace(report, data_version=lake.table_version(name).data_version)
+    settings = settings.for_dataset(name)
+    reviews = reviews_of(settings).update(name, report, datetime.now(UTC))
     show(
         context,
         {
@@ -58,32 +64,37 @@ def drift_report(
             "drifted in the newest windows": recent_windows(report),
             "data version": report.data_version,
             **links(settings, report),
+            **review_metadata(settings, report, reviews),
         },
     )
-    update_alerts(context, settings, report)
+    update_alerts(context, settings, report, reviews)
     return report
 
 
-def update_alerts(context: dg.AssetExecutionContext, settings: Settings, report: DriftReport) -> None:
-    """Sends an alert for drift or for a broken feed, and ends the incidents whose cause is over.
+def update_alerts(
+    context: dg.AssetExecutionContext, settings: Settings, report: DriftReport, reviews: Sequence[Entry] = ()
+) -> None:
+    """Sends an alert for a cause that nobody reviewed, and ends the incidents whose cause is over or reviewed.
 
-    Of a broken feed, and of too few events, nothing is known about drift: its incident stays open.
+    Of a broken feed, and of too few events, nothing is known about drift: its incident stays open. That of a broken
+    feed stays open until the feed is repaired; a review ends its reminders only.
     """
-    name = context.partition_key
-    if report.feed_problems:
+    name, new = context.partition_key, unreviewed(report, reviews)
+    if not new:
+        alert = None
+    elif report.feed_problems:
         done = "It starts no retraining on this data; the champion keeps serving."
         alert = Alert(f"broken feed in {name}", report.summary, "critical", "broken feed", name, done=done)
-    elif report.fired:
-        done = "The champion keeps serving; the sensor monitoring starts a retraining, if the drift lasts."
-        alert = Alert(f"drift in {name}", report.summary, "warning", "drift", name, done=done)
     else:
-        alert = None
+        done = "The champion keeps serving; the sensor monitoring starts a retraining, if the drift lasts."
+        reviewed = "".join(f"; reviewed: {review}" for review in dict.fromkeys(standing(reviews).values()))
+        alert = Alert(f"drift in {name}", f"{report.summary}{reviewed}", "warning", "drift", name, done=done)
     if alert:
         context.log.warning(f"{alert.title}: {alert.body}")
         settings.alerts.send(alert)
     if report.tested and not report.feed_problems:
         settings.alerts.recover("broken feed", name)
-        if not report.fired:
+        if not new:
             settings.alerts.recover("drift", name)
 
 
@@ -102,6 +113,18 @@ def links(settings: Settings, report: DriftReport) -> dict[str, dg.MetadataValue
         return {}
     url = report_url(settings.urls["evidently"], report.project_id, report.snapshot_id)
     return {"report": dg.MetadataValue.url(url), "file": dg.MetadataValue.path(str(report.html_path))}
+
+
+def review_metadata(
+    settings: Settings, report: DriftReport, reviews: Sequence[Entry]
+) -> dict[str, dg.MetadataValue[Any]]:
+    """The reviews that hold, and a link to write one; each only where there is something to show."""
+    shown: dict[str, dg.MetadataValue[Any]] = {}
+    if written := dict.fromkeys(standing(reviews).values()):
+        shown["reviews"] = dg.MetadataValue.md("\n".join(f"- {review}" for review in written))
+    if new := unreviewed(report, reviews):
+        shown["review it"] = dg.MetadataValue.url(review_url(settings, new))
+    return shown
 
 
 def recent_windows(report: DriftReport) -> str:

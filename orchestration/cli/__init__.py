@@ -15,6 +15,7 @@ from orchestration.cli import (
     batch,
     benchmark,
     data,
+    drift,
     evaluate,
     keys,
     metrics,
@@ -39,6 +40,7 @@ app.add_typer(data.app, name="data")
 app.add_typer(release.app, name="release")
 app.add_typer(keys.app, name="keys")
 app.add_typer(alerts.app, name="alerts")
+app.add_typer(drift.app, name="drift")
 for command in (
     run.run,
     train.train,

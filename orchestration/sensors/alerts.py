@@ -3,7 +3,7 @@
 import dagster as dg
 
 from monitoring.alerts.alert import Alert
-from orchestration.jobs import PARTITION_TAG
+from orchestration.jobs import PARTITION_TAG, REVIEW
 from orchestration.run_process import lost_runs
 from orchestration.settings import Settings
 
@@ -15,11 +15,13 @@ def failed_runs_sensor(settings: Settings) -> dg.SensorDefinition:
         name="failed_runs",
         minimum_interval_seconds=settings.sensor_seconds,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Alerts when a run fails.",
+        description="Alerts when a run fails, except a review: the person who started it sees that.",
     )
     def failed_runs(context: dg.RunFailureSensorContext, settings: dg.ResourceParam[Settings]) -> None:
         """Sends an alert with the run, its data set, the error, and the address of its log."""
         run = context.dagster_run
+        if run.job_name == REVIEW:
+            return
         dataset = dataset_of(run)
         settings.alerts.send(
             Alert(

@@ -11,7 +11,9 @@ from monitoring.decisions.retraining import Decision, PastRun, Signs, decide
 from monitoring.decisions.rollback import Release, decide_rollback
 from monitoring.drift.feed.problems import describe
 from monitoring.drift.report import DriftReport
+from monitoring.drift.reviews import expected_now, recent_to_retrain
 from orchestration.assets.json_outputs import QualityMonitor
+from orchestration.drift_review import reviews_of
 from orchestration.io_manager import Lake
 from orchestration.jobs import CAUSE_TAG, PARTITION_TAG, RETRAINING, retraining_job
 from orchestration.sensors.new_data import is_retraining, request
@@ -111,13 +113,13 @@ def signs_of(settings: Settings, lake: Lake, champion: Version | None) -> Signs:
     name = f"v{champion.number}" if champion else "none"
     if report is None:
         return Signs(None, name, summary="there is no drift report yet")
-    end, max_age = report.current.end, settings.max_age_days
+    end, max_age, reviews = report.current.end, settings.max_age_days, reviews_of(settings).entries()
     trained = champion.trained_until if champion else None
     judged = monitor is not None and champion is not None and monitor.version == champion.number
     return Signs(
         end,
         name,
-        report.recent,
+        recent_to_retrain(report, reviews),
         windows_since(report, trained),
         report.summary,
         monitor.decay.reason if judged and monitor and monitor.decay.fell else "",
@@ -125,6 +127,7 @@ def signs_of(settings: Settings, lake: Lake, champion: Version | None) -> Signs:
         champion is not None and champion.data_version == report.data_version,
         end - trained if end and trained else None,
         None if max_age is None else timedelta(days=max_age),
+        expected_now(reviews),
     )
 
 

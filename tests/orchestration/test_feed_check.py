@@ -11,6 +11,8 @@ import pyarrow as pa
 import pytest
 
 from monitoring.alerts.listing import open_incidents
+from monitoring.drift.reviews import Review, Verdict
+from orchestration.drift_review import reviews_of
 from orchestration.feed_check import feed_is_sound
 from orchestration.jobs import DRIFT, RETRAINING
 from orchestration.resources import Datasets
@@ -61,9 +63,27 @@ def test_it_stops_what_no_person_started(
     make_settings: Callable[..., Settings],
 ) -> None:
     settings = make_settings(tmp_path, dataset=NAME)
+    found = check(settings, prices, job, cause, served)
+    assert found.passed == prices
+    assert (not found.passed and found.severity is dg.AssetCheckSeverity.ERROR) == blocks
+    assert ("unit_price has a value in 0% of the newest events" in str(found.description)) == (not prices)
+    assert [one.key for one in open_incidents(settings.alerts.outbox)] == [f"broken feed/{NAME}"] * blocks
+
+
+def test_a_review_ends_its_alert_and_it_stops_all_the_same(
+    tmp_path: Path, make_settings: Callable[..., Settings]
+) -> None:
+    settings = make_settings(tmp_path, dataset=NAME)
+    reviews_of(settings).append(Review(NAME, ("feed unit_price",), Verdict.expected, "Ann", "repaired", START, START))
+    assert check(settings, False, RETRAINING, "new data", True).severity is dg.AssetCheckSeverity.ERROR
+    assert open_incidents(settings.alerts.outbox) == []
+
+
+def check(settings: Settings, prices: bool, job: str, cause: str | None, served: bool) -> dg.AssetCheckResult:
+    """The result of the check in such a run."""
     run = SimpleNamespace(job_name=job, tags={"cause": cause} if cause else {})
     registry = SimpleNamespace(champion=lambda _dataset: "a version" if served else None)
-    found = feed_is_sound(
+    return feed_is_sound(
         SimpleNamespace(partition_key=NAME, run=run),  # type: ignore[arg-type]
         settings,
         Datasets(settings),
@@ -72,7 +92,3 @@ def test_it_stops_what_no_person_started(
         ITEMS.empty_table(),
         USERS.empty_table(),
     )
-    assert found.passed == prices
-    assert (not found.passed and found.severity is dg.AssetCheckSeverity.ERROR) == blocks
-    assert ("unit_price has a value in 0% of the newest events" in str(found.description)) == (not prices)
-    assert [one.key for one in open_incidents(settings.alerts.outbox)] == [f"broken feed/{NAME}"] * blocks

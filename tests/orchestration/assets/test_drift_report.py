@@ -1,6 +1,7 @@
 """The drift report on a broken feed, and its alerts."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,7 +16,15 @@ from monitoring.drift.causes import Part
 from monitoring.drift.feed.problems import FeedProblem
 from monitoring.drift.judgement import METHOD, ColumnDrift
 from monitoring.drift.report import DriftReport, Window
-from orchestration.assets.drift_report import as_table, drift_report, earlier_items, recent_windows, update_alerts
+from monitoring.drift.reviews import Entry, Review, Verdict, unreviewed
+from orchestration.assets.drift_report import (
+    as_table,
+    drift_report,
+    earlier_items,
+    recent_windows,
+    review_metadata,
+    update_alerts,
+)
 from orchestration.io_manager import TableVersion
 from orchestration.resources import Datasets
 from orchestration.settings import Settings
@@ -73,7 +82,8 @@ def test_an_incident_is_over_when_a_tested_report_has_no_sign_of_it(
     prices = FeedProblem("unit_price", 1.0, 0.0, 0.9, "unit_price has a value in 0% of the newest events")
 
     def open_after(fired: bool, tested: bool = True, problems: tuple[FeedProblem, ...] = ()) -> list[str]:
-        report = DriftReport(fired, tested, (), window, window, (), "summary", problems)
+        column = ColumnDrift("category", 5.0, 4.0, METHOD, fired, "")
+        report = DriftReport(fired, tested, (column,) * tested, window, window, (), "summary", problems)
         update_alerts(dg.build_asset_context(partition_key="online_retail"), settings, report)
         return [incident.key.partition("/")[0] for incident in open_incidents(settings.alerts.outbox)]
 
@@ -85,6 +95,41 @@ def test_an_incident_is_over_when_a_tested_report_has_no_sign_of_it(
     assert open_after(fired=False) == []
     kinds = [(alert.kind, alert.key.partition("/")[0]) for alert in recent_alerts(settings.alerts.outbox, 9)]
     assert kinds[:2] == [("resolved", "drift"), ("resolved", "broken feed")]
+
+
+def test_a_review_ends_the_alert_of_its_columns_and_only_the_reminders_of_a_broken_feed(
+    tmp_path: Path, make_settings: Callable[..., Settings]
+) -> None:
+    settings, end = make_settings(tmp_path / "home", dataset="online_retail"), datetime(2025, 5, 4, tzinfo=UTC)
+    window = Window(end - timedelta(days=7), end, 900)
+    prices = FeedProblem("unit_price", 1.0, 0.0, 0.9, "unit_price has a value in 0% of the newest events")
+    reviews: list[Entry] = []
+
+    def alerts_after(*drifted: str, problems: tuple[FeedProblem, ...] = ()) -> list[tuple[str, int]]:
+        columns = tuple(ColumnDrift(name, 5.0, 4.0, METHOD, True, "") for name in drifted)
+        report = DriftReport(True, True, columns, window, window, (), "it changed", problems)
+        update_alerts(dg.build_asset_context(partition_key="online_retail"), settings, report, reviews)
+        metadata = review_metadata(settings, report, reviews)
+        assert ("review it" in metadata) == bool(unreviewed(report, reviews))
+        assert ("reviews" in metadata) == bool(reviews)
+        if reviews:
+            assert "- category, feed unit_price: expected by Ann, 2025-05-04 00:00 UTC: sale" in str(metadata)
+        return [(one.key.partition("/")[0], one.n_alerts) for one in open_incidents(settings.alerts.outbox)]
+
+    assert alerts_after("category") == [("drift", 1)]
+    reviews.append(
+        Review("online_retail", ("category", "feed unit_price"), Verdict.expected, "Ann", "sale", end, window_end=end)
+    )
+    assert alerts_after("category") == []
+    assert alerts_after("category", "region") == [("drift", 1)]
+    newest = recent_alerts(settings.alerts.outbox, 1)[0]
+    assert "it changed; reviewed: category, feed unit_price: expected by Ann" in settings.alerts.log_file.read_text()
+    assert newest.kind == "alert"
+    done = "drift", 1
+    mass = replace(prices, column="mass")
+    assert alerts_after(problems=(prices,)) == [done]
+    assert alerts_after(problems=(prices, mass)) == [done, ("broken feed", 1)]
+    assert alerts_after(problems=(prices,)) == [done, ("broken feed", 1)]
 
 
 def test_the_table_has_the_cause_of_each_change_and_the_columns_not_tested() -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from monitoring.alerts.alert import Alert
 from monitoring.alerts.listing import open_incidents, recent_alerts
+from orchestration.jobs import REVIEW
 from orchestration.run_process import PID_TAG, process_tag
 from orchestration.sensors.alerts import alerts_sensor, failed_runs_sensor, lost_runs_sensor, succeeded_runs_sensor
 from orchestration.settings import Settings
@@ -30,9 +31,16 @@ def nightly() -> None:
     step()
 
 
-def tick(settings: Settings, instance: dg.DagsterInstance, breaks: bool) -> Callable[[], object]:
+@dg.job(name=REVIEW)
+def review() -> None:
+    step()
+
+
+def tick(
+    settings: Settings, instance: dg.DagsterInstance, breaks: bool, job: dg.JobDefinition = nightly
+) -> Callable[[], object]:
     """Executes the job; a function that is one tick of the sensor about its end."""
-    result = nightly.execute_in_process(
+    result = job.execute_in_process(
         instance=instance,
         raise_on_error=False,
         run_config={"ops": {"step": {"config": {"breaks": breaks}}}},
@@ -72,6 +80,12 @@ def test_a_failed_run_alerts_once_and_a_later_success_ends_it(settings: Settings
     assert open_incidents(settings.alerts.outbox) == []
     kinds = [alert.kind for alert in recent_alerts(settings.alerts.outbox, 9)]
     assert kinds == ["resolved", "alert"]
+
+
+def test_a_failed_review_raises_no_alert(settings: Settings) -> None:
+    with dg.DagsterInstance.ephemeral() as instance:
+        tick(settings, instance, breaks=True, job=review)()
+    assert open_incidents(settings.alerts.outbox) == []
 
 
 def test_a_tick_sends_what_is_due(settings: Settings) -> None:

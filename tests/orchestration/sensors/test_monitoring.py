@@ -13,8 +13,10 @@ import pytest
 from monitoring.alerts.listing import recent_alerts
 from monitoring.drift.feed.problems import FeedProblem
 from monitoring.drift.report import DriftReport, Window
+from monitoring.drift.reviews import Review, Verdict
 from monitoring.online.falls import QualityFall
 from orchestration.assets.json_outputs import QualityMonitor
+from orchestration.drift_review import reviews_of
 from orchestration.io_manager import Lake, form_of
 from orchestration.jobs import RETRAINING
 from orchestration.launcher.dagster_internals import origin
@@ -142,6 +144,20 @@ def test_drift_of_one_window_has_to_be_confirmed(settings: Settings) -> None:
         request = poll(sensor, settings, instance, cursor, registry=registry)[0]
         assert request is not None
         assert request.run_key == "drift:2010-12-09T12:00:00Z:v3"
+
+
+def test_an_expected_drift_starts_no_retraining(settings: Settings) -> None:
+    sensor, log = monitoring_sensor(settings), reviews_of(settings)
+    with dg.DagsterInstance.ephemeral() as instance:
+        report_drift(instance, settings)
+        log.append(Review(NAME, ("category",), Verdict.acknowledged, "Ann", "sale", NOON, NOON))
+        assert poll(sensor, settings, instance, "0")[0] is not None
+        log.append(Review(NAME, ("category",), Verdict.expected, "Ann", "sale", NOON, NOON))
+        request, why, _, _ = poll(sensor, settings, instance, "0")
+        assert (request, why) == (None, "no drift but that which a person expected (category), no fall of the quality")
+        report_drift(instance, settings, recent=(("category", "region"), (), ("category", "region")))
+        request = poll(sensor, settings, instance, "0")[0]
+        assert request is not None
 
 
 def test_a_fall_of_quality_and_age_start_a_retraining_without_drift(settings: Settings) -> None:
