@@ -28,13 +28,13 @@ def commands() -> list[tuple[str, ...]]:
     found = set()
     for page in PAGES:
         for line in re.findall(
-            r"tradewind ((?:run|data|train|evaluate|benchmark|release|batch|quality|status|alerts)\b[^\n`|#]*)",
+            r"tradewind ((?:run|data|train|evaluate|benchmark|release|batch|quality|status|alerts|drift)\b[^\n`|#]*)",
             page.read_text(),
         ):
             words = line.split()
             path = [words[0]]
             if (
-                words[0] in ("data", "release", "alerts")
+                words[0] in ("data", "release", "alerts", "drift")
                 and len(words) > 1
                 and re.fullmatch("[a-z][a-z-]*,?", words[1])
             ):

@@ -74,7 +74,7 @@ def drift_report(
 def update_alerts(
     context: dg.AssetExecutionContext, settings: Settings, report: DriftReport, reviews: Sequence[Entry] = ()
 ) -> None:
-    """Sends an alert for a cause that nobody reviewed, and ends the incidents whose cause is over or reviewed.
+    """Sends an alert for a cause without a review, and ends the incidents whose cause is over or reviewed.
 
     Of a broken feed, and of too few events, nothing is known about drift: its incident stays open. That of a broken
     feed stays open until the feed is repaired; a review ends its reminders only.
