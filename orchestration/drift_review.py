@@ -21,10 +21,11 @@ ops:
     config:
       dataset: {dataset}
       columns: [{columns}]
-      verdict: acknowledged  # or expected: no retraining for it either
-      by:   # your name
-      why:   # the reason, in quotes
-"""
+      # acknowledged: no more alerts of it; expected: no retraining for it either
+      verdict: acknowledged
+      # your name, and the reason in quotes
+      by: 
+      why: """  # Dagster refuses a value that is missing
 
 
 class ReviewConfig(dg.Config):

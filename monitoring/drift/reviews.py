@@ -43,8 +43,13 @@ class Review:
     window_end: AwareDatetime
     kind: Literal["review"] = "review"
 
+    @property
+    def text(self) -> str:
+        """Verdict, person, time and reason."""
+        return f"{self.verdict} by {self.by}, {self.at:%Y-%m-%d %H:%M} UTC: {self.why}"
+
     def __str__(self) -> str:
-        return f"{', '.join(self.columns)}: {self.verdict} by {self.by}, {self.at:%Y-%m-%d %H:%M} UTC: {self.why}"
+        return f"{', '.join(self.columns)}: {self.text}"
 
 
 @dataclass(frozen=True)

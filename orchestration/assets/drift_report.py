@@ -18,6 +18,7 @@ from monitoring.drift.windows import event_seconds
 from orchestration.assets.metadata import show
 from orchestration.drift_review import review_url, reviews_of
 from orchestration.io_manager import Lake
+from orchestration.jobs import REVIEW
 from orchestration.resources import Datasets
 from orchestration.settings import Settings
 from recommenders.datasets.store import TableStore
@@ -57,14 +58,14 @@ def drift_report(
         {
             "fired": report.fired,
             "summary": report.summary,
+            **review_metadata(settings, report, reviews),
+            **links(settings, report),
             **({"broken feed": describe(report.feed_problems)} if report.feed_problems else {}),
             "columns": dg.MetadataValue.md(as_table(report)),
             "window end": str(report.current.end),
             "window days": days,
             "drifted in the newest windows": recent_windows(report),
             "data version": report.data_version,
-            **links(settings, report),
-            **review_metadata(settings, report, reviews),
         },
     )
     update_alerts(context, settings, report, reviews)
@@ -123,7 +124,8 @@ def review_metadata(
     if written := dict.fromkeys(standing(reviews).values()):
         shown["reviews"] = dg.MetadataValue.md("\n".join(f"- {review}" for review in written))
     if new := unreviewed(report, reviews):
-        shown["review it"] = dg.MetadataValue.url(review_url(settings, new))
+        # as a link: the address would be wider than the page
+        shown["review it"] = dg.MetadataValue.md(f"[in the launchpad of {REVIEW}]({review_url(settings, new)})")
     return shown
 
 

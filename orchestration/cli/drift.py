@@ -26,7 +26,7 @@ def drift_show(dataset: Dataset = None, as_json: AsJson = False) -> None:
         return
     print(f"{settings.dataset}, window that ends at {end or 'no time'} UTC: {report.summary}")
     for cause, review in found.items():
-        print(f"{cause:<16} {review or 'not reviewed'}")
+        print(f"{cause:<16} {review.text if review else 'not reviewed'}")
 
 
 @app.command("review")

@@ -94,6 +94,7 @@ def test_an_expected_drift_starts_no_retraining_and_a_new_one_of_the_column_does
     before = (("category",), ("category", "region"), ("category",))
     write(log, found("category"), "category")
     assert recent_to_retrain(found("category", recent=before), log.entries()) == before  # acknowledged only
+    assert expected_now(log.entries()) == ()
     write(log, found("category"), "category", verdict=Verdict.expected)
     assert expected_now(log.entries()) == ("category",)
     assert recent_to_retrain(found("category", recent=before), log.entries()) == ((), ("region",), ())

@@ -9,20 +9,24 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 import httpx
 import psutil
-import pyarrow.compute as pc
 import pytest
 from dagster._core.scheduler.instigation import TickStatus
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
+from monitoring.alerts.listing import open_incidents
+from orchestration.drift_review import reviews_of
 from orchestration.settings import Settings
 from serving.champion.pointer import read_pointer
 from serving.release.registry import Registry
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
 
 pytestmark = pytest.mark.slow
 
@@ -221,15 +225,29 @@ def test_every_page_answers_in_a_real_browser(
         assert not outside
 
 
-def purchase(settings: Settings) -> None:
-    """Posts a purchase from a minute after the end of the log; an earlier one would not be new."""
-    time_ = (pc.max(settings.tables.read("interactions")["timestamp"]).as_py() + timedelta(minutes=1)).isoformat()
-    event = {"event_id": "order-1", "event": "purchase", "user_id": 1, "item_id": 1, "timestamp": time_}
-    answer = httpx.post(f"{settings.urls['service']}/events", json={"events": [event]})
-    assert answer.json()["stored"] == 1
+def purchases(settings: Settings) -> None:
+    """Posts the three weeks after the log: those before, with one in four of the purchases outside one category."""
+    log, items = (settings.tables.read(name).to_pandas() for name in ("interactions", "items"))
+    weeks = timedelta(days=21)
+    newest = log[log["timestamp"] > log["timestamp"].max() - weeks]
+    chosen = newest["item_id"].isin(items.loc[items["category"] == "electronics", "item_id"])
+    events = [
+        {
+            **{name: row[name] for name in ("user_id", "item_id", "quantity", "unit_price")},
+            "event_id": f"next-{n}",
+            "event": "purchase",
+            "order_id": f"next-{row['order_id']}",
+            "timestamp": (row["timestamp"] + weeks).isoformat(),
+        }
+        for n, row in enumerate(newest[chosen | (newest.index % 4 == 0)].to_dict("records"))
+    ]
+    for begin in range(0, len(events), 400):
+        part = events[begin : begin + 400]
+        answer = httpx.post(f"{settings.urls['service']}/events", json={"events": part}, timeout=30)
+        assert answer.json()["stored"] == len(part)
 
 
-def test_schedule_and_sensors_tick_and_a_purchase_starts_one_retraining(
+def test_schedule_and_sensors_tick_and_purchases_start_one_retraining(
     platform: "subprocess.Popen[bytes]", settings: Settings
 ) -> None:
     log = settings.home / "run.log"
@@ -248,10 +266,68 @@ def test_schedule_and_sensors_tick_and_a_purchase_starts_one_retraining(
 
         until(lambda: wanted <= ticked(), TICK_S, platform, log)
         (schedule,) = (state for state in instance.all_instigator_state() if state.name == "nightly_retraining")
-        instance.stop_schedule(schedule.instigator_origin_id, schedule.selector_id)  # it would train on the event, too
-        purchase(settings)
+        instance.stop_schedule(schedule.instigator_origin_id, schedule.selector_id)  # it would train on the events, too
+        purchases(settings)
         until(lambda: any(run.status is dg.DagsterRunStatus.SUCCESS for run in retraining()), TICK_S, platform, log)
         assert len(retraining()) == 1
+
+
+def test_a_person_materialises_the_drift_report_opens_it_in_evidently_and_reviews_it(
+    platform: "subprocess.Popen[bytes]", settings: Settings, chromium: str
+) -> None:
+    """The purchases before changed the shares of the categories."""
+    from playwright.sync_api import sync_playwright
+
+    def incidents() -> list[str]:
+        return [one.key for one in open_incidents(settings.alerts.outbox)]
+
+    assert "drift/custom_b2b" in incidents()
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+        context = browser.new_context(viewport={"width": 1500, "height": 1100})
+        context.set_default_timeout(60_000)
+        page = context.new_page()
+        materialise(page, settings, "drift_report")
+        with context.expect_page() as opened:
+            page.locator(f"a[href^='{settings.urls['evidently']}/projects']").first.click()
+        opened.value.get_by_text("Drift is detected for").first.wait_for()
+        opened.value.close()
+        link = page.get_by_role("link", name="in the launchpad of review_drift").first
+        page.goto(link.get_attribute("href") or "", wait_until="domcontentloaded")
+        page.locator(".CodeMirror-line", has_text="why:").first.click()
+        page.keyboard.press("Control+End")
+        page.keyboard.type('"spring sale"')
+        page.keyboard.press("ArrowUp")
+        page.keyboard.press("End")
+        page.keyboard.type("Ann")
+        page.get_by_role("button", name="Launch run").click()
+        page.get_by_text("RUN_SUCCESS").first.wait_for()
+        page.goto(f"{settings.urls['dagster']}/assets/drift_report?view=events", wait_until="domcontentloaded")
+        page.get_by_text("acknowledged by Ann").first.wait_for()
+        page.goto(f"{settings.urls['dagster']}/assets/champion", wait_until="domcontentloaded")
+        page.get_by_text("gate record").first.wait_for()
+        browser.close()
+    (review,) = reviews_of(settings).entries()
+    assert "category" in review.columns
+    assert "drift/custom_b2b" not in incidents()
+
+
+def materialise(page: "Page", settings: Settings, asset: str) -> None:
+    """Materialises an asset of custom_b2b by the button on its page, and waits until the page shows the new run."""
+    page.goto(f"{settings.urls['dagster']}/assets/{asset}", wait_until="domcontentloaded")
+    page.get_by_role("button", name="Materialize").first.click()
+    page.get_by_text("Select a partition or create one").click()
+    page.keyboard.type("custom_b2b")
+    page.locator("[class*=MenuItem]", has_text="custom_b2b").last.click()
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="Launch 1 run").click()
+    with dg.DagsterInstance.from_config(str(settings.dagster_home)) as instance:
+        runs = dg.RunsFilter(job_name="__ASSET_JOB", statuses=[dg.DagsterRunStatus.SUCCESS])
+        deadline = time.monotonic() + 60
+        while not instance.get_runs(runs):
+            assert time.monotonic() < deadline
+            time.sleep(0.3)
+    page.reload(wait_until="domcontentloaded")
 
 
 def test_a_rollback_is_served_without_a_restart(platform: "subprocess.Popen[bytes]", settings: Settings) -> None:
