@@ -35,3 +35,9 @@ drift_job = dg.define_asset_job(
     description="Reads the source, renews the served catalogue, compares the newest window with the events before, and "
     "judges the served lists.",
 )
+
+
+def is_retraining(instance: dg.DagsterInstance, dataset: str) -> bool:
+    """Whether a retraining of the data set is queued or running."""
+    filter_ = dg.RunsFilter(job_name=RETRAINING, tags={PARTITION_TAG: dataset}, statuses=[*QUEUED, *STARTED])
+    return bool(instance.get_runs(filter_, limit=1))

@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from orchestration.jobs import CAUSE_TAG, drift_job, retraining_job
+from orchestration.jobs import CAUSE_TAG, drift_job, is_retraining, retraining_job
 from orchestration.resources import Dataset, Datasets
 from orchestration.retention.job import pruning_job
 from orchestration.settings import Settings
@@ -27,6 +27,8 @@ def schedules(settings: Settings) -> list[dg.ScheduleDefinition]:
         datasets: dg.ResourceParam[Datasets],
         registry: dg.ResourceParam[Registry],
     ) -> dg.RunRequest | dg.SkipReason:
+        if is_retraining(context.instance, settings.dataset):
+            return dg.SkipReason("a retraining is running")
         trained = trained_already(datasets.served, registry)
         return dg.SkipReason(trained) if trained else request(settings, "nightly_retraining", context)
 

@@ -15,8 +15,8 @@ from monitoring.drift.reviews import expected_now, recent_to_retrain
 from orchestration.assets.json_outputs import QualityMonitor
 from orchestration.drift_review import reviews_of
 from orchestration.io_manager import Lake
-from orchestration.jobs import CAUSE_TAG, PARTITION_TAG, RETRAINING, retraining_job
-from orchestration.sensors.new_data import is_retraining, request
+from orchestration.jobs import CAUSE_TAG, PARTITION_TAG, RETRAINING, is_retraining, retraining_job
+from orchestration.sensors.new_data import request
 from orchestration.settings import Settings
 from recommenders.errors import DataError
 from serving.release.registry import Registry

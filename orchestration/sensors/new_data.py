@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from orchestration.jobs import CAUSE_TAG, PARTITION_TAG, QUEUED, RETRAINING, STARTED, retraining_job
+from orchestration.jobs import CAUSE_TAG, is_retraining, retraining_job
 from orchestration.resources import Dataset, Datasets
 from orchestration.settings import Settings
 from recommenders.errors import DataError, TradewindError
@@ -84,9 +84,3 @@ def new_feedback_request(dataset: Dataset, instance: dg.DagsterInstance) -> dg.R
 def request(dataset: str, key: str, cause: str) -> dg.RunRequest:
     """A retraining for a cause; Dagster starts one run per key."""
     return dg.RunRequest(run_key=key, partition_key=dataset, tags={CAUSE_TAG: cause})
-
-
-def is_retraining(instance: dg.DagsterInstance, dataset: str) -> bool:
-    """Whether a retraining of the data set is queued or running."""
-    filter_ = dg.RunsFilter(job_name=RETRAINING, tags={PARTITION_TAG: dataset}, statuses=[*QUEUED, *STARTED])
-    return bool(instance.get_runs(filter_, limit=1))
