@@ -7,6 +7,7 @@ not in the queue. So each run holds the lock of its data set from its first step
 import os
 from collections.abc import Generator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
@@ -17,6 +18,7 @@ from orchestration.jobs import PARTITION_TAG, STARTED
 from recommenders.storage.locks import locked
 
 PID_TAG = "tradewind/pid"  # the process that executes a run
+STARTING = timedelta(minutes=10)  # the longest time from the start of a run to the first step of its process
 LOCK = ".run.lock"  # in the folder of a data set
 
 
@@ -40,9 +42,21 @@ def is_alive(tag: str) -> bool:
 
 
 def lost_runs(instance: dg.DagsterInstance) -> list[dg.DagsterRun]:
-    """The started runs whose process is gone. A run without a tag has not begun its first step: it may be starting."""
-    runs = instance.get_runs(dg.RunsFilter(statuses=STARTED))
-    return [run for run in runs if PID_TAG in run.tags and not is_alive(run.tags[PID_TAG])]
+    """The started runs whose process is gone, and those of the command line that were killed before they started.
+
+    A started run without a tag has not begun its first step. It is lost after STARTING: the daemon was killed after it
+    took the run from the queue and before it started a process, or the process was killed before its first step.
+    """
+    records = instance.get_run_records(dg.RunsFilter(statuses=[dg.DagsterRunStatus.NOT_STARTED, *STARTED]))
+    return [record.dagster_run for record in records if is_lost(record, datetime.now(UTC))]
+
+
+def is_lost(record: dg.RunRecord, now: datetime) -> bool:
+    """Whether the process of a run is gone. A run that a sensor has created has none until it is started."""
+    run = record.dagster_run
+    if PID_TAG in run.tags:
+        return not is_alive(run.tags[PID_TAG])
+    return run.status is not dg.DagsterRunStatus.NOT_STARTED and now - record.update_timestamp > STARTING
 
 
 class RunLake(Lake):

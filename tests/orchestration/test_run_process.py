@@ -4,10 +4,13 @@ import os
 import subprocess
 import sys
 import threading
+from datetime import timedelta
 from pathlib import Path
 
 import dagster as dg
+import pytest
 
+from orchestration import run_process
 from orchestration.jobs import PARTITION_TAG
 from orchestration.run_process import PID_TAG, RunLake, is_alive, lost_runs, process_tag
 
@@ -70,3 +73,21 @@ def test_a_run_whose_process_is_gone_is_lost() -> None:
         assert [run.tags for run in lost_runs(instance)] == [{PID_TAG: tag}]
     assert not is_alive("1@0.00")
     assert not is_alive("")
+
+
+def test_a_run_that_was_taken_from_the_queue_and_got_no_process_is_lost_after_a_while(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The daemon was killed between the two. No other run of the queue would ever start."""
+
+    @dg.job
+    def job() -> None: ...
+
+    statuses = (dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.NOT_STARTED)
+    with dg.DagsterInstance.ephemeral() as instance:
+        starting, created = (instance.create_run_for_job(job, status=status) for status in statuses)
+        assert lost_runs(instance) == []
+        monkeypatch.setattr(run_process, "STARTING", timedelta(0))
+        assert [run.run_id for run in lost_runs(instance)] == [starting.run_id]
+        instance.add_run_tags(created.run_id, {PID_TAG: "1@0.00"})  # of the command line, which was killed
+        assert {run.run_id for run in lost_runs(instance)} == {starting.run_id, created.run_id}
