@@ -47,6 +47,7 @@ class Events:
 
     recent: dict[str, list[str]] = field(default_factory=dict)
     erased: dict[str, int] = field(default_factory=dict)
+    problem: str = ""
 
     def recent_items(self, user_id: str, _: object) -> list[str]:
         return self.recent.get(user_id, [])
