@@ -78,7 +78,8 @@ def update_alerts(settings: Settings, found: QualityMonitor) -> None:
     """Sends an alert if the quality fell; ends the incident if a test was made and it did not."""
     fallen = [one for one in (found.release, found.decay) if one.fell]
     if fallen:
-        title, done = f"the quality fell in {found.dataset}", "The sensor monitoring rolls back or starts a retraining."
+        title = f"the quality fell in {found.dataset}"
+        done = "The sensor rollback takes the champion back, or the sensor monitoring starts a retraining."
         reasons = "; ".join(one.reason for one in fallen)
         settings.alerts.send(Alert(title, reasons, "critical", "quality fall", found.dataset, done=done))
     elif any(one.window_end for one in (found.release, found.decay)):

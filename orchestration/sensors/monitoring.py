@@ -98,8 +98,18 @@ def rollback_sensor(settings: Settings) -> dg.SensorDefinition:
         if not decision.roll_back:
             return dg.SkipReason(decision.reason)
         title, done = f"version {pointer.version} of {dataset} is rolled back", f"Version {earlier} serves."
-        alert_id = f"rollback {dataset} {pointer.version} {pointer.promoted_at}"  # a tick that was killed is repeated
-        settings.alerts.send(Alert(title, decision.reason, "critical", "rollback", dataset, done=done, id=alert_id))
+        settings.alerts.send(
+            Alert(
+                title,
+                decision.reason,
+                "critical",
+                "rollback",
+                dataset,
+                subject=f"version {pointer.version}",  # each rollback is an incident of its own
+                done=done,
+                id=f"rollback {dataset} {pointer.version} {pointer.promoted_at}",  # a tick that was killed is repeated
+            )
+        )
         registry.rollback(dataset)
         event = record(dataset, "roll back", True, Decision(True, decision.reason, "rollback"))
         return dg.SensorResult(skip_reason=decision.reason, asset_events=[event])

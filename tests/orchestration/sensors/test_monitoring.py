@@ -236,6 +236,7 @@ def test_a_champion_with_worse_lists_is_rolled_back_once_with_an_alert(settings:
         poll(sensor, settings, instance, None, registry=registry)  # killed after the alert, before the rollback
         (alert,) = recent_alerts(settings.alerts.outbox, 9)
         assert alert.title == f"version 8 of {NAME} is rolled back"
+        assert alert.key == f"rollback/{NAME}/version 8"  # a later rollback of another version alerts, too
         other, done = rolling(settings, version=7, earlier=(5,))
         assert poll(sensor, settings, instance, None, registry=other)[1] == "the champion has not been judged yet"
         assert done == []
