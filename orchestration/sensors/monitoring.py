@@ -19,6 +19,7 @@ from orchestration.jobs import CAUSE_TAG, PARTITION_TAG, RETRAINING, is_retraini
 from orchestration.sensors.new_data import request
 from orchestration.settings import Settings
 from recommenders.errors import DataError
+from serving.champion.pointer import Pointer
 from serving.release.registry import Registry
 from serving.release.versions import Version
 
@@ -60,11 +61,10 @@ def monitoring_sensor(settings: Settings) -> dg.SensorDefinition:
         signs = signs_of(settings, lake, registry.champion(dataset))
         cool_down = timedelta(hours=settings.cool_down_hours)
         decision = decide(signs, past_retrainings(instance, dataset), cool_down, datetime.now(UTC))
-        requests = [request(dataset, decision.key, decision.cause)] if decision.retrain else []
         events = [] if decision.reason == recorded else [record(dataset, "retrain", decision.retrain, decision)]
         return dg.SensorResult(
-            run_requests=requests,
-            skip_reason=None if requests else decision.reason,
+            run_requests=[request(dataset, decision.key, decision.cause)] if decision.retrain else [],
+            skip_reason=None if decision.retrain else decision.reason,
             cursor=f"{first} {decision.reason}",
             asset_events=events,
         )
@@ -97,24 +97,26 @@ def rollback_sensor(settings: Settings) -> dg.SensorDefinition:
         decision = decide_rollback(Release(pointer.version, earlier, worse, recent, pointer.pinned))
         if not decision.roll_back:
             return dg.SkipReason(decision.reason)
-        title, done = f"version {pointer.version} of {dataset} is rolled back", f"Version {earlier} serves."
-        settings.alerts.send(
-            Alert(
-                title,
-                decision.reason,
-                "critical",
-                "rollback",
-                dataset,
-                subject=f"version {pointer.version}",  # each rollback is an incident of its own
-                done=done,
-                id=f"rollback {dataset} {pointer.version} {pointer.promoted_at}",  # a tick that was killed is repeated
-            )
-        )
+        settings.alerts.send(rollback_alert(pointer, earlier, decision.reason))
         registry.rollback(dataset)
         event = record(dataset, "roll back", True, Decision(True, decision.reason, "rollback"))
         return dg.SensorResult(skip_reason=decision.reason, asset_events=[event])
 
     return rollback
+
+
+def rollback_alert(pointer: Pointer, earlier: int | None, reason: str) -> Alert:
+    """The alert of a rollback, an incident of its own. A tick that was killed and is repeated gives the same id."""
+    return Alert(
+        f"version {pointer.version} of {pointer.dataset} is rolled back",
+        reason,
+        "critical",
+        "rollback",
+        pointer.dataset,
+        subject=f"version {pointer.version}",
+        done=f"Version {earlier} serves.",
+        id=f"rollback {pointer.dataset} {pointer.version} {pointer.promoted_at}",
+    )
 
 
 def signs_of(settings: Settings, lake: Lake, champion: Version | None) -> Signs:

@@ -217,7 +217,13 @@ def test_a_failed_retraining_is_tried_again_and_another_one_cools_down(settings:
 def rolling(settings: Settings, **pointer: Any) -> tuple[Any, list[str]]:
     """A registry with a champion 8 and an earlier version 7, and the data sets that it rolled back."""
     done: list[str] = []
-    values = {"version": 8, "earlier": (5, 7), "pinned": False, "promoted_at": "2010-12-01T00:00:00+00:00"}
+    values = {
+        "dataset": NAME,
+        "version": 8,
+        "earlier": (5, 7),
+        "pinned": False,
+        "promoted_at": "2010-12-01T00:00:00+00:00",
+    }
     found = SimpleNamespace(**values | pointer)
     return SimpleNamespace(pointer=lambda _: found, rollback=done.append), done
 
