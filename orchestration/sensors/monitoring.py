@@ -1,7 +1,7 @@
 """The sensors that act on what monitoring found: a retraining, or the version before the champion serves again."""
 
 import math
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import dagster as dg
@@ -15,9 +15,10 @@ from monitoring.drift.reviews import expected_now, recent_to_retrain
 from orchestration.assets.json_outputs import QualityMonitor
 from orchestration.drift_review import reviews_of
 from orchestration.io_manager import Lake
-from orchestration.jobs import CAUSE_TAG, PARTITION_TAG, RETRAINING, is_retraining, retraining_job
+from orchestration.jobs import CAUSE_TAG, PARTITION_TAG, REQUESTED_TAG, RETRAINING, is_retraining, retraining_job
 from orchestration.sensors.new_data import request
 from orchestration.settings import Settings
+from recommenders import clock
 from recommenders.errors import DataError
 from serving.champion.pointer import Pointer
 from serving.release.registry import Registry
@@ -60,7 +61,7 @@ def monitoring_sensor(settings: Settings) -> dg.SensorDefinition:
             return dg.SkipReason("a retraining is running; polling again when it has ended")
         signs = signs_of(settings, lake, registry.champion(dataset))
         cool_down = timedelta(hours=settings.cool_down_hours)
-        decision = decide(signs, past_retrainings(instance, dataset), cool_down, datetime.now(UTC))
+        decision = decide(signs, past_retrainings(instance, dataset), cool_down, clock.now())
         events = [] if decision.reason == recorded else [record(dataset, "retrain", decision.retrain, decision)]
         return dg.SensorResult(
             run_requests=[request(dataset, decision.key, decision.cause)] if decision.retrain else [],
@@ -192,8 +193,14 @@ def past_retrainings(instance: dg.DagsterInstance, dataset: str) -> list[PastRun
     return [
         PastRun(
             one.dagster_run.tags.get("dagster/run_key", ""),
-            one.create_timestamp,
+            requested_at(one),
             one.dagster_run.status is dg.DagsterRunStatus.FAILURE,
         )
         for one in found
     ]
+
+
+def requested_at(run: dg.RunRecord) -> datetime:
+    """When a sensor requested a run, UTC: Dagster stores the real time only."""
+    stored = run.dagster_run.tags.get(REQUESTED_TAG)
+    return datetime.fromisoformat(stored) if stored else run.create_timestamp
