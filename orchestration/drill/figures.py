@@ -1,14 +1,18 @@
 """The figures of a played scenario: how soon the platform saw the change, retrained and recovered, and what it cost."""
 
 import itertools
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 from orchestration.drill.play import Day, Record
 from orchestration.drill.scenarios import SCENARIOS, WEEK
 
 BY_MONITORING = ("drift", "quality")  # causes of a retraining that need an alarm
 NDCG_SHARE, LOSS_SHARE = 0.95, 0.8  # of the oracle's retraining, and of the loss: from there on it has recovered
+WORSE = 2.94  # two-sided 5 % of 30 promotions together, after Bonferroni
 NO_LOSS = 0.01  # of the NDCG: a smaller loss is not worth a share
 
 
@@ -22,8 +26,10 @@ class Figures:
     NDCG of the oracle's retraining, which have regained LOSS_SHARE of the loss: what a model that is never retrained
     lacks against it. ndcg_share, regained: in the second week after the alarm; regained is None where the loss is below
     NO_LOSS. rollback_days, heal_days: until the version before serves again, and until the feed has no fault any more.
-    regret: purchases from lists that the oracle's lists would have had in addition, per visit, from the change on.
-    gained, gained_revenue: what the platform's lists had in addition to those of a model that is never retrained.
+    wrong_promotions: those after which the lists, until the next promotion, were significantly worse than the lists of
+    the version before for the same visits (WORSE standard errors). regret: purchases from lists that the oracle's lists
+    would have had in addition, per visit, from the change on. gained, gained_revenue: what the platform's lists had in
+    addition to those of a model that is never retrained.
     """
 
     scenario: str
@@ -41,6 +47,7 @@ class Figures:
     heal_days: int | None
     retrainings: int
     promotions: int
+    wrong_promotions: int
     regret: float
     gained: float
     gained_revenue: float
@@ -72,6 +79,7 @@ def figures(record: Record) -> Figures:
         heal_days=healed(after) if scenario.fault_days else None,
         retrainings=sum(len([run for run in day.runs if run["sensor"]]) for day in days),
         promotions=sum(one < other for one, other in itertools.pairwise(versions)),
+        wrong_promotions=sum(is_wrong(after_promotion) for after_promotion in promoted(days)),
         regret=lead(after or days, "oracle", "served", "expected"),
         gained=lead(after or days, "served", "never retrained", "expected"),
         gained_revenue=lead(after or days, "served", "never retrained", "revenue"),
@@ -129,6 +137,26 @@ def healed(days: Sequence[Day]) -> int | None:
     """When the feed has no fault any more, after it had one."""
     broken = first(days, lambda day: bool(day.feed))
     return first(days, lambda day: not day.feed and broken is not None and days.index(day) >= broken)
+
+
+def promoted(days: Sequence[Day]) -> Iterator[list[Day]]:
+    """The days after each promotion of a newer version, until another version serves."""
+    periods = [list(group) for _, group in itertools.groupby(days, key=lambda day: day.version)]
+    for before, period in itertools.pairwise(periods):
+        if period[0].version > before[-1].version:
+            following = days[days.index(period[-1]) + 1 : days.index(period[-1]) + 2]
+            # a version that was promoted in the evening serves from the next day on, and on the day of its end
+            yield [*period[1:], *following]
+
+
+def is_wrong(days: Sequence[Day]) -> bool:
+    """Whether the lists of these days are significantly worse than those of the version before."""
+    pairs = [pair for day in days for pair in zip(day.ndcg["served"], day.ndcg.get("version before", ()), strict=False)]
+    differences = np.array([ours - theirs for ours, theirs in pairs])
+    if len(differences) < 2:
+        return False
+    error = differences.std(ddof=1) / math.sqrt(len(differences))
+    return bool(differences.mean() < -WORSE * error)
 
 
 def lead(days: Sequence[Day], ours: str, theirs: str, value: str) -> float:

@@ -27,7 +27,9 @@ STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #1f2933; max-width: 62rem; margin: 2rem auto; padding: 0 1rem }
 h1 { font-size: 1.5rem } h2 { font-size: 1.15rem; margin-top: 2rem } img { width: 100% }
 table { border-collapse: collapse } td, th { text-align: left; padding: .25rem .9rem .25rem 0; vertical-align: top;
-border-bottom: 1px solid #dde3e8 } .critical { color: #b44d3b } .warning { color: #8a6d1d }
+border-bottom: 1px solid #dde3e8 }
+td:first-child { white-space: nowrap } .figures td:first-child { white-space: normal }
+.critical { color: #b44d3b } .warning { color: #8a6d1d }
 """
 LABELS = {
     "detect_days": "days from the change to the first alarm",
@@ -42,6 +44,7 @@ LABELS = {
     "needless_retrainings": "needless retrainings",
     "retrainings": "retrainings",
     "promotions": "promotions",
+    "wrong_promotions": "promotions after which the lists were worse",
     "regret": "purchases per visit that the oracle's lists would have had in addition",
     "gained": "purchases per visit more than without retraining",
     "gained_revenue": "revenue per visit more than without retraining",
@@ -63,7 +66,7 @@ def page(record: Record, found: Figures) -> str:
         f"<p>From day {record.change + 1} on: {scenario}. {len(record.days)} days, seed {record.seed}. "
         "All lists are for the same visits of the same simulated users, which do not depend on the lists.</p>"
         f'<img alt="Quality, click-through and revenue by day" src="data:image/png;base64,{picture}">'
-        f"<h2>Figures</h2><table>{rows}</table><h2>What happened</h2><table>{events}</table></html>"
+        f"<h2>Figures</h2><table class='figures'>{rows}</table><h2>What happened</h2><table>{events}</table></html>"
     )
 
 
@@ -80,10 +83,11 @@ def happened(days: Sequence[Day]) -> Iterator[tuple[str, str, str]]:
     version = days[0].version
     for day in days:
         for alert in day.alerts:
-            ended = " (over)" if alert["kind"] != "alert" else ""
-            yield day.date, alert["severity"], f"alert: {alert['title']}{ended}"
+            if alert["kind"] != "reminder":
+                ended = " (over)" if alert["kind"] == "resolved" else ""
+                yield day.date, alert["severity"], f"alert: {alert['title']}{ended}"
         for decision in day.decisions:
-            yield day.date, "", f"decision: {decision['decision']}: {decision['done']}; {decision['reason']}"
+            yield day.date, "", f"{decision['decision']}: {'yes' if decision['done'] else 'no'}; {decision['reason']}"
         for run in day.runs:
             outcome = "" if run["succeeded"] else f", failed: {run['reason'].splitlines()[0]}"
             yield day.date, "", f"run for {run['cause']}{outcome}"
@@ -107,7 +111,7 @@ def plot(record: Record) -> bytes:
         axis.set_title(title, loc="left", fontsize=10, color=INK)
         axis.spines[["top", "right"]].set_visible(False)
         mark(axis, record)
-    axes[0].legend(loc="upper center", bbox_to_anchor=(0.5, 1.32), ncols=5, frameon=False, fontsize=9)
+    figure.legend(*axes[-1].get_legend_handles_labels(), loc="outside upper center", ncols=5, frameon=False, fontsize=9)
     axes[-1].set_xlabel("day of the drill; each point is the mean of the seven days up to it")
     buffer = io.BytesIO()
     figure.savefig(buffer, dpi=100)

@@ -22,7 +22,7 @@ from orchestration.drill.scenarios import QUIET_DAYS, SCENARIOS, WEEK, DrillScen
 from orchestration.drill.shop import Shop
 from orchestration.io_manager import Lake
 from orchestration.jobs import CAUSE_TAG, DRIFT, PERSONS, RETRAINING
-from orchestration.launcher.platform_state import await_champion
+from orchestration.launcher.platform_state import await_champion, live_pointer
 from orchestration.launcher.services import services
 from orchestration.launcher.supervisor import Supervisor
 from orchestration.sensors.monitoring import quality_of, report_of
@@ -39,7 +39,6 @@ FIRST = date(2025, 3, 3)  # of the drill, a Monday; all its days are in the past
 LOG_DAYS = 26 * WEEK  # before it
 USERS, PRODUCTS, ORDERS_A_DAY = 300, 500, 33
 EVENING = 23 * 3600  # second of the day at which the platform looks
-FRESH_SECONDS = 0.3  # until the service has read the day's events
 READY_SECONDS = 60.0
 CONFIG = PROJECT / "configs" / "drill.yaml"
 
@@ -53,15 +52,17 @@ class Day:
     """What was seen on one day.
 
     version: that serves in the evening. values: name of the list -> sums over the visits of orchestration.drill.lists
-    Values; "retrained" only from the change on. drifted, drift: of the newest window. feed: faults of a broken feed, ""
-    if there are none. decay, release: why the quality fell while the champion served, or with its release, else "".
-    runs: that a sensor started. alerts: new ones.
+    Values; "retrained" only from the change on, "version before" only after a promotion. ndcg: name of the list -> its
+    NDCG for each visit. drifted, drift: of the newest window. feed: faults of a broken feed, "" if there are none.
+    decay, release: why the quality fell while the champion served, or with its release, else "". runs: that a sensor
+    started. alerts: new ones.
     """
 
     date: str
     version: int
     n_visits: int
     values: dict[str, dict[str, float]]
+    ndcg: dict[str, list[float]]
     drifted: list[str]
     drift: str
     feed: str
@@ -145,6 +146,7 @@ class Drill:
         assert settings.source is not None
         self.shop = Shop(self.market, settings.source, scenario, self.first, self.first + self.change)
         self.lists: dict[str, ModelLists] = {}
+        self.champion: tuple[int, ModelLists] | None = None  # the version that serves, and its lists
         self.lake, self.registry = Lake(root=str(settings.lake)), Registry(settings)
         self._stack = ExitStack()
         self._n_alerts = 0
@@ -176,43 +178,49 @@ class Drill:
         if problem := self.rounds.run(RETRAINING, {CAUSE_TAG: PERSONS[0]}):
             raise ReleaseError(f"the first champion of the drill could not be trained: {problem}")
         self.rounds.poll()  # the first poll only stores where it begins
-        pointer = self.registry.pointer(self.settings.dataset)
-        assert pointer is not None
-        bundle = pointer.bundle_folder(self.registry.pointer_file(self.settings.dataset))
-        self.lists["never retrained"] = ModelLists(bundle)
+        self.lists["never retrained"] = ModelLists(self._bundle())
 
     def _day(self, number: int) -> Day:
         day = self.first + number
         self._begin(number)
         values: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
+        ndcg: dict[str, list[float]] = defaultdict(list)
         visits = self.market.visits(day)
         users = np.array([visit.user for visit in visits], dtype=np.int64)
         chances = self.market.probabilities(day, users) if len(users) else np.zeros((0, 0), np.float32)
         for visit, of_visit in zip(visits, chances, strict=True):
             for name, items in self._lists_of(visit, day, of_visit):
-                for key, value in asdict(value_of(items, of_visit, visit)).items():
+                found = value_of(items, of_visit, visit)
+                ndcg[name].append(round(found.ndcg, 4))
+                for key, value in asdict(found).items():
                     values[name][key] += value
-        for lists in self.lists.values():
+        models = {id(lists): lists for lists in (*self.lists.values(), *(self.champion or ())[1:])}
+        for lists in models.values():
             for visit in visits:
                 lists.add(visit)
         set_time(self.clock, self.shop.moment(day, EVENING))
-        return self._evening(number, len(visits), {name: dict(sums) for name, sums in values.items()})
+        return self._evening(number, len(visits), {name: dict(sums) for name, sums in values.items()}, dict(ndcg))
 
     def _begin(self, number: int) -> None:
-        """The start of a day: the catalogue of the day, and what the scenario does to the models."""
+        """The start of a day: the catalogue, and the models that the scenario and the platform have changed."""
         set_time(self.clock, self.shop.moment(self.first + number))
         self.shop.export_catalogue(self.first + number)
         if number == self.change and self.scenario.fault == "bad model":
             force_bad_model(self.settings, self.seed)
+        pointer = live_pointer(self.settings)
         age = number - self.change
         if self.scenario.is_drift and age > 0 and age % WEEK == 0:
-            pointer = self.registry.pointer(self.settings.dataset)
-            assert pointer is not None
             folder = self.settings.home / "retrained" / str(number)
             self.lists["retrained"] = retrained(self.settings, pointer.model, folder)
-        pointer = self.registry.pointer(self.settings.dataset)
-        assert pointer is not None
+        if self.champion is None or self.champion[0] != pointer.version:
+            if self.champion:
+                self.lists["version before"] = self.champion[1]
+            self.champion = pointer.version, ModelLists(self._bundle())
         await_champion(self.settings, pointer.version)
+
+    def _bundle(self) -> Path:
+        """The folder of the champion's bundle."""
+        return live_pointer(self.settings).bundle_folder(self.settings.pointer)
 
     def _lists_of(self, visit: Visit, day: int, chances: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
         set_time(self.clock, self.shop.moment(day, visit.second))
@@ -224,7 +232,9 @@ class Drill:
         for name, lists in self.lists.items():
             yield name, lists.list_for(visit, now)
 
-    def _evening(self, number: int, n_visits: int, values: dict[str, dict[str, float]]) -> Day:
+    def _evening(
+        self, number: int, n_visits: int, values: dict[str, dict[str, float]], ndcg: dict[str, list[float]]
+    ) -> Day:
         """The drift report and the online quality, then a round of the sensors with the runs that they start."""
         problem = self.rounds.run(DRIFT, {CAUSE_TAG: "schedule"})
         decided = len(self.rounds.decisions)
@@ -232,13 +242,12 @@ class Drill:
         if problem:
             runs.append({"sensor": "", "cause": DRIFT, "succeeded": False, "reason": problem})
         report, quality = report_of(self.lake, self.settings.dataset), quality_of(self.lake, self.settings.dataset)
-        pointer = self.registry.pointer(self.settings.dataset)
-        assert pointer is not None
         return Day(
             date=str(FIRST + timedelta(days=number)),
-            version=pointer.version,
+            version=live_pointer(self.settings).version,
             n_visits=n_visits,
             values=values,
+            ndcg=ndcg,
             drifted=list(report.recent[-1]) if report and report.recent else [],
             drift=report.summary if report else "",
             feed=describe(report.feed_problems) if report else "",
