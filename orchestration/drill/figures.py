@@ -10,7 +10,7 @@ import numpy as np
 from orchestration.drill.play import Day, Record
 from orchestration.drill.scenarios import SCENARIOS, WEEK
 
-BY_MONITORING = ("drift", "quality")  # causes of a retraining that need an alarm
+BY_MONITORING = ("drift", "quality", "follow-up")  # causes of a retraining that need an alarm
 NDCG_SHARE, LOSS_SHARE = 0.95, 0.8  # of the oracle's retraining, and of the loss: from there on it has recovered
 WORSE = 2.94  # two-sided 5 % of 30 promotions together, after Bonferroni
 NO_LOSS = 0.01  # of the NDCG: a smaller loss is not worth a share

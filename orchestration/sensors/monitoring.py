@@ -26,7 +26,7 @@ from serving.release.versions import Version
 
 DRIFT_REPORT = dg.AssetKey("drift_report")
 DECISIONS = dg.AssetKey("decisions")  # each decision is an observation of it, with its reason
-CAUSES = ("drift", "quality", "age")
+CAUSES = ("drift", "quality", "follow-up", "age")
 
 
 def monitoring_sensor(settings: Settings) -> dg.SensorDefinition:
@@ -141,15 +141,22 @@ def signs_of(settings: Settings, lake: Lake, champion: Version | None) -> Signs:
         end - trained if end and trained else None,
         None if max_age is None else timedelta(days=max_age),
         expected_now(reviews),
+        window_of(report),
     )
+
+
+def window_of(report: DriftReport) -> timedelta | None:
+    """The length of the newest window, None if it has no events."""
+    begin, end = report.current.start, report.current.end
+    return None if begin is None or end is None or end <= begin else end - begin
 
 
 def windows_since(report: DriftReport, trained: datetime | None) -> int | None:
     """How many of the newest windows end after the last event that the champion was trained on; None: not known."""
-    begin, end = report.current.start, report.current.end
-    if trained is None or begin is None or end is None or end <= begin:
+    length, end = window_of(report), report.current.end
+    if trained is None or length is None or end is None:
         return None
-    return max(math.ceil((end - trained) / (end - begin)), 0)
+    return max(math.ceil((end - trained) / length), 0)
 
 
 def report_of(lake: Lake, dataset: str) -> DriftReport | None:
