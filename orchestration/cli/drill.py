@@ -1,6 +1,7 @@
 """`tradewind drill`: the whole loop on a simulated market, where something happens that the platform has to notice."""
 
 import json
+import logging
 import tempfile
 from pathlib import Path
 from typing import Annotated
@@ -33,6 +34,8 @@ def drill(
         raise UnknownNameError("scenario", scenario, (*SCENARIOS, ALL))
     check_config(config)
     folder = (to or Settings.read().home / "drills").resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    logging.basicConfig(filename=folder / "drill.log", level=logging.WARNING)
     results = []
     for name in SCENARIOS if scenario == ALL else (scenario,):
         found = finished(folder, name, days, seed) if scenario == ALL else None
