@@ -65,9 +65,9 @@ def quality_monitor(
     reader = OnlineReader(settings.feedback_store, dataset.name)
     values = daily_values(reader, now, rules, settings.answer_days, PRIMARY)
     mature = [day for day in values if day.mature]
-    release, decay = (
-        test(mature, champion.number, champion.promoted_at) for test in (fall_by_release, fall_while_serving)
-    )
+    pointer, served = registry.pointer(dataset.name), (champion.number, champion.promoted_at)
+    release = fall_by_release(mature, *served, pointer.earlier if pointer else ())
+    decay = fall_while_serving(mature, *served)
     found = QualityMonitor(dataset.name, champion.number, release, decay)
     show(context, {"version": champion.number, "release": release.reason, "decay": decay.reason, "metric": PRIMARY})
     update_alerts(settings, found)

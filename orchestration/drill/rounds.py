@@ -81,11 +81,10 @@ class Rounds:
         ) as context:
             found = sensor.evaluate_tick(context)
         self._cursors[name] = found.cursor
-        self.decisions += [
-            {key: value.value for key, value in event.metadata.items()}
-            for event in found.asset_events
-            if isinstance(event, dg.AssetObservation)
-        ]
+        for event in found.asset_events:
+            assert isinstance(event, dg.AssetObservation)  # the sensors report nothing else
+            self.instance.report_runless_asset_event(event)
+            self.decisions.append({key: value.value for key, value in event.metadata.items()})
         return [self._execute(sensor, request) for request in found.run_requests or () if self._is_new(name, request)]
 
     def _is_new(self, name: str, request: dg.RunRequest) -> bool:

@@ -25,7 +25,11 @@ from serving.release.registry import Registry
 from serving.release.versions import Version
 
 DRIFT_REPORT = dg.AssetKey("drift_report")
-DECISIONS = dg.AssetKey("decisions")  # each decision is an observation of it, with its reason
+decisions = dg.AssetSpec(
+    "decisions",
+    group_name="monitoring",
+    description="What the sensors monitoring and rollback decided, each with its reason, as observations.",
+)
 CAUSES = ("drift", "quality", "follow-up", "age")
 
 
@@ -181,7 +185,7 @@ def record(dataset: str, decision: str, done: bool, found: Decision) -> dg.Asset
     """A decision as Dagster keeps it, on the page of the asset `decisions`."""
     metadata: dict[str, Any] = {"decision": decision, "done": done, "reason": found.reason}
     metadata |= {name: value for name, value in (("cause", found.cause), ("key", found.key)) if value}
-    return dg.AssetObservation(DECISIONS, partition=dataset, metadata=metadata)
+    return dg.AssetObservation(decisions.key, partition=dataset, metadata=metadata)
 
 
 def newest_report(instance: dg.DagsterInstance, dataset: str) -> int:

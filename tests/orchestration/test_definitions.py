@@ -22,6 +22,7 @@ LINEAGE = {
     *MODELS,
     *("evaluation_report", "release_candidate", "registered_model", "champion"),
     *("served_catalogue", "bento", "batch_recommendations", "drift_report", "online_quality", "quality_monitor"),
+    "decisions",
 }
 
 
