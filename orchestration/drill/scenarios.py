@@ -43,7 +43,7 @@ SCENARIOS: Mapping[str, DrillScenario] = {
     "none": DrillScenario("nothing happens"),
     "demand_shift": DrillScenario("the demand for each subcategory changes by a random factor", "demand_shift", 1.0),
     "price_inflation": DrillScenario("all prices rise by 30 %", "price_inflation", 0.3),
-    "new_items": DrillScenario("a fifth as many new items is launched within two weeks", "new_items", 0.2),
+    "new_items": DrillScenario("half as many new items again are launched within two weeks", "new_items", 0.5),
     "churn": DrillScenario("40 % of the users leave within a month", "churn", 0.4),
     "taste_permutation": DrillScenario(
         "users exchange their tastes; each item keeps its sales", "taste_permutation", 1.0
