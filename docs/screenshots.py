@@ -1,4 +1,4 @@
-"""Makes the README's pictures anew: runs the platform and looks at it with a real browser.
+"""Makes the pictures of README and docs anew: plays a drill, runs the platform, and looks at both with a real browser.
 
 make docs              in a temporary home: trains everything first, which takes minutes
 make docs ARGS=HOME    in a home where it ran before: trains nothing
@@ -12,12 +12,14 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
-from playwright.sync_api import ViewportSize, sync_playwright
+from playwright.sync_api import Page, ViewportSize, sync_playwright
 
 from orchestration.settings import Settings
 
+DRILL = "demand_shift"
 IMAGES = Path(__file__).parent / "images"
 GROUPS = ("data", "features", "models", "evaluation", "release", "monitoring")
 SIZE: ViewportSize = {"width": 1240, "height": 1150}  # room for the name of every asset beside the graph
@@ -29,11 +31,12 @@ localStorage.setItem("asset-node-facets", "[]");
 
 
 def main() -> None:
-    """Starts `tradewind run`, waits until it serves, takes the pictures, ends it."""
+    """Plays a drill, starts `tradewind run`, waits until it serves, takes the pictures, ends it."""
     given = contextlib.nullcontext(sys.argv[1]) if sys.argv[1:] else tempfile.TemporaryDirectory()
     with given as home:
         os.environ["TRADEWIND_HOME"] = home
         settings = Settings.read()
+        photograph_drill(settings.home / "drills" / DRILL / "page.html")
         command = [str(Path(sys.executable).with_name("tradewind")), "run"]
         with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as platform:
             try:
@@ -45,6 +48,29 @@ def main() -> None:
             finally:
                 platform.terminate()
                 platform.communicate(timeout=60)
+
+
+def photograph_drill(file: Path) -> None:
+    """The plots and the figures of a played scenario."""
+    if not file.is_file():
+        subprocess.run([str(Path(sys.executable).with_name("tradewind")), "drill", DRILL], check=True)
+    with browser_page({"width": 1100, "height": 900}) as page:
+        page.goto(file.as_uri())
+        end = page.get_by_role("heading", name="What happened").bounding_box()
+        assert end is not None
+        page.screenshot(
+            path=IMAGES / "drill.png", full_page=True, clip={"x": 0, "y": 0, "width": 1100, "height": end["y"]}
+        )
+
+
+@contextlib.contextmanager
+def browser_page(size: ViewportSize) -> Iterator[Page]:
+    """A page of a real browser."""
+    with sync_playwright() as playwright:
+        chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+        yield browser.new_page(viewport=size, device_scale_factor=1.25)
+        browser.close()
 
 
 def await_serving(platform: "subprocess.Popen[str]") -> None:
@@ -62,17 +88,13 @@ def photograph_lineage(settings: Settings) -> None:
     With all groups opened no name in the graph can be read, and Dagster draws nothing that lies outside the window.
     """
     listed = "&".join(f"open-nodes[{place}]=global@global:{group}" for place, group in enumerate(GROUPS))
-    with sync_playwright() as playwright:
-        chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
-        page = browser.new_page(viewport=SIZE, device_scale_factor=1.25)
+    with browser_page(SIZE) as page:
         page.add_init_script(BROWSER)
         page.goto(f"{settings.urls['dagster']}/asset-groups?expanded=global@global:release&{listed}")
         page.get_by_role("button", name="evaluation_report").wait_for()  # in the list
         page.locator("foreignObject").get_by_text("champion").first.wait_for()  # in the graph
         page.wait_for_timeout(3000)  # figures in the boxes come last
         page.screenshot(path=IMAGES / "lineage.png")
-        browser.close()
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from orchestration.resources import resources
 from orchestration.retention.job import pruning_job
 from orchestration.schedules import schedules
 from orchestration.sensors import sensors
+from orchestration.sensors.monitoring import decisions
 from orchestration.settings import Settings
 
 
@@ -54,7 +55,7 @@ def definitions(settings: Settings, **replaced: Any) -> dg.Definitions:
         quality_monitor,
     ]
     return dg.Definitions(
-        assets=partitioned(assets, partitions),
+        assets=[*partitioned(assets, partitions), decisions.replace_attributes(partitions_def=partitions)],
         asset_checks=checks(partitions),
         jobs=[retraining_job, drift_job, pruning_job, review_drift],
         schedules=schedules(settings),

@@ -1,7 +1,6 @@
 """How a person reviews a drift: the job `review_drift` in Dagster, and the command `tradewind drift review`."""
 
 from collections.abc import Collection
-from datetime import UTC, datetime
 from urllib.parse import quote
 
 import dagster as dg
@@ -12,6 +11,7 @@ from monitoring.drift.reviews import Review, ReviewLog, Verdict, review, unrevie
 from orchestration.io_manager import Lake
 from orchestration.jobs import REVIEW
 from orchestration.settings import Settings
+from recommenders import clock
 from recommenders.errors import ConfigurationError, DataError
 
 STEP = "review"
@@ -70,7 +70,7 @@ def store_review(settings: Settings, columns: Collection[str], verdict: Verdict,
     """
     name, log = settings.dataset, reviews_of(settings)
     report = newest_report(settings)
-    written = review(report, name, columns, verdict, by, why, datetime.now(UTC))
+    written = review(report, name, columns, verdict, by, why, clock.now())
     log.append(written)
     if not report.feed_problems and not unreviewed(report, log.entries()):
         settings.alerts.recover("drift", name)

@@ -8,6 +8,7 @@ PRUNING = "pruning_job"
 REVIEW = "review_drift"
 
 CAUSE_TAG = "cause"  # the tag with what started a run
+REQUESTED_TAG = "tradewind/requested_at"  # the tag with the time at which a sensor requested a run
 PERSONS = ("command line", "first champion")  # causes of runs that a person started; those of the pages have none
 PARTITION_TAG = "dagster/partition"  # the tag with the partition of a run, which is its data set
 QUEUED = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED]
@@ -27,11 +28,9 @@ retraining_job = dg.define_asset_job(
 
 drift_job = dg.define_asset_job(
     DRIFT,
-    # without `feedback`: new events would make new tables every hour, from the whole source
     selection=dg.AssetSelection.assets("drift_report", "served_catalogue", "quality_monitor")
     .upstream()
-    .required_multi_asset_neighbors()
-    - dg.AssetSelection.assets("feedback"),
+    .required_multi_asset_neighbors(),
     description="Reads the source, renews the served catalogue, compares the newest window with the events before, and "
     "judges the served lists.",
 )

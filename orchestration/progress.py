@@ -66,9 +66,9 @@ def mark_of(found: AssetCheckEvaluation) -> str:
     return NOT_APPLICABLE if applicable is not None and not applicable.value else DONE
 
 
-@dg.logger(None, description="One line per step on standard error.")
-def console(_context: dg.InitLoggerContext) -> logging.Logger:
+@dg.logger({"quiet": dg.Field(bool, default_value=False)}, description="One line per step on standard error.")
+def console(context: dg.InitLoggerContext) -> logging.Logger:
     """The logger of a run; a new one each time, so that two runs in one process do not print twice."""
     logger = logging.Logger("tradewind.run", logging.DEBUG)  # Dagster logs steps at this level
-    logger.addHandler(StepLines())
+    logger.addHandler(logging.NullHandler() if context.logger_config["quiet"] else StepLines())
     return logger

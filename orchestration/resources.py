@@ -21,6 +21,7 @@ from orchestration.settings import Settings
 from recommenders.datasets.spec import DatasetSpec, source_until
 from recommenders.datasets.store import Fingerprint, TableStore, Version
 from recommenders.storage.feedback_files import FeedbackFiles
+from recommenders.storage.feedback_position import Position
 from recommenders.storage.feedback_reader import FeedbackReader
 from serving.release.registry import Registry
 
@@ -90,18 +91,18 @@ class Dataset:
         """The store of feedback events. Raises ConfigurationError."""
         return FeedbackReader(self.settings.feedback_store, self.name)
 
-    def new_feedback(self) -> tuple[int, int]:
-        """(events that the store has and the newest tables lack, events that start a retraining).
+    def new_feedback(self, trained: Position | None) -> tuple[int, int]:
+        """(events that the store has after a position, events that start a retraining).
 
-        It counts no further than the second number. Both are 0 if the data set does not learn from feedback, or if
-        there are no tables yet. Raises DataError if the store cannot be read.
+        trained: of a version; None: all events that are later than the source. It counts no further than the second
+        number. Both are 0 if the data set does not learn from feedback, or if there are no tables yet. Raises DataError
+        if the store cannot be read.
         """
         spec, version = self.spec, self.tables.current()
         if not spec.feedback or version is None:
             return 0, 0
         needed = max(1, round(self.settings.feedback_share * version.counts.kept))
-        position = version.source.position if version.source else None
-        after, until = position.sequence if position else 0, source_until(self.tables, version)
+        after, until = trained.sequence if trained else 0, source_until(self.tables, version)
         return self.feedback_store.count(list(spec.feedback), after, until, needed), needed
 
     def signature(self) -> str:

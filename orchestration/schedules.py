@@ -59,7 +59,7 @@ def trained_already(dataset: Dataset, registry: Registry) -> str:
     """
     newest = next(iter(registry.versions(dataset.name)), None)
     try:
-        if newest is None or dataset.new_feedback()[0]:
+        if newest is None or dataset.new_feedback(newest.feedback_position)[0]:
             return ""
         present = dataset.data_version(prepare=False), dataset.settings.training.recipe()
     except TradewindError:  # the run will state the problem

@@ -17,13 +17,13 @@ Arrays = Mapping[str, NDArray[Any]]
 
 
 @cache
-def code_version() -> str:
-    """A hash of the library's source."""
-    root = Path(recommenders.__file__).parent
-    digest = hashlib.sha256()
-    for path in sorted(root.rglob("*.py")):
-        digest.update(path.relative_to(root).as_posix().encode())
-        digest.update(path.read_bytes())
+def code_version(*packages: str) -> str:
+    """A hash of the library's source, and of other packages beside it."""
+    root, digest = Path(recommenders.__file__).parent, hashlib.sha256()
+    for folder in (root, *(root.with_name(package) for package in packages)):
+        for path in sorted(folder.rglob("*.py")):
+            digest.update(path.relative_to(folder).as_posix().encode())
+            digest.update(path.read_bytes())
     return digest.hexdigest()
 
 

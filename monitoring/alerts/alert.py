@@ -2,8 +2,10 @@
 
 import uuid
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Literal, get_args
+
+from recommenders import clock
 
 Severity = Literal["info", "warning", "critical"]
 Cause = Literal[
@@ -32,7 +34,7 @@ class Alert:
     subject: str = ""
     done: str = ""
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
-    at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    at: datetime = field(default_factory=clock.now)
 
     @property
     def key(self) -> str:

@@ -10,7 +10,7 @@ import random
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from monitoring.alerts.message_text import MessageText
 from monitoring.alerts.outbox import Outbox
 from monitoring.alerts.planning import plan
 from monitoring.alerts.policy import retry_wait
+from recommenders.clock import now
 from recommenders.errors import ConfigurationError, TradewindError, UnknownNameError
 
 LEASE = timedelta(minutes=5)  # longer than a service may take for one message
@@ -49,17 +50,10 @@ class Round:
     failed: int
 
 
-def now_utc() -> datetime:
-    """The time."""
-    return datetime.now(UTC)
-
-
 class AlertDispatcher:
     """The outbox, its configuration and its channels. Any process of the platform may have one."""
 
-    def __init__(
-        self, outbox_url: str, config_file: Path, log_file: Path, clock: Callable[[], datetime] = now_utc
-    ) -> None:
+    def __init__(self, outbox_url: str, config_file: Path, log_file: Path, clock: Callable[[], datetime] = now) -> None:
         """Opens nothing. clock: the time, UTC."""
         self._outbox_url, self.config_file, self.log_file, self.clock = outbox_url, config_file, log_file, clock
 
@@ -119,7 +113,7 @@ def deliver(
     outbox: Outbox,
     config: AlertConfig,
     channels: Mapping[str, Channel],
-    clock: Callable[[], datetime] = now_utc,
+    clock: Callable[[], datetime] = now,
     max_seconds: float = ROUND_SECONDS,
 ) -> Round:
     """One round on an outbox. Raises OutboxError."""

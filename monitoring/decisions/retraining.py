@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
-Cause = Literal["drift", "quality", "age"]
+Cause = Literal["drift", "quality", "follow-up", "age"]
+OF_A_CHANGE = ("drift", "quality")  # causes that are a change of the market
 
 LASTING = 2  # windows of the newest three
 MAX_ATTEMPTS = 3  # of a training with one key
+FOLLOW_UPS = (1, 3)  # windows after a retraining for a change: the model then knows two, and four times as much of it
 FIRST_WAIT = timedelta(minutes=10)  # after a failed attempt; twice as long after each further one
 
 
@@ -27,7 +29,7 @@ class Signs:
     n_new: how many of these windows, from the newest on, the
     champion was not trained on; a column that drifted in an older one is known to it. summary: the newest window as
     text. quality: why the quality of the served lists fell, "" if it did not. feed_problems: the faults of a broken
-    feed, "" if there are none.
+    feed, "" if there are none. window: the length of a window, None if nothing was compared.
     reference_version: the champion. is_known: it was trained on this data. age, max_age: time between the newest event
     and the last one that it was trained on, and the longest that is allowed; None: not known, or no limit.
     """
@@ -43,6 +45,7 @@ class Signs:
     age: timedelta | None = None
     max_age: timedelta | None = None
     expected: Sequence[str] = ()
+    window: timedelta | None = None
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,11 @@ class PastRun:
     key: str
     started: datetime
     failed: bool = False
+
+    @property
+    def cause(self) -> str:
+        """Why it was requested."""
+        return self.key.partition(":")[0]
 
 
 @dataclass(frozen=True)
@@ -75,6 +83,8 @@ def decide(signs: Signs, past_runs: Sequence[PastRun], cool_down: timedelta, now
     if signs.feed_problems:
         return Decision(False, f"no retraining on a broken feed; repair the source first: {signs.feed_problems}")
     cause, why = cause_to_retrain(signs)
+    if cause is None and (due := follow_up(signs, past_runs)):
+        cause, why = "follow-up", due
     if cause is None:
         return Decision(False, why)
     if signs.is_known:
@@ -112,6 +122,23 @@ def cause_to_retrain(signs: Signs) -> tuple[Cause | None, str]:
     if signs.expected:
         return None, f"no drift but that which a person expected ({', '.join(signs.expected)}), no fall of the quality"
     return None, "no drift, no fall of the quality"
+
+
+def follow_up(signs: Signs, past_runs: Sequence[PastRun]) -> str:
+    """Why a retraining for a change is due to be followed by another one; "" if it is not.
+
+    The first one comes as soon as the change is sure, so it is trained on little that happened after the change. It is
+    followed when the newest event is FOLLOW_UPS windows later.
+    """
+    done = [run for run in past_runs if not run.failed]
+    change = max((run for run in done if run.cause in OF_A_CHANGE), key=lambda run: run.started, default=None)
+    if change is None or signs.window is None or signs.window_end is None:
+        return ""
+    n_followed = sum(run.cause == "follow-up" and run.started > change.started for run in done)
+    if n_followed == len(FOLLOW_UPS) or signs.window_end < change.started + FOLLOW_UPS[n_followed] * signs.window:
+        return ""
+    days = (signs.window_end - change.started) / timedelta(days=1)
+    return f"{change.key} was trained on little after the change; there are {days:.0f} days more by now"
 
 
 def unknown_drift(recent: Sequence[Sequence[str]], n_new: int | None) -> list[tuple[str, ...]]:

@@ -5,7 +5,7 @@ have other baselines. For a release it is the quality of the lists of earlier ve
 that of the champion's own first windows. The test itself is monitoring.drift.sequential.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
@@ -42,14 +42,15 @@ class QualityFall:
 
 
 def fall_by_release(
-    days: Sequence[DailyValues], version: int, released: datetime, length: int = WINDOW_DAYS
+    days: Sequence[DailyValues], version: int, released: datetime, earlier: Collection[int], length: int = WINDOW_DAYS
 ) -> QualityFall:
     """Whether the lists of a version are worse than those of earlier versions before it, in its first windows.
 
-    days: mature ones, oldest first, of one metric. released: when the version became the champion, UTC.
+    days: mature ones, oldest first, of one metric. released: when the version became the champion, UTC. earlier: the
+    champions before it, without those that were taken back: against their lists no version would be worse.
     """
     begin = _day_of(released)
-    before = [one for one in days if one.day < begin and one.version != version]
+    before = [one for one in days if one.day < begin and one.version in earlier]
     own = _windows([one for one in days if one.version == version], begin, length)
     windows = own[:AFTER_RELEASE]
     if len(own) > AFTER_RELEASE:

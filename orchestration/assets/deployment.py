@@ -1,6 +1,5 @@
 """The assets for deployment: the served catalogue, a Bento that serves on its own, and lists for all known users."""
 
-from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from pydantic import Field
 from orchestration.assets.metadata import preview, show
 from orchestration.io_manager import Lake
 from orchestration.resources import Datasets
+from recommenders import clock
 from recommenders.errors import ReleaseError
 from recommenders.models import all_models
 from serving.batch.lists import BatchSummary, write_lists
@@ -39,7 +39,7 @@ def served_catalogue(
     """The newest attributes of items and users, for the fields and filters of requests. The service loads them hot."""
     name = context.partition_key
     declared = datasets[name].spec.attributes
-    of_items = item_attributes(items, declared.get("items", {}), datetime.now(UTC))
+    of_items = item_attributes(items, declared.get("items", {}), clock.now())
     of_users = user_attributes(users, declared.get("users", {}))
     record = write(record_file(registry.pointer_file(name)), of_items, of_users)
     show(

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import dagster as dg
@@ -21,6 +21,7 @@ from orchestration.io_manager import Lake
 from orchestration.jobs import REVIEW
 from orchestration.resources import Datasets
 from orchestration.settings import Settings
+from recommenders import clock
 from recommenders.datasets.store import TableStore
 from recommenders.splitting.temporal import newest_window
 
@@ -52,7 +53,7 @@ def drift_report(
     )
     report = replace(report, data_version=lake.table_version(name).data_version)
     settings = settings.for_dataset(name)
-    reviews = reviews_of(settings).update(name, report, datetime.now(UTC))
+    reviews = reviews_of(settings).update(name, report, clock.now())
     show(
         context,
         {

@@ -7,7 +7,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from orchestration.assets.metadata import preview, show
+from orchestration.jobs import DRIFT
 from orchestration.resources import Dataset, Datasets
+from recommenders import clock
 from recommenders.storage.feedback_files import FeedbackFiles
 from recommenders.storage.feedback_position import Position
 from recommenders.storage.feedback_reader import collect
@@ -17,16 +19,22 @@ from recommenders.storage.feedback_reader import collect
 def feedback(context: dg.AssetExecutionContext, datasets: dg.ResourceParam[Datasets]) -> None:
     """Clicks, carts, purchases and ratings that are new in the feedback store, appended to files.
 
-    If the data set does not learn from feedback, or if there is no store yet, nothing is written.
+    If the data set does not learn from feedback, or if there is no store yet, nothing is written. The job of every hour
+    reads once a day: each reading makes new tables, from the whole source.
     """
     dataset = datasets[context.partition_key]
-    show(context, summary(dataset) if dataset.spec.feedback else {"reads": "nothing: " + why_not(dataset)})
+    reason = why_not(dataset, context.run.job_name)
+    show(context, {"reads": f"nothing: {reason}"} if reason else summary(dataset))
 
 
-def why_not(dataset: Dataset) -> str:
-    """How to let a data set learn from feedback."""
-    entry = "key feedback in its entry" if dataset.spec.folder else "setting TRADEWIND_FEEDBACK_WEIGHTS"
-    return f"{dataset.name} does not learn from feedback; see the {entry}"
+def why_not(dataset: Dataset, job: str) -> str:
+    """Why nothing is read by a job; empty if it is."""
+    if not dataset.spec.feedback:
+        entry = "key feedback in its entry" if dataset.spec.folder else "setting TRADEWIND_FEEDBACK_WEIGHTS"
+        return f"{dataset.name} does not learn from feedback; see the {entry}"
+    if job == DRIFT and (newest := dataset.tables.current()) and newest.created.date() == clock.now().date():
+        return f"the tables of {newest.created:%Y-%m-%d} are there; a retraining reads at once"
+    return ""
 
 
 def summary(dataset: Dataset) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """The assets that judge the served lists on what their users did next: day by day, and over time."""
 
-import time
 from typing import Any
 
 import dagster as dg
@@ -18,6 +17,7 @@ from orchestration.assets.metadata import picture, show
 from orchestration.io_manager import Lake
 from orchestration.resources import Dataset, Datasets
 from orchestration.settings import Settings
+from recommenders.clock import now_us
 from recommenders.datasets.spec import DatasetSpec
 from recommenders.storage import schema
 from recommenders.storage.feedback_tables import TRAINABLE
@@ -42,7 +42,7 @@ def online_quality(
     """
     dataset = datasets[context.partition_key]
     earlier = stored_quality(lake, dataset.name)
-    rules, now = attribution(settings, dataset.spec), time.time_ns() // 1000
+    rules, now = attribution(settings, dataset.spec), now_us()
     reader = OnlineReader(settings.feedback_store, dataset.name)
     table = judge_days(reader, users_of(dataset), now, rules, settings.answer_days, earlier)
     show(context, metadata(table, dataset.name, settings, rules))
@@ -61,13 +61,13 @@ def quality_monitor(
     if champion is None or champion.promoted_at is None:
         nothing = QualityFall(False, "no version serves yet")
         return QualityMonitor(dataset.name, None, nothing, nothing)
-    rules, now = attribution(settings, dataset.spec), time.time_ns() // 1000
+    rules, now = attribution(settings, dataset.spec), now_us()
     reader = OnlineReader(settings.feedback_store, dataset.name)
     values = daily_values(reader, now, rules, settings.answer_days, PRIMARY)
     mature = [day for day in values if day.mature]
-    release, decay = (
-        test(mature, champion.number, champion.promoted_at) for test in (fall_by_release, fall_while_serving)
-    )
+    pointer, served = registry.pointer(dataset.name), (champion.number, champion.promoted_at)
+    release = fall_by_release(mature, *served, pointer.earlier if pointer else ())
+    decay = fall_while_serving(mature, *served)
     found = QualityMonitor(dataset.name, champion.number, release, decay)
     show(context, {"version": champion.number, "release": release.reason, "decay": decay.reason, "metric": PRIMARY})
     update_alerts(settings, found)

@@ -20,14 +20,16 @@ def create_run(
     assets: Sequence[str],
     tags: Mapping[str, str],
     workspace: Path,
+    quiet: bool = False,
 ) -> dg.DagsterRun:
     """A run of a job for some assets (none: all of them), which belongs to the code location of a workspace.yaml.
 
+    quiet: it prints no line for each step.
     Not job.execute_in_process(): its runs have no code location, and Dagster's timeline leaves those out.
     """
     return instance.create_run_for_job(
         job,
-        run_config={"loggers": {"console": {}}},
+        run_config={"loggers": {"console": {"config": {"quiet": quiet}}}},
         asset_selection=frozenset(dg.AssetKey(name) for name in assets) or None,
         tags=tags,
         remote_job_origin=origin(job.name, workspace),

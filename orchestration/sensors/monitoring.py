@@ -1,7 +1,7 @@
 """The sensors that act on what monitoring found: a retraining, or the version before the champion serves again."""
 
 import math
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import dagster as dg
@@ -15,17 +15,22 @@ from monitoring.drift.reviews import expected_now, recent_to_retrain
 from orchestration.assets.json_outputs import QualityMonitor
 from orchestration.drift_review import reviews_of
 from orchestration.io_manager import Lake
-from orchestration.jobs import CAUSE_TAG, PARTITION_TAG, RETRAINING, is_retraining, retraining_job
+from orchestration.jobs import CAUSE_TAG, PARTITION_TAG, REQUESTED_TAG, RETRAINING, is_retraining, retraining_job
 from orchestration.sensors.new_data import request
 from orchestration.settings import Settings
+from recommenders import clock
 from recommenders.errors import DataError
 from serving.champion.pointer import Pointer
 from serving.release.registry import Registry
 from serving.release.versions import Version
 
 DRIFT_REPORT = dg.AssetKey("drift_report")
-DECISIONS = dg.AssetKey("decisions")  # each decision is an observation of it, with its reason
-CAUSES = ("drift", "quality", "age")
+decisions = dg.AssetSpec(
+    "decisions",
+    group_name="monitoring",
+    description="What the sensors monitoring and rollback decided, each with its reason, as observations.",
+)
+CAUSES = ("drift", "quality", "follow-up", "age")
 
 
 def monitoring_sensor(settings: Settings) -> dg.SensorDefinition:
@@ -60,7 +65,7 @@ def monitoring_sensor(settings: Settings) -> dg.SensorDefinition:
             return dg.SkipReason("a retraining is running; polling again when it has ended")
         signs = signs_of(settings, lake, registry.champion(dataset))
         cool_down = timedelta(hours=settings.cool_down_hours)
-        decision = decide(signs, past_retrainings(instance, dataset), cool_down, datetime.now(UTC))
+        decision = decide(signs, past_retrainings(instance, dataset), cool_down, clock.now())
         events = [] if decision.reason == recorded else [record(dataset, "retrain", decision.retrain, decision)]
         return dg.SensorResult(
             run_requests=[request(dataset, decision.key, decision.cause)] if decision.retrain else [],
@@ -140,15 +145,22 @@ def signs_of(settings: Settings, lake: Lake, champion: Version | None) -> Signs:
         end - trained if end and trained else None,
         None if max_age is None else timedelta(days=max_age),
         expected_now(reviews),
+        window_of(report),
     )
+
+
+def window_of(report: DriftReport) -> timedelta | None:
+    """The length of the newest window, None if it has no events."""
+    begin, end = report.current.start, report.current.end
+    return None if begin is None or end is None or end <= begin else end - begin
 
 
 def windows_since(report: DriftReport, trained: datetime | None) -> int | None:
     """How many of the newest windows end after the last event that the champion was trained on; None: not known."""
-    begin, end = report.current.start, report.current.end
-    if trained is None or begin is None or end is None or end <= begin:
+    length, end = window_of(report), report.current.end
+    if trained is None or length is None or end is None:
         return None
-    return max(math.ceil((end - trained) / (end - begin)), 0)
+    return max(math.ceil((end - trained) / length), 0)
 
 
 def report_of(lake: Lake, dataset: str) -> DriftReport | None:
@@ -173,7 +185,7 @@ def record(dataset: str, decision: str, done: bool, found: Decision) -> dg.Asset
     """A decision as Dagster keeps it, on the page of the asset `decisions`."""
     metadata: dict[str, Any] = {"decision": decision, "done": done, "reason": found.reason}
     metadata |= {name: value for name, value in (("cause", found.cause), ("key", found.key)) if value}
-    return dg.AssetObservation(DECISIONS, partition=dataset, metadata=metadata)
+    return dg.AssetObservation(decisions.key, partition=dataset, metadata=metadata)
 
 
 def newest_report(instance: dg.DagsterInstance, dataset: str) -> int:
@@ -192,8 +204,14 @@ def past_retrainings(instance: dg.DagsterInstance, dataset: str) -> list[PastRun
     return [
         PastRun(
             one.dagster_run.tags.get("dagster/run_key", ""),
-            one.create_timestamp,
+            requested_at(one),
             one.dagster_run.status is dg.DagsterRunStatus.FAILURE,
         )
         for one in found
     ]
+
+
+def requested_at(run: dg.RunRecord) -> datetime:
+    """When a sensor requested a run, UTC: Dagster stores the real time only."""
+    stored = run.dagster_run.tags.get(REQUESTED_TAG)
+    return datetime.fromisoformat(stored) if stored else run.create_timestamp

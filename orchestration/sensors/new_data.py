@@ -2,9 +2,10 @@
 
 import dagster as dg
 
-from orchestration.jobs import CAUSE_TAG, is_retraining, retraining_job
+from orchestration.jobs import CAUSE_TAG, REQUESTED_TAG, is_retraining, retraining_job
 from orchestration.resources import Dataset, Datasets
 from orchestration.settings import Settings
+from recommenders import clock
 from recommenders.errors import DataError, TradewindError
 from serving.release.registry import Registry
 
@@ -42,7 +43,7 @@ def new_data_sensor(settings: Settings) -> dg.SensorDefinition:
             return dg.SkipReason("first poll of the source: the files are stored")
         if seen == used:
             context.update_cursor(used)
-            return new_feedback_request(dataset, context.instance)
+            return new_feedback_request(dataset, registry, context.instance)
         if seen != changed:
             context.update_cursor(f"{used}{CHANGED}{seen}")
             return dg.SkipReason("the files have changed since the last poll; waiting until they stay the same")
@@ -64,10 +65,13 @@ def new_data_request(dataset: Dataset, registry: Registry) -> dg.RunRequest | dg
     return request(dataset.name, f"new-data/{dataset.name}/{version}/{after}", "new data")
 
 
-def new_feedback_request(dataset: Dataset, instance: dg.DagsterInstance) -> dg.RunRequest | dg.SkipReason:
-    """A retraining if the feedback that the tables lack is a large enough share of the log."""
+def new_feedback_request(
+    dataset: Dataset, registry: Registry, instance: dg.DagsterInstance
+) -> dg.RunRequest | dg.SkipReason:
+    """A retraining if the feedback that the newest version was not trained on is a large enough share of the log."""
+    newest = next(iter(registry.versions(dataset.name)), None)
     try:
-        new, needed = dataset.new_feedback()
+        new, needed = dataset.new_feedback(newest.feedback_position if newest else None)
     except TradewindError as error:
         return dg.SkipReason(str(error))
     if new < needed or not needed:
@@ -75,12 +79,13 @@ def new_feedback_request(dataset: Dataset, instance: dg.DagsterInstance) -> dg.R
         return dg.SkipReason(f"the files are those of the last poll{waiting}")
     if is_retraining(instance, dataset.name):
         return dg.SkipReason("a retraining is running; polling again when it has ended")
-    # one run for each version of the tables: a run that failed before it made new ones is not started again and again
-    version = dataset.tables.current()
-    assert version is not None  # otherwise no feedback was counted
-    return request(dataset.name, f"new-feedback/{dataset.name}/after-tables-{version.number}", "new feedback")
+    # one run for each version: a run that failed before it registered one is not started again and again
+    after = f"after-v{newest.number}" if newest else "first"
+    return request(dataset.name, f"new-feedback/{dataset.name}/{after}", "new feedback")
 
 
 def request(dataset: str, key: str, cause: str) -> dg.RunRequest:
     """A retraining for a cause; Dagster starts one run per key."""
-    return dg.RunRequest(run_key=key, partition_key=dataset, tags={CAUSE_TAG: cause})
+    return dg.RunRequest(
+        run_key=key, partition_key=dataset, tags={CAUSE_TAG: cause, REQUESTED_TAG: clock.now().isoformat()}
+    )

@@ -23,6 +23,7 @@ from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Sc
 from deltalake.exceptions import DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction, create_table_with_add_actions
 
+from recommenders import clock
 from recommenders.datasets.reading.ingest import TABLES, Counts
 from recommenders.errors import DataError
 from recommenders.storage import schema
@@ -126,7 +127,13 @@ class TableStore:
         """
         others = {name: self._add(name, staging, {}) for name in TABLES if name != LOG}
         files = [asdict(file) for file in found.files]
-        metadata = {"data_version": found.version, "counts": asdict(counts), "tables": others, "files": files}
+        metadata = {
+            "data_version": found.version,
+            "counts": asdict(counts),
+            "tables": others,
+            "files": files,
+            **_made_at(),
+        }
         return self.version(self._add(LOG, staging, metadata | _source_metadata(source)))
 
     def restore(self, number: int) -> Version:
@@ -151,6 +158,7 @@ class TableStore:
             "tables": {name: number for name, number in wanted.tables.items() if name != LOG},
             "files": [asdict(file) for file in wanted.files],
             "restored_from": restored_from,
+            **_made_at(),
             **_source_metadata(wanted.source),
         }
         self._delta(LOG).restore(
@@ -244,6 +252,10 @@ def _properties(metadata: dict[str, Any]) -> CommitProperties:
     return CommitProperties(custom_metadata={METADATA_KEY: json.dumps(metadata)} if metadata else None)
 
 
+def _made_at() -> dict[str, str]:
+    return {"made_at": clock.now().isoformat()}
+
+
 def _source_metadata(source: SourcePart | None) -> dict[str, Any]:
     return {"source": asdict(source)} if source else {}
 
@@ -254,7 +266,7 @@ def _to_version(entry: dict[str, Any]) -> Version:
     source = metadata.get("source")
     return Version(
         number,
-        datetime.fromtimestamp(entry["timestamp"] / 1000, UTC),
+        _created(entry, metadata),
         metadata["data_version"],
         Counts(**metadata["counts"]),
         {LOG: number, **metadata["tables"]},
@@ -262,3 +274,9 @@ def _to_version(entry: dict[str, Any]) -> Version:
         metadata.get("restored_from"),
         source and SourcePart(**{**source, "position": source["position"] and Position(*source["position"])}),
     )
+
+
+def _created(entry: dict[str, Any], metadata: dict[str, Any]) -> datetime:
+    """When a version was made; for those of earlier releases, when it was written."""
+    stored = metadata.get("made_at")
+    return datetime.fromisoformat(stored) if stored else datetime.fromtimestamp(entry["timestamp"] / 1000, UTC)

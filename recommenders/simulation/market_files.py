@@ -85,7 +85,7 @@ def write_files(world: World, folder: Path, blocks: Path, block: int = BLOCK) ->
             order = n_orders + np.cumsum(starts_order) - 1
             n_orders += int(starts_order.sum())
             if n_kept := int((order >= first).sum()):
-                table = _lines_table(config, lines[-n_kept:], order[-n_kept:] - first)
+                table = lines_table(config, lines[-n_kept:], order[-n_kept:] - first)
                 writer.write_table(damaged_lines(config, table))
 
 
@@ -134,7 +134,8 @@ def _orders_without_scenarios(world: World, simulated: SimulatedLines, block: in
     return sum(_count_orders(simulate(unchanged, rows[i : i + block])) for i in range(0, len(rows), block))
 
 
-def _lines_table(config: WorldConfig, lines: Lines, order: Ints) -> pa.Table:
+def lines_table(config: WorldConfig, lines: Lines, order: Ints) -> pa.Table:
+    """The table of order_lines.parquet. order: (n_lines,) the number of each line's order, from 0."""
     day_start = day_starts(config, lines["day"].astype(np.int64)).cast(pa.int64()).to_numpy()
     return pa.table(
         {

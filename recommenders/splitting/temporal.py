@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from recommenders import clock
 from recommenders.datasets.spec import Protocol
 from recommenders.errors import DataError
 from recommenders.events.ids import IdMap
@@ -111,7 +112,7 @@ def training_log(events: pa.Table, items: pa.Table, protocol: Protocol, as_of: d
     if events.num_rows == 0:
         raise DataError("a training log needs events; got none; check the split and the quarantine")
     last = _utc(pc.max(events["timestamp"].cast(schema.TIME)).as_py())
-    now = _utc(as_of) if as_of else max(last, datetime.now(UTC))
+    now = _utc(as_of) if as_of else max(last, clock.now())
     as_of = _utc(as_of) if as_of else last
     if last > as_of:
         raise DataError(f"the training log reaches {last.isoformat()}, past as_of {as_of.isoformat()}; filter it first")

@@ -1,11 +1,11 @@
 """What batch lists are made from: the champion with its catalogue and rules, and users' newest events."""
 
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from alembic.util import CommandError
 
+from recommenders.clock import now_us
 from recommenders.errors import ReleaseError, TradewindError
 from recommenders.storage.feedback_reader import FeedbackReader
 from serving.champion.watcher import Champion, ChampionWatcher
@@ -50,7 +50,7 @@ def open_source(settings: ServingSettings, pointer_file: Path, with_rules: bool 
         raise ReleaseError(watcher.problem)
     recent, problem = _recent(settings.feedback_store, watcher.champion)
     found = (watcher.catalogue.problem, watcher.rules.problem, problem)
-    return Source(watcher.champion, recent, time.time_ns() // 1000, with_rules, tuple(filter(None, found)))
+    return Source(watcher.champion, recent, now_us(), with_rules, tuple(filter(None, found)))
 
 
 def _recent(url: str, champion: Champion) -> tuple[RecentEvents | None, str]:

@@ -2,12 +2,12 @@
 
 import asyncio
 import logging
-import time
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from recommenders.clock import now_us
 from serving.endpoints.worker import Worker
 from serving.feedback.events import FeedbackError, OverloadedError
 from serving.web import request_ids
@@ -32,7 +32,7 @@ def routes(worker: Worker) -> list[BaseRoute]:
 async def store(worker: Worker, request: Request, request_id: str) -> Response:
     """Stores the events of a request; the answer comes when they are on disk."""
     body = await read_body(request.scope, request.receive)
-    events = parse_events(body, request.headers.get("content-type", ""), time.time_ns() // 1000)
+    events = parse_events(body, request.headers.get("content-type", ""), now_us())
     try:
         if worker.feedback is None:
             raise FeedbackError("this service has no feedback store")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from recommenders.clock import now_us
 from serving.endpoints.worker import Worker
 from serving.feedback.stored_answer import StoredAnswer
 from serving.web.answers import UnavailableError
@@ -55,7 +56,7 @@ def make(
     if worker.feedback:
         since = worker.feedback.erased_at(as_text(asked.user_id))  # before the events, see RecentEvents.erased_at()
         recent = worker.feedback.recent_items(as_text(asked.user_id), champion.feedback_position)
-    return make_at(champion, asked, sent, request_id, recent, time.time_ns() // 1000, since, worker.cache)
+    return make_at(champion, asked, sent, request_id, recent, now_us(), since, worker.cache)
 
 
 def make_at(

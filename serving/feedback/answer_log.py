@@ -12,6 +12,8 @@ from collections.abc import Callable
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from recommenders.clock import now_us
+
 if TYPE_CHECKING:
     from serving.feedback.store import FeedbackStore
     from serving.feedback.stored_answer import StoredAnswer
@@ -64,7 +66,7 @@ class AnswerLog:
             self._write()
             if time.monotonic() >= self._prune_at:
                 self._prune_at = time.monotonic() + PRUNE_SECONDS
-                self._store.delete_answers(time.time_ns() // 1000 - self._days * DAY)
+                self._store.delete_answers(now_us() - self._days * DAY)
             self.problem = ""
         except Exception as error:  # the thread must survive whatever a driver raises; /health reports it
             if str(error) != self.problem:

@@ -3,11 +3,11 @@
 All functions work in the transaction of a connection in which no other process writes.
 """
 
-import time
 from collections.abc import Iterable, Sequence
 
 from sqlalchemy import Connection, delete, func, insert, select
 
+from recommenders.clock import now_us
 from recommenders.storage.erased_users import id_hash
 from recommenders.storage.feedback_tables import answers, erased_events, erased_users, events
 from serving.feedback.events import StoredEvent
@@ -16,7 +16,7 @@ from serving.feedback.stored_answer import StoredAnswer
 
 def erase(connection: Connection, dataset: str, user_id: str) -> tuple[int, dict[str, int]]:
     """Deletes all rows of a user; returns the time of the erasure and the number of deleted rows of each table."""
-    now, user_hash = time.time_ns() // 1000, id_hash(user_id)
+    now, user_hash = now_us(), id_hash(user_id)
     user_id = user_id.replace("\0", "\ufffd")  # as answers are stored
     newest = connection.execute(select(func.max(events.c.sequence)).where(events.c.dataset == dataset)).scalar() or 0
     own = (events.c.dataset == dataset) & (events.c.user_id == user_id)

@@ -3,7 +3,6 @@
 An unknown user is never an error. This process imports no torch, mlflow or pyarrow.
 """
 
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from recommenders.clock import now_us
 from recommenders.events.histories import Histories
 from recommenders.math.ranked import Ranked
 from recommenders.models import all_models
@@ -180,7 +180,7 @@ class Predictor:
 
     def _chosen(self, query: Query, n: int, moment: int | None, unknown: list[str]) -> Prediction:
         """The list for a query with diversity, or by rules that are active for it."""
-        moment = self.lists.moment(time.time_ns() // 1000) if moment is None else moment
+        moment = self.lists.moment(now_us()) if moment is None else moment
         steering, steered = query.steering, Steered([], {})
         if query.is_steered:
             steered, fallback = self._steered(query, n, moment, use_stored=True)

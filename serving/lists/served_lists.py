@@ -1,11 +1,11 @@
 """The lists of a fitted model as they are served: items on sale, and popular items where the model cannot rank."""
 
-import time
 from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
+from recommenders.clock import now_us
 from recommenders.events.histories import Histories
 from recommenders.events.interactions import Interactions
 from recommenders.events.sale_periods import ALWAYS, OnSale
@@ -42,7 +42,7 @@ class ServedLists:
         The default is moment() of the clock.
         """
         if moment is None:
-            moment = self.moment(time.time_ns() // 1000)
+            moment = self.moment(now_us())
         known = self._on_sale
         if not known.since <= moment < known.until and self.model.sale_periods_ is not None:
             known = self.model.sale_periods_.at(moment)

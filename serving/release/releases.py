@@ -10,9 +10,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 
+from recommenders import clock
 from recommenders.errors import BundleError, ReleaseError, TradewindError
 from recommenders.models import all_models
 from recommenders.storage.locks import locked
@@ -104,7 +104,7 @@ class Releases(ABC):
                 raise ReleaseError(f"{name} cannot be rolled back: {why}; promote a version by number")
             for place, version in self._loadable_versions(dataset, earlier):
                 if champion is not None:
-                    self.set_tags(self.version(dataset, champion), rolled_back_tags(datetime.now(UTC)))
+                    self.set_tags(self.version(dataset, champion), rolled_back_tags(clock.now()))
                 return self._release(version, earlier[:place], {})
             raise ReleaseError(
                 f"{name} cannot be rolled back: no earlier champion can be loaded; promote a version by number"
@@ -238,7 +238,7 @@ class Releases(ABC):
 
     def _release(self, version: Version, earlier: tuple[int, ...], tags: Mapping[str, str]) -> Version:
         folder = self._released_bundle(version)
-        now = datetime.now(UTC)
+        now = clock.now()
         path = self.pointer_file(version.dataset)
         pointer = make_pointer(path, folder, version, now.isoformat(timespec="seconds"), earlier)
         self.set_tags(version, {**tags, **promoted_tags(now)})

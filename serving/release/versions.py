@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from recommenders.evaluation.statistics.report_values import Metrics
+from recommenders.storage.feedback_position import Position
 from serving.release.gate import GateCheck, GateRecord
 
 CHAMPION, PREVIOUS = "champion", "previous"
@@ -70,6 +71,11 @@ class Version:
     def trained_until(self) -> datetime | None:
         """The time of the last event that it was fitted on, UTC."""
         return _time(self.tags.get("trained_until", ""))
+
+    @property
+    def feedback_position(self) -> Position | None:
+        """The last feedback event that it was fitted on; None: on none."""
+        return Position.from_provenance(self.tags)
 
     @property
     def bundle_sha256(self) -> str:

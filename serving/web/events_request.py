@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StrictStr
 
+from recommenders import clock
 from serving.feedback.events import StoredEvent
 from serving.web import validation
 from serving.web.predict_request import ID, MAX_ID_LENGTH, NumberId, as_text
@@ -38,7 +39,7 @@ def _with_a_clock(value: object) -> object:
 
 
 def _possible(time: datetime) -> datetime:
-    if not EPOCH <= time <= datetime.now(UTC) + AHEAD:
+    if not EPOCH <= time <= clock.now() + AHEAD:
         raise ValueError("before 1970, or in the future")
     return time
 

@@ -2,9 +2,10 @@
 
 import random
 import re
-import time
 from collections.abc import Iterable
 from contextvars import ContextVar
+
+from recommenders.clock import now_us
 
 HEADER = b"x-request-id"
 ALLOWED = re.compile(rb"[A-Za-z0-9._-]{1,64}")
@@ -18,7 +19,7 @@ def new() -> str:
     Ids rise with time, so that answers are appended to the index of the store instead of spread over all its pages.
     A secret id would ask the operating system, which takes longer than all else here.
     """
-    return f"{time.time_ns() // 1000:013x}{random.getrandbits(44):011x}"
+    return f"{now_us():013x}{random.getrandbits(44):011x}"
 
 
 def begin(headers: Iterable[tuple[bytes, bytes]]) -> str:

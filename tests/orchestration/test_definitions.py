@@ -22,6 +22,7 @@ LINEAGE = {
     *MODELS,
     *("evaluation_report", "release_candidate", "registered_model", "champion"),
     *("served_catalogue", "bento", "batch_recommendations", "drift_report", "online_quality", "quality_monitor"),
+    "decisions",
 }
 
 
@@ -45,10 +46,9 @@ def test_the_ranker_waits_for_the_tables_whose_leakage_is_checked(defs: dg.Defin
     assert not parents & {"evaluation_report"}
 
 
-def test_the_hourly_drift_report_reads_no_feedback(defs: dg.Definitions) -> None:
-    """Otherwise it would make new tables every hour. The tables wait for the feedback of a retraining."""
+def test_the_hourly_job_reads_the_source_and_the_feedback_and_trains_nothing(defs: dg.Definitions) -> None:
     assets = {key.to_user_string() for key in defs.resolve_job_def(DRIFT).asset_layer.selected_asset_keys}
-    tables = {"raw_dataset", "interactions", "items", "users", "quarantine"}
+    tables = {"raw_dataset", "feedback", "interactions", "items", "users", "quarantine"}
     assert assets == tables | {"drift_report", "served_catalogue", "online_quality", "quality_monitor"}
     graph = defs.resolve_asset_graph()
     for name in ("interactions", "items", "users", "quarantine"):

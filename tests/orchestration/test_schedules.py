@@ -54,7 +54,11 @@ def test_a_night_without_new_data_or_a_new_recipe_trains_nothing(
 
     def trained(*given: str) -> object:
         return tick(
-            nightly, settings, time, instance, [SimpleNamespace(number=3, data_version=given[0], recipe=given[1])]
+            nightly,
+            settings,
+            time,
+            instance,
+            [SimpleNamespace(number=3, data_version=given[0], recipe=given[1], feedback_position=None)],
         )
 
     skipped = trained(*origin)
@@ -64,7 +68,7 @@ def test_a_night_without_new_data_or_a_new_recipe_trains_nothing(
     assert isinstance(trained(origin[0], "another recipe"), dg.RunRequest)
     learning = settings.model_copy(update={"feedback_weights": {"purchase": 1.0}})
     Dataset(learning).ingest()
-    newest = [SimpleNamespace(number=3, data_version=origin[0], recipe=origin[1])]
+    newest = [SimpleNamespace(number=3, data_version=origin[0], recipe=origin[1], feedback_position=None)]
     assert isinstance(tick(nightly, learning, time, instance, newest), dg.SkipReason)
     event = StoredEvent("e1", "purchase", "17850", "85123A", 1_800_000_000_000_000, 1_800_000_000_000_000)
     FeedbackStore(learning.feedback_store, "online_retail").append([event])

@@ -21,8 +21,9 @@ from monitoring.alerts import dispatcher, planning
 from monitoring.alerts.alert import Alert
 from monitoring.alerts.channels import AppriseChannel
 from monitoring.alerts.configuration import ChannelConfig
-from monitoring.alerts.dispatcher import AlertDispatcher, now_utc
+from monitoring.alerts.dispatcher import AlertDispatcher
 from monitoring.alerts.outbox import Outbox
+from recommenders.clock import now
 
 POINTS: dict[str, tuple[Any, str]] = {  # name -> the function after which the process ends
     "alert stored, nothing else": (Outbox, "append"),
@@ -57,7 +58,7 @@ def kill_after(point: str, skip: int) -> None:
 
 def run(alerts: AlertDispatcher, job: dict[str, Any], stored: int) -> None:
     """One process: stores the alerts, then sends until nothing is due. stored: a pipe, a byte for each alert."""
-    alerts.clock = lambda: now_utc() + timedelta(hours=job["hours"])
+    alerts.clock = lambda: now() + timedelta(hours=job["hours"])
     if job["point"]:
         kill_after(job["point"], job["skip"])
     for one in job["ids"]:

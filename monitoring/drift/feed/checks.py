@@ -20,12 +20,12 @@ ATTRIBUTES = {
 DUPLICATE_KEY = ("user_id", "item_id", "event", "quantity", "unit_price", "rating")  # equal in duplicate rows
 
 # A share that changed by less than its margin is no problem, even if the past shares were constant.
-VALUE_MARGIN = 0.1
+VALUE_MARGIN = 0.05
 ATTRIBUTE_MARGIN = 0.2  # attributes of new items and users are often filled later
 KNOWN_ID_MARGIN = 0.3  # the numbers of items and users grow
 REFORMATTED_MARGIN = 0.05
 DUPLICATE_MARGIN = 0.2
-UNIT_MARGIN = 0.1
+UNIT_MARGIN = {"unit_price": 0.05, "quantity": 0.1}  # quantities of one item differ more than its prices
 HOUR_MARGIN = 0.05
 UNIT_FACTOR = 5.0  # from the usual value of an item: prices in cents or quantities in dozens, no market
 MIN_USUAL = 3  # events of an item that give its usual value
@@ -56,7 +56,7 @@ def build_checks(log: Events, items: pa.Table, users: pa.Table | None, earlier_i
         checks.append(_constant_check(name, log.codes(name), partial(_show_value, log, name), is_id))
     time_of_day = np.unique(log.seconds % 86_400, return_inverse=True)[1]
     checks.append(_constant_check("time of day", time_of_day, partial(_show_value, log, "timestamp"), is_id=False))
-    checks += [_unit_check(log, name) for name in ("unit_price", "quantity")]
+    checks += [_unit_check(log, name) for name in UNIT_MARGIN]
     return [*checks, _clock_check(log), _duplicate_check(log)]
 
 
@@ -166,7 +166,7 @@ def _unit_check(log: Events, name: str) -> FeedCheck:
         name,
         f"is {UNIT_FACTOR:g} times as large or as small as usual for the item",
         lambda window: is_far[window.rows],
-        partial(share_limits, None, UNIT_MARGIN),
+        partial(share_limits, None, UNIT_MARGIN[name]),
         lambda row: f"{log.value(name, row):g} for item {log.value('item_id', row)!r}",
         ~np.isnan(logarithms - usual),
     )

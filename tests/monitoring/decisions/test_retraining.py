@@ -7,6 +7,7 @@ import pytest
 
 from monitoring.decisions.retraining import (
     FIRST_WAIT,
+    FOLLOW_UPS,
     MAX_ATTEMPTS,
     Decision,
     PastRun,
@@ -20,7 +21,7 @@ from monitoring.decisions.retraining import (
 
 END = datetime(2026, 3, 1, tzinfo=UTC)
 NOW = END + timedelta(hours=1)
-DAY = timedelta(days=1)
+DAY, WEEK = timedelta(days=1), timedelta(days=7)
 KEY = "drift:2026-03-01T00:00:00Z:v7"
 SIGNS = Signs(END, "v7", [["log_unit_price"], [], ["log_unit_price"]], summary="prices moved")
 QUIET = Signs(END, "v7", [[], [], []])
@@ -144,3 +145,33 @@ def test_lasting_drift_starts_one_run_per_cool_down() -> None:
         if decision.retrain:
             runs.append(PastRun(decision.key, now))
     assert len(runs) == 5
+
+
+@pytest.mark.parametrize("cause", ["drift", "quality"])
+def test_a_retraining_for_a_change_is_followed_by_two_more(cause: str) -> None:
+    """Each day the decision is made on the data of the day."""
+    runs, days = [PastRun(retrain_key(cause, END, "v7"), END)], []
+    for day in range(60):
+        now = END + day * DAY
+        decision = decided(replace(QUIET, window_end=now, reference_version=f"v{day}", window=WEEK), *runs, now=now)
+        if decision.retrain:
+            assert decision.cause == "follow-up"
+            assert f"{day} days more" in decision.reason
+            days.append(day)
+            runs.append(PastRun(decision.key, now))
+    assert days == [7 * n for n in FOLLOW_UPS]
+
+
+def test_only_a_change_is_followed_and_a_new_change_begins_anew() -> None:
+    signs = replace(QUIET, window_end=END + 60 * DAY, reference_version="v9", window=WEEK)
+    late = END + 61 * DAY
+    aged, failed = PastRun(retrain_key("age", END, "v7"), END), PastRun(KEY, END, failed=True)
+    assert not decided(signs, now=late).retrain
+    assert not decided(signs, aged, failed, now=late).retrain
+    assert not decided(replace(signs, window=None), PastRun(KEY, END), now=late).retrain
+    followed = [PastRun(retrain_key("follow-up", END + n * WEEK, "v8"), END + n * WEEK) for n in FOLLOW_UPS]
+    assert not decided(signs, PastRun(KEY, END), *followed, now=late).retrain
+    again = PastRun(retrain_key("quality", END + 50 * DAY, "v8"), END + 50 * DAY)
+    assert decided(signs, PastRun(KEY, END), *followed, again, now=late).cause == "follow-up"
+    unfinished = [PastRun(one.key, one.started, failed=True) for one in followed]
+    assert decided(signs, PastRun(KEY, END), *unfinished, now=late).retrain

@@ -26,7 +26,7 @@ def days(rates: list[float], version: int, begin: int, seed: int = 0) -> list[Da
 
 def by_release(before: list[float], since: list[float]) -> QualityFall:
     known = days(before, 7, FIRST_DAY + 28 - 7 * len(before)) + days(since, 8, FIRST_DAY + 28, seed=1)
-    return fall_by_release(known, 8, RELEASED)
+    return fall_by_release(known, 8, RELEASED, (7,))
 
 
 def test_a_worse_version_is_found_in_its_first_window() -> None:
@@ -36,6 +36,14 @@ def test_a_worse_version_is_found_in_its_first_window() -> None:
     assert "version 8 against the versions before it: the quality fell; mean 0." in found.reason
     assert not by_release([0.4, 0.4, 0.4], [0.4]).fell
     assert not by_release([0.2, 0.2, 0.2], [0.4]).fell
+
+
+def test_the_lists_of_a_version_that_was_taken_back_are_no_baseline() -> None:
+    """Version 7 mixed up its items for a week, and version 6 served again until the release of version 8."""
+    known = [*days([0.4], 6, FIRST_DAY + 7), *days([0.0], 7, FIRST_DAY + 14), *days([0.4], 6, FIRST_DAY + 21)]
+    known += days([0.2], 8, FIRST_DAY + 28, seed=1)
+    assert fall_by_release(known, 8, RELEASED, earlier=(6,)).fell
+    assert not fall_by_release(known, 8, RELEASED, earlier=(6, 7)).fell
 
 
 def test_a_release_is_judged_in_its_first_windows_only() -> None:
@@ -58,12 +66,12 @@ def test_a_decay_is_found_against_the_own_first_windows() -> None:
 
 def test_days_of_a_window_that_is_not_over_do_not_count() -> None:
     known = days([0.4] * 3, 7, FIRST_DAY + 7) + days([0.0], 8, FIRST_DAY + 28)[:6]
-    assert fall_by_release(known, 8, RELEASED).window_end is None
+    assert fall_by_release(known, 8, RELEASED, (7,)).window_end is None
 
 
 def test_too_few_users_are_no_evidence() -> None:
     few = [DailyValues(FIRST_DAY + day, 7, True, ["u1"], np.ones(1)) for day in range(28)]
-    found = fall_by_release(few + days([0.0], 8, FIRST_DAY + 28), 8, RELEASED)
+    found = fall_by_release(few + days([0.0], 8, FIRST_DAY + 28), 8, RELEASED, (7,))
     assert (found.fell, found.window_end) == (False, None)
     assert "not tested; 1 mature windows, 4 users of 30 before them" in found.reason
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,15 @@ import dagster as dg
 import pyarrow.compute as pc
 import pytest
 
+from orchestration.assets.feedback import why_not
 from orchestration.assets.tables import last_event
 from orchestration.io_manager import TableVersion
+from orchestration.jobs import DRIFT, RETRAINING
 from orchestration.launcher import platform_state
 from orchestration.launcher.runs import materialise, upstream
 from orchestration.resources import Dataset, resources
 from orchestration.settings import Settings
+from recommenders.clock import drill_clock, set_time
 from recommenders.datasets.reading.counted_feedback import PASSED_OVER
 from recommenders.datasets.store import SourcePart
 from recommenders.models.all_models import MODELS
@@ -146,21 +150,35 @@ def test_the_tables_take_into_account_what_was_read_but_a_restored_version_does_
     assert last_event(later, read) == Position(9, "e9")
 
 
-def test_new_feedback_is_what_the_next_tables_would_add(settings: Settings) -> None:
+@pytest.mark.parametrize(("job", "days", "reads"), [(DRIFT, 0, False), (DRIFT, 1, True), (RETRAINING, 0, True)])
+def test_the_hourly_job_reads_feedback_once_a_day(settings: Settings, job: str, days: int, reads: bool) -> None:
+    """Each reading makes new tables. Only a retraining reads at any time."""
+    dataset = Dataset(settings)
+    assert why_not(dataset, DRIFT) == ""  # there are no tables yet
+    clock = settings.home / "clock"
+    with drill_clock(clock):
+        set_time(clock, datetime(2026, 5, 4, 13, tzinfo=UTC))
+        dataset.ingest()
+        set_time(clock, datetime(2026, 5, 4, 23, tzinfo=UTC) + timedelta(days=days))
+        why = why_not(dataset, job)
+    assert why == ("" if reads else "the tables of 2026-05-04 are there; a retraining reads at once")
+
+
+def test_new_feedback_is_what_a_version_was_not_trained_on(settings: Settings) -> None:
     settings = settings.model_copy(update={"feedback_share": 0.001})
     dataset = Dataset(settings)
-    assert dataset.new_feedback() == (0, 0)  # there are no tables yet
+    assert dataset.new_feedback(None) == (0, 0)  # there are no tables yet
     dataset.ingest()
     until, needed = newest(settings), round(0.001 * settings.tables.current().counts.kept)
-    assert dataset.new_feedback() == (0, needed)  # there is no store yet
+    assert dataset.new_feedback(None) == (0, needed)  # there is no store yet
     send(settings, [after(until, 1), after(until, 0), after(until, 3, event="cart")])
-    assert dataset.new_feedback() == (1, needed)
-    assert Dataset(settings.model_copy(update={"feedback_weights": {}})).new_feedback() == (0, 0)
+    assert dataset.new_feedback(None) == (1, needed)
+    assert Dataset(settings.model_copy(update={"feedback_weights": {}})).new_feedback(None) == (0, 0)
     collect(dataset.feedback_store, dataset.feedback)
     assert dataset.data_version() != settings.tables.current().data_version
-    assert dataset.new_feedback() == (1, needed)  # in a file, but not in the tables
     dataset.ingest()
     assert dataset.data_version() == settings.tables.current().data_version
-    assert dataset.new_feedback()[0] == 0
+    assert dataset.new_feedback(None) == (1, needed)  # in the tables, but in no version
+    assert dataset.new_feedback(Position(3, "e3"))[0] == 0
     send(settings, [after(until, number) for number in range(10, 100)])
-    assert dataset.new_feedback()[0] == needed  # it counts no further
+    assert dataset.new_feedback(Position(3, "e3"))[0] == needed  # it counts no further

@@ -118,7 +118,8 @@ def test_the_monitor_puts_a_fall_of_the_quality_down_to_the_release(
 
     def monitor(champion: SimpleNamespace | None) -> QualityMonitor:
         context = dg.build_asset_context(partition_key=NAME)
-        registry = SimpleNamespace(champion=lambda _dataset: champion)
+        pointer = SimpleNamespace(earlier=(7,))
+        registry = SimpleNamespace(champion=lambda _dataset: champion, pointer=lambda _dataset: pointer)
         return quality_monitor(context, settings=settings, datasets=Datasets(settings), registry=registry)
 
     assert monitor(None).release.reason == "no version serves yet"

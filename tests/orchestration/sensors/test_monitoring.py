@@ -21,7 +21,7 @@ from orchestration.io_manager import Lake, form_of
 from orchestration.jobs import RETRAINING
 from orchestration.launcher.dagster_internals import origin
 from orchestration.resources import resources
-from orchestration.sensors.monitoring import DECISIONS, monitoring_sensor, rollback_sensor, windows_since
+from orchestration.sensors.monitoring import decisions, monitoring_sensor, rollback_sensor, windows_since
 from orchestration.settings import Settings
 from serving.settings import PROJECT
 
@@ -105,7 +105,7 @@ def test_lasting_drift_starts_one_retraining_per_window(settings: Settings) -> N
         assert (request.tags["cause"], request.run_key) == ("drift", "drift:2010-12-09T12:00:00Z:none")
         assert request.partition_key == NAME
         (decision,) = recorded
-        assert (decision.asset_key, decision.partition) == (DECISIONS, NAME)
+        assert (decision.asset_key, decision.partition) == (decisions.key, NAME)
         assert decision.metadata["done"].value is True
         assert "category drifted in 2 or more" in decision.metadata["reason"].value
         again, _, _, recorded = poll(sensor, settings, instance, cursor)  # the daemon was killed before it started it
