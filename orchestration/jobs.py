@@ -28,7 +28,7 @@ retraining_job = dg.define_asset_job(
 drift_job = dg.define_asset_job(
     DRIFT,
     # without `feedback`: new events would make new tables every hour, from the whole source
-    selection=dg.AssetSelection.assets("drift_report", "served_catalogue", "quality_monitor")
+    selection=dg.AssetSelection.assets("drift_report", "served_catalogue", "quality_monitor", "prediction_drift")
     .upstream()
     .required_multi_asset_neighbors()
     - dg.AssetSelection.assets("feedback"),

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 Severity = Literal["info", "warning", "critical"]
 Cause = Literal[
-    "drift", "broken feed", "quality fall", "rollback", "failed run"
+    "drift", "broken feed", "prediction drift", "quality fall", "rollback", "failed run"
 ]  # each has a section in docs/alerts.md
 Kind = Literal["alert", "reminder", "resolved"]
 

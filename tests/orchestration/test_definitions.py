@@ -22,6 +22,7 @@ LINEAGE = {
     *MODELS,
     *("evaluation_report", "release_candidate", "registered_model", "champion"),
     *("served_catalogue", "bento", "batch_recommendations", "drift_report", "online_quality", "quality_monitor"),
+    "prediction_drift",
 }
 
 
@@ -49,7 +50,13 @@ def test_the_hourly_drift_report_reads_no_feedback(defs: dg.Definitions) -> None
     """Otherwise it would make new tables every hour. The tables wait for the feedback of a retraining."""
     assets = {key.to_user_string() for key in defs.resolve_job_def(DRIFT).asset_layer.selected_asset_keys}
     tables = {"raw_dataset", "interactions", "items", "users", "quarantine"}
-    assert assets == tables | {"drift_report", "served_catalogue", "online_quality", "quality_monitor"}
+    assert assets == tables | {
+        "drift_report",
+        "served_catalogue",
+        "online_quality",
+        "quality_monitor",
+        "prediction_drift",
+    }
     graph = defs.resolve_asset_graph()
     for name in ("interactions", "items", "users", "quarantine"):
         assert dg.AssetKey("feedback") in graph.get(dg.AssetKey(name)).parent_keys
