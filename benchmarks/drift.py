@@ -13,6 +13,8 @@
 - tastes: users of one segment and region exchange their orders, so that no distribution changes: input tests must be
   silent. And the scenario taste_permutation of the market, in which users discover new products afterwards, so that
   inputs do change.
+- lists: the test of the served lists, in windows of versions of EASE that serve the same markets for eight weeks each,
+  without a change and with one in the fifth week (measuring/drift/served_lists.py).
 - quality: the sequential test of a hit rate that falls from .10 to .07.
 
 Development used the markets with seeds 1 to 8 and 101 to 112; the figures are of seeds 301 and up. The rows of each
@@ -32,7 +34,7 @@ import numpy as np
 import pyarrow as pa
 from measuring import result_table
 from measuring.disk_cache import code_version, kept_json, key_of
-from measuring.drift import evidently_defaults, hit_rates
+from measuring.drift import evidently_defaults, hit_rates, served_lists
 from measuring.drift.logs import RETAIL, RETAIL_END, Log, days_before, online_retail, small_world
 from measuring.drift.trials import Alarms, drift_alarms, fault_delays, feed_alarms, market_delays
 from measuring.drift.window_changes import faults, market_changes, smaller_changes
@@ -45,6 +47,7 @@ from recommenders.simulation.config import Scenario
 SEEDS = range(301, 313)
 N_DELAY_SEEDS, ENDS = 10, 3  # markets of the delays, and ends of the log of each
 TASTE_SEEDS, TASTE_WEEKS = range(401, 407), 8
+LIST_SEEDS, LIST_DELAYS = range(501, 519), 2  # markets, and versions of each that get a change
 TASTE_DAY = date(2026, 5, 5)
 N_FEED, N_PEER = 25, 4  # windows of each market for the feed, and for Evidently
 QUICK_SEEDS, QUICK_ORDERS, QUICK_DAYS = range(1, 2), 6_000, 220
@@ -53,7 +56,7 @@ PROMISED_DELAY, LATEST_DELAY, QUALITY_DELAY = 1.0, 2.0, 3.0
 
 
 def main() -> None:
-    parts = {"false_alarms": false_alarms, "delays": delays, "tastes": tastes, "quality": quality}
+    parts = {"false_alarms": false_alarms, "delays": delays, "tastes": tastes, "lists": lists, "quality": quality}
     result_table.run_parts("drift", __doc__, "--parts", parts)
 
 
@@ -182,6 +185,32 @@ def taste_alarms(seed: int, quick: bool) -> Alarms:
     """The drift alarms of the first TASTE_WEEKS weeks after all users exchanged their tastes."""
     log = _world(seed, quick, Scenario("taste_permutation", TASTE_DAY, 1.0))
     return drift_alarms(log, 7, float(log.seconds.max()))[-TASTE_WEEKS:]
+
+
+def lists(quick: bool) -> Iterator[dict[str, Any]]:
+    worlds = [kept("lists", seed, quick, partial(world_lists, seed, quick)) for seed in _seeds(LIST_SEEDS, quick)]
+    still = _flags([each for world in worlds for each in world["still"]])
+    yield share("served lists, a week: alarms", still, MOST_FALSE)
+    named = []
+    for kind, promised in (("promised", True), ("smaller", False)):
+        trials = [trial for world in worlds for trial in world[kind]]
+        for name in trials[0]:
+            found = [trial[name] for trial in trials]
+            yield from delay_rows(name, found, promised)
+            named += [each["named"] for each in found] if promised else []
+    yield share("promised changes of lists: the alarm names the figure", named, LEAST_NAMED, lower_is_better=False)
+
+
+def world_lists(seed: int, quick: bool) -> dict[str, Any]:
+    log = _world(seed, quick)
+    found: dict[str, Any] = {"still": [], "promised": [], "smaller": []}
+    for n, asked in enumerate(served_lists.versions(log)):
+        found["still"].append(served_lists.still_alarms(asked, log.items))
+        if n < (1 if quick else LIST_DELAYS):
+            category = log.categories[(seed + n) % len(log.categories)]
+            for kind, changes in (("promised", served_lists.promised), ("smaller", served_lists.smaller)):
+                found[kind].append(served_lists.list_delays(asked, log.items, changes(category)))
+    return found
 
 
 def quality(quick: bool) -> Iterator[dict[str, Any]]:

@@ -28,7 +28,7 @@ retraining_job = dg.define_asset_job(
 
 drift_job = dg.define_asset_job(
     DRIFT,
-    selection=dg.AssetSelection.assets("drift_report", "served_catalogue", "quality_monitor")
+    selection=dg.AssetSelection.assets("drift_report", "served_catalogue", "quality_monitor", "prediction_drift")
     .upstream()
     .required_multi_asset_neighbors(),
     description="Reads the source, renews the served catalogue, compares the newest window with the events before, and "

@@ -9,7 +9,7 @@ from recommenders import clock
 
 Severity = Literal["info", "warning", "critical"]
 Cause = Literal[
-    "drift", "broken feed", "quality fall", "rollback", "failed run"
+    "drift", "broken feed", "prediction drift", "quality fall", "rollback", "failed run"
 ]  # each has a section in docs/alerts.md
 Kind = Literal["alert", "reminder", "resolved"]
 

@@ -130,9 +130,9 @@ def _label_change(pair: Comparison, codes: Codes, n_labels: int, first: int = 0)
     if min(count.sum() for count in counts) < MIN_VALUES:
         return None
     (before, residual_before), (now, residual_now) = (
-        _ratio(of_user[:, first:], count) for of_user, count in zip(sums, counts, strict=True)
+        ratio_by_user(of_user[:, first:], count) for of_user, count in zip(sums, counts, strict=True)
     )
-    return Change(before, now, now - before, _error(residual_now - residual_before))
+    return Change(before, now, now - before, standard_error(residual_now - residual_before))
 
 
 def _number_change(pair: Comparison, values: Floats) -> Change | None:
@@ -143,14 +143,14 @@ def _number_change(pair: Comparison, values: Floats) -> Change | None:
         return None
     distances = np.abs(values - np.median(values[sides[0]]))
     (before, residual_before), (now, residual_now) = (
-        _ratio(
+        ratio_by_user(
             np.stack([np.bincount(pair.users[side], of[side], pair.n_users) for of in (values, distances)], axis=1),
             np.bincount(pair.users[side], minlength=pair.n_users).astype(np.float64),
         )
         for side in sides
     )
     spread = max(float(values[sides[0]].std()), 1e-12)
-    return Change(before, now, (now - before) / spread, _error(residual_now - residual_before) / spread)
+    return Change(before, now, (now - before) / spread, standard_error(residual_now - residual_before) / spread)
 
 
 def _activity_change(pair: Comparison, starts_order: Flags) -> Change | None:
@@ -166,14 +166,14 @@ def _activity_change(pair: Comparison, starts_order: Flags) -> Change | None:
     return Change(*(np.array([value]) for value in both))
 
 
-def _ratio(sums: Floats, counts: Floats) -> tuple[Floats, Floats]:
+def ratio_by_user(sums: Floats, counts: Floats) -> tuple[Floats, Floats]:
     """The ratio sum / count over all users, (n_values,), and the influence of each user on it, (n_users, n_values)."""
     total = counts.sum()
     ratio = sums.sum(axis=0) / total
     return ratio, (sums - ratio * counts[:, None]) / total
 
 
-def _error(influence: Floats) -> Floats:
+def standard_error(influence: Floats) -> Floats:
     """The standard error by the users' influences, (n_values,), as with a bootstrap of users (linearised)."""
     error: Floats = np.sqrt(np.sum(influence**2, axis=0))
     return error

@@ -66,13 +66,18 @@ def deviations(
     }
 
 
-def _deviation(past: Sequence[Change], newest: Change, alarm_rate: float, floors: Floats) -> Deviation:
-    usual, spread = usual_effect(np.array([change.effect for change in past]))
+def deviation(newest: Change, usual: Floats, spread: Floats, limit: float, floors: Floats) -> Deviation:
+    """How far a change is from the usual one. usual, spread, floors: (n_values,), the least effects that matter."""
     size = np.abs(newest.effect - usual) / np.maximum(np.maximum(spread, newest.error), TINY)
-    limit = prediction_limit(len(past), alarm_rate / size.size / 2)  # a change up or down
     matters = np.minimum(np.abs(newest.effect), np.abs(newest.effect - usual)) >= floors
     value = int(np.where(matters, size, -1.0).argmax() if matters.any() else size.argmax())
     return Deviation(value, float(size[value]), limit, bool(matters[value] and size[value] > limit))
+
+
+def _deviation(past: Sequence[Change], newest: Change, alarm_rate: float, floors: Floats) -> Deviation:
+    usual, spread = usual_effect(np.array([change.effect for change in past]))
+    limit = prediction_limit(len(past), alarm_rate / newest.effect.size / 2)  # a change up or down
+    return deviation(newest, usual, spread, limit, floors)
 
 
 def usual_effect(past: Floats) -> tuple[Floats, Floats]:

@@ -90,16 +90,23 @@ class Attribution:
 
 
 @contextmanager
+def open_engine() -> Iterator[duckdb.DuckDBPyConnection]:
+    """DuckDB in memory; beyond MEMORY it writes to a temporary folder."""
+    with TemporaryDirectory(prefix="tradewind-online-") as folder, duckdb.connect() as engine:
+        for setting, value in {"memory_limit": MEMORY, "temp_directory": folder}.items():
+            engine.execute(f"set {setting} = '{value}'")
+        engine.execute("set preserve_insertion_order = false")
+        yield engine
+
+
+@contextmanager
 def attributed(reader: OnlineReader, rules: Attribution, begin: int, end: int) -> Iterator[duckdb.DuckDBPyConnection]:
     """The relations above for the lists of a period, in microseconds. Raises DataError if the store cannot be read.
 
     What happened before the period is read, too: an event that belongs to an earlier list belongs to no list of it.
     """
     earlier = begin - rules.longest
-    with TemporaryDirectory(prefix="tradewind-online-") as folder, duckdb.connect() as engine:
-        for setting, value in {"memory_limit": MEMORY, "temp_directory": folder}.items():
-            engine.execute(f"set {setting} = '{value}'")
-        engine.execute("set preserve_insertion_order = false")
+    with open_engine() as engine:
         engine.execute(TABLES)
         for page in reader.events(earlier, end + rules.longest):
             engine.register("page", page)

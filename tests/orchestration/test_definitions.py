@@ -22,7 +22,7 @@ LINEAGE = {
     *MODELS,
     *("evaluation_report", "release_candidate", "registered_model", "champion"),
     *("served_catalogue", "bento", "batch_recommendations", "drift_report", "online_quality", "quality_monitor"),
-    "decisions",
+    *("prediction_drift", "decisions"),
 }
 
 
@@ -49,7 +49,8 @@ def test_the_ranker_waits_for_the_tables_whose_leakage_is_checked(defs: dg.Defin
 def test_the_hourly_job_reads_the_source_and_the_feedback_and_trains_nothing(defs: dg.Definitions) -> None:
     assets = {key.to_user_string() for key in defs.resolve_job_def(DRIFT).asset_layer.selected_asset_keys}
     tables = {"raw_dataset", "feedback", "interactions", "items", "users", "quarantine"}
-    assert assets == tables | {"drift_report", "served_catalogue", "online_quality", "quality_monitor"}
+    judged = {"drift_report", "online_quality", "quality_monitor", "prediction_drift"}
+    assert assets == tables | judged | {"served_catalogue"}
     graph = defs.resolve_asset_graph()
     for name in ("interactions", "items", "users", "quarantine"):
         assert dg.AssetKey("feedback") in graph.get(dg.AssetKey(name)).parent_keys
