@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
@@ -15,6 +16,8 @@ POPULARITY, ACTIVITY, NEW_ITEMS, NEW_USERS = "popularity", "activity", "new item
 NUMBERS = (POPULARITY, "log_unit_price", "log_quantity", "rating")
 MAX_LABELS = 30  # the most common; the rest is "other"
 FEW_VALUES = 20  # numbers with at most this many values are not clipped
+UNIT_FACTOR = 5.0  # from the usual value of an item: prices in cents or quantities in dozens, no market
+MIN_USUAL = 3  # events of an item that give its usual value
 CLIP = 0.005  # share of each tail: one extreme value must not hide a shift
 
 Rows = NDArray[np.int64]
@@ -69,8 +72,9 @@ def encode(reference: pa.Table, current: pa.Table, items: pa.Table, users: pa.Ta
         if source is not None:
             values = _lookup(table[key], source[key], source[name])
             labels[name], names[name] = _labels(values, reference.num_rows)
+    item_codes = _codes(table["item_id"])
     numbers = {
-        "log_unit_price": _logarithms(table["unit_price"]),
+        "log_unit_price": _in_one_unit(_logarithms(table["unit_price"]), item_codes, reference.num_rows),
         "log_quantity": _logarithms(table["quantity"]),
         "rating": _floats(table["rating"]),
     }
@@ -79,7 +83,7 @@ def encode(reference: pa.Table, current: pa.Table, items: pa.Table, users: pa.Ta
     days = pa.array(np.floor(seconds / 86400).astype(np.int64)).cast(pa.string())
     # Without order ids, the events of a user on one day.
     orders = pc.coalesce(table["order_id"], pc.binary_join_element_wise(table["user_id"], days, " "))
-    item_codes, user_codes, order_codes = (_codes(ids) for ids in (table["item_id"], table["user_id"], orders))
+    user_codes, order_codes = (_codes(ids) for ids in (table["user_id"], orders))
     return EncodedLog(reference.num_rows, numbers, labels, names, item_codes, user_codes, order_codes, seconds)
 
 
@@ -129,6 +133,25 @@ def _labels(values: pa.ChunkedArray, n_reference: int) -> tuple[Codes, tuple[str
 def _codes(values: pa.ChunkedArray) -> Codes:
     indices: Codes = values.combine_chunks().dictionary_encode().indices.to_numpy()
     return indices.astype(np.int32)
+
+
+def _in_one_unit(logarithms: Floats, items: Codes, n_reference: int) -> Floats:
+    """Without the values that are so far from the usual one of their item that the unit is wrong: they are unknown.
+
+    A fault of the feed is no change of the market, and would look like one as long as a window has a few such values.
+    If most of the newest values are like that, they stay: then `usual` is wrong, or the feed check finds it.
+    """
+    usual = usual_values(logarithms, items, n_reference)
+    is_far = np.abs(logarithms - usual) >= np.log(UNIT_FACTOR)
+    most = 2 * is_far[n_reference:].sum() >= (~np.isnan(logarithms[n_reference:])).sum()
+    return logarithms if most else np.where(is_far, np.nan, logarithms)
+
+
+def usual_values(logarithms: Floats, items: Codes, n_reference: int) -> Floats:
+    """(n,) the median of the reference for each event's item; nan for items with fewer than MIN_USUAL values there."""
+    past = pd.Series(logarithms[:n_reference]).groupby(items[:n_reference])
+    usual: Floats = past.median().where(past.count() >= MIN_USUAL).reindex(items).to_numpy()
+    return usual
 
 
 def _floats(values: pa.ChunkedArray) -> Floats:

@@ -8,6 +8,7 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from monitoring.drift.columns import UNIT_FACTOR, usual_values
 from monitoring.drift.feed.events import Codes, Events, Flags
 from monitoring.drift.feed.shares import LARGE_DROP, MIN_EVENTS, FeedCheck, Shares, share_limits, upper_limit
 from monitoring.drift.windows import Window
@@ -27,8 +28,6 @@ REFORMATTED_MARGIN = 0.05
 DUPLICATE_MARGIN = 0.2
 UNIT_MARGIN = {"unit_price": 0.05, "quantity": 0.1}  # quantities of one item differ more than its prices
 HOUR_MARGIN = 0.05
-UNIT_FACTOR = 5.0  # from the usual value of an item: prices in cents or quantities in dozens, no market
-MIN_USUAL = 3  # events of an item that give its usual value
 QUIET_HOUR = 0.02  # share of past events; an hour is quiet if it and its neighbours have less (summer time moves one)
 CONSTANT = 0.9  # a value with a lower share is not a constant; for example a user with very many events
 
@@ -159,8 +158,7 @@ def _unit_check(log: Events, name: str) -> FeedCheck:
     """Values that are UNIT_FACTOR times the usual value of their item or more, or that small a part of it."""
     values = np.asarray(log.table[name].to_numpy(), np.float64)
     logarithms = np.log(values, out=np.full(values.size, np.nan), where=values > 0)
-    past = pd.Series(logarithms[: log.n_reference]).groupby(log.codes("item_id")[: log.n_reference])
-    usual = past.median().where(past.count() >= MIN_USUAL).reindex(log.codes("item_id")).to_numpy()
+    usual = usual_values(logarithms, log.codes("item_id"), log.n_reference)
     is_far = np.abs(logarithms - usual) >= np.log(UNIT_FACTOR)
     return FeedCheck(
         name,

@@ -50,6 +50,23 @@ def test_numbers_are_logarithms_and_nan_where_there_is_none() -> None:
     np.testing.assert_allclose(log.numbers["rating"], [NAN, 4.0])
 
 
+def test_a_price_in_another_unit_is_not_known_unless_most_are() -> None:
+    """Three prices make the usual one of an item; item b has two."""
+    reference = events(*({"item_id": item, "unit_price": 2.0} for item in "aaabb"))
+    few = [
+        {"unit_price": 200.0},
+        {"unit_price": 9.9},
+        {"unit_price": 0.4},
+        {"item_id": "b", "unit_price": 200.0},
+        {"unit_price": 3.0},
+    ]
+    found = encode(reference, events(*few), items(), None).numbers["log_unit_price"][5:]
+    np.testing.assert_allclose(np.exp(found), [NAN, 9.9, NAN, 200.0, 3.0])
+    most = [{"unit_price": 200.0}, {"unit_price": 210.0}, {"unit_price": 3.0}]
+    found = encode(reference, events(*most), items(), None).numbers["log_unit_price"][5:]
+    np.testing.assert_allclose(np.exp(found), [200.0, 210.0, 3.0])
+
+
 @pytest.mark.parametrize(("n_values", "is_clipped"), [(20, False), (21, True)])
 def test_tails_are_clipped_to_those_of_the_reference(n_values: int, is_clipped: bool) -> None:
     stars = np.arange(1.0, n_values + 1)

@@ -12,6 +12,7 @@ import urllib.request
 from dataclasses import replace
 from datetime import timedelta
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -268,3 +269,15 @@ def wait_for(url: str, seconds: float = 60) -> None:
 
 def test_report_url():
     assert report_url("http://127.0.0.1:5004/", "p", "s") == "http://127.0.0.1:5004/projects/p/reports/s"
+
+
+@pytest.mark.parametrize(("share", "is_broken"), [(0.03, False), (0.1, True)])
+def test_a_few_prices_in_cents_are_a_fault_of_the_feed_and_no_drift(market, compare, share, is_broken):
+    """Also as long as the window has fewer of them than a broken feed: else its end would start a retraining."""
+    current = market.window(1, 203, 7, rating=4.0)
+    price = current["unit_price"].to_numpy()
+    cents = np.where(np.random.default_rng(0).random(len(price)) < share, 100 * price, price)
+    column = current.schema.get_field_index("unit_price")
+    report = compare(current.set_column(column, "unit_price", pa.array(cents)))
+    assert bool(report.feed_problems) == is_broken
+    assert not next(found for found in report.columns if found.name == "log_unit_price").drifted
