@@ -140,9 +140,9 @@ def test_a_candidate_below_popularity_is_stopped_before_it_is_registered(
         hybrid={"model_weights": {"neural_collaborative": 1.0}},
         **LEFT_OUT,
     )
-    before = read_pointer(trained.pointer)
+    before, settings = read_pointer(trained.pointer), Settings.read(home=trained.home, config=poor)
     with pytest.raises(RunFailedError, match="release_candidate_beats_popularity"):
-        materialise(Settings.read(home=trained.home, config=poor))
+        materialise(settings, upstream(settings, "champion"))
     assert read_pointer(trained.pointer) == before
     assert len(Registry(trained).versions("custom_b2b")) == 1
 
@@ -161,7 +161,7 @@ def test_a_recipe_worse_than_the_champion_stays_a_challenger_until_it_is_forced(
     before = read_pointer(trained.pointer)
     settings = Settings.read(home=trained.home, config=simple)
     settings.alerts.send(replace(ROLLBACK, id="another"))
-    materialise(settings)
+    materialise(settings, upstream(settings, "champion"))
     assert platform_state.is_trained(settings)
     assert "repurchase" not in platform_state.last_report(settings).models
     assert read_pointer(trained.pointer) == before
