@@ -19,6 +19,9 @@ PARALLEL = "PYTEST_XDIST_WORKER" in os.environ
 if PARALLEL:  # before numpy is imported: one process per core, so one thread in each
     for library in ("OMP", "OPENBLAS", "MKL", "NUMBA"):
         os.environ.setdefault(f"{library}_NUM_THREADS", "1")
+    # and the bytecode of our modules is kept: the processes that the tests start would each compile them again
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.dont_write_bytecode = False
 
 MEMORY, MIN_FREE = Path("/dev/shm"), 4 * 2**30
 if "TMPDIR" not in os.environ and MEMORY.is_dir() and os.access(MEMORY, os.W_OK):

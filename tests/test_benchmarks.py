@@ -1,12 +1,16 @@
 """The benchmarks of models: their options and the form of their output, with tiny sizes and without peers."""
 
+import contextlib
 import importlib
+import io
 import json
 import os
 import re
+import runpy
 import shutil
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -39,6 +43,18 @@ QUICK = {
 
 
 def run(name: str, *options: str, kept: Path) -> str:
+    """The output of a script, which runs in this process: in one of its own it would load its libraries again."""
+    printed = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings(), contextlib.redirect_stdout(printed):
+        warnings.simplefilter("ignore")  # as where a user starts it
+        patch.setenv("TRADEWIND_BENCH", str(kept))
+        patch.setattr(sys, "argv", [str(BENCHMARKS / f"{name}.py"), *options])
+        runpy.run_path(sys.argv[0], run_name="__main__")
+    return printed.getvalue()
+
+
+def run_alone(name: str, *options: str, kept: Path) -> str:
+    """The output of a script in a process of its own."""
     command = [sys.executable, str(BENCHMARKS / f"{name}.py"), *options]
     environment = {**os.environ, "TRADEWIND_BENCH": str(kept)}
     return subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
@@ -81,7 +97,7 @@ def test_finished_results_are_not_computed_again(kept: Path) -> None:
     options = ("--quick", "--no-peers", "--json", *QUICK["accuracy"])
     first = json.loads(run("accuracy", *options, kept=kept).splitlines()[-1])
     newest = max(path.stat().st_mtime_ns for path in (kept / "finished").iterdir())
-    second = json.loads(run("accuracy", *options, kept=kept).splitlines()[-1])
+    second = json.loads(run_alone("accuracy", *options, kept=kept).splitlines()[-1])
     assert first["rows"] == second["rows"]
     assert max(path.stat().st_mtime_ns for path in (kept / "finished").iterdir()) == newest
 

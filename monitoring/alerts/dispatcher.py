@@ -72,6 +72,11 @@ class AlertDispatcher:
         if self.outbox.recover(key_of(cause, dataset, subject), self.clock()):
             self._deliver_now()
 
+    def recover_all(self, cause: Cause, dataset: str) -> None:
+        """Ends the open incidents of a cause, whatever their subjects. Raises OutboxError only if one is not stored."""
+        for subject in self.outbox.subjects(cause, dataset):
+            self.recover(cause, dataset, subject)
+
     def deliver(self, max_seconds: float = ROUND_SECONDS) -> Round:
         """One round: makes messages, and sends those that are due, until max_seconds are over.
 

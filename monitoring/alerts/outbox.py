@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, or_, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
-from monitoring.alerts.alert import Alert, Message, Notice
+from monitoring.alerts.alert import Alert, Cause, Message, Notice
 from monitoring.alerts.tables import (
     LOCK,
     alerts,
@@ -63,6 +63,12 @@ class Outbox:
             values = {name: getattr(row, name) for name in ("title", "severity", "cause", "dataset", "subject")}
             _insert(connection, Alert(**values, body="", at=at), "resolved")
             return True
+
+    def subjects(self, cause: Cause, dataset: str) -> list[str]:
+        """The subjects of the stored alerts of a cause on a data set."""
+        chosen = select(alerts.c.subject).where(alerts.c.cause == cause, alerts.c.dataset == dataset).distinct()
+        with self.reading() as connection:
+            return list(connection.scalars(chosen))
 
     def lease(self, now: datetime, lease: timedelta, channels: Collection[str]) -> Message | None:
         """The oldest message that is due on these channels, for this process alone until the lease is over.

@@ -45,10 +45,10 @@ class DriftReport:
     """The result of a comparison.
 
     fired: any column reached its limit, or the feed is broken (feed_problems). tested: there were enough events; else
-    html_path, project_id and snapshot_id are None. columns: drifted ones first, largest score relative to its limit
-    first. reference: the past windows with which the newest one, current, is compared. not_tested: the other columns,
-    with the reason. recent: the columns that drifted in each of the newest windows, the newest last. data_version: of
-    the log, "" if it has none.
+    html_path, project_id and snapshot_id are None. feed_tested: there were enough to look for feed_problems; no past
+    windows are needed. columns: drifted ones first, largest score relative to its limit first. reference: the past
+    windows with which the newest one, current, is compared. not_tested: the other columns, with the reason. recent: the
+    columns that drifted in each of the newest windows, the newest last. data_version: of the log, "" if it has none.
     """
 
     fired: bool
@@ -64,6 +64,7 @@ class DriftReport:
     project_id: str | None = None
     snapshot_id: str | None = None
     data_version: str = ""
+    feed_tested: bool = False
 
     def save(self, folder: Path) -> Path:
         """Writes drift.json and a copy of the HTML page, replacing the folder in one step; returns the JSON file."""
@@ -128,7 +129,8 @@ def drift_report(
     summary = f"the feed is probably broken: {describe(feed_problems)}; drift: {summary}" if feed_problems else summary
     compared = _compared(found, spans[0]), spans[1]
     report = DriftReport(
-        fired, bool(found.columns), found.columns, *compared, found.not_tested, summary, feed_problems, found.recent
+        *(fired, bool(found.columns), found.columns, *compared, found.not_tested, summary, feed_problems, found.recent),
+        feed_tested=True,
     )
     if not found.columns:
         return report

@@ -79,7 +79,8 @@ def update_alerts(
     """Sends an alert for a cause without a review, and ends the incidents whose cause is over or reviewed.
 
     Of a broken feed, and of too few events, nothing is known about drift: its incident stays open. That of a broken
-    feed stays open until the feed is repaired; a review ends its reminders only.
+    feed stays open until the feed is repaired, also in a log that is too short for drift; a review ends its reminders
+    only.
     """
     name, new = context.partition_key, unreviewed(report, reviews)
     if not new:
@@ -94,9 +95,9 @@ def update_alerts(
     if alert:
         context.log.warning(f"{alert.title}: {alert.body}")
         settings.alerts.send(alert)
-    if report.tested and not report.feed_problems:
+    if report.feed_tested and not report.feed_problems:
         settings.alerts.recover("broken feed", name)
-        if not new:
+        if report.tested and not new:
             settings.alerts.recover("drift", name)
 
 

@@ -15,6 +15,7 @@ from orchestration.assets.metadata import rounded, show
 from orchestration.assets.models import MODEL, fitted_models, parameters
 from orchestration.io_manager import Lake
 from orchestration.resources import Datasets
+from orchestration.settings import Settings
 from recommenders.errors import DataError
 from recommenders.evaluation.report import Report
 from recommenders.evaluation.window_task import WindowTask, window_task
@@ -189,6 +190,7 @@ def version_tags(
 @dg.asset(group_name="release", kinds={"mlflow"})
 def champion(
     context: dg.AssetExecutionContext,
+    settings: dg.ResourceParam[Settings],
     datasets: dg.ResourceParam[Datasets],
     training: dg.ResourceParam[TrainingConfig],
     registry: dg.ResourceParam[Registry],
@@ -197,7 +199,10 @@ def champion(
     interactions: pa.Table,
     items: pa.Table,
 ) -> Champion:
-    """The version that serves: the challenger if it passes the gate, else the present champion."""
+    """The version that serves: the challenger if it passes the gate, else the present champion.
+
+    A promotion ends the incidents of earlier rollbacks.
+    """
     name, dataset = context.partition_key, datasets[context.partition_key]
     challenger = registry.version(name, registered_model.version)
     restored = dataset.restored_version() is not None
@@ -206,7 +211,9 @@ def champion(
     live = registry.champion(name)
     decision = evaluate_challenger(registry, live, challenger, evaluation_report, market, training, refitted)
     serving, promoted, reasons = release(registry, challenger, decision)
-    if not promoted:
+    if promoted:
+        settings.alerts.recover_all("rollback", name)
+    else:
         context.log.warning(f"version {challenger.number} of {name} stays a challenger: {'; '.join(reasons)}")
     show(
         context,

@@ -48,6 +48,7 @@ def release_promote(
     registry = Registry(settings)
     before = registry.pointer(settings.dataset)
     released = promote_evaluated(registry, settings.dataset, version, force)
+    settings.alerts.recover_all("rollback", settings.dataset)
     echo(f"Version {released.number} ({released.model}) of {settings.dataset} serves now.{_pin_ended(before)}")
 
 

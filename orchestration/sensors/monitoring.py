@@ -19,7 +19,7 @@ from orchestration.jobs import CAUSE_TAG, PARTITION_TAG, REQUESTED_TAG, RETRAINI
 from orchestration.sensors.new_data import request
 from orchestration.settings import Settings
 from recommenders import clock
-from recommenders.errors import DataError
+from recommenders.errors import DataError, ReleaseError
 from serving.champion.pointer import Pointer
 from serving.release.registry import Registry
 from serving.release.versions import Version
@@ -92,35 +92,67 @@ def rollback_sensor(settings: Settings) -> dg.SensorDefinition:
         registry: dg.ResourceParam[Registry],
         lake: dg.ResourceParam[Lake],
     ) -> dg.SensorResult | dg.SkipReason:
-        """Decides by the newest quality monitor. A repeated tick finds another champion, and does nothing."""
+        """Decides by the newest quality monitor. A repeated tick finds another champion, and only sends the alert."""
         dataset, pointer = settings.dataset, registry.pointer(settings.dataset)
         monitor = quality_of(lake, dataset)
-        if pointer is None or monitor is None or monitor.version != pointer.version:
+        if pointer is None or monitor is None:
+            return dg.SkipReason("the champion has not been judged yet")
+        worse = monitor.release.reason if monitor.release.fell else ""
+        if monitor.version != pointer.version:
+            if worse and monitor.version is not None:
+                send_missing_alert(settings, registry, monitor.version, pointer.version, worse)
             return dg.SkipReason("the champion has not been judged yet")
         recent = report.recent[-1] if (report := report_of(lake, dataset)) and report.recent else ()
-        worse, earlier = monitor.release.reason if monitor.release.fell else "", next(reversed(pointer.earlier), None)
+        earlier = next(reversed(pointer.earlier), None)
         decision = decide_rollback(Release(pointer.version, earlier, worse, recent, pointer.pinned))
         if not decision.roll_back:
             return dg.SkipReason(decision.reason)
-        settings.alerts.send(rollback_alert(pointer, earlier, decision.reason))
-        registry.rollback(dataset)
-        event = record(dataset, "roll back", True, Decision(True, decision.reason, "rollback"))
-        return dg.SensorResult(skip_reason=decision.reason, asset_events=[event])
+        reason = f"version {roll_back(settings, registry, pointer, worse)} serves again: {worse}"
+        event = record(dataset, "roll back", True, Decision(True, reason, "rollback"))
+        return dg.SensorResult(skip_reason=reason, asset_events=[event])
 
     return rollback
 
 
-def rollback_alert(pointer: Pointer, earlier: int | None, reason: str) -> Alert:
+def roll_back(settings: Settings, registry: Registry, pointer: Pointer, worse: str) -> int:
+    """Rolls the champion back, then sends the alert; returns the version that serves.
+
+    Raises ReleaseError, after another alert, if no earlier version can be loaded.
+    """
+    dataset, number, promoted_at = pointer.dataset, pointer.version, pointer.promoted_at
+    try:
+        serving = registry.rollback(dataset).number
+    except ReleaseError as error:
+        title, subject = f"version {number} of {dataset} cannot be rolled back", f"version {number} stays"
+        id_ = f"no rollback {dataset} {number} {promoted_at}"
+        settings.alerts.send(
+            Alert(title, f"{worse}; {error}", "critical", "rollback", dataset, subject=subject, id=id_)
+        )
+        raise
+    settings.alerts.send(rollback_alert(dataset, number, promoted_at, serving, worse))
+    return serving
+
+
+def send_missing_alert(settings: Settings, registry: Registry, number: int, serving: int, worse: str) -> None:
+    """Sends the alert of a rollback whose tick was killed before it; an alert that is stored is not sent again."""
+    dataset = settings.dataset
+    replaced = next((version for version in registry.versions(dataset) if version.number == number), None)
+    if replaced and replaced.rolled_back_at and replaced.promoted_at:
+        promoted_at = replaced.promoted_at.isoformat(timespec="seconds")  # as in a pointer
+        settings.alerts.send(rollback_alert(dataset, number, promoted_at, serving, worse))
+
+
+def rollback_alert(dataset: str, number: int, promoted_at: str, serving: int, worse: str) -> Alert:
     """The alert of a rollback, an incident of its own. A tick that was killed and is repeated gives the same id."""
     return Alert(
-        f"version {pointer.version} of {pointer.dataset} is rolled back",
-        reason,
+        f"version {number} of {dataset} is rolled back",
+        worse,
         "critical",
         "rollback",
-        pointer.dataset,
-        subject=f"version {pointer.version}",
-        done=f"Version {earlier} serves.",
-        id=f"rollback {pointer.dataset} {pointer.version} {pointer.promoted_at}",
+        dataset,
+        subject=f"version {number}",
+        done=f"Version {serving} serves.",
+        id=f"rollback {dataset} {number} {promoted_at}",
     )
 
 

@@ -15,7 +15,7 @@ def quick_configuration(folder: Path, fit: dict[str, object] | None = None, **mo
     config = yaml.safe_load((PROJECT / "configs" / "training.yaml").read_text())
     config["data"]["scale"] = 0.05
     config["models"]["neural_collaborative"] |= {
-        "epochs": 2,
+        "epochs": 1,
         "embedding_dim": 8,
         "hidden_layers": [16, 8],
     }

@@ -16,7 +16,7 @@ from monitoring.alerts.alert import Alert
 from monitoring.alerts.channels import AppriseChannel, ChannelError, LogChannel
 from monitoring.alerts.configuration import ChannelConfig
 from monitoring.alerts.dispatcher import AlertDispatcher
-from monitoring.alerts.listing import channel_states
+from monitoring.alerts.listing import channel_states, open_incidents
 from monitoring.alerts.message_text import MessageText
 from recommenders.errors import ConfigurationError, UnknownNameError
 
@@ -100,6 +100,15 @@ def test_an_alert_and_its_end_arrive_by_mail_and_web_hook(
     assert [(got["path"], got["type"]) for got in hook.got] == [("/hook", "failure"), ("/hook", "success")]
     assert hook.got[0]["title"] == subject
     assert "<3 rows & more" in hook.got[0]["message"]
+
+
+def test_all_incidents_of_a_cause_on_a_data_set_end_together(tmp_path: Path) -> None:
+    alerts = dispatcher(tmp_path)
+    for dataset, subject in (("toy", "version 3"), ("toy", "version 5"), ("other", "version 3")):
+        alerts.send(Alert("rolled back", "", "critical", "rollback", dataset, subject=subject, at=NOON))
+    alerts.send(Alert("prices moved", "", "warning", "drift", "toy", at=NOON))
+    alerts.recover_all("rollback", "toy")
+    assert {one.key for one in open_incidents(alerts.outbox)} == {"rollback/other/version 3", "drift/toy"}
 
 
 def test_what_a_server_refuses_waits_with_the_reason(tmp_path: Path, hook: Hook) -> None:

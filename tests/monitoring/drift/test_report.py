@@ -123,6 +123,7 @@ def test_a_short_log_is_not_tested_but_a_broken_feed_is_found(market, compare, t
     current, reference = market.window(1, 203, 7), market.window(1, 143, 60, rating=4.0)
     report = compare(current, reference=reference)
     assert (report.fired, report.tested, report.columns, report.recent) == (True, False, (), ())
+    assert report.feed_tested
     assert [problem.column for problem in report.feed_problems] == ["rating"]
     assert report.summary.endswith("drift: not tested: every column (9 windows of 7 days; 13 are needed)")
     assert report.reference.rows == reference.num_rows
@@ -139,7 +140,7 @@ def test_the_reference_is_eight_windows_that_end_two_windows_before_the_newest(m
 def test_too_few_rows_are_not_tested(market, compare, tmp_path):
     for current in (market.window(1, 203, 7).slice(0, 199), market.window(1, 203, 7).slice(0, 0)):
         report = compare(current)
-        assert (report.fired, report.tested, report.columns) == (False, False, ())
+        assert (report.fired, report.tested, report.feed_tested, report.columns) == (False, False, False, ())
         assert re.fullmatch(
             rf"not tested: \d+ events before the newest window, {current.num_rows} in it; 200 .+",
             report.summary,

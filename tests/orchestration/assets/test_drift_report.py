@@ -74,24 +74,29 @@ def test_a_broken_feed_sends_one_alert_with_its_faults(tmp_path: Path, make_sett
     assert f"| {report.feed_problems[0].text} | 1.0000 |" in metadata["columns"].value
 
 
-def test_an_incident_is_over_when_a_tested_report_has_no_sign_of_it(
+def test_an_incident_is_over_when_a_report_that_could_find_its_cause_does_not(
     tmp_path: Path, make_settings: Callable[..., Settings]
 ) -> None:
     settings = make_settings(tmp_path / "home", dataset="online_retail")
     window = Window(None, None, 0)
     prices = FeedProblem("unit_price", 1.0, 0.0, 0.9, "unit_price has a value in 0% of the newest events")
 
-    def open_after(fired: bool, tested: bool = True, problems: tuple[FeedProblem, ...] = ()) -> list[str]:
+    def open_after(
+        fired: bool, tested: bool = True, problems: tuple[FeedProblem, ...] = (), feed_tested: bool = True
+    ) -> list[str]:
         column = ColumnDrift("category", 5.0, 4.0, METHOD, fired, "")
-        report = DriftReport(fired, tested, (column,) * tested, window, window, (), "summary", problems)
+        columns = (column,) * tested
+        report = DriftReport(fired, tested, columns, window, window, (), "summary", problems, feed_tested=feed_tested)
         update_alerts(dg.build_asset_context(partition_key="online_retail"), settings, report)
         return [incident.key.partition("/")[0] for incident in open_incidents(settings.alerts.outbox)]
 
     assert open_after(fired=False) == []
     assert open_after(fired=True) == ["drift"]
     assert open_after(fired=True, problems=(prices,)) == ["drift", "broken feed"]
-    assert open_after(fired=False, tested=False) == ["drift", "broken feed"]
+    assert open_after(fired=False, tested=False, feed_tested=False) == ["drift", "broken feed"]
     assert open_after(fired=True) == ["drift"]
+    assert open_after(fired=True, problems=(prices,)) == ["drift", "broken feed"]
+    assert open_after(fired=False, tested=False) == ["drift"]  # the log is too short for drift
     assert open_after(fired=False) == []
     kinds = [(alert.kind, alert.key.partition("/")[0]) for alert in recent_alerts(settings.alerts.outbox, 9)]
     assert kinds[:2] == [("resolved", "drift"), ("resolved", "broken feed")]
@@ -107,7 +112,7 @@ def test_a_review_ends_the_alert_of_its_columns_and_only_the_reminders_of_a_brok
 
     def alerts_after(*drifted: str, problems: tuple[FeedProblem, ...] = ()) -> list[tuple[str, int]]:
         columns = tuple(ColumnDrift(name, 5.0, 4.0, METHOD, True, "") for name in drifted)
-        report = DriftReport(True, True, columns, window, window, (), "it changed", problems)
+        report = DriftReport(True, True, columns, window, window, (), "it changed", problems, feed_tested=True)
         update_alerts(dg.build_asset_context(partition_key="online_retail"), settings, report, reviews)
         metadata = review_metadata(settings, report, reviews)
         assert ("review it" in metadata) == bool(unreviewed(report, reviews))

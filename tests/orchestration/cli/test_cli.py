@@ -102,12 +102,12 @@ def test_a_missing_source_is_an_error_with_the_option_to_give(run_here: Command,
     assert "--source" in one_line(done)
 
 
-def test_a_used_port_is_an_error_with_its_process_and_the_fix(tmp_path: Path) -> None:
+def test_a_used_port_is_an_error_with_its_process_and_the_fix(run_here: Command, tmp_path: Path) -> None:
     with socket.socket() as holder:
         holder.bind(("127.0.0.1", 0))
         holder.listen()
         port = holder.getsockname()[1]
-        message = one_line(tradewind("run", "--once", home=tmp_path, TRADEWIND_SERVICE_PORT=str(port)))
+        message = one_line(run_here("run", "--once", home=tmp_path, TRADEWIND_SERVICE_PORT=str(port)))
     assert str(port) in message
     assert "TRADEWIND_SERVICE_PORT" in message
 
@@ -123,8 +123,8 @@ def test_a_refused_release_is_a_one_line_error_but_not_bad_input(run_here: Comma
     assert "no version serves" in one_line(run_here("release", "rollback", home=tmp_path), code=1)
 
 
-def test_status_of_an_empty_home_is_not_an_error(tmp_path: Path) -> None:
-    done = tradewind("status", "--json", home=tmp_path)
+def test_status_of_an_empty_home_is_not_an_error(run_here: Command, tmp_path: Path) -> None:
+    done = run_here("status", "--json", home=tmp_path)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["champion"] is None
 

@@ -20,13 +20,14 @@ from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from monitoring.alerts.listing import open_incidents
+from orchestration.cli.release import release_rollback
 from orchestration.drift_review import reviews_of
 from orchestration.settings import Settings
 from serving.champion.pointer import read_pointer
 from serving.release.registry import Registry
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import Browser, Page
 
 pytestmark = pytest.mark.slow
 
@@ -35,6 +36,8 @@ BACKGROUND = ("sh", "-c", 'trap "" INT; exec "$@"', "sh")  # SIGINT ignored, as 
 START_S = 180.0
 TICK_S = 150.0
 ENDED = (TickStatus.SUCCESS, TickStatus.SKIPPED)
+# test_runs.py trains all models; here they would be trained three times
+LEFT_OUT = ("neural_collaborative", "sasrec", "content_based", "collaborative_filtering", "hybrid")
 
 
 def start(settings: Settings, log: Path, *before: str) -> "subprocess.Popen[bytes]":
@@ -95,7 +98,7 @@ def settings(
     home = tmp_path_factory.mktemp("live")
     return Settings.read(
         home=home,
-        config=quick_configuration(home),
+        config=quick_configuration(home, **{name: {"enabled": False} for name in LEFT_OUT}),
         retrain_cron="* * * * *",
         feedback_weights={"purchase": 1.0},
         feedback_share=1e-9,  # one event is enough for a retraining
@@ -203,24 +206,30 @@ PAGES = {
 }
 
 
-@pytest.mark.parametrize("name", PAGES)
-def test_every_page_answers_in_a_real_browser(
-    platform: "subprocess.Popen[bytes]", settings: Settings, name: str, chromium: str
-) -> None:
+@pytest.fixture(scope="module")
+def browser(chromium: str) -> Iterator["Browser"]:
     from playwright.sync_api import sync_playwright
 
-    path, text = PAGES[name]
-    outside: list[str] = []
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
-        page = browser.new_page()
+        yield browser
+        browser.close()
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_page_answers_in_a_real_browser(
+    platform: "subprocess.Popen[bytes]", settings: Settings, name: str, browser: "Browser"
+) -> None:
+    path, text = PAGES[name]
+    outside: list[str] = []
+    with browser.new_context() as context:
+        page = context.new_page()
         page.on(
             "request",
             lambda r: outside.append(r.url) if not r.url.startswith(("http://127.0.0.1", "data:", "blob:")) else None,
         )
         page.goto(settings.urls[name] + path, wait_until="domcontentloaded")
         page.get_by_text(text).first.wait_for(timeout=60_000)
-        browser.close()
     if name == "service":
         assert not outside
 
@@ -272,18 +281,15 @@ def test_schedule_and_sensors_tick_and_purchases_start_one_retraining(
 
 
 def test_a_person_materialises_the_drift_report_opens_it_in_evidently_and_reviews_it(
-    platform: "subprocess.Popen[bytes]", settings: Settings, chromium: str
+    platform: "subprocess.Popen[bytes]", settings: Settings, browser: "Browser"
 ) -> None:
     """The purchases before changed the shares of the categories."""
-    from playwright.sync_api import sync_playwright
 
     def incidents() -> list[str]:
         return [one.key for one in open_incidents(settings.alerts.outbox)]
 
     assert "drift/custom_b2b" in incidents()
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
-        context = browser.new_context(viewport={"width": 1500, "height": 1100})
+    with browser.new_context(viewport={"width": 1500, "height": 1100}) as context:
         context.set_default_timeout(60_000)
         page = context.new_page()
         materialise(page, settings, "drift_report")
@@ -305,7 +311,6 @@ def test_a_person_materialises_the_drift_report_opens_it_in_evidently_and_review
         page.get_by_text("acknowledged by Ann").first.wait_for()
         page.goto(f"{settings.urls['dagster']}/assets/champion", wait_until="domcontentloaded")
         page.get_by_text("gate record").first.wait_for()
-        browser.close()
     (review,) = reviews_of(settings).entries()
     assert "category" in review.columns
     assert "drift/custom_b2b" not in incidents()
@@ -330,7 +335,9 @@ def materialise(page: "Page", settings: Settings, asset: str) -> None:
     page.reload(wait_until="domcontentloaded")
 
 
-def test_a_rollback_is_served_without_a_restart(platform: "subprocess.Popen[bytes]", settings: Settings) -> None:
+def test_a_rollback_is_served_without_a_restart(
+    platform: "subprocess.Popen[bytes]", settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     log = settings.home / "run.log"
     until(
         lambda: (read_pointer(settings.pointer) or pytest.fail("no champion")).version > 1,
@@ -340,8 +347,9 @@ def test_a_rollback_is_served_without_a_restart(platform: "subprocess.Popen[byte
     )
     live = read_pointer(settings.pointer)
     assert live is not None
-    env = {**os.environ, **settings.environment()}
-    subprocess.run([TRADEWIND, "release", "rollback"], env=env, check=True, timeout=120, capture_output=True)
+    for name, value in settings.environment().items():
+        monkeypatch.setenv(name, value)
+    release_rollback()
     back = read_pointer(settings.pointer)
     assert back is not None
 

@@ -12,9 +12,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
+from monitoring.alerts.alert import Alert
+from monitoring.alerts.listing import open_incidents
 from orchestration.assets.evaluation_report import simulated_oracle_metrics
 from orchestration.assets.release import version_tags
 from orchestration.cli.exports import stops_of
+from orchestration.cli.release import release_promote
 from orchestration.launcher import platform_state
 from orchestration.launcher.runs import RunFailedError, materialise, root_cause, upstream
 from orchestration.resources import Dataset
@@ -29,6 +32,7 @@ from serving.champion.pointer import read_pointer, verify
 from serving.release.challenger import promote_evaluated
 from serving.release.registry import Registry
 
+ROLLBACK = Alert("rolled back", "", "critical", "rollback", "custom_b2b", subject="version 0")
 # models that a poor recipe does not need
 LEFT_OUT = {name: {"enabled": False} for name in ("sasrec", "ials", "ease", "hybrid_learned")}
 
@@ -36,6 +40,7 @@ LEFT_OUT = {name: {"enabled": False} for name in ("sasrec", "ials", "ease", "hyb
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory, make_settings: Callable[..., Settings]) -> Settings:
     settings = make_settings(tmp_path_factory.mktemp("platform"))
+    settings.alerts.send(ROLLBACK)
     materialise(settings)
     return settings
 
@@ -57,6 +62,7 @@ def test_everything_materialises_and_a_champion_is_promoted(trained: Settings) -
     assert model.provenance["data_version"] == champion.tags["data_version"]
     assert len(list((trained.lake / "custom_b2b" / "contexts").glob("*.safetensors"))) == 1  # of all fitted models
     verify(pointer.bundle_folder(trained.pointer), pointer.bundle_sha256)  # complete without the lake
+    assert open_incidents(trained.alerts.outbox) == []  # the promotion ended that of a rollback
 
 
 @pytest.mark.slow
@@ -134,16 +140,16 @@ def test_a_candidate_below_popularity_is_stopped_before_it_is_registered(
         hybrid={"model_weights": {"neural_collaborative": 1.0}},
         **LEFT_OUT,
     )
-    before = read_pointer(trained.pointer)
+    before, settings = read_pointer(trained.pointer), Settings.read(home=trained.home, config=poor)
     with pytest.raises(RunFailedError, match="release_candidate_beats_popularity"):
-        materialise(Settings.read(home=trained.home, config=poor))
+        materialise(settings, upstream(settings, "champion"))
     assert read_pointer(trained.pointer) == before
     assert len(Registry(trained).versions("custom_b2b")) == 1
 
 
 @pytest.mark.slow
 def test_a_recipe_worse_than_the_champion_stays_a_challenger_until_it_is_forced(
-    trained: Settings, tmp_path: Path, quick_configuration: Callable[..., Path]
+    trained: Settings, tmp_path: Path, quick_configuration: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     simple = quick_configuration(
         tmp_path,
@@ -154,14 +160,18 @@ def test_a_recipe_worse_than_the_champion_stays_a_challenger_until_it_is_forced(
     )
     before = read_pointer(trained.pointer)
     settings = Settings.read(home=trained.home, config=simple)
-    materialise(settings)
+    settings.alerts.send(replace(ROLLBACK, id="another"))
+    materialise(settings, upstream(settings, "champion"))
     assert platform_state.is_trained(settings)
     assert "repurchase" not in platform_state.last_report(settings).models
     assert read_pointer(trained.pointer) == before
     registry = Registry(trained)
     with pytest.raises(ReleaseError, match="may be worse than"):
         promote_evaluated(registry, "custom_b2b", 2)
-    promote_evaluated(registry, "custom_b2b", 2, force="a drill")
+    assert [one.title for one in open_incidents(trained.alerts.outbox)] == [ROLLBACK.title]
+    monkeypatch.setenv("TRADEWIND_HOME", str(trained.home))
+    release_promote(2, "custom_b2b", force="a drill")
+    assert open_incidents(trained.alerts.outbox) == []
     assert registry.version("custom_b2b", 2).gate_record["forced"] == "a drill"
     assert registry.rollback("custom_b2b").number == 1
 

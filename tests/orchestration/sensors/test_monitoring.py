@@ -1,5 +1,6 @@
 """The sensors that act on what monitoring found: what they start, what they take back, and what they record."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -23,6 +24,9 @@ from orchestration.launcher.dagster_internals import origin
 from orchestration.resources import resources
 from orchestration.sensors.monitoring import decisions, monitoring_sensor, rollback_sensor, windows_since
 from orchestration.settings import Settings
+from recommenders.errors import ReleaseError
+from serving.champion.pointer import Pointer
+from serving.release.versions import Version, promoted_tags, rolled_back_tags
 from serving.settings import PROJECT
 
 NAME = "online_retail"
@@ -214,50 +218,92 @@ def test_a_failed_retraining_is_tried_again_and_another_one_cools_down(settings:
         assert "cool-down until" in poll(sensor, settings, instance, "0")[1]
 
 
-def rolling(settings: Settings, **pointer: Any) -> tuple[Any, list[str]]:
-    """A registry with a champion 8 and an earlier version 7, and the data sets that it rolled back."""
-    done: list[str] = []
-    values = {
-        "dataset": NAME,
-        "version": 8,
-        "earlier": (5, 7),
-        "pinned": False,
-        "promoted_at": "2010-12-01T00:00:00+00:00",
-    }
-    found = SimpleNamespace(**values | pointer)
-    return SimpleNamespace(pointer=lambda _: found, rollback=done.append), done
+class Rolling:
+    """A registry with a champion 8 and the earlier versions 5 and 7, of which 7 cannot be loaded; and what was done."""
+
+    def __init__(self, **changes: Any) -> None:
+        self.champion, self.earlier, self.pinned, self.done = 8, [5, 7], False, list[str]()
+        self.__dict__.update(changes)
+
+    def pointer(self, dataset: str) -> Pointer:
+        at = NOON.isoformat(timespec="seconds")
+        return Pointer(dataset, "ease", self.champion, "", "", at, "", tuple(self.earlier), self.pinned)
+
+    def rollback(self, dataset: str) -> Version:
+        self.done.append(dataset)
+        self.champion, self.earlier = self.earlier[0], []
+        return self.versions(dataset)[0]
+
+    def versions(self, dataset: str) -> list[Version]:
+        """Version 5, and version 8 with the mark of its rollback, if there was one."""
+        mark = rolled_back_tags(NOON if self.done else None)
+        return [Version(dataset, n, "", "ease", (), NOON, promoted_tags(NOON) | m) for n, m in ((5, {}), (8, mark))]
 
 
 def test_a_champion_with_worse_lists_is_rolled_back_once_with_an_alert(settings: Settings) -> None:
-    sensor = rollback_sensor(settings)
+    sensor, registry = rollback_sensor(settings), Rolling()
     with dg.DagsterInstance.ephemeral() as instance:
-        registry, done = rolling(settings)
         assert poll(sensor, settings, instance, None, registry=registry)[1] == "the champion has not been judged yet"
         report_quality(settings, 8)
         assert "no sign that version 8" in poll(sensor, settings, instance, None, registry=registry)[1]
         report_quality(settings, 8, release=FELL)
         _, why, _, (decision,) = poll(sensor, settings, instance, None, registry=registry)
-        assert (done, why) == ([NAME], "version 7 serves again: the quality fell")
+        assert (registry.done, why) == ([NAME], "version 5 serves again: the quality fell")
         assert decision.metadata["decision"].value == "roll back"
-        poll(sensor, settings, instance, None, registry=registry)  # killed after the alert, before the rollback
-        (alert,) = recent_alerts(settings.alerts.outbox, 9)
+        for _ in range(2):
+            again = poll(sensor, settings, instance, None, registry=registry)
+            assert again[1] == "the champion has not been judged yet"
+        (alert,) = recent_alerts(settings.alerts.outbox, 9, repetitions=True)
         assert alert.title == f"version 8 of {NAME} is rolled back"
         assert alert.key == f"rollback/{NAME}/version 8"  # a later rollback of another version alerts, too
-        other, done = rolling(settings, version=7, earlier=(5,))
-        assert poll(sensor, settings, instance, None, registry=other)[1] == "the champion has not been judged yet"
-        assert done == []
+        assert "Version 5 serves." in settings.alerts.log_file.read_text()  # not the unloadable 7
+    assert registry.done == [NAME]
+
+
+def test_a_tick_that_was_killed_after_its_rollback_sends_the_alert_when_it_is_repeated(settings: Settings) -> None:
+    sensor, registry = rollback_sensor(settings), Rolling(champion=5, earlier=[])
+    with dg.DagsterInstance.ephemeral() as instance:
+        report_quality(settings, 8, release=FELL)
+        poll(sensor, settings, instance, None, registry=registry)
+        assert recent_alerts(settings.alerts.outbox, 9) == []  # version 5 serves for another reason
+        registry.done.append(NAME)
+        for _ in range(2):
+            poll(sensor, settings, instance, None, registry=registry)
+    (line,) = settings.alerts.log_file.read_text().splitlines()
+    assert json.loads(line)["id"] == f"rollback {NAME} 8 2010-12-09T12:00:00+00:00"
+    assert json.loads(line)["done"] == "Version 5 serves."
+
+
+def test_a_champion_that_cannot_be_rolled_back_is_another_alert(settings: Settings) -> None:
+    """Its incident does not hide the alert of the rollback, once it succeeds."""
+    sensor, registry = rollback_sensor(settings), Rolling()
+    report_quality(settings, 8, release=FELL)
+    with dg.DagsterInstance.ephemeral() as instance:
+        registry.rollback = refuse  # type: ignore[method-assign]
+        for _ in range(2):
+            with pytest.raises(ReleaseError):
+                poll(sensor, settings, instance, None, registry=registry)
+        (alert,) = recent_alerts(settings.alerts.outbox, 9, repetitions=True)
+        assert alert.title == f"version 8 of {NAME} cannot be rolled back"
+        assert "the quality fell; no earlier champion can be loaded" in settings.alerts.log_file.read_text()
+        del registry.rollback
+        poll(sensor, settings, instance, None, registry=registry)
+    titles = [alert.title for alert in recent_alerts(settings.alerts.outbox, 9)]
+    assert titles == [f"version 8 of {NAME} is rolled back", f"version 8 of {NAME} cannot be rolled back"]
+
+
+def refuse(dataset: str) -> Version:
+    raise ReleaseError("no earlier champion can be loaded")
 
 
 def test_a_champion_is_not_rolled_back_in_a_changed_market_or_if_it_is_pinned(settings: Settings) -> None:
-    sensor = rollback_sensor(settings)
+    sensor, registry = rollback_sensor(settings), Rolling()
     report_quality(settings, 8, release=FELL)
     with dg.DagsterInstance.ephemeral() as instance:
-        registry, done = rolling(settings, pinned=True)
-        assert "is pinned" in poll(sensor, settings, instance, None, registry=registry)[1]
-        registry, done = rolling(settings)
+        assert "is pinned" in poll(sensor, settings, instance, None, registry=Rolling(pinned=True))[1]
         report_drift(instance, settings, recent=((), ("category",)))
         assert (
             "the market changed in the same window (category)"
             in (poll(sensor, settings, instance, None, registry=registry)[1])
         )
-    assert done == []
+    assert registry.done == []

@@ -18,6 +18,7 @@ from serving.traffic.key_file import add_key
 pytestmark = pytest.mark.slow
 
 HEADERS: dict[str, str] = {}
+NEW = {"trust_env": False, "verify": False}  # a new connection without TLS; loading certificates would take 18 ms
 
 
 @pytest.fixture(scope="module")
@@ -56,14 +57,14 @@ def workers(home: Path) -> set[int]:
 
 def get(client: httpx.Client, path: str, method: str = "GET", **content: Any) -> httpx.Response:
     """The answer over a new connection, which any of the workers may accept."""
-    return httpx.request(method, client.base_url.join(path), headers=HEADERS, trust_env=False, timeout=10, **content)
+    return httpx.request(method, client.base_url.join(path), headers=HEADERS, timeout=10, **NEW, **content)
 
 
 def answering(market: Any, client: httpx.Client, home: Path) -> set[int]:
     """The workers that answered one of a few requests, each with a champion."""
     ids = [os.urandom(8).hex() for _ in range(8)]
     for request_id in ids:
-        answer = httpx.get(client.base_url.join("/health"), headers={"x-request-id": request_id}, trust_env=False)
+        answer = httpx.get(client.base_url.join("/health"), headers={"x-request-id": request_id}, **NEW)
         if answer.status_code != 200:
             return set()
     return {line["process"] for line in lines(home) if line.get("request_id") in ids}
@@ -116,7 +117,7 @@ def test_a_limit_holds_for_both_workers_together(client, home, market):
     url = client.base_url.join("/analytics")
 
     def status() -> int:
-        return httpx.get(url, headers=limited, trust_env=False).status_code
+        return httpx.get(url, headers=limited, **NEW).status_code
 
     # a worker reads the file of keys once a second
     market.until(lambda: 401 not in {status() for _ in range(20)}, "a worker does not accept the new key")
