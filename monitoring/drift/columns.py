@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -147,11 +148,10 @@ def _in_one_unit(logarithms: Floats, items: Codes, n_reference: int) -> Floats:
     return logarithms if most else np.where(is_far, np.nan, logarithms)
 
 
-def usual_values(logarithms: Floats, items: Codes, n_reference: int) -> Floats:
+def usual_values(logarithms: Floats, items: NDArray[Any], n_reference: int) -> Floats:
     """(n,) the median of the reference for each event's item; nan for items with fewer than MIN_USUAL values there."""
     past = pd.Series(logarithms[:n_reference]).groupby(items[:n_reference])
-    usual: Floats = past.median().where(past.count() >= MIN_USUAL).reindex(items).to_numpy()
-    return usual
+    return np.asarray(past.median().where(past.count() >= MIN_USUAL).reindex(items), np.float64)
 
 
 def _floats(values: pa.ChunkedArray) -> Floats:
