@@ -67,6 +67,13 @@ class OnlineReader:
             first, last = connection.execute(lists).one()
             return None if first is None else Span(first, last, connection.execute(newest).scalar() or 0)
 
+    def count_lists(self, begin: int, end: int) -> int:
+        """The number of lists served from begin to before end. Raises DataError."""
+        time = answers.c.answered_at
+        counted = select(func.count()).where(answers.c.dataset == self._dataset, time >= begin, time < end)
+        with read_only(self._url, self._dataset) as connection:
+            return 0 if connection is None else int(connection.execute(counted).scalar_one())
+
     def lists(self, begin: int, end: int) -> Iterator[pa.RecordBatch]:
         """The lists served from begin to before end, in order of time, then of their ids; as batches of LISTS.
 

@@ -51,10 +51,12 @@ class Champion:
 class QualityMonitor:
     """Whether the quality of the served lists fell with the champion's release, or while it served.
 
-    version: the champion, None if there is none.
+    version: the champion, None if there is none. silence: since when no event has come although lists are served, ""
+    if that is not so.
     """
 
     dataset: str
     version: int | None
     release: QualityFall
     decay: QualityFall
+    silence: str = ""

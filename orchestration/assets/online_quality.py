@@ -12,6 +12,7 @@ from monitoring.online.daily import online_quality as judge_days
 from monitoring.online.falls import QualityFall, fall_by_release, fall_while_serving
 from monitoring.online.page import as_markdown, plot_trend, select_days
 from monitoring.online.reader import OnlineReader
+from monitoring.online.silence import silence
 from monitoring.predictions.drift import PredictionDrift
 from monitoring.predictions.drift import prediction_drift as compare_lists
 from monitoring.predictions.page import drift_table, plot_days, release_table
@@ -72,9 +73,11 @@ def quality_monitor(
     pointer, served = registry.pointer(dataset.name), (champion.number, champion.promoted_at)
     release = fall_by_release(mature, *served, pointer.earlier if pointer else ())
     decay = fall_while_serving(mature, *served)
-    found = QualityMonitor(dataset.name, champion.number, release, decay)
-    show(context, {"version": champion.number, "release": release.reason, "decay": decay.reason, "metric": PRIMARY})
+    found = QualityMonitor(dataset.name, champion.number, release, decay, silence(reader, now))
+    shown = {"version": champion.number, "release": release.reason, "decay": decay.reason, "metric": PRIMARY}
+    show(context, shown | ({"events": found.silence} if found.silence else {}))
     update_alerts(settings, found)
+    alert_of_silence(settings, found)
     return found
 
 
@@ -120,6 +123,18 @@ def alert_of_predictions(settings: Settings, found: PredictionDrift) -> None:
         settings.alerts.send(Alert(f"{cause} in {name}", found.summary, "warning", cause, name, done=done, id=id_))
     elif found.columns:
         settings.alerts.recover(cause, name)
+
+
+def alert_of_silence(settings: Settings, found: QualityMonitor) -> None:
+    """Sends an alert if no events come although lists are served; ends the incident when they come again."""
+    if found.silence:
+        done = "The champion keeps serving. Nothing is learned or judged until events come; those that come late count."
+        title = f"no events come from {found.dataset}"
+        settings.alerts.send(
+            Alert(title, found.silence, "critical", "broken feed", found.dataset, subject="events", done=done)
+        )
+    else:
+        settings.alerts.recover("broken feed", found.dataset, "events")
 
 
 def update_alerts(settings: Settings, found: QualityMonitor) -> None:

@@ -250,7 +250,7 @@ class Drill:
             ndcg=ndcg,
             drifted=list(report.recent[-1]) if report and report.recent else [],
             drift=report.summary if report else "",
-            feed=describe(report.feed_problems) if report else "",
+            feed=(describe(report.feed_problems) if report else "") or (quality.silence if quality else ""),
             decay=quality.decay.reason if quality and quality.decay.fell else "",
             release=quality.release.reason if quality and quality.release.fell else "",
             runs=runs,

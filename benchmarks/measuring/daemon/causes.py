@@ -103,7 +103,7 @@ def report_drift(settings: Settings, recent: tuple[tuple[str, ...], ...], number
 def bad_champion(settings: Settings, number: int) -> Expected:
     """The oldest version serves again, and its lists are worse than those before."""
     registry, name = Registry(settings), settings.dataset
-    settings.alerts.recover("rollback", name)  # each rollback has an incident of its own
+    settings.alerts.recover_all("rollback", name)  # each rollback has an incident of its own
     before = registry.pointer(name)
     assert before is not None
     oldest = min(version.number for version in registry.versions(name) if version.number != before.version)

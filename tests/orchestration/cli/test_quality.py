@@ -131,6 +131,7 @@ def test_the_monitor_puts_a_fall_of_the_quality_down_to_the_release(
     path = tmp_path / "monitor.json"
     form_of(QualityMonitor).save(found, path)
     assert form_of(QualityMonitor).load(path) == found
+    assert found.silence == ""
     earlier = monitor(SimpleNamespace(number=7, promoted_at=released - timedelta(days=21)))  # as if rolled back
     assert not earlier.decay.fell
     assert open_incidents(settings.alerts.outbox) == []
