@@ -16,7 +16,7 @@ ALL = "all"
 
 def drill(
     scenario: Annotated[str, typer.Argument(help="Name of a scenario (docs/drill.md), or all.")],
-    days: Annotated[int, typer.Option(min=7, help="Simulated days. The change comes after two weeks.")] = 35,
+    days: Annotated[int, typer.Option(min=7, help="Simulated days. The change comes after two weeks.")] = 42,
     seed: Annotated[int, typer.Option(help="Of the simulated market.")] = 1,
     to: Annotated[
         Path | None, typer.Option(help="Folder of the results.", show_default="drills below TRADEWIND_HOME")
