@@ -21,7 +21,7 @@ from recommenders.storage import schema
 from recommenders.storage.atomic_files import atomic_file
 
 K = 10  # items of a list
-MINUTE = timedelta(minutes=1)
+SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
 UNAVAILABLE, READY_SECONDS = 503, 30.0
 BATCH = 1000  # events of one request, at most
 
@@ -88,7 +88,8 @@ class Shop:
         self._waiting = []
 
     def _events(self, visit: Visit, day: int, answer: dict[str, Any]) -> Iterator[Event]:
-        seen, bought = self.moment(day, visit.second), {str(line["product"] + 1) for line in visit.lines}
+        seen = self.moment(day, visit.second) + SECOND  # after the list was made
+        bought = {str(line["product"] + 1) for line in visit.lines}
         about = {"user_id": str(visit.user + 1), "request_id": answer["request_id"]}
         shown = [str(item["item_id"]) for item in answer["items"]]
         key = f"{day}-{visit.user}"

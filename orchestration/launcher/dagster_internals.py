@@ -29,7 +29,7 @@ def create_run(
     """
     return instance.create_run_for_job(
         job,
-        run_config={"loggers": {"console": {"config": {"quiet": quiet}}}},
+        run_config={"loggers": {"console": {"config": {"quiet": True}} if quiet else {}}},
         asset_selection=frozenset(dg.AssetKey(name) for name in assets) or None,
         tags=tags,
         remote_job_origin=origin(job.name, workspace),

@@ -3,7 +3,6 @@
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pyarrow.csv as pa_csv
@@ -117,7 +116,7 @@ def test_all_lists_are_of_one_moment(shop: Any, monkeypatch: pytest.MonkeyPatch)
     source = open_source(shop.settings, shop.settings.pointer)
     shop.rules("rules: []")
     source = replace(open_source(shop.settings, shop.settings.pointer), clock=later)
-    monkeypatch.setattr(list_making, "time", SimpleNamespace(time_ns=lambda: later * 1000, perf_counter=float))
+    monkeypatch.setattr(list_making, "now_us", lambda: later)
     options, output = BatchOptions(n=45), shop.settings.home / "lists.parquet"
     summary = write_lists(source, options, known_users(source.champion.predictor.model, options), output)
     rows = pq.read_table(output).to_pylist()
