@@ -1,10 +1,8 @@
 """Plays a scenario day by day: users visit, the platform looks at the evening, and each day is recorded."""
 
-import os
-import socket
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -16,6 +14,7 @@ import numpy as np
 from monitoring.alerts.listing import recent_alerts
 from monitoring.drift.feed.problems import describe
 from orchestration.drill.bad_model import force_bad_model
+from orchestration.drill.isolation import drill_settings, environment, own_environment
 from orchestration.drill.lists import ModelLists, as_rows, best_list, retrained, value_of
 from orchestration.drill.rounds import Rounds
 from orchestration.drill.scenarios import QUIET_DAYS, SCENARIOS, WEEK, DrillScenario
@@ -42,7 +41,6 @@ EVENING = 23 * 3600  # second of the day at which the platform looks
 READY_SECONDS = 60.0
 CONFIG = PROJECT / "configs" / "drill.yaml"
 
-OF_A_PLATFORM = ("TRADEWIND_", "DAGSTER_HOME", "MLFLOW_TRACKING", "MLFLOW_REGISTRY")  # begin of variables' names
 
 Echo = Callable[[str], None]
 
@@ -96,23 +94,6 @@ def world_config(scenario: DrillScenario, days: int, seed: int) -> WorldConfig:
         end=FIRST + timedelta(days=days - 1),
         days=length,
         scenarios=changes,
-    )
-
-
-def drill_settings(home: Path, shop: Path, config: Path) -> Settings:
-    """The settings of the platform of a drill: its own home, free ports, no channel for alerts."""
-    (home / "alerts.yaml").write_text("channels: []\n")
-    names = ("service_port", "dagster_port", "mlflow_port", "evidently_port", "metrics_port")
-    ports: dict[str, Any] = dict(zip(names, free_ports(len(names)), strict=True))
-    return Settings.read(
-        home=home,
-        dataset="custom_b2b",
-        source=shop,
-        config=config,
-        alerts_file=home / "alerts.yaml",
-        feedback_weights={"purchase": 1.0},
-        purchase_days=1.0,
-        **ports,
     )
 
 
@@ -279,41 +260,3 @@ def week_line(name: str, number: int, days: list[Day]) -> str:
         f"{shares['never retrained']:.3f}; drifted: {', '.join(drifted) or 'nothing'}; "
         f"retrainings: {', '.join(retrained) or 'none'}; version {days[-1].version}"
     )
-
-
-@contextmanager
-def own_environment() -> Iterator[None]:
-    """Without the variables of another platform, so that a drill reads and writes nothing of it."""
-    others = {name: value for name, value in os.environ.items() if name.startswith(OF_A_PLATFORM)}
-    for name in others:
-        del os.environ[name]
-    try:
-        yield
-    finally:
-        os.environ.update(others)
-
-
-@contextmanager
-def environment(values: dict[str, str]) -> Iterator[None]:
-    """With these variables."""
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
-
-
-def free_ports(n: int) -> list[int]:
-    """Ports of this machine that no process listens on."""
-    sockets = [socket.socket() for _ in range(n)]
-    for one in sockets:
-        one.bind(("127.0.0.1", 0))
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
