@@ -49,7 +49,12 @@ def test_rules_reloads_and_erasures_reach_both_workers(market: Any, tmp_path: Pa
             log = (tmp_path / "server.log").read_text
             market.until(lambda: all(condition() for _ in range(12)), log)
 
-        wait(lambda: send("GET", "/health").status_code == 200)
+        def is_ready() -> bool:
+            """Also the feedback store, which a worker opens after its champion."""
+            health = send("GET", "/health")
+            return health.status_code == 200 and "events" not in health.json()
+
+        wait(is_ready)
         top = b'rules: [{name: top, action: pin, slot: 2, items: item.id == "109"}]'
         yaml = {"content-type": "application/yaml", "if-match": '""'}
         put = send("PUT", "/admin/rules", content=top, headers=yaml)
