@@ -11,7 +11,9 @@ from orchestration.assets.evaluation_report import report_asset
 from orchestration.assets.features import item_features, item_vectors, training_log, user_features
 from orchestration.assets.feedback import feedback
 from orchestration.assets.models import model_assets
-from orchestration.assets.online_quality import online_quality, prediction_drift, quality_monitor
+from orchestration.assets.online_quality import online_quality
+from orchestration.assets.prediction_drift import prediction_drift
+from orchestration.assets.quality_monitor import quality_monitor
 from orchestration.assets.raw_dataset import raw_dataset
 from orchestration.assets.release import champion, registered_model_asset, release_candidate
 from orchestration.assets.tables import split, tables

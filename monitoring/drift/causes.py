@@ -5,8 +5,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from monitoring.drift.changes import Change, Comparison, compare, is_new, popularity, reference_windows
-from monitoring.drift.columns import ACTIVITY, NEW_ITEMS, NEW_USERS, POPULARITY, Codes, EncodedLog, Floats
+from monitoring.drift.changes import (
+    Change,
+    Comparison,
+    compare,
+    counts_in_volume,
+    is_new,
+    popularity,
+    reference_windows,
+)
+from monitoring.drift.columns import NEW_ITEMS, NEW_USERS, POPULARITY, VOLUMES, Codes, EncodedLog, Floats
 from monitoring.drift.windows import Window
 
 LEAST_SHARE = 0.3  # a smaller share in the change is not reported,
@@ -41,7 +49,7 @@ def parts(
     found = [
         _largest_part(name, codes[pair.rows], log.names[name], contributions, float(change.effect[value]))
         for name, codes in log.labels.items()
-        if name != column and not (name == "category" and column in (ACTIVITY, NEW_USERS))
+        if name != column and not (name == "category" and column in (*VOLUMES, NEW_USERS))
     ]
     return tuple(sorted((part for part in found if part), key=lambda part: -part.share))
 
@@ -55,10 +63,10 @@ def own_share(change: Change, value: int) -> float:
 def event_contributions(log: EncodedLog, pair: Comparison, column: str, value: int, change: Change) -> Floats:
     """(n,) what each event adds to the difference between window and reference; their sum is the difference.
 
-    The difference of shares or means; of activity the difference of orders per window.
+    The difference of shares or means; of volumes the difference of orders or users per window.
     """
-    if column == ACTIVITY:
-        weights = log.starts_order[pair.rows].astype(np.float64)
+    if column in VOLUMES:
+        weights = counts_in_volume(log, pair, column).astype(np.float64)
         return np.where(pair.is_now, weights, -weights / pair.n_windows)
     if column in log.labels:
         codes = log.labels[column][pair.rows]

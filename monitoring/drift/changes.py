@@ -15,6 +15,7 @@ from monitoring.drift.columns import (
     NEW_ITEMS,
     NEW_USERS,
     POPULARITY,
+    VOLUMES,
     Codes,
     EncodedLog,
     Flags,
@@ -28,15 +29,19 @@ REFERENCE = 8  # windows; fewer at the begin of the log
 MIN_REFERENCE = 2
 GAP = 2
 MIN_VALUES = 100  # known values that a column needs in the window and in the reference
+MIN_PAST = 6  # past changes that are needed to judge the newest one
+HISTORY = MIN_REFERENCE + GAP + MIN_PAST + GAP + 1  # windows that are needed for a verdict
+RECENT = 3  # the newest windows that are judged
+YOUNG = 8  # windows: in so young a log, items and users are new to the log that are not new to the market
 
 
 @dataclass(frozen=True, eq=False)
 class Change:
     """The change of one column's values between a reference and a window; arrays (n_values,).
 
-    before, now: shares of labels, means of numbers, orders per window of activity. effect: the difference of shares;
-    the difference of means in standard deviations; the logarithm of the ratio of activity. error: standard error of the
-    effect, by users, because the events of one user are not independent.
+    before, now: shares of labels, means of numbers, orders or users per window of volumes. effect: the difference of
+    shares; the difference of means in standard deviations; the logarithm of the ratio of volumes. error: standard error
+    of the effect, by users, because the events of one user are not independent.
     """
 
     before: Floats
@@ -86,11 +91,16 @@ def changes(log: EncodedLog, windows: Sequence[Window], index: int) -> Mapping[s
     pair = compare(log, reference, windows[index])
     found = {name: _label_change(pair, codes[pair.rows], len(log.names[name])) for name, codes in log.labels.items()}
     found[POPULARITY] = _number_change(pair, popularity(log, pair))
+    known_from = windows[n_young(log, windows)].start
+    is_known = log.seconds[pair.rows] > known_from
     for name in (NEW_ITEMS, NEW_USERS):
-        found[name] = _label_change(pair, is_new(log, pair, name).astype(np.int32), 2, first=1)
+        codes = np.where(is_known, is_new(log, pair, name), -1)
+        long_enough = np.sum(pair.starts[:-1] >= known_from) >= MIN_REFERENCE
+        found[name] = _label_change(pair, codes, 2, first=1) if long_enough else None
     for name, values in log.numbers.items():
         found[name] = _number_change(pair, values[pair.rows])
-    found[ACTIVITY] = _activity_change(pair, log.starts_order[pair.rows])
+    for name in VOLUMES:
+        found[name] = _volume_change(pair, counts_in_volume(log, pair, name))
     return {name: change for name, change in found.items() if change is not None}
 
 
@@ -106,15 +116,39 @@ def popularity(log: EncodedLog, pair: Comparison) -> Floats:
     return places
 
 
+def n_young(log: EncodedLog, windows: Sequence[Window]) -> int:
+    """The number of windows that begin before the log is YOUNG windows old; they do not show what is new.
+
+    In a short log it is smaller, so that the RECENT windows can still be judged.
+    """
+    starts = np.array([window.start for window in windows])
+    begin = starts[0] if len(starts) < 2 else log.seconds.min() + YOUNG * np.diff(starts).min()
+    return int(min(np.sum(starts < begin), max(len(windows) - HISTORY - RECENT + 1, 0)))
+
+
 def is_new(log: EncodedLog, pair: Comparison, name: str) -> Flags:
     """(n,) whether the event's item or user had no event until GAP windows before the window of the event.
 
     So a new item counts as new in the window of its first event and in the next GAP windows.
     """
-    seconds, starts = log.seconds[pair.rows], pair.starts
-    step = float(np.diff(starts).min())
-    start = starts[np.searchsorted(starts, seconds, side="left") - 1]
+    step = float(np.diff(pair.starts).min())
+    start = pair.starts[_window_of(log, pair)]
     return np.greater(log.first_seen[name][pair.rows], start - GAP * step)
+
+
+def counts_in_volume(log: EncodedLog, pair: Comparison, name: str) -> Flags:
+    """(n,) which events are counted: the first one of each order, or of each user in each window."""
+    if name == ACTIVITY:
+        return log.starts_order[pair.rows]
+    is_first = np.zeros(pair.rows.size, np.bool_)
+    of_window = pair.users * len(pair.starts) + _window_of(log, pair)
+    is_first[np.unique(of_window, return_index=True)[1]] = True
+    return is_first
+
+
+def _window_of(log: EncodedLog, pair: Comparison) -> Rows:
+    """(n,) the window of each event, as an index into pair.starts."""
+    return np.searchsorted(pair.starts, log.seconds[pair.rows], side="left") - 1
 
 
 def _label_change(pair: Comparison, codes: Codes, n_labels: int, first: int = 0) -> Change | None:
@@ -153,10 +187,10 @@ def _number_change(pair: Comparison, values: Floats) -> Change | None:
     return Change(before, now, (now - before) / spread, standard_error(residual_now - residual_before) / spread)
 
 
-def _activity_change(pair: Comparison, starts_order: Flags) -> Change | None:
-    """The logarithm of the number of orders relative to an average window of the reference."""
+def _volume_change(pair: Comparison, counted: Flags) -> Change | None:
+    """The logarithm of the number of counted events relative to an average window of the reference."""
     before, now = (
-        np.bincount(pair.users[starts_order & side], minlength=pair.n_users).astype(np.float64) / n_windows
+        np.bincount(pair.users[counted & side], minlength=pair.n_users).astype(np.float64) / n_windows
         for side, n_windows in ((~pair.is_now, pair.n_windows), (pair.is_now, 1))
     )
     if not before.sum() or not now.sum():

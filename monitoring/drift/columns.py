@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 
 from monitoring.drift.windows import event_seconds
 
-POPULARITY, ACTIVITY, NEW_ITEMS, NEW_USERS = "popularity", "activity", "new items", "new users"
+POPULARITY, NEW_ITEMS, NEW_USERS = "popularity", "new items", "new users"
+ACTIVITY, ACTIVE_USERS = "activity", "active users"
+VOLUMES = (ACTIVITY, ACTIVE_USERS)  # numbers of orders and of users per window; the other columns are of events
 NUMBERS = (POPULARITY, "log_unit_price", "log_quantity", "rating")
 MAX_LABELS = 30  # the most common; the rest is "other"
 FEW_VALUES = 20  # numbers with at most this many values are not clipped

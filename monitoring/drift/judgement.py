@@ -6,15 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from monitoring.drift.causes import Part, own_share, parts
-from monitoring.drift.changes import GAP, MIN_REFERENCE, MIN_VALUES, Change, changes
-from monitoring.drift.columns import ACTIVITY, NEW_ITEMS, NEW_USERS, POPULARITY, EncodedLog, Floats
-from monitoring.drift.verdict import ALARM_RATE, MIN_PAST, Deviation, deviations
+from monitoring.drift.changes import HISTORY, MIN_VALUES, RECENT, Change, changes
+from monitoring.drift.columns import ACTIVITY, NEW_ITEMS, NEW_USERS, POPULARITY, VOLUMES, EncodedLog, Floats
+from monitoring.drift.verdict import ALARM_RATE, Deviation, deviations
 from monitoring.drift.windows import DAY, MAX_WINDOWS, WEEK, Window, aligned_windows
 
 METHOD = "deviation from past windows"
-HISTORY = MIN_REFERENCE + GAP + MIN_PAST + GAP + 1  # windows that are needed for a verdict
 WINDOW_EVENTS = 1_000  # events that a window should have
-RECENT = 3  # the newest windows that are judged
 
 
 @dataclass(frozen=True)
@@ -117,7 +115,7 @@ def summarise(columns: tuple[ColumnDrift, ...], not_tested: tuple[str, ...]) -> 
 
 
 def all_columns(log: EncodedLog) -> tuple[str, ...]:
-    return (*log.labels, POPULARITY, *log.numbers, NEW_ITEMS, NEW_USERS, ACTIVITY)
+    return (*log.labels, POPULARITY, *log.numbers, NEW_ITEMS, NEW_USERS, *VOLUMES)
 
 
 def _verdict(log: EncodedLog, windows: Sequence[Window], name: str, found: Deviation, change: Change) -> ColumnDrift:
@@ -143,8 +141,9 @@ def _describe(name: str, value: str, before: float, now: float, index: int) -> s
         return f"{value!r} {before:.1%} -> {now:.1%}"
     if name in (NEW_ITEMS, NEW_USERS):
         return f"share of the events {before:.1%} -> {now:.1%}"
-    if name == ACTIVITY:
-        return f"orders per window {before:,.0f} -> {now:,.0f}"
+    if name in VOLUMES:
+        what = "orders" if name == ACTIVITY else "users with an event"
+        return f"{what} per window {before:,.0f} -> {now:,.0f}"
     if index == 1:
         return f"spread {before:.2f} -> {now:.2f}"
     if name.startswith("log_"):

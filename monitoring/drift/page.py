@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from monitoring.drift.changes import compare, is_new, popularity, reference_windows
-from monitoring.drift.columns import ACTIVITY, NEW_ITEMS, NEW_USERS, POPULARITY, EncodedLog
+from monitoring.drift.columns import NEW_ITEMS, NEW_USERS, POPULARITY, VOLUMES, EncodedLog
 from monitoring.drift.judgement import METHOD, ColumnDrift, Judgement
 
 HTML_NAME = "drift.html"
@@ -22,7 +22,7 @@ DRIFTED = "drifted columns"
 COUNT_TITLE = "Columns that drifted in the newest window"
 LINES_TITLE = "How near each column is to its limit (1 and above: drift)"
 LABELS = ("category", "segment", "region", NEW_ITEMS, NEW_USERS)
-COLUMNS = (*LABELS, POPULARITY, "log_unit_price", "log_quantity", "rating", ACTIVITY)
+COLUMNS = (*LABELS, POPULARITY, "log_unit_price", "log_quantity", "rating", *VOLUMES)
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def publish(
     from evidently.metrics import MeanValue
     from evidently.presets import DataDriftPreset
 
-    shown = [column for column in found.columns if column.name != ACTIVITY]
+    shown = [column for column in found.columns if column.name not in VOLUMES]
     _register_method(shown)
     preset = DataDriftPreset(
         columns=[column.name for column in shown],
@@ -124,7 +124,7 @@ def _frames(log: EncodedLog, found: Judgement) -> tuple[pd.DataFrame, pd.DataFra
             frame[column.name] = log.numbers[column.name][pair.rows]
         elif column.name == POPULARITY:
             frame[column.name] = popularity(log, pair)
-        elif column.name != ACTIVITY:
+        elif column.name not in VOLUMES:
             frame[column.name] = np.where(is_new(log, pair, column.name), "new", "known")
     table, rng = pd.DataFrame(frame), np.random.default_rng(0)
     sides = np.flatnonzero(~pair.is_now), np.flatnonzero(pair.is_now)

@@ -11,15 +11,14 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import t as student
 
-from monitoring.drift.changes import GAP, Change
-from monitoring.drift.columns import ACTIVITY, NUMBERS, Floats
+from monitoring.drift.changes import GAP, MIN_PAST, Change
+from monitoring.drift.columns import NUMBERS, VOLUMES, Floats
 
 ALARM_RATE = 0.01  # false alarms per window, over all columns
-MIN_PAST = 6  # past changes that are needed to judge the newest one
 TINY = 1e-12
 MAX_DEVIATIONS = 3.0  # a past change counts with at most so many median deviations: past drift must not hide the next
 NORMAL_MAD = 0.6745  # median absolute deviation of a standard normal variable
-SHARE_FLOOR, MEAN_FLOOR, ACTIVITY_FLOOR = 0.04, 0.08, float(np.log(1.15))  # smaller changes need no action
+SHARE_FLOOR, MEAN_FLOOR, VOLUME_FLOOR = 0.04, 0.08, float(np.log(1.15))  # smaller changes need no action
 
 
 @dataclass(frozen=True)
@@ -39,8 +38,8 @@ class Deviation:
 
 def floor(column: str, n_values: int) -> Floats:
     """The least effects that matter, (n_values,)."""
-    if column == ACTIVITY:
-        return np.full(n_values, ACTIVITY_FLOOR)
+    if column in VOLUMES:
+        return np.full(n_values, VOLUME_FLOOR)
     return np.full(n_values, MEAN_FLOOR if column in NUMBERS else SHARE_FLOOR)
 
 

@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from tempfile import TemporaryDirectory
 
 import duckdb
-import numpy as np
-import pyarrow as pa
 
 from monitoring.online.reader import OnlineReader
 
@@ -112,15 +110,10 @@ def attributed(reader: OnlineReader, rules: Attribution, begin: int, end: int) -
             engine.register("page", page)
             engine.execute("insert into read_events from page")
         engine.execute(NUMBER_PAIRS)
-        n_lists = 0
-        for page in reader.lists(earlier - rules.click_window, end + rules.longest):
-            numbers = pa.array(np.arange(n_lists, n_lists + page.num_rows))
-            engine.register(
-                "page", pa.table({"list": numbers, **dict(zip(page.schema.names, page.columns, strict=True))})
-            )
+        for page in reader.numbered_lists(earlier - rules.click_window, end + rules.longest):
+            engine.register("page", page)
             engine.execute(ADD_LISTS)
             engine.execute(ADD_SLOTS)
-            n_lists += page.num_rows
         engine.execute(NUMBER_EVENTS)
         attribute(engine, rules)
         yield engine

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 from sqlalchemy import Table, func, inspect, select
 
@@ -80,6 +81,14 @@ class OnlineReader:
         A batch has at most PAGE rows. Raises DataError.
         """
         yield from self._pages(LISTS, answers, ("answered_at", "request_id"), begin, end)
+
+    def numbered_lists(self, begin: int, end: int) -> Iterator[pa.Table]:
+        """The same with a first column `list`: 0, 1, ... over all pages. Raises DataError."""
+        n_lists = 0
+        for page in self.lists(begin, end):
+            numbers = pa.array(np.arange(n_lists, n_lists + page.num_rows))
+            yield pa.table([numbers, *page.columns], names=["list", *page.schema.names])
+            n_lists += page.num_rows
 
     def events(self, begin: int, end: int) -> Iterator[pa.RecordBatch]:
         """The events that happened from begin to before end, in order of arrival, as batches of EVENTS.

@@ -19,7 +19,7 @@ from scipy.stats import t as student
 from monitoring.drift.causes import own_share
 from monitoring.drift.changes import Change
 from monitoring.drift.judgement import ColumnDrift, summarise
-from monitoring.drift.verdict import ACTIVITY_FLOOR, ALARM_RATE, SHARE_FLOOR, deviation
+from monitoring.drift.verdict import ALARM_RATE, SHARE_FLOOR, VOLUME_FLOOR, deviation
 from monitoring.online.attribution import DAY
 from monitoring.online.falls import WINDOW_DAYS
 from monitoring.online.reader import OnlineReader
@@ -27,7 +27,7 @@ from monitoring.predictions.changes import Compared, Period, compare, nothing
 from monitoring.predictions.served import COVERAGE, NEW_ITEMS, SCORE, SHARES, days, served
 
 REFERENCE = 2  # windows; with the newest one they are stored, if the store has the lists of 30 days
-RATIO_FLOOR = ACTIVITY_FLOOR  # of scores and coverage, as a logarithm
+RATIO_FLOOR = VOLUME_FLOOR  # of scores and coverage, as a logarithm
 METHOD = "deviation by the sampling of users"
 NO_VERSION = "no version serves yet"
 

@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 
 import duckdb
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 
@@ -85,15 +84,10 @@ def served(
         for table in items:
             engine.register("page", items_as_of(table, datetime.fromtimestamp(end * DAY / 1e6, UTC)))
             engine.execute(ADD_ITEMS)
-        n_lists = 0
-        for page in reader.lists(begin * DAY, end * DAY):
-            numbers = pa.array(np.arange(n_lists, n_lists + page.num_rows))
-            engine.register(
-                "page", pa.table({"list": numbers, **dict(zip(page.schema.names, page.columns, strict=True))})
-            )
+        for page in reader.numbered_lists(begin * DAY, end * DAY):
+            engine.register("page", page)
             engine.execute(ADD_LISTS)
             engine.execute(ADD_SLOTS)
-            n_lists += page.num_rows
         yield engine
 
 

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from orchestration.cli.options import AsJson, Config, check_config, echo
+from orchestration.cli.signals import end_on_signals
 from recommenders.errors import UnknownNameError
 
 ALL = "all"
@@ -16,7 +17,7 @@ ALL = "all"
 
 def drill(
     scenario: Annotated[str, typer.Argument(help="Name of a scenario (docs/drill.md), or all.")],
-    days: Annotated[int, typer.Option(min=7, help="Simulated days. The change comes after two weeks.")] = 42,
+    days: Annotated[int, typer.Option(min=21, help="Simulated days. The change comes after two weeks.")] = 42,
     seed: Annotated[int, typer.Option(help="Of the simulated market.")] = 1,
     to: Annotated[
         Path | None, typer.Option(help="Folder of the results.", show_default="drills below TRADEWIND_HOME")
@@ -38,11 +39,11 @@ def drill(
     logging.basicConfig(filename=folder / "drill.log", level=logging.WARNING)
     results = []
     for name in SCENARIOS if scenario == ALL else (scenario,):
-        found = finished(folder, name, days, seed) if scenario == ALL else None
+        found = finished(folder, name, days, seed, config or CONFIG) if scenario == ALL else None
         if found is None:
-            with tempfile.TemporaryDirectory(prefix="tradewind-drill-") as home:
+            with end_on_signals(), tempfile.TemporaryDirectory(prefix="tradewind-drill-") as home:
                 record = play(name, days, seed, Path(home), config or CONFIG, echo)
-            found = write(folder, record)
+            found = write(folder, record, config or CONFIG)
         echo(f"{name}: {folder / name / 'page.html'}")
         results.append(found)
     print(json.dumps(results) if as_json else summary(results))

@@ -1,8 +1,10 @@
 """The files of played scenarios: one folder each, with the record of all days, the figures and the page."""
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +12,10 @@ from orchestration.drill.figures import figures
 from orchestration.drill.page import page
 from orchestration.drill.play import Record
 from recommenders.storage.atomic_files import atomic_folder
-from recommenders.training.code_fingerprint import code_fingerprint
+from recommenders.training.code_fingerprint import fingerprint_of
+from serving.settings import PROJECT
 
+PACKAGES = ("recommenders", "serving", "monitoring", "orchestration")
 COLUMNS = {
     "scenario": "scenario",
     "detected_by": "first alarm",
@@ -27,10 +31,10 @@ COLUMNS = {
 }
 
 
-def write(folder: Path, record: Record) -> dict[str, Any]:
+def write(folder: Path, record: Record, config: Path) -> dict[str, Any]:
     """Writes record.json, figures.json and page.html of a scenario, in one step; returns the figures."""
     found = figures(record)
-    result = {**asdict(found), "days": len(record.days), "code": code_fingerprint()}
+    result = {**asdict(found), "days": len(record.days), "recipe": recipe(config)}
     with atomic_folder(folder / record.scenario) as staging:
         (staging / "record.json").write_text(json.dumps(asdict(record), indent=1) + "\n")
         (staging / "figures.json").write_text(json.dumps(result, indent=2) + "\n")
@@ -38,13 +42,24 @@ def write(folder: Path, record: Record) -> dict[str, Any]:
     return result
 
 
-def finished(folder: Path, scenario: str, days: int, seed: int) -> dict[str, Any] | None:
-    """The figures of a scenario that was played before, with as many days, this seed and this code."""
+def recipe(config: Path) -> str:
+    """A short hash of the code of the whole platform and of a training configuration."""
+    return hashlib.sha256(f"{code_of(PROJECT)}\n{config.read_text('utf-8')}".encode()).hexdigest()[:16]
+
+
+@cache
+def code_of(project: Path) -> str:
+    """The fingerprints of the packages below a folder, computed once per process."""
+    return " ".join(fingerprint_of(project / package) for package in PACKAGES)
+
+
+def finished(folder: Path, scenario: str, days: int, seed: int, config: Path) -> dict[str, Any] | None:
+    """The figures of a scenario that was played before with the same days, seed, configuration and code."""
     path = folder / scenario / "figures.json"
     if not path.is_file():
         return None
     found: dict[str, Any] = json.loads(path.read_text())
-    wanted = {"days": days, "seed": seed, "code": code_fingerprint()}
+    wanted = {"days": days, "seed": seed, "recipe": recipe(config)}
     return found if {name: found.get(name) for name in wanted} == wanted else None
 
 

@@ -12,11 +12,10 @@ from types import TracebackType
 from typing import Any, Self
 
 import dagster as dg
-from dagster._core.storage.tags import RUN_KEY_TAG, SENSOR_NAME_TAG
 
 from orchestration.definitions import definitions
 from orchestration.jobs import CAUSE_TAG, PARTITION_TAG
-from orchestration.launcher.dagster_internals import create_run, execute
+from orchestration.launcher.dagster_internals import RUN_KEY_TAG, SENSOR_NAME_TAG, create_run, execute
 from orchestration.resources import resources
 from orchestration.run_process import PID_TAG, process_tag
 from orchestration.settings import Settings

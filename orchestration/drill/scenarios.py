@@ -45,9 +45,7 @@ SCENARIOS: Mapping[str, DrillScenario] = {
     "price_inflation": DrillScenario("all prices rise by 30 %", "price_inflation", 0.3),
     "new_items": DrillScenario("half as many new items again are launched within two weeks", "new_items", 0.5),
     "churn": DrillScenario("40 % of the users leave within a month", "churn", 0.4),
-    "taste_permutation": DrillScenario(
-        "users exchange their tastes; each item keeps its sales", "taste_permutation", 1.0
-    ),
+    "taste_permutation": DrillScenario("users exchange their tastes", "taste_permutation", 1.0),
     "broken_feed": DrillScenario(
         f"for {BROKEN_DAYS} days {DAMAGED:.0%} of the purchases have no price, a price in cents, or arrive twice",
         fault="damaged events",

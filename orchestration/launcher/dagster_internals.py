@@ -1,4 +1,4 @@
-"""The private parts of Dagster that a run in this process needs. Dagster has no public names for them."""
+"""The private parts of Dagster that runs and sensors in this process need. Dagster has no public names for them."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,9 +9,10 @@ from dagster._core.definitions.repository_definition import SINGLETON_REPOSITORY
 from dagster._core.errors import DagsterAssetCheckFailedError as AssetCheckFailedError
 from dagster._core.execution.api import execute_run
 from dagster._core.remote_origin import RemoteJobOrigin, RemoteRepositoryOrigin
+from dagster._core.storage.tags import RUN_KEY_TAG, SENSOR_NAME_TAG
 from dagster._core.workspace.load import location_origins_from_yaml_paths
 
-__all__ = ["AssetCheckFailedError", "create_run", "execute", "origin"]
+__all__ = ["RUN_KEY_TAG", "SENSOR_NAME_TAG", "AssetCheckFailedError", "create_run", "execute", "origin"]
 
 
 def create_run(

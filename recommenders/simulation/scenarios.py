@@ -57,8 +57,8 @@ def _remove_users(scenario: Scenario, users: Users, day: int, rng: np.random.Gen
 
 
 def _permute_tastes(scenario: Scenario, users: Users, day: int, rng: np.random.Generator) -> Users:
-    """The users with tastes permuted among users who buy about as much, so that each product keeps its expected sales;
-    repurchase cycles and contracts do not change.
+    """The users with tastes permuted among users who buy about as much, so that each product keeps the number and the
+    activity of its buyers; repurchase cycles and contracts do not change.
     """
     active = (users.join_day <= day) & (day < users.leave_day)
     chosen = np.flatnonzero(active & (rng.random(len(active)) < scenario.strength))

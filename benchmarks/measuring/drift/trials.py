@@ -8,10 +8,10 @@ import pyarrow as pa
 
 from measuring.drift.logs import Log, days_before
 from measuring.drift.window_changes import Injection
-from monitoring.drift.changes import Change, changes
+from monitoring.drift.changes import HISTORY, RECENT, Change, changes
 from monitoring.drift.columns import EncodedLog, encode
 from monitoring.drift.feed.problems import find_feed_problems
-from monitoring.drift.judgement import HISTORY, RECENT, judge_history
+from monitoring.drift.judgement import judge_history
 from monitoring.drift.verdict import deviations
 from monitoring.drift.windows import DAY, MAX_WINDOWS, Window, aligned_windows
 

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from monitoring.drift.changes import MIN_PAST
 from monitoring.drift.feed.events import Events, Flags
-from monitoring.drift.verdict import MIN_PAST
 from monitoring.drift.windows import DAY, Window
 
 MIN_GAP = DAY / 2  # seconds

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from monitoring.drift.changes import GAP, REFERENCE, Change, changes, compare, popularity, reference_windows
-from monitoring.drift.columns import ACTIVITY, NEW_ITEMS, NEW_USERS, POPULARITY, EncodedLog
+from monitoring.drift.columns import ACTIVE_USERS, ACTIVITY, NEW_ITEMS, NEW_USERS, POPULARITY, VOLUMES, EncodedLog
 from monitoring.drift.windows import DAY, WEEK, Window, aligned_windows
 
 MakeLog = Callable[..., EncodedLog]
@@ -37,7 +37,8 @@ def test_the_reference_ends_before_the_gap() -> None:
 def test_the_changes_of_labels_numbers_and_activity_are_those_counted_by_hand(log, windows) -> None:
     found, last = newest(log, windows), windows[-1].rows
     before = np.concatenate([window.rows for window in windows[-1 - GAP - REFERENCE : -1 - GAP]])
-    assert set(found) == {"category", "region", "log_unit_price", "rating", POPULARITY, NEW_ITEMS, NEW_USERS, ACTIVITY}
+    of_users = {"region", NEW_USERS, *VOLUMES}
+    assert set(found) == {"category", "log_unit_price", "rating", POPULARITY, NEW_ITEMS, *of_users}
     for side, rows in (("before", before), ("now", last)):
         shares = np.bincount(log.labels["category"][rows], minlength=8) / rows.size
         np.testing.assert_allclose(getattr(found["category"], side), shares)
@@ -50,6 +51,11 @@ def test_the_changes_of_labels_numbers_and_activity_are_those_counted_by_hand(lo
     assert activity.now[0] == np.unique(log.orders[last]).size
     assert activity.before[0] == pytest.approx(np.unique(log.orders[before]).size / REFERENCE)
     assert activity.effect[0] == pytest.approx(np.log(activity.now[0] / activity.before[0]))
+    n_users = [np.unique(log.users[window.rows]).size for window in windows]
+    active = found[ACTIVE_USERS]
+    assert active.now[0] == n_users[-1]
+    assert active.before[0] == pytest.approx(np.mean(n_users[-1 - GAP - REFERENCE : -1 - GAP]))
+    assert active.effect[0] == pytest.approx(np.log(active.now[0] / active.before[0]))
 
 
 def test_the_error_is_that_of_a_bootstrap_of_users(log, windows) -> None:

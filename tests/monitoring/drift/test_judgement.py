@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from monitoring.drift.causes import Part, event_contributions, own_share, parts
-from monitoring.drift.changes import Change, changes, compare, reference_windows
-from monitoring.drift.columns import ACTIVITY, NEW_ITEMS, POPULARITY, EncodedLog
-from monitoring.drift.judgement import HISTORY, METHOD, ColumnDrift, judge, summarise
+from monitoring.drift.changes import HISTORY, Change, changes, compare, reference_windows
+from monitoring.drift.columns import ACTIVE_USERS, ACTIVITY, NEW_ITEMS, POPULARITY, VOLUMES, EncodedLog, Flags
+from monitoring.drift.judgement import METHOD, ColumnDrift, judge, summarise
 from monitoring.drift.windows import WEEK, aligned_windows
 
 
@@ -26,6 +26,17 @@ def moved(log: EncodedLog, weeks: int = 1, region: int | None = None) -> Encoded
     chosen &= np.arange(chosen.size) % 5 == 0 if region is None else log.labels["region"] == region
     category[chosen] = 2
     return replace(log, labels={**log.labels, "category": category})
+
+
+def rows_of(log: EncodedLog, kept: Flags) -> EncodedLog:
+    """The log with some of its events."""
+    return EncodedLog(
+        log.n_reference,
+        {name: values[kept] for name, values in log.numbers.items()},
+        {name: codes[kept] for name, codes in log.labels.items()},
+        log.names,
+        *(codes[kept] for codes in (log.items, log.users, log.orders, log.seconds)),
+    )
 
 
 def test_a_category_that_grows_is_named_with_its_share(log) -> None:
@@ -56,8 +67,29 @@ def test_the_region_that_makes_the_change_is_named(log) -> None:
     assert judge(moved(log), 7).columns[0].parts == ()  # every region makes about its share
 
 
+def test_the_begin_of_a_log_does_not_hide_new_items(log) -> None:
+    """Every item is new to a log that has just begun. That says nothing about how many usually are."""
+    newest = np.flatnonzero(log.seconds > log.seconds.max() - WEEK)
+    items = log.items.copy()
+    items[newest[::12]] = log.items.max() + 1 + np.arange(newest[::12].size) % 20
+    first = judge(replace(log, items=items), 7).columns[0]
+    assert (first.name, first.drifted) == (NEW_ITEMS, True)
+    assert re.fullmatch(r"share of the events 0\.\d% -> [89]\.\d%", first.change), first.change
+
+
+def test_users_who_leave_are_found_although_others_buy_as_much(log) -> None:
+    """Two thirds of the users buy nothing any more: those with the fewest orders, a quarter of all."""
+    orders = np.bincount(log.users[log.starts_order])
+    small = np.argsort(orders)[: 2 * orders.size // 3]
+    kept = ~np.isin(log.users, small) | (log.seconds <= log.seconds.max() - WEEK)
+    found = judge(rows_of(log, kept), 7)
+    assert [column.name for column in found.columns if column.drifted] == [ACTIVE_USERS]
+    assert re.match(r"users with an event per window \d+ -> \d+", found.columns[0].change)
+
+
 @pytest.mark.parametrize(
-    ("column", "value"), [("category", 3), ("rating", 0), ("rating", 1), (POPULARITY, 0), (NEW_ITEMS, 0), (ACTIVITY, 0)]
+    ("column", "value"),
+    [("category", 3), ("rating", 0), ("rating", 1), (POPULARITY, 0), (NEW_ITEMS, 0), (ACTIVITY, 0), (ACTIVE_USERS, 0)],
 )
 def test_what_the_events_add_sums_to_the_change(log, column, value) -> None:
     windows = aligned_windows(log.seconds, WEEK)
@@ -73,7 +105,7 @@ def test_orders_and_users_have_no_category(log) -> None:
     last = len(windows) - 1
     category = np.zeros_like(log.labels["category"])  # all of it would be of one category
     one = replace(log, labels={"category": category}, names={"category": ("a", "b")})
-    for column in (ACTIVITY, "new users"):
+    for column in (*VOLUMES, "new users"):
         assert parts(one, windows, last, column, 0, changes(one, windows, last)[column]) == ()
 
 
@@ -114,14 +146,7 @@ def test_columns_that_are_not_tested_have_a_reason(log) -> None:
 def test_a_change_is_reported_in_the_units_of_the_column(log, column, text) -> None:
     now = log.seconds > log.seconds.max() - WEEK
     if column == ACTIVITY:
-        kept = ~now | (log.orders % 2 == 0)
-        changed = EncodedLog(
-            log.n_reference,
-            {name: values[kept] for name, values in log.numbers.items()},
-            {name: codes[kept] for name, codes in log.labels.items()},
-            log.names,
-            *(codes[kept] for codes in (log.items, log.users, log.orders, log.seconds)),
-        )
+        changed = rows_of(log, ~now | (log.orders % 2 == 0))
     else:
         changed = replace(log, numbers={**log.numbers, column: log.numbers[column] + 0.7 * now})
     first = judge(changed, 7).columns[0]

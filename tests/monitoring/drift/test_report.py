@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from monitoring.drift.columns import ACTIVITY
+from monitoring.drift.columns import VOLUMES
 from monitoring.drift.page import COUNT_TITLE, LINES_TITLE
 from monitoring.drift.report import DriftReport, drift_report, report_url
 from recommenders.errors import DataError
@@ -97,9 +97,9 @@ def test_the_page_has_our_scores_and_verdicts(market, compare, tmp_path):
         for result in snapshot["metric_results"].values()
         if result["display_name"].startswith("Value drift for ")
     }
-    shown = [column for column in report.columns if column.name != ACTIVITY]
+    shown = [column for column in report.columns if column.name not in VOLUMES]
     assert set(drawn) == {column.name for column in shown}
-    assert len(shown) == len(report.columns) - 1
+    assert len(shown) == len(report.columns) - len(VOLUMES)
     for column in shown:
         assert math.isclose(drawn[column.name], column.score, rel_tol=1e-9)
     page = report.html_path.read_text()

@@ -10,10 +10,10 @@ from scipy.stats import t as student
 from monitoring.drift.changes import GAP, Change, changes
 from monitoring.drift.columns import ACTIVITY, EncodedLog
 from monitoring.drift.verdict import (
-    ACTIVITY_FLOOR,
     MEAN_FLOOR,
     MIN_PAST,
     SHARE_FLOOR,
+    VOLUME_FLOOR,
     deviations,
     floor,
     prediction_limit,
@@ -66,7 +66,7 @@ def test_the_sampling_error_counts_if_it_is_larger_than_past_changes() -> None:
 
 def test_a_change_that_is_usual_or_small_is_no_drift() -> None:
     quiet = [-1e-4, 1e-4] * 5
-    for name, least in (("rating", MEAN_FLOOR), ("category", SHARE_FLOOR), (ACTIVITY, ACTIVITY_FLOOR)):
+    for name, least in (("rating", MEAN_FLOOR), ("category", SHARE_FLOOR), (ACTIVITY, VOLUME_FLOOR)):
         assert floor(name, 2).tolist() == [least] * 2
         assert not deviations(history(quiet, [0.99 * least], name))[name].drifted
         assert deviations(history(quiet, [1.01 * least], name))[name].drifted
@@ -121,7 +121,7 @@ def still_histories(still_log: Callable[..., EncodedLog]) -> list[list[dict[str,
     """The changes of each window of ten logs without a change."""
     found = []
     for seed in range(10):
-        log = still_log(np.random.default_rng(seed), n_windows=32)
+        log = still_log(np.random.default_rng(seed), n_windows=35)
         windows = aligned_windows(log.seconds, WEEK)
         found.append([dict(changes(log, windows, index)) for index in range(len(windows))])
     return found
@@ -134,19 +134,19 @@ def drifted(histories: list[list[dict[str, Change]]], **options: float) -> list[
         for past in histories
         for end in range(len(past) - 11, len(past) + 1)
     ]
-    assert {len(columns) for columns in judged} == {8}
+    assert {len(columns) for columns in judged} == {9}
     return [{name for name, found in columns.items() if found.drifted} for columns in judged]
 
 
 def test_the_alarm_rate_holds_without_a_change(still_histories) -> None:
-    """Over all columns together. New items and users do change: they become fewer as the log goes on."""
-    found = [each - {"new items", "new users"} for each in drifted(still_histories)]
+    """Over all columns together."""
+    found = drifted(still_histories)
     assert sum(map(bool, found)) <= binom.ppf(0.999, len(found), 0.01)
 
 
 def test_each_column_has_its_share_of_the_alarm_rate(still_histories) -> None:
-    """At a rate of 0.8, each of the eight columns may drift in a tenth of the windows."""
-    found = drifted(still_histories, alarm_rate=0.8)
+    """At a rate of 0.9, each of the nine columns may drift in a tenth of the windows."""
+    found = drifted(still_histories, alarm_rate=0.9)
     most = binom.ppf(0.9999, len(found), 0.1)
     counts = {name: sum(name in each for each in found) for name in ("category", "region", "rating", "log_unit_price")}
     assert all(1 <= n <= most for n in counts.values()), counts

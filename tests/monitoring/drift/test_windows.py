@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitoring.drift.judgement import HISTORY, window_days
+from monitoring.drift.changes import HISTORY
+from monitoring.drift.judgement import window_days
 from monitoring.drift.windows import DAY, WEEK, aligned_windows, newest_rows
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from monitoring.online.attribution import Attribution, attributed
 from monitoring.online.business import count_slots, find_sessions
 from monitoring.online.quality import judge
-from monitoring.online.reader import EVENTS, LISTS
+from monitoring.online.reader import EVENTS, LISTS, OnlineReader
 from monitoring.online.slices import figures, interval, label_users
 from recommenders.storage.schema import USERS
 from tests.conftest import WHOLE_SIZES
@@ -40,7 +40,7 @@ class Done(NamedTuple):
     price: float | None
 
 
-class Rows:
+class Rows(OnlineReader):
     """A reader of rows in memory."""
 
     def __init__(self, lists: Sequence[Served], events: Sequence[Done]) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from monitoring.alerts.listing import open_incidents
 from monitoring.predictions.drift import NO_VERSION, PredictionDrift
-from orchestration.assets.online_quality import alert_of_predictions, prediction_drift
+from orchestration.assets.prediction_drift import alert_of_predictions, prediction_drift
 from orchestration.io_manager import form_of
 from orchestration.resources import Datasets
 from orchestration.settings import Settings

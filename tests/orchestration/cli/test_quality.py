@@ -14,7 +14,8 @@ import dagster as dg
 from monitoring.alerts.listing import open_incidents
 from monitoring.online.daily import ONLINE_QUALITY
 from orchestration.assets.json_outputs import QualityMonitor
-from orchestration.assets.online_quality import attribution, metadata, quality_monitor
+from orchestration.assets.online_quality import attribution, metadata
+from orchestration.assets.quality_monitor import quality_monitor
 from orchestration.definitions import definitions
 from orchestration.io_manager import form_of
 from orchestration.jobs import DRIFT
