@@ -1,7 +1,6 @@
 """How a person reviews a drift: the job `review_drift` in Dagster, and the command `tradewind drift review`."""
 
 from collections.abc import Collection
-from urllib.parse import quote
 
 import dagster as dg
 from pydantic import Field
@@ -10,6 +9,7 @@ from monitoring.drift.report import DriftReport
 from monitoring.drift.reviews import Review, ReviewLog, Verdict, review, unreviewed
 from orchestration.io_manager import Lake
 from orchestration.jobs import REVIEW
+from orchestration.launchpad import launchpad_url
 from orchestration.settings import Settings
 from recommenders import clock
 from recommenders.errors import ConfigurationError, DataError
@@ -94,4 +94,4 @@ def reviews_of(settings: Settings) -> ReviewLog:
 def review_url(settings: Settings, columns: Collection[str]) -> str:
     """The launchpad of the job with these columns; the person adds name and reason."""
     config = LAUNCHPAD.format(step=STEP, dataset=settings.dataset, columns=", ".join(columns))
-    return f"{settings.urls['dagster']}/locations/tradewind/jobs/{REVIEW}/playground/setup?config={quote(config)}"
+    return launchpad_url(settings, REVIEW, config)

@@ -6,15 +6,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from monitoring.drift.changes import (
+    SCORES,
     Change,
     Comparison,
     compare,
     counts_in_volume,
     is_new,
-    popularity,
     reference_windows,
 )
-from monitoring.drift.columns import NEW_ITEMS, NEW_USERS, POPULARITY, VOLUMES, Codes, EncodedLog, Floats
+from monitoring.drift.columns import NEW_ITEMS, NEW_USERS, VOLUMES, Codes, EncodedLog, Floats
 from monitoring.drift.windows import Window
 
 LEAST_SHARE = 0.3  # a smaller share in the change is not reported,
@@ -74,7 +74,7 @@ def event_contributions(log: EncodedLog, pair: Comparison, column: str, value: i
     elif column in (NEW_ITEMS, NEW_USERS):
         values = is_new(log, pair, column).astype(np.float64)
     else:
-        values = popularity(log, pair) if column == POPULARITY else log.numbers[column][pair.rows]
+        values = SCORES[column](log, pair) if column in SCORES else log.numbers[column][pair.rows]
         if value == 1:  # the mean distance from the median
             values = np.abs(values - np.nanmedian(values[~pair.is_now]))
     known = ~np.isnan(values)

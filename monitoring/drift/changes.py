@@ -12,6 +12,7 @@ import numpy as np
 
 from monitoring.drift.columns import (
     ACTIVITY,
+    ITEM_MIX,
     NEW_ITEMS,
     NEW_USERS,
     POPULARITY,
@@ -28,6 +29,7 @@ from monitoring.drift.windows import Window, newest_rows
 REFERENCE = 8  # windows; fewer at the begin of the log
 MIN_REFERENCE = 2
 GAP = 2
+FEW_EVENTS = 2.0  # of an item in the window: with so many expected, the change of its share counts half
 MIN_VALUES = 100  # known values that a column needs in the window and in the reference
 MIN_PAST = 6  # past changes that are needed to judge the newest one
 HISTORY = MIN_REFERENCE + GAP + MIN_PAST + GAP + 1  # windows that are needed for a verdict
@@ -40,8 +42,8 @@ class Change:
     """The change of one column's values between a reference and a window; arrays (n_values,).
 
     before, now: shares of labels, means of numbers, orders or users per window of volumes. effect: the difference of
-    shares; the difference of means in standard deviations; the logarithm of the ratio of volumes. error: standard error
-    of the effect, by users, because the events of one user are not independent.
+    shares; the difference of means in standard deviations, of the item mix as it is; the logarithm of the ratio of
+    volumes. error: standard error of the effect, by users, because the events of one user are not independent.
     """
 
     before: Floats
@@ -91,6 +93,7 @@ def changes(log: EncodedLog, windows: Sequence[Window], index: int) -> Mapping[s
     pair = compare(log, reference, windows[index])
     found = {name: _label_change(pair, codes[pair.rows], len(log.names[name])) for name, codes in log.labels.items()}
     found[POPULARITY] = _number_change(pair, popularity(log, pair))
+    found[ITEM_MIX] = _mean_change(pair, item_mix(log, pair)[:, None])
     known_from = windows[n_young(log, windows)].start
     is_known = log.seconds[pair.rows] > known_from
     for name in (NEW_ITEMS, NEW_USERS):
@@ -114,6 +117,32 @@ def popularity(log: EncodedLog, pair: Comparison) -> Floats:
     for side in (True, False):
         places[half == side] = popularity_places(items[half == side], items[(half != side) & ~pair.is_now])
     return places
+
+
+def item_mix(log: EncodedLog, pair: Comparison) -> Floats:
+    """How much the share of each event's item grew, (n,): (now - before) / (now + before), between -1 and 1.
+
+    Learned from the events of the other half of users, because chance alone changes each share a little; nan for items
+    without a reference event there: whether items are new is a column of its own. The mean over the window, less the
+    mean over the reference, is an estimate of the triangular discrimination of the two distributions of items (Topsoe
+    2000, Some inequalities for information divergence and related measures of discrimination): 0 if they are the same,
+    2 if they have no item in common.
+    """
+    items, half = log.items[pair.rows], log.user_half[pair.rows]
+    growth = np.empty(items.size)
+    for side in (True, False):
+        learned = half != side
+        counts = [np.bincount(items[learned & of], minlength=items.max() + 1) for of in (~pair.is_now, pair.is_now)]
+        is_known = counts[0] > 0
+        before, now = (np.where(is_known, count, 0) / max(count[is_known].sum(), 1) for count in counts)
+        both = np.where(is_known, before + now, 1.0)
+        expected = both / 2 * counts[1].sum()
+        found = np.where(is_known, (now - before) / both * expected / (expected + FEW_EVENTS), np.nan)
+        growth[half == side] = found[items[half == side]]
+    return growth
+
+
+SCORES = {POPULARITY: popularity, ITEM_MIX: item_mix}  # numbers that are made for each comparison
 
 
 def n_young(log: EncodedLog, windows: Sequence[Window]) -> int:
@@ -176,15 +205,25 @@ def _number_change(pair: Comparison, values: Floats) -> Change | None:
     if min(side.sum() for side in sides) < MIN_VALUES:
         return None
     distances = np.abs(values - np.median(values[sides[0]]))
+    found = _mean_change(pair, np.stack([values, distances], axis=1))
+    spread = max(float(values[sides[0]].std()), 1e-12)
+    return found and Change(found.before, found.now, found.effect / spread, found.error / spread)
+
+
+def _mean_change(pair: Comparison, values: Floats) -> Change | None:
+    """The change of the means of values (n, n_values) whose rows are nan where they are unknown."""
+    known = ~np.isnan(values[:, 0])
+    sides = known & ~pair.is_now, known & pair.is_now
+    if min(side.sum() for side in sides) < MIN_VALUES:
+        return None
     (before, residual_before), (now, residual_now) = (
         ratio_by_user(
-            np.stack([np.bincount(pair.users[side], of[side], pair.n_users) for of in (values, distances)], axis=1),
+            np.stack([np.bincount(pair.users[side], of[side], pair.n_users) for of in values.T], axis=1),
             np.bincount(pair.users[side], minlength=pair.n_users).astype(np.float64),
         )
         for side in sides
     )
-    spread = max(float(values[sides[0]].std()), 1e-12)
-    return Change(before, now, (now - before) / spread, standard_error(residual_now - residual_before) / spread)
+    return Change(before, now, now - before, standard_error(residual_now - residual_before))
 
 
 def _volume_change(pair: Comparison, counted: Flags) -> Change | None:

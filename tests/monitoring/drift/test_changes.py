@@ -7,7 +7,16 @@ import numpy as np
 import pytest
 
 from monitoring.drift.changes import GAP, REFERENCE, Change, changes, compare, popularity, reference_windows
-from monitoring.drift.columns import ACTIVE_USERS, ACTIVITY, NEW_ITEMS, NEW_USERS, POPULARITY, VOLUMES, EncodedLog
+from monitoring.drift.columns import (
+    ACTIVE_USERS,
+    ACTIVITY,
+    ITEM_MIX,
+    NEW_ITEMS,
+    NEW_USERS,
+    POPULARITY,
+    VOLUMES,
+    EncodedLog,
+)
 from monitoring.drift.windows import DAY, WEEK, Window, aligned_windows
 
 MakeLog = Callable[..., EncodedLog]
@@ -38,7 +47,7 @@ def test_the_changes_of_labels_numbers_and_activity_are_those_counted_by_hand(lo
     found, last = newest(log, windows), windows[-1].rows
     before = np.concatenate([window.rows for window in windows[-1 - GAP - REFERENCE : -1 - GAP]])
     of_users = {"region", NEW_USERS, *VOLUMES}
-    assert set(found) == {"category", "log_unit_price", "rating", POPULARITY, NEW_ITEMS, *of_users}
+    assert set(found) == {"category", "log_unit_price", "rating", POPULARITY, ITEM_MIX, NEW_ITEMS, *of_users}
     for side, rows in (("before", before), ("now", last)):
         shares = np.bincount(log.labels["category"][rows], minlength=8) / rows.size
         np.testing.assert_allclose(getattr(found["category"], side), shares)
@@ -80,6 +89,20 @@ def test_an_event_that_is_counted_twice_for_each_user_changes_no_error(log, wind
     once, twice = newest(log, windows)["region"], newest(log, doubled)["region"]
     np.testing.assert_allclose(twice.error, once.error)
     np.testing.assert_allclose(twice.effect, once.effect)
+
+
+def test_the_change_of_the_item_mix_is_the_triangular_discrimination(still_log) -> None:
+    """With many events. Without a change it is 0 on average, because it is learned from other users."""
+    log = still_log(np.random.default_rng(0), n_windows=15, n_orders=2000)
+    windows = aligned_windows(log.seconds, WEEK)
+    assert newest(log, windows)[ITEM_MIX].effect[0] == pytest.approx(0, abs=0.002)
+    turned = np.where(log.seconds > log.seconds.max() - WEEK, 299 - log.items, log.items)
+    before = 1 / np.arange(1.0, 301) ** 0.9  # as the items are drawn
+    before /= before.sum()
+    now = before[::-1]
+    expected = np.sum((now - before) ** 2 / (now + before))
+    found = newest(replace(log, items=turned), windows)[ITEM_MIX].effect[0]
+    assert 0.9 * expected < found < expected  # items with few events count less
 
 
 def test_popularity_is_learned_from_other_users(log, windows) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from monitoring.drift.causes import Part, event_contributions, own_share, parts
 from monitoring.drift.changes import HISTORY, Change, changes, compare, reference_windows
-from monitoring.drift.columns import ACTIVE_USERS, ACTIVITY, NEW_ITEMS, POPULARITY, VOLUMES, EncodedLog, Flags
+from monitoring.drift.columns import ACTIVE_USERS, ACTIVITY, ITEM_MIX, NEW_ITEMS, POPULARITY, VOLUMES, EncodedLog, Flags
 from monitoring.drift.judgement import METHOD, ColumnDrift, judge, summarise
 from monitoring.drift.windows import WEEK, aligned_windows
 
@@ -56,7 +56,8 @@ def test_the_windows_of_a_lasting_change_all_drift(log) -> None:
     assert judge(log, 7).recent == ((), (), ())
 
 
-def test_the_region_that_makes_the_change_is_named(log) -> None:
+def test_the_region_that_makes_the_change_is_named(still_log) -> None:
+    log = still_log(np.random.default_rng(3), n_windows=40)
     first = judge(moved(log, region=1), 7).columns[0]
     assert (first.name, first.value) == ("category", "c")
     (part,) = first.parts
@@ -75,6 +76,16 @@ def test_the_begin_of_a_log_does_not_hide_new_items(log) -> None:
     first = judge(replace(log, items=items), 7).columns[0]
     assert (first.name, first.drifted) == (NEW_ITEMS, True)
     assert re.fullmatch(r"share of the events 0\.\d% -> [89]\.\d%", first.change), first.change
+
+
+def test_items_that_lose_their_sales_to_items_of_the_same_rank_change_the_item_mix(log) -> None:
+    """Neither their category nor their popularity shows it."""
+    newest = log.seconds > log.seconds.max() - WEEK
+    moves = newest & (log.items % 2 == 1) & (np.arange(log.items.size) % 10 < 7)
+    first, *others = judge(replace(log, items=np.where(moves, log.items - 1, log.items)), 7).columns
+    assert (first.name, first.drifted) == (ITEM_MIX, True)
+    assert re.fullmatch(r"difference of the items' shares 0\.\d\d, where 0 is none and 2 all", first.change)
+    assert not any(column.drifted for column in others)
 
 
 def test_users_who_leave_are_found_although_others_buy_as_much(log) -> None:

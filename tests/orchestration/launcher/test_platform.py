@@ -63,6 +63,12 @@ def until(condition: Callable[[], bool], seconds: float, platform: "subprocess.P
     pytest.fail(f"nothing after {seconds:.0f} s; output of the platform: {log.read_text()[-3000:]}")
 
 
+def live_version(settings: Settings) -> int:
+    pointer = read_pointer(settings.pointer)
+    assert pointer is not None
+    return pointer.version
+
+
 def healthy(settings: Settings) -> bool:
     try:
         return httpx.get(f"{settings.urls['service']}/health", timeout=5).status_code == 200
@@ -280,7 +286,7 @@ def test_schedule_and_sensors_tick_and_purchases_start_one_retraining(
         assert len(retraining()) == 1
 
 
-def test_a_person_materialises_the_drift_report_opens_it_in_evidently_and_reviews_it(
+def test_a_person_materialises_the_drift_report_reviews_it_and_retrains(
     platform: "subprocess.Popen[bytes]", settings: Settings, browser: "Browser"
 ) -> None:
     """The purchases before changed the shares of the categories."""
@@ -298,6 +304,9 @@ def test_a_person_materialises_the_drift_report_opens_it_in_evidently_and_review
         opened.value.get_by_text("Drift is detected for").first.wait_for()
         opened.value.close()
         link = page.get_by_role("link", name="in the launchpad of review_drift").first
+        launchpad = (
+            page.get_by_role("link", name="in the launchpad of retraining_job").first.get_attribute("href") or ""
+        )
         page.goto(link.get_attribute("href") or "", wait_until="domcontentloaded")
         page.locator(".CodeMirror-line", has_text="why:").first.click()
         page.keyboard.press("Control+End")
@@ -309,11 +318,23 @@ def test_a_person_materialises_the_drift_report_opens_it_in_evidently_and_review
         page.get_by_text("Success").first.wait_for()
         page.goto(f"{settings.urls['dagster']}/assets/drift_report?view=events", wait_until="domcontentloaded")
         page.get_by_text("acknowledged by Ann").first.wait_for()
-        page.goto(f"{settings.urls['dagster']}/assets/champion", wait_until="domcontentloaded")
-        page.get_by_text("gate record").first.wait_for()
+        retrain(page, settings, launchpad)
     (review,) = reviews_of(settings).entries()
     assert "category" in review.columns
     assert "drift/custom_b2b" not in incidents()
+
+
+def retrain(page: "Page", settings: Settings, link: str) -> None:
+    """Starts a retraining in the launchpad, and waits until the page of the champion shows its promotion."""
+    before = live_version(settings)
+    page.goto(link, wait_until="domcontentloaded")
+    page.get_by_text("partition: custom_b2b").first.wait_for()
+    page.get_by_role("button", name="Launch Run").click()
+    await_run_of_a_person(settings, "retraining_job")
+    page.goto(f"{settings.urls['dagster']}/assets/champion", wait_until="domcontentloaded")
+    page.get_by_text("gate record").first.wait_for()
+    page.screenshot(path="/tmp/w/launch3.png")
+    assert live_version(settings) > before
 
 
 def materialise(page: "Page", settings: Settings, asset: str) -> None:
@@ -326,13 +347,18 @@ def materialise(page: "Page", settings: Settings, asset: str) -> None:
     page.get_by_text("Select all (1)").click()
     page.keyboard.press("Escape")
     page.get_by_role("button", name="Launch 1 run").click()
+    await_run_of_a_person(settings, "__ASSET_JOB")
+    page.reload(wait_until="domcontentloaded")
+
+
+def await_run_of_a_person(settings: Settings, job: str) -> None:
+    """Waits until a run of the job has succeeded that a person started on a page: it has no cause."""
     with dg.DagsterInstance.from_config(str(settings.dagster_home)) as instance:
-        runs = dg.RunsFilter(job_name="__ASSET_JOB", statuses=[dg.DagsterRunStatus.SUCCESS])
-        deadline = time.monotonic() + 60
-        while not instance.get_runs(runs):
+        runs = dg.RunsFilter(job_name=job, statuses=[dg.DagsterRunStatus.SUCCESS])
+        deadline = time.monotonic() + 120
+        while not any("cause" not in run.tags for run in instance.get_runs(runs)):
             assert time.monotonic() < deadline
             time.sleep(0.3)
-    page.reload(wait_until="domcontentloaded")
 
 
 def test_a_rollback_is_served_without_a_restart(
