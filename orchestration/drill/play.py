@@ -29,7 +29,7 @@ from orchestration.settings import Settings
 from recommenders.clock import drill_clock, now_us, set_time
 from recommenders.errors import ReleaseError
 from recommenders.simulation.config import Scenario, WorldConfig
-from recommenders.simulation.market_days import MarketDays, Visit
+from recommenders.simulation.market_days import MarketDays, Visit, exchange
 from recommenders.simulation.purchase_model import make_world
 from serving.release.registry import Registry
 from serving.settings import PROJECT
@@ -120,10 +120,11 @@ class Drill:
     ) -> None:
         self.name, self.scenario, self.n_days, self.seed = name, scenario, days, seed
         self.settings, self.clock, self.echo = settings, clock, echo
-        self.market = MarketDays(make_world(world_config(scenario, days, seed)))
-        config = self.market.world.config
-        self.first = config.lead_in_days + LOG_DAYS  # day of the market
+        world = make_world(world_config(scenario, days, seed))
+        self.first = world.config.lead_in_days + LOG_DAYS  # day of the market
         self.change = QUIET_DAYS
+        exchanged = exchange(world, self.first + self.change) if scenario.exchanged else None
+        self.market = MarketDays(world, exchanged)
         assert settings.source is not None
         self.shop = Shop(self.market, settings.source, scenario, self.first, self.first + self.change)
         self.lists: dict[str, ModelLists] = {}

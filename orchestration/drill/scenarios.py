@@ -19,19 +19,21 @@ Fault = Literal["", "damaged events", "no events", "bad model"]
 class DrillScenario:
     """A change of the market, or a fault.
 
-    what: as text. change, strength: of the market (docs/world.md); None: the market does not change. fault: of the
-    feed or of a model. is_drift: the platform has to find a change of the market, and to train a model on it.
+    what: as text. change, strength: of the market (docs/world.md); None: the market does not change. exchanged: the
+    users exchange all that they do (recommenders.simulation.market_days.Exchange). fault: of the feed or of a model.
+    is_drift: the platform has to find a change of the market or of its users, and to train a model on it.
     """
 
     what: str
     change: ScenarioKind | None = None
     strength: float = 0.0
+    exchanged: bool = False
     fault: Fault = ""
 
     @property
     def is_drift(self) -> bool:
-        """Whether the market changes."""
-        return self.change is not None
+        """Whether the market or its users change."""
+        return self.change is not None or self.exchanged
 
     @property
     def fault_days(self) -> int:
@@ -45,7 +47,10 @@ SCENARIOS: Mapping[str, DrillScenario] = {
     "price_inflation": DrillScenario("all prices rise by 30 %", "price_inflation", 0.3),
     "new_items": DrillScenario("half as many new items again are launched within two weeks", "new_items", 0.5),
     "churn": DrillScenario("40 % of the users leave within a month", "churn", 0.4),
-    "taste_permutation": DrillScenario("users exchange their tastes", "taste_permutation", 1.0),
+    "taste_permutation": DrillScenario(
+        "users of the same segment and region exchange all that they buy and need, so that the market as a whole stays",
+        exchanged=True,
+    ),
     "broken_feed": DrillScenario(
         f"for {BROKEN_DAYS} days {DAMAGED:.0%} of the purchases have no price, a price in cents, or arrive twice",
         fault="damaged events",
