@@ -7,7 +7,7 @@ from datetime import datetime
 import pandas as pd
 
 from monitoring.drift.judgement import ColumnDrift
-from monitoring.online.page import INK
+from monitoring.online.page import INK, MARGINS, short_dates
 from monitoring.predictions.drift import PredictionDrift
 from monitoring.predictions.served import FIGURES
 
@@ -38,7 +38,8 @@ def plot_days(days: pd.DataFrame, found: PredictionDrift, released: datetime) ->
     """
     from matplotlib.figure import Figure  # the import takes half a second
 
-    figure = Figure(figsize=(11, 5.2), layout="constrained")
+    figure = Figure(figsize=(11, 5.2))
+    figure.subplots_adjust(**MARGINS)
     axes = figure.subplots(2, 4, sharex=True).ravel()
     for axis, name in zip(axes, FIGURES, strict=False):
         table = days[days["figure"] == name].pivot(index="day", columns="value", values="y").fillna(0.0)
@@ -53,7 +54,7 @@ def plot_days(days: pd.DataFrame, found: PredictionDrift, released: datetime) ->
             axis.legend(fontsize=6, framealpha=0.5)
         axis.spines[["top", "right"]].set_visible(False)
         axis.tick_params(labelsize=8)
-        axis.tick_params(axis="x", rotation=45)
+        short_dates(axis)
     axes[-1].axis("off")
     figure.suptitle(
         f"{found.dataset}: what the lists show\ndotted: the release of version {found.version}", fontsize=9, color=INK
