@@ -63,10 +63,11 @@ def as_markdown(rows: pd.DataFrame) -> str:
 
 def short_dates(axis: "Axes") -> None:
     """Few and short dates below an axis, such as "15 Mar", which need no rotation."""
-    from matplotlib import dates
+    from matplotlib.dates import DateFormatter
+    from matplotlib.ticker import MaxNLocator
 
-    axis.xaxis.set_major_locator(dates.AutoDateLocator(minticks=3, maxticks=5))  # type: ignore[no-untyped-call]
-    axis.xaxis.set_major_formatter(dates.DateFormatter("%d %b"))  # type: ignore[no-untyped-call]
+    axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))  # whole days
+    axis.xaxis.set_major_formatter(DateFormatter("%d %b"))  # type: ignore[no-untyped-call]
 
 
 def plot_trend(table: pa.Table, title: str) -> bytes:
