@@ -86,6 +86,16 @@ def test_a_broken_feed_is_first_in_the_summary_and_saved(market, compare, tmp_pa
     assert DriftReport.load(tmp_path / "saved").feed_problems == report.feed_problems
 
 
+def test_a_report_reads_no_earlier_snapshot(market, compare, tmp_path):
+    """So it takes as long with a thousand of them, and one that a crash cut off does not stop it."""
+    first = compare(market.window(1, 203, 7))
+    folder = tmp_path / "workspace" / first.project_id / "snapshots"
+    (folder / f"{first.snapshot_id}.json").write_text("{")
+    second = compare(market.window(1, 203, 7))
+    assert second.project_id == first.project_id
+    assert {file.stem for file in folder.iterdir()} == {first.snapshot_id, second.snapshot_id}
+
+
 def test_the_page_has_our_scores_and_verdicts(market, compare, tmp_path):
     """Evidently's own methods would flag other columns. A second report in the process has its own scores."""
     compare(market.window(1, 203, 7, rating=4.0))
