@@ -17,7 +17,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from measuring.drift.logs import Log
-from monitoring.online.reader import LISTS
+from monitoring.online.reader import LISTS, OnlineReader
 from monitoring.predictions.drift import PredictionDrift, prediction_drift
 from recommenders.datasets.all_datasets import dataset
 from recommenders.events.histories import Histories
@@ -60,7 +60,7 @@ Change = Callable[[Requests, Arrays], Requests]  # gets the requests, and which 
 
 
 @dataclass(frozen=True)
-class StoredLists:
+class StoredLists(OnlineReader):
     """The lists as the feedback store would return them (OnlineReader.lists)."""
 
     table: pa.Table
