@@ -24,7 +24,7 @@ class Visit:
 
 @dataclass(frozen=True, eq=False)
 class Exchange:
-    """From a day on, users buy as others did: each with the tastes, the habits and the stock of another user.
+    """From a day on, users buy as others did: each with the tastes, repurchases and stock of another user.
 
     So each user changes, and the market as a whole does not at all. behind: (n_users,) whose behaviour a user has from
     `day` on, a permutation.
