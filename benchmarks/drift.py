@@ -17,7 +17,7 @@
   without a change and with one in the fifth week (measuring/drift/served_lists.py).
 - quality: the sequential test of a hit rate that falls from .10 to .07.
 
-Development used the markets with seeds 1 to 8 and 101 to 112; the figures are of seeds 301 and up. The rows of each
+Development used the markets with seeds below 600; the figures are of seeds 601 and up. The rows of each
 market are kept in .bench/ when they are finished, so an interrupted run continues where it stopped.
 """
 
@@ -44,10 +44,10 @@ import monitoring
 from monitoring.decisions.retraining import lasting
 from recommenders.simulation.config import Scenario
 
-SEEDS = range(301, 313)
+SEEDS = range(601, 613)
 N_DELAY_SEEDS, ENDS = 10, 3  # markets of the delays, and ends of the log of each
-TASTE_SEEDS, TASTE_WEEKS = range(401, 407), 8
-LIST_SEEDS, LIST_DELAYS = range(501, 519), 2  # markets, and versions of each that get a change
+TASTE_SEEDS, TASTE_WEEKS = range(701, 707), 8
+LIST_SEEDS, LIST_DELAYS = range(801, 819), 2  # markets, and versions of each that get a change
 TASTE_DAY = date(2026, 5, 5)
 N_FEED, N_PEER = 25, 4  # windows of each market for the feed, and for Evidently
 QUICK_SEEDS, QUICK_ORDERS, QUICK_DAYS = range(1, 2), 6_000, 220

@@ -25,7 +25,7 @@ from orchestration.drill.play import Record, play
 from orchestration.drill.scenarios import BROKEN_DAYS, OUTAGE_DAYS, SCENARIOS, WEEK
 
 DAYS, QUICK_DAYS = 42, 21
-SEEDS = (61,)
+SEEDS = (71,)
 MARKETS, EACH = (21, 22, 23), 10  # of the retrainings without a change
 EVERY = 2  # days
 MATURE_DAYS = 2  # until a day is judged, with a window of one day for purchases

@@ -14,7 +14,7 @@ from scipy.stats import t as student
 from monitoring.drift.changes import GAP, MIN_PAST, Change
 from monitoring.drift.columns import ITEM_MIX, NUMBERS, VOLUMES, Floats
 
-ALARM_RATE = 0.01  # false alarms per window, over all columns
+ALARM_RATE = 0.0125  # false alarms per window, over all columns
 TINY = 1e-12
 MAX_DEVIATIONS = 3.0  # a past change counts with at most so many median deviations: past drift must not hide the next
 NORMAL_MAD = 0.6745  # median absolute deviation of a standard normal variable

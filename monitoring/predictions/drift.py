@@ -19,13 +19,14 @@ from scipy.stats import t as student
 from monitoring.drift.causes import own_share
 from monitoring.drift.changes import Change
 from monitoring.drift.judgement import ColumnDrift, summarise
-from monitoring.drift.verdict import ALARM_RATE, SHARE_FLOOR, VOLUME_FLOOR, deviation
+from monitoring.drift.verdict import SHARE_FLOOR, VOLUME_FLOOR, deviation
 from monitoring.online.attribution import DAY
 from monitoring.online.falls import WINDOW_DAYS
 from monitoring.online.reader import OnlineReader
 from monitoring.predictions.changes import Compared, Period, compare, nothing
 from monitoring.predictions.served import COVERAGE, NEW_ITEMS, SCORE, SHARES, days, served
 
+ALARM_RATE = 0.01  # false alarms per window, over all figures
 REFERENCE = 2  # windows; with the newest one they are stored, if the store has the lists of 30 days
 RATIO_FLOOR = VOLUME_FLOOR  # of scores and coverage, as a logarithm
 METHOD = "deviation by the sampling of users"

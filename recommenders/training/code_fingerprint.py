@@ -13,15 +13,15 @@ EVALUATION = "evaluation"  # the package that evaluates models and fits none; it
 @cache
 def code_fingerprint() -> str:
     """A short hash of the training code, computed once per process. Comments, docstrings and layout do not count."""
-    return fingerprint_of(Path(recommenders.__file__).parent)
+    return fingerprint_of(Path(recommenders.__file__).parent, without=EVALUATION)
 
 
-def fingerprint_of(root: Path) -> str:
-    """The hash of all modules below the folder of a package, except its subpackage `evaluation`."""
+def fingerprint_of(root: Path, without: str = "") -> str:
+    """The hash of all modules below the folder of a package, except those of the subpackage `without`."""
     digest = hashlib.sha256()
     for path in sorted(root.rglob("*.py")):
         name = path.relative_to(root)
-        if name.parts[0] != EVALUATION:
+        if name.parts[0] != without:
             digest.update(f"{name.as_posix()}\n{_code_of(path.read_text('utf-8'))}\n".encode())
     return digest.hexdigest()[:16]
 

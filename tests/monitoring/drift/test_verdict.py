@@ -56,7 +56,7 @@ def test_the_alarm_rate_is_divided_by_columns_and_values() -> None:
     factor = np.sqrt(1.1)
     assert deviations(one, 0.04)["rating"].limit == pytest.approx(student.ppf(0.98, 9) * factor)
     assert deviations(two, 0.04)["rating"].limit == pytest.approx(student.ppf(0.99, 9) * factor)
-    assert deviations(one)["rating"].limit == pytest.approx(student.ppf(1 - 0.01 / 2, 9) * factor)  # 1 %
+    assert deviations(one)["rating"].limit == pytest.approx(student.ppf(1 - 0.0125 / 2, 9) * factor)  # 1.25 %
 
 
 def test_the_sampling_error_counts_if_it_is_larger_than_past_changes() -> None:

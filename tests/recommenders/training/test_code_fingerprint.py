@@ -10,12 +10,12 @@ from recommenders.training.code_fingerprint import code_fingerprint, fingerprint
 CODE = '"""A model."""\nWEIGHT = 1  # of an event\n\n\ndef score(x):\n    """Scores."""\n    return WEIGHT * x\n'
 
 
-def package(folder: Path, **modules: str) -> str:
+def package(folder: Path, without: str = "", **modules: str) -> str:
     for name, source in modules.items():
         path = folder / f"{name.replace('__', '/')}.py"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(source)
-    return fingerprint_of(folder)
+    return fingerprint_of(folder, without)
 
 
 @pytest.mark.parametrize(
@@ -31,10 +31,15 @@ def test_other_code_has_another_fingerprint(tmp_path: Path, edited: dict[str, st
     assert package(tmp_path / "a", models__linear=CODE) != package(tmp_path / "b", **edited)
 
 
-def test_comments_docstrings_layout_and_the_evaluation_package_do_not_count(tmp_path: Path) -> None:
+def test_comments_docstrings_and_layout_do_not_count(tmp_path: Path) -> None:
     plain = "WEIGHT = (\n    1\n)\ndef score(x): return WEIGHT * x\n"
-    first = package(tmp_path / "a", models__linear=CODE, evaluation__report="K = 10\n")
-    assert package(tmp_path / "b", models__linear=plain, evaluation__report="K = 20\n") == first
+    assert package(tmp_path / "b", models__linear=plain) == package(tmp_path / "a", models__linear=CODE)
+
+
+def test_a_subpackage_counts_unless_it_is_left_out(tmp_path: Path) -> None:
+    first, second = {"evaluation__report": "K = 10\n"}, {"evaluation__report": "K = 20\n"}
+    assert package(tmp_path / "a", **first) != package(tmp_path / "b", **second)
+    assert package(tmp_path / "a", "evaluation", **first) == package(tmp_path / "b", "evaluation", **second)
 
 
 def test_descriptions_of_configuration_fields_do_not_count_but_defaults_do(tmp_path: Path) -> None:
@@ -44,5 +49,5 @@ def test_descriptions_of_configuration_fields_do_not_count_but_defaults_do(tmp_p
     assert package(tmp_path / "c", models__config=field.format(2.0, "Weight of the penalty.")) != first
 
 
-def test_the_fingerprint_is_that_of_the_imported_library() -> None:
-    assert code_fingerprint() == fingerprint_of(Path(recommenders.__file__).parent)
+def test_the_fingerprint_is_that_of_the_imported_library_without_its_evaluation() -> None:
+    assert code_fingerprint() == fingerprint_of(Path(recommenders.__file__).parent, without="evaluation")
