@@ -17,9 +17,10 @@ from orchestration.assets.quality_monitor import quality_monitor
 from orchestration.assets.raw_dataset import raw_dataset
 from orchestration.assets.release import champion, registered_model_asset, release_candidate
 from orchestration.assets.tables import split, tables
+from orchestration.assets.tuning import tuning
 from orchestration.checks import checks
 from orchestration.drift_review import review_drift
-from orchestration.jobs import drift_job, retraining_job
+from orchestration.jobs import drift_job, retraining_job, tuning_job
 from orchestration.progress import console
 from orchestration.resources import resources
 from orchestration.retention.job import pruning_job
@@ -56,11 +57,12 @@ def definitions(settings: Settings, **replaced: Any) -> dg.Definitions:
         online_quality,
         quality_monitor,
         prediction_drift,
+        tuning,
     ]
     return dg.Definitions(
         assets=[*partitioned(assets, partitions), decisions.replace_attributes(partitions_def=partitions)],
         asset_checks=checks(partitions),
-        jobs=[retraining_job, drift_job, pruning_job, review_drift],
+        jobs=[retraining_job, drift_job, tuning_job, pruning_job, review_drift],
         schedules=schedules(settings),
         sensors=sensors(settings),
         resources={**resources(settings), **replaced},

@@ -5,6 +5,7 @@ import dagster as dg
 RETRAINING = "retraining_job"
 DRIFT = "drift_job"
 PRUNING = "pruning_job"
+TUNING = "tuning_job"
 REVIEW = "review_drift"
 
 CAUSE_TAG = "cause"  # the tag with what started a run
@@ -18,11 +19,12 @@ STARTED = [
     dg.DagsterRunStatus.SUSPENDED,
     dg.DagsterRunStatus.CANCELING,
 ]
+EXPERIMENTS = "experiments"  # the group of the assets that no retraining materialises
 ENDED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
 
 retraining_job = dg.define_asset_job(
     RETRAINING,
-    selection=dg.AssetSelection.all(),
+    selection=dg.AssetSelection.all() - dg.AssetSelection.groups(EXPERIMENTS),
     description="All assets of the data set with their checks, from the source to the champion that serves.",
 )
 
@@ -33,6 +35,12 @@ drift_job = dg.define_asset_job(
     .required_multi_asset_neighbors(),
     description="Reads the source, renews the served catalogue, compares the newest window with the events before, and "
     "judges the served lists.",
+)
+
+tuning_job = dg.define_asset_job(
+    TUNING,
+    selection=dg.AssetSelection.assets("tuning").upstream().required_multi_asset_neighbors(),
+    description="Reads the source and tunes the models on the validation window.",
 )
 
 

@@ -1,8 +1,11 @@
-"""The schedules: a retraining every night if there is something new, a drift report every hour, a daily pruning."""
+"""The schedules: a retraining every night if there is something new, a drift report every hour, a daily pruning.
+
+A weekly tuning is off until a person switches it on.
+"""
 
 import dagster as dg
 
-from orchestration.jobs import CAUSE_TAG, drift_job, is_retraining, retraining_job
+from orchestration.jobs import CAUSE_TAG, drift_job, is_retraining, retraining_job, tuning_job
 from orchestration.resources import Dataset, Datasets
 from orchestration.retention.job import pruning_job
 from orchestration.settings import Settings
@@ -41,6 +44,15 @@ def schedules(settings: Settings) -> list[dg.ScheduleDefinition]:
     def hourly_drift(context: dg.ScheduleEvaluationContext, settings: dg.ResourceParam[Settings]) -> dg.RunRequest:
         return request(settings, "hourly_drift", context)
 
+    @dg.schedule(
+        job=tuning_job,
+        cron_schedule=settings.tune_cron,
+        default_status=dg.DefaultScheduleStatus.STOPPED,
+        description=f"Tunes the models of {settings.dataset} ({settings.tune_cron}, UTC), once you switch it on.",
+    )
+    def weekly_tuning(context: dg.ScheduleEvaluationContext, settings: dg.ResourceParam[Settings]) -> dg.RunRequest:
+        return request(settings, "weekly_tuning", context)
+
     daily_pruning = dg.ScheduleDefinition(
         name="daily_pruning",
         job=pruning_job,
@@ -49,7 +61,7 @@ def schedules(settings: Settings) -> list[dg.ScheduleDefinition]:
         tags={CAUSE_TAG: "schedule"},
         description=f"Deletes what is over the limits of {settings.retention_file.name} ({settings.prune_cron}, UTC).",
     )
-    return [nightly_retraining, hourly_drift, daily_pruning]
+    return [nightly_retraining, hourly_drift, weekly_tuning, daily_pruning]
 
 
 def trained_already(dataset: Dataset, registry: Registry) -> str:

@@ -53,6 +53,7 @@ class Settings(ServingSettings):
     datasets: AbsolutePath = PROJECT / "configs" / "datasets.yaml"  # custom data sets (docs/custom-data.md)
     source: AbsolutePath | None = None  # file or folder with the files of `dataset`
     alerts_file: AbsolutePath = PROJECT / "configs" / "alerts.yaml"  # channels and policy of alerts (docs/alerts.md)
+    tuning_url: str = ""  # of the studies of tunings; default: SQLite below home
     outbox_url: str = ""  # of alerts; default: SQLite below home
     retention_file: AbsolutePath = PROJECT / "configs" / "retention.yaml"  # how much is kept (docs/operations.md)
     real_data: AbsolutePath | None = None  # a folder with one folder per data set
@@ -62,6 +63,7 @@ class Settings(ServingSettings):
     session_minutes: float = Field(default=30.0, gt=0)  # without an event, that end a session
     drift_cron: Cron = "30 * * * *"  # UTC
     prune_cron: Cron = "0 4 * * *"  # UTC
+    tune_cron: Cron = "0 5 * * 6"  # UTC
     sensor_seconds: int = 60
     cool_down_hours: float = 6.0  # between two retrainings that monitoring starts
     max_age_days: float | None = 30.0  # of newer data that the champion was not trained on; None: no limit
@@ -169,6 +171,16 @@ class Settings(ServingSettings):
     def logs(self) -> Path:
         """The folder of the logs of services and alerts."""
         return self.home / "logs"
+
+    @property
+    def tuning_folder(self) -> Path:
+        """The folder of the data set's tunings: locks, checkpoints, and the configuration with the best values."""
+        return self.home / "tuning" / self.dataset
+
+    @property
+    def studies(self) -> str:
+        """The address of the database of the studies of all data sets."""
+        return self.tuning_url or f"sqlite:///{self.home / 'tuning' / 'studies.db'}"
 
     @property
     def outbox(self) -> str:

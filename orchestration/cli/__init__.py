@@ -27,6 +27,7 @@ from orchestration.cli import (
     run,
     status,
     train,
+    tune,
 )
 from orchestration.cli.options import echo
 from recommenders.errors import ConfigurationError, DataError, TradewindError
@@ -45,6 +46,7 @@ app.add_typer(drift.app, name="drift")
 for command in (
     run.run,
     train.train,
+    tune.tune,
     evaluate.evaluate,
     benchmark.benchmark,
     batch.batch,

@@ -14,6 +14,7 @@ from recommenders.events.interactions import Interactions
 from recommenders.math.sparse import pack_csr, unpack_csr, weighted_row_sum
 from recommenders.models.popularity import decayed_sums
 from recommenders.models.recommender import BLOCK, ModelConfig, Recommender, TrainingOptions
+from recommenders.models.search_space import Range, SearchSpace
 
 if TYPE_CHECKING:
     from recommenders.features.items import ItemFeatures
@@ -53,6 +54,14 @@ class ContentBasedConfig(ModelConfig):
         description="Weight of the user's own purchases, where similarity has weight 1. Used only in a log with "
         "repeat purchases.",
     )
+
+    search_space: ClassVar[SearchSpace] = {
+        "similarity_threshold": Range(low=0.3, high=0.9),
+        "sharpness": Range(low=1.0, high=16.0, log=True),
+        "recency_visits": Range(low=1.0, high=20.0, log=True),
+        "popularity_prior": Range(low=0.0, high=2.0),
+        "repeat_share": Range(low=0.0, high=2.0),
+    }
 
 
 class ContentBased(Recommender):

@@ -14,6 +14,7 @@ from recommenders.math.gram import BLOCK_PRODUCTS, gram, invert_in_place, sparse
 from recommenders.math.sparse import pack_csr, unpack_csr, weighted_row_sum
 from recommenders.models.event_weighting import EventWeighting, EventWeightingConfig
 from recommenders.models.recommender import BLOCK, Recommender, TrainingOptions
+from recommenders.models.search_space import Choice, Range, SearchSpace
 
 if TYPE_CHECKING:
     from recommenders.features.items import ItemFeatures
@@ -48,6 +49,12 @@ class EASEConfig(EventWeightingConfig):
         ge=1,
         description="Number of the most popular items whose weights are exact. Those of rarer items are approximate.",
     )
+
+    search_space: ClassVar[SearchSpace] = {
+        "reg": Range(low=10.0, high=10_000.0, log=True),
+        "n_half_lives": Range(low=0.5, high=16.0, log=True),
+        "values": Choice(choices=("log", "binary")),
+    }
 
 
 class Weights(NamedTuple):

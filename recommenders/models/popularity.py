@@ -18,6 +18,7 @@ from recommenders.events.ids import IdMap
 from recommenders.events.interactions import Interactions
 from recommenders.models.calibration import BANDS, RankedUsers
 from recommenders.models.recommender import ModelConfig, Recommender, TrainingOptions
+from recommenders.models.search_space import Choice, Range, SearchSpace
 from recommenders.storage.bundle import pack_strings, unpack_strings
 
 if TYPE_CHECKING:
@@ -48,6 +49,11 @@ class PopularityConfig(ModelConfig):
         description="`all`: one ranking for all users. `category`: popularity times the user's preference for the "
         "category of the item.",
     )
+
+    search_space: ClassVar[SearchSpace] = {
+        "half_life_days": Range(low=1.0, high=365.0, log=True),
+        "by": Choice(choices=("all", "category")),
+    }
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,6 +16,7 @@ from recommenders.events.histories import Histories
 from recommenders.events.interactions import Interactions
 from recommenders.math.ranked import Ranked, mask_and_rank
 from recommenders.models.calibration import Calibration
+from recommenders.models.search_space import SearchSpace
 from recommenders.storage import bundle
 from recommenders.storage.bundle import Bundle
 
@@ -40,6 +41,7 @@ class ModelConfig(BaseModel):
     seed: int = Field(
         default=42, description="Seed of the random draws of a fit. If this key is not set, `data.seed` is used."
     )
+    search_space: ClassVar[SearchSpace] = {}  # of a tuning, by default
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from recommenders.events.interactions import Interactions
 from recommenders.features.repurchase import REPURCHASE_FEATURES, ItemRepurchase, Pairs
 from recommenders.models.popularity import decayed_sums
 from recommenders.models.recommender import BLOCK, ModelConfig, Recommender, TrainingOptions
+from recommenders.models.search_space import Range, SearchSpace
 from recommenders.splitting.windows import time_windows
 
 if TYPE_CHECKING:
@@ -47,6 +48,12 @@ class RepurchaseConfig(ModelConfig):
         description="Maximum number of pairs of user and item that train the regression; a random sample if there "
         "are more.",
     )
+
+    search_space: ClassVar[SearchSpace] = {
+        "n_windows": Range(low=1, high=6),
+        "half_life_days": Range(low=7.0, high=365.0, log=True),
+        "reg": Range(low=0.01, high=100.0, log=True),
+    }
 
 
 class Repurchase(Recommender):

@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, field_validator, model_validator
 
 from recommenders.errors import ConfigurationError, UnknownNameError, choices
 from recommenders.evaluation.tasks.task import EvaluationConfig
 from recommenders.models.all_models import MODELS, QUICK, model_class
 from recommenders.models.recommender import DEFAULT_OPTIONS, EpochCallback, ModelConfig, TrainingOptions
+from recommenders.models.search_space import Dimension
 from recommenders.training.code_fingerprint import code_fingerprint
 
 STRICT = ConfigDict(frozen=True, extra="forbid")
@@ -137,6 +138,29 @@ else:
     )
 
 
+class TuningConfig(BaseModel):
+    """What a tuning tries. This section is not part of the recipe."""
+
+    model_config = STRICT
+
+    spaces: dict[str, dict[str, Dimension]] = Field(
+        default={},
+        description="Search spaces: model, key and values. The values are `low` and `high`, with `log: true` for equal "
+        "ratios, or `choices`. The space of a model here replaces the one that the model declares.",
+    )
+
+    @field_validator("spaces")
+    @classmethod
+    def _keys_exist(cls, spaces: dict[str, dict[str, Dimension]]) -> dict[str, dict[str, Dimension]]:
+        for model, space in spaces.items():
+            if model not in MODELS:
+                raise ValueError(f"unknown model {model!r}; {choices(model, MODELS)}")
+            fields = model_class(model).Config.model_fields
+            if unknown := [key for key in space if key.partition(".")[0] not in fields]:
+                raise ValueError(f"unknown key {model}.{unknown[0]}; {choices(unknown[0], fields)}")
+        return spaces
+
+
 class TrainingConfig(BaseModel):
     """The whole file; every section is optional."""
 
@@ -146,6 +170,7 @@ class TrainingConfig(BaseModel):
     models: ModelsConfig = ModelsConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     fit: FitConfig = FitConfig()
+    tuning: TuningConfig = TuningConfig()
 
     @classmethod
     def load(cls, path: Path | None = None) -> "TrainingConfig":

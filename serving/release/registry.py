@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 
+PARENT_TAG = "mlflow.parentRunId"  # of a run that MLflow shows below another one
+
+
 class Registry(Releases):
     """Runs, versions and releases of all data sets; the first use imports MLflow and creates its store."""
 
@@ -45,9 +48,13 @@ class Registry(Releases):
     # -- runs
 
     @contextmanager
-    def run(self, dataset: str, name: str, params: Mapping[str, Any], tags: Mapping[str, str]) -> Iterator[RunTracker]:
-        """A run that is open during the block; MLflow shows it as FAILED if the block raises."""
-        run = self._client.create_run(self._experiment(dataset), tags={"dataset": dataset, **tags}, run_name=name)
+    def run(
+        self, dataset: str, name: str, params: Mapping[str, Any], tags: Mapping[str, str], parent: str | None = None
+    ) -> Iterator[RunTracker]:
+        """A run that is open during the block; MLflow shows it as FAILED if the block raises, and below its parent."""
+        below = {PARENT_TAG: parent} if parent else {}
+        tags = {"dataset": dataset, **tags, **below}
+        run = self._client.create_run(self._experiment(dataset), tags=tags, run_name=name)
         tracker = RunTracker(self._client, run.info.run_id, self.checkpoints(dataset))
         try:
             tracker.log_params(params)
@@ -56,6 +63,12 @@ class Registry(Releases):
             self._client.set_terminated(tracker.run_id, "FAILED")
             raise
         self._client.set_terminated(tracker.run_id, "FINISHED")
+
+    def find_runs(self, dataset: str, tags: Mapping[str, str]) -> dict[str, dict[str, str]]:
+        """The runs of the data set with these tags: run id -> all its tags. At most 50,000, the newest ones."""
+        wanted = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
+        found = self._client.search_runs([self._experiment(dataset)], wanted, max_results=50_000)
+        return {run.info.run_id: dict(run.data.tags) for run in found}
 
     @contextmanager
     def resume(self, run_id: str) -> Iterator[RunTracker]:

@@ -12,6 +12,7 @@ from recommenders.events.interactions import Interactions
 from recommenders.math.sparse import pack_csr, row_entries, unpack_csr, weighted_row_sum
 from recommenders.models.collaborative_filtering.neighbour_index import NeighbourIndex, dense_product, product_bytes
 from recommenders.models.recommender import BLOCK, ModelConfig, Recommender, TrainingOptions
+from recommenders.models.search_space import Range, SearchSpace
 
 if TYPE_CHECKING:
     from recommenders.features.items import ItemFeatures
@@ -59,6 +60,14 @@ class CollaborativeFilteringConfig(ModelConfig):
         description="Share of the user's own purchases in the score; the neighbours have the other part. Used only in "
         "a log with repeat purchases.",
     )
+
+    search_space: ClassVar[SearchSpace] = {
+        "n_neighbours": Range(low=10, high=300, log=True),
+        "shrinkage": Range(low=0.0, high=1.0),
+        "item_damping": Range(low=0.0, high=1.0),
+        "recency_visits": Range(low=0.5, high=20.0, log=True),
+        "repeat_share": Range(low=0.0, high=0.9),
+    }
 
 
 class CollaborativeFiltering(Recommender):

@@ -1,6 +1,7 @@
 """Weighted sum of the standardised scores of several base models."""
 
 from collections.abc import Iterator
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,7 @@ from recommenders.events.histories import Histories
 from recommenders.models.ensembles.ensemble import Ensemble
 from recommenders.models.popularity import Popularity
 from recommenders.models.recommender import ModelConfig
+from recommenders.models.search_space import Range, SearchSpace
 
 BASE_MODELS = ("neural_collaborative", "content_based", "collaborative_filtering")
 TIE_BREAK = 1e-4  # weight of popularity: breaks ties and changes almost nothing else
@@ -24,6 +26,8 @@ class HybridConfig(ModelConfig):
         description="Weight of each base model: a number of 0 or more, at least one of them above 0. The base models "
         f"are {', '.join(f'`{name}`' for name in BASE_MODELS)}; one that is not named has weight 0.",
     )
+
+    search_space: ClassVar[SearchSpace] = {f"model_weights.{name}": Range(low=0.0, high=1.0) for name in BASE_MODELS}
 
     @field_validator("model_weights")
     @classmethod

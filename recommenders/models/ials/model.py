@@ -15,6 +15,7 @@ from recommenders.events.histories import Histories
 from recommenders.events.interactions import Interactions
 from recommenders.models.event_weighting import EventWeighting, EventWeightingConfig, WeightedItems
 from recommenders.models.recommender import BLOCK, Recommender, TrainingOptions
+from recommenders.models.search_space import Choice, Range, SearchSpace
 
 if TYPE_CHECKING:
     from recommenders.features.items import ItemFeatures
@@ -52,6 +53,13 @@ class IALSConfig(EventWeightingConfig):
         ge=1,
         description="Steps of conjugate gradients in each update. They start at the factors of the epoch before.",
     )
+
+    search_space: ClassVar[SearchSpace] = {
+        "embedding_dim": Choice(choices=(32, 64, 128, 256)),
+        "reg": Range(low=0.0005, high=0.05, log=True),
+        "epochs": Range(low=6, high=24),
+        "n_half_lives": Range(low=0.5, high=16.0, log=True),
+    }
 
 
 class Side(NamedTuple):

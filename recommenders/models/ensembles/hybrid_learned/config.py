@@ -1,10 +1,13 @@
 """The configuration of hybrid_learned."""
 
+from typing import ClassVar
+
 from pydantic import Field, field_validator
 
 from recommenders.errors import choices
 from recommenders.models.popularity import Popularity
 from recommenders.models.recommender import ModelConfig
+from recommenders.models.search_space import Range, SearchSpace
 
 BASE_MODELS = (
     "popularity",
@@ -50,6 +53,13 @@ class HybridLearnedConfig(ModelConfig):
     n_estimators: int = Field(default=120, ge=1, description="Number of trees of each ranker.")
     max_depth: int = Field(default=5, ge=1, le=8, description="Maximum depth of a tree.")
     learning_rate: float = Field(default=0.06, gt=0, description="Learning rate of the boosting.")
+
+    search_space: ClassVar[SearchSpace] = {
+        "n_candidates": Range(low=20, high=100, log=True),
+        "n_estimators": Range(low=60, high=400, log=True),
+        "max_depth": Range(low=3, high=7),
+        "learning_rate": Range(low=0.02, high=0.2, log=True),
+    }
 
     @field_validator("base_models")
     @classmethod

@@ -1,8 +1,11 @@
 """Configuration of NeuMF."""
 
+from typing import ClassVar
+
 from pydantic import Field
 
 from recommenders.models.networks.config import NetworkConfig
+from recommenders.models.search_space import Choice, Range, SearchSpace
 
 NAME = "neural_collaborative"
 
@@ -83,3 +86,12 @@ class NeuralCollaborativeConfig(NetworkConfig):
         description="Share of the users with earlier events whose latest visit is held out for validation. If this key "
         "is not set, `data.validation_split` is used.",
     )
+
+    search_space: ClassVar[SearchSpace] = {
+        "embedding_dim": Choice(choices=(32, 50, 100)),
+        "learning_rate": Range(low=0.0003, high=0.003, log=True),
+        "dropout": Range(low=0.0, high=0.4),
+        "user_embedding_dropout": Range(low=0.0, high=0.6),
+        "min_user_events": Range(low=2, high=20, log=True),
+        "n_negatives": Range(low=4, high=32, log=True),
+    }

@@ -1,10 +1,11 @@
 """Configuration of SASRec."""
 
-from typing import Self
+from typing import ClassVar, Self
 
 from pydantic import Field, model_validator
 
 from recommenders.models.networks.config import NetworkConfig
+from recommenders.models.search_space import Choice, Range, SearchSpace
 
 NAME = "sasrec"
 
@@ -64,6 +65,14 @@ class SASRecConfig(NetworkConfig):
         description="Number of items drawn for a step, in addition to the step's own items. Used only for a catalogue "
         "of more than `full_softmax_items` items.",
     )
+
+    search_space: ClassVar[SearchSpace] = {
+        "embedding_dim": Choice(choices=(32, 64, 128)),
+        "n_blocks": Range(low=1, high=3),
+        "history_length": Range(low=50, high=400, log=True),
+        "dropout": Range(low=0.1, high=0.6),
+        "learning_rate": Range(low=0.001, high=0.01, log=True),
+    }
 
     @model_validator(mode="after")
     def _heads_divide_embedding_dim(self) -> Self:
