@@ -22,6 +22,7 @@ from pydantic.fields import FieldInfo
 
 from orchestration.retention.configuration import RetentionConfig
 from recommenders.models.recommender import ModelConfig
+from recommenders.models.search_space import Choice, Dimension, Range
 from recommenders.training.configuration import ModelsConfig, TrainingConfig
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "configuration.md"
@@ -32,11 +33,17 @@ HEADER = """\
 `scripts/reference.py` writes this page from the classes that validate the configuration files. Do not edit the page:
 change the description of the field in its class, then run `.venv/bin/python scripts/reference.py`.
 
-The sections up to `fit` are those of a training configuration: [training.md](training.md). Every section and every key
-is optional. An unknown key is an error. `null` is a value that can be written in the file. An empty cell below
+The sections up to `tuning` are those of a training configuration: [training.md](training.md). Every section and every
+key is optional. An unknown key is an error. `null` is a value that can be written in the file. An empty cell below
 "allowed" means that the type and the description hold all limits.
 """
-SCALARS = {bool: ("boolean", "booleans"), int: ("integer", "integers"), float: ("number", "numbers")}
+SCALARS = {
+    bool: ("boolean", "booleans"),
+    int: ("integer", "integers"),
+    float: ("number", "numbers"),
+    Range: ("range", "ranges"),
+    Choice: ("choice", "choices"),
+}
 PHRASES = {
     annotated_types.Ge: ("ge", "{} or more"),
     annotated_types.Gt: ("gt", "above {}"),
@@ -51,11 +58,23 @@ def page() -> str:
     sections = TrainingConfig.model_fields
     parts = [HEADER, section("data", sections["data"].annotation), _common_keys()]
     for name, field in ModelsConfig.model_fields.items():
-        link = f"What the model does: [{name}](models/{name}.md)."
+        link = f"What the model does: [{name}](models/{name}.md). {search_space(field.annotation)}"
         parts.append(section(f"models.{name}", field.annotation, link, leave_out=ModelConfig.model_fields))
-    parts += [section(name, sections[name].annotation) for name in ("evaluation", "fit")]
+    parts += [section(name, sections[name].annotation) for name in ("evaluation", "fit", "tuning")]
     retention = "What is never deleted: [operations](operations.md#what-is-kept)."
     return "\n".join([*parts, section("configs/retention.yaml", RetentionConfig, retention)])
+
+
+def search_space(config: Any) -> str:
+    """The values that a tuning of a model tries, as a sentence."""
+    found = [f"`{key}` {_dimension(one)}" for key, one in config.search_space.items()]
+    return f"A [tuning](tuning.md) tries {'; '.join(found)}."
+
+
+def _dimension(one: Dimension) -> str:
+    if isinstance(one, Choice):
+        return "or ".join(f"`{yaml_value(value)}` " for value in one.choices).strip()
+    return f"{one.low:g} to {one.high:g}{' by equal ratios' * one.log}"
 
 
 def section(key: str, config: Any, link: str = "", leave_out: Iterable[str] = ()) -> str:
@@ -86,7 +105,7 @@ def type_name(annotation: Any, plural: bool = False) -> str:
     if origin is Annotated:
         return type_name(arguments[0], plural)
     if origin in (Union, types.UnionType):
-        return " or ".join("null" if one is types.NoneType else type_name(one) for one in arguments)
+        return " or ".join("null" if one is types.NoneType else type_name(one, plural) for one in arguments)
     if origin is tuple:
         return f"list of {type_name(arguments[0], plural=True)}"
     if origin is dict:

@@ -22,7 +22,7 @@ LINEAGE = {
     *MODELS,
     *("evaluation_report", "release_candidate", "registered_model", "champion"),
     *("served_catalogue", "bento", "batch_recommendations", "drift_report", "online_quality", "quality_monitor"),
-    *("prediction_drift", "decisions"),
+    *("prediction_drift", "decisions", "tuning"),
 }
 
 
@@ -61,7 +61,8 @@ def test_schedules_and_sensors_run_by_default(defs: dg.Definitions) -> None:
     schedules = {s.name: s.default_status for s in repository.schedule_defs}
     sensors = {s.name: s.default_status for s in repository.sensor_defs}
     names = ["nightly_retraining", "hourly_drift", "daily_pruning"]
-    assert schedules == dict.fromkeys(names, dg.DefaultScheduleStatus.RUNNING)
+    running = dict.fromkeys(names, dg.DefaultScheduleStatus.RUNNING)
+    assert schedules == {**running, "weekly_tuning": dg.DefaultScheduleStatus.STOPPED}
     names = ["new_data", "monitoring", "rollback", "failed_runs", "succeeded_runs", "lost_runs", "alerts"]
     assert sensors == dict.fromkeys(names, dg.DefaultSensorStatus.RUNNING)
 

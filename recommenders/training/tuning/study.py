@@ -20,6 +20,7 @@ SECONDS = "seconds"  # attribute of a trial
 PRESENT = "present value"  # attribute of a study: the metric of the configuration as it is
 LOCK_SECONDS = 60  # of waiting for another worker that writes to SQLite
 STARTUP_TRIALS = 5  # before a network is compared with the median of the others
+WARMUP_EPOCHS = 3  # the first epochs of a network say little
 FINAL = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
@@ -34,7 +35,7 @@ def open_study(url: str, name: str, sampler: optuna.samplers.BaseSampler | None 
     storage = optuna.storages.RDBStorage(url, engine_kwargs=arguments)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     # the median of the other trials in the same epoch
-    pruner = optuna.pruners.MedianPruner(STARTUP_TRIALS, n_warmup_steps=1)
+    pruner = optuna.pruners.MedianPruner(STARTUP_TRIALS, n_warmup_steps=WARMUP_EPOCHS)
     return optuna.create_study(
         storage=storage, study_name=name, direction="maximize", load_if_exists=True, sampler=sampler, pruner=pruner
     )
