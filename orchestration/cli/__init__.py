@@ -27,6 +27,7 @@ from orchestration.cli import (
     run,
     status,
     train,
+    validate,
 )
 from orchestration.cli.options import echo
 from recommenders.errors import ConfigurationError, DataError, TradewindError
@@ -46,6 +47,7 @@ for command in (
     run.run,
     train.train,
     evaluate.evaluate,
+    validate.validate,
     benchmark.benchmark,
     batch.batch,
     quality.quality,
