@@ -20,6 +20,7 @@ from recommenders.metrics.ranking import PRIMARY_METRIC
 from recommenders.training.configuration import TrainingConfig
 from recommenders.training.cross_validation import cross_validate
 
+
 class FoldSettings(dg.Config):
     """The folds and the models of one run."""
 

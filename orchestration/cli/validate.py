@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from orchestration.cli.options import AsJson, Config, Dataset, Output, Source, print_report, settings_of
+from recommenders.errors import ConfigurationError
 
 
 def validate(
@@ -27,6 +28,10 @@ def validate(
     as_json: AsJson = False,
 ) -> None:
     """Cross-validate models: evaluate them on several folds before the test window."""
+    if models is not None and not models.strip(", "):
+        raise ConfigurationError(
+            f"--models: got {models!r}; allowed: names separated by commas; name one or leave it out"
+        )
     from orchestration.assets.cross_validation import FoldSettings
     from orchestration.io_manager import Lake
     from orchestration.jobs import VALIDATION

@@ -17,10 +17,11 @@ from recommenders.models.recommender import Recommender
 
 @dataclass(frozen=True)
 class FoldResult:
-    """One fold. n_users: evaluated; the training numbers are of the log that the models were fitted on."""
+    """One fold. The training numbers are of the log that the models were fitted on."""
 
     name: str
-    n_users: int
+    n_users: int  # evaluated
+    n_left_out: int  # users of the fold that are not evaluated: EvaluationTask.cold_users
     n_training_users: int
     n_training_events: int
     models: dict[str, Metrics]  # on the view "all"
@@ -73,7 +74,7 @@ def evaluate_fold(
     log, task = fold.window.log, fold.window.task
     views = {"all": task.views()["all"]}
     vectors, metrics = metrics_of(models, task, views, fold.window.features, config)
-    sizes = (len(task.user_ids), len(log.users), len(log))
+    sizes = (len(task.user_ids), task.cold_users, len(log.users), len(log))
     result = FoldResult(fold.name, *sizes, metrics["all"], dict(skipped), dict(fit_seconds))
     return EvaluatedFold(result, task.description, task.user_ids, vectors["all"])
 

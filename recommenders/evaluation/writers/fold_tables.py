@@ -47,6 +47,7 @@ def folds_table(found: CrossValidation) -> str:
         [
             f"{place}, {fold.name}",
             f"{fold.n_users:,}",
+            f"{fold.n_left_out:,}",
             f"{fold.n_training_events:,}",
             name,
             *(with_interval(values[m]) for m in metrics),
@@ -55,7 +56,7 @@ def folds_table(found: CrossValidation) -> str:
         for place, fold in enumerate(found.folds, 1)
         for name, values in fold.models.items()
     ]
-    return table(["fold", "users", "training events", "model", *metrics, "s to fit"], rows)
+    return table(["fold", "users", "left out", "training events", "model", *metrics, "s to fit"], rows)
 
 
 def skipped_lines(found: CrossValidation) -> list[str]:
