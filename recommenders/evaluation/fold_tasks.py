@@ -78,7 +78,10 @@ def _windows(plan: FoldPlan, interactions: pa.Table, items: pa.Table, protocol: 
     days = f"windows of {protocol.test_days} days, each" if protocol.split == "time_cut" else "one event of each user,"
     description = f"rolling origin: {days} predicted from all events before, {protocol.describe().partition(', ')[2]}"
     for name, before, within in rolling_windows(interactions, protocol, plan.folds):
-        window = task_after(before, within, items, protocol)
+        try:
+            window = task_after(before, within, items, protocol)
+        except DataError as error:
+            raise DataError(f"fold {name}: {error}; or give fewer folds") from error
         yield Fold(name, replace(window, task=replace(window.task, description=description)))
 
 

@@ -40,7 +40,7 @@ def cross_validate(
         place = f"fold {number} of {plan.folds}"
         task, log = fold.window.task, fold.window.log
         echo(f"{place}, {fold.name}: {len(task.user_ids):,} users, {len(log):,} training events")
-        done.append(_run_fold(fold, names, config, lambda line, place=place: echo(f"{place}: {line}")))
+        done.append(_run_fold(fold, names, config, _prefixed(echo, place)))
     cut = cut_time(split(interactions, protocol)).isoformat()
     return summarise(done, plan, config.evaluation, dataset, cut)
 
@@ -59,6 +59,10 @@ def checked_models(names: Sequence[str], config: TrainingConfig) -> list[str]:
                 f"set models.{name}.enabled: true"
             )
     return [name for name in config.enabled() if not names or name in names]
+
+
+def _prefixed(echo: Echo, place: str) -> Echo:
+    return lambda line: echo(f"{place}: {line}")
 
 
 def _run_fold(fold: Fold, names: Sequence[str], config: TrainingConfig, echo: Echo) -> EvaluatedFold:

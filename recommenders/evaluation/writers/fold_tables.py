@@ -15,8 +15,8 @@ def render_folds(found: CrossValidation) -> str:
     if found.pooled:
         sections.append(f"## All folds\n\n{pooled_table(found)}")
         sections.append(
-            "Means over users; a user in several folds counts once, with the mean of these folds. Last column: mean and "
-            f"standard deviation of {PRIMARY_METRIC} over the folds."
+            "Means over users; a user in several folds counts once, with the mean of these folds. Last column: mean "
+            f"and standard deviation of {PRIMARY_METRIC} over the folds."
         )
     if found.comparison.get("others"):
         sections.append(comparison_table(found.comparison))

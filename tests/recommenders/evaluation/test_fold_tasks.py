@@ -1,6 +1,6 @@
 """The tasks of folds: what models may know, and that the results are those of the evaluation."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -18,11 +18,13 @@ from recommenders.evaluation.window_task import window_task
 from recommenders.events.interactions import Interactions
 from recommenders.models.collaborative_filtering.model import CollaborativeFiltering
 from recommenders.models.popularity import Popularity
+from recommenders.splitting.folds import before_test
 from recommenders.splitting.temporal import split
 from recommenders.storage import schema
 
 PROTOCOL = Protocol(split="time_cut", test_days=15, relevant_events=("purchase",))
 CONFIG = EvaluationConfig(n_resamples=100)
+START, LAST_USERS = datetime(2026, 1, 12, tzinfo=UTC), datetime(2026, 2, 25, tzinfo=UTC)  # without events between
 Market = tuple[pa.Table, pa.Table, pa.Table]
 
 
@@ -72,15 +74,17 @@ def test_other_events_in_the_test_window_change_no_fold(scheme: str, market: Mar
 @pytest.mark.parametrize("scheme", ["kfold", "stratified"])
 def test_no_event_of_a_held_out_user_is_in_the_training_log(scheme: str, market: Market) -> None:
     everyone = set(market[2]["user_id"].to_pylist())
+    every_event = pairs_of(Interactions.from_table(before_test(market[0], PROTOCOL)))
     held_out: list[list[str]] = []
     for fold in fold_tasks(plan(scheme), *market, PROTOCOL):
         task, log = fold.window.task, fold.window.log
         held_out.append(sorted(everyone - set(log.users.ids.tolist())))
         assert set(task.user_ids.tolist()) <= set(held_out[-1])
+        assert pairs_of(log) == {event for event in every_event if event[0] not in held_out[-1]}
         assert len(task.user_ids) + task.cold_users == len(held_out[-1])
         assert (task.user_rows == -1).all()
         assert "the first 80% of their events folded in" in task.description
-    assert sorted(sum(held_out, [])) == sorted(everyone)
+    assert sorted(user for part in held_out for user in part) == sorted(everyone)
     regions = dict(zip(market[2]["user_id"].to_pylist(), market[2]["region"].to_pylist(), strict=True))
     if scheme == "stratified":
         assert "stratified by region" in task.description
@@ -120,6 +124,15 @@ def test_the_newest_window_is_the_validation_window_of_the_evaluation(market: Ma
         "rolling origin: windows of 15 days, each predicted from all events before, full ranking over all items sold "
         "before the cut, known items stay"
     )
+
+
+def test_a_window_that_cannot_be_evaluated_is_an_error_with_its_name(market: Market) -> None:
+    interactions, items, users = market
+    gap = pc.and_(pc.greater(interactions["timestamp"], START), pc.less(interactions["timestamp"], LAST_USERS))
+    with pytest.raises(
+        DataError, match=r"fold 2026-0\d-\d\d to 2026-0\d-\d\d: nothing can be evaluated: .* fewer folds"
+    ):
+        list(fold_tasks(plan("time"), interactions.filter(pc.invert(gap)), items, users, PROTOCOL))
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
