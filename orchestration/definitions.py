@@ -5,6 +5,7 @@ from typing import Any
 
 import dagster as dg
 
+from orchestration.assets.cross_validation import cross_validation
 from orchestration.assets.deployment import batch_recommendations, bento, served_catalogue
 from orchestration.assets.drift_report import drift_report
 from orchestration.assets.evaluation_report import report_asset
@@ -20,7 +21,7 @@ from orchestration.assets.tables import split, tables
 from orchestration.assets.tuning import tuning
 from orchestration.checks import checks
 from orchestration.drift_review import review_drift
-from orchestration.jobs import drift_job, retraining_job, tuning_job
+from orchestration.jobs import cross_validation_job, drift_job, retraining_job, tuning_job
 from orchestration.progress import console
 from orchestration.resources import resources
 from orchestration.retention.job import pruning_job
@@ -47,6 +48,7 @@ def definitions(settings: Settings, **replaced: Any) -> dg.Definitions:
         user_features,
         *model_assets(config),
         report_asset(config),
+        cross_validation,
         release_candidate,
         registered_model_asset(config),
         champion,
@@ -62,7 +64,7 @@ def definitions(settings: Settings, **replaced: Any) -> dg.Definitions:
     return dg.Definitions(
         assets=[*partitioned(assets, partitions), decisions.replace_attributes(partitions_def=partitions)],
         asset_checks=checks(partitions),
-        jobs=[retraining_job, drift_job, tuning_job, pruning_job, review_drift],
+        jobs=[retraining_job, drift_job, cross_validation_job, tuning_job, pruning_job, review_drift],
         schedules=schedules(settings),
         sensors=sensors(settings),
         resources={**resources(settings), **replaced},

@@ -4,6 +4,7 @@ import dagster as dg
 
 RETRAINING = "retraining_job"
 DRIFT = "drift_job"
+VALIDATION = "cross_validation_job"
 PRUNING = "pruning_job"
 TUNING = "tuning_job"
 REVIEW = "review_drift"
@@ -25,7 +26,15 @@ ENDED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRun
 retraining_job = dg.define_asset_job(
     RETRAINING,
     selection=dg.AssetSelection.all() - dg.AssetSelection.groups(EXPERIMENTS),
-    description="All assets of the data set with their checks, from the source to the champion that serves.",
+    description="All assets of the data set with their checks, from the source to the champion that serves. Without "
+    "those of the group experiments, which take several times as long.",
+)
+
+cross_validation_job = dg.define_asset_job(
+    VALIDATION,
+    selection=dg.AssetSelection.assets("cross_validation").upstream().required_multi_asset_neighbors(),
+    description="Reads the source, and evaluates the models on several folds of the events before the test window. "
+    "Only a person starts it.",
 )
 
 drift_job = dg.define_asset_job(

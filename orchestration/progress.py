@@ -9,7 +9,7 @@ from dagster import AssetCheckEvaluation, DagsterEventType
 from rich.console import Console
 from rich.markup import escape
 
-from orchestration.assets.metadata import APPLICABLE
+from orchestration.assets.metadata import APPLICABLE, PROGRESS
 
 DONE, FAILED, WARNING = "[green]✓[/]", "[red]✗[/]", "[yellow]![/]"
 NOT_APPLICABLE = "[dim]-[/]"
@@ -26,12 +26,14 @@ class StepLines(logging.Handler):
         self._checked: dict[str, AssetCheckEvaluation] = {}  # by step: the result of its check
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Prints one line for a step that ended, a warning, or a failure."""
+        """Prints one line for a step that ended, a warning, a failure, or the progress within a step."""
         event = getattr(record, "dagster_event", None)
         if event is None:
+            message = str(getattr(record, "dagster_meta", {}).get("orig_message", record.msg))
             if record.levelno >= logging.WARNING:
-                message = getattr(record, "dagster_meta", {}).get("orig_message", record.msg)
-                self._console.print(f"  {WARNING} {escape(str(message))}")
+                self._console.print(f"  {WARNING} {escape(message)}")
+            elif message.startswith(PROGRESS):
+                self._console.print(f"    {escape(message.removeprefix(PROGRESS))}")
         elif event.event_type == DagsterEventType.STEP_START:
             self._begin(event.step_key)
         elif event.event_type == DagsterEventType.ASSET_CHECK_EVALUATION:

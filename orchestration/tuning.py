@@ -11,9 +11,8 @@ import yaml
 from optuna.trial import FrozenTrial
 
 from orchestration.settings import Settings
-from recommenders.errors import ConfigurationError, UnsuitableError
+from recommenders.errors import UnsuitableError
 from recommenders.evaluation.window_task import window_task
-from recommenders.models.all_models import MODELS, model_class
 from recommenders.storage.atomic_files import atomic_file
 from recommenders.training.configuration import TrainingConfig
 from recommenders.training.tuning.plots import plots
@@ -44,14 +43,13 @@ def tune_models(
     models: Sequence[str],
     budget: Budget,
     echo: Echo,
-    output: Path | None = None,
 ) -> TuningResult:
     """Tunes the models one after the other, base models before ensembles, and writes the configuration.
 
     tables: interactions and items. models: names; none: all enabled models. The minutes of the budget are for all
     models together. An ensemble uses the best values of its base models. Raises ConfigurationError, DataError.
     """
-    names = _in_order(models, training)
+    names = training.chosen(models)
     window = window_task(tables["interactions"], tables["items"], settings.spec.protocol, "validation")
     if budget.minutes is not None:
         budget = replace(budget, minutes=budget.minutes / len(names))
@@ -69,18 +67,9 @@ def tune_models(
         study.finish(found)
         config = found.apply(config)
         tuned.append(found)
-    path = output or settings.tuning_folder / "training.yaml"
+    path = settings.tuning_folder / "training.yaml"
     _write(config, tuned, settings.dataset, path)
     return TuningResult(settings.dataset, tuple(tuned), skipped, str(path))
-
-
-def _in_order(models: Sequence[str], training: TrainingConfig) -> list[str]:
-    """The named models as in MODELS. Raises UnknownNameError, ConfigurationError for a model that is not enabled."""
-    for name in models:
-        model_class(name)
-        if not training.section(name).enabled:
-            raise ConfigurationError(f"models: got {name}, which is not enabled; set models.{name}.enabled: true")
-    return [name for name in MODELS if name in (models or training.enabled())]
 
 
 def _write(config: TrainingConfig, tuned: Sequence[Tuned], dataset: str, path: Path) -> None:

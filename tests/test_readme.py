@@ -28,7 +28,8 @@ def commands() -> list[tuple[str, ...]]:
     found = set()
     for page in PAGES:
         for line in re.findall(
-            r"tradewind ((?:run|data|train|evaluate|benchmark|release|batch|quality|status|alerts|drift)\b[^\n`|#]*)",
+            r"tradewind ((?:run|data|train|evaluate|validate|benchmark|release|batch|quality|status|alerts|drift)\b"
+            r"[^\n`|#]*)",
             page.read_text(),
         ):
             words = line.split()

@@ -7,6 +7,7 @@ from typing import Any
 import dagster as dg
 import pyarrow as pa
 
+PROGRESS = "progress: "  # begins a line of a run's log that the terminal shows too
 APPLICABLE = "applicable"  # key of a check's metadata: false where there was nothing to compare
 
 

@@ -4,8 +4,9 @@ import dagster as dg
 import pyarrow as pa
 from pydantic import Field
 
-from orchestration.assets.metadata import picture, show
+from orchestration.assets.metadata import PROGRESS, picture, show
 from orchestration.io_manager import Lake
+from orchestration.jobs import EXPERIMENTS
 from orchestration.resources import Datasets
 from orchestration.tuning import TuningResult, as_markdown, tune_models
 from recommenders.metrics.ranking import PRIMARY_METRIC
@@ -32,7 +33,7 @@ class TuningOptions(dg.Config):
         return Budget(self.sampler, self.trials, self.minutes, self.metric, self.workers, self.seed)  # type: ignore[arg-type]
 
 
-@dg.asset(group_name="experiments", kinds={"mlflow"})
+@dg.asset(group_name=EXPERIMENTS, kinds={"mlflow"})
 def tuning(
     context: dg.AssetExecutionContext,
     config: TuningOptions,
@@ -49,9 +50,13 @@ def tuning(
     """
     name = context.partition_key
     settings, version = datasets[name].settings, lake.table_version(name)
+
+    def echo(line: str) -> None:
+        context.log.info(f"{PROGRESS}{line}")
+
     tables = {"interactions": interactions, "items": items}
     found = tune_models(
-        settings, registry, training, tables, version.data_version, config.models, config.budget(), context.log.info
+        settings, registry, training, tables, version.data_version, config.models, config.budget(), echo
     )
     pictures = {}
     for one in found.tuned:

@@ -28,6 +28,7 @@ from orchestration.cli import (
     status,
     train,
     tune,
+    validate,
 )
 from orchestration.cli.options import echo
 from recommenders.errors import ConfigurationError, DataError, TradewindError
@@ -48,6 +49,7 @@ for command in (
     train.train,
     tune.tune,
     evaluate.evaluate,
+    validate.validate,
     benchmark.benchmark,
     batch.batch,
     quality.quality,

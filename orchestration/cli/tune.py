@@ -1,6 +1,7 @@
 """`tradewind tune`: better settings of models, by trials on the validation window."""
 
 import json
+import shutil
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -32,25 +33,28 @@ def tune(
     as_json: AsJson = False,
 ) -> None:
     """Tune models: try values of their settings on the validation window. A second call continues."""
-    from orchestration.launcher.runs import materialise, upstream
-    from orchestration.tuning import as_markdown, tune_models
-    from recommenders.training.tuning.tune import Budget
-    from serving.release.registry import Registry
+    from orchestration.assets.tuning import TuningOptions
+    from orchestration.io_manager import Lake
+    from orchestration.jobs import TUNING
+    from orchestration.launcher.runs import materialise
+    from orchestration.tuning import TuningResult, as_markdown
 
-    budget = Budget(sampler, trials, minutes, metric, workers, seed)  # type: ignore[arg-type]  # it checks the name
-    settings = settings_of(dataset, source, config)
     names = [name.strip() for name in (models or "").split(",") if name.strip()]
-    settings.remember_dataset("train")
-    materialise(settings, upstream(settings, "interactions", "items"))
-    settings.remember_source()
-    version = settings.tables.current()
-    assert version is not None  # it was just stored
-    tables = {name: settings.tables.read(name, version) for name in ("interactions", "items")}
-    found = tune_models(
-        settings, Registry(settings), settings.training, tables, version.data_version, names, budget, echo, output
+    options = TuningOptions(
+        models=names, sampler=sampler, trials=trials, minutes=minutes, metric=metric, workers=workers, seed=seed
     )
+    _ = options.budget()  # an error before anything is read
+    settings = settings_of(dataset, source, config)
+    settings.training.chosen(names)
+    settings.remember_dataset("train")
+    materialise(settings, job_name=TUNING, ops={"tuning": {"config": options.model_dump()}})
+    settings.remember_source()
+    found: TuningResult = Lake(root=str(settings.lake)).read(settings.dataset, "tuning", TuningResult)
+    if output:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(found.config, output)
     if as_json:
         print(json.dumps(asdict(found)))
     else:
         print(as_markdown(found))
-        echo(f"Next: tradewind evaluate --dataset {settings.dataset} --config {found.config}")
+        echo(f"Next: tradewind evaluate --dataset {settings.dataset} --config {output or found.config}")

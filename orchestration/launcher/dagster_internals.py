@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 from dagster._core.definitions.job_base import InMemoryJob
@@ -22,15 +23,16 @@ def create_run(
     tags: Mapping[str, str],
     workspace: Path,
     quiet: bool = False,
+    ops: Mapping[str, Any] | None = None,
 ) -> dg.DagsterRun:
     """A run of a job for some assets (none: all of them), which belongs to the code location of a workspace.yaml.
 
-    quiet: it prints no line for each step.
+    quiet: it prints no line for each step. ops: asset -> {"config": its configuration}.
     Not job.execute_in_process(): its runs have no code location, and Dagster's timeline leaves those out.
     """
     return instance.create_run_for_job(
         job,
-        run_config={"loggers": {"console": {"config": {"quiet": True}} if quiet else {}}},
+        run_config={"loggers": {"console": {"config": {"quiet": True}} if quiet else {}}, "ops": dict(ops or {})},
         asset_selection=frozenset(dg.AssetKey(name) for name in assets) or None,
         tags=tags,
         remote_job_origin=origin(job.name, workspace),

@@ -3,7 +3,7 @@
 import logging
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,19 +30,27 @@ class Run:
     seconds: dict[str, float]
 
 
-def materialise(settings: Settings, assets: Sequence[str] = (), cause: str = "command line", **replaced: Any) -> Run:
-    """Materialises assets (all of them by default) of the settings' data set, with their checks.
+def materialise(
+    settings: Settings,
+    assets: Sequence[str] = (),
+    cause: str = "command line",
+    *,
+    job_name: str = RETRAINING,
+    ops: Mapping[str, Any] | None = None,
+    **replaced: Any,
+) -> Run:
+    """Materialises assets of a job (all of them by default) of the settings' data set, with their checks.
 
-    replaced: resources, as definitions() takes them. Raises the TradewindError that stopped a step, or RunFailedError
-    with the name of the failed check.
+    ops: asset -> {"config": its configuration}. replaced: resources, as definitions() takes them. Raises the
+    TradewindError that stopped a step, or RunFailedError with the name of the failed check.
     """
     logging.getLogger("alembic").setLevel(logging.WARNING)
     logging.getLogger("tradewind.alerts").addHandler(logging.NullHandler())  # the log of the run has them
-    job = definitions(settings, **replaced).resolve_job_def(RETRAINING)
+    job = definitions(settings, **replaced).resolve_job_def(job_name)
     with dg.DagsterInstance.from_config(str(settings.dagster_home)) as instance:
         started = time.perf_counter()
         tags = {PARTITION_TAG: settings.dataset, CAUSE_TAG: cause, PID_TAG: process_tag(os.getpid())}
-        run = create_run(instance, job, assets, tags, PROJECT / "workspace.yaml")
+        run = create_run(instance, job, assets, tags, PROJECT / "workspace.yaml", ops=ops)
         try:
             execute(instance, job, run)
         except dg.DagsterExecutionInterruptedError:

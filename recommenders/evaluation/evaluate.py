@@ -46,7 +46,7 @@ def evaluate(
     same items that is evaluated too, such as those of recommenders.evaluation.tasks.cold_start.
     """
     config, views, models = config or EvaluationConfig(), task.views(), _in_order(models)
-    vectors, metrics = _metrics(models, task, views, features, config)
+    vectors, metrics = metrics_of(models, task, views, features, config)
     return Report(
         dataset,
         task.description,
@@ -74,7 +74,7 @@ def _in_order(models: Mapping[str, Recommender]) -> dict[str, Recommender]:
     return {name: models[name] for name in sorted(models, key=lambda name: order.get(name, len(order)))}
 
 
-def _metrics(
+def metrics_of(
     models: Mapping[str, Recommender],
     task: EvaluationTask,
     views: dict[str, TaskView],
@@ -118,7 +118,7 @@ def _costs(models: Mapping[str, Recommender], task: EvaluationTask) -> dict[str,
 def _evaluate_cold(models: Mapping[str, Recommender], task: EvaluationTask, config: EvaluationConfig) -> dict[str, Any]:
     """{"description", "n_users", "models", "ceilings", "comparison"} of one task, on the view "all"."""
     views = {"all": task.views()["all"]}
-    vectors, metrics = _metrics(models, task, views, None, config)
+    vectors, metrics = metrics_of(models, task, views, None, config)
     return {
         "description": task.description,
         "n_users": len(task.user_ids),

@@ -16,7 +16,7 @@ from recommenders.events.interactions import Interactions
 from recommenders.features.items import ItemFeatures, encode_items_as_of
 from recommenders.metrics.ranking import K, ndcg
 from recommenders.models.recommender import Recommender
-from recommenders.splitting.temporal import cut_time, split, training_log
+from recommenders.splitting.temporal import last_time, split, training_log
 
 Values = NDArray[np.float64]
 
@@ -63,7 +63,14 @@ def window_task(
     history = parts.filter(pc.is_in(parts["part"], pa.array(before)))
     if not history.num_rows:
         raise DataError(f"there are no training events before the {part} window; bring a longer log")
-    cut = cut_time(history)
-    log = training_log(history, items, protocol, cut)
+    return task_after(history, parts.filter(pc.field("part") == part), items, protocol)
+
+
+def task_after(history: pa.Table, window: pa.Table, items: pa.Table, protocol: Protocol) -> WindowTask:
+    """The evaluation task of the events of a window. The training log is `history`, the events before the window.
+
+    Raises DataError if there is no history, or if none of the window's users is in it.
+    """
+    log = training_log(history, items, protocol, last_time(history))
     features = encode_items_as_of(items, log.items, log.last_event)
-    return WindowTask(log, features, make_task(log, parts.filter(pc.field("part") == part), protocol))
+    return WindowTask(log, features, make_task(log, window, protocol))

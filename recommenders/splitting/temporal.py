@@ -41,7 +41,7 @@ def split(interactions: pa.Table, protocol: Protocol) -> pa.Table:
 def _too_short(name: str, interactions: pa.Table, protocol: Protocol) -> str:
     if protocol.split == "latest_out":
         return f"the log cannot be split: {name} would be empty; latest_out needs a user with two events or more"
-    times = _microseconds(interactions)
+    times = event_times(interactions)
     days = (times.max() - times.min()) / timedelta(days=1).total_seconds() / 1e6
     return (
         f"the log cannot be cut: {name} would be empty; got {days:.1f} days of events, test and validation "
@@ -49,13 +49,14 @@ def _too_short(name: str, interactions: pa.Table, protocol: Protocol) -> str:
     )
 
 
-def _microseconds(interactions: pa.Table) -> NDArray[np.int64]:
+def event_times(interactions: pa.Table) -> NDArray[np.int64]:
+    """(n_events,) the times of the events, microseconds since 1970, UTC."""
     times: NDArray[np.int64] = interactions["timestamp"].cast(schema.TIME).cast(pa.int64()).to_numpy()
     return times
 
 
 def _time_cut(interactions: pa.Table, test_days: int) -> NDArray[np.int64]:
-    times = _microseconds(interactions)
+    times = event_times(interactions)
     window = np.int64(test_days) * 86_400_000_000
     cut = times.max() - window
     parts: NDArray[np.int64] = (times > cut - window).astype(np.int64) + (times > cut)
@@ -63,20 +64,26 @@ def _time_cut(interactions: pa.Table, test_days: int) -> NDArray[np.int64]:
 
 
 def _latest_out(interactions: pa.Table) -> NDArray[np.int64]:
+    before, after = places_of_events(interactions)
+    return np.select([(after == 0) & (before > 0), (after == 1) & (before > 0)], [2, 1], 0)
+
+
+def places_of_events(interactions: pa.Table) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The number of events that the user has before each event, and after it; (n_events,) each.
+
+    Events with the same time stamp are ordered by item id.
+    """
     users = interactions["user_id"].to_numpy().astype(np.str_)
     items = interactions["item_id"].to_numpy().astype(np.str_)
-    order = np.lexsort((items, _microseconds(interactions), users))
+    order = np.lexsort((items, event_times(interactions), users))
     users = users[order]
     last = np.append(users[1:] != users[:-1], True)
     first = np.roll(last, 1)
-    # the number of events that the user has after each event, and before it
     places = np.arange(len(users))
-    after = np.flatnonzero(last)[np.cumsum(first) - 1] - places
-    before = places - np.flatnonzero(first)[np.cumsum(first) - 1]
-    sorted_parts = np.select([(after == 0) & (before > 0), (after == 1) & (before > 0)], [2, 1], 0)
-    parts = np.empty(len(users), dtype=np.int64)
-    parts[order] = sorted_parts
-    return parts
+    before, after = np.empty_like(places), np.empty_like(places)
+    before[order] = places - np.flatnonzero(first)[np.cumsum(first) - 1]
+    after[order] = np.flatnonzero(last)[np.cumsum(first) - 1] - places
+    return before, after
 
 
 def cut_time(parts: pa.Table) -> datetime:
@@ -86,15 +93,23 @@ def cut_time(parts: pa.Table) -> datetime:
     between the two, so both select the same events. For latest_out it is the time of the newest training event. Raises
     DataError if all events are test.
     """
-    last = pc.max(parts.filter(pc.not_equal(parts["part"], "test"))["timestamp"].cast(schema.TIME)).as_py()
-    if last is None:
+    before = parts.filter(pc.not_equal(parts["part"], "test"))
+    if not before.num_rows:
         raise DataError("there is no event before the test part; split(...) the whole log first")
+    return last_time(before)
+
+
+def last_time(events: pa.Table) -> datetime:
+    """The time of the newest event, UTC. Raises DataError if there is none."""
+    last = pc.max(events["timestamp"].cast(schema.TIME)).as_py()
+    if last is None:
+        raise DataError("the last time needs events; got none; check the split and the quarantine")
     return _utc(last)
 
 
 def newest_window(interactions: pa.Table, days: int) -> tuple[pa.Table, pa.Table]:
     """The log before its last `days` days, and the log of those days. It does not depend on the data set's protocol."""
-    times = _microseconds(interactions)
+    times = event_times(interactions)
     newest = times > times.max() - np.int64(days) * 86_400_000_000 if len(times) else np.zeros(0, dtype=np.bool_)
     return interactions.filter(pa.array(~newest)), interactions.filter(pa.array(newest))
 
@@ -111,7 +126,7 @@ def training_log(events: pa.Table, items: pa.Table, protocol: Protocol, as_of: d
     """
     if events.num_rows == 0:
         raise DataError("a training log needs events; got none; check the split and the quarantine")
-    last = _utc(pc.max(events["timestamp"].cast(schema.TIME)).as_py())
+    last = last_time(events)
     now = _utc(as_of) if as_of else max(last, clock.now())
     as_of = _utc(as_of) if as_of else last
     if last > as_of:

@@ -12,7 +12,7 @@ from recommenders.events.ids import IdMap
 from recommenders.events.interactions import Interactions
 from recommenders.math.ragged import joined_ranges
 from recommenders.math.sparse import ones
-from recommenders.splitting.early_stopping import HeldOut
+from recommenders.splitting.early_stopping import HeldOut, Mask
 
 
 def split_users(log: Interactions, share: float, fold_in: float, seed: int) -> tuple[Interactions, HeldOut]:
@@ -29,10 +29,20 @@ def split_users(log: Interactions, share: float, fold_in: float, seed: int) -> t
         if not 0 < value < 1:
             raise ConfigurationError(f"{name}: got {value}; allowed: between 0 and 1; give a share")
     rng = np.random.default_rng(seed)
-    rows = _draw(log, share, rng)
+    return hold_out_rows(log, _draw(log, share, rng), fold_in, rng)
+
+
+def hold_out_rows(
+    log: Interactions, rows: NDArray[np.int64], fold_in: float, rng: np.random.Generator, counts: Mask | None = None
+) -> tuple[Interactions, HeldOut]:
+    """The log without these users, and these users, as split_users() gives them.
+
+    rows: (n,) ascending, users with two events or more. counts: (n_events,) whether the item of an event may be
+    relevant (default: of every event).
+    """
     is_held_out = np.isin(log.user_rows, rows)
     events, others = log.select(is_held_out), log.select(~is_held_out)
-    histories, relevant = _fold_in(events, rows, fold_in, rng)
+    histories, relevant = _fold_in(events, rows, fold_in, rng, None if counts is None else counts[is_held_out])
     available = log.available & ~_only_in(events, others)
     kept = replace(_without_users(others, rows), available=available, dated=False, horizon_days=None)
     return kept, HeldOut(rows.astype(np.int32), histories, relevant)
@@ -52,15 +62,16 @@ def _draw(log: Interactions, share: float, rng: np.random.Generator) -> NDArray[
 
 
 def _fold_in(
-    events: Interactions, held_out: NDArray[np.int64], share: float, rng: np.random.Generator
+    events: Interactions, held_out: NDArray[np.int64], share: float, rng: np.random.Generator, counts: Mask | None
 ) -> tuple[Histories, csr_array]:
     """The histories of the held-out users, and their relevant items: (n_held_out, n_items) each."""
     order = np.lexsort((rng.random(len(events)), events.timestamps, events.user_rows))
     places = np.searchsorted(held_out, events.user_rows[order])
-    counts = np.bincount(places, minlength=len(held_out))
-    n_known = np.clip(np.rint(share * counts), 1, counts - 1).astype(np.int64)
-    early = joined_ranges(0, counts) < n_known[places]
+    n_events = np.bincount(places, minlength=len(held_out))
+    n_known = np.clip(np.rint(share * n_events), 1, n_events - 1).astype(np.int64)
+    early = joined_ranges(0, n_events) < n_known[places]
     known = order[early]
+    late = ~early if counts is None else ~early & counts[order]
     histories = Histories(
         np.concatenate([[0], np.cumsum(n_known)]),
         events.item_columns[known],
@@ -68,7 +79,7 @@ def _fold_in(
         events.weights[known],
         len(events.items),
     )
-    return histories, ones(places[~early], events.item_columns[order[~early]], histories.shape)
+    return histories, ones(places[late], events.item_columns[order[late]], histories.shape)
 
 
 def _only_in(log: Interactions, other: Interactions) -> NDArray[np.bool_]:

@@ -13,7 +13,7 @@ from recommenders.models.all_models import MODELS
 from recommenders.models.ensembles.ensemble import Ensemble
 from recommenders.models.recommender import Recommender
 from recommenders.training.configuration import TrainingConfig
-from recommenders.training.fitting import fit_model, required_models
+from recommenders.training.fitting import fit_model, required_models, with_base_models
 
 Echo = Callable[[str], None]
 
@@ -54,7 +54,7 @@ class FileBenchmarkRun:
 
     def run(self, names: Sequence[str]) -> None:
         """Fits and evaluates the named models; the base models of an ensemble are fitted too."""
-        needed_names = {*names, *(base_model for name in names for base_model in self._required(name))}
+        needed_names = with_base_models(names, self.config, self.benchmark.log)
         waiting = [name for name in MODELS if name in needed_names]
         while waiting:
             name = waiting.pop(0)
@@ -63,11 +63,6 @@ class FileBenchmarkRun:
                 self._evaluate(name)
             needed = {model for later in waiting for model in required_models(later, self.config, self.benchmark.log)}
             self.fitted = {kept: model for kept, model in self.fitted.items() if kept in needed}
-
-    def _required(self, name: str) -> set[str]:
-        """All models that must be fitted before this one, also the base models of base models."""
-        base_models = required_models(name, self.config, self.benchmark.log)
-        return {*base_models, *(required for base_model in base_models for required in self._required(base_model))}
 
     def _cost(self, name: str) -> Cost:
         """The cost of the model with all its base models, each one once."""

@@ -1,6 +1,7 @@
 """The training configuration: reads a YAML file into a frozen typed class."""
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -243,6 +244,19 @@ class TrainingConfig(BaseModel):
     def enabled(self) -> list[str]:
         """The names of the enabled models, base models before ensembles."""
         return [name for name in MODELS if self.section(name).enabled]
+
+    def chosen(self, names: Sequence[str]) -> list[str]:
+        """The named models, base models before ensembles, each once; all enabled models if no name is given.
+
+        Raises UnknownNameError, or ConfigurationError for a model that is not enabled.
+        """
+        for name in names:
+            if not self.section(name).enabled:
+                raise ConfigurationError(
+                    f"models: got {name}, which is not enabled; allowed: {', '.join(self.enabled())}; "
+                    f"set models.{name}.enabled: true"
+                )
+        return [name for name in self.enabled() if not names or name in names]
 
     def quick(self) -> "TrainingConfig | None":
         """The same configuration with only those of its models that are fitted in seconds.

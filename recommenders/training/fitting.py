@@ -2,7 +2,8 @@
 
 import contextlib
 import json
-from collections.abc import Callable, Collection, Mapping
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -97,17 +98,35 @@ def fit_recipe(
     options_of: Callable[[str], TrainingOptions | None] = lambda _: None,
     on_skip: Callable[[SkippedModel], None] = lambda _: None,
     only: Collection[str] | None = None,
+    on_fit: Callable[[str, float], None] = lambda *_: None,
 ) -> dict[str, Recommender]:
-    """Fits all enabled models, or those of them that `only` names, base models first. Calls `on_skip` for each model
-    that cannot be fitted on this log. Returns name -> model.
+    """Fits all enabled models, or those of them that `only` names, base models first. Returns name -> model.
+
+    Calls `on_skip` for each model that cannot be fitted on this log, and `on_fit` with the name and the seconds of the
+    fit of each other one.
     """
     fitted: dict[str, Recommender] = {}
     for name in (name for name in config.enabled() if only is None or name in only):
+        started = time.perf_counter()
         try:
             fitted[name] = fit_model(name, config, log, fitted, features, options_of(name))
         except UnsuitableError as error:
             on_skip(SkippedModel(name, str(error)))
+        else:
+            on_fit(name, time.perf_counter() - started)
     return fitted
+
+
+def with_base_models(names: Iterable[str], config: TrainingConfig, log: Interactions) -> set[str]:
+    """The models, their base models on such a log, and the base models of these."""
+    found: set[str] = set()
+    waiting = list(names)
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            waiting += required_models(name, config, log)
+    return found
 
 
 def fit_with_base_models(

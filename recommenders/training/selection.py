@@ -13,7 +13,7 @@ from recommenders.errors import DataError
 from recommenders.evaluation.window_task import WindowTask, window_task
 from recommenders.models.recommender import Recommender
 from recommenders.training.configuration import TrainingConfig
-from recommenders.training.fitting import SkippedModel, fit_recipe, required_models
+from recommenders.training.fitting import SkippedModel, fit_recipe, with_base_models
 
 LOG = logging.getLogger(__name__)
 
@@ -89,10 +89,10 @@ def _is_valid(earlier: CandidateChoice, config: TrainingConfig, protocol: Protoc
 
 def _fitted(names: Sequence[str], config: TrainingConfig, window: WindowTask) -> list[tuple[str, Recommender]]:
     """The models that can be fitted on the training log of the window; each base model is fitted once."""
-    base_models = {model for name in names for model in required_models(name, config, window.log)}
+    needed = with_base_models(names, config, window.log)
 
     def log_skip(model: SkippedModel) -> None:
         LOG.info("the selection on the validation window skips %s: %s", model.name, model.reason)
 
-    fitted = fit_recipe(config, window.log, window.features, on_skip=log_skip, only={*names, *base_models})
+    fitted = fit_recipe(config, window.log, window.features, on_skip=log_skip, only=needed)
     return [(name, fitted[name]) for name in names if name in fitted]

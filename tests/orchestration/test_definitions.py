@@ -9,7 +9,7 @@ import dagster as dg
 import pytest
 
 from orchestration.definitions import definitions
-from orchestration.jobs import DRIFT, RETRAINING
+from orchestration.jobs import DRIFT, RETRAINING, VALIDATION
 from orchestration.settings import Settings
 from recommenders.datasets.all_datasets import DATASETS
 from recommenders.errors import ReleaseError
@@ -22,7 +22,7 @@ LINEAGE = {
     *MODELS,
     *("evaluation_report", "release_candidate", "registered_model", "champion"),
     *("served_catalogue", "bento", "batch_recommendations", "drift_report", "online_quality", "quality_monitor"),
-    *("prediction_drift", "decisions", "tuning"),
+    *("prediction_drift", "decisions", "cross_validation", "tuning"),
 }
 
 
@@ -54,6 +54,17 @@ def test_the_hourly_job_reads_the_source_and_the_feedback_and_trains_nothing(def
     graph = defs.resolve_asset_graph()
     for name in ("interactions", "items", "users", "quarantine"):
         assert dg.AssetKey("feedback") in graph.get(dg.AssetKey(name)).parent_keys
+
+
+def test_no_retraining_and_no_schedule_validates(defs: dg.Definitions) -> None:
+    retrained = defs.resolve_job_def(RETRAINING).asset_layer.selected_asset_keys
+    assert {key.to_user_string() for key in retrained} == LINEAGE - {"decisions", "cross_validation"}
+    assets = {key.to_user_string() for key in defs.resolve_job_def(VALIDATION).asset_layer.selected_asset_keys}
+    tables = {"raw_dataset", "feedback", "interactions", "items", "users", "quarantine"}
+    assert assets == tables | {"cross_validation"}
+    repository = defs.get_repository_def()
+    assert VALIDATION not in {one.job_name for one in repository.schedule_defs}
+    assert VALIDATION not in {target.job_name for one in repository.sensor_defs for target in one.targets}
 
 
 def test_schedules_and_sensors_run_by_default(defs: dg.Definitions) -> None:

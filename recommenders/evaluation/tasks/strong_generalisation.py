@@ -2,6 +2,7 @@
 
 from recommenders.evaluation.tasks.task import EvaluationTask, cold_start_task
 from recommenders.events.interactions import Interactions
+from recommenders.splitting.early_stopping import HeldOut
 from recommenders.splitting.user_holdout import split_users
 
 
@@ -13,11 +14,21 @@ def hold_out_users(
     Candidates are the items that are available in that log. user_rows are -1. Raises as split_users does.
     """
     training, held_out = split_users(log, share, fold_in, seed)
+    return training, held_out_task(log, training, held_out, f"{share:.0%} of the users", fold_in)
+
+
+def held_out_task(
+    log: Interactions, training: Interactions, held_out: HeldOut, who: str, fold_in: float
+) -> EvaluationTask:
+    """The task for held-out users of a log, for models that are fitted on the others. who: in the description.
+
+    Raises DataError if none of them has a relevant item that is available in the training log.
+    """
     description = (
-        f"strong generalisation: {share:.0%} of the users held out, the first {fold_in:.0%} of their events folded in, "
+        f"strong generalisation: {who} held out, the first {fold_in:.0%} of their events folded in, "
         "the rest relevant, full ranking over all items of the others, known items "
         f"{'stay' if log.repeat else 'masked'}"
     )
     ids = log.users.ids[held_out.user_rows]
     candidates = training.available
-    return training, cold_start_task(training, ids, held_out.histories, held_out.relevant, candidates, description)
+    return cold_start_task(training, ids, held_out.histories, held_out.relevant, candidates, description)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from recommenders.evaluation.fold_report import CrossValidation
     from recommenders.evaluation.report import Report
 
 PLOTTED = ("ndcg", "precision", "recall", "map", "coverage", "diversity")  # one panel each
@@ -54,6 +55,28 @@ def plot_models(
         axis.set_title(metric, fontsize=10, color=INK)
         axis.invert_yaxis()
     figure.suptitle(f"{title}\nbars: mean over users, lines: 95 % interval, dashed: ceiling", fontsize=9, color=INK)
+    return _png(figure)
+
+
+def plot_folds(found: "CrossValidation", metric: str) -> bytes:
+    """One panel: a dot per fold and model, and the mean over all folds with its interval; PNG."""
+    names = found.models
+    figure, (axis,) = _figure(1, 0.8 * len(names) + 3.0, 3.4)
+    for place, name in enumerate(names):
+        values = [fold.models[name][metric][0] for fold in found.folds if name in fold.models]
+        dots = [value for value in values if value is not None]
+        axis.plot([place + 0.15] * len(dots), dots, "o", color=BAR, markersize=4)
+        value, low, high = found.pooled.get(name, {}).get(metric, (None, None, None))
+        if value is not None:
+            axis.plot([place], [value], "o", color=BEST, markersize=6)
+        if low is not None and high is not None:
+            axis.plot([place, place], [low, high], color=INK, linewidth=1.4)
+    axis.set_xticks(range(len(names)), names, rotation=30, ha="right", fontsize=8)
+    axis.set_ylim(bottom=0)
+    axis.set_ylabel(metric, fontsize=9)
+    axis.set_xlim(-0.5, len(names) - 0.5)
+    title = f"{found.dataset}, {found.plan.scheme}: {len(found.folds)} folds"
+    figure.suptitle(f"{title}\nlarge: all folds, 95 % interval; small: one fold", fontsize=9, color=INK)
     return _png(figure)
 
 
