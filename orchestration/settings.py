@@ -50,6 +50,7 @@ class Settings(ServingSettings):
     evidently_port: Port = 5004
     metrics_port: Port = 5005  # of the figures for Prometheus (docs/metrics.md)
     config: AbsolutePath = PROJECT / "configs" / "training.yaml"
+    changes: tuple[str, ...] = ()  # of the configuration, as the option --set gives them
     datasets: AbsolutePath = PROJECT / "configs" / "datasets.yaml"  # custom data sets (docs/custom-data.md)
     source: AbsolutePath | None = None  # file or folder with the files of `dataset`
     alerts_file: AbsolutePath = PROJECT / "configs" / "alerts.yaml"  # channels and policy of alerts (docs/alerts.md)
@@ -127,7 +128,7 @@ class Settings(ServingSettings):
     @cached_property
     def training(self) -> TrainingConfig:
         """The training configuration. Raises ConfigurationError."""
-        return TrainingConfig.load(self.config)
+        return TrainingConfig.load(self.config, self.changes)
 
     def for_dataset(self, name: str) -> "Settings":
         """The same settings for another data set, without the source given for this one."""
@@ -271,7 +272,7 @@ class Settings(ServingSettings):
 
 
 def _as_text(value: Any) -> str:
-    if isinstance(value, dict):
+    if isinstance(value, dict | tuple):
         return json.dumps(value)
     return "" if value is None else str(value)
 

@@ -14,6 +14,7 @@ from orchestration.cli import (
     alerts,
     batch,
     benchmark,
+    config,
     data,
     drift,
     drill,
@@ -40,6 +41,7 @@ app = typer.Typer(
     add_completion=False,
 )
 app.add_typer(data.app, name="data")
+app.add_typer(config.app, name="config")
 app.add_typer(release.app, name="release")
 app.add_typer(keys.app, name="keys")
 app.add_typer(alerts.app, name="alerts")

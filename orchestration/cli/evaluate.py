@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from orchestration.cli.options import AsJson, Config, Dataset, Output, Source, print_report, settings_of
+from orchestration.cli.options import AsJson, Changes, Config, Dataset, Output, Source, print_report, settings_of
 from recommenders.errors import ConfigurationError
 
 FORMER = ("--train", "--test", "--negatives", "--items", "--models", "--k")  # options of `tradewind benchmark` now
@@ -14,6 +14,7 @@ def evaluate(
     dataset: Dataset = None,
     source: Source = None,
     config: Config = None,
+    changes: Changes = None,
     output: Output = None,
     as_json: AsJson = False,
     former: Annotated[list[str] | None, typer.Option(*FORMER, hidden=True)] = None,
@@ -29,7 +30,7 @@ def evaluate(
     from orchestration.launcher.runs import materialise, upstream
     from recommenders.evaluation.writers.markdown import render
 
-    settings = settings_of(dataset, source, config)
+    settings = settings_of(dataset, source, config, changes)
     settings.remember_dataset("train")
     fitted = platform_state.is_trained(settings)
     materialise(settings, ["evaluation_report"] if fitted else upstream(settings, "evaluation_report"))

@@ -27,17 +27,26 @@ Config = Annotated[
     Path | None,
     typer.Option(help="Training configuration.", show_default="TRADEWIND_CONFIG or configs/training.yaml"),
 ]
+Changes = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="A setting of this call, as models.ease.reg=300; may be repeated."),
+]
 Output = Annotated[Path | None, typer.Option(help="Also write the report to this Markdown file.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the results as one line of JSON, for programs.")]
 
 
-def settings_of(dataset: str | None = None, source: Path | None = None, config: Path | None = None) -> "Settings":
+def settings_of(
+    dataset: str | None = None,
+    source: Path | None = None,
+    config: Path | None = None,
+    changes: list[str] | None = None,
+) -> "Settings":
     """The settings of this call, checked: data set, configuration and source exist."""
     from orchestration.launcher.platform_state import check_source
     from orchestration.settings import Settings
 
     check_config(config)
-    settings, named_by = Settings.read_named(dataset=dataset, source=source, config=config)
+    settings, named_by = Settings.read_named(dataset=dataset, source=source, config=config, changes=changes or None)
     echo_dataset(settings, named_by)
     _ = settings.spec, settings.training
     check_source(settings)

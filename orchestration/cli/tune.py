@@ -8,13 +8,14 @@ from typing import Annotated
 
 import typer
 
-from orchestration.cli.options import AsJson, Config, Dataset, Source, echo, settings_of
+from orchestration.cli.options import AsJson, Changes, Config, Dataset, Source, echo, settings_of
 
 
 def tune(
     dataset: Dataset = None,
     source: Source = None,
     config: Config = None,
+    changes: Changes = None,
     models: Annotated[
         str | None, typer.Option(help="Model names, separated by commas.", show_default="all enabled models")
     ] = None,
@@ -44,7 +45,7 @@ def tune(
         models=names, sampler=sampler, trials=trials, minutes=minutes, metric=metric, workers=workers, seed=seed
     )
     _ = options.budget()  # an error before anything is read
-    settings = settings_of(dataset, source, config)
+    settings = settings_of(dataset, source, config, changes)
     settings.training.chosen(names)
     settings.remember_dataset("train")
     materialise(settings, job_name=TUNING, ops={"tuning": {"config": options.model_dump()}})

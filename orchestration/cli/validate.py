@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from orchestration.cli.options import AsJson, Config, Dataset, Output, Source, print_report, settings_of
+from orchestration.cli.options import AsJson, Changes, Config, Dataset, Output, Source, print_report, settings_of
 from recommenders.errors import ConfigurationError
 
 
@@ -12,6 +12,7 @@ def validate(
     dataset: Dataset = None,
     source: Source = None,
     config: Config = None,
+    changes: Changes = None,
     scheme: Annotated[
         str, typer.Option(help="kfold: parts of the users; stratified: the same by group; time: rolling origin.")
     ] = "kfold",
@@ -42,7 +43,7 @@ def validate(
     names = [name.strip() for name in (models or "").split(",") if name.strip()]
     chosen = FoldSettings(scheme=scheme, folds=folds, by=by or "", models=names, seed=seed)
     _ = chosen.plan()  # an error before anything is read
-    settings = settings_of(dataset, source, config)
+    settings = settings_of(dataset, source, config, changes)
     settings.training.chosen(names)
     settings.remember_dataset("train")
     materialise(settings, job_name=VALIDATION, ops={"cross_validation": {"config": chosen.model_dump()}})

@@ -13,57 +13,12 @@ from recommenders.evaluation.tasks.task import EvaluationConfig
 from recommenders.models.all_models import MODELS, QUICK, model_class
 from recommenders.models.recommender import DEFAULT_OPTIONS, EpochCallback, ModelConfig, TrainingOptions
 from recommenders.models.search_space import Dimension
+from recommenders.training.changes import apply_change
 from recommenders.training.code_fingerprint import code_fingerprint
+from recommenders.training.renamed_keys import RENAMED_KEYS
 
+INHERITED = ("batch_size", "validation_split", "seed")  # keys of the section data that a model may set, too
 STRICT = ConfigDict(frozen=True, extra="forbid")
-RENAMED_KEYS = {  # old -> new, for the error message of a file with old keys
-    "models.linear_items": "models.ease",
-    "models.implicit_factors": "models.ials",
-    "models.sequential": "models.sasrec",
-    "models.reorder": "models.repurchase",
-    "evaluation.n_bootstrap": "evaluation.n_resamples",
-    **{
-        f"models.{model}.{old}": f"fit.{new}"
-        for model in MODELS
-        for old, new in (
-            ("threads", "threads"),
-            ("n_threads", "threads"),
-            ("max_memory_mb", "max_memory_mb"),
-            ("max_minutes", "max_minutes"),
-        )
-    },
-    **{
-        f"models.{model}.{old}": f"models.{model}.{new}"
-        for model, keys in {
-            "content_based": {"max_neighbours": "n_neighbours", "own_share": "repeat_share"},
-            "collaborative_filtering": {"own_share": "repeat_share"},
-            "repurchase": {"windows": "n_windows"},
-            "ease": {"half_lives": "n_half_lives"},
-            "ials": {"half_lives": "n_half_lives"},
-            "sasrec": {
-                "windows": "fit_on_windows",
-                "length": "history_length",
-                "negatives": "n_negatives",
-                "warm_up": "warmup_steps",
-                "blocks": "n_blocks",
-                "heads": "n_heads",
-            },
-            "neural_collaborative": {
-                "half_lives": "pooling_half_lives",
-                "own_vector_events": "min_user_events",
-                "own_dropout": "user_embedding_dropout",
-                "negatives": "n_negatives",
-            },
-            "hybrid_learned": {
-                "members": "base_models",
-                "stranger_share": "cold_start_share",
-                "trees": "n_estimators",
-                "depth": "max_depth",
-            },
-        }.items()
-        for old, new in keys.items()
-    },
-}
 
 
 class DataConfig(BaseModel):
@@ -174,24 +129,19 @@ class TrainingConfig(BaseModel):
     tuning: TuningConfig = TuningConfig()
 
     @classmethod
-    def load(cls, path: Path | None = None) -> "TrainingConfig":
-        """The configuration of a YAML file, or the defaults. Raises ConfigurationError with a message of one line."""
-        if path is None:
-            return cls()
+    def load(cls, path: Path | None = None, changes: Sequence[str] = ()) -> "TrainingConfig":
+        """The configuration of a YAML file, or the defaults, with changes such as "models.ease.reg=300".
+
+        Raises ConfigurationError with a message of one line.
+        """
+        content = read_file(path) if path else {}
+        for change in changes:
+            apply_change(content, change, cls)
+        place = "; ".join([*([str(path)] if path else []), *(f"--set {change}" for change in changes)])
         try:
-            content = yaml.safe_load(path.read_text())
-        except OSError as error:
-            raise ConfigurationError(f"{path} cannot be read: {error.strerror}; see configs/training.yaml") from None
-        except yaml.YAMLError as error:
-            raise ConfigurationError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
-        if content is not None and not isinstance(content, dict):
-            raise ConfigurationError(
-                f"{path}: got a {type(content).__name__}; allowed: sections {', '.join(cls.model_fields)}"
-            )
-        try:
-            return cls.model_validate(content or {})
+            return cls.model_validate(content)
         except ValidationError as error:
-            raise ConfigurationError(f"{path}: {_one_line(error)}") from None
+            raise ConfigurationError(f"{place}: {_one_line(error)}") from None
 
     @model_validator(mode="after")
     def _sections_fit(self) -> Self:
@@ -220,17 +170,12 @@ class TrainingConfig(BaseModel):
     def fit_config(self, name: str) -> ModelConfig:
         """The configuration of a model's fit: its section, with unset fields inherited from the data section."""
         section = self.section(name)
-        shared = {
-            "batch_size": self.data.batch_size,
-            "validation_split": self.data.validation_split,
-            "seed": self.data.seed,
-        }
-        inherited = {
-            key: value
-            for key, value in shared.items()
-            if key in type(section).model_fields and key not in section.model_fields_set
-        }
-        return section.model_copy(update=inherited)
+        return section.model_copy(update={key: getattr(self.data, key) for key in self.inherited(name)})
+
+    def inherited(self, name: str) -> list[str]:
+        """The keys of a model's section that have the value of the same key in the section data."""
+        section = self.section(name)
+        return [key for key in INHERITED if key in type(section).model_fields and key not in section.model_fields_set]
 
     def resolved(self, dataset: str | None = None) -> "TrainingConfig":
         """The same recipe without inherited values, so that it stays the same when it is written and read again.
@@ -281,6 +226,20 @@ class TrainingConfig(BaseModel):
         """
         sections = {name: self.fit_config(name).model_dump_json(exclude={"enabled"}) for name in self.enabled()}
         return hashlib.sha256(repr((sorted(sections.items()), code_fingerprint())).encode()).hexdigest()[:16]
+
+
+def read_file(path: Path) -> dict[str, Any]:
+    """The content of a configuration file, not yet checked. Raises ConfigurationError."""
+    try:
+        content = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be read: {error.strerror}; see configs/training.yaml") from None
+    except yaml.YAMLError as error:
+        raise ConfigurationError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    if content is not None and not isinstance(content, dict):
+        allowed = ", ".join(TrainingConfig.model_fields)
+        raise ConfigurationError(f"{path}: got a {type(content).__name__}; allowed: sections {allowed}")
+    return content or {}
 
 
 def _one_line(error: ValidationError) -> str:
