@@ -37,10 +37,8 @@ def test_keys_and_passwords_are_hidden() -> None:
 
 def test_schema_prints_json() -> None:
     printed = json.loads(CliRunner().invoke(app, ["config", "schema"]).stdout)
-    assert (
-        "A model that is estimated to need more"
-        in printed["$defs"]["FitConfig"]["properties"]["max_memory_mb"]["description"]
-    )
+    limit = printed["$defs"]["FitConfig"]["properties"]["max_memory_mb"]
+    assert "A model that is estimated to need more" in limit["description"]
 
 
 def test_train_and_evaluate_with_the_same_change_have_one_recipe(
