@@ -29,7 +29,7 @@ REPLACED = {  # word -> the one to use
     r"implicit_factors": "ials",
     r"known_buyer": "known_user",
 }
-OLD_NAMES_MAY_STAND = {"recommenders/training/configuration.py"}  # names the new key of an old one
+OLD_NAMES_MAY_STAND = {"recommenders/training/renamed_keys.py"}  # names the new key of an old one
 
 
 def pages() -> list[str]:
