@@ -29,6 +29,7 @@ from orchestration.schedules import schedules
 from orchestration.sensors import sensors
 from orchestration.sensors.monitoring import decisions
 from orchestration.settings import Settings
+from orchestration.training_resource import training_resource
 
 
 def definitions(settings: Settings, **replaced: Any) -> dg.Definitions:
@@ -67,7 +68,7 @@ def definitions(settings: Settings, **replaced: Any) -> dg.Definitions:
         jobs=[retraining_job, drift_job, cross_validation_job, tuning_job, pruning_job, review_drift],
         schedules=schedules(settings),
         sensors=sensors(settings),
-        resources={**resources(settings), **replaced},
+        resources={**resources(settings), **replaced, "training": training_resource(config)},
         loggers={"console": console},
         executor=dg.in_process_executor,
     )

@@ -4,7 +4,7 @@
 |---|---|
 | `settings` | folders, addresses and intervals |
 | `datasets` | every data set by name: its spec, its source files, its tables |
-| `training` | the training configuration |
+| `training` | the training configuration; definitions() lets a run change its values (training_resource.py) |
 | `registry` | runs and versions in MLflow |
 | `lake`, `io_manager` | stores what assets return, and reads the last value of an asset |
 | `clean_tables` | the same for the clean tables, whose versions are in a store of their own |

@@ -105,6 +105,7 @@ def show_model(context: dg.AssetExecutionContext, registry: Registry, run: RunTr
         "fit seconds": rounded(model.provenance["fit_seconds"], 1),
         "peak memory, MB": round(model.provenance["peak_memory_mb"]),
         "mlflow run": dg.MetadataValue.url(registry.run_url(run.run_id)),
+        "compare runs": dg.MetadataValue.url(registry.comparison_url(context.partition_key, model.name)),
     }
     if model.learning_curve:
         curve = plot_learning_curve(model.learning_curve)

@@ -1,7 +1,7 @@
 """The training configuration: reads a YAML file into a frozen typed class."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -189,6 +189,24 @@ class TrainingConfig(BaseModel):
     def enabled(self) -> list[str]:
         """The names of the enabled models, base models before ensembles."""
         return [name for name in MODELS if self.section(name).enabled]
+
+    def changed(self, values: Mapping[tuple[str, ...], Any]) -> "TrainingConfig":
+        """The same configuration with other values. values: key, as ("models", "ease", "reg") -> value.
+
+        Without values it is this object. Raises ConfigurationError.
+        """
+        if not values:
+            return self
+        content = self.model_dump(exclude_unset=True)
+        for key, value in values.items():
+            node = content
+            for part in key[:-1]:
+                node = node.setdefault(part, {})
+            node[key[-1]] = value
+        try:
+            return type(self).model_validate(content)
+        except ValidationError as error:
+            raise ConfigurationError(_one_line(error)) from None
 
     def chosen(self, names: Sequence[str]) -> list[str]:
         """The named models, base models before ensembles, each once; all enabled models if no name is given.

@@ -1,5 +1,6 @@
 """The registry: stores every run and every version in MLflow. Only this module and run_tracker.py use MLflow."""
 
+import json
 import logging
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -8,6 +9,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from recommenders.errors import BundleError, ReleaseError
 from recommenders.storage import bundle as bundles
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 
+COMPARED = 5  # runs
 PARENT_TAG = "mlflow.parentRunId"  # of a run that MLflow shows below another one
 
 
@@ -116,6 +119,12 @@ class Registry(Releases):
     def run_url(self, run_id: str) -> str:
         """The run's page in MLflow."""
         return f"{self._web}/#/experiments/{self._run_info(run_id).experiment_id}/runs/{run_id}"
+
+    def comparison_url(self, dataset: str, name: str) -> str:
+        """The page in MLflow that compares the newest fits of a model, COMPARED at most."""
+        newest = list(self.find_runs(dataset, {"stage": "evaluation", "mlflow.runName": name}))[:COMPARED]
+        runs, experiments = quote(json.dumps(newest)), quote(json.dumps([self._experiment(dataset)]))
+        return f"{self._web}/#/compare-runs?runs={runs}&experiments={experiments}"
 
     def experiment_url(self, dataset: str) -> str:
         """The page in MLflow with the data set's runs. MLflow's own start page is about GenAI, which is not used."""

@@ -58,7 +58,7 @@ def test_the_hourly_job_reads_the_source_and_the_feedback_and_trains_nothing(def
 
 def test_no_retraining_and_no_schedule_validates(defs: dg.Definitions) -> None:
     retrained = defs.resolve_job_def(RETRAINING).asset_layer.selected_asset_keys
-    assert {key.to_user_string() for key in retrained} == LINEAGE - {"decisions", "cross_validation"}
+    assert {key.to_user_string() for key in retrained} == LINEAGE - {"decisions", "cross_validation", "tuning"}
     assets = {key.to_user_string() for key in defs.resolve_job_def(VALIDATION).asset_layer.selected_asset_keys}
     tables = {"raw_dataset", "feedback", "interactions", "items", "users", "quarantine"}
     assert assets == tables | {"cross_validation"}

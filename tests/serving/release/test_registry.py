@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import parse_qs
 
 import pytest
 
@@ -47,6 +48,26 @@ def test_a_run_stores_what_training_logs(registry, tmp_path):
     experiment = f"http://127.0.0.1:5003/#/experiments/{stored.info.experiment_id}"
     assert registry.run_url(run.run_id) == f"{experiment}/runs/{run.run_id}"
     assert registry.experiment_url("runs").startswith(f"{experiment}/runs?")
+
+
+def test_the_newest_fits_of_a_model_are_compared(registry):
+    """Other models and other stages do not count, nor does what is older than the newest five."""
+    made = []
+    for _ in range(6):
+        with registry.run("compared", "ease", {}, {"stage": "evaluation"}) as run:
+            made.append(run.run_id)
+    for name, stage in (("ials", "evaluation"), ("ease", "tuning")):
+        with registry.run("compared", name, {}, {"stage": stage}, parent=made[0]):
+            pass
+    page, _, query = registry.comparison_url("compared", "ease").partition("?")
+    assert page == "http://127.0.0.1:5003/#/compare-runs"
+    found = {name: json.loads(values[0]) for name, values in parse_qs(query).items()}
+    assert sorted(found["runs"]) == sorted(made[1:])
+    assert registry.experiment_url("compared").startswith(
+        f"http://127.0.0.1:5003/#/experiments/{found['experiments'][0]}/"
+    )
+    (below,) = registry.find_runs("compared", {"mlflow.parentRunId": made[0], "stage": "tuning"}).values()
+    assert below["mlflow.runName"] == "ease"
 
 
 def test_a_run_fails_if_its_block_raises(registry):
