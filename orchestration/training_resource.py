@@ -78,7 +78,7 @@ def field_type(annotation: Any) -> Any:
     if origin is tuple:
         return dg.Array(field_type(arguments[0]))
     if origin is dict:
-        return dg.Map(str, field_type(arguments[1]))
+        return dg.Map(str, field_type(arguments[1]))  # type: ignore[no-untyped-call]
     if annotation in SCALARS:
         return SCALARS[annotation]
     raise TypeError(f"no type of Dagster for {annotation}; add it to field_type()")

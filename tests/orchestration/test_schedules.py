@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import dagster as dg
 import pytest
 
-from orchestration.jobs import DRIFT, PARTITION_TAG, PRUNING, RETRAINING
+from orchestration.jobs import DRIFT, PARTITION_TAG, PRUNING, RETRAINING, TUNING
 from orchestration.resources import Dataset, Datasets
 from orchestration.schedules import schedules
 from orchestration.settings import Settings
@@ -83,15 +83,22 @@ def test_a_night_without_new_data_or_a_new_recipe_trains_nothing(
 def test_each_job_runs_at_the_time_that_is_set(
     tmp_path: Path, make_settings: Callable[..., Settings], instance: dg.DagsterInstance
 ) -> None:
-    given = {"retrain_cron": "1 2 * * *", "drift_cron": "3 * * * *", "prune_cron": "4 5 * * *"}
+    given = {
+        "retrain_cron": "1 2 * * *",
+        "drift_cron": "3 * * * *",
+        "prune_cron": "4 5 * * *",
+        "tune_cron": "6 7 * * 1",
+    }
     settings = make_settings(tmp_path / "home", dataset="online_retail", **given)
-    nightly, hourly, daily = schedules(settings)
+    nightly, hourly, weekly, daily = schedules(settings)
     assert (nightly.job_name, nightly.cron_schedule) == (RETRAINING, "1 2 * * *")
     assert (hourly.job_name, hourly.cron_schedule) == (DRIFT, "3 * * * *")
     assert (daily.job_name, daily.cron_schedule) == (PRUNING, "4 5 * * *")
+    assert (weekly.job_name, weekly.cron_schedule) == (TUNING, "6 7 * * 1")
+    assert weekly.default_status is dg.DefaultScheduleStatus.STOPPED
     assert daily.default_status is dg.DefaultScheduleStatus.RUNNING
     keys = set()
-    for schedule in (nightly, hourly):
+    for schedule in (nightly, hourly, weekly):
         assert schedule.execution_timezone in (None, "UTC")
         for hour in (1, 1, 2):  # the same time twice is one run
             time = datetime(2026, 1, 1, hour, tzinfo=UTC)
@@ -99,4 +106,4 @@ def test_each_job_runs_at_the_time_that_is_set(
             assert isinstance(request, dg.RunRequest)
             assert request.partition_key == "online_retail"
             keys.add(request.run_key)
-    assert len(keys) == 4
+    assert len(keys) == 6
