@@ -1,6 +1,7 @@
 """`tradewind config`: the settings in force, and the schema of the configuration file."""
 
 import json
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -39,19 +40,12 @@ def platform_lines(settings: "Settings") -> Iterator[str]:
 
 
 def shown(name: str, value: object) -> str:
-    """A value as text, without passwords and keys."""
-    from sqlalchemy.engine import make_url
-    from sqlalchemy.exc import ArgumentError
-
+    """A value as text, without the credentials and the options of an address, and without keys."""
     text = "" if value is None else str(value)
     if name.endswith("_key") and text:
         return "***"
-    if "://" in text and "@" in text:
-        try:
-            return make_url(text).render_as_string(hide_password=True)
-        except ArgumentError:
-            return "***"
-    return text
+    hidden = re.sub(r"://[^/@]*@", "://***@", text)
+    return re.sub(r"\?.*", "?***", hidden) if "://" in hidden else hidden
 
 
 @app.command()

@@ -1,6 +1,7 @@
 """Changes of single settings, as the option --set gives them: section.key=value."""
 
 from collections.abc import Sequence
+from copy import deepcopy
 from typing import Any
 
 import yaml
@@ -52,4 +53,4 @@ def default_mapping(config: type[BaseModel], path: Sequence[str]) -> dict[str, A
         if field is None:
             return {}
         owner, default = field.annotation, field.default
-    return dict(default) if isinstance(default, dict) else {}
+    return deepcopy(default) if isinstance(default, dict) else {}

@@ -23,14 +23,16 @@ def test_show_prints_a_configuration_file_and_the_settings_of_the_platform(
     assert result.exit_code == 0, result.output
     assert yaml.safe_load(result.stdout)["models"]["ease"]["reg"] == 300
     assert "    reg: 300.0  # --set" in result.stdout
-    assert "# TRADEWIND_FEEDBACK_URL=postgresql://shop:***@db/feedback  (environment)" in result.stdout
+    assert "# TRADEWIND_FEEDBACK_URL=postgresql://***@db/feedback  (environment)" in result.stdout
     assert "# TRADEWIND_SERVICE_PORT=5001  (default)" in result.stdout
     assert "secret" not in result.stdout
 
 
 def test_keys_and_passwords_are_hidden() -> None:
     assert shown("api_key", "abc") == "***"
-    assert shown("cache_url", "redis://:abc@host:6379/0") == "redis://:***@host:6379/0"
+    assert shown("cache_url", "redis://:abc@host:6379/0") == "redis://***@host:6379/0"
+    assert shown("feedback_url", "postgresql://db/x?user=a&password=secret") == "postgresql://db/x?***"
+    assert shown("mlflow_uri", "https://secret@host") == "https://***@host"
     assert shown("home", Path("/srv")) == "/srv"
     assert shown("source", None) == ""
 

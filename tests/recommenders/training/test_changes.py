@@ -35,6 +35,8 @@ def test_a_key_within_a_mapping_leaves_the_other_keys(tmp_path: Path) -> None:
     weights = TrainingConfig.load(path, change).section("hybrid").model_dump()["model_weights"]
     assert weights == {"collaborative_filtering": 1.0, "content_based": 0.9}
     assert TrainingConfig().section("hybrid").model_dump()["model_weights"]["content_based"] == 0.3
+    TrainingConfig.load(None, ["evaluation.model_targets.hybrid.ndcg@10=0.1"])
+    assert TrainingConfig().evaluation.model_targets["hybrid"]["ndcg@10"] == 0.86  # the defaults stay
     criteria = TrainingConfig.load(None, ["evaluation.criteria.ndcg@10=0.4"]).evaluation.criteria
     assert (criteria["ndcg@10"], len(criteria)) == (0.4, len(TrainingConfig().evaluation.criteria))
 
